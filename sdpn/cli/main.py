@@ -1,0 +1,126 @@
+"""Entry point of ``sdpn``: finds the subcommand, and turns every outcome into an exit code.
+
+Start-up is a feature: ``sdpn --help`` imports nothing heavy, and a subcommand imports what it needs
+inside its ``run``. Each subcommand module offers
+
+- ``DESCRIPTION`` and ``EXAMPLE``: what ``--help`` teaches,
+- ``add_arguments(parser)``,
+- ``run(args) -> dict``: does the work, prints for people, and returns what ``--json`` stores.
+
+A ``ValueError`` or a plain bug shows its traceback; an `sdpn.errors.InputError` is one line and exit
+code 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sdpn import __version__
+from sdpn.errors import InputError
+
+#: Subcommand -> one line for ``sdpn --help``. The module is ``sdpn.cli.<subcommand>``.
+COMMANDS = {
+    "train": "learn speaker embeddings from unlabelled speech",
+    "extract": "write the embeddings of a Kaldi data directory to ark/scp",
+    "verify": "score verification trials: EER and minDCF",
+    "diarize": "find who spoke when in recordings, as RTTM",
+    "score": "compare RTTM files with references: DER and its parts",
+    "report": "turn an experiment folder into one offline HTML page",
+}
+
+_EPILOG = """\
+A run from recordings to a report:
+  sdpn train   --config conf/mini.yaml --data data/train --out exp/mini
+  sdpn extract --model exp/mini/model --data data/dev --out exp/mini/embeddings
+  sdpn verify  --trials data/dev/trials --embeddings exp/mini/embeddings/embeddings.scp
+  sdpn diarize --model exp/mini/model --out exp/mini/rttm meeting.wav
+  sdpn score   --ref meeting.ref.rttm --hyp exp/mini/rttm/meeting.rttm
+  sdpn report  exp/mini
+
+'sdpn COMMAND --help' explains a command.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``sdpn`` with ``argv`` (default: the process's own) and return the exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(
+        prog="sdpn",
+        usage="sdpn COMMAND [options]",
+        description="Speaker embeddings without labels, and who spoke when.\n\ncommands:\n"
+        + "\n".join(f"  {name:<9} {summary}" for name, summary in COMMANDS.items()),
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"sdpn {__version__}")
+    parser.add_argument("command", nargs="?", choices=COMMANDS, help=argparse.SUPPRESS, metavar="COMMAND")
+    args = parser.parse_args(argv[:1])
+    if args.command is None:
+        parser.print_help()
+        return 2
+    return _run(args.command, argv[1:])
+
+
+def _run(name: str, argv: list[str]) -> int:
+    module = importlib.import_module(f"sdpn.cli.{name}")
+    parser = argparse.ArgumentParser(
+        prog=f"sdpn {name}",
+        description=module.DESCRIPTION,
+        epilog=f"example:\n{module.EXAMPLE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.add_arguments(parser)
+    common = parser.add_argument_group("common options")
+    common.add_argument("--json", type=Path, metavar="FILE", help="also write the results here as JSON")
+    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    common.add_argument("--quiet", action="store_true", help="no progress and no information, only results")
+    args = parser.parse_args(argv)
+    logging.basicConfig(
+        level=logging.WARNING if args.quiet else logging.INFO,
+        format="%(levelname)s: %(message)s",
+        stream=sys.stderr,
+    )
+    try:
+        results = module.run(args)
+        if args.json is not None:
+            _write_json(args.json, name, argv, args, results)
+    except InputError as error:
+        if args.debug:
+            raise
+        print(f"sdpn {name}: error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of our output (head, less) has gone
+        sys.stderr.close()
+        return 1
+    except KeyboardInterrupt:
+        print(f"sdpn {name}: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _write_json(
+    path: Path, name: str, argv: list[str], args: argparse.Namespace, results: dict[str, Any]
+) -> None:
+    from sdpn.io.atomic import atomic_write_text
+
+    document = {
+        "schema": f"sdpn.{name}/1",
+        "command": ["sdpn", name, *argv],
+        "configuration": {
+            key: value for key, value in vars(args).items() if key not in ("json", "debug", "quiet")
+        },
+        "results": results,
+    }
+    atomic_write_text(path, json.dumps(document, indent=2, default=str, allow_nan=False) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Embeddings to speakers: one clusterer per file behind one contract. Needs no torch."""

@@ -1,0 +1,1 @@
+"""Features, crops, augmentation and the training data set."""

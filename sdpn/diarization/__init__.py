@@ -1,0 +1,1 @@
+"""Recordings to turns: voice activity, windows, clustering, timeline."""

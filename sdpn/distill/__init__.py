@@ -1,0 +1,1 @@
+"""Self-distillation with prototypes: the network, its assignment step and its losses."""

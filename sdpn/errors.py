@@ -1,0 +1,34 @@
+"""The one error that a user is meant to read."""
+
+from __future__ import annotations
+
+import os
+
+
+class InputError(Exception):
+    """Something the user gave is wrong, and the message alone is enough to mend it.
+
+    The command line prints it as one line and exits with code 2; from Python it is an ordinary
+    exception. Anything else that escapes is a bug in sdpn.
+
+    Args:
+        message: what is wrong and what was expected.
+        path: the file at fault.
+        line: its line, counted from 1.
+        hint: what to do about it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        path: str | os.PathLike[str] | None = None,
+        line: int | None = None,
+        hint: str | None = None,
+    ) -> None:
+        self.message = message
+        self.path = None if path is None else os.fspath(path)
+        self.line = line
+        self.hint = hint
+        where = "" if self.path is None else f"{self.path}{'' if line is None else f':{line}'}: "
+        super().__init__(where + message + ("" if hint is None else f" ({hint})"))

@@ -1,0 +1,281 @@
+"""Kaldi tables: data directories and vectors in ark/scp.
+
+A data directory holds ``wav.scp`` (``id path``), optionally ``segments`` (``utt rec start end``, in
+seconds) and ``utt2spk`` (``utt spk``). Paths may hold spaces and may be relative to the table.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from sdpn.errors import InputError
+from sdpn.io.atomic import atomic_path, atomic_write_text
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One stretch of speech in one file.
+
+    Attributes:
+        id: utterance id, unique in its data directory.
+        path: the audio file.
+        start_s: where it starts in the file, in seconds.
+        end_s: where it ends, in seconds; None is the end of the file.
+        speaker: speaker id from ``utt2spk``, or None. Training never looks at it.
+    """
+
+    id: str
+    path: Path
+    start_s: float = 0.0
+    end_s: float | None = None
+    speaker: str | None = None
+
+
+def read_table(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Read ``key value`` lines, split at the first white space only; order is kept.
+
+    Raises:
+        InputError: the file is missing, a line has no value, or a key occurs twice.
+    """
+    return {key: value for _, key, value in _rows(path)}
+
+
+def read_data_dir(directory: str | os.PathLike[str], *, check_files: bool = True) -> list[Utterance]:
+    """Read and validate a Kaldi data directory.
+
+    Args:
+        directory: folder with ``wav.scp`` and optionally ``segments`` and ``utt2spk``.
+        check_files: also demand that every audio file exists.
+
+    Returns:
+        utterances in the order of ``segments``, or else of ``wav.scp``.
+
+    Raises:
+        InputError: a table is missing, empty or malformed, names an unknown recording or
+            utterance, or names a file that does not exist.
+    """
+    directory = Path(directory)
+    scp = directory / "wav.scp"
+    if not scp.is_file():
+        raise InputError(
+            "is not a Kaldi data directory: it has no wav.scp",
+            path=directory,
+            hint="expected wav.scp with 'id path' lines",
+        )
+    recordings = _read_wav_scp(scp, check_files=check_files)
+    speakers = read_table(directory / "utt2spk") if (directory / "utt2spk").is_file() else {}
+    segments = directory / "segments"
+    if segments.is_file():
+        utterances = list(_read_segments(segments, recordings, speakers))
+    else:
+        utterances = [Utterance(key, path, speaker=speakers.get(key)) for key, path in recordings.items()]
+    if not utterances:
+        raise InputError("holds no utterances", path=segments if segments.is_file() else scp)
+    unknown = speakers.keys() - {utterance.id for utterance in utterances}
+    if unknown:
+        raise InputError(
+            f"utterance {min(unknown)!r} is in no wav.scp or segments ({len(unknown)} such)",
+            path=directory / "utt2spk",
+        )
+    return utterances
+
+
+def write_data_dir(directory: str | os.PathLike[str], utterances: Iterable[Utterance]) -> None:
+    """Write whole-file utterances as ``wav.scp`` (and ``utt2spk``, ``spk2utt``), in C-locale order.
+
+    Raises:
+        InputError: two utterances share an id, an id holds white space, or there are none.
+    """
+    directory = Path(directory)
+    rows: dict[str, Utterance] = {}
+    for utterance in utterances:
+        if not utterance.id or utterance.id.split() != [utterance.id]:
+            raise InputError(
+                f"utterance id {utterance.id!r} is empty or holds white space", path=utterance.path
+            )
+        if utterance.id in rows:
+            raise InputError(
+                f"utterance id {utterance.id!r} occurs twice, also for {rows[utterance.id].path}",
+                path=utterance.path,
+            )
+        if utterance.start_s or utterance.end_s is not None:
+            raise ValueError("write_data_dir writes whole files only")
+        rows[utterance.id] = utterance
+    if not rows:
+        raise InputError("no utterances to write", path=directory)
+    keys = sorted(rows, key=str.encode)
+    atomic_write_text(directory / "wav.scp", "".join(f"{key} {rows[key].path}\n" for key in keys))
+    spoken = {key: speaker for key in keys if (speaker := rows[key].speaker) is not None}
+    if spoken:
+        by_speaker: dict[str, list[str]] = {}
+        for key, speaker in spoken.items():
+            by_speaker.setdefault(speaker, []).append(key)
+        lines = [
+            f"{speaker} {' '.join(by_speaker[speaker])}\n" for speaker in sorted(by_speaker, key=str.encode)
+        ]
+        atomic_write_text(
+            directory / "utt2spk", "".join(f"{key} {speaker}\n" for key, speaker in spoken.items())
+        )
+        atomic_write_text(directory / "spk2utt", "".join(lines))
+
+
+class VectorWriter(Protocol):
+    """Writes one vector under one key."""
+
+    def __call__(self, key: str, vector: np.ndarray) -> None: ...
+
+
+@contextmanager
+def vector_writer(directory: str | os.PathLike[str], name: str = "embeddings") -> Iterator[VectorWriter]:
+    """Write float32 vectors to ``directory/name.ark`` and ``.scp``; both appear only when all is written.
+
+    The scp holds the ark's absolute path, as Kaldi's tools expect.
+    """
+    from kaldiio import save_ark
+
+    directory = Path(directory).resolve()
+    ark, scp = directory / f"{name}.ark", directory / f"{name}.scp"
+    lines: list[str] = []
+    with atomic_path(ark) as temporary:
+        with open(temporary, "wb") as stream:
+
+            def write(key: str, vector: np.ndarray) -> None:
+                # kaldiio puts the key and a space before the value, where the scp must point to
+                offset = stream.tell() + len(key.encode()) + 1
+                save_ark(stream, {key: np.asarray(vector, dtype=np.float32)})
+                lines.append(f"{key} {ark}:{offset}\n")
+
+            yield write
+    atomic_write_text(scp, "".join(lines))
+
+
+def read_vectors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Read all vectors of a Kaldi ``.scp`` or ``.ark``.
+
+    Returns:
+        float32 vectors (D,) by key, in file order.
+
+    Raises:
+        InputError: the file is missing, is no table of vectors, or its vectors differ in length.
+    """
+    from kaldiio import load_ark, load_mat
+
+    path = Path(path)
+    if not path.is_file():
+        raise InputError("no such scp or ark of embeddings", path=path)
+    vectors: dict[str, np.ndarray] = {}
+    if path.suffix == ".ark":
+        try:
+            for key, value in load_ark(str(path)):
+                vectors[key] = np.asarray(value, dtype=np.float32)
+        except Exception as error:  # kaldiio raises whatever its parser ran into
+            raise InputError(f"is not a readable Kaldi ark ({error})", path=path) from error
+    else:
+        for number, key, where in _rows(path):
+            try:
+                vectors[key] = np.asarray(load_mat(where), dtype=np.float32)
+            except Exception as error:  # see above
+                raise InputError(
+                    f"the vector of {key!r} cannot be read from {where!r} ({error})", path=path, line=number
+                ) from error
+    _check_vectors(vectors, path)
+    return vectors
+
+
+def _check_vectors(vectors: Mapping[str, np.ndarray], path: Path) -> None:
+    if not vectors:
+        raise InputError("holds no vectors", path=path)
+    first_key, first = next(iter(vectors.items()))
+    for key, vector in vectors.items():
+        if vector.ndim != 1:
+            raise InputError(f"{key!r} has shape {vector.shape}; a vector was expected", path=path)
+        if vector.shape != first.shape:
+            raise InputError(
+                f"{key!r} has {len(vector)} dimensions, {first_key!r} has {len(first)}", path=path
+            )
+        if not np.isfinite(vector).all():
+            raise InputError(f"the vector of {key!r} holds NaN or infinite values", path=path)
+
+
+def _read_wav_scp(path: Path, *, check_files: bool) -> dict[str, Path]:
+    recordings: dict[str, Path] = {}
+    for number, key, value in _rows(path):
+        if value.endswith("|"):
+            raise InputError(
+                f"recording {key!r} is a shell command, which sdpn does not run",
+                path=path,
+                line=number,
+                hint="write the audio to a file and name that file",
+            )
+        file = Path(value) if os.path.isabs(value) else path.parent / value
+        if check_files and not file.is_file():
+            raise InputError(f"recording {key!r}: no such audio file: {file}", path=path, line=number)
+        recordings[key] = file
+    return recordings
+
+
+def _read_segments(
+    path: Path, recordings: Mapping[str, Path], speakers: Mapping[str, str]
+) -> Iterator[Utterance]:
+    seen: set[str] = set()
+    for number, line in _lines(path):
+        fields = line.split()
+        try:
+            key, recording, start_s, end_s = fields[0], fields[1], float(fields[2]), float(fields[3])
+        except (IndexError, ValueError):
+            raise InputError(
+                f"expected 'utterance recording start end', found {line!r}", path=path, line=number
+            ) from None
+        if len(fields) != 4:
+            raise InputError(f"expected 4 fields, found {len(fields)}", path=path, line=number)
+        if not 0 <= start_s < end_s < float("inf"):
+            raise InputError(
+                f"utterance {key!r} runs from {start_s} to {end_s} s",
+                path=path,
+                line=number,
+                hint="expected 0 <= start < end",
+            )
+        if recording not in recordings:
+            raise InputError(f"recording {recording!r} is not in wav.scp", path=path, line=number)
+        if key in seen:
+            raise InputError(f"utterance {key!r} occurs a second time", path=path, line=number)
+        seen.add(key)
+        yield Utterance(key, recordings[recording], start_s, end_s, speakers.get(key))
+
+
+def _rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, str, str]]:
+    """Yield (line number, key, value), refusing repeated keys."""
+    first_line: dict[str, int] = {}
+    for number, line in _lines(path):
+        key, *rest = line.split(maxsplit=1)
+        if not rest:
+            raise InputError(f"expected 'id value', found {line!r}", path=path, line=number)
+        if key in first_line:
+            raise InputError(
+                f"id {key!r} occurs a second time (first on line {first_line[key]})",
+                path=path,
+                line=number,
+                hint="ids must be unique",
+            )
+        first_line[key] = number
+        yield number, key, rest[0]
+
+
+def _lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
+    """Yield (number from 1, stripped line) of the lines that are not blank."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            for number, line in enumerate(stream, start=1):
+                if line.strip():
+                    yield number, line.strip()
+    except FileNotFoundError:
+        raise InputError("no such file", path=path) from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"is not UTF-8 text ({error.reason})", path=path) from None

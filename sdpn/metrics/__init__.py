@@ -1,0 +1,1 @@
+"""DER, EER and minDCF. Needs no torch."""

@@ -1,0 +1,1 @@
+"""Encoders, projection head and the embedder that everything downstream uses."""

