@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -9,16 +10,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sdpn.errors import InputError
+
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it into place when the block succeeds.
 
     The temporary name keeps the suffix, since some writers choose a format by it.
+
+    Raises:
+        InputError: the folder does not let us write, or ``path`` is a folder.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    with _explained(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()  # a folder that refuses does so before the work,
+        temporary.unlink()  # and a block that writes nothing leaves nothing
     try:
         yield temporary
         with open(temporary, "rb") as stream:
@@ -39,10 +50,16 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary directory beside ``path``; rename it into place when the block succeeds.
 
     An existing ``path`` is moved aside first and removed only after the new one is in place.
+
+    Raises:
+        InputError: the folder above does not let us write, or ``path`` is a file.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    with _explained(path):
+        if path.is_file():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
     temporary.chmod(0o777 & ~_umask())  # mkdtemp gives 0700; a model folder is to be shared
     try:
         yield temporary
@@ -53,12 +70,26 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
         if path.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
             os.replace(path, old / path.name)
-            os.replace(temporary, path)
-            shutil.rmtree(old)
+            try:
+                os.replace(temporary, path)
+            except OSError:
+                os.replace(old / path.name, path)
+                raise
+            finally:
+                shutil.rmtree(old)
         else:
             os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn the system's refusal to write ``path`` into the user's one line."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot be written ({error.strerror})", path=path) from error
 
 
 def _umask() -> int:
