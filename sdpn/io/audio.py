@@ -20,8 +20,29 @@ from sdpn.errors import InputError
 #: Sampling rate of everything inside sdpn, in Hz.
 RATE_HZ = 16000
 
-#: WAV sizes that streaming writers leave when they never learn the true length.
-_UNKNOWN_SIZES = {0, 0x7FFFFFFF, 0xFFFFFFFF}
+#: Rates beyond these are a damaged header, and resampling from them would need filters without end.
+_RATES_HZ = range(1000, 768001)
+
+#: Samples (frames times channels) read at once: a broken header may promise more than memory holds.
+_BLOCK = 1 << 24
+
+#: MP3 frames borrow bits from earlier ones: the first after a seek are wrong, so reading starts this early.
+_MP3_LEAD_S = 1.0
+
+#: From here on a size is what streaming writers (sox, ffmpeg) leave when they never learn the true length.
+_UNKNOWN_SIZE = 0x7FFFF000
+
+#: Size in the header against what the file holds, as libsndfile logs it for wav, aiff, w64 and au.
+_LOGGED_SIZE = re.compile(
+    r"^ *(?:data|SSND|riff|Data Size)\s*: (\d+) \(should be (\d+)\)", flags=re.MULTILINE
+)
+#: The same for rf64: frames there, frames promised.
+_LOGGED_FRAMES = re.compile(r"Calculated frame count (\d+) does not match value from 'ds64' chunk of (\d+)")
+
+_REPAIR = "copy it again, or re-encode it to accept it as it is"
+
+#: Longest page of an Ogg stream, in bytes.
+_OGG_PAGE = 65307
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,22 +114,22 @@ def read(
                 hint="channels are counted from 0",
             )
         start = round(start_s * file.samplerate)
-        count = -1 if duration_s is None else round(duration_s * file.samplerate)
-        wanted = max(0, file.frames - start if count < 0 else min(count, file.frames - start))
+        end = file.frames if duration_s is None else start + round(duration_s * file.samplerate)
+        wanted = max(0, min(end, file.frames) - start)
+        lead = min(start, round(_MP3_LEAD_S * file.samplerate)) if file.format == "MP3" else 0
         try:
             if start:
-                file.seek(min(start, file.frames))
-            samples = file.read(count, dtype="float32", always_2d=True)
+                file.seek(min(start - lead, file.frames))
+            mono = _read_mono(file, lead + wanted, channel)[lead:]
         except soundfile.LibsndfileError as error:
             raise InputError(
                 f"cannot be decoded ({_reason(error)}): the file is damaged or truncated",
                 path=path,
                 hint="copy or convert it again",
             ) from error
-        if len(samples) < wanted:
-            raise _truncated(path, wanted / file.samplerate, len(samples) / file.samplerate)
+        if len(mono) < wanted:
+            raise _truncated(path, len(mono), wanted)
         file_rate_hz = file.samplerate
-    mono = samples.mean(axis=1) if channel is None else np.ascontiguousarray(samples[:, channel])
     bad = mono.size - int(np.isfinite(mono).sum())
     if bad:
         raise InputError(
@@ -117,6 +138,21 @@ def read(
             hint="float files must hold finite numbers in [-1, 1]",
         )
     return resample(mono, file_rate_hz, rate_hz)
+
+
+def _read_mono(file: soundfile.SoundFile, wanted: int, channel: int | None) -> np.ndarray:
+    """Read up to ``wanted`` frames, as many as are there, and average the channels or take one."""
+    take = 0 if file.channels == 1 else channel
+    blocks = []
+    while wanted > 0:
+        frames = file.read(min(wanted, _BLOCK // file.channels), dtype="float32", always_2d=True)
+        if not len(frames):
+            break
+        wanted -= len(frames)
+        blocks.append(frames.mean(axis=1) if take is None else np.ascontiguousarray(frames[:, take]))
+    if not blocks:
+        return np.zeros(0, dtype=np.float32)
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
 def resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
@@ -149,42 +185,59 @@ def _open(path: str | os.PathLike[str]) -> soundfile.SoundFile:
         raise InputError("the audio file is empty (0 bytes)", path=path)
     try:
         file = soundfile.SoundFile(os.fspath(path))
-    except soundfile.LibsndfileError as error:
+    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: headerless .raw, rate unknown
+        reason = _reason(error) if isinstance(error, soundfile.LibsndfileError) else "it has no header"
         raise InputError(
-            f"is not audio that can be read ({_reason(error)})",
+            f"is not audio that can be read ({reason})",
             path=path,
             hint="expected wav, flac, ogg, opus or mp3",
         ) from error
-    if file.frames == 0:
+    try:
+        if file.samplerate not in _RATES_HZ:
+            raise InputError(
+                f"its header says {file.samplerate} samples per second", path=path, hint="is it damaged?"
+            )
+        _refuse_truncated(file, path)
+        if file.frames == 0:
+            raise InputError("the audio file holds no samples", path=path)
+    except InputError:
         file.close()
-        raise InputError("the audio file holds no samples", path=path)
-    _refuse_truncated(file, path)
+        raise
     return file
 
 
 def _refuse_truncated(file: soundfile.SoundFile, path: str | os.PathLike[str]) -> None:
     """Libsndfile reads a cut file without a word, but its log knows: half a meeting is no meeting."""
-    log = file.extra_info
-    match = re.search(r"^data\s*: (\d+) \(should be (\d+)\)", log, flags=re.MULTILINE)
-    if match and (size := int(match[1])) not in _UNKNOWN_SIZES and size > int(match[2]):
-        seconds = file.frames / file.samplerate
-        file.close()
-        raise _truncated(path, seconds * size / int(match[2]), seconds)
-    if "lacks an end-of-stream" in log:
-        seconds = file.frames / file.samplerate
-        file.close()
-        raise InputError(
-            f"is truncated: the last page of the Ogg stream is missing after {seconds:.2f} s",
-            path=path,
-            hint="copy it again, or re-encode it to accept it as it is",
-        )
+    held = promised = 0
+    if match := _LOGGED_SIZE.search(file.extra_info):
+        promised, held = int(match[1]), int(match[2])
+    elif match := _LOGGED_FRAMES.search(file.extra_info):
+        held, promised = int(match[1]), int(match[2])
+    if held < promised < _UNKNOWN_SIZE:
+        raise _truncated(path, held, promised)
+    if file.format == "OGG" and _lacks_ogg_end(path):
+        raise InputError("is truncated: the end of its Ogg stream is missing", path=path, hint=_REPAIR)
 
 
-def _truncated(path: str | os.PathLike[str], promised_s: float, held_s: float) -> InputError:
+def _lacks_ogg_end(path: str | os.PathLike[str]) -> bool:
+    """Whether the last page is cut or is not marked as the last (RFC 3533, section 6)."""
+    with open(path, "rb") as stream:
+        stream.seek(max(0, os.path.getsize(path) - _OGG_PAGE))
+        tail = stream.read()
+    at = tail.rfind(b"OggS")
+    if at < 0:
+        return False  # something else was appended
+    if len(tail) < at + 27:
+        return True
+    sizes = tail[at + 27 : at + 27 + tail[at + 26]]
+    return not tail[at + 5] & 4 or len(tail) < at + 27 + tail[at + 26] + sum(sizes)
+
+
+def _truncated(path: str | os.PathLike[str], held: int, promised: int) -> InputError:
     return InputError(
-        f"is truncated: its header promises {promised_s:.2f} s, {held_s:.2f} s are there",
+        f"is truncated: {100 * held / promised:.1f} % of what its header promises is there",
         path=path,
-        hint="copy it again, or re-encode it to accept it as it is",
+        hint=_REPAIR,
     )
 
 

@@ -6,6 +6,7 @@ seconds) and ``utt2spk`` (``utt spk``). Paths may hold spaces and may be relativ
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +17,9 @@ from typing import Protocol
 import numpy as np
 
 from sdpn.errors import InputError
+from sdpn.io.ark import iterate_ark, open_ark, vector_at
 from sdpn.io.atomic import atomic_path, atomic_write_text
+from sdpn.io.text import is_encodable, numbered_lines, require_id
 
 
 @dataclass(frozen=True)
@@ -90,16 +93,18 @@ def read_data_dir(directory: str | os.PathLike[str], *, check_files: bool = True
 def write_data_dir(directory: str | os.PathLike[str], utterances: Iterable[Utterance]) -> None:
     """Write whole-file utterances as ``wav.scp`` (and ``utt2spk``, ``spk2utt``), in C-locale order.
 
+    Relative paths, which count from the working directory, are written as absolute ones.
+
     Raises:
-        InputError: two utterances share an id, an id holds white space, or there are none.
+        InputError: two utterances share an id, an id holds white space, a path cannot stand in a
+            table, or there are no utterances.
     """
     directory = Path(directory)
     rows: dict[str, Utterance] = {}
     for utterance in utterances:
-        if not utterance.id or utterance.id.split() != [utterance.id]:
-            raise InputError(
-                f"utterance id {utterance.id!r} is empty or holds white space", path=utterance.path
-            )
+        require_id(utterance.id, "utterance", path=utterance.path)
+        if utterance.speaker is not None:
+            require_id(utterance.speaker, "speaker", path=utterance.path)
         if utterance.id in rows:
             raise InputError(
                 f"utterance id {utterance.id!r} occurs twice, also for {rows[utterance.id].path}",
@@ -111,7 +116,9 @@ def write_data_dir(directory: str | os.PathLike[str], utterances: Iterable[Utter
     if not rows:
         raise InputError("no utterances to write", path=directory)
     keys = sorted(rows, key=str.encode)
-    atomic_write_text(directory / "wav.scp", "".join(f"{key} {rows[key].path}\n" for key in keys))
+    atomic_write_text(
+        directory / "wav.scp", "".join(f"{key} {_table_path(rows[key].path)}\n" for key in keys)
+    )
     spoken = {key: speaker for key in keys if (speaker := rows[key].speaker) is not None}
     if spoken:
         by_speaker: dict[str, list[str]] = {}
@@ -137,27 +144,36 @@ def vector_writer(directory: str | os.PathLike[str], name: str = "embeddings") -
     """Write float32 vectors to ``directory/name.ark`` and ``.scp``; both appear only when all is written.
 
     The scp holds the ark's absolute path, as Kaldi's tools expect.
+
+    Raises:
+        InputError: a key holds white space or is written twice.
     """
     from kaldiio import save_ark
 
     directory = Path(directory).resolve()
     ark, scp = directory / f"{name}.ark", directory / f"{name}.scp"
-    lines: list[str] = []
+    lines: dict[str, str] = {}
     with atomic_path(ark) as temporary:
         with open(temporary, "wb") as stream:
 
             def write(key: str, vector: np.ndarray) -> None:
+                require_id(key, "utterance", path=ark)
+                if key in lines:
+                    raise InputError(f"utterance {key!r} occurs a second time", path=ark)
                 # kaldiio puts the key and a space before the value, where the scp must point to
                 offset = stream.tell() + len(key.encode()) + 1
                 save_ark(stream, {key: np.asarray(vector, dtype=np.float32)})
-                lines.append(f"{key} {ark}:{offset}\n")
+                lines[key] = f"{key} {ark}:{offset}\n"
 
             yield write
-    atomic_write_text(scp, "".join(lines))
+    atomic_write_text(scp, "".join(lines.values()))
 
 
 def read_vectors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Read all vectors of a Kaldi ``.scp`` or ``.ark``.
+    """Read all vectors of a Kaldi ``.scp`` or ``.ark``, binary or text.
+
+    Paths in an scp may be relative to it. Commands (``... |``) and the pickles that kaldiio knows are
+    refused.
 
     Returns:
         float32 vectors (D,) by key, in file order.
@@ -165,27 +181,43 @@ def read_vectors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     Raises:
         InputError: the file is missing, is no table of vectors, or its vectors differ in length.
     """
-    from kaldiio import load_ark, load_mat
-
     path = Path(path)
     if not path.is_file():
         raise InputError("no such scp or ark of embeddings", path=path)
-    vectors: dict[str, np.ndarray] = {}
-    if path.suffix == ".ark":
-        try:
-            for key, value in load_ark(str(path)):
-                vectors[key] = np.asarray(value, dtype=np.float32)
-        except Exception as error:  # kaldiio raises whatever its parser ran into
-            raise InputError(f"is not a readable Kaldi ark ({error})", path=path) from error
-    else:
-        for number, key, where in _rows(path):
-            try:
-                vectors[key] = np.asarray(load_mat(where), dtype=np.float32)
-            except Exception as error:  # see above
-                raise InputError(
-                    f"the vector of {key!r} cannot be read from {where!r} ({error})", path=path, line=number
-                ) from error
+    vectors = _read_ark(path) if path.suffix == ".ark" else _read_scp(path)
     _check_vectors(vectors, path)
+    return vectors
+
+
+def _read_ark(path: Path) -> dict[str, np.ndarray]:
+    vectors: dict[str, np.ndarray] = {}
+    try:
+        for key, vector in iterate_ark(open_ark(path)):
+            if key in vectors:
+                raise InputError(f"{key!r} occurs a second time", path=path)
+            vectors[key] = vector
+    except (OSError, ValueError) as error:
+        raise InputError(f"is not a Kaldi ark of vectors ({error})", path=path) from error
+    return vectors
+
+
+def _read_scp(path: Path) -> dict[str, np.ndarray]:
+    vectors: dict[str, np.ndarray] = {}
+    arks: dict[str, mmap.mmap | bytes] = {}
+    for number, key, where in _rows(path):
+        if where.endswith("|") or where.startswith("|"):
+            raise _refused_command(f"the vector of {key!r}", path, number)
+        name, colon, offset = where.rpartition(":")
+        if not (colon and offset.isdecimal()):
+            name, offset = where, "0"
+        try:
+            if name not in arks:
+                arks[name] = open_ark(path.parent / name)
+            vectors[key], _ = vector_at(arks[name], int(offset))
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"the vector of {key!r} cannot be read from {where!r} ({error})", path=path, line=number
+            ) from error
     return vectors
 
 
@@ -207,25 +239,37 @@ def _check_vectors(vectors: Mapping[str, np.ndarray], path: Path) -> None:
 def _read_wav_scp(path: Path, *, check_files: bool) -> dict[str, Path]:
     recordings: dict[str, Path] = {}
     for number, key, value in _rows(path):
-        if value.endswith("|"):
-            raise InputError(
-                f"recording {key!r} is a shell command, which sdpn does not run",
-                path=path,
-                line=number,
-                hint="write the audio to a file and name that file",
-            )
-        file = Path(value) if os.path.isabs(value) else path.parent / value
+        if value.endswith("|") or value.startswith("|"):
+            raise _refused_command(f"recording {key!r}", path, number)
+        file = path.parent / value  # which is value where it is absolute
         if check_files and not file.is_file():
             raise InputError(f"recording {key!r}: no such audio file: {file}", path=path, line=number)
         recordings[key] = file
     return recordings
 
 
+def _refused_command(what: str, path: Path, line: int) -> InputError:
+    return InputError(
+        f"{what} is a shell command, which sdpn does not run",
+        path=path,
+        line=line,
+        hint="write its output to a file and name that file",
+    )
+
+
+def _table_path(path: Path) -> str:
+    """Absolute path as text, unless ``id path`` lines cannot carry it (a line end; ``|`` or a blank last)."""
+    name = os.path.abspath(path)
+    if not is_encodable(name) or "\n" in name or "\r" in name or name != name.strip() or name.endswith("|"):
+        raise InputError(f"{name!r} cannot stand in a Kaldi table", hint="rename the file")
+    return name
+
+
 def _read_segments(
     path: Path, recordings: Mapping[str, Path], speakers: Mapping[str, str]
 ) -> Iterator[Utterance]:
     seen: set[str] = set()
-    for number, line in _lines(path):
+    for number, line in numbered_lines(path):
         fields = line.split()
         try:
             key, recording, start_s, end_s = fields[0], fields[1], float(fields[2]), float(fields[3])
@@ -253,7 +297,7 @@ def _read_segments(
 def _rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, str, str]]:
     """Yield (line number, key, value), refusing repeated keys."""
     first_line: dict[str, int] = {}
-    for number, line in _lines(path):
+    for number, line in numbered_lines(path):
         key, *rest = line.split(maxsplit=1)
         if not rest:
             raise InputError(f"expected 'id value', found {line!r}", path=path, line=number)
@@ -266,16 +310,3 @@ def _rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, str, str]]:
             )
         first_line[key] = number
         yield number, key, rest[0]
-
-
-def _lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
-    """Yield (number from 1, stripped line) of the lines that are not blank."""
-    try:
-        with open(path, encoding="utf-8") as stream:
-            for number, line in enumerate(stream, start=1):
-                if line.strip():
-                    yield number, line.strip()
-    except FileNotFoundError:
-        raise InputError("no such file", path=path) from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"is not UTF-8 text ({error.reason})", path=path) from None
