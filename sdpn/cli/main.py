@@ -95,7 +95,7 @@ def _run(name: str, argv: list[str]) -> int:
     except InputError as error:
         if args.debug:
             raise
-        print(f"sdpn {name}: error: {error}", file=sys.stderr)
+        print(f"sdpn {name}: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader of our output (head, less) has gone
         sys.stderr.close()
@@ -119,7 +119,16 @@ def _write_json(
         },
         "results": results,
     }
-    atomic_write_text(path, json.dumps(document, indent=2, default=str, allow_nan=False) + "\n")
+    atomic_write_text(path, json.dumps(document, indent=2, default=_plain, allow_nan=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    """NumPy numbers as numbers, paths as text; anything else is a bug that shows."""
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"{value!r} cannot stand in a JSON document")
 
 
 if __name__ == "__main__":
