@@ -26,7 +26,8 @@ class Spectral:
 
     1. cosine similarities, each row pruned to its strongest neighbours, then symmetrised;
     2. L = I - D^-1/2 A D^-1/2, with D the diagonal of row sums;
-    3. K = argmax_k (λ_{k+1} - λ_k) over the admissible k, λ ascending, unless the count is given;
+    3. K = argmax_k (λ_{k+1} - λ_k), λ ascending, k from ``min_speakers`` up; more than ``max_speakers``
+       becomes that; a count that is given is taken instead;
     4. k-means on the rows of the first K eigenvectors, scaled to length 1.
 
     Few windows: an eigengap needs λ_{k+1}, so K = N can never be estimated, and a graph of two nodes has
@@ -89,12 +90,16 @@ class Spectral:
             return np.arange(num_windows, dtype=np.int64) % low
         num_neighbours = max(self.min_neighbours, ceil(self.neighbours * (num_windows - 1)))
         affinity_NN = nearest_neighbour_graph(similarity_NN, num_neighbours)
-        if low < high:  # λ_{high+1} must exist
-            high = max(low, min(high, self.max_estimate, num_windows - 1))
         laplacian_NN = normalised_laplacian(affinity_NN)
-        needed = low if low == high else high + 1
-        values_M, vectors_NM = _smallest_eigenpairs(laplacian_NN, needed, self.seed)
-        count = low if low == high else low + int(np.argmax(np.diff(values_M)[low - 1 :]))
+        if low == high:
+            count = low
+            _, vectors_NM = _smallest_eigenpairs(laplacian_NN, count, self.seed)
+        else:
+            largest = max(low, min(self.max_estimate, num_windows - 1))
+            values_M, vectors_NM = _smallest_eigenpairs(laplacian_NN, largest + 1, self.seed)
+            # The maximum caps the estimate afterwards. Searched below it only, three speakers apart, hence
+            # λ = 0, 0, 0, ..., and "at most two" would leave no gap to find.
+            count = min(low + int(np.argmax(np.diff(values_M)[low - 1 :])), high)
         return by_first_appearance(self._kmeans(vectors_NM[:, :count]))
 
     def _kmeans(self, vectors_NK: np.ndarray) -> np.ndarray:
