@@ -1,0 +1,241 @@
+"""Strict configuration: YAML files and ``section.key=value`` overrides into frozen dataclasses.
+
+A key that no dataclass has, a value of the wrong type, or one out of range is an error that names the file
+and line (or the override) and the nearest key that exists. Ranges are checked by the dataclasses themselves,
+in ``__post_init__``, by raising ``ValueError``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from sdpn.errors import InputError
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Origin:
+    """Where a value came from, for error messages."""
+
+    path: str | None = None
+    line: int | None = None
+
+    def error(self, message: str, hint: str | None = None) -> InputError:
+        return InputError(message, path=self.path, line=self.line, hint=hint)
+
+
+@dataclasses.dataclass
+class _Leaf:
+    value: Any
+    origin: _Origin
+
+
+#: A configuration before it is checked: nested sections whose leaves remember where they stood.
+_Tree = dict[str, Any]
+
+
+def load_config(
+    cls: type[T],
+    path: str | os.PathLike[str] | None = None,
+    overrides: Sequence[str] = (),
+) -> T:
+    """Build a configuration dataclass from its defaults, a YAML file and overrides, in that order.
+
+    Args:
+        cls: a frozen dataclass; fields may be dataclasses (sections), scalars, ``X | None`` and
+            ``tuple[X, ...]``.
+        path: YAML file with differences from the defaults; None takes the defaults.
+        overrides: ``section.key=value`` strings; values are read as YAML.
+
+    Raises:
+        InputError: an unknown key (the nearest is named), a wrong type, a value out of range, or a file
+            that is missing or no YAML.
+    """
+    tree: _Tree = {} if path is None else _read_yaml(path)
+    for override in overrides:
+        _insert(tree, override)
+    result: T = _build(cls, tree, "")
+    return result
+
+
+def from_dict(cls: type[T], values: dict[str, Any], *, path: str | os.PathLike[str] | None = None) -> T:
+    """Build a configuration dataclass from plain nested values, such as a section of a model's config.yaml.
+
+    Raises:
+        InputError: as in `load_config`.
+    """
+    result: T = _build(cls, _tree(values, _Origin(path=None if path is None else os.fspath(path))), "")
+    return result
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Nested plain values of a configuration dataclass, ready for YAML (tuples become lists)."""
+
+    def plain(value: Any) -> Any:
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return list(value) if isinstance(value, tuple) else value
+
+    result: dict[str, Any] = plain(config)
+    return result
+
+
+def _read_yaml(path: str | os.PathLike[str]) -> _Tree:
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError("no such configuration file", path=path) from None
+    except (UnicodeDecodeError, IsADirectoryError):
+        raise InputError("is not a text file; YAML was expected", path=path) from None
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is None:
+            return {}
+        return _tree_of_node(node, os.fspath(path))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise InputError(
+            f"is not valid YAML: {getattr(error, 'problem', error)}",
+            path=path,
+            line=None if mark is None else mark.line + 1,
+        ) from None
+
+
+def _tree_of_node(node: yaml.Node, path: str) -> _Tree:
+    if not isinstance(node, yaml.MappingNode):
+        raise InputError("expected 'key: value' lines", path=path, line=node.start_mark.line + 1)
+    tree: _Tree = {}
+    for key_node, value_node in node.value:
+        key, line = str(key_node.value), key_node.start_mark.line + 1
+        if key in tree:
+            raise InputError(f"key {key!r} occurs a second time", path=path, line=line)
+        if isinstance(value_node, yaml.MappingNode):
+            tree[key] = _tree_of_node(value_node, path)
+        else:
+            tree[key] = _Leaf(_value_of_node(value_node), _Origin(path, line))
+    return tree
+
+
+def _value_of_node(node: yaml.Node) -> Any:
+    constructor = yaml.constructor.SafeConstructor()
+    return constructor.construct_object(node, deep=True)
+
+
+def _tree(values: dict[str, Any], origin: _Origin) -> _Tree:
+    return {
+        key: _tree(value, origin) if isinstance(value, dict) else _Leaf(value, origin)
+        for key, value in values.items()
+    }
+
+
+def _insert(tree: _Tree, override: str) -> None:
+    keys, equals, text = override.partition("=")
+    if not equals or not keys.strip():
+        raise InputError(f"cannot read the setting {override!r}", hint="expected section.key=value")
+    try:
+        value = yaml.safe_load(text) if text.strip() else ""
+    except yaml.YAMLError:
+        value = text
+    *sections, last = keys.strip().split(".")
+    for section in sections:
+        child = tree.setdefault(section, {})
+        if isinstance(child, _Leaf):
+            raise InputError(f"{section!r} in {override!r} is a value, not a section")
+        tree = child
+    tree[last] = _Leaf(value, _Origin())
+
+
+def _build(cls: type[Any], tree: _Tree, prefix: str) -> Any:
+    hints = typing.get_type_hints(cls)
+    names = {field.name: hints[field.name] for field in dataclasses.fields(cls) if field.init}
+    arguments: dict[str, Any] = {}
+    origin = _Origin()
+    for key, child in tree.items():
+        origin = _first_origin(child)
+        if key not in names:
+            raise origin.error(f"unknown key '{prefix}{key}'", _nearest(f"{prefix}{key}", cls, prefix))
+        hint = names[key]
+        if dataclasses.is_dataclass(hint):
+            if isinstance(child, _Leaf):
+                if child.value is not None:
+                    raise origin.error(f"'{prefix}{key}' is a section, it cannot be {child.value!r}")
+                child = {}
+            arguments[key] = _build(typing.cast(type, hint), child, f"{prefix}{key}.")
+        elif not isinstance(child, _Leaf):
+            raise origin.error(f"'{prefix}{key}' is a value of type {_name(hint)}, not a section")
+        else:
+            arguments[key] = _convert(child.value, hint, f"{prefix}{key}", origin)
+    try:
+        return cls(**arguments)
+    except ValueError as error:
+        raise origin.error(f"in section '{prefix.rstrip('.') or 'top level'}': {error}") from None
+
+
+def _first_origin(child: _Tree | _Leaf) -> _Origin:
+    """Where a value, or the first value of a section, came from."""
+    while not isinstance(child, _Leaf):
+        if not child:
+            return _Origin()
+        child = next(iter(child.values()))
+    return child.origin
+
+
+def _nearest(key: str, cls: type[Any], prefix: str) -> str:
+    """Name the closest existing key: in this section first, then anywhere below the top level."""
+    own = [f"{prefix}{field.name}" for field in dataclasses.fields(cls)]
+    match = difflib.get_close_matches(key, own, n=1, cutoff=0.0)
+    return f"did you mean '{match[0]}'? the section has: {', '.join(own)}"
+
+
+def _convert(value: Any, hint: Any, key: str, origin: _Origin) -> Any:
+    """Check ``value`` against a type hint; it converts only int -> float, str -> Path, list -> tuple."""
+    arms = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    if value is None and type(None) in arms:
+        return None
+    for arm in arms:
+        if typing.get_origin(arm) is tuple and isinstance(value, list):
+            inner = typing.get_args(arm)
+            if inner[-1] is Ellipsis:
+                return tuple(_convert(item, inner[0], key, origin) for item in value)
+            if len(value) != len(inner):
+                raise origin.error(f"'{key}' needs {len(inner)} values, found {len(value)}")
+            return tuple(_convert(item, kind, key, origin) for item, kind in zip(value, inner, strict=True))
+        if typing.get_origin(arm) is typing.Literal:
+            if value in typing.get_args(arm):
+                return value
+            choices = ", ".join(map(repr, typing.get_args(arm)))
+            raise origin.error(f"'{key}' is {value!r}; expected one of {choices}")
+        if arm is Path and isinstance(value, str) and value:
+            return Path(value)
+        if arm is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+        if arm is float and isinstance(value, str) and (number := _number(value)) is not None:
+            return number  # YAML 1.1 reads 1e-3 as text
+        if arm in (int, str, bool) and type(value) is arm:
+            return value
+    raise origin.error(f"'{key}' is {value!r}; expected {_name(hint)}")
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _name(hint: Any) -> str:
+    return (
+        hint.__name__
+        if isinstance(hint, type)
+        else str(hint).replace("typing.", "").replace("NoneType", "None")
+    )
