@@ -1,0 +1,162 @@
+"""Utterances to batches of crops, in an order and with a randomness that only the step decides.
+
+The stream of utterances is one shuffled epoch after the other. Batch ``s`` holds the items s·B … s·B + B − 1
+of that stream, and every view of an item is seeded by (run seed, epoch, utterance, view). So a run that
+starts at step ``s`` sees exactly what an uninterrupted run sees, with any number of workers.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from sdpn.data.augment import Augmenter
+from sdpn.data.crops import CropBatch, CropConfig, crop
+from sdpn.errors import InputError
+from sdpn.io import audio
+from sdpn.io.kaldi import Utterance
+
+_log = logging.getLogger(__name__)
+
+#: (epoch, index of the utterance): what the sampler hands to the data set.
+Item = tuple[int, int]
+
+
+class CropDataset(Dataset[tuple[np.ndarray, np.ndarray]]):
+    """Global and local crops of utterances. Speakers are never looked at."""
+
+    def __init__(
+        self,
+        utterances: Sequence[Utterance],
+        crops: CropConfig,
+        augmenter: Augmenter,
+        *,
+        seed: int,
+        cache_mb: int,
+    ) -> None:
+        self._utterances = utterances
+        self._crops = crops
+        self._augmenter = augmenter
+        self._seed = seed
+        self._cache: dict[int, np.ndarray] = {}
+        self._cache_bytes_left = cache_mb * 2**20
+        self._warned: set[int] = set()
+
+    def __len__(self) -> int:
+        """Return the number of utterances."""
+        return len(self._utterances)
+
+    def __getitem__(self, item: Item) -> tuple[np.ndarray, np.ndarray]:
+        """Crops of one utterance: ((G, S) clean, (V, S') augmented), float32."""
+        epoch, index = item
+        # An utterance that is silent throughout gives its place to the next one.
+        for offset in range(len(self)):
+            views = self._views(epoch, (index + offset) % len(self))
+            if views is not None:
+                return views
+        raise InputError("every utterance of the training data is digitally silent")
+
+    def _views(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray] | None:
+        wave = self._wave(index)
+        crops = self._crops
+        globals_, locals_ = [], []
+        for view in range(crops.num_global + crops.num_local):
+            rng = np.random.default_rng((self._seed, epoch, index, view))
+            is_global = view < crops.num_global
+            piece = crop(wave, crops.global_samples if is_global else crops.local_samples, rng)
+            if piece is None:
+                if index not in self._warned:
+                    self._warned.add(index)
+                    _log.warning("%s is digitally silent: skipped", self._utterances[index].path)
+                return None
+            if is_global:
+                globals_.append(piece)
+            else:
+                locals_.append(self._augmenter(piece, rng, self._draw_speech))
+        return np.stack(globals_), np.stack(locals_)
+
+    def _draw_speech(self, num_samples: int, rng: np.random.Generator) -> np.ndarray:
+        piece = crop(self._wave(int(rng.integers(len(self)))), num_samples, rng)
+        return np.zeros(num_samples, dtype=np.float32) if piece is None else piece
+
+    def _wave(self, index: int) -> np.ndarray:
+        """Decode an utterance, or take it from the cache, which holds 16-bit samples of the first decoded."""
+        cached = self._cache.get(index)
+        if cached is not None:
+            return cached.astype(np.float32) / 32767
+        utterance = self._utterances[index]
+        duration_s = None if utterance.end_s is None else utterance.end_s - utterance.start_s
+        wave = audio.read(utterance.path, start_s=utterance.start_s, duration_s=duration_s)
+        if not len(wave):
+            raise InputError(
+                f"utterance {utterance.id!r} starts after the end of the file", path=utterance.path
+            )
+        # Always through 16 bits, so that a cached utterance and a fresh one are the same.
+        packed = np.rint(np.clip(wave, -1.0, 1.0) * 32767).astype(np.int16)
+        if packed.nbytes <= self._cache_bytes_left:
+            self._cache_bytes_left -= packed.nbytes
+            self._cache[index] = packed
+        return packed.astype(np.float32) / 32767
+
+
+class StepSampler(Sampler[list[Item]]):
+    """Yields the batch of each step from ``start_step`` to ``end_step``."""
+
+    def __init__(
+        self, num_utterances: int, batch_size: int, *, seed: int, start_step: int, end_step: int
+    ) -> None:
+        self._num_utterances = num_utterances
+        self._batch_size = batch_size
+        self._seed = seed
+        self._start_step = start_step
+        self._end_step = end_step
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return max(0, self._end_step - self._start_step)
+
+    def __iter__(self) -> Iterator[list[Item]]:
+        """Yield lists of (epoch, index)."""
+        order_epoch, order = -1, np.empty(0, dtype=np.int64)
+        for step in range(self._start_step, self._end_step):
+            batch: list[Item] = []
+            for place in range(step * self._batch_size, (step + 1) * self._batch_size):
+                epoch, position = divmod(place, self._num_utterances)
+                if epoch != order_epoch:
+                    order = np.random.default_rng((self._seed, epoch)).permutation(self._num_utterances)
+                    order_epoch = epoch
+                batch.append((epoch, int(order[position])))
+            yield batch
+
+
+def make_loader(
+    dataset: CropDataset, *, batch_size: int, seed: int, start_step: int, end_step: int, workers: int
+) -> Iterable[CropBatch]:
+    """Load the `CropBatch` of each of the steps from ``start_step`` to ``end_step``."""
+    loader: DataLoader[tuple[np.ndarray, np.ndarray]] = DataLoader(
+        dataset,
+        batch_sampler=StepSampler(
+            len(dataset), batch_size, seed=seed, start_step=start_step, end_step=end_step
+        ),
+        num_workers=workers,
+        collate_fn=_collate,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_init_worker,
+    )
+    return loader
+
+
+def _collate(items: list[tuple[np.ndarray, np.ndarray]]) -> CropBatch:
+    """Stack to (G, B, S) and (V, B, S'): view-major, as the objective wants them."""
+    return CropBatch(
+        torch.from_numpy(np.stack([clean for clean, _ in items], axis=1)),
+        torch.from_numpy(np.stack([augmented for _, augmented in items], axis=1)),
+    )
+
+
+def _init_worker(_worker: int) -> None:
+    torch.set_num_threads(1)  # the cores belong to the network

@@ -1,0 +1,115 @@
+"""ECAPA-TDNN (Desplanques et al., arXiv 2005.07143), sized from CPUs upwards.
+
+Shapes: B batch, F feature bins, T frames, C channels, D embedding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sdpn.models.pooling import AttentiveStatistics
+
+
+@dataclass(frozen=True, kw_only=True)
+class EcapaConfig:
+    """Sizes of an ECAPA-TDNN. The published network has 1024 or 512 channels, scale 8 and aggregation 1536.
+
+    Attributes:
+        channels: channels C of the convolutional trunk.
+        aggregation_channels: channels after multi-layer feature aggregation.
+        embedding_dim: size D of the embedding.
+        res2_scale: groups of a Res2 convolution; fewer, wider groups run faster on CPUs.
+        bottleneck: hidden units of squeeze-excitation and of the attention.
+        dilations: one SE-Res2 block for each.
+    """
+
+    channels: int = 256
+    aggregation_channels: int = 512
+    embedding_dim: int = 192
+    res2_scale: int = 4
+    bottleneck: int = 64
+    dilations: tuple[int, ...] = (2, 3, 4)
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        if min(self.channels, self.aggregation_channels, self.embedding_dim, self.bottleneck) < 1:
+            raise ValueError("channels, aggregation_channels, embedding_dim and bottleneck must be positive")
+        if self.res2_scale < 2 or self.channels % self.res2_scale:
+            raise ValueError(f"channels ({self.channels}) must be a multiple of res2_scale (>= 2)")
+        if not self.dilations or min(self.dilations) < 1:
+            raise ValueError("dilations must be positive, one for each block")
+
+
+class Ecapa(nn.Module):
+    """Features to embeddings.
+
+    Source: arXiv 2005.07143, figure 2 and section 3.
+    """
+
+    def __init__(self, config: EcapaConfig, num_features: int) -> None:
+        super().__init__()
+        self.embedding_dim = config.embedding_dim
+        channels = config.channels
+        self.stem = ConvUnit(num_features, channels, kernel=5)
+        self.blocks = nn.ModuleList(
+            SERes2Block(channels, config.res2_scale, config.bottleneck, dilation)
+            for dilation in config.dilations
+        )
+        self.aggregation = nn.Conv1d(channels * len(config.dilations), config.aggregation_channels, 1)
+        self.pooling = AttentiveStatistics(config.aggregation_channels, config.bottleneck)
+        self.pooled_norm = nn.BatchNorm1d(2 * config.aggregation_channels)
+        self.embedding = nn.Linear(2 * config.aggregation_channels, config.embedding_dim)
+
+    def forward(self, features_BFT: Tensor) -> Tensor:
+        """Compute embeddings (B, D) of features (B, F, T) of equal length."""
+        hidden_BCT = self.stem(features_BFT)
+        outputs = []
+        for block in self.blocks:
+            hidden_BCT = block(hidden_BCT)
+            outputs.append(hidden_BCT)
+        aggregated_BAT = torch.relu(self.aggregation(torch.cat(outputs, dim=1)))
+        embedding: Tensor = self.embedding(self.pooled_norm(self.pooling(aggregated_BAT)))
+        return embedding
+
+
+class ConvUnit(nn.Sequential):
+    """Convolution over time, ReLU, batch norm: the paper's order."""
+
+    def __init__(self, num_in: int, num_out: int, *, kernel: int = 1, dilation: int = 1) -> None:
+        super().__init__(
+            nn.Conv1d(num_in, num_out, kernel, dilation=dilation, padding=dilation * (kernel - 1) // 2),
+            nn.ReLU(inplace=True),
+            nn.BatchNorm1d(num_out),
+        )
+
+
+class SERes2Block(nn.Module):
+    """1x1, Res2 dilated convolution, 1x1, squeeze-excitation, around a residual connection."""
+
+    def __init__(self, channels: int, scale: int, bottleneck: int, dilation: int) -> None:
+        super().__init__()
+        width = channels // scale
+        self.expand = ConvUnit(channels, channels)
+        self.res2 = nn.ModuleList(
+            ConvUnit(width, width, kernel=3, dilation=dilation) for _ in range(scale - 1)
+        )
+        self.merge = ConvUnit(channels, channels)
+        self.squeeze = nn.Sequential(
+            nn.Linear(channels, bottleneck),
+            nn.ReLU(inplace=True),
+            nn.Linear(bottleneck, channels),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, input_BCT: Tensor) -> Tensor:
+        """Transform (B, C, T) to the same shape."""
+        first, *rest = self.expand(input_BCT).chunk(len(self.res2) + 1, dim=1)
+        outputs = [first]
+        for unit, part in zip(self.res2, rest, strict=True):
+            outputs.append(unit(part if len(outputs) == 1 else part + outputs[-1]))
+        hidden_BCT = self.merge(torch.cat(outputs, dim=1))
+        gate_BC = self.squeeze(hidden_BCT.mean(-1))
+        return input_BCT + hidden_BCT * gate_BC.unsqueeze(-1)

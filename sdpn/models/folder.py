@@ -1,0 +1,151 @@
+"""The model folder: what training exports, and everything that extraction needs to know.
+
+``config.yaml`` says how to build the encoder and its features, so that nothing can be set wrongly later;
+``model.safetensors`` holds ``encoder.*``; ``pretraining.safetensors`` holds ``head.*`` and ``prototypes``,
+for those who train on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from sdpn.config import from_dict, to_dict
+from sdpn.data.features import FeatureConfig
+from sdpn.errors import InputError
+from sdpn.io.atomic import atomic_directory
+from sdpn.models.ecapa import Ecapa, EcapaConfig
+
+_CONFIG, _WEIGHTS, _PRETRAINING = "config.yaml", "model.safetensors", "pretraining.safetensors"
+_KEYS = {"format", "encoder", "features", "embedding_dim", "calibration", "source"}
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model as stored.
+
+    Attributes:
+        encoder: the network, in evaluation mode.
+        encoder_config: what it was built from.
+        features: the features it was trained on.
+        calibration: figures measured on the model, such as a clustering threshold.
+        source: how the model came about; for people.
+    """
+
+    encoder: Ecapa
+    encoder_config: EcapaConfig
+    features: FeatureConfig
+    calibration: Mapping[str, float] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)
+
+
+def save_model(
+    path: str | os.PathLike[str],
+    model: ModelFolder,
+    *,
+    head: nn.Module | None = None,
+    prototypes: Tensor | None = None,
+) -> None:
+    """Write a model folder; it appears under its name only when it is whole."""
+    document = {
+        "format": 1,
+        "encoder": {"kind": "ecapa", **to_dict(model.encoder_config)},
+        "features": to_dict(model.features),
+        "embedding_dim": model.encoder.embedding_dim,
+        "calibration": dict(model.calibration),
+        "source": dict(model.source),
+    }
+    with atomic_directory(path) as folder:
+        (folder / _CONFIG).write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+        save_file(_named("encoder", model.encoder), folder / _WEIGHTS)
+        if head is not None and prototypes is not None:
+            pretraining = _named("head", head) | {"prototypes": prototypes.detach().contiguous()}
+            save_file(pretraining, folder / _PRETRAINING)
+
+
+def read_model(path: str | os.PathLike[str]) -> ModelFolder:
+    """Read a model folder.
+
+    Raises:
+        InputError: the folder or a file of it is missing, damaged, of another format, or its weights do not
+            fit its configuration; the keys at fault are named.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise InputError(
+            "no such model folder", path=folder, hint="expected the folder that training writes: EXP/model"
+        )
+    for name in (_CONFIG, _WEIGHTS):
+        if not (folder / name).is_file():
+            raise InputError(
+                f"the model folder is incomplete: it has no {name}",
+                path=folder,
+                hint="copy the whole folder again, or export it again with the same sdpn train command",
+            )
+    document = _read_document(folder / _CONFIG)
+    encoder_values = dict(document["encoder"])
+    if (kind := encoder_values.pop("kind", None)) != "ecapa":
+        raise InputError(f"unknown encoder {kind!r}; this version knows: ecapa", path=folder / _CONFIG)
+    encoder_config = from_dict(EcapaConfig, encoder_values, path=folder / _CONFIG)
+    features = from_dict(FeatureConfig, document["features"], path=folder / _CONFIG)
+    encoder = Ecapa(encoder_config, features.num_mels)
+    try:
+        weights = load_file(folder / _WEIGHTS)
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"is damaged or no safetensors file ({error})", path=folder / _WEIGHTS, hint="copy it again"
+        ) from error
+    _load_weights(encoder, weights, folder / _WEIGHTS)
+    return ModelFolder(
+        encoder.eval(),
+        encoder_config,
+        features,
+        document.get("calibration") or {},
+        document.get("source") or {},
+    )
+
+
+def _read_document(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"is not valid YAML ({error})", path=path) from None
+    if not isinstance(document, dict) or document.get("format") != 1:
+        raise InputError("is no sdpn model of format 1", path=path)
+    missing = {"encoder", "features"} - document.keys()
+    unknown = document.keys() - _KEYS
+    if missing or unknown:
+        raise InputError(f"has missing keys {sorted(missing)} and unknown keys {sorted(unknown)}", path=path)
+    return document
+
+
+def _load_weights(encoder: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    wanted = _named("encoder", encoder)
+    faults = [f"missing {key}" for key in wanted.keys() - weights.keys()]
+    faults += [f"unexpected {key}" for key in weights.keys() - wanted.keys()]
+    faults += [
+        f"{key} has shape {tuple(weights[key].shape)}, not {tuple(wanted[key].shape)}"
+        for key in wanted.keys() & weights.keys()
+        if weights[key].shape != wanted[key].shape
+    ]
+    if faults:
+        raise InputError(f"does not fit the configuration beside it: {'; '.join(sorted(faults))}", path=path)
+    encoder.load_state_dict({key.removeprefix("encoder."): value for key, value in weights.items()})
+
+
+def _named(prefix: str, module: nn.Module) -> dict[str, Tensor]:
+    return {
+        f"{prefix}.{key}": value.detach().to(torch.float32).contiguous()
+        if value.is_floating_point()
+        else value
+        for key, value in module.state_dict().items()
+    }
