@@ -1,0 +1,93 @@
+"""The one TensorBoard writer. Tag names are an interface: dashboards and reports rely on them.
+
+==============================  ==========================================================================
+tag                             meaning
+==============================  ==========================================================================
+loss/total, ce, memax, koleo    the objective and its unweighted terms, mean since the last point
+train/lr, train/momentum        learning rate, EMA momentum of the teacher
+train/grad_norm                 norm of all gradients before clipping
+train/step_s                    seconds for a step
+train/loader_wait               share of the time spent waiting for data
+train/audio_hours_per_hour      hours of crops that an hour of training sees
+prototypes/grad_norm            norm of the prototypes' own gradient before clipping
+prototypes/drift_initial_mean   mean (``_max``: largest) 1 − cosine to the prototypes at step 0
+prototypes/drift_previous_mean  the same to the last look
+prototypes/nearest_cosine_mean  mean cosine of a prototype to its nearest neighbour
+prototypes/effective_rank       of the prototypes
+prototypes/usage_perplexity     number of prototypes in use, over the rows since the last look
+prototypes/dead                 prototypes with less than a tenth of an equal share
+prototypes/usage                histogram of usage times K (1 is an equal share)
+prototypes/drift_initial        histogram of 1 − cosine to the prototypes at step 0
+prototypes/similarity           image: cosines between prototypes, similar ones side by side
+embedding/std                   spread of the student's embeddings: about 1, 0 at collapse
+embedding/effective_rank        of the student's embeddings of the last batch
+==============================  ==========================================================================
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from sdpn.tracking import drift
+
+
+class Board:
+    """Writes the curves of a run below ``directory``; a resumed run continues them."""
+
+    def __init__(self, directory: Path, *, start_step: int) -> None:
+        # purge_step hides the points that a killed run wrote after its last checkpoint
+        self._writer = SummaryWriter(str(directory), purge_step=start_step if start_step else None)
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Write numbers under their tags."""
+        for tag, value in values.items():
+            self._writer.add_scalar(tag, value, step)
+
+    def text(self, tag: str, text: str) -> None:
+        """Write a text, such as the configuration."""
+        self._writer.add_text(tag, text)
+
+    def prototypes(
+        self, step: int, *, now_KE: Tensor, initial_KE: Tensor, previous_KE: Tensor, usage_K: Tensor
+    ) -> dict[str, float]:
+        """Write how the prototypes have moved and are used.
+
+        Args:
+            step: current step.
+            now_KE: prototypes (K, E).
+            initial_KE: prototypes at step 0.
+            previous_KE: prototypes at the last look.
+            usage_K: share of the rows since the last look, (K,).
+
+        Returns:
+            the scalars written.
+        """
+        since_initial_K = drift.cosine_drift(initial_KE, now_KE)
+        since_previous_K = drift.cosine_drift(previous_KE, now_KE)
+        values = {
+            "prototypes/drift_initial_mean": since_initial_K.mean(),
+            "prototypes/drift_initial_max": since_initial_K.max(),
+            "prototypes/drift_previous_mean": since_previous_K.mean(),
+            "prototypes/drift_previous_max": since_previous_K.max(),
+            "prototypes/nearest_cosine_mean": drift.nearest_cosine(now_KE).mean(),
+            "prototypes/effective_rank": drift.effective_rank(now_KE),
+            "prototypes/usage_perplexity": drift.perplexity(usage_K),
+            "prototypes/dead": drift.dead(usage_K),
+        }
+        scalars = {tag: float(value) for tag, value in values.items()}
+        self.scalars(step, scalars)
+        self._writer.add_histogram("prototypes/usage", usage_K * len(usage_K), step)
+        self._writer.add_histogram("prototypes/drift_initial", since_initial_K, step)
+        similarity_KK = drift.similarity(now_KE)
+        order_K = drift.order_by_similarity(similarity_KK)
+        image_KK = (similarity_KK[order_K][:, order_K].clamp(-1, 1) + 1) / 2
+        self._writer.add_image("prototypes/similarity", torch.clamp(image_KK, 0, 1).unsqueeze(0), step)
+        return scalars
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._writer.close()

@@ -1,0 +1,150 @@
+"""Checkpoints that survive a kill at any moment.
+
+A checkpoint is a folder ``step-%08d`` with ``state.pt`` (tensors and plain numbers, loaded with
+``weights_only=True``) and ``meta.json`` (checksum, configuration, versions). It is written under another
+name and renamed into place last; one that is damaged all the same is passed over for the one before it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sdpn import __version__
+from sdpn.errors import InputError
+from sdpn.io.atomic import atomic_directory
+
+_log = logging.getLogger(__name__)
+_NAME = re.compile(r"step-(\d{8})")
+
+
+class CheckpointStore:
+    """The checkpoints of one run.
+
+    Args:
+        directory: ``EXP/checkpoints``.
+        configuration: resolved configuration of the run, nested plain values.
+        keep: how many of the newest to keep.
+    """
+
+    def __init__(self, directory: Path, configuration: dict[str, Any], *, keep: int) -> None:
+        self._directory = directory
+        self._configuration = configuration
+        self._keep = keep
+
+    def save(self, step: int, state: dict[str, Any]) -> None:
+        """Write the state after ``step`` steps, then drop the oldest checkpoints.
+
+        Raises:
+            InputError: the disk is full or cannot be written; older checkpoints stay as they were.
+        """
+        try:
+            with atomic_directory(self._directory / f"step-{step:08d}") as folder:
+                torch.save(state, folder / "state.pt")
+                meta = {
+                    "format": 1,
+                    "step": step,
+                    "sha256": _sha256(folder / "state.pt"),
+                    "configuration": self._configuration,
+                    "versions": {"sdpn": __version__, "torch": torch.__version__},
+                }
+                (folder / "meta.json").write_text(json.dumps(meta, indent=2, default=str) + "\n")
+        except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
+            raise InputError(
+                f"the checkpoint of step {step} cannot be written: {error}",
+                path=self._directory,
+                hint="earlier checkpoints are intact; free some space and start the same command again",
+            ) from error
+        for old in self._folders()[: -self._keep]:
+            shutil.rmtree(old)
+
+    def load_newest(self) -> dict[str, Any] | None:
+        """State of the newest checkpoint that is whole, or None where there is none.
+
+        Raises:
+            InputError: the checkpoint was made with another configuration; the keys are named.
+        """
+        folders = self._folders()
+        for folder in reversed(folders):
+            try:
+                meta = json.loads((folder / "meta.json").read_text())
+                if _sha256(folder / "state.pt") != meta["sha256"]:
+                    raise ValueError("its checksum does not match")
+            except (OSError, ValueError, KeyError) as error:
+                _log.warning("%s is damaged (%s): using the checkpoint before it", folder, error)
+                continue
+            self._refuse_other_configuration(meta["configuration"], folder)
+            state: dict[str, Any] = torch.load(folder / "state.pt", weights_only=True)
+            return state
+        if folders:
+            raise InputError(
+                "holds checkpoints, but none that is whole",
+                path=self._directory,
+                hint="move the folder away to start again",
+            )
+        return None
+
+    def _folders(self) -> list[Path]:
+        if not self._directory.is_dir():
+            return []
+        return sorted(path for path in self._directory.iterdir() if _NAME.fullmatch(path.name))
+
+    def _refuse_other_configuration(self, other: dict[str, Any], folder: Path) -> None:
+        mine, theirs = _flat(json.loads(json.dumps(self._configuration, default=str))), _flat(other)
+        keys = sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key))
+        if keys:
+            changes = "; ".join(f"{key}: {theirs.get(key)!r} -> {mine.get(key)!r}" for key in keys)
+            raise InputError(
+                f"was made with another configuration ({changes})",
+                path=folder,
+                hint="a resumed run must be the same run: use another --out, or go back to these values",
+            )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def lock(directory: Path) -> int:
+    """Take the run's lock, so that two processes never write one experiment. The kernel drops it at exit.
+
+    Returns:
+        the open file descriptor that holds it.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    import fcntl
+
+    directory.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise InputError(
+            "another run is training in this folder", path=directory, hint="wait for it, or use another --out"
+        ) from None
+    return descriptor
