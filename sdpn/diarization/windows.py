@@ -1,0 +1,70 @@
+"""Sliding windows over the speech of a recording: one embedding is computed from each.
+
+Shapes: M segments, N windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sdpn.diarization.speech import Segment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows:
+    """Windows in order of time, and the segment of speech that each belongs to.
+
+    Attributes:
+        times_N2: start and end in seconds.
+        segment_N: index of the segment whose speech the window stands for.
+    """
+
+    times_N2: np.ndarray
+    segment_N: np.ndarray
+
+
+def sliding_windows(
+    speech: Sequence[Segment],
+    *,
+    window_s: float,
+    hop_s: float,
+    min_window_s: float,
+    duration_s: float,
+) -> Windows:
+    """Cover each segment with windows.
+
+    In a segment longer than a window they start every ``hop_s``, and one more is aligned with the
+    segment's end, so that all of it is covered. A shorter segment is one window. One shorter than
+    ``min_window_s`` borrows context on both sides, as far as the recording goes: an embedding of a few
+    frames says more about the sound than about the speaker.
+
+    Args:
+        speech: segments in seconds, in order of time.
+        window_s: longest window.
+        hop_s: from the start of one window to that of the next.
+        min_window_s: shortest window, at most ``window_s``.
+        duration_s: length of the recording.
+    """
+    if not speech:
+        return Windows(times_N2=np.zeros((0, 2)), segment_N=np.zeros(0, dtype=np.int64))
+    start_M, end_M = np.array(speech, dtype=np.float64).T
+    # a millionth of a hop more or less is a rounding error, not another window
+    num_hops_M = np.ceil(np.maximum(end_M - start_M - window_s, 0.0) / hop_s - 1e-6).astype(np.int64)
+    segment_N = np.repeat(np.arange(len(speech)), num_hops_M + 1)
+    first_N = np.repeat(np.cumsum(num_hops_M + 1) - (num_hops_M + 1), num_hops_M + 1)
+    hop_N = np.arange(len(segment_N)) - first_N
+    last_start_M = np.maximum(end_M - window_s, start_M)
+    starts_N = np.minimum(start_M[segment_N] + hop_s * hop_N, last_start_M[segment_N])
+    ends_N = np.minimum(starts_N + window_s, end_M[segment_N])
+
+    missing_N = np.maximum(min_window_s - (ends_N - starts_N), 0.0)
+    return Windows(
+        times_N2=np.stack(
+            [np.maximum(starts_N - missing_N / 2, 0.0), np.minimum(ends_N + missing_N / 2, duration_s)],
+            axis=1,
+        ),
+        segment_N=segment_N,
+    )
