@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from acoustics import NOISE_COLOURS, add_noise, babbling_noise, reverberate, room, set_level
 
 from sdpn.io.audio import RATE_HZ
+from sdpn.io.rttm import Turn
 
 #: Frame of the energy measure, in samples (10 ms).
 _FRAME = RATE_HZ // 100
@@ -15,15 +14,6 @@ _FRAME = RATE_HZ // 100
 _FLOOR_DB = 40.0
 #: Shorter silences inside an utterance (closures of plosives, short breaths) count as speech, in seconds.
 _PAUSE_S = 0.25
-
-
-@dataclass(frozen=True)
-class Turn:
-    """A stretch of uninterrupted speech by one speaker, in seconds."""
-
-    start_s: float
-    end_s: float
-    speaker: str
 
 
 def speech_stretches(samples: np.ndarray) -> list[tuple[float, float]]:
@@ -55,7 +45,7 @@ def trim(samples: np.ndarray) -> np.ndarray:
 
 
 def converse(
-    rng: np.random.Generator, utterances: dict[str, list[np.ndarray]], duration_s: float
+    rng: np.random.Generator, recording: str, utterances: dict[str, list[np.ndarray]], duration_s: float
 ) -> tuple[np.ndarray, list[Turn]]:
     """Let speakers take turns in one room until time or words run out.
 
@@ -64,6 +54,7 @@ def converse(
 
     Args:
         rng: decides on everything.
+        recording: id of the conversation.
         utterances: by speaker, trimmed clean utterances (S,) at 16 kHz in the order of use.
         duration_s: length of the result.
 
@@ -95,11 +86,11 @@ def converse(
             break
         mix[start : start + len(clean)] += reverberate(clean, places[speaker])
         turns += [
-            Turn(start / RATE_HZ + from_s, start / RATE_HZ + to_s, speaker)
+            Turn(recording, start / RATE_HZ + from_s, to_s - from_s, speaker)
             for from_s, to_s in speech_stretches(clean)
         ]
         last, end_s, last_length_s = speaker, start / RATE_HZ + length_s, length_s
     colour = NOISE_COLOURS[str(rng.choice(sorted(NOISE_COLOURS)))]
     noisy = add_noise(mix, babbling_noise(rng, len(mix), colour), rng.uniform(15.0, 25.0))
     peak = float(np.max(np.abs(noisy)))
-    return noisy * min(1.0, 0.95 / peak), sorted(turns, key=lambda turn: (turn.start_s, turn.end_s))
+    return noisy * min(1.0, 0.95 / peak), sorted(turns)

@@ -37,13 +37,14 @@ from acoustics import (
     room,
     set_level,
 )
-from conversation import Turn, converse, trim
+from conversation import converse, trim
 from espeak import ACCENTS, Synthesiser, Voice, variants
 from sentences import sentence
 
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_directory
 from sdpn.io.audio import RATE_HZ
+from sdpn.io.rttm import Turn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,11 +163,12 @@ def write_meetings(out: Path, seed: int, groups: list[list[Done]], duration_s: f
     speech_s = overlap_s = 0.0
     for index, group in enumerate(groups):
         name = f"meeting{index:02d}"
-        mix, turns = converse(generator(seed, name), {done.speaker: done.clean for done in group}, duration_s)
+        mix, turns = converse(
+            generator(seed, name), name, {done.speaker: done.clean for done in group}, duration_s
+        )
         _write(out / f"{name}.flac", mix)
         rttm += [
-            f"SPEAKER {name} 1 {turn.start_s:.3f} {turn.end_s - turn.start_s:.3f}"
-            f" <NA> <NA> {turn.speaker} <NA> <NA>\n"
+            f"SPEAKER {name} 1 {turn.onset_s:.3f} {turn.duration_s:.3f} <NA> <NA> {turn.speaker} <NA> <NA>\n"
             for turn in turns
         ]
         uem.append(f"{name} 1 0.000 {len(mix) / RATE_HZ:.3f}\n")
@@ -277,7 +279,7 @@ def _count_speaking(turns: Sequence[Turn], duration_s: float) -> np.ndarray:
     """Number of speakers in each frame of 10 ms."""
     speaking = np.zeros(round(duration_s * 100), int)
     for turn in turns:
-        speaking[round(turn.start_s * 100) : round(turn.end_s * 100)] += 1
+        speaking[round(turn.onset_s * 100) : round(turn.end_s * 100)] += 1
     return speaking
 
 

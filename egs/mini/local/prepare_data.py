@@ -1,0 +1,267 @@
+#!/usr/bin/env python3
+"""Turn corpus folders into validated Kaldi data directories.
+
+    OUT/train      from every --corpus: DIR/<speaker>/**/<utterance>.{wav,flac,opus,ogg,mp3}
+    OUT/dev        from --dev, in the same layout, with a copy of --trials
+    OUT/meetings   from --meetings: audio, reference.rttm and optionally reference.uem
+    OUT/noise      from --noise: audio at any depth
+    OUT/rir        from --rir: audio at any depth
+
+Training ids are <corpus>-<speaker>-<utterance>, speakers <corpus>-<folder>: a folder of the same name in two
+corpora is two people. Dev ids are whatever the trials call the files: the file stem, or the path below --dev
+with or without its suffix. Every file's header is read; files that are empty or unreadable are named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from sdpn.errors import InputError
+from sdpn.io import audio
+from sdpn.io.atomic import atomic_directory
+from sdpn.io.kaldi import Utterance, write_data_dir
+from sdpn.io.rttm import read_rttm
+from sdpn.io.trials import read_trials
+from sdpn.io.uem import read_uem
+
+_SUFFIXES = {".wav", ".flac", ".opus", ".ogg", ".mp3"}
+#: Folder names that say nothing about which corpus it is.
+_SPLIT_NAMES = {"train", "dev", "test", "eval", "wav", "wavs", "flac", "audio", "data"}
+#: More bad files than this are only counted.
+_MOST_NAMED = 20
+
+
+def find_audio(folder: Path) -> list[Path]:
+    """Audio files at any depth below ``folder``, sorted; hidden ones are left out.
+
+    Raises:
+        InputError: ``folder`` is no folder, or holds no audio.
+    """
+    if not folder.is_dir():
+        raise InputError("no such folder", path=folder)
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in _SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    if not files:
+        raise InputError(f"holds no audio ({', '.join(sorted(_SUFFIXES))})", path=folder)
+    return files
+
+
+def total_hours(files: Sequence[Path], num_threads: int) -> float:
+    """Read the header of every file.
+
+    Returns:
+        their total length in hours.
+
+    Raises:
+        InputError: files are empty or unreadable; each is named on stderr before.
+    """
+
+    def measure(path: Path) -> float | InputError:
+        try:
+            return audio.info(path).duration_s
+        except InputError as error:
+            return error
+
+    with ThreadPoolExecutor(num_threads) as pool:
+        found = list(pool.map(measure, files))
+    bad = [error for error in found if isinstance(error, InputError)]
+    for error in bad[:_MOST_NAMED]:
+        print(f"prepare_data.py: {error}", file=sys.stderr)
+    if len(bad) > 1:
+        raise InputError(
+            f"{len(bad)} of {len(files)} audio files cannot be used, the first is {bad[0].path}",
+            hint="mend or remove them",
+        )
+    if bad:
+        raise InputError(f"cannot be used: {bad[0].message}", path=bad[0].path, hint="mend or remove it")
+    return sum(length for length in found if not isinstance(length, InputError)) / 3600
+
+
+def corpus_names(folders: Sequence[Path]) -> list[str]:
+    """A short name for each corpus folder: its own, with as many parents as it takes to be unique.
+
+    Raises:
+        InputError: a folder is given twice.
+    """
+    full = [folder.resolve() for folder in folders]
+    for folder, count in Counter(full).items():
+        if count > 1:
+            raise InputError("this corpus is given twice", path=folder)
+    telling = []
+    for folder in full:
+        parts = [part for part in folder.parts if part != folder.anchor]
+        while len(parts) > 1 and parts[-1].lower() in _SPLIT_NAMES:
+            parts.pop()
+        telling.append([_word(part) for part in parts] or ["corpus"])
+    for depth in range(1, max(map(len, telling)) + 1):
+        names = ["_".join(parts[-depth:]) for parts in telling]
+        if len(set(names)) == len(names):
+            return names
+    # left: two splits of one corpus, or names that differ in white space alone
+    return [f"{name}{number}" for number, name in enumerate(names, start=1)]
+
+
+def training_utterances(folders: Sequence[Path]) -> list[Utterance]:
+    """All utterances of folder-per-speaker corpora.
+
+    Raises:
+        InputError: a corpus is missing or empty, or an audio file lies in no speaker's folder.
+    """
+    utterances = []
+    for folder, corpus in zip(folders, corpus_names(folders), strict=True):
+        for path in find_audio(folder):
+            speaker, *rest = path.relative_to(folder).with_suffix("").parts
+            if not rest:
+                raise InputError(
+                    "lies in no speaker's folder",
+                    path=path,
+                    hint=f"expected {folder}/<speaker>/{path.name}",
+                )
+            person = f"{corpus}-{_word(speaker)}"
+            key = "-".join([person, *map(_word, rest)])
+            utterances.append(Utterance(key, path.resolve(), speaker=person))
+    return utterances
+
+
+def dev_utterances(folder: Path, trials: Path) -> list[Utterance]:
+    """The utterances of a folder-per-speaker corpus under the ids that its trials use.
+
+    Raises:
+        InputError: the folder is missing or empty, or the trials name utterances that it lacks.
+    """
+    files = find_audio(folder)
+    wanted = set(read_trials(trials).ids)
+    namings: tuple[Callable[[Path], str], ...] = (
+        lambda path: path.stem,
+        lambda path: path.relative_to(folder).with_suffix("").as_posix(),
+        lambda path: path.relative_to(folder).as_posix(),
+    )
+    missing = wanted
+    for naming in namings:
+        ids = [naming(path) for path in files]
+        lacking = wanted - set(ids)
+        if not lacking and len(set(ids)) == len(ids):
+            return [
+                Utterance(key, path.resolve(), speaker=_word(path.relative_to(folder).parts[0]))
+                for key, path in zip(ids, files, strict=True)
+            ]
+        if not lacking:
+            key, _ = Counter(ids).most_common(1)[0]
+            raise InputError(
+                f"the trials' ids do not tell files apart: {key!r} is more than one",
+                path=trials,
+                hint="name utterances by their path below the folder",
+            )
+        missing = min(missing, lacking, key=len)
+    raise InputError(
+        f"{len(missing)} of the {len(wanted)} utterances in the trials are not in {folder}, "
+        f"such as {min(missing)!r}",
+        path=trials,
+    )
+
+
+def meeting_recordings(folder: Path) -> list[Utterance]:
+    """The recordings of a folder, each checked to have a reference.
+
+    Raises:
+        InputError: reference.rttm is missing, or it and the audio do not belong together.
+    """
+    reference = folder / "reference.rttm"
+    if folder.is_dir() and not reference.is_file():
+        raise InputError("holds no reference.rttm", path=folder)
+    recordings = {path.stem: path for path in find_audio(folder)}
+    known = set(read_rttm(reference))
+    extra = known - recordings.keys()
+    if extra:
+        raise InputError(
+            f"{len(extra)} recordings have no audio beside it, such as {min(extra)!r}", path=reference
+        )
+    uem = folder / "reference.uem"
+    # a recording in which nobody speaks has no line in an RTTM, but one in the UEM
+    unknown = recordings.keys() - known - (set(read_uem(uem)) if uem.is_file() else set())
+    if unknown:
+        raise InputError("is in neither reference.rttm nor reference.uem", path=recordings[min(unknown)])
+    return [Utterance(key, path.resolve()) for key, path in recordings.items()]
+
+
+def prepare(out: Path, args: argparse.Namespace) -> None:
+    """Write every data directory that was asked for, and print what each holds."""
+    train = training_utterances(args.corpus)
+    _write(out / "train", train, args.nj)
+    if args.dev is not None:
+        dev = dev_utterances(args.dev, args.trials)
+        shared = {utterance.path for utterance in train} & {utterance.path for utterance in dev}
+        if shared:
+            raise InputError(
+                "is in the training data and in --dev, whose speakers must be unseen", path=min(shared)
+            )
+        _write(out / "dev", dev, args.nj)
+        shutil.copyfile(args.trials, out / "dev" / "trials")
+    if args.meetings is not None:
+        _write(out / "meetings", meeting_recordings(args.meetings), args.nj)
+        for name in ("reference.rttm", "reference.uem"):
+            if (args.meetings / name).is_file():
+                shutil.copyfile(args.meetings / name, out / "meetings" / name)
+    for kind, folder in (("noise", args.noise), ("rir", args.rir)):
+        if folder is not None:
+            # the extension stays, as one room may be there as .wav and .flac
+            sounds = [
+                Utterance("-".join(map(_word, path.relative_to(folder).parts)), path.resolve())
+                for path in find_audio(folder)
+            ]
+            _write(out / kind, sounds, args.nj)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder to make; an old one is replaced")
+    parser.add_argument(
+        "--corpus", type=Path, action="append", required=True, metavar="DIR", help="may be repeated"
+    )
+    parser.add_argument("--dev", type=Path, metavar="DIR", help="speakers that are in no --corpus")
+    parser.add_argument("--trials", type=Path, metavar="FILE", help="verification trials on --dev")
+    parser.add_argument("--meetings", type=Path, metavar="DIR")
+    parser.add_argument("--noise", type=Path, metavar="DIR")
+    parser.add_argument("--rir", type=Path, metavar="DIR")
+    parser.add_argument("--nj", type=int, default=2, help="threads that read headers; default 2")
+    args = parser.parse_args(argv)
+    try:
+        if (args.dev is None) != (args.trials is None):
+            raise InputError("--dev and --trials go together")
+        with atomic_directory(args.out) as folder:
+            prepare(folder, args)
+    except InputError as error:
+        print(f"prepare_data.py: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _write(folder: Path, utterances: Sequence[Utterance], num_threads: int) -> None:
+    hours = total_hours([utterance.path for utterance in utterances], num_threads)
+    write_data_dir(folder, utterances)
+    speakers = {utterance.speaker for utterance in utterances} - {None}
+    people = f", {len(speakers)} speakers" if speakers else ""
+    print(f"{folder.name}: {len(utterances)} files{people}, {hours:.2f} h", flush=True)
+
+
+def _word(name: str) -> str:
+    """``name`` without white space, which no id may hold."""
+    return re.sub(r"\s+", "_", name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
