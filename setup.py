@@ -17,6 +17,7 @@ setup(
     packages=find_packages(include=["sdpn", "sdpn.*"]),
     package_data={"sdpn": ["py.typed"]},
     install_requires=[
+        "Jinja2>=3.1",
         "PyYAML>=6",
         "kaldiio>=2.18",
         "matplotlib>=3.8",

@@ -1,1 +1,1 @@
-"""Self-contained HTML pages of results."""
+"""One self-contained HTML page about an experiment. Needs no torch."""

@@ -1,0 +1,47 @@
+"""``sdpn report``: an experiment folder as one offline HTML page."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+DESCRIPTION = """\
+Turn an experiment folder into one HTML page that needs no network: error rates beside those of the
+baselines, a timeline of every scored recording, training and prototype curves, and the commands and
+configuration behind them. Also prints the table of error rates.
+
+It reads any tensorboard/ folder below EXP, and EXP/results/<command>.<label>.json, which the commands
+write with --json: verify, score and diarize, with labels such as trained, untrained or one-speaker."""
+
+EXAMPLE = """\
+  sdpn verify --trials dev/trials --embeddings dev.scp --json exp/mini/results/verify.trained.json
+  sdpn score --ref ref/ --hyp exp/mini/rttm/ --json exp/mini/results/score.trained.json
+  sdpn report exp/mini"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``sdpn report``."""
+    parser.add_argument("experiment", type=Path, metavar="EXP", help="experiment folder")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the page (default: EXP/report.html)")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Write the page, print the table, and return both."""
+    from sdpn.cli.table import format_table
+    from sdpn.io.atomic import atomic_write_text
+    from sdpn.report.experiment import read_experiment
+    from sdpn.report.page import build_page
+    from sdpn.report.summary import HEADER, summary_notes, summary_rows
+
+    experiment = read_experiment(args.experiment)
+    page = args.experiment / "report.html" if args.out is None else args.out
+    atomic_write_text(page, build_page(experiment))
+    rows = summary_rows(experiment)
+    if rows:
+        print(format_table(HEADER, [row.cells for row in rows]), end="\n\n")
+    for note in summary_notes(experiment):
+        print(note)
+    print(f"report: {page}")
+    return {"report": str(page.resolve()), "rows": [asdict(row) for row in rows]}

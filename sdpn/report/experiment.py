@@ -1,0 +1,94 @@
+"""What an experiment folder holds for a report."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from sdpn.errors import InputError
+from sdpn.report.events import EventLog, read_event_log
+from sdpn.report.results import Diarization, ResultFile, Score, Verification, read_results
+
+_FIRST, _LAST = ("trained",), ("untrained", "one-speaker")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment folder, read.
+
+    Attributes:
+        folder: where it is.
+        results: every result document.
+        runs: training run -> what it logged; a run is named by the folder that holds ``tensorboard``.
+        configurations: path below the folder -> text of every ``config.yaml``.
+    """
+
+    folder: Path
+    results: tuple[ResultFile, ...]
+    runs: dict[str, EventLog]
+    configurations: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.folder.resolve().name
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels that have results: trained, then any others, then untrained, then one-speaker."""
+        found = {file.label for file in self.results if file.results is not None}
+        others = sorted(found - {*_FIRST, *_LAST})
+        return [label for label in (*_FIRST, *others, *_LAST) if label in found]
+
+    @property
+    def verifications(self) -> dict[str, Verification]:
+        """Label -> results of ``verify``, in the order of `labels`."""
+        return self._of(Verification)
+
+    @property
+    def scores(self) -> dict[str, Score]:
+        """Label -> results of ``score``, in the order of `labels`."""
+        return self._of(Score)
+
+    @property
+    def diarizations(self) -> dict[str, Diarization]:
+        """Label -> results of ``diarize``, in the order of `labels`."""
+        return self._of(Diarization)
+
+    def _of(self, kind: type) -> dict:
+        found = {file.label: file.results for file in self.results if isinstance(file.results, kind)}
+        return {label: found[label] for label in self.labels if label in found}
+
+
+def read_experiment(folder: Path) -> Experiment:
+    """Read the results, training logs and configurations below ``folder``.
+
+    Raises:
+        InputError: there is no such folder, it holds nothing to report, or a file in it is malformed.
+    """
+    if not folder.is_dir():
+        raise InputError(
+            "no such experiment folder", path=folder, hint="name the folder that sdpn train wrote"
+        )
+    results = tuple(read_results(folder / "results"))
+    runs: dict[str, EventLog] = {}
+    configurations: dict[str, str] = {}
+    for parent, subfolders, files in os.walk(folder):
+        subfolders.sort()
+        here = Path(parent)
+        if here.name == "tensorboard":
+            subfolders.clear()
+            if log := read_event_log(here):
+                run = here.parent.relative_to(folder).as_posix()
+                runs["" if run == "." else run] = log
+        if "config.yaml" in files:
+            path = here / "config.yaml"
+            configurations[path.relative_to(folder).as_posix()] = path.read_text("utf-8", errors="replace")
+    if not results and not runs:
+        raise InputError(
+            "holds nothing to report: no results/<command>.<label>.json and no tensorboard/ with events",
+            path=folder,
+            hint="train into it, or give a command --json EXP/results/verify.trained.json",
+        )
+    return Experiment(folder, results, runs, configurations)

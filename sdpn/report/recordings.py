@@ -1,0 +1,64 @@
+"""From a score to its recordings, aligned again from the RTTM files that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sdpn.io.rttm import Turn, read_rttms
+from sdpn.io.uem import read_uem
+from sdpn.report.alignment import CONFUSION, FALSE_ALARM, MISSED, Alignment, align
+from sdpn.report.results import ErrorSeconds, Score
+
+#: Seconds by which the drawn errors may differ from the scored ones before the page says so.
+_TOLERANCE_S = 0.01
+
+
+def align_recordings(score: Score) -> tuple[dict[str, Alignment], list[str]]:
+    """Align every recording of a score, under the conditions of that score.
+
+    Returns:
+        alignments by recording, none where the files are gone; and sentences about files that are gone
+        or have changed since they were scored.
+
+    Raises:
+        InputError: an RTTM or UEM file is malformed.
+    """
+    files = [*score.reference, *score.hypothesis, *([] if score.uem is None else [score.uem])]
+    gone = [path for path in files if not path.is_file()]
+    if gone:
+        others = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
+        return {}, [f"The timelines cannot be drawn: {gone[0]}{others} no longer exists. Score again."]
+    reference, hypothesis = _turns(score.reference), _turns(score.hypothesis)
+    uem = None if score.uem is None else read_uem(score.uem)
+    alignments: dict[str, Alignment] = {}
+    changed = []
+    for file in score.files:
+        alignment = align(
+            reference.get(file.recording, ()),
+            hypothesis.get(file.recording, ()),
+            uem=None if uem is None else uem.get(file.recording, ()),
+            collar_s=score.collar_s,
+            skip_overlap=score.skip_overlap,
+        )
+        alignments[file.recording] = alignment
+        if not _agree(alignment, file.errors):
+            changed.append(file.recording)
+    notes = []
+    if changed:
+        notes.append(
+            f"The RTTM or UEM files have changed since they were scored ({', '.join(changed[:5])}"
+            f"{', …' if len(changed) > 5 else ''}): the timelines do not fit the DER. Score again."
+        )
+    return alignments, notes
+
+
+def _turns(paths: Sequence[Path]) -> dict[str, list[Turn]]:
+    return read_rttms(dict.fromkeys(paths))
+
+
+def _agree(alignment: Alignment, errors: ErrorSeconds) -> bool:
+    scored = {MISSED: errors.missed_s, FALSE_ALARM: errors.false_alarm_s, CONFUSION: errors.confusion_s}
+    return all(
+        abs(alignment.error_seconds(kind) - seconds) <= _TOLERANCE_S for kind, seconds in scored.items()
+    )

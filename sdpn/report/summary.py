@@ -1,0 +1,160 @@
+"""The figures that a report opens with: one row per label, and what must be said beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sdpn.report.experiment import Experiment
+from sdpn.report.results import Score
+
+#: Shown where there is no value.
+MISSING = "–"
+
+HEADER = (
+    "",
+    "EER %",
+    "minDCF(0.01)",
+    "minDCF(0.05)",
+    "DER %",
+    "missed %",
+    "false alarm %",
+    "confusion %",
+    "RTF",
+)
+
+
+@dataclass(frozen=True)
+class SummaryRow:
+    """The figures of one label. Rates are fractions, None where nothing was measured.
+
+    Attributes:
+        label: the system, such as "trained".
+        eer: equal error rate on the verification trials.
+        min_dcf_001: minimal detection cost at a target prior of 0.01.
+        min_dcf_005: the same at 0.05.
+        der: diarization error rate over all recordings.
+        missed: its part that is missed speech; the three parts add up to it.
+        false_alarm: its part that is false alarm.
+        confusion: its part that is confusion.
+        real_time_factor: seconds of work per second of audio.
+    """
+
+    label: str
+    eer: float | None
+    min_dcf_001: float | None
+    min_dcf_005: float | None
+    der: float | None
+    missed: float | None
+    false_alarm: float | None
+    confusion: float | None
+    real_time_factor: float | None
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The row as text, under `HEADER`."""
+        return (
+            self.label,
+            percent(self.eer),
+            decimal(self.min_dcf_001, 3),
+            decimal(self.min_dcf_005, 3),
+            percent(self.der),
+            percent(self.missed),
+            percent(self.false_alarm),
+            percent(self.confusion),
+            decimal(self.real_time_factor, 4),
+        )
+
+
+def summary_rows(experiment: Experiment) -> list[SummaryRow]:
+    """One row for each label that has results, in the order in which labels are shown."""
+    rows = []
+    for label in experiment.labels:
+        verification = experiment.verifications.get(label)
+        score = experiment.scores.get(label)
+        diarization = experiment.diarizations.get(label)
+        errors = None if score is None else score.total
+        rows.append(
+            SummaryRow(
+                label=label,
+                eer=None if verification is None else verification.eer,
+                min_dcf_001=None if verification is None else verification.min_dcf_001,
+                min_dcf_005=None if verification is None else verification.min_dcf_005,
+                der=None if errors is None else errors.der,
+                missed=None if errors is None else errors.rate(errors.missed_s),
+                false_alarm=None if errors is None else errors.rate(errors.false_alarm_s),
+                confusion=None if errors is None else errors.rate(errors.confusion_s),
+                real_time_factor=None if diarization is None else diarization.real_time_factor,
+            )
+        )
+    return rows
+
+
+def summary_notes(experiment: Experiment) -> list[str]:
+    """Sentences without which the rows would mislead: conditions, sizes, and rows that do not compare."""
+    notes = []
+    verifications, scores = experiment.verifications, experiment.scores
+    if verifications:
+        sizes = {(v.num_target, v.num_nontarget): label for label, v in verifications.items()}
+        said = [f"{target:,} target and {other:,} non-target trials" for target, other in sizes]
+        if len(sizes) == 1:
+            notes.append(f"EER and minDCF over {said[0]}.")
+        else:
+            notes.append(
+                "Not comparable: the EERs come from different trials: "
+                + _by_label((label, text) for text, label in zip(said, sizes.values(), strict=True))
+            )
+    if scores:
+        told = {score.settings: label for label, score in scores.items()}
+        first = next(iter(scores.values()))
+        if len(told) == 1:
+            notes.append(f"DER: {der_conditions(first)}.")
+        else:
+            notes.append(
+                "Not comparable: the DERs were scored differently: "
+                + _by_label((label, der_conditions(scores[label])) for label in told.values())
+            )
+        recordings = {frozenset(file.recording for file in score.files) for score in scores.values()}
+        if len(recordings) == 1:
+            count = len(first.files)
+            notes.append(
+                f"{count} recording{'' if count == 1 else 's'} with {first.total.total_s:,.1f} s of scored "
+                "reference speech; missed, false alarm and confusion are shares of it and add up to the DER."
+            )
+        else:
+            notes.append("Not comparable: the DERs come from different sets of recordings.")
+    if experiment.diarizations:
+        notes.append("RTF: seconds of work per second of audio.")
+    return notes
+
+
+def der_conditions(score: Score) -> str:
+    """What the DER counts and what it forgives, in words."""
+    if score.collar_s:
+        collar = (
+            f"{score.collar_s:g} s on each side of every reference boundary are not scored "
+            f"(md-eval -c {score.collar_s:g}, pyannote.metrics collar={2 * score.collar_s:g})"
+        )
+    else:
+        collar = "no collar, so nothing is forgiven around the reference's boundaries"
+    overlap = "overlapped speech is left out" if score.skip_overlap else "overlapped speech is scored"
+    uem = (
+        "no UEM, so each recording counts from its first turn to its last"
+        if score.uem is None
+        else f"only the regions of {score.uem.name} are scored"
+    )
+    return f"{collar}; {overlap}; {uem}"
+
+
+def percent(value: float | None, digits: int = 2) -> str:
+    """A fraction as a percentage without its sign."""
+    return MISSING if value is None else f"{100 * value:.{digits}f}"
+
+
+def decimal(value: float | None, digits: int) -> str:
+    """A number with a fixed number of decimals."""
+    return MISSING if value is None else f"{value:.{digits}f}"
+
+
+def _by_label(said: Iterable[tuple[str, str]]) -> str:
+    return "; ".join(f"{label}: {text}" for label, text in said) + "."
