@@ -20,7 +20,7 @@ exp=
 config=
 set=()
 seed=0
-collar=0
+collar=0.0
 synthesis=
 nj=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 
@@ -91,9 +91,9 @@ if ! command -v sdpn >/dev/null && [ -x "$root/.venv/bin/sdpn" ]; then
   PATH=$root/.venv/bin:$PATH
 fi
 command -v sdpn >/dev/null || fail "the command sdpn is not installed: run 'make demo', or pip install this project"
-python=${PYTHON:-python3}
+python=python3
 "$python" -c 'import sdpn' 2>/dev/null \
-  || fail "$python cannot import sdpn: activate the environment that sdpn is installed in, or set PYTHON"
+  || fail "python3 cannot import sdpn: activate the environment that sdpn is installed in"
 
 mkdir -p "$exp"
 exp=$(cd "$exp" && pwd)

@@ -1,0 +1,46 @@
+# make demo   sets itself up in .venv and runs the main job end to end, on speech that it synthesises
+# make test   sets itself up in .venv, lints, and runs every test
+#
+# PYTHON=python3.12    which Python to build .venv from (at least 3.10)
+# TORCH_BACKEND=cpu    take the CPU build of torch from PyTorch's index, where yours would pull CUDA
+#                      (or any other build: cu130, rocm7.1, ...); default: whatever pip finds
+
+PYTHON ?= python3
+TORCH_BACKEND ?=
+export PYTHON TORCH_BACKEND
+
+# console scripts by name, as in an activated environment; not for 'venv', which may replace that environment
+IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
+
+.PHONY: help demo test lint pytest venv clean
+
+help:
+	@echo "make demo    set up .venv and run egs/mini/run.sh: training, diarization, DER, report"
+	@echo "make test    set up .venv, lint, run every test"
+	@echo "make lint    ruff, mypy, shellcheck"
+	@echo "make venv    only set up .venv"
+	@echo "make clean   remove .venv, what the recipes made, and caches"
+	@echo "PYTHON=python3.12 chooses the Python, TORCH_BACKEND=cpu the CPU build of torch"
+
+demo: venv
+	@$(IN_VENV) egs/mini/run.sh
+
+test: lint pytest
+
+# after lint, also under make -j: its answer comes first and in one piece
+pytest: lint
+	$(IN_VENV) OMP_NUM_THREADS=1 python -m pytest -n 2 -ra tests
+
+lint: venv
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/shellcheck -x .ci/run $$(find egs tools tests -name '*.sh')
+
+venv:
+	@tools/setup_venv.sh
+
+clean:
+	rm -rf .venv build dist *.egg-info egs/*/exp egs/*/data
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
