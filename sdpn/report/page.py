@@ -52,7 +52,7 @@ def build_page(experiment: Experiment) -> str:
     script = (_ASSETS / "page.js").read_text(encoding="utf-8")
     # the one script that a browser may run, so that nothing smuggled in by a name can
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template("page.html.j2").render(
+    page = environment.get_template("page.html.j2").render(
         name=experiment.name,
         made=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
         version=__version__,
@@ -72,6 +72,8 @@ def build_page(experiment: Experiment) -> str:
         configurations=_configurations(experiment.configurations),
         commands=[(f"{file.command} · {file.label}", shlex.join(file.argv)) for file in experiment.results],
     )
+    # a command may name files whose names are not UTF-8, which JSON carries and a page cannot
+    return page.encode("utf-8", "replace").decode()
 
 
 def _cards(experiment: Experiment) -> list[dict[str, Any]]:

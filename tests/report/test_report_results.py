@@ -1,0 +1,99 @@
+"""Result documents: what is read from them, and how a malformed one is named."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from sdpn.errors import InputError
+from sdpn.report.results import Diarization, Score, Verification, read_result_file, read_results
+
+
+def test_documents_of_the_three_commands_are_read(
+    write_result, verification, score, diarization, tmp_path
+) -> None:
+    write_result("verify", "trained", verification)
+    write_result("score", "one-speaker", score(collar_s=0.25))
+    write_result("diarize", "my.own", diarization)
+    write_result("train", "trained", {"anything": 1})
+    diarize, scored, train, verify = read_results(tmp_path / "results")
+    assert (verify.command, verify.label, verify.argv[1]) == ("verify", "trained", "verify")
+    assert verify.results == Verification(0.0793, 0.612, 0.431, 2835, 28350, 0.41)
+    assert isinstance(scored.results, Score)
+    assert scored.results.collar_s == 0.25
+    assert [file.errors.der for file in scored.results.files] == [0.25, 0.0]
+    assert diarize.label == "my.own"  # only the first dot separates
+    assert diarize.results == Diarization(1, 100.0, 3.14, 0.0314)
+    assert train.results is None
+
+
+def test_a_missing_folder_has_no_results(tmp_path) -> None:
+    assert read_results(tmp_path / "results") == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"eer": "7 %"}, "'eer' of 'results' of the document is '7 %'; a finite number was expected"),
+        ({"eer": None}, "'eer' of 'results' of the document is None; a finite number"),
+        ({"eer": True}, "'eer' of 'results' of the document is True; a finite number"),
+        ({"eer": float("nan")}, "is nan; a finite number was expected"),
+        ({"num_target": -1}, "'num_target' of 'results' of the document is -1; a count was expected"),
+        ({"num_target": 1.5}, "is 1.5; a count was expected"),
+    ],
+)
+def test_a_field_of_the_wrong_kind_is_named(write_result, verification, change, message) -> None:
+    path = write_result("verify", "trained", verification | change)
+    with pytest.raises(InputError, match=re.escape(message)) as caught:
+        read_result_file(path)
+    assert caught.value.path == str(path)
+
+
+def test_a_missing_field_is_named_with_its_place(write_result, score) -> None:
+    results = score()
+    del results["files"][1]["missed_s"]
+    path = write_result("score", "trained", results)
+    with pytest.raises(InputError, match="item 2 of 'files' has no 'missed_s'") as caught:
+        read_result_file(path)
+    assert caught.value.path == str(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"files": {}}, "'files' of 'results' of the document is {}; a list was expected"),
+        ({"files": [1]}, "item 1 of 'files' is 1; an object was expected"),
+        ({"skip_overlap": 0}, "'skip_overlap' of 'results' of the document is 0; true or false"),
+        ({"reference": "a.rttm"}, "is 'a.rttm'; a list of texts was expected"),
+        ({"uem": 1}, "is 1; text was expected"),
+        ({"total": []}, "'total' of 'results' of the document is []; an object was expected"),
+    ],
+)
+def test_a_malformed_score_is_refused(write_result, score, changes, message) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        read_result_file(write_result("score", "trained", score(**changes)))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\xff\xfe", '{"schema": "sdpn.verify/1"}'])
+def test_a_file_that_is_no_document_is_named(tmp_path, text) -> None:
+    path = tmp_path / "verify.trained.json"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError) as caught:
+        read_result_file(path)
+    assert caught.value.path == str(path)
+
+
+def test_the_schema_must_fit_the_name(write_result, verification) -> None:
+    path = write_result("verify", "trained", verification, schema="sdpn.score/1")
+    with pytest.raises(
+        InputError, match=r"its schema is 'sdpn\.score/1', its name asks for 'sdpn\.verify/1'"
+    ):
+        read_result_file(path)
+
+
+def test_a_name_without_a_label_is_refused(tmp_path) -> None:
+    path = tmp_path / "verify.json"
+    path.write_text("{}")
+    with pytest.raises(InputError, match=r"is not named <command>\.<label>\.json"):
+        read_result_file(path)
