@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from functools import partial
+from typing import Any
 
 
 class InputError(Exception):
@@ -32,3 +34,7 @@ class InputError(Exception):
         self.hint = hint
         where = "" if self.path is None else f"{self.path}{'' if line is None else f':{line}'}: "
         super().__init__(where + message + ("" if hint is None else f" ({hint})"))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keep the parts when the error comes from another process."""
+        return partial(InputError, path=self.path, line=self.line, hint=self.hint), (self.message,)

@@ -17,6 +17,7 @@ import argparse
 import importlib
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -92,13 +93,14 @@ def _run(name: str, argv: list[str]) -> int:
         results = module.run(args)
         if args.json is not None:
             _write_json(args.json, name, argv, args, results)
+        sys.stdout.flush()  # here a broken pipe can still be caught
     except InputError as error:
         if args.debug:
             raise
         print(f"sdpn {name}: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader of our output (head, less) has gone
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at exit
         return 1
     except KeyboardInterrupt:
         print(f"sdpn {name}: interrupted", file=sys.stderr)
