@@ -242,7 +242,7 @@ def _read_wav_scp(path: Path, *, check_files: bool) -> dict[str, Path]:
         if value.endswith("|") or value.startswith("|"):
             raise _refused_command(f"recording {key!r}", path, number)
         file = path.parent / value  # which is value where it is absolute
-        if check_files and not file.is_file():
+        if check_files and not os.path.isfile(file):  # Path.is_file() raises on names that are too long
             raise InputError(f"recording {key!r}: no such audio file: {file}", path=path, line=number)
         recordings[key] = file
     return recordings
