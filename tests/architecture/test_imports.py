@@ -1,0 +1,161 @@
+"""The house rules of CONTRIBUTING.md, read from the source: which way imports run, and who may do what.
+
+Imports inside functions and under ``TYPE_CHECKING`` count like any other: they, too, tie modules together.
+"""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[2] / "sdpn"
+
+#: From the ground up; a part imports from its own layer and from those below.
+LAYERS = [
+    {"errors", "config", "io", "torchaudio_import"},
+    {"data", "models", "clustering", "metrics"},
+    {"distill", "diarization", "tracking", "report"},
+    {"training"},
+    {"cli"},
+]
+LAYER = {part: height for height, layer in enumerate(LAYERS) for part in layer}
+
+TORCH = {"torch", "torchaudio", "silero_vad", "tensorboard"}
+#: Parts and commands that start in a blink.
+TORCH_FREE = [
+    "sdpn.io",
+    "sdpn.clustering",
+    "sdpn.metrics",
+    "sdpn.cli.main",
+    "sdpn.cli.score",
+    "sdpn.cli.verify",
+]
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def module_name(file: Path) -> str:
+    parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(file): file for file in FILES}
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text(encoding="utf-8"))
+
+
+def imported_names(source: ast.Module) -> set[str]:
+    """Everything that is imported anywhere in a file: 'from a import b' gives 'a' and 'a.b'."""
+    names: set[str] = set()
+    for node in ast.walk(source):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno} imports relatively; write the whole name"
+            names |= {str(node.module)} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@cache
+def imports(module: str) -> frozenset[str]:
+    return frozenset(imported_names(tree(module)))
+
+
+def part_of(module: str) -> str:
+    """The part of the house a module belongs to: 'sdpn.io.audio' is of 'io', 'sdpn' of ''."""
+    return module.partition(".")[2].partition(".")[0]
+
+
+def imported_modules(module: str) -> set[str]:
+    """The package's modules that ``module`` imports by name, itself and the public face excepted."""
+    return {name for name in imports(module) if name in MODULES} - {module, "sdpn"}
+
+
+def test_every_part_has_its_layer() -> None:
+    parts = {part_of(module) for module in MODULES} - {""}
+    assert parts <= LAYER.keys(), f"put {sorted(parts - LAYER.keys())} into LAYERS and into CONTRIBUTING.md"
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_imports_point_downward(module: str) -> None:
+    if module == "sdpn":
+        return  # the public face resolves its names lazily
+    height = LAYER[part_of(module)]
+    upward = {name for name in imported_modules(module) if LAYER[part_of(name)] > height}
+    assert not upward, f"{module} imports from above: {sorted(upward)}"
+    if part_of(module) != "cli":
+        faces = {name for name in imports(module) if name in ("sdpn.load_model", "sdpn.Diarizer")}
+        assert not faces, f"{module} imports the public face, which lies above it: {sorted(faces)}"
+
+
+def test_parts_do_not_import_each_other_in_a_circle() -> None:
+    below: dict[str, set[str]] = {part: set() for part in LAYER}
+    for module in MODULES:
+        if part_of(module):
+            below[part_of(module)] |= {part_of(name) for name in imported_modules(module)} - {part_of(module)}
+    remaining = dict(below)
+    while remaining:  # take away what imports nothing that remains, until all or only circles are left
+        ground = [part for part, others in remaining.items() if not others & remaining.keys()]
+        assert ground, f"parts import each other in a circle: {remaining}"
+        for part in ground:
+            del remaining[part]
+
+
+def test_the_diarizer_knows_no_model() -> None:
+    for module in MODULES:
+        if part_of(module) == "diarization":
+            known = {name for name in imported_modules(module) if part_of(name) in ("models", "distill")}
+            assert not known, f"{module} receives an object with embed_windows; it imports {sorted(known)}"
+
+
+@pytest.mark.parametrize("root", TORCH_FREE)
+def test_light_parts_reach_no_torch(root: str) -> None:
+    todo = [module for module in MODULES if module == root or module.startswith(f"{root}.")]
+    assert todo
+    reached: set[str] = set()
+    while todo:
+        module = todo.pop()
+        if module in reached:
+            continue
+        reached.add(module)
+        heavy = {name for name in imports(module) if name.partition(".")[0] in TORCH}
+        assert not heavy, f"{root} reaches {module}, which imports {sorted(heavy)}"
+        todo += imported_modules(module)
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_only_the_command_line_prints_and_parses_arguments(module: str) -> None:
+    if part_of(module) == "cli":
+        return
+    assert "argparse" not in imports(module), f"{module} imports argparse; options belong to sdpn/cli"
+    lines = [
+        node.lineno
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
+    assert not lines, f"{module} prints on lines {lines}; return the text, or log it"
+
+
+def test_file_names_say_what_is_inside() -> None:
+    nameless = {"utils", "util", "misc", "common", "helpers"}
+    bad = [file.name for file in FILES if file.stem in nameless or file.stem.rpartition("_v")[2].isdecimal()]
+    assert not bad
+
+
+def test_each_command_has_its_file() -> None:
+    from sdpn.cli.main import COMMANDS
+
+    assert {f"sdpn.cli.{name}" for name in COMMANDS} <= MODULES.keys()
+
+
+def test_imports_in_functions_and_for_type_checking_are_seen() -> None:
+    source = "def f():\n    import torch.nn as nn\nif TYPE_CHECKING:\n    from sdpn.models import ecapa\n"
+    assert imported_names(ast.parse(source)) == {"torch.nn", "sdpn.models", "sdpn.models.ecapa"}
+    with pytest.raises(AssertionError, match="line 1 imports relatively"):
+        imported_names(ast.parse("from .ecapa import ECAPA"))
