@@ -101,7 +101,7 @@ def files_of_table(table: str) -> Iterator[str]:
 
 
 def _sources(root: Path, module: str) -> list[Path]:
-    """Files that stand for ``module``: itself and its parents' __init__, or its whole subpackage."""
+    """Files that stand for ``module``: its subpackage, or itself where it lies in none or in ``cli``."""
     _, *parts = module.split(".")
     if not parts:
         return [root / "__init__.py"]

@@ -52,8 +52,8 @@ rm -f "$stamp"
 index=()
 if [ -n "$backend" ]; then index=(--extra-index-url "https://download.pytorch.org/whl/$backend"); fi
 echo "setup: installing sdpn and the packages in constraints.txt into .venv; the first time takes minutes"
-# as a variable the constraints hold for the build of the package as well
-PIP_CONSTRAINT=constraints.txt .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+# -qq: errors only. As a variable the constraints hold for the build of the package as well
+PIP_CONSTRAINT=constraints.txt .venv/bin/python -m pip install -qq --disable-pip-version-check \
   ${index[@]+"${index[@]}"} --editable '.[demo,test,lint]'
 echo "$new" >"$stamp"
 echo "setup: done in $SECONDS s"

@@ -22,8 +22,8 @@ _CHARS_UTF8 = 1
 _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
 _POS_CHARACTER = 1
 
-#: Half of the default: several voices clip at 100.
-_VOLUME_PERCENT = 50
+#: The default of 100 drives several voices into the limiter.
+_VOLUME_PERCENT = 25
 
 #: English as it is spoken in different places; the name of a language that espeak-ng knows.
 ACCENTS = ("en-us", "en-gb-x-rp", "en-gb-scotland", "en-029", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-us-nyc")
@@ -102,7 +102,9 @@ class Synthesiser:
             ValueError: espeak-ng does not know the voice.
         """
         name = f"{voice.accent}+{voice.variant}"
-        if self._library.espeak_SetVoiceByName(name.encode()) != 0:
+        # espeak-ng itself ignores a variant that it does not know
+        known = (_data_path() / "voices" / "!v" / voice.variant).is_file()
+        if not known or self._library.espeak_SetVoiceByName(name.encode()) != 0:
             raise ValueError(f"espeak-ng has no voice {name!r}")
         for parameter, value in (
             (_VOLUME, _VOLUME_PERCENT),
