@@ -87,12 +87,14 @@ def test_silence_has_pyannotes_conventions() -> None:
         result = der_components(annotation(reference), annotation(hypothesis))
         assert components(reference, hypothesis) == expected
         assert result.der == der
-        with warnings.catch_warnings(action="ignore"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             assert DiarizationErrorRate()(annotation(reference), annotation(hypothesis)) == der
 
 
 def test_no_warning_is_left_to_the_user() -> None:
-    with warnings.catch_warnings(action="error"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         components([(0, 1, "A")], [(0, 1, "x")])
 
 
@@ -156,7 +158,8 @@ def direct_call(metric: DiarizationErrorRate, *sides: list[Turn], **options: Tim
     annotations = [
         annotation([(t.onset_s, t.onset_s + t.duration_s, t.speaker) for t in side]) for side in sides
     ]
-    with warnings.catch_warnings(action="ignore"):  # of the extent that replaces a UEM
+    with warnings.catch_warnings():  # of the extent that replaces a UEM
+        warnings.simplefilter("ignore")
         detail = metric(*annotations, detailed=True, **options)
     return DerComponents(
         detail["missed detection"], detail["false alarm"], detail["confusion"], detail["total"]
