@@ -36,6 +36,7 @@ class Line:
         steps: (N,) rising.
         values: (N,) the line; all finite.
         bands: (low, high) arrays (N,) each, the widest first.
+        style: number of the run, so that a run looks alike in every chart.
         num_lost: points that were NaN or infinite and could not be drawn.
     """
 
@@ -43,10 +44,11 @@ class Line:
     steps: np.ndarray
     values: np.ndarray
     bands: tuple[tuple[np.ndarray, np.ndarray], ...]
+    style: int = 0
     num_lost: int = 0
 
 
-def scalar_line(name: str, series: Mapping[int, float]) -> Line:
+def scalar_line(name: str, series: Mapping[int, float], style: int = 0) -> Line:
     """A scalar over steps: the values themselves, or means and ranges of neighbours if there are many."""
     steps_all = np.array(list(series), dtype=np.float64)
     values_all = np.array(list(series.values()), dtype=np.float64)
@@ -54,7 +56,7 @@ def scalar_line(name: str, series: Mapping[int, float]) -> Line:
     steps, values = steps_all[finite], values_all[finite]
     num_lost = int((~finite).sum())
     if len(values) <= MOST_POINTS:
-        return Line(name, steps, values, (), num_lost)
+        return Line(name, steps, values, (), style, num_lost)
     groups = np.array_split(np.arange(len(values)), MOST_POINTS)
     # the outermost points keep the outermost steps, so that the axis shows how long the run was
     middles = [steps[group].mean() for group in groups[1:-1]]
@@ -63,11 +65,12 @@ def scalar_line(name: str, series: Mapping[int, float]) -> Line:
         np.array([steps[0], *middles, steps[-1]]),
         np.array([values[group].mean() for group in groups]),
         ((np.array([values[g].min() for g in groups]), np.array([values[g].max() for g in groups])),),
+        style,
         num_lost,
     )
 
 
-def histogram_line(name: str, series: Mapping[int, Histogram]) -> Line:
+def histogram_line(name: str, series: Mapping[int, Histogram], style: int = 0) -> Line:
     """A distribution over steps: its median, and where the middle 90 % and 50 % lie."""
     chosen = list(series)
     if len(chosen) > MOST_POINTS:
@@ -76,7 +79,7 @@ def histogram_line(name: str, series: Mapping[int, Histogram]) -> Line:
     finite = np.isfinite(quantiles).all(axis=1)
     low, lower, middle, upper, high = quantiles[finite].T
     steps = np.array(chosen, dtype=np.float64)[finite]
-    return Line(name, steps, middle, ((low, high), (lower, upper)), int((~finite).sum()))
+    return Line(name, steps, middle, ((low, high), (lower, upper)), style, int((~finite).sum()))
 
 
 def draw_chart(tag: str, lines: Sequence[Line], *, note: str = "") -> str:
@@ -101,22 +104,21 @@ def draw_chart(tag: str, lines: Sequence[Line], *, note: str = "") -> str:
     ]
     bad = ' class="bad"' if any(line.num_lost for line in lines) else ""
     footer = f"<p{bad}>{escape(' '.join(notes))}</p>" if notes else ""
-    last = " · ".join(
-        (f"{escape(line.name)} " if line.name else "") + f"<b>{short(float(line.values[-1]))}</b>"
-        for line in drawn
-    )
+    named = any(line.name for line in drawn)
+    last = f"<b>{short(float(drawn[0].values[-1]))}</b>" if drawn and not named else ""
     plot = _Plot(drawn) if drawn else None
     scale = "<small> log scale</small>" if plot and plot.log else ""
     head = f"<figcaption><span>{escape(tag)}{scale}</span><span class=last>{last}</span></figcaption>"
     if plot is None:
         return f'<figure class="chart">{head}<p class="none">No finite value.</p>{footer}</figure>'
     described = f"{tag}: " + "; ".join(_in_words(line) for line in drawn)
-    body = "".join(plot.line(line, number) for number, line in enumerate(drawn))
+    body = "".join(map(plot.line, drawn))
     legend = ""
-    if len(drawn) > 1:
+    if named:
         legend = "".join(
-            f'<span class="l{number % NUM_LINE_STYLES}">{escape(line.name)}</span>'
-            for number, line in enumerate(drawn)
+            f'<span class="l{line.style % NUM_LINE_STYLES}">{escape(line.name)}'
+            f" <b>{short(float(line.values[-1]))}</b></span>"
+            for line in drawn
         )
         legend = f'<div class="runs">{legend}</div>'
     return (
@@ -137,8 +139,9 @@ class _Plot:
             [line.values for line in lines] + [edge for line in lines for band in line.bands for edge in band]
         )
         self.x0, self.x1 = float(steps.min()), float(steps.max())
+        round_steps = round_ticks(self.x0, self.x1, 4)
         if self.x0 == self.x1:
-            self.x1 = self.x0 + 1
+            self.x1 = self.x0 + 1  # one step, which gets the only tick
         low, high = float(values.min()), float(values.max())
         # only peaks that would flatten everything else; a value that touches 0 now and then stays linear
         self.log = low > 0 and high / float(np.median(values)) >= _LOG_RATIO
@@ -154,9 +157,7 @@ class _Plot:
             self.y0, self.y1 = (low - margin if low else 0.0), high + margin
             ticks = round_ticks(self.y0, self.y1)
         y_ticks = [(tick, float(self._y(np.array([tick]))[0])) for tick in ticks]
-        x_ticks = [
-            (tick, (tick - self.x0) / (self.x1 - self.x0)) for tick in round_ticks(self.x0, self.x1, 4)
-        ]
+        x_ticks = [(tick, (tick - self.x0) / (self.x1 - self.x0)) for tick in round_steps]
         self.grid = "".join(f"M0 {y:.2f}H{_WIDTH:g}" for _, y in y_ticks)
         self.y_captions = "".join(
             f'<span style="top:{100 * y / _HEIGHT:.2f}%">{short(tick)}</span>' for tick, y in y_ticks
@@ -164,7 +165,7 @@ class _Plot:
         self.x_captions = "".join(tick_caption(share, short(tick)) for tick, share in x_ticks)
         self.attributes = f' data-x0="{self.x0:g}" data-x1="{self.x1:g}"'
 
-    def line(self, line: Line, number: int) -> str:
+    def line(self, line: Line) -> str:
         """The bands and the line, with the true values for the pointer to find."""
         bands = ""
         for low, high in line.bands:
@@ -180,7 +181,7 @@ class _Plot:
             low, high = line.bands[0]
             spread = f' data-low="{_numbers(low)}" data-high="{_numbers(high)}"'
         return (
-            f'<g class="l{number % NUM_LINE_STYLES}">{bands}<path class="line" d="{curve}"'
+            f'<g class="l{line.style % NUM_LINE_STYLES}">{bands}<path class="line" d="{curve}"'
             f' data-name="{escape(line.name)}" data-x="{" ".join(f"{step:.0f}" for step in line.steps)}"'
             f' data-y="{_numbers(line.values)}"{spread}/></g>'
         )

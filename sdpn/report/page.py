@@ -264,15 +264,15 @@ def _chart_groups(runs: Mapping[str, EventLog], section: str) -> list[dict[str, 
         ):
             if tag in scalars:
                 lines = [
-                    scalar_line(_run_name(run, runs), log.scalars[tag])
-                    for run, log in runs.items()
+                    scalar_line(_run_name(run, runs), log.scalars[tag], style)
+                    for style, (run, log) in enumerate(runs.items())
                     if tag in log.scalars
                 ]
                 charts.append(draw_chart(tag, lines, note=explain(tag)))
             if tag in histograms:
                 lines = [
-                    histogram_line(_run_name(run, runs), log.histograms[tag])
-                    for run, log in runs.items()
+                    histogram_line(_run_name(run, runs), log.histograms[tag], style)
+                    for style, (run, log) in enumerate(runs.items())
                     if tag in log.histograms
                 ]
                 note = f"{explain(tag)} Median, middle 50 % and middle 90 %.".strip()

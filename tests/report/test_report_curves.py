@@ -71,12 +71,16 @@ def test_peaks_that_would_flatten_the_rest_get_a_log_scale() -> None:
 
 
 def test_runs_share_axes_and_are_named() -> None:
-    html = draw_chart("loss", [scalar_line("<b>a", {0: 0.0, 10: 1.0}), scalar_line("b", {0: 0.0, 20: 2.0})])
+    lines = [scalar_line("<b>a", {0: 0.0, 10: 1.0}, 0), scalar_line("b", {0: 0.0, 20: 2.0}, 1)]
+    html = draw_chart("loss", lines)
     first, second = _line_attributes(html)
     assert (first["data-name"], second["data-name"]) == ("<b>a", "b")
     assert str(first["d"]).split("L")[1].startswith("500.0 ")  # step 10 of 20
     assert "&lt;b&gt;a" in html
     assert "<b>a" not in html
+    assert '<span class="l1">b <b>2</b>' in html
+    # a run keeps its looks where the other has logged nothing
+    assert '<span class="l1">b <b>2</b>' in draw_chart("loss", lines[1:])
 
 
 @pytest.mark.parametrize("series", [{5: 3.0}, {0: 0.0, 1: 0.0}, {0: -2.0, 1: -2.0}, {0: 1e-30, 1: 1e30}])
