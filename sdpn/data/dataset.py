@@ -8,7 +8,7 @@ starts at step ``s`` sees exactly what an uninterrupted run sees, with any numbe
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -26,7 +26,11 @@ _log = logging.getLogger(__name__)
 Item = tuple[int, int]
 
 
-class CropDataset(Dataset[tuple[np.ndarray, np.ndarray]]):
+#: Global (G, S) and local (V, S') crops of one utterance.
+Views = tuple[np.ndarray, np.ndarray]
+
+
+class CropDataset(Dataset[Views]):
     """Global and local crops of utterances. Speakers are never looked at."""
 
     def __init__(
@@ -50,7 +54,7 @@ class CropDataset(Dataset[tuple[np.ndarray, np.ndarray]]):
         """Return the number of utterances."""
         return len(self._utterances)
 
-    def __getitem__(self, item: Item) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, item: Item) -> Views:
         """Crops of one utterance: ((G, S) clean, (V, S') augmented), float32."""
         epoch, index = item
         # An utterance that is silent throughout gives its place to the next one.
@@ -60,7 +64,7 @@ class CropDataset(Dataset[tuple[np.ndarray, np.ndarray]]):
                 return views
         raise InputError("every utterance of the training data is digitally silent")
 
-    def _views(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray] | None:
+    def _views(self, epoch: int, index: int) -> Views | None:
         wave = self._wave(index)
         crops = self._crops
         globals_, locals_ = [], []
@@ -133,12 +137,16 @@ class StepSampler(Sampler[list[Item]]):
             yield batch
 
 
-def make_loader(
+def load_batches(
     dataset: CropDataset, *, batch_size: int, seed: int, start_step: int, end_step: int, workers: int
-) -> Iterable[CropBatch]:
-    """Load the `CropBatch` of each of the steps from ``start_step`` to ``end_step``."""
-    loader: DataLoader[tuple[np.ndarray, np.ndarray]] = DataLoader(
-        dataset,
+) -> Iterator[CropBatch]:
+    """Yield the `CropBatch` of each step from ``start_step`` to ``end_step``.
+
+    Raises:
+        InputError: an utterance cannot be used.
+    """
+    loader: DataLoader[Views | InputError] = DataLoader(
+        _Delivering(dataset),
         batch_sampler=StepSampler(
             len(dataset), batch_size, seed=seed, start_step=start_step, end_step=end_step
         ),
@@ -146,16 +154,37 @@ def make_loader(
         collate_fn=_collate,
         prefetch_factor=4 if workers else None,
         worker_init_fn=_init_worker,
+        # its own generator: starting an iterator draws from it, which must not move the run's random state
+        generator=torch.Generator().manual_seed(seed),
     )
-    return loader
+    for batch in loader:
+        if isinstance(batch, InputError):
+            raise batch
+        yield batch
 
 
-def _collate(items: list[tuple[np.ndarray, np.ndarray]]) -> CropBatch:
+class _Delivering(Dataset["Views | InputError"]):
+    """Hands an `InputError` over as an item: raised in a loader process, it would arrive as a traceback."""
+
+    def __init__(self, dataset: CropDataset) -> None:
+        self._dataset = dataset
+
+    def __getitem__(self, item: Item) -> Views | InputError:
+        try:
+            return self._dataset[item]
+        except InputError as error:
+            return error
+
+
+def _collate(items: list[Views | InputError]) -> CropBatch | InputError:
     """Stack to (G, B, S) and (V, B, S'): view-major, as the objective wants them."""
-    return CropBatch(
-        torch.from_numpy(np.stack([clean for clean, _ in items], axis=1)),
-        torch.from_numpy(np.stack([augmented for _, augmented in items], axis=1)),
-    )
+    clean, augmented = [], []
+    for item in items:
+        if isinstance(item, InputError):
+            return item
+        clean.append(item[0])
+        augmented.append(item[1])
+    return CropBatch(torch.from_numpy(np.stack(clean, axis=1)), torch.from_numpy(np.stack(augmented, axis=1)))
 
 
 def _init_worker(_worker: int) -> None:

@@ -130,6 +130,8 @@ def _sha256(path: Path) -> str:
 def lock(directory: Path) -> int:
     """Take the run's lock, so that two processes never write one experiment. The kernel drops it at exit.
 
+    A record lock and not ``flock``: loader processes would inherit that and hold it on after a kill.
+
     Returns:
         the open file descriptor that holds it.
 
@@ -141,8 +143,8 @@ def lock(directory: Path) -> int:
     directory.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
         os.close(descriptor)
         raise InputError(
             "another run is training in this folder", path=directory, hint="wait for it, or use another --out"

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from sdpn.data.crops import CropBatch
-from sdpn.data.dataset import CropDataset, make_loader
+from sdpn.data.dataset import CropDataset, load_batches
 from sdpn.distill.network import SDPN, LossTerms
 from sdpn.errors import InputError
 from sdpn.io.audio import RATE_HZ
@@ -118,7 +118,7 @@ class Trainer:
         momentum = CosineSchedule(
             self._config.sdpn.momentum, self._config.sdpn.final_momentum, training.steps
         )
-        loader = make_loader(
+        batches = load_batches(
             self._dataset,
             batch_size=training.batch_size,
             seed=training.seed,
@@ -131,7 +131,6 @@ class Trainer:
         window = _Window()
         try:
             with _stop_signals() as asked_to_stop:
-                batches = iter(loader)
                 for step in range(start, training.steps):
                     asked = time.perf_counter()
                     batch = next(batches)
