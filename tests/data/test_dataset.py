@@ -1,0 +1,101 @@
+"""The data of a step depends on the step alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from sdpn.data.augment import AugmentationConfig, Augmenter
+from sdpn.data.crops import CropBatch, CropConfig
+from sdpn.data.dataset import CropDataset, StepSampler, load_batches
+from sdpn.errors import InputError
+from sdpn.io.kaldi import Utterance
+
+_CROPS = CropConfig(num_global=1, global_s=0.5, num_local=2, local_s=0.25)
+
+
+@pytest.fixture(scope="module")
+def utterances(tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
+    folder = tmp_path_factory.mktemp("speech")
+    rng = np.random.default_rng(0)
+    for index in range(7):
+        soundfile.write(folder / f"{index}.flac", rng.standard_normal(4000 + 3000 * index) * 0.1, 16000)
+    return [Utterance(str(index), folder / f"{index}.flac") for index in range(7)]
+
+
+def _dataset(utterances: list[Utterance], cache_mb: int = 10) -> CropDataset:
+    return CropDataset(utterances, _CROPS, Augmenter(AugmentationConfig()), seed=3, cache_mb=cache_mb)
+
+
+def _batches(utterances: list[Utterance], start: int, end: int, workers: int = 0) -> list[CropBatch]:
+    return list(
+        load_batches(
+            _dataset(utterances), batch_size=3, seed=3, start_step=start, end_step=end, workers=workers
+        )
+    )
+
+
+def _equal(left: list[CropBatch], right: list[CropBatch]) -> bool:
+    return len(left) == len(right) and all(
+        torch.equal(a, b) for x, y in zip(left, right, strict=True) for a, b in zip(x, y, strict=True)
+    )
+
+
+def test_shapes_and_views_differ(utterances: list[Utterance]) -> None:
+    (batch,) = _batches(utterances, 0, 1)
+    assert batch.global_GBS.shape == (1, 3, 8000) and batch.local_VBS.shape == (2, 3, 4000)
+    assert not torch.equal(batch.local_VBS[0], batch.local_VBS[1])
+
+
+def test_any_start_and_any_number_of_workers_give_the_same_batches(utterances: list[Utterance]) -> None:
+    whole = _batches(utterances, 0, 6)
+    assert _equal(whole[4:], _batches(utterances, 4, 6))
+    assert _equal(whole, _batches(utterances, 0, 6, workers=2))
+
+
+def test_the_cache_changes_nothing(utterances: list[Utterance]) -> None:
+    cached, uncached = _dataset(utterances, cache_mb=10), _dataset(utterances, cache_mb=0)
+    for item in [(0, 2), (0, 2), (1, 2)]:
+        for left, right in zip(cached[item], uncached[item], strict=True):
+            np.testing.assert_array_equal(left, right)
+
+
+def test_epochs_differ(utterances: list[Utterance]) -> None:
+    dataset = _dataset(utterances)
+    assert not np.array_equal(dataset[(0, 6)][0], dataset[(1, 6)][0])
+
+
+def test_the_sampler_sees_every_utterance_once_in_an_epoch_across_batch_borders() -> None:
+    items = [item for batch in StepSampler(7, 3, seed=0, start_step=0, end_step=7) for item in batch]
+    assert len(items) == 21
+    assert Counter(items) == Counter((epoch, index) for epoch in range(3) for index in range(7))
+    orders = [[index for e, index in items if e == epoch] for epoch in range(3)]
+    assert orders[0] != orders[1] != orders[2]
+
+
+def test_a_silent_utterance_gives_its_place_to_the_next(
+    utterances: list[Utterance], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    soundfile.write(tmp_path / "s.wav", np.zeros(9000), 16000)
+    silent = Utterance("s", tmp_path / "s.wav")
+    with_silence = _dataset([silent, *utterances])
+    # Item 0 is served by utterance 1, with the views that item 1 has.
+    np.testing.assert_array_equal(with_silence[(0, 0)][0], with_silence[(0, 1)][0])
+    assert "digitally silent" in caplog.text
+    with pytest.raises(InputError, match="every utterance"):
+        _dataset([silent])[(0, 0)]
+
+
+def test_segments_are_read_as_such(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.r_[np.full(16000, 0.1), np.full(16000, 0.5)], 16000)
+    late = Utterance("late", tmp_path / "a.wav", 1.0, 2.0)
+    globals_, _ = _dataset([late, late])[(0, 0)]
+    np.testing.assert_allclose(globals_, 0.5, atol=1e-3)
+    outside = Utterance("outside", tmp_path / "a.wav", 3.0, 4.0)
+    with pytest.raises(InputError, match="after the end"):
+        _dataset([outside])[(0, 0)]

@@ -1,0 +1,152 @@
+"""A run that was killed and started again is the run that was not."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from sdpn.io.kaldi import Utterance, write_data_dir
+from tests.conftest import TINY
+
+_STEPS = 24
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    utterances = []
+    for index in range(10):
+        soundfile.write(folder / f"{index}.wav", rng.standard_normal(20000) * 0.1, 16000)
+        utterances.append(Utterance(f"u{index}", folder / f"{index}.wav"))
+    write_data_dir(folder, utterances)
+    return folder
+
+
+def _command(data: Path, out: Path, *extra: str) -> list[str]:
+    every = f"training.checkpoint_every={3}"
+    settings = [*TINY, f"training.steps={_STEPS}", every, "training.workers=2", *extra]
+    arguments = ["train", "--data", str(data), "--out", str(out), *settings]
+    return [sys.executable, "-m", "sdpn.cli.main", *arguments]
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def _run(data: Path, out: Path, *extra: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(_command(data, out, *extra), env=_environment(), capture_output=True, text=True)
+
+
+def _hashes(value: Any, name: str = "") -> dict[str, str]:
+    """Hash of every tensor, and the value of everything else, in a nested state."""
+    if isinstance(value, dict):
+        return {k: v for key in value for k, v in _hashes(value[key], f"{name}/{key}").items()}
+    if isinstance(value, (list, tuple)):
+        return {k: v for i, item in enumerate(value) for k, v in _hashes(item, f"{name}/{i}").items()}
+    if isinstance(value, torch.Tensor):
+        return {name: hashlib.sha256(value.contiguous().numpy().tobytes()).hexdigest()}
+    return {name: repr(value)}
+
+
+def _final_state(out: Path) -> dict[str, str]:
+    return _hashes(torch.load(out / f"checkpoints/step-{_STEPS:08d}/state.pt", weights_only=True))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    result = _run(data, out)
+    assert result.returncode == 0, result.stderr
+    return out
+
+
+def test_the_keys_of_a_state_are_pinned(uninterrupted: Path) -> None:
+    state = torch.load(uninterrupted / f"checkpoints/step-{_STEPS:08d}/state.pt", weights_only=True)
+    assert set(state) == {"step", "model", "optimizer", "rng", "sampler", "tracking"}
+    roots = {".".join(key.split(".")[:2]) for key in state["model"]}
+    assert roots == {"student.encoder", "student.head", "teacher.encoder", "teacher.head", "prototypes"}
+    assert state["sampler"] == {"epoch": _STEPS * 4 // 10, "position": _STEPS * 4 % 10}
+
+
+def _wait_for(condition: Any, process: subprocess.Popen[Any]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None and time.monotonic() < deadline, "the run ended or hung before the kill"
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize("moment", ["mid-epoch", "during a save"])
+def test_kill_9_and_the_same_command_give_the_uninterrupted_run(
+    data: Path, uninterrupted: Path, tmp_path: Path, moment: str
+) -> None:
+    out = tmp_path / "killed"
+    checkpoints = out / "checkpoints"
+
+    def saving() -> bool:
+        return checkpoints.is_dir() and any(
+            name.startswith(".step-0000000") and (checkpoints / "step-00000003").is_dir()
+            for name in os.listdir(checkpoints)
+        )
+
+    def in_the_middle() -> bool:
+        return (checkpoints / "step-00000006").is_dir()
+
+    process = subprocess.Popen(_command(data, out), env=_environment(), stderr=subprocess.DEVNULL)
+    _wait_for(saving if moment == "during a save" else in_the_middle, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (checkpoints / f"step-{_STEPS:08d}").exists()
+    result = _run(data, out)
+    assert result.returncode == 0 and "continuing at step" in result.stderr, result.stderr
+    assert _final_state(out) == _final_state(uninterrupted)
+
+
+def test_sigterm_saves_and_exits_and_the_run_goes_on(data: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    out = tmp_path / "stopped"
+    command = _command(data, out, "training.checkpoint_every=1000")
+    process = subprocess.Popen(command, env=_environment(), stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("step "):
+            process.send_signal(signal.SIGTERM)
+            break
+    message = process.stderr.read()
+    assert process.wait() == 128 + signal.SIGTERM
+    assert "the same command continues" in message
+    assert [name for name in os.listdir(out / "checkpoints") if name.startswith("step-")]
+    assert _run(data, out).returncode == 0
+    assert _final_state(out) == _final_state(uninterrupted)
+
+
+def test_a_seed_gives_the_same_run_and_another_seed_another(
+    data: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    assert _run(data, tmp_path / "again", "training.workers=0").returncode == 0
+    assert _final_state(tmp_path / "again") == _final_state(uninterrupted)
+    assert _run(data, tmp_path / "other", "training.seed=1").returncode == 0
+    assert _final_state(tmp_path / "other") != _final_state(uninterrupted)
+
+
+def test_a_finished_run_only_exports_again(data: Path, uninterrupted: Path) -> None:
+    before = (uninterrupted / "model/model.safetensors").read_bytes()
+    result = _run(data, uninterrupted)
+    assert result.returncode == 0 and "step 2/" not in result.stderr
+    assert (uninterrupted / "model/model.safetensors").read_bytes() == before
+
+
+def test_another_configuration_in_the_same_folder_is_refused(data: Path, uninterrupted: Path) -> None:
+    result = _run(data, uninterrupted, "optimizer.lr=0.5")
+    assert result.returncode == 2
+    assert "optimizer.lr: 0.001 -> 0.5" in result.stderr and "Traceback" not in result.stderr
