@@ -140,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--code", action="append", default=[], metavar="MODULE")
     parser.add_argument("--missing_ok", action="store_true")
     parser.add_argument("paths", nargs="*", metavar="PATH")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
     lines = [f"{of_text(text)} {text.partition('=')[0]}" for text in args.text]
     try:
         lines += [f"{of_code(module)} {module}" for module in args.code]
