@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``sdpn diarize``."""
+    from sdpn.clustering.agglomerative import Agglomerative
+    from sdpn.clustering.registry import CLUSTERERS
+
     parser.add_argument("audio", nargs="+", type=Path, metavar="AUDIO", help="recordings")
     parser.add_argument("--model", required=True, type=Path, help="model folder, such as exp/mini/model")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="writes DIR/<name>.rttm")
@@ -42,14 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     counts.add_argument("--max-speakers", type=int, metavar="B", help="at most B (default: no bound)")
     clustering = parser.add_argument_group("clustering")
     clustering.add_argument(
-        "--method", choices=("ahc", "spectral"), default="ahc", help="clusterer (default: %(default)s)"
+        "--method", choices=tuple(CLUSTERERS), default="ahc", help="clusterer (default: %(default)s)"
     )
     clustering.add_argument(
         "--threshold",
         type=float,
         metavar="X",
         help="ahc: mean cosine similarity from which two clusters are one speaker; a higher one gives more "
-        "speakers (default: the model's calibration, or else 0.5)",
+        f"speakers (default: the model's calibration, or else {Agglomerative().threshold})",
     )
     parser.add_argument(
         "--reference-speech",

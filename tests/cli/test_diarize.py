@@ -1,0 +1,282 @@
+"""``sdpn diarize`` with a real, untrained model: what it writes, and what it says about bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from sdpn.cli.main import main
+from sdpn.data.features import FeatureConfig
+from sdpn.diarization.speech import union
+from sdpn.io.rttm import Turn, read_rttm, write_rttm
+from sdpn.models.ecapa import Ecapa, EcapaConfig
+from sdpn.models.folder import ModelFolder, save_model
+
+RATE_HZ = 16000
+
+
+def save_untrained(path: Path, **calibration: float) -> Path:
+    torch.manual_seed(0)
+    config = EcapaConfig(channels=32, aggregation_channels=64, embedding_dim=24, bottleneck=8)
+    features = FeatureConfig()
+    save_model(path, ModelFolder(Ecapa(config, features.num_mels).eval(), config, features, calibration))
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_untrained(tmp_path_factory.mktemp("untrained") / "model")
+
+
+@pytest.fixture
+def noise(tmp_path: Path) -> Path:
+    return write_noise(tmp_path / "noise.wav", 6.0)
+
+
+def write_noise(path: Path, duration_s: float, *, rate_hz: int = RATE_HZ, channels: int = 1) -> Path:
+    samples = np.random.default_rng(0).normal(scale=0.05, size=(round(duration_s * rate_hz), channels))
+    soundfile.write(path, samples, rate_hz)
+    return path
+
+
+def write_speech_rttm(path: Path, recording: str, *spans: tuple[float, float]) -> Path:
+    """A reference that says where the speech is, to have "speech" in noise."""
+    write_rttm(path, recording, [Turn(recording, start_s, end_s - start_s, "A") for start_s, end_s in spans])
+    return path
+
+
+def diarize(*args: object) -> int:
+    return main(["diarize", *map(str, args)])
+
+
+def test_a_real_meeting(
+    model: Path, shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = shared_data / "ami_excerpt" / "trn09.flac"
+    out, results = tmp_path / "out", tmp_path / "results.json"
+    assert diarize("--model", model, "--out", out, "--num-speakers", 3, "--json", results, clip) == 0
+    turns = read_rttm(out / "trn09.rttm")["trn09"]
+    assert {turn.speaker for turn in turns} == {"speaker00", "speaker01", "speaker02"}
+    assert turns[0].speaker == "speaker00"
+    assert all(0 <= turn.onset_s < turn.end_s <= 30.0 for turn in turns)
+    document = json.loads(results.read_text())
+    assert document["schema"] == "sdpn.diarize/1"
+    (file,) = document["results"]["files"]
+    assert file["recording"] == "trn09"
+    assert file["audio"] == str(clip)
+    assert Path(file["rttm"]) == out / "trn09.rttm"
+    assert file["num_speakers"] == 3
+    assert file["num_turns"] == len(turns)
+    assert file["duration_s"] == pytest.approx(30.0, abs=0.01)
+    assert 15.0 < file["speech_s"] <= 30.0  # the reference has 30 s of it
+    total = document["results"]["total"]
+    assert total["real_time_factor"] == pytest.approx(total["seconds"] / total["duration_s"])
+    printed = capsys.readouterr().out
+    assert "trn09" in printed
+    assert "real-time factor" in printed
+
+
+def test_reference_speech_is_taken_literally(model: Path, shared_data: Path, tmp_path: Path) -> None:
+    clips = [shared_data / "ami_excerpt" / f"{name}.flac" for name in ("trn00", "trn01")]
+    reference = shared_data / "ami_excerpt" / "reference.rttm"
+    assert diarize("--model", model, "--out", tmp_path, "--reference-speech", reference, *clips) == 0
+    for clip in clips:
+        spoken = read_rttm(reference)[clip.stem]
+        written = read_rttm(tmp_path / f"{clip.stem}.rttm")[clip.stem]
+        expected = union(((turn.onset_s, turn.end_s) for turn in spoken), duration_s=30.0)
+        found = union(((round(turn.onset_s, 3), round(turn.end_s, 3)) for turn in written), duration_s=30.0)
+        np.testing.assert_allclose(found, expected, atol=0.001)
+
+
+def test_a_recording_without_speech_gives_an_empty_rttm(model: Path, noise: Path, tmp_path: Path) -> None:
+    silence, results = tmp_path / "silence.flac", tmp_path / "results.json"
+    soundfile.write(silence, np.zeros(3 * RATE_HZ), RATE_HZ)
+    args = ("--model", model, "--out", tmp_path / "out", "--num-speakers", 2, "--json", results)
+    assert diarize(*args, silence, noise) == 0
+    for name in ("silence", "noise"):
+        assert (tmp_path / "out" / f"{name}.rttm").read_text() == ""
+    files = json.loads(results.read_text())["results"]["files"]
+    assert [(file["num_speakers"], file["num_turns"], file["speech_s"]) for file in files] == [(0, 0, 0)] * 2
+
+
+@pytest.mark.parametrize(("rate_hz", "channels"), [(8000, 1), (44100, 2), (16000, 1)])
+@pytest.mark.parametrize("method", ["ahc", "spectral"])
+def test_any_rate_and_channels(method: str, rate_hz: int, channels: int, model: Path, tmp_path: Path) -> None:
+    audio = write_noise(tmp_path / "call.wav", 6.0, rate_hz=rate_hz, channels=channels)
+    speech = write_speech_rttm(tmp_path / "speech.rttm", "call", (0.5, 5.5))
+    args = ("--model", model, "--out", tmp_path / "out", "--reference-speech", speech, "--method", method)
+    assert diarize(*args, "--num-speakers", 2, audio) == 0
+    turns = read_rttm(tmp_path / "out" / "call.rttm")["call"]
+    assert len({turn.speaker for turn in turns}) == 2
+    assert turns[0].onset_s == 0.5
+    assert turns[-1].end_s == pytest.approx(5.5)
+
+
+def test_a_tenth_of_a_second(model: Path, tmp_path: Path) -> None:
+    audio = write_noise(tmp_path / "blip.wav", 0.1)
+    assert diarize("--model", model, "--out", tmp_path / "detected", audio) == 0
+    assert (tmp_path / "detected" / "blip.rttm").read_text() == ""
+    speech = write_speech_rttm(tmp_path / "speech.rttm", "blip", (0.0, 0.1))
+    assert diarize("--model", model, "--out", tmp_path / "given", "--reference-speech", speech, audio) == 0
+    written = (tmp_path / "given" / "blip.rttm").read_text()
+    assert written == "SPEAKER blip 1 0.000 0.100 <NA> <NA> speaker00 <NA> <NA>\n"
+
+
+def test_white_space_in_names(model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "our meetings"
+    folder.mkdir()
+    audio = write_noise(folder / "monday - part 1.wav", 3.0)
+    speech = write_speech_rttm(tmp_path / "speech.rttm", "monday_-_part_1", (0.0, 3.0))
+    with caplog.at_level("INFO"):
+        assert diarize("--model", model, "--out", folder, "--reference-speech", speech, audio) == 0
+    assert list(read_rttm(folder / "monday - part 1.rttm")) == ["monday_-_part_1"]
+    assert "'monday_-_part_1'" in caplog.text
+
+
+def test_the_models_calibration_and_the_threshold(noise: Path, tmp_path: Path) -> None:
+    """An untrained network finds all noise alike: mean cosines near 1."""
+    speech = write_speech_rttm(tmp_path / "speech.rttm", "noise", (0.0, 6.0))
+    strict = save_untrained(tmp_path / "strict", ahc_threshold=1.0)
+    common = ("--model", strict, "--reference-speech", speech, noise)
+    assert diarize("--out", tmp_path / "calibrated", *common) == 0
+    assert diarize("--out", tmp_path / "given", "--threshold", "0.2", *common) == 0
+    numbers = [
+        len({turn.speaker for turn in read_rttm(tmp_path / name / "noise.rttm")["noise"]})
+        for name in ("calibrated", "given")
+    ]
+    assert numbers == [7, 1]  # windows of 1.5 s every 0.75 s in 6 s
+
+
+def bad_audio(kind: str, folder: Path) -> Path:
+    path = folder / f"{kind}.wav"
+    if kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "text":
+        path.write_text("this is no audio\n" * 100)
+    elif kind == "truncated":
+        path.write_bytes(write_noise(path, 3.0).read_bytes()[:40000])
+    elif kind == "folder":
+        path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("missing", "no such audio file"),
+        ("empty", "empty"),
+        ("text", "is not audio"),
+        ("truncated", "truncated"),
+        ("folder", "is a folder"),
+    ],
+)
+def test_a_file_that_cannot_be_opened_stops_everything_before_any_work(
+    kind: str, message: str, noise: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = bad_audio(kind, tmp_path)
+    for audio in ([bad], [noise, bad]):
+        assert diarize("--model", model, "--out", tmp_path / "out", *audio) == 2
+        error = capsys.readouterr().err.strip()
+        assert "\n" not in error
+        assert error.startswith("sdpn diarize: error: ")
+        assert str(bad) in error
+        assert message in error
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_fails_later_does_not_stop_the_others(
+    noise: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken.wav"
+    soundfile.write(broken, np.array([0.1, np.nan, 0.2] * 8000), RATE_HZ, subtype="FLOAT")
+    assert diarize("--quiet", "--model", model, "--out", tmp_path / "out", broken, noise) == 2
+    captured = capsys.readouterr()
+    assert "1 of 2 recordings could not be diarized" in captured.err
+    assert f"{broken}: holds 8000 NaN or infinite samples" in captured.err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["noise.rttm"]
+    assert "noise.rttm" in captured.out
+
+
+def test_more_speakers_than_windows(
+    noise: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    speech = write_speech_rttm(tmp_path / "speech.rttm", "noise", (0.0, 2.0))
+    args = ("--model", model, "--out", tmp_path / "out", "--reference-speech", speech, noise)
+    assert diarize("--num-speakers", 3, *args) == 2
+    error = capsys.readouterr().err
+    assert f"{noise}: 3 speakers are asked for, but the speech gives only 2 windows" in error
+    assert "ask for at most 2" in error
+    assert diarize("--num-speakers", 2, *args) == 0
+
+
+def test_two_recordings_of_one_name(
+    noise: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "b").mkdir()
+    other = write_noise(tmp_path / "b" / "noise.flac", 1.0)
+    assert diarize("--model", model, "--out", tmp_path / "out", noise, other) == 2
+    error = capsys.readouterr().err
+    assert str(noise) in error
+    assert str(other) in error
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--num-speakers", 2, "--max-speakers", 3], "--num-speakers contradicts"),
+        (["--min-speakers", 4, "--max-speakers", 3], "min_speakers is 4, above max_speakers"),
+        (["--num-speakers", 0], "is 0; expected at least 1"),
+        (["--max-speakers", -1], "is -1; expected at least 1"),
+        (["--method", "spectral", "--threshold", 0.3], "--threshold belongs to --method ahc"),
+        (["--num-speakers", 2, "--threshold", 0.3], "--threshold has no effect"),
+        (["--threshold", 3], "threshold is 3.0"),
+    ],
+)
+def test_options_that_make_no_sense(
+    options: list[object],
+    message: str,
+    noise: Path,
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert diarize("--model", model, "--out", tmp_path / "out", *options, noise) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_models_and_folders_that_are_not(
+    noise: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert diarize("--model", tmp_path / "nowhere", "--out", tmp_path / "out", noise) == 2
+    assert f"{tmp_path / 'nowhere'}: no such model folder" in capsys.readouterr().err
+    incomplete = save_untrained(tmp_path / "incomplete")
+    (incomplete / "model.safetensors").unlink()
+    assert diarize("--model", incomplete, "--out", tmp_path / "out", noise) == 2
+    assert "model.safetensors" in capsys.readouterr().err
+    assert diarize("--model", model, "--out", noise, noise) == 2
+    assert f"{noise}: is a file; --out needs a folder" in capsys.readouterr().err
+
+
+def test_reference_speech_without_the_recording(
+    noise: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    speech = write_speech_rttm(tmp_path / "speech.rttm", "another", (0.0, 2.0))
+    args = ("--model", model, "--out", tmp_path / "out", noise, "--reference-speech")
+    assert diarize(*args, speech) == 2
+    assert f"{speech}: has no recording 'noise'" in capsys.readouterr().err
+    assert diarize(*args, tmp_path / "typo.rttm") == 2
+    assert "typo.rttm" in capsys.readouterr().err
+
+
+def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        diarize("--help")
+    assert exit_.value.code == 0
+    assert "sdpn diarize --model exp/mini/model --out out/ meeting.wav" in capsys.readouterr().out
