@@ -19,7 +19,7 @@ help:
 	@echo "make test    set up .venv, lint, run every test"
 	@echo "make lint    ruff, mypy, shellcheck"
 	@echo "make venv    only set up .venv"
-	@echo "make clean   remove .venv, what the recipes made, and caches"
+	@echo "make clean   remove .venv, the demo's files and caches; your experiments stay"
 	@echo "PYTHON=python3.12 chooses the Python, TORCH_BACKEND=cpu the CPU build of torch"
 
 demo: venv
@@ -41,6 +41,6 @@ venv:
 	@tools/setup_venv.sh
 
 clean:
-	rm -rf .venv build dist *.egg-info egs/*/exp egs/*/data
+	rm -rf .venv build dist *.egg-info egs/*/exp/demo
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
