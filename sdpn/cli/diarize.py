@@ -220,8 +220,9 @@ def _print(results: Mapping[str, Any]) -> None:
             f"  {file['speech_s']:>8.1f}  {file['duration_s']:>8.1f}"
             f"  {file['seconds'] / file['duration_s']:>6.3f}  {file['rttm']}"
         )
+    count = "1 recording" if len(files) == 1 else f"{len(files)} recordings"
     print(
-        f"{len(files)} recordings, {total['duration_s']:.1f} s, in {total['seconds']:.1f} s: "
+        f"{count}, {total['duration_s']:.1f} s, in {total['seconds']:.1f} s: "
         f"real-time factor {total['real_time_factor']:.3f}"
     )
 

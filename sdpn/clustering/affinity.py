@@ -47,7 +47,8 @@ def cosine_similarity(emb_ND: np.ndarray) -> np.ndarray:
         InputError: as in `unit_rows`.
     """
     unit_ND = unit_rows(emb_ND)
-    similarity_NN: np.ndarray = np.clip(unit_ND @ unit_ND.T, -1.0, 1.0)
+    similarity_NN: np.ndarray = unit_ND @ unit_ND.T
+    np.clip(similarity_NN, -1.0, 1.0, out=similarity_NN)
     np.fill_diagonal(similarity_NN, 1.0)
     return similarity_NN
 

@@ -33,7 +33,7 @@ class Spectral:
     Few windows: an eigengap needs λ_{k+1}, so K = N can never be estimated, and a graph of two nodes has
     the same eigenvalues whatever the similarity. Below ``min_windows`` the count is therefore not
     estimated: it is the smallest one that is admissible, and a log line says so. Steps 1, 2 and 4 stay
-    as they are.
+    as they are. Memory is about 40 N² bytes: 0.9 GB for an hour of speech.
 
     Attributes:
         neighbours: share of the other windows that each one keeps as neighbours.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 #: Samples per frame, and samples of the frame before that the model sees again.
 FRAME, CONTEXT = 512, 64
 
-#: Frames per call: 65 s of audio. It bounds the memory (80 MB) and does not change the result.
+#: Frames per call: 65 s of audio. It bounds the memory and does not change the result.
 _BLOCK = 2048
 
 #: Below that, what is there to be heard is the noise of the converter.
@@ -39,9 +39,9 @@ class VadConfig:
 
     Attributes:
         level_db: the model hears less in quiet recordings, so they are first brought to this level, in dB
-            below full scale; None leaves them as they are. On read speech in measured rooms at -46 dB it
-            misses 15 % as it is and 3 % at the default. The level is the 95th percentile of the frames'
-            RMS, hence that of speech even where speech is rare.
+            relative to full scale; None leaves them as they are. Of read speech in measured rooms at
+            -46 dB it misses 15 % as it is and 3 % at the default. The level is the 95th percentile of the frames'
+            RMS, hence that of speech unless speech fills less than a twentieth of the time.
         threshold: speech starts where the probability reaches this, and ends where it falls 0.15 below.
         min_speech_s: shorter speech is dropped.
         min_silence_s: shorter silence does not end a stretch of speech.

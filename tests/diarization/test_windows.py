@@ -74,17 +74,3 @@ def test_all_speech_is_covered_by_bounded_windows_inside_the_recording(
         assert mine[-1, 1] >= segment.end_s - 1e-9
         assert (np.diff(mine[:, 0]) <= hop_s + 1e-5).all()
         assert (np.diff(mine[:, 0]) > 0).all()
-
-
-def test_union_merges_overlapping_and_touching_spans_and_cuts_at_the_ends() -> None:
-    spans = [
-        (5.0, 6.0),
-        (-1.0, 0.5),
-        (0.4, 1.0),
-        (1.0, 2.0),
-        (5.2, 5.4),
-        (9.0, 99.0),
-        (70.0, 80.0),
-        (3.0, 3.0),
-    ]
-    assert union(spans, duration_s=10.0) == [(0.0, 2.0), (5.0, 6.0), (9.0, 10.0)]
