@@ -62,7 +62,7 @@ class DiarizationConfig:
     vad: VadConfig = field(default_factory=VadConfig)
     window_s: float = 1.5
     hop_s: float = 0.75
-    min_window_s: float = 0.75
+    min_window_s: float = 0.5
     max_pause_s: float = 0.3
     method: str = "ahc"
     settings: Mapping[str, object] = field(default_factory=dict)

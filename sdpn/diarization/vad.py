@@ -40,8 +40,8 @@ class VadConfig:
     Attributes:
         level_db: the model hears less in quiet recordings, so they are first brought to this level, in dB
             relative to full scale; None leaves them as they are. Of read speech in measured rooms at
-            -46 dB it misses 15 % as it is and 3 % at the default. The level is the 95th percentile of the frames'
-            RMS, hence that of speech unless speech fills less than a twentieth of the time.
+            -46 dB it misses 15 % as it is and 3 % at the default. The level is the 95th percentile of the
+            frames' RMS, hence that of speech unless speech fills less than a twentieth of the time.
         threshold: speech starts where the probability reaches this, and ends where it falls 0.15 below.
         min_speech_s: shorter speech is dropped.
         min_silence_s: shorter silence does not end a stretch of speech.
