@@ -27,7 +27,7 @@ setup(
         "safetensors>=0.4.3",
         "scikit-learn>=1.4",
         "scipy>=1.11",
-        "silero-vad>=6",
+        "silero-vad>=6.2.3",  # the first that turns probabilities into segments by itself
         "soundfile>=0.13",
         "tensorboard>=2.16",
         "torch>=2.6",
