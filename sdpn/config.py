@@ -178,7 +178,8 @@ def _build(cls: type[Any], tree: _Tree, prefix: str) -> Any:
     try:
         return cls(**arguments)
     except ValueError as error:
-        raise origin.error(f"in section '{prefix.rstrip('.') or 'top level'}': {error}") from None
+        where = f"in section '{prefix[:-1]}': " if prefix else ""
+        raise origin.error(f"{where}{error}") from None
 
 
 def _first_origin(child: _Tree | _Leaf) -> _Origin:

@@ -52,6 +52,10 @@ A run from recordings to a report:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``sdpn`` with ``argv`` (default: the process's own) and return the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    # torch's OpenMP threads spin while they wait for each other: beside one busy process a training step
+    # took 8.5 times as long, 3 times when they sleep instead; alone it makes no difference
+    # (tools/benchmarks/busy_machine.py). It is read when torch is loaded, so it has to be set before.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     parser = argparse.ArgumentParser(
         prog="sdpn",
         usage="sdpn COMMAND [options]",

@@ -60,11 +60,13 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
-    temporary.chmod(0o777 & ~_umask())  # mkdtemp gives 0700; a model folder is to be shared
     try:
         yield temporary
+        mask = _umask()
+        temporary.chmod(0o777 & ~mask)  # mkdtemp gives 0700, safetensors 0600; a model folder is to be shared
         for file in temporary.rglob("*"):
             if file.is_file():
+                file.chmod(0o666 & ~mask)
                 with open(file, "rb") as stream:
                     os.fsync(stream.fileno())
         if path.exists():

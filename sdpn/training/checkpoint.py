@@ -69,9 +69,13 @@ class CheckpointStore:
     def load_newest(self) -> dict[str, Any] | None:
         """State of the newest checkpoint that is whole, or None where there is none.
 
+        What a kill during a save left behind is removed.
+
         Raises:
             InputError: the checkpoint was made with another configuration; the keys are named.
         """
+        for leftover in self._directory.glob(".step-*"):
+            shutil.rmtree(leftover)
         folders = self._folders()
         for folder in reversed(folders):
             try:

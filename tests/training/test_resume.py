@@ -110,6 +110,7 @@ def test_kill_9_and_the_same_command_give_the_uninterrupted_run(
     assert not (checkpoints / f"step-{_STEPS:08d}").exists()
     result = _run(data, out)
     assert result.returncode == 0 and "continuing at step" in result.stderr, result.stderr
+    assert not list(checkpoints.glob(".*"))  # no half-written checkpoint is left behind
     assert _final_state(out) == _final_state(uninterrupted)
 
 

@@ -1,0 +1,67 @@
+"""How much a training step suffers from one busy process beside it, by OpenMP's wait policy.
+
+    python tools/benchmarks/busy_machine.py
+
+Prints seconds per step, each case in a process of its own, as a ratio to the step on the idle machine.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+
+_STEP = """
+import time, torch
+from sdpn.data.crops import CropBatch
+from sdpn.distill.network import SDPN
+from sdpn.training.config import RunConfig
+run = RunConfig()
+network = SDPN(run.sdpn, encoder=run.encoder, head=run.head, features=run.features).train()
+crops, size = run.crops, run.training.batch_size
+batch = CropBatch(
+    torch.randn(crops.num_global, size, crops.global_samples) * 0.05,
+    torch.randn(crops.num_local, size, crops.local_samples) * 0.05,
+)
+times = []
+for _ in range(6):
+    started = time.perf_counter()
+    with torch.autocast("cpu", torch.bfloat16):
+        total = network(batch).total
+    total.backward()
+    times.append(time.perf_counter() - started)
+print(min(times[1:]))
+"""
+
+
+def _spin() -> None:
+    while True:
+        pass
+
+
+def _step_s(policy: str) -> float:
+    environment = {**os.environ, "OMP_WAIT_POLICY": policy}
+    done = subprocess.run(
+        [sys.executable, "-c", _STEP], env=environment, capture_output=True, text=True, check=True
+    )
+    return float(done.stdout)
+
+
+def main() -> None:
+    """Measure and print."""
+    policies = ("ACTIVE", "PASSIVE")
+    idle = {policy: _step_s(policy) for policy in policies}
+    hog = multiprocessing.Process(target=_spin, daemon=True)
+    hog.start()
+    busy = {policy: _step_s(policy) for policy in policies}
+    hog.terminate()
+    for policy in policies:
+        print(
+            f"{policy:<8} idle {idle[policy]:.2f} s   beside a busy process {busy[policy]:.2f} s   "
+            f"ratio {busy[policy] / idle[policy]:.1f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
