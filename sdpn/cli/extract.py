@@ -34,7 +34,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     import time
 
     from sdpn.cli.progress import track
-    from sdpn.io import audio, kaldi
+    from sdpn.io import kaldi
+    from sdpn.io.audio import RATE_HZ
     from sdpn.models.embedder import load_model
 
     model = load_model(args.model)
@@ -42,10 +43,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     speech_s = 0.0
     with kaldi.vector_writer(args.out) as write:
         for utterance in track(utterances, description="embedding", total=len(utterances), quiet=args.quiet):
-            duration_s = None if utterance.end_s is None else utterance.end_s - utterance.start_s
-            wave = audio.read(utterance.path, start_s=utterance.start_s, duration_s=duration_s)
-            speech_s += len(wave) / audio.RATE_HZ
-            write(utterance.id, model.embed(wave, audio.RATE_HZ))
+            wave = utterance.read()
+            speech_s += len(wave) / RATE_HZ
+            write(utterance.id, model.embed(wave, RATE_HZ))
     seconds = time.perf_counter() - started
     print(
         f"{len(utterances)} embeddings of {model.embedding_dim} dimensions: {args.out / 'embeddings.scp'}  "

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from sdpn.errors import InputError
-from sdpn.io import audio
 from sdpn.io.audio import RATE_HZ
 from sdpn.io.kaldi import read_data_dir
 
@@ -82,7 +81,7 @@ class Augmenter:
     def __init__(self, config: AugmentationConfig) -> None:
         self.config = config
         self._noises = _load(config.noise, "noise")
-        self._rooms = [_trim_room(room) for room in _load(config.rir, "room impulse responses")]
+        self._rooms = [trim_room(room) for room in _load(config.rir, "room impulse responses")]
 
     def __call__(
         self,
@@ -138,28 +137,28 @@ def simulate_room(rt60_s: float, rng: np.random.Generator) -> np.ndarray:
     return (response / np.linalg.norm(response)).astype(np.float32)
 
 
+def trim_room(room: np.ndarray) -> np.ndarray:
+    """Start a measured response at the direct sound, so that it does not shift the speech.
+
+    Args:
+        room: (R,), not all zero.
+
+    Returns:
+        (R',) float32 with unit energy, R' at most half a second.
+    """
+    start = max(0, int(np.abs(room).argmax()) - RATE_HZ // 1000)
+    room = room[start : start + int(_ROOM_S * RATE_HZ)]
+    return (room / np.linalg.norm(room)).astype(np.float32)
+
+
 def _load(directory: Path | None, what: str) -> list[np.ndarray]:
     if directory is None:
         return []
-    waves = [
-        audio.read(
-            entry.path,
-            start_s=entry.start_s,
-            duration_s=None if entry.end_s is None else entry.end_s - entry.start_s,
-        )
-        for entry in read_data_dir(directory)
-    ]
+    waves = [entry.read() for entry in read_data_dir(directory)]
     waves = [wave for wave in waves if np.any(wave)]
     if not waves:
         raise InputError(f"every recording of the {what} is silent", path=directory)
     return waves
-
-
-def _trim_room(room: np.ndarray) -> np.ndarray:
-    """Start at the direct sound, so that a room does not shift the speech, and scale to unit energy."""
-    start = max(0, int(np.abs(room).argmax()) - RATE_HZ // 1000)
-    room = room[start : start + int(_ROOM_S * RATE_HZ)]
-    return (room / np.linalg.norm(room)).astype(np.float32)
 
 
 def _tilt_db(rng: np.random.Generator, limit_db: float) -> Callable[[np.ndarray], np.ndarray]:

@@ -17,7 +17,6 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from sdpn.data.augment import Augmenter
 from sdpn.data.crops import CropBatch, CropConfig, crop
 from sdpn.errors import InputError
-from sdpn.io import audio
 from sdpn.io.kaldi import Utterance
 
 _log = logging.getLogger(__name__)
@@ -92,13 +91,7 @@ class CropDataset(Dataset[Views]):
         cached = self._cache.get(index)
         if cached is not None:
             return cached.astype(np.float32) / 32767
-        utterance = self._utterances[index]
-        duration_s = None if utterance.end_s is None else utterance.end_s - utterance.start_s
-        wave = audio.read(utterance.path, start_s=utterance.start_s, duration_s=duration_s)
-        if not len(wave):
-            raise InputError(
-                f"utterance {utterance.id!r} starts after the end of the file", path=utterance.path
-            )
+        wave = self._utterances[index].read()
         # Always through 16 bits, so that a cached utterance and a fresh one are the same.
         packed = np.rint(np.clip(wave, -1.0, 1.0) * 32767).astype(np.int16)
         if packed.nbytes <= self._cache_bytes_left:

@@ -17,6 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from sdpn.errors import InputError
+from sdpn.io import audio
 from sdpn.io.ark import iterate_ark, open_ark, vector_at
 from sdpn.io.atomic import atomic_path, atomic_write_text
 from sdpn.io.text import is_encodable, numbered_lines, require_id
@@ -39,6 +40,18 @@ class Utterance:
     start_s: float = 0.0
     end_s: float | None = None
     speaker: str | None = None
+
+    def read(self) -> np.ndarray:
+        """Read its samples (S,), float32, 16 kHz mono.
+
+        Raises:
+            InputError: the file cannot be read, or ends before the utterance starts.
+        """
+        duration_s = None if self.end_s is None else self.end_s - self.start_s
+        wave = audio.read(self.path, start_s=self.start_s, duration_s=duration_s)
+        if not len(wave):
+            raise InputError(f"utterance {self.id!r} starts after the end of the file", path=self.path)
+        return wave
 
 
 def read_table(path: str | os.PathLike[str]) -> dict[str, str]:

@@ -19,8 +19,10 @@ from sdpn.distill.network import SDPN
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_write_text
 from sdpn.io.kaldi import Utterance, read_data_dir
+from sdpn.models.embedder import Embedder
 from sdpn.models.folder import ModelFolder, save_model
 from sdpn.tracking.board import Board
+from sdpn.training.calibrate import calibrate
 from sdpn.training.checkpoint import CheckpointStore, lock
 from sdpn.training.config import RunConfig
 from sdpn.training.loop import Progress, Trainer
@@ -104,20 +106,22 @@ def pretrain(
         on_progress=on_progress,
     )
     trainer.run()
+    model = ModelFolder(
+        network.teacher.encoder.eval(),
+        config.encoder,
+        config.features,
+        source={
+            "objective": "sdpn",
+            "sdpn_version": __version__,
+            "steps": config.training.steps,
+            "seed": config.training.seed,
+            "num_utterances": len(utterances),
+        },
+    )
+    calibration = calibrate(Embedder(model), utterances, seed=config.training.seed)
     save_model(
         out / "model",
-        ModelFolder(
-            network.teacher.encoder,
-            config.encoder,
-            config.features,
-            source={
-                "objective": "sdpn",
-                "sdpn_version": __version__,
-                "steps": config.training.steps,
-                "seed": config.training.seed,
-                "num_utterances": len(utterances),
-            },
-        ),
+        replace(model, calibration=calibration),
         head=network.teacher.head,
         prototypes=network.prototypes,
     )
