@@ -121,27 +121,41 @@ def read_rttms(paths: Iterable[str | os.PathLike[str]]) -> dict[str, list[Turn]]
 
 
 def write_rttm(path: str | os.PathLike[str], recording: str, turns: Iterable[Turn]) -> None:
-    """Write one recording's turns, sorted, with 10 fields, channel 1 and milliseconds.
+    """Write one recording's turns as `write_rttms` does.
 
-    Both ends of a turn are rounded, so that turns that touch still touch; a turn that is empty then is
-    left out. Without turns the file is empty, which is valid RTTM for "nobody spoke".
+    Without turns the file is empty, which is valid RTTM for "nobody spoke".
 
     Raises:
-        InputError: an id is empty or holds white space, or a time is negative or not finite.
+        InputError: as `write_rttms`.
         ValueError: a turn belongs to another recording.
     """
     require_id(recording, "recording", path=path)
-    lines = []
-    for turn in sorted(turns):
+    turns = list(turns)
+    for turn in turns:
         if turn.recording != recording:
             raise ValueError(f"a turn of {turn.recording!r} among those of {recording!r}")
+    write_rttms(path, turns)
+
+
+def write_rttms(path: str | os.PathLike[str], turns: Iterable[Turn]) -> None:
+    """Write the turns of any recordings, sorted, with 10 fields, channel 1 and milliseconds.
+
+    Both ends of a turn are rounded, so that turns that touch still touch; a turn that is empty then is
+    left out.
+
+    Raises:
+        InputError: an id is empty or holds white space, or a time is negative or not finite.
+    """
+    lines = []
+    for turn in sorted(turns):
+        require_id(turn.recording, "recording", path=path)
         require_id(turn.speaker, "speaker", path=path)
         if not (0 <= turn.onset_s <= turn.end_s < float("inf")):
             raise InputError(f"a turn runs from {turn.onset_s} to {turn.end_s} s", path=path)
         onset_ms, end_ms = round(turn.onset_s * 1000), round(turn.end_s * 1000)
         if end_ms > onset_ms:
             times = f"{onset_ms / 1000:.3f} {(end_ms - onset_ms) / 1000:.3f}"
-            lines.append(f"SPEAKER {recording} 1 {times} <NA> <NA> {turn.speaker} <NA> <NA>\n")
+            lines.append(f"SPEAKER {turn.recording} 1 {times} <NA> <NA> {turn.speaker} <NA> <NA>\n")
     atomic_write_text(path, "".join(lines))
 
 
@@ -183,14 +197,22 @@ def from_annotation(annotation: Annotation, recording: str | None = None) -> lis
     )
 
 
-def merge_overlaps(turns: Sequence[Turn]) -> list[Turn]:
-    """Join turns of one speaker and recording that overlap; ``turns`` are sorted, and so is the result."""
+def merge_overlaps(turns: Sequence[Turn], *, pause_s: float = -_ROUNDING_S) -> list[Turn]:
+    """Join turns of one speaker and recording that overlap.
+
+    Args:
+        turns: sorted.
+        pause_s: join those that are less than this apart, too.
+
+    Returns:
+        the turns, sorted.
+    """
     merged: list[Turn] = []
     last: dict[tuple[str, str], int] = {}
     for turn in turns:
         key = (turn.recording, turn.speaker)
         at = last.get(key)
-        if at is not None and turn.onset_s < merged[at].end_s - _ROUNDING_S:
+        if at is not None and turn.onset_s < merged[at].end_s + pause_s:
             before = merged[at]
             if turn.end_s > before.end_s:
                 merged[at] = replace(before, duration_s=turn.end_s - before.onset_s)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 
 from sdpn.errors import InputError
-from sdpn.io.text import numbered_lines, parse_seconds
+from sdpn.io.atomic import atomic_write_text
+from sdpn.io.text import numbered_lines, parse_seconds, require_id
 
 
 def read_uem(path: str | os.PathLike[str]) -> dict[str, list[tuple[float, float]]]:
@@ -44,3 +46,16 @@ def read_uem(path: str | os.PathLike[str]) -> dict[str, list[tuple[float, float]
     for spans in regions.values():
         spans.sort()
     return regions
+
+
+def write_uem(path: str | os.PathLike[str], regions: Mapping[str, Iterable[tuple[float, float]]]) -> None:
+    """Write (start_s, end_s) by recording, in the order given, with channel 1 and milliseconds.
+
+    Raises:
+        InputError: an id is empty or holds white space, or ``path`` cannot be written.
+    """
+    lines = []
+    for recording, spans in regions.items():
+        require_id(recording, "recording", path=path)
+        lines += [f"{recording} 1 {start_s:.3f} {end_s:.3f}\n" for start_s, end_s in spans]
+    atomic_write_text(path, "".join(lines))

@@ -20,6 +20,7 @@ from sdpn.io.rttm import (
     read_rttms,
     to_annotation,
     write_rttm,
+    write_rttms,
 )
 
 
@@ -229,3 +230,25 @@ def test_shuffled_fields_are_read_or_refused_by_line(tmp_path: Path, fields: lis
         assert error.line is not None
     else:
         assert all(turn.duration_s > 0 <= turn.onset_s for turn in turns)
+
+
+def test_short_pauses_of_a_speaker_are_joined_on_request() -> None:
+    turns = [
+        Turn("rec", 0.0, 1.0, "A"),
+        Turn("rec", 1.1, 0.5, "B"),
+        Turn("rec", 1.2, 1.0, "A"),  # 0.2 s after the one before, while B speaks
+        Turn("rec", 2.5, 1.0, "A"),  # 0.3 s after it
+    ]
+    expected = [Turn("rec", 0.0, 2.2, "A"), Turn("rec", 1.1, 0.5, "B"), Turn("rec", 2.5, 1.0, "A")]
+    assert merge_overlaps(turns, pause_s=0.25) == expected
+    assert merge_overlaps(turns) == turns
+
+
+def test_several_recordings_in_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "all.rttm"
+    write_rttms(path, [Turn("two", 0.0, 1.0, "A"), Turn("one", 1.0, 1.0, "B"), Turn("one", 0.0, 2.0, "A")])
+    assert [line.split()[1] for line in path.read_text().splitlines()] == ["one", "one", "two"]
+    assert read_rttm(path) == {
+        "one": [Turn("one", 0.0, 2.0, "A"), Turn("one", 1.0, 1.0, "B")],
+        "two": [Turn("two", 0.0, 1.0, "A")],
+    }

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdpn.errors import InputError
-from sdpn.io.uem import read_uem
+from sdpn.io.uem import read_uem, write_uem
 
 
 def test_regions_are_read_in_the_order_of_time(tmp_path: Path) -> None:
@@ -71,3 +71,12 @@ def test_random_bytes_are_read_or_refused(tmp_path: Path, content: bytes) -> Non
         read_uem(path)
     except InputError as error:
         assert error.path == str(path)
+
+
+def test_regions_are_written_in_milliseconds(tmp_path: Path) -> None:
+    path = tmp_path / "all.uem"
+    write_uem(path, {"rec": [(0.0, 1.5), (2.0, 3.25)], "other": [(0.0, 180.0)]})
+    assert path.read_text() == "rec 1 0.000 1.500\nrec 1 2.000 3.250\nother 1 0.000 180.000\n"
+    assert read_uem(path) == {"rec": [(0.0, 1.5), (2.0, 3.25)], "other": [(0.0, 180.0)]}
+    with pytest.raises(InputError, match="recording 'a b' cannot be written"):
+        write_uem(path, {"a b": [(0.0, 1.0)]})

@@ -1,0 +1,99 @@
+"""Folders of audio, and corpora with one folder for each speaker."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from sdpn.errors import InputError
+
+_SUFFIXES = {".wav", ".flac", ".opus", ".ogg", ".mp3"}
+#: Folder names that say nothing about which corpus it is.
+_SPLIT_NAMES = {"train", "dev", "test", "eval", "wav", "wavs", "flac", "audio", "data"}
+
+
+class CorpusFile(NamedTuple):
+    """A file of a corpus and its path below the corpus' folder, ``<speaker>/**/<utterance>.wav``."""
+
+    corpus: Path
+    name: Path
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return self.corpus / self.name
+
+
+def find_audio(folder: Path) -> list[Path]:
+    """Audio files at any depth below ``folder``, sorted; hidden ones are left out.
+
+    Raises:
+        InputError: ``folder`` is no folder, or holds no audio.
+    """
+    if not folder.is_dir():
+        raise InputError("no such folder", path=folder)
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in _SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    if not files:
+        raise InputError(f"holds no audio ({', '.join(sorted(_SUFFIXES))})", path=folder)
+    return files
+
+
+def find_speakers(folders: Sequence[Path]) -> dict[str, list[CorpusFile]]:
+    """The audio of folder-per-speaker corpora, ``DIR/<speaker>/**/<utterance>.wav``.
+
+    Returns:
+        sorted files by speaker. Speakers are called ``<corpus>-<folder>``: a folder of the same name in two
+        corpora is two people.
+
+    Raises:
+        InputError: a corpus is missing, empty or given twice, or an audio file lies in no speaker's folder.
+    """
+    speakers: dict[str, list[CorpusFile]] = {}
+    for folder, corpus in zip(folders, corpus_names(folders), strict=True):
+        for path in find_audio(folder):
+            name = path.relative_to(folder)
+            if len(name.parts) == 1:
+                raise InputError(
+                    "lies in no speaker's folder",
+                    path=path,
+                    hint=f"expected {folder}/<speaker>/{path.name}",
+                )
+            speakers.setdefault(f"{corpus}-{as_word(name.parts[0])}", []).append(CorpusFile(folder, name))
+    return speakers
+
+
+def corpus_names(folders: Sequence[Path]) -> list[str]:
+    """A short name for each corpus folder: its own, with as many parents as it takes to be unique.
+
+    Raises:
+        InputError: a folder is given twice.
+    """
+    full = [folder.resolve() for folder in folders]
+    for folder, count in Counter(full).items():
+        if count > 1:
+            raise InputError("this corpus is given twice", path=folder)
+    telling = []
+    for folder in full:
+        parts = [part for part in folder.parts if part != folder.anchor]
+        while len(parts) > 1 and parts[-1].lower() in _SPLIT_NAMES:
+            parts.pop()
+        telling.append([as_word(part) for part in parts] or ["corpus"])
+    for depth in range(1, max(map(len, telling)) + 1):
+        names = ["_".join(parts[-depth:]) for parts in telling]
+        if len(set(names)) == len(names):
+            return names
+    # left: two splits of one corpus, or names that differ in white space alone
+    return [f"{parts[-1]}{number}" for number, parts in enumerate(telling, start=1)]
+
+
+def as_word(name: str) -> str:
+    """``name`` without white space, which no id may hold."""
+    return re.sub(r"\s+", "_", name)
