@@ -204,6 +204,8 @@ def _convert(value: Any, hint: Any, key: str, origin: _Origin) -> Any:
     if value is None and type(None) in arms:
         return None
     for arm in arms:
+        if dataclasses.is_dataclass(arm) and isinstance(value, typing.cast(type, arm)):
+            return value  # made in Python; no text stands for it
         if typing.get_origin(arm) is tuple and isinstance(value, list):
             inner = typing.get_args(arm)
             if inner[-1] is Ellipsis:

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``sdpn diarize``."""
-    from sdpn.clustering.agglomerative import Agglomerative
+    from sdpn.clustering.agglomerative import COSINE_THRESHOLD
     from sdpn.clustering.registry import CLUSTERERS
 
     parser.add_argument("audio", nargs="+", type=Path, metavar="AUDIO", help="recordings")
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="X",
         help="ahc: mean cosine similarity from which two clusters are one speaker; a higher one gives more "
-        f"speakers (default: the model's calibration, or else {Agglomerative().threshold})",
+        f"speakers (default: the model's calibration, or else {COSINE_THRESHOLD})",
     )
     parser.add_argument(
         "--reference-speech",

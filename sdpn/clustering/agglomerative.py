@@ -1,75 +1,115 @@
-"""Agglomerative hierarchical clustering (AHC) with average linkage on cosine similarity.
+"""Agglomerative hierarchical clustering (AHC) on cosine similarities or PLDA scores.
 
-Shapes: N windows, D embedding dimensions.
+Shapes: N windows, M points that stand for them, D embedding dimensions.
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from sdpn.clustering.affinity import cosine_similarity
-from sdpn.clustering.contract import by_first_appearance, speaker_bounds
+from sdpn.clustering.affinity import Similarity, cosine
+from sdpn.clustering.calibration import fit_to_pairs
+from sdpn.clustering.condense import condense
+from sdpn.clustering.contract import Clusterer, Clustering
+from sdpn.clustering.linkage import Linkage, cut, merge_tree, ward_distances
+from sdpn.clustering.plda import Plda
+
+logger = logging.getLogger(__name__)
+
+#: A cosine from which two clusters are one speaker, where nothing better is known.
+COSINE_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Agglomerative:
-    """Merge the two most similar clusters until the mean similarity between any two is too low.
+class Agglomerative(Clusterer):
+    """Merge the two nearest clusters until the mean similarity between any two is too low.
 
     Average linkage (UPGMA: Sokal and Michener, 1958): the similarity of two clusters is the mean over all
-    pairs of their members. Memory is 16 N² bytes: 0.4 GB for an hour of speech.
+    pairs of their members. Ward's (1963) merges what adds least to the sum of squares; its merges are then
+    undone from the last backwards, as long as they joined clusters whose mean similarity is below the
+    threshold, which so means the same for both.
+
+    Up to ``exact_windows`` memory is 16 N² bytes; beyond, see `sdpn.clustering.condense`.
 
     Attributes:
-        threshold: clusters whose mean cosine similarity reaches this are one speaker. It depends on the
-            embedding; a model folder's calibration holds its own.
+        threshold: clusters whose mean similarity reaches this are one speaker: a cosine, or with a PLDA
+            a log-likelihood ratio in nats. It depends on the embedding; a model folder's calibration
+            holds its own. ``calibrated`` takes the equal-posterior point of two Gaussians fitted to the
+            recording's own similarities. None is 0.5 for the cosine, and ``calibrated`` with a PLDA.
+        bias: added to a calibrated threshold.
+        linkage: ``average`` or ``ward``.
+        exact_windows: longest recording that is clustered window by window.
+        plda: score with this instead of the cosine; the embeddings are in its space.
     """
 
-    threshold: float = 0.5
+    threshold: float | Literal["calibrated"] | None = None
+    bias: float = 0.0
+    linkage: Linkage = "average"
+    exact_windows: int = 5000
+    plda: Plda | None = None
 
     def __post_init__(self) -> None:
-        if not -1.0 <= self.threshold <= 1.0:
+        if self.plda is None and isinstance(self.threshold, float) and not -1.0 <= self.threshold <= 1.0:
             raise ValueError(f"threshold is {self.threshold}; a cosine similarity lies in [-1, 1]")
+        if self.plda is not None and self.linkage == "ward":
+            raise ValueError("linkage is 'ward', which needs distances; PLDA scores go with 'average'")
+        if self.exact_windows < 2:
+            raise ValueError(f"exact_windows is {self.exact_windows}; expected at least 2")
 
-    def fit_predict(
-        self,
-        emb_ND: np.ndarray,
-        *,
-        num_speakers: int | None = None,
-        min_speakers: int = 1,
-        max_speakers: int | None = None,
-    ) -> np.ndarray:
-        """See `sdpn.clustering.contract.Clusterer.fit_predict`."""
-        num_windows = len(emb_ND)
-        low, high = speaker_bounds(
-            num_windows, num_speakers=num_speakers, min_speakers=min_speakers, max_speakers=max_speakers
-        )
-        similarity_NN = cosine_similarity(emb_ND)
-        if num_windows == 1:
-            return np.zeros(1, dtype=np.int64)
-        merges = _average_linkage(similarity_NN)
-        wanted = num_windows - int((merges[:, 2] <= 1.0 - self.threshold).sum())
-        return by_first_appearance(_cut(merges, num_clusters=min(max(wanted, low), high)))
+    def _fit(self, emb_ND: np.ndarray, times_N2: np.ndarray | None, low: int, high: int) -> Clustering:
+        del times_N2
+        windows = cosine(emb_ND) if self.plda is None else self.plda.similarity(emb_ND)
+        points = condense(windows, limit=max(self.exact_windows, low), method="ahc")
+        edges, similarities = self._tree(points.similarity, points.weights_M)
+        if low < high:
+            threshold = self._threshold(windows)
+            if self.linkage == "average":
+                wanted = 1 + int((similarities < threshold).sum())
+            else:
+                reached = np.flatnonzero(similarities[::-1] >= threshold)
+                wanted = 1 + (int(reached[0]) if len(reached) else len(similarities))
+            low = min(max(wanted, low), high)
+        return Clustering(cut(edges, low)[points.point_N])
+
+    def _tree(self, similarity: Similarity, weights_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Merges in their order, (M-1, 2), and the mean similarity (M-1,) of what each one joins."""
+        if self.linkage == "average":
+            distance_MM = similarity.matrix()
+            edges, heights = merge_tree(np.negative(distance_MM, out=distance_MM), weights_M, "average")
+            return edges, -heights
+        rows_MD = similarity.features_NF
+        edges, _ = merge_tree(ward_distances(rows_MD, weights_M), weights_M, "ward")
+        return edges, _similarity_at_merges(rows_MD, weights_M, edges)
+
+    def _threshold(self, windows: Similarity) -> float:
+        wanted = self.threshold
+        if wanted is None:
+            wanted = COSINE_THRESHOLD if self.plda is None else "calibrated"
+        if wanted != "calibrated":
+            return float(wanted)
+        threshold = fit_to_pairs(windows).threshold + self.bias
+        logger.info("ahc: calibrated threshold %.4f", threshold)
+        return threshold
 
 
-def _average_linkage(similarity_NN: np.ndarray) -> np.ndarray:
-    """Scipy's linkage matrix (N-1, 4): each row merges clusters [0] and [1] at cosine distance [2]."""
-    from scipy.cluster.hierarchy import linkage
-    from scipy.spatial.distance import squareform
-
-    distances = squareform(similarity_NN, checks=False)  # the upper triangle, row by row
-    merges: np.ndarray = linkage(np.subtract(1.0, distances, out=distances), method="average")
-    return merges
-
-
-def _cut(merges: np.ndarray, *, num_clusters: int) -> np.ndarray:
-    """Do the first N - k merges. (Scipy's ``fcluster`` gives fewer than k clusters when distances tie.)"""
-    num_rows = len(merges) + 1
-    num_done = num_rows - num_clusters
-    parent = np.arange(num_rows + num_done)
-    for step, (first, second) in enumerate(merges[:num_done, :2].astype(np.int64)):
-        parent[[first, second]] = num_rows + step
-    for node in range(len(parent) - 1, -1, -1):  # a parent has the larger number, so its own is final
-        parent[node] = parent[parent[node]]
-    roots: np.ndarray = parent[:num_rows]
-    return roots
+def _similarity_at_merges(rows_MD: np.ndarray, weights_M: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Mean dot product between the members of the two clusters that each merge joins, (M-1,)."""
+    sums_MD, weights_M = rows_MD * weights_M[:, None], weights_M.copy()
+    root_of = np.arange(len(rows_MD))
+    similarities = np.zeros(len(edges))
+    for step, edge in enumerate(edges):
+        roots = []
+        for node in edge:
+            while root_of[node] != node:
+                root_of[node] = node = root_of[root_of[node]]  # a shorter path for the next one
+            roots.append(node)
+        kept, gone = roots
+        similarities[step] = sums_MD[kept] @ sums_MD[gone] / (weights_M[kept] * weights_M[gone])
+        sums_MD[kept] += sums_MD[gone]
+        weights_M[kept] += weights_M[gone]
+        root_of[gone] = kept
+    return similarities

@@ -1,48 +1,115 @@
 """What every clusterer promises, and the rules that all of them share.
 
-Shapes: N windows, D embedding dimensions.
+Shapes: N windows, D embedding dimensions, K speakers.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import numpy as np
 
 from sdpn.errors import InputError
 
 
-class Clusterer(Protocol):
+@dataclass(frozen=True, eq=False)
+class Clustering:
+    """The speakers of the windows.
+
+    Attributes:
+        labels_N: (N,) int64 in 0..K-1, numbered by first appearance, none of them unused.
+        posteriors_NK: (N, K) probability of each speaker in each window, rows adding to 1; None where the
+            method decides without probabilities, or where there was nothing to decide.
+    """
+
+    labels_N: np.ndarray
+    posteriors_NK: np.ndarray | None = None
+
+    @property
+    def num_speakers(self) -> int:
+        """K."""
+        return int(self.labels_N.max()) + 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clusterer(ABC):
     """Finds the speakers among embeddings.
 
-    An implementation is a frozen dataclass whose fields are its settings. It never hands its work to
-    another method, and equal input gives equal output.
+    An implementation is a frozen dataclass whose fields are its settings, and says what it does in `_fit`.
+    Equal input gives equal output. Where it cannot do its work as described, it says so in the log.
     """
 
     def fit_predict(
         self,
         emb_ND: np.ndarray,
         *,
+        times_N2: np.ndarray | None = None,
         num_speakers: int | None = None,
         min_speakers: int = 1,
         max_speakers: int | None = None,
-    ) -> np.ndarray:
+    ) -> Clustering:
         """Assign every embedding to a speaker.
 
         Args:
-            emb_ND: embeddings (N, D), finite and not zero.
+            emb_ND: embeddings (N, D), finite and not zero, in order of time.
+            times_N2: start and end of the windows in seconds; only sequence models look at it.
             num_speakers: exactly that many, whatever the bounds and the method's own estimate say.
             min_speakers: at least that many.
             max_speakers: at most that many; None sets no bound.
 
-        Returns:
-            (N,) int64 labels 0..k-1, numbered by first appearance, none of them unused.
-
         Raises:
             InputError: no rows; a row that is zero or not finite; more speakers demanded than there
-                are rows; bounds that contradict each other.
+                are rows; bounds that contradict each other; times of another shape.
         """
-        ...
+        num_windows = len(emb_ND)
+        low, high = speaker_bounds(
+            num_windows, num_speakers=num_speakers, min_speakers=min_speakers, max_speakers=max_speakers
+        )
+        rows_ND = checked_rows(emb_ND)
+        if times_N2 is not None and np.shape(times_N2) != (num_windows, 2):
+            raise InputError(
+                f"the windows' times have shape {np.shape(times_N2)}; expected ({num_windows}, 2)"
+            )
+        if high == 1 or low == num_windows:  # one speaker, or each window its own
+            return Clustering(np.arange(num_windows, dtype=np.int64) % low)
+        return numbered_by_first_appearance(self._fit(rows_ND, times_N2, low, high))
+
+    @abstractmethod
+    def _fit(self, emb_ND: np.ndarray, times_N2: np.ndarray | None, low: int, high: int) -> Clustering:
+        """Cluster rows that have been checked.
+
+        Args:
+            emb_ND: (N, D) float64, finite, no row zero, N > 1.
+            times_N2: as in `fit_predict`.
+            low: smallest admissible number of speakers, below N.
+            high: largest, above 1 and at least ``low``; equal to it where the number was given.
+
+        Returns:
+            labels in any numbering, as many as there are columns of posteriors if there are any.
+        """
+
+
+def checked_rows(emb_ND: np.ndarray) -> np.ndarray:
+    """Embeddings as float64, once every row is known to have a direction.
+
+    Raises:
+        InputError: not a matrix, or a row is zero, NaN or infinite.
+    """
+    rows_ND = np.asarray(emb_ND, dtype=np.float64)
+    if rows_ND.ndim != 2:
+        raise InputError(f"embeddings have shape {rows_ND.shape}; expected (windows, dimensions)")
+    for problem, bad_N in (
+        ("holds NaN or infinite values", ~np.isfinite(rows_ND).all(axis=1)),
+        ("is zero", ~rows_ND.any(axis=1)),
+    ):
+        if bad_N.any():
+            others = int(bad_N.sum()) - 1
+            raise InputError(
+                f"the embedding in row {int(bad_N.argmax())} {problem}"
+                + (f" (and {others} more)" if others else "")
+            )
+    return rows_ND
 
 
 def speaker_bounds(
@@ -92,3 +159,12 @@ def by_first_appearance(labels_N: np.ndarray) -> np.ndarray:
     rank[np.argsort(first)] = np.arange(len(first))
     renumbered: np.ndarray = rank[inverse]
     return renumbered
+
+
+def numbered_by_first_appearance(clustering: Clustering) -> Clustering:
+    """Renumber labels in the order in which they first appear, and the columns of posteriors with them."""
+    posteriors_NK = clustering.posteriors_NK
+    if posteriors_NK is not None:
+        used, first = np.unique(clustering.labels_N, return_index=True)
+        posteriors_NK = posteriors_NK[:, used[np.argsort(first)]]
+    return Clustering(by_first_appearance(clustering.labels_N), posteriors_NK)

@@ -3,25 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 
 from sdpn.clustering.agglomerative import Agglomerative
 from sdpn.clustering.contract import Clusterer
+from sdpn.clustering.density import Hdbscan
+from sdpn.clustering.kmeans import KMeans
+from sdpn.clustering.nmesc import NmeSc
+from sdpn.clustering.plda import Plda
 from sdpn.clustering.spectral import Spectral
+from sdpn.clustering.vbx import Vbx
 from sdpn.config import from_dict
 from sdpn.errors import InputError
 
 CLUSTERERS: dict[str, type[Clusterer]] = {
     "ahc": Agglomerative,
     "spectral": Spectral,
+    "nmesc": NmeSc,
+    "kmeans": KMeans,
+    "hdbscan": Hdbscan,
+    "vbx": Vbx,
 }
 
 
-def make_clusterer(name: str, settings: Mapping[str, object] | None = None) -> Clusterer:
+def make_clusterer(
+    name: str, settings: Mapping[str, object] | None = None, *, plda: Plda | None = None
+) -> Clusterer:
     """Build the clusterer ``name`` with its defaults, changed by ``settings`` (field name -> value).
 
+    Args:
+        name: key of `CLUSTERERS`.
+        settings: fields that differ from the defaults.
+        plda: model of the embeddings, for a clusterer that takes one.
+
     Raises:
-        InputError: no such clusterer or field, or a value that the field does not take.
+        InputError: no such clusterer or field, a value that the field does not take, or a PLDA for a
+            clusterer that has no use for it.
     """
     if name not in CLUSTERERS:
         raise InputError(f"there is no clusterer {name!r}", hint=f"expected one of: {', '.join(CLUSTERERS)}")
-    return from_dict(CLUSTERERS[name], dict(settings or {}))
+    if plda is not None and not takes(name, "plda"):
+        users = [other for other in CLUSTERERS if takes(other, "plda")]
+        raise InputError(f"{name} has no use for a PLDA", hint=f"those that have: {', '.join(users)}")
+    return from_dict(CLUSTERERS[name], {**(settings or {}), **({} if plda is None else {"plda": plda})})
+
+
+def takes(name: str, field: str) -> bool:
+    """Whether the clusterer ``name`` has a setting ``field``."""
+    return any(known.name == field for known in fields(CLUSTERERS[name]))

@@ -1,6 +1,7 @@
 """Spectral clustering of a pruned affinity graph; the eigengap tells the number of speakers.
 
-Shapes: N windows, D embedding dimensions, M eigenvalues, K speakers.
+Shapes: N windows, D embedding dimensions, M eigenvalues, K speakers. Beyond ``exact_windows`` the N are the
+points that stand for the windows.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from math import ceil
 
 import numpy as np
 
-from sdpn.clustering.affinity import cosine_similarity, nearest_neighbour_graph
-from sdpn.clustering.contract import by_first_appearance, speaker_bounds
+from sdpn.clustering.affinity import cosine, cosine_similarity, nearest_neighbour_graph
+from sdpn.clustering.condense import condense
+from sdpn.clustering.contract import Clusterer, Clustering
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +23,7 @@ _DENSE_ROWS = 500
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spectral:
+class Spectral(Clusterer):
     """Normalised spectral clustering (Ng, Jordan and Weiss, NIPS 2001; von Luxburg, arXiv 0711.0189).
 
     1. cosine similarities, each row pruned to its strongest neighbours, then symmetrised;
@@ -33,7 +35,7 @@ class Spectral:
     Few windows: an eigengap needs λ_{k+1}, so K = N can never be estimated, and a graph of two nodes has
     the same eigenvalues whatever the similarity. Below ``min_windows`` the count is therefore not
     estimated: it is the smallest one that is admissible, and a log line says so. Steps 1, 2 and 4 stay
-    as they are. Memory is about 40 N² bytes: 0.9 GB for an hour of speech.
+    as they are. Up to ``exact_windows`` memory is about 40 N² bytes; beyond, see `sdpn.clustering.condense`.
 
     Attributes:
         neighbours: share of the other windows that each one keeps as neighbours.
@@ -41,6 +43,7 @@ class Spectral:
         max_estimate: largest count that the eigengap may choose; ``min_speakers`` and a given count can
             go beyond.
         min_windows: fewest windows from which a count is estimated.
+        exact_windows: longest recording that is clustered window by window.
         seed: of k-means' initial centres.
     """
 
@@ -48,6 +51,7 @@ class Spectral:
     min_neighbours: int = 10
     max_estimate: int = 20
     min_windows: int = 4
+    exact_windows: int = 5000
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -55,61 +59,76 @@ class Spectral:
             raise ValueError(f"neighbours is {self.neighbours}; expected a share in (0, 1]")
         if self.min_neighbours < 1:
             raise ValueError(f"min_neighbours is {self.min_neighbours}; expected at least 1")
-        if self.max_estimate < 1:
-            raise ValueError(f"max_estimate is {self.max_estimate}; expected at least 1")
-        if self.min_windows < 3:
-            raise ValueError(
-                f"min_windows is {self.min_windows}; two windows have no eigengap, expected >= 3"
-            )
-        if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}; expected at least 0")
+        check_estimation(self.max_estimate, self.min_windows, self.exact_windows, self.seed)
 
-    def fit_predict(
-        self,
-        emb_ND: np.ndarray,
-        *,
-        num_speakers: int | None = None,
-        min_speakers: int = 1,
-        max_speakers: int | None = None,
-    ) -> np.ndarray:
-        """See `sdpn.clustering.contract.Clusterer.fit_predict`."""
-        num_windows = len(emb_ND)
-        low, high = speaker_bounds(
-            num_windows, num_speakers=num_speakers, min_speakers=min_speakers, max_speakers=max_speakers
-        )
-        similarity_NN = cosine_similarity(emb_ND)
-        if low < high and num_windows < self.min_windows:
-            logger.info(
-                "spectral: %d windows are too few to estimate a number of speakers (%d needed): taking %d",
-                num_windows,
-                self.min_windows,
-                low,
-            )
-            high = low
-        if low in (1, num_windows) and low == high:  # one cluster, or each window its own
-            return np.arange(num_windows, dtype=np.int64) % low
-        num_neighbours = max(self.min_neighbours, ceil(self.neighbours * (num_windows - 1)))
-        affinity_NN = nearest_neighbour_graph(similarity_NN, num_neighbours)
-        laplacian_NN = normalised_laplacian(affinity_NN)
+    def _fit(self, emb_ND: np.ndarray, times_N2: np.ndarray | None, low: int, high: int) -> Clustering:
+        del times_N2
+        points = condense(cosine(emb_ND), limit=max(self.exact_windows, low), method="spectral")
+        similarity_NN = cosine_similarity(points.similarity.features_NF)
+        num_rows = len(similarity_NN)
+        high = high_for_few_windows(num_rows, self.min_windows, low, high, "spectral")
+        if high == 1:
+            return Clustering(np.zeros(len(emb_ND), dtype=np.int64))
+        num_neighbours = max(self.min_neighbours, ceil(self.neighbours * (num_rows - 1)))
+        laplacian_NN = normalised_laplacian(nearest_neighbour_graph(similarity_NN, num_neighbours))
         if low == high:
             count = low
-            _, vectors_NM = _smallest_eigenpairs(laplacian_NN, count, self.seed)
+            _, vectors_NM = smallest_eigenpairs(laplacian_NN, count, self.seed)
         else:
-            largest = max(low, min(self.max_estimate, num_windows - 1))
-            values_M, vectors_NM = _smallest_eigenpairs(laplacian_NN, largest + 1, self.seed)
-            # The maximum caps the estimate afterwards. Searched below it only, three speakers apart, hence
-            # λ = 0, 0, 0, ..., and "at most two" would leave no gap to find.
-            count = min(low + int(np.argmax(np.diff(values_M)[low - 1 :])), high)
-        return by_first_appearance(self._kmeans(vectors_NM[:, :count]))
+            largest = max(low, min(self.max_estimate, num_rows - 1))
+            values_M, vectors_NM = smallest_eigenpairs(laplacian_NN, largest + 1, self.seed)
+            count = count_at_largest_gap(values_M, low, high)
+        rows_NK = vectors_NM[:, :count]
+        lengths_N1 = np.linalg.norm(rows_NK, axis=1, keepdims=True)
+        labels_N = kmeans_labels(rows_NK / np.where(lengths_N1 > 0, lengths_N1, 1.0), count, self.seed)
+        return Clustering(labels_N[points.point_N])
 
-    def _kmeans(self, vectors_NK: np.ndarray) -> np.ndarray:
-        from sklearn.cluster import KMeans
 
-        lengths_N1 = np.linalg.norm(vectors_NK, axis=1, keepdims=True)
-        rows_NK = vectors_NK / np.where(lengths_N1 > 0, lengths_N1, 1.0)
-        kmeans = KMeans(n_clusters=vectors_NK.shape[1], n_init=10, random_state=self.seed)
-        labels_N: np.ndarray = kmeans.fit_predict(rows_NK)
-        return labels_N
+def check_estimation(max_estimate: int, min_windows: int, exact_windows: int, seed: int) -> None:
+    """Check the settings that all clusterers with an eigengap share.
+
+    Raises:
+        ValueError: one is out of range.
+    """
+    if max_estimate < 1:
+        raise ValueError(f"max_estimate is {max_estimate}; expected at least 1")
+    if min_windows < 3:
+        raise ValueError(f"min_windows is {min_windows}; two windows have no eigengap, expected >= 3")
+    if exact_windows < min_windows:
+        raise ValueError(f"exact_windows is {exact_windows}; expected at least min_windows ({min_windows})")
+    if seed < 0:
+        raise ValueError(f"seed is {seed}; expected at least 0")
+
+
+def high_for_few_windows(num_windows: int, min_windows: int, low: int, high: int, method: str) -> int:
+    """``high``, or ``low`` where there are too few windows to estimate a number of speakers; logged."""
+    if low == high or num_windows >= min_windows:
+        return high
+    logger.info(
+        "%s: %d windows are too few to estimate a number of speakers (%d needed): taking %d",
+        method,
+        num_windows,
+        min_windows,
+        low,
+    )
+    return low
+
+
+def count_at_largest_gap(values_M: np.ndarray, low: int, high: int) -> int:
+    """Estimate K >= ``low`` from ascending eigenvalues; the maximum caps the estimate afterwards.
+
+    Searched below the maximum only, three speakers apart, hence λ = 0, 0, 0, ..., and "at most two" would
+    leave no gap to find.
+    """
+    return min(low + int(np.argmax(np.diff(values_M)[low - 1 :])), high)
+
+
+def kmeans_labels(rows_NK: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Group the rows of ``count`` eigenvectors: independent, so no fewer of them differ."""
+    from sklearn.cluster import KMeans
+
+    labels_N: np.ndarray = KMeans(n_clusters=count, n_init=10, random_state=seed).fit_predict(rows_NK)
+    return labels_N
 
 
 def normalised_laplacian(affinity_NN: np.ndarray) -> np.ndarray:
@@ -125,7 +144,7 @@ def normalised_laplacian(affinity_NN: np.ndarray) -> np.ndarray:
     return laplacian_NN
 
 
-def _smallest_eigenpairs(laplacian_NN: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def smallest_eigenpairs(laplacian_NN: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the eigenvalues (M,), ascending, and their eigenvectors (N, M)."""
     num_rows = len(laplacian_NN)
     if num_rows <= _DENSE_ROWS or 10 * count > num_rows:

@@ -243,12 +243,18 @@ def annotate(
     if not embedded.speech:  # then no count of speakers can be wrong
         return annotation
     try:
-        labels_N = clusterer.fit_predict(
-            embedded.emb_ND, num_speakers=num_speakers, min_speakers=min_speakers, max_speakers=max_speakers
+        clustering = clusterer.fit_predict(
+            embedded.emb_ND,
+            times_N2=embedded.windows.times_N2,
+            num_speakers=num_speakers,
+            min_speakers=min_speakers,
+            max_speakers=max_speakers,
         )
     except InputError as error:  # a clusterer knows rows, not files
         raise InputError(error.message, path=embedded.path, hint=error.hint) from error
-    spans = label_speech(embedded.speech, embedded.windows, labels_N, max_pause_s=embedded.max_pause_s)
+    spans = label_speech(
+        embedded.speech, embedded.windows, clustering.labels_N, max_pause_s=embedded.max_pause_s
+    )
     for track, span in enumerate(spans):
         annotation[Turn(span.start_s, span.end_s), track] = f"speaker{span.label:02d}"
     return annotation
@@ -262,7 +268,7 @@ def calibrated_clusterer(
     Raises:
         InputError: no such clusterer or setting.
     """
-    known = fields(CLUSTERERS[method]) if method in CLUSTERERS else ()  # type: ignore[arg-type]
+    known = fields(CLUSTERERS[method]) if method in CLUSTERERS else ()
     calibrated = {
         known_field.name: calibration[f"{method}_{known_field.name}"]
         for known_field in known

@@ -1,0 +1,82 @@
+"""Where "same speaker" begins: a threshold from the similarities of one recording, without labels.
+
+Shapes: P pairs, N windows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sdpn.clustering.affinity import Similarity
+
+#: Windows whose pairs are looked at; two million pairs pin five numbers down.
+_MAX_WINDOWS = 2000
+
+
+@dataclass(frozen=True)
+class TwoGaussians:
+    """A mixture of two Gaussians with one variance: pairs of different speakers, and of the same.
+
+    Attributes:
+        low_mean: mean of the lower one.
+        high_mean: mean of the upper one.
+        variance: of both; 0 if all scores are equal.
+        high_weight: share of the upper one.
+    """
+
+    low_mean: float
+    high_mean: float
+    variance: float
+    high_weight: float
+
+    @property
+    def threshold(self) -> float:
+        """The score at which both are equally probable."""
+        middle = (self.low_mean + self.high_mean) / 2
+        if self.variance == 0.0:
+            return middle
+        log_odds = np.log(self.high_weight / (1.0 - self.high_weight))
+        return float(middle - log_odds * self.variance / (self.high_mean - self.low_mean))
+
+
+def fit_two_gaussians(scores_P: np.ndarray, *, iterations: int = 20) -> TwoGaussians:
+    """Fit the mixture by expectation-maximisation, starting one standard deviation around the mean.
+
+    This is the unsupervised calibration of scores in the published VBx recipe (Landini et al.,
+    arXiv 2012.14952); the method is that of Brümmer and Garcia-Romero (Odyssey 2014) with two Gaussians.
+
+    Args:
+        scores_P: similarities, at least one.
+        iterations: of EM; the recipe makes 20.
+    """
+    from scipy.special import expit
+
+    mean, spread = float(scores_P.mean()), float(scores_P.std())
+    fit = TwoGaussians(mean - spread, mean + spread, spread**2, 0.5)
+    mean_square = float((scores_P**2).mean())
+    for _ in range(iterations):
+        if fit.variance == 0.0:
+            break
+        slope = (fit.high_mean - fit.low_mean) / fit.variance
+        high_P = expit(slope * (scores_P - fit.threshold))  # responsibility of the upper Gaussian
+        weight = float(high_P.mean())
+        if not 0.0 < weight < 1.0:
+            break
+        high = float((high_P @ scores_P) / len(scores_P))
+        low_mean, high_mean = (mean - high) / (1.0 - weight), high / weight
+        variance = mean_square - weight * high_mean**2 - (1.0 - weight) * low_mean**2
+        if not (variance > 0.0 and high_mean > low_mean):  # all the spread is between the means, or none
+            break
+        fit = TwoGaussians(low_mean, high_mean, variance, weight)
+    return fit
+
+
+def fit_to_pairs(similarity: Similarity) -> TwoGaussians:
+    """Fit the mixture to all pairs of windows, or of 2,000 of them, evenly spread, if there are more."""
+    from scipy.spatial.distance import squareform
+
+    if len(similarity) > _MAX_WINDOWS:
+        similarity = similarity[np.linspace(0, len(similarity) - 1, _MAX_WINDOWS).astype(np.int64)]
+    return fit_two_gaussians(squareform(similarity.matrix(), checks=False))

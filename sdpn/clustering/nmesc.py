@@ -1,0 +1,114 @@
+"""NME-SC: spectral clustering that tunes its own pruning by the normalised maximum eigengap.
+
+Shapes: N windows, D embedding dimensions, M eigenvalues, K speakers. Beyond ``exact_windows`` the N are the
+points that stand for the windows.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+
+from sdpn.clustering.affinity import cosine, cosine_similarity, nearest_neighbour_graph
+from sdpn.clustering.condense import condense
+from sdpn.clustering.contract import Clusterer, Clustering
+from sdpn.clustering.spectral import (
+    check_estimation,
+    count_at_largest_gap,
+    high_for_few_windows,
+    kmeans_labels,
+    smallest_eigenpairs,
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NmeSc(Clusterer):
+    """Auto-tuning spectral clustering (Park, Han, Kumar and Narayanan, arXiv 2003.02405).
+
+    For each candidate p, every row of the cosine similarities keeps its p largest entries as 1, and the
+    graph is symmetrised; L = D - A. With its eigenvalues e, ascending, the normalised maximum eigengap is
+    g_p = max_k (e_{k+1} - e_k) / e_N, and the p with the smallest p / g_p is taken: the sparsest graph that
+    still shows its clusters. K is where its gap is; k-means groups the rows of the first K eigenvectors.
+
+    Below ``min_windows`` the count is not estimated, as in `sdpn.clustering.spectral.Spectral`.
+
+    Attributes:
+        min_neighbours: smallest p, as far as there are windows. The paper begins lower, but where each
+            window has only a few neighbours, one speaker falls into pieces as distinct as speakers.
+        max_neighbours: largest p, as a share of the windows.
+        num_candidates: how many p are tried between them, in equal ratios: what a neighbour more changes
+            depends on how many there are.
+        max_estimate: largest count that the eigengap may choose.
+        min_windows: fewest windows from which a count is estimated.
+        exact_windows: longest recording that is clustered window by window.
+        seed: of k-means' initial centres and of the eigensolver.
+    """
+
+    min_neighbours: int = 10
+    max_neighbours: float = 0.25
+    num_candidates: int = 20
+    max_estimate: int = 20
+    min_windows: int = 4
+    exact_windows: int = 2000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.max_neighbours <= 1.0:
+            raise ValueError(f"max_neighbours is {self.max_neighbours}; expected a share in (0, 1]")
+        for name in ("min_neighbours", "num_candidates"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        check_estimation(self.max_estimate, self.min_windows, self.exact_windows, self.seed)
+
+    def _fit(self, emb_ND: np.ndarray, times_N2: np.ndarray | None, low: int, high: int) -> Clustering:
+        del times_N2
+        points = condense(cosine(emb_ND), limit=max(self.exact_windows, low), method="nmesc")
+        similarity_NN = cosine_similarity(points.similarity.features_NF)
+        num_rows = len(similarity_NN)
+        high = high_for_few_windows(num_rows, self.min_windows, low, high, "nmesc")
+        if high == 1:
+            return Clustering(np.zeros(len(emb_ND), dtype=np.int64))
+        num_values = min(max(low, self.max_estimate) + 1, num_rows)
+        best, best_ratio = None, np.inf
+        for num_neighbours in self._candidates(num_rows):
+            laplacian_NN = _laplacian(nearest_neighbour_graph(similarity_NN, num_neighbours, binary=True))
+            values_M, vectors_NM = smallest_eigenpairs(laplacian_NN, num_values, self.seed)
+            gap = np.diff(values_M).max() / _largest_eigenvalue(laplacian_NN, self.seed)
+            ratio = num_neighbours / max(gap, 1e-10)  # more pieces than eigenvalues: only rounding is left
+            if ratio < best_ratio:
+                best, best_ratio = (num_neighbours, values_M, vectors_NM), ratio
+        assert best is not None
+        num_neighbours, values_M, vectors_NM = best
+        count = low if low == high else count_at_largest_gap(values_M, low, high)
+        logger.info("nmesc: p = %d of %d, %d speakers", num_neighbours, num_rows, count)
+        return Clustering(kmeans_labels(vectors_NM[:, :count], count, self.seed)[points.point_N])
+
+    def _candidates(self, num_rows: int) -> list[int]:
+        smallest = min(self.min_neighbours, num_rows - 1)
+        largest = max(smallest, ceil(self.max_neighbours * (num_rows - 1)))
+        candidates = np.geomspace(smallest, largest, self.num_candidates)
+        return [int(candidate) for candidate in np.unique(candidates.round())]
+
+
+def _laplacian(affinity_NN: np.ndarray) -> np.ndarray:
+    """L = D - A, not normalised, as in the paper."""
+    laplacian_NN: np.ndarray = np.diag(affinity_NN.sum(axis=1)) - affinity_NN
+    return laplacian_NN
+
+
+def _largest_eigenvalue(laplacian_NN: np.ndarray, seed: int) -> float:
+    if len(laplacian_NN) <= 500:
+        from scipy.linalg import eigvalsh
+
+        last = len(laplacian_NN) - 1
+        return float(eigvalsh(laplacian_NN, subset_by_index=(last, last))[0])
+    from scipy.sparse import csr_array
+    from scipy.sparse.linalg import eigsh
+
+    start_N = np.random.default_rng(seed).uniform(-1.0, 1.0, len(laplacian_NN))
+    return float(eigsh(csr_array(laplacian_NN), k=1, which="LA", v0=start_N, return_eigenvectors=False)[0])

@@ -1,0 +1,185 @@
+"""Two-covariance PLDA: how probable it is that two embeddings come from one speaker.
+
+An embedding is x = y + e with a speaker's y ~ N(mean, B) and e ~ N(0, W). One linear map makes W the
+identity and B diagonal, and from there on everything is a sum over dimensions (Ioffe, ECCV 2006; Kaldi's
+``ivector/plda``).
+
+Shapes: N, M embeddings, D dimensions, E of them kept.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from sdpn.clustering.affinity import Similarity
+from sdpn.clustering.contract import checked_rows
+from sdpn.errors import InputError
+from sdpn.io import kaldi_plda
+
+
+@dataclass(frozen=True, eq=False)
+class Plda:
+    """A PLDA in the form that Kaldi stores: u = transform (x - mean) has W = I and B = diag(psi).
+
+    Attributes:
+        mean_D: mean of all embeddings.
+        transform_ED: the map that diagonalises both covariances; E = D unless directions were left out.
+        psi_E: between-speaker variances, descending, none negative.
+    """
+
+    mean_D: np.ndarray
+    transform_ED: np.ndarray
+    psi_E: np.ndarray
+
+    def project(self, emb_ND: np.ndarray) -> np.ndarray:
+        """Bring embeddings (N, D) to the space with W = I and B = diag(psi), (N, E).
+
+        Raises:
+            InputError: embeddings of another dimension, or a row that is zero or not finite.
+        """
+        rows_ND = checked_rows(emb_ND)
+        dimension = len(self.mean_D)
+        if rows_ND.shape[1] != dimension:
+            raise InputError(
+                f"the PLDA has {dimension} dimensions, the embeddings have {rows_ND.shape[1]}",
+                hint="is a transform missing, or one too many?",
+            )
+        projected_NE: np.ndarray = (rows_ND - self.mean_D) @ self.transform_ED.T
+        return projected_NE
+
+    def similarity(self, emb_ND: np.ndarray) -> Similarity:
+        """Log-likelihood ratio, "same speaker" to "two speakers", of every two embeddings, in nats.
+
+        With both hypotheses Gaussian, and per dimension the covariance [[1+ψ, ψ], [ψ, 1+ψ]] under the first
+        and (1+ψ) I under the second, the ratio of two densities in u and v is
+
+            ln (1+ψ) - ½ ln (1+2ψ) + ψ/(1+2ψ) u v - ½ ψ²/((1+ψ)(1+2ψ)) (u² + v²).
+
+        Raises:
+            InputError: as in `project`.
+        """
+        u_NE, psi_E = self.project(emb_ND), self.psi_E
+        constant = (np.log1p(psi_E) - 0.5 * np.log1p(2 * psi_E)).sum()
+        square_E = psi_E**2 / ((1 + psi_E) * (1 + 2 * psi_E))
+        return Similarity(
+            u_NE * np.sqrt(psi_E / (1 + 2 * psi_E)), 0.5 * constant - 0.5 * (u_NE**2) @ square_E
+        )
+
+    def score(self, first_ND: np.ndarray, second_MD: np.ndarray) -> np.ndarray:
+        """Log-likelihood ratios (N, M) of all pairs, see `similarity`."""
+        first, second = self.similarity(first_ND), self.similarity(second_MD)
+        ratio_NM: np.ndarray = first.features_NF @ second.features_NF.T
+        ratio_NM += first.offsets_N[:, None]
+        ratio_NM += second.offsets_N
+        return ratio_NM
+
+    def rediagonalised(self, num_dimensions: int | None = None) -> Plda:
+        """The same model with its directions found anew, and only the most telling of them.
+
+        Solves B v = ψ W v with W = (TᵀT)⁻¹ and B = T⁻¹ diag(psi) T⁻ᵀ, as the VBx recipe does: Kaldi's
+        transform may be smoothed or truncated so that it does not diagonalise exactly.
+
+        Args:
+            num_dimensions: how many to keep; None and more than there are keep all.
+
+        Raises:
+            ValueError: directions have been left out already.
+        """
+        from scipy.linalg import eigh
+
+        if len(self.transform_ED) < len(self.mean_D):
+            raise ValueError("only a PLDA with all its directions can be diagonalised again")
+        inverse_DD = np.linalg.inv(self.transform_ED)
+        psi_D, directions_DD = eigh((inverse_DD * self.psi_E) @ inverse_DD.T, inverse_DD @ inverse_DD.T)
+        keep = slice(num_dimensions)
+        return Plda(self.mean_D, directions_DD.T[::-1][keep], np.maximum(psi_D[::-1][keep], 0.0))
+
+
+def train_plda(emb_ND: np.ndarray, speakers_N: np.ndarray, *, iterations: int = 10) -> Plda:
+    """Fit B, W and the mean by expectation-maximisation.
+
+    The two-covariance model of Brümmer and de Villiers (Odyssey 2010), section 4; the updates are those of
+    Sizov, Lee and Kinnunen (S+SSPR 2014), algorithm 3. With n embeddings of a speaker that add to f, the
+    posterior of his y has precision B⁻¹ + n W⁻¹ and mean (B⁻¹ + n W⁻¹)⁻¹ (B⁻¹ mean + W⁻¹ f).
+
+    Args:
+        emb_ND: embeddings.
+        speakers_N: whose each is, (N,), of any type that can be sorted.
+        iterations: of EM, after a start from the moments.
+
+    Raises:
+        InputError: bad rows, fewer than two speakers, nobody with two embeddings, or too few embeddings
+            for the dimension.
+    """
+    rows_ND = checked_rows(emb_ND)
+    num_rows, dimension = rows_ND.shape
+    names, speaker_N, count_S = np.unique(speakers_N, return_inverse=True, return_counts=True)
+    num_speakers = len(names)
+    if num_speakers < 2 or num_speakers == num_rows:
+        raise InputError(
+            f"{num_rows} embeddings of {num_speakers} speakers say nothing of the differences between"
+            " speakers and within them",
+            hint="a PLDA needs several speakers, and several embeddings of some",
+        )
+    if num_rows - num_speakers < dimension:
+        raise InputError(
+            f"{num_rows} embeddings of {num_speakers} speakers cannot fill a covariance of {dimension}"
+            " dimensions",
+            hint=f"expected at least {dimension} more embeddings than speakers, or fewer dimensions",
+        )
+    sums_SD = np.zeros((num_speakers, dimension))
+    np.add.at(sums_SD, speaker_N, rows_ND)
+    residual_ND = rows_ND - (sums_SD / count_S[:, None])[speaker_N]
+    within_DD = residual_ND.T @ residual_ND / (num_rows - num_speakers)
+    mean_D = rows_ND.mean(axis=0)
+    between_DD = np.cov(sums_SD / count_S[:, None], rowvar=False, bias=True).reshape(dimension, dimension)
+    # centroids of few speakers span few directions; a little of W lets EM find the others
+    between_DD = between_DD + 1e-3 * within_DD
+    total_DD = rows_ND.T @ rows_ND
+    for _ in range(iterations):
+        within_inverse, between_inverse = np.linalg.inv(within_DD), np.linalg.inv(between_DD)
+        y_SD, spread_DD, weighted_DD = np.zeros_like(sums_SD), np.zeros_like(within_DD), 0.0
+        for count in np.unique(count_S):
+            same_S = count_S == count
+            covariance_DD = np.linalg.inv(between_inverse + count * within_inverse)
+            y_SD[same_S] = (between_inverse @ mean_D + sums_SD[same_S] @ within_inverse) @ covariance_DD
+            spread_DD = spread_DD + same_S.sum() * covariance_DD
+            weighted_DD = weighted_DD + same_S.sum() * count * covariance_DD
+        mean_D = y_SD.mean(axis=0)
+        centred_SD = y_SD - mean_D
+        between_DD = (spread_DD + centred_SD.T @ centred_SD) / num_speakers
+        cross_DD = sums_SD.T @ y_SD
+        within_DD = (
+            total_DD - cross_DD - cross_DD.T + (y_SD * count_S[:, None]).T @ y_SD + weighted_DD
+        ) / num_rows
+    return from_covariances(mean_D, between_DD, within_DD)
+
+
+def from_covariances(mean_D: np.ndarray, between_DD: np.ndarray, within_DD: np.ndarray) -> Plda:
+    """Diagonalise B (D, D) and W (D, D) together."""
+    from scipy.linalg import eigh
+
+    psi_D, directions_DD = eigh(between_DD, within_DD)
+    return Plda(mean_D, directions_DD.T[::-1].copy(), np.maximum(psi_D[::-1], 0.0))
+
+
+def read_plda(path: str | os.PathLike[str]) -> Plda:
+    """Read a Kaldi ``<Plda>``, binary or text.
+
+    Raises:
+        InputError: the file is missing, cut short or no PLDA, or its parts do not fit together.
+    """
+    mean_D, transform_DD, psi_D = kaldi_plda.read(path)
+    return Plda(mean_D, transform_DD, psi_D)
+
+
+def write_plda(path: str | os.PathLike[str], plda: Plda, *, binary: bool = True) -> None:
+    """Write a Kaldi ``<Plda>``; binary keeps every bit, and so does text, in which numbers are longer.
+
+    Raises:
+        InputError: the folder does not let us write.
+    """
+    kaldi_plda.write(path, plda.mean_D, plda.transform_ED, plda.psi_E, binary=binary)

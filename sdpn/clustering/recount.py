@@ -1,0 +1,58 @@
+"""As many speakers as were asked for, where a method's own estimate is another.
+
+Shapes: M points (windows, or means of windows).
+"""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from sdpn.clustering.affinity import Similarity
+from sdpn.clustering.contract import by_first_appearance
+from sdpn.clustering.linkage import components, cut, merge_tree, ward_distances
+
+logger = logging.getLogger(__name__)
+
+
+def with_admissible_count(
+    labels_M: np.ndarray, similarity: Similarity, weights_M: np.ndarray, *, low: int, high: int, method: str
+) -> np.ndarray:
+    """Merge speakers down to ``high``, or split them up to ``low``, if there are more or fewer.
+
+    Merged are those whose windows are most similar on average; split are those that a cut in two takes
+    most of the sum of squares from. A log line tells of either.
+
+    Args:
+        labels_M: any labels.
+        similarity: of the points; splitting looks at its features.
+        weights_M: windows per point.
+        low: smallest admissible number.
+        high: largest.
+        method: name of the clusterer, for the log.
+    """
+    labels_M = by_first_appearance(labels_M)
+    count = int(labels_M.max()) + 1
+    if count > high:
+        logger.info("%s: found %d speakers, %d are allowed: merging the most similar", method, count, high)
+        speakers = similarity.means(labels_M, weights_M)
+        edges, _ = merge_tree(-speakers.matrix(), np.bincount(labels_M, weights_M), "average")
+        return cut(edges, high)[labels_M]
+    if count < low:
+        logger.info("%s: found %d speakers, %d are demanded: splitting the widest", method, count, low)
+        return _split(labels_M, similarity.features_NF, weights_M, low)
+    return labels_M
+
+
+def _split(labels_M: np.ndarray, points_MF: np.ndarray, weights_M: np.ndarray, num: int) -> np.ndarray:
+    """Undo the costliest merges of every speaker's own Ward tree."""
+    edges, heights = [], []
+    for speaker in range(int(labels_M.max()) + 1):
+        (members,) = np.nonzero(labels_M == speaker)
+        distance = ward_distances(points_MF[members], weights_M[members])
+        tree, height = merge_tree(distance, weights_M[members], "ward")
+        edges.append(members[tree])
+        heights.append(height)
+    kept = np.argsort(np.concatenate(heights), kind="stable")[: len(labels_M) - num]
+    return components(np.concatenate(edges)[kept], len(labels_M))

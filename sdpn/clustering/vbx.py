@@ -1,0 +1,267 @@
+"""VBx: a Bayesian hidden Markov model whose states are speakers, on x-vectors in the space of a PLDA.
+
+Numbers in parentheses at the end of a line are equations of Landini, Profant, Diez and Burget, "Bayesian HMM
+clustering of x-vector sequences (VBx) in speaker diarization", arXiv 2012.14952.
+
+Shapes: N windows, D dimensions, K speakers.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from sdpn.clustering.affinity import Similarity, cosine
+from sdpn.clustering.agglomerative import Agglomerative
+from sdpn.clustering.calibration import fit_to_pairs
+from sdpn.clustering.contract import Clusterer, Clustering
+from sdpn.clustering.plda import Plda
+from sdpn.clustering.recount import with_admissible_count
+
+logger = logging.getLogger(__name__)
+
+#: A speaker whose prior falls below this has lost all windows and cannot come back.
+_GONE = 1e-10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vbx(Clusterer):
+    """AHC, then variational Bayes: each speaker a Gaussian around a point drawn from the PLDA, turns a chain.
+
+    The defaults are those of the published example. A speaker that explains too little loses his windows,
+    so the model finds the number itself, from the AHC's downwards. If that leaves more or fewer speakers
+    than are admissible, speakers are merged or split and the model runs once more from there; if it
+    insists, the merged or split labels stand. The log tells of each.
+
+    Without a PLDA the recording itself stands in for one, see `recording_model`.
+
+    Attributes:
+        threshold: of the AHC that starts it, on the cosine; see
+            `sdpn.clustering.agglomerative.Agglomerative`.
+        bias: added to a calibrated threshold.
+        smoothing: the AHC's labels become responsibilities softmax(smoothing · one-hot).
+        fa: scales the evidence of a window: neighbouring windows share their sound.
+        fb: scales the prior of the speakers; a larger one leaves fewer of them.
+        loop_prob: probability that the next window has the same speaker without asking the prior.
+        step_s: what ``loop_prob`` is the probability of, in seconds: between windows whose centres are
+            Δ apart it becomes loop_prob^(Δ / step_s). None takes it from window to window, whatever lies
+            between, as published.
+        max_iterations: of variational Bayes.
+        epsilon: it ends when the evidence lower bound grows by less.
+        num_dimensions: of the PLDA, the most telling ones.
+        max_start: most speakers that the AHC may start with; bounds memory, which is 40 N K bytes.
+        exact_windows: longest recording whose AHC goes window by window.
+        plda: the embeddings are in its space.
+    """
+
+    threshold: float | Literal["calibrated"] = "calibrated"
+    bias: float = -0.015
+    smoothing: float = 5.0
+    fa: float = 0.3
+    fb: float = 17.0
+    loop_prob: float = 0.99
+    step_s: float | None = None
+    max_iterations: int = 40
+    epsilon: float = 1e-6
+    num_dimensions: int = 128
+    max_start: int = 100
+    exact_windows: int = 5000
+    plda: Plda | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("fa", "fb", "smoothing"):
+            if not 0.0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} is {getattr(self, name)}; expected a number above 0")
+        if not 0.0 <= self.loop_prob < 1.0:
+            raise ValueError(f"loop_prob is {self.loop_prob}; expected a probability below 1")
+        if self.step_s is not None and not self.step_s > 0.0:
+            raise ValueError(f"step_s is {self.step_s}; expected seconds above 0")
+        for name in ("max_iterations", "num_dimensions", "max_start"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        self._ahc()
+
+    def _fit(self, emb_ND: np.ndarray, times_N2: np.ndarray | None, low: int, high: int) -> Clustering:
+        start = self._ahc().fit_predict(emb_ND, max_speakers=max(self.max_start, low))
+        if start.num_speakers == self.max_start:
+            logger.info("vbx: starting with max_start = %d speakers", self.max_start)
+        windows = cosine(emb_ND)
+        if self.plda is None:
+            logger.info("vbx: no PLDA; one covariance within and one between speakers, from the recording")
+            x_ND, phi_D = recording_model(windows)
+        else:
+            plda = self.plda.rediagonalised(self.num_dimensions)
+            x_ND, phi_D = plda.project(emb_ND), plda.psi_E
+        loop_N = self._loop_probabilities(len(emb_ND), times_N2)
+        found = self._infer(x_ND, phi_D, loop_N, start.labels_N)
+        if low <= found.num_speakers <= high:
+            return found
+        weights_N = np.ones(len(emb_ND))
+        labels_N = with_admissible_count(found.labels_N, windows, weights_N, low=low, high=high, method="vbx")
+        again = self._infer(x_ND, phi_D, loop_N, labels_N)
+        if low <= again.num_speakers <= high:
+            return again
+        logger.info("vbx: the model keeps only %d of %d speakers: not running it", again.num_speakers, low)
+        return Clustering(labels_N)
+
+    def _ahc(self) -> Agglomerative:
+        return Agglomerative(threshold=self.threshold, bias=self.bias, exact_windows=self.exact_windows)
+
+    def _loop_probabilities(self, num_windows: int, times_N2: np.ndarray | None) -> np.ndarray:
+        """P_loop from the window before to each window, (N,); the first has none before it."""
+        if self.step_s is None or times_N2 is None:
+            return np.full(num_windows, self.loop_prob)
+        centres_N = np.asarray(times_N2, dtype=np.float64).mean(axis=1)
+        distances_N = np.maximum(np.diff(centres_N, prepend=centres_N[0]), 0.0)
+        probabilities_N: np.ndarray = self.loop_prob ** (distances_N / self.step_s)
+        return np.minimum(probabilities_N, 1.0 - 1e-9)  # two windows at one time still may differ
+
+    def _infer(
+        self, x_ND: np.ndarray, phi_D: np.ndarray, loop_N: np.ndarray, labels_N: np.ndarray
+    ) -> Clustering:
+        from scipy.special import softmax
+
+        start_NK = softmax(self.smoothing * np.eye(int(labels_N.max()) + 1), axis=1)[labels_N]
+        posteriors_NK = variational_bayes(
+            x_ND,
+            phi_D,
+            start_NK,
+            loop_N=loop_N,
+            fa=self.fa,
+            fb=self.fb,
+            max_iterations=self.max_iterations,
+            epsilon=self.epsilon,
+        ).posteriors_NK
+        used_K, labels_N = np.unique(posteriors_NK.argmax(axis=1), return_inverse=True)
+        posteriors_NK = posteriors_NK[:, used_K]
+        return Clustering(labels_N, posteriors_NK / posteriors_NK.sum(axis=1, keepdims=True))
+
+
+@dataclass(frozen=True, eq=False)
+class HmmFit:
+    """Outcome of `variational_bayes`.
+
+    Attributes:
+        posteriors_NK: responsibilities of the speakers that are left.
+        priors_K: their probabilities after a change of speaker.
+        elbos: the evidence lower bound after each iteration.
+    """
+
+    posteriors_NK: np.ndarray
+    priors_K: np.ndarray
+    elbos: list[float]
+
+
+def variational_bayes(
+    x_ND: np.ndarray,
+    phi_D: np.ndarray,
+    start_NK: np.ndarray,
+    *,
+    loop_N: np.ndarray,
+    fa: float,
+    fb: float,
+    max_iterations: int,
+    epsilon: float,
+) -> HmmFit:
+    """Fit speakers and responsibilities in turns until the evidence lower bound rests.
+
+    Args:
+        x_ND: windows in the PLDA's space, where the covariance within speakers is the identity.
+        phi_D: between-speaker variances Φ.
+        start_NK: responsibilities to begin with.
+        loop_N: P_loop of the step to each window.
+        fa: F_A.
+        fb: F_B.
+        max_iterations: at most so many.
+        epsilon: smallest growth of the bound to go on for.
+    """
+    gamma_NK, pi_K = start_NK, np.full(start_NK.shape[1], 1.0 / start_NK.shape[1])
+    constant_N1 = -0.5 * ((x_ND**2).sum(axis=1, keepdims=True) + len(phi_D) * np.log(2 * np.pi))
+    rho_ND = x_ND * np.sqrt(phi_D)  # (18)
+    elbos: list[float] = []
+    for _ in range(max_iterations):
+        variance_KD = 1.0 / (1.0 + fa / fb * gamma_NK.sum(axis=0)[:, None] * phi_D)  # (17)
+        alpha_KD = fa / fb * variance_KD * (gamma_NK.T @ rho_ND)  # (16)
+        log_p_NK = rho_ND @ alpha_KD.T
+        log_p_NK -= 0.5 * ((variance_KD + alpha_KD**2) @ phi_D)
+        log_p_NK += constant_N1
+        log_p_NK *= fa  # (23)
+        gamma_NK, changes_K, log_evidence = forward_backward(log_p_NK, pi_K, loop_N)  # (19)
+        divergence = 0.5 * (np.log(variance_KD) - variance_KD - alpha_KD**2 + 1.0).sum()
+        elbos.append(log_evidence + fb * divergence)  # (25)
+        pi_K = gamma_NK[0] + changes_K  # (24)
+        pi_K /= pi_K.sum()
+        alive_K = pi_K > _GONE
+        if not alive_K.all():
+            gamma_NK, pi_K = np.ascontiguousarray(gamma_NK[:, alive_K]), pi_K[alive_K] / pi_K[alive_K].sum()
+        if len(elbos) > 1 and elbos[-1] - elbos[-2] < epsilon:
+            break
+    return HmmFit(gamma_NK, pi_K, elbos)
+
+
+def forward_backward(
+    log_p_NK: np.ndarray, pi_K: np.ndarray, loop_N: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Posteriors of a chain that stays, or else draws the next speaker from the prior.
+
+    The transition matrix P_loop I + (1 - P_loop) 1 πᵀ (1) has so little in it that a step costs K, not K².
+    Forward and backward values are scaled to sum to one in each step, which needs no logarithms.
+
+    Args:
+        log_p_NK: log-likelihood of each window under each speaker.
+        pi_K: prior π of the speakers, positive.
+        loop_N: P_loop of the step to each window, below 1.
+
+    Returns:
+        posteriors γ (N, K), expected number of draws of each speaker after the first window (K,), and the
+        log-probability of all windows.
+    """
+    num_windows = len(log_p_NK)
+    largest_N1 = log_p_NK.max(axis=1, keepdims=True)
+    p_NK = np.exp(log_p_NK - largest_N1)
+    draws_NK = (1.0 - loop_N)[:, None] * pi_K
+    forward_NK, scale_N = np.empty_like(p_NK), np.empty(num_windows)
+    now_K = p_NK[0] * pi_K
+    for t in range(num_windows):
+        if t:
+            now_K = now_K * loop_N[t]  # (20)
+            now_K += draws_NK[t]
+            now_K *= p_NK[t]
+        scale_N[t] = now_K.sum()
+        now_K /= scale_N[t]
+        forward_NK[t] = now_K
+    backward_NK = np.empty_like(p_NK)
+    backward_NK[-1] = now_K = np.ones_like(pi_K)
+    for t in range(num_windows - 1, 0, -1):
+        now_K = now_K * p_NK[t]  # (21)
+        now_K /= scale_N[t]
+        now_K = now_K * loop_N[t] + draws_NK[t] @ now_K
+        backward_NK[t - 1] = now_K
+    log_evidence = float(np.log(scale_N).sum() + largest_N1.sum())  # (22)
+    forward_NK *= backward_NK
+    p_NK *= backward_NK
+    p_NK *= draws_NK
+    changes_K = (p_NK[1:] / scale_N[1:, None]).sum(axis=0)
+    return forward_NK, changes_K, log_evidence
+
+
+def recording_model(windows: Similarity) -> tuple[np.ndarray, np.ndarray]:
+    """Stand in for a PLDA: isotropic covariances, from the recording's own cosines.
+
+    For embeddings of length 1 that are x = m + y + e, the mean cosine is |m|² between two speakers and
+    |m|² + tr B within one, and tr B + tr W = 1 - |m|². The two Gaussians of
+    `sdpn.clustering.calibration` estimate both means, and so the traces, and the traces are all there is
+    where both covariances are taken to be alike in all D directions.
+
+    Returns:
+        windows (N, D) scaled to a covariance within speakers of 1, and Φ (D,).
+    """
+    fit = fit_to_pairs(windows)
+    between = max(fit.high_mean - fit.low_mean, 1e-6)
+    within = max(1.0 - fit.high_mean, 1e-6)
+    centred_ND = windows.features_NF - windows.features_NF.mean(axis=0)
+    dimension = centred_ND.shape[1]
+    return centred_ND * np.sqrt(dimension / within), np.full(dimension, between / within)
