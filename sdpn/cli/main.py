@@ -32,6 +32,7 @@ COMMANDS = {
     "extract": "write the embeddings of a Kaldi data directory to ark/scp",
     "verify": "score verification trials: EER and minDCF",
     "diarize": "find who spoke when in recordings, as RTTM",
+    "simulate": "make conversations with a known answer from single utterances",
     "score": "compare RTTM files with references: DER and its parts",
     "report": "turn an experiment folder into one offline HTML page",
 }
