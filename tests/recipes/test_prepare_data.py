@@ -108,13 +108,6 @@ def test_hidden_files_are_left_out(tmp_path: Path, write_tone: Tone) -> None:
     assert len(read_data_dir(tmp_path / "out" / "train")) == 1
 
 
-def test_corpora_of_one_name_are_told_apart(tmp_path: Path) -> None:
-    names = prepare_data.corpus_names([tmp_path / "x" / "vox" / "train", tmp_path / "y" / "vox" / "train"])
-    assert names == ["x_vox", "y_vox"]
-    names = prepare_data.corpus_names([tmp_path / "vox" / "train", tmp_path / "vox" / "dev"])
-    assert len(set(names)) == 2
-
-
 @pytest.mark.parametrize(
     ("line", "naming"),
     [

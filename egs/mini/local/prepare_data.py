@@ -15,7 +15,6 @@ with or without its suffix. Every file's header is read; files that are empty or
 from __future__ import annotations
 
 import argparse
-import re
 import shutil
 import sys
 from collections import Counter
@@ -26,35 +25,14 @@ from pathlib import Path
 from sdpn.errors import InputError
 from sdpn.io import audio
 from sdpn.io.atomic import atomic_directory
+from sdpn.io.corpus import as_word, find_audio, find_speakers
 from sdpn.io.kaldi import Utterance, write_data_dir
 from sdpn.io.rttm import read_rttm
 from sdpn.io.trials import read_trials
 from sdpn.io.uem import read_uem
 
-_SUFFIXES = {".wav", ".flac", ".opus", ".ogg", ".mp3"}
-#: Folder names that say nothing about which corpus it is.
-_SPLIT_NAMES = {"train", "dev", "test", "eval", "wav", "wavs", "flac", "audio", "data"}
 #: More bad files than this are only counted.
 _MOST_NAMED = 20
-
-
-def find_audio(folder: Path) -> list[Path]:
-    """Audio files at any depth below ``folder``, sorted; hidden ones are left out.
-
-    Raises:
-        InputError: ``folder`` is no folder, or holds no audio.
-    """
-    if not folder.is_dir():
-        raise InputError("no such folder", path=folder)
-    files = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in _SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-    if not files:
-        raise InputError(f"holds no audio ({', '.join(sorted(_SUFFIXES))})", path=folder)
-    return files
 
 
 def total_hours(files: Sequence[Path], num_threads: int) -> float:
@@ -88,50 +66,21 @@ def total_hours(files: Sequence[Path], num_threads: int) -> float:
     return sum(length for length in found if not isinstance(length, InputError)) / 3600
 
 
-def corpus_names(folders: Sequence[Path]) -> list[str]:
-    """A short name for each corpus folder: its own, with as many parents as it takes to be unique.
-
-    Raises:
-        InputError: a folder is given twice.
-    """
-    full = [folder.resolve() for folder in folders]
-    for folder, count in Counter(full).items():
-        if count > 1:
-            raise InputError("this corpus is given twice", path=folder)
-    telling = []
-    for folder in full:
-        parts = [part for part in folder.parts if part != folder.anchor]
-        while len(parts) > 1 and parts[-1].lower() in _SPLIT_NAMES:
-            parts.pop()
-        telling.append([_word(part) for part in parts] or ["corpus"])
-    for depth in range(1, max(map(len, telling)) + 1):
-        names = ["_".join(parts[-depth:]) for parts in telling]
-        if len(set(names)) == len(names):
-            return names
-    # left: two splits of one corpus, or names that differ in white space alone
-    return [f"{name}{number}" for number, name in enumerate(names, start=1)]
-
-
 def training_utterances(folders: Sequence[Path]) -> list[Utterance]:
     """All utterances of folder-per-speaker corpora.
 
     Raises:
         InputError: a corpus is missing or empty, or an audio file lies in no speaker's folder.
     """
-    utterances = []
-    for folder, corpus in zip(folders, corpus_names(folders), strict=True):
-        for path in find_audio(folder):
-            speaker, *rest = path.relative_to(folder).with_suffix("").parts
-            if not rest:
-                raise InputError(
-                    "lies in no speaker's folder",
-                    path=path,
-                    hint=f"expected {folder}/<speaker>/{path.name}",
-                )
-            person = f"{corpus}-{_word(speaker)}"
-            key = "-".join([person, *map(_word, rest)])
-            utterances.append(Utterance(key, path.resolve(), speaker=person))
-    return utterances
+    return [
+        Utterance(
+            "-".join([person, *map(as_word, file.name.with_suffix("").parts[1:])]),
+            file.path.resolve(),
+            speaker=person,
+        )
+        for person, files in find_speakers(folders).items()
+        for file in files
+    ]
 
 
 def dev_utterances(folder: Path, trials: Path) -> list[Utterance]:
@@ -153,7 +102,7 @@ def dev_utterances(folder: Path, trials: Path) -> list[Utterance]:
         lacking = wanted - set(ids)
         if not lacking and len(set(ids)) == len(ids):
             return [
-                Utterance(key, path.resolve(), speaker=_word(path.relative_to(folder).parts[0]))
+                Utterance(key, path.resolve(), speaker=as_word(path.relative_to(folder).parts[0]))
                 for key, path in zip(ids, files, strict=True)
             ]
         if not lacking:
@@ -217,7 +166,7 @@ def prepare(out: Path, args: argparse.Namespace) -> None:
         if folder is not None:
             # the extension stays, as one room may be there as .wav and .flac
             sounds = [
-                Utterance("-".join(map(_word, path.relative_to(folder).parts)), path.resolve())
+                Utterance("-".join(map(as_word, path.relative_to(folder).parts)), path.resolve())
                 for path in find_audio(folder)
             ]
             _write(out / kind, sounds, args.nj)
@@ -256,11 +205,6 @@ def _write(folder: Path, utterances: Sequence[Utterance], num_threads: int) -> N
     speakers = {utterance.speaker for utterance in utterances} - {None}
     people = f", {len(speakers)} speakers" if speakers else ""
     print(f"{folder.name}: {len(utterances)} files{people}, {hours:.2f} h", flush=True)
-
-
-def _word(name: str) -> str:
-    """``name`` without white space, which no id may hold."""
-    return re.sub(r"\s+", "_", name)
 
 
 if __name__ == "__main__":
