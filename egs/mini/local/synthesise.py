@@ -41,10 +41,12 @@ from conversation import converse, trim
 from espeak import ACCENTS, Synthesiser, Voice, variants
 from sentences import sentence
 
+from sdpn.data.turn_statistics import Observed, observe
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_directory
 from sdpn.io.audio import RATE_HZ
-from sdpn.io.rttm import Turn
+from sdpn.io.rttm import Turn, write_rttms
+from sdpn.io.uem import write_uem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,25 +161,19 @@ def write_meetings(out: Path, seed: int, groups: list[list[Done]], duration_s: f
     Returns:
         speech time with more than one speaker, as a fraction of the speech time.
     """
-    rttm, uem = [], []
-    speech_s = overlap_s = 0.0
+    observed: list[Observed] = []
+    spoken: list[Turn] = []
     for index, group in enumerate(groups):
         name = f"meeting{index:02d}"
         mix, turns = converse(
             generator(seed, name), name, {done.speaker: done.clean for done in group}, duration_s
         )
         _write(out / f"{name}.flac", mix)
-        rttm += [
-            f"SPEAKER {name} 1 {turn.onset_s:.3f} {turn.duration_s:.3f} <NA> <NA> {turn.speaker} <NA> <NA>\n"
-            for turn in turns
-        ]
-        uem.append(f"{name} 1 0.000 {len(mix) / RATE_HZ:.3f}\n")
-        speaking = _count_speaking(turns, duration_s)
-        speech_s += float(np.sum(speaking > 0)) / 100
-        overlap_s += float(np.sum(speaking > 1)) / 100
-    (out / "reference.rttm").write_text("".join(rttm), encoding="utf-8")
-    (out / "reference.uem").write_text("".join(uem), encoding="utf-8")
-    return overlap_s / speech_s
+        spoken += turns
+        observed.append(observe(turns))
+    write_rttms(out / "reference.rttm", spoken)
+    write_uem(out / "reference.uem", {turn.recording: [(0.0, duration_s)] for turn in spoken})
+    return sum(one.overlapped_s for one in observed) / sum(one.speech_s for one in observed)
 
 
 def write_augmentation(out: Path, seed: int) -> None:
@@ -273,14 +269,6 @@ def _positive(text: str) -> int:
 
 def _seed(seed: int, *names: str) -> list[int]:
     return [seed, *(zlib.crc32(name.encode()) for name in names)]
-
-
-def _count_speaking(turns: Sequence[Turn], duration_s: float) -> np.ndarray:
-    """Number of speakers in each frame of 10 ms."""
-    speaking = np.zeros(round(duration_s * 100), int)
-    for turn in turns:
-        speaking[round(turn.onset_s * 100) : round(turn.end_s * 100)] += 1
-    return speaking
 
 
 def _write(path: Path, samples: np.ndarray) -> None:
