@@ -10,6 +10,7 @@ Source: NIST, "The 2009 (RT-09) Rich Transcription Meeting Recognition Evaluatio
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,8 @@ from sdpn.io.text import numbered_lines, parse_seconds, require_id
 
 if TYPE_CHECKING:
     from pyannote.core import Annotation
+
+_log = logging.getLogger(__name__)
 
 #: Record types that say nothing about turns.
 _OTHER_TYPES = {
@@ -59,14 +62,15 @@ def read_rttm(path: str | os.PathLike[str]) -> dict[str, list[Turn]]:
     """Read the turns of an RTTM file; other record types, ``;;`` comments and blank lines are skipped.
 
     Returns:
-        turns by recording, in the order of time; turns of zero length are dropped. A recording that
-        only other records name has none. A file without any record stands for one recording without
+        turns by recording, in the order of time; turns of zero length are left out, with a warning in the
+        log. A recording that only other records name has none. A file without any record stands for one recording without
         speech that is called like the file (``meeting.rttm``: ``meeting``).
 
     Raises:
         InputError: the file is missing, is not UTF-8, or a line is malformed (with its number).
     """
     recordings: dict[str, list[Turn]] = {}
+    empty: list[int] = []  # lines of turns without length
     for number, line in numbered_lines(path):
         if line.startswith(";;"):
             continue
@@ -91,6 +95,10 @@ def read_rttm(path: str | os.PathLike[str]) -> dict[str, list[Turn]]:
         turns = recordings.setdefault(fields[1], [])
         if duration_s > 0:
             turns.append(Turn(fields[1], onset_s, duration_s, fields[7]))
+        else:
+            empty.append(number)
+    if empty:
+        _log.warning("%s:%d: %d turns of zero length are left out", path, empty[0], len(empty))
     for turns in recordings.values():
         turns.sort()
     return recordings or {Path(path).stem: []}
