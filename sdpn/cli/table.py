@@ -1,4 +1,4 @@
-"""Plain aligned tables."""
+"""Plain aligned tables, and the same in Markdown."""
 
 from __future__ import annotations
 
@@ -19,3 +19,14 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         ).rstrip()
         for row in (header, *rows)
     )
+
+
+def format_markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The same table for a Markdown page.
+
+    Returns:
+        as `format_table`, with a ruler under the header; ``|`` in a cell is escaped.
+    """
+    ruler = [":--", *("--:" for _ in header[1:])]
+    escaped = ([cell.replace("|", "\\|") for cell in row] for row in rows)
+    return "\n".join(f"| {' | '.join(row)} |" for row in (header, ruler, *escaped))

@@ -1,28 +1,45 @@
-"""Diarization error rate: missed speech, false alarms and confusion over the reference's speech.
+"""How good a diarization is: DER, JER, purity and coverage, number of speakers.
 
-The computation is `pyannote.metrics`'; this module joins recordings, fixes the conventions that make two
-DERs comparable (collar, overlap, scored region), and keeps the components, which add where percentages
-do not.
+This module joins recordings, fixes the conventions that make two scores comparable (collar, overlap, scored
+region), and keeps the components of every figure, which add where percentages do not. The errors of a DER
+are counted by `pyannote.metrics`, speaker combination by speaker combination (`sdpn.metrics.speaker_states`)
+instead of turn by turn, which is the same sum in another order.
 """
 
 from __future__ import annotations
 
+import multiprocessing
+import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
 
 from sdpn.errors import InputError
-from sdpn.io.rttm import Turn, to_annotation
+from sdpn.io.rttm import Turn, merge_overlaps
+from sdpn.metrics.speaker_states import Regions, SpeakerStates, speaker_states
 
-if TYPE_CHECKING:
-    from pyannote.core import Annotation
+#: What NIST's evaluations forgive on each side of a reference boundary, in seconds.
+NIST_COLLAR_S = 0.25
 
-#: (start_s, end_s) of the scored stretches of one recording; they may overlap.
-Regions = Sequence[tuple[float, float]]
+
+class _Additive:
+    """Components of several recordings add, field by field."""
+
+    def __add__(self: _Components, other: _Components) -> _Components:
+        return type(self)(
+            *(getattr(self, field.name) + getattr(other, field.name) for field in fields(self))  # type: ignore[arg-type]
+        )
+
+
+_Components = TypeVar("_Components", bound=_Additive)
 
 
 @dataclass(frozen=True)
-class DerComponents:
+class DerComponents(_Additive):
     """What a DER is made of, in seconds. Components of several recordings add.
 
     Attributes:
@@ -36,14 +53,6 @@ class DerComponents:
     false_alarm_s: float = 0.0
     confusion_s: float = 0.0
     total_s: float = 0.0
-
-    def __add__(self, other: DerComponents) -> DerComponents:
-        return DerComponents(
-            self.missed_s + other.missed_s,
-            self.false_alarm_s + other.false_alarm_s,
-            self.confusion_s + other.confusion_s,
-            self.total_s + other.total_s,
-        )
 
     @property
     def error_s(self) -> float:
@@ -61,65 +70,131 @@ class DerComponents:
         return self.error_s / self.total_s
 
 
+@dataclass(frozen=True)
+class JerComponents(_Additive):
+    """What a JER is made of. Components of several recordings add: every reference speaker counts alike.
+
+    Attributes:
+        error: Jaccard errors of all reference speakers, each in [0, 1].
+        num_speakers: reference speakers.
+        num_hypothesis: hypothesis speakers.
+    """
+
+    error: float = 0.0
+    num_speakers: int = 0
+    num_hypothesis: int = 0
+
+    @property
+    def jer(self) -> float:
+        """Jaccard error rate as a fraction; without reference speakers 0 where none were found, else 1."""
+        if self.num_speakers == 0:
+            return 1.0 if self.num_hypothesis else 0.0
+        return self.error / self.num_speakers
+
+
+@dataclass(frozen=True)
+class ClusterComponents(_Additive):
+    """What purity and coverage are made of, in seconds. Components of several recordings add.
+
+    Attributes:
+        pure_s: over the hypothesis speakers, time shared with the reference speaker each shares most with.
+        hypothesis_s: hypothesis speech.
+        covered_s: over the reference speakers, time shared with the hypothesis speaker each shares most with.
+        reference_s: reference speech.
+    """
+
+    pure_s: float = 0.0
+    hypothesis_s: float = 0.0
+    covered_s: float = 0.0
+    reference_s: float = 0.0
+
+    @property
+    def purity(self) -> float:
+        """Share of hypothesis speech that is its label's main speaker; 1 where nothing was found."""
+        return self.pure_s / self.hypothesis_s if self.hypothesis_s else 1.0
+
+    @property
+    def coverage(self) -> float:
+        """Share of reference speech that is in its speaker's main label; 1 where nobody talks."""
+        return self.covered_s / self.reference_s if self.reference_s else 1.0
+
+
+@dataclass(frozen=True)
+class CountComponents(_Additive):
+    """Speakers who talk in the scored region, before any collar is cut out. They add over recordings.
+
+    Attributes:
+        reference: speakers of the reference.
+        hypothesis: speakers of the hypothesis.
+        error: by how many the hypothesis is off, sign dropped, recording by recording.
+        num_exact: recordings with the right number.
+        num_recordings: recordings.
+    """
+
+    reference: int = 0
+    hypothesis: int = 0
+    error: int = 0
+    num_exact: int = 0
+    num_recordings: int = 0
+
+    @property
+    def mean_error(self) -> float:
+        """Mean absolute error of the number of speakers; 0 without recordings."""
+        return self.error / self.num_recordings if self.num_recordings else 0.0
+
+
 @dataclass(frozen=True, kw_only=True)
-class RecordingScore:
+class Figures:
+    """All figures of one recording, or of several together.
+
+    Attributes:
+        components: DER at the collar that was asked for.
+        nist: DER with `NIST_COLLAR_S` instead.
+        jaccard: JER; neither a collar nor skipped overlap applies to it, as in dscore.
+        clusters: purity and coverage, in which they do not apply either.
+        speakers: the number of speakers.
+    """
+
+    components: DerComponents
+    nist: DerComponents
+    jaccard: JerComponents
+    clusters: ClusterComponents
+    speakers: CountComponents
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordingScore(Figures):
     """The score of one recording.
 
     Attributes:
         recording: recording id.
-        components: its errors.
-        num_speakers_reference: speakers who talk in the scored region (before any collar is cut out).
-        num_speakers_hypothesis: the same for the hypothesis.
         has_hypothesis: whether the hypotheses held this recording; if not, all of it is missed.
+        num_merged_reference: turns of the reference that were joined with an earlier one of the same speaker
+            because the two overlapped.
+        num_merged_hypothesis: the same for the hypothesis.
     """
 
     recording: str
-    components: DerComponents
-    num_speakers_reference: int
-    num_speakers_hypothesis: int
     has_hypothesis: bool
+    num_merged_reference: int
+    num_merged_hypothesis: int
 
 
-def der_components(
-    reference: Annotation,
-    hypothesis: Annotation,
-    *,
-    regions: Regions | None = None,
-    collar_s: float = 0.0,
-    skip_overlap: bool = False,
-) -> DerComponents:
-    """Score one recording.
-
-    Args:
-        reference: who spoke when.
-        hypothesis: who was found to speak when; labels need not match, the best one-to-one mapping counts.
-        regions: the scored region; None scores the extent of reference and hypothesis together.
-        collar_s: what is forgiven on **each side** of every reference boundary, in seconds: the collar
-            of NIST's md-eval, and half of pyannote's, which is the total width.
-        skip_overlap: leave out where the reference has two or more speakers.
-
-    Raises:
-        ValueError: the collar is negative.
-    """
-    from pyannote.core import Segment, Timeline
-    from pyannote.metrics.diarization import DiarizationErrorRate
-
-    if not 0 <= collar_s < float("inf"):
-        raise ValueError(f"collar_s must be >= 0, not {collar_s}")
-    if regions is None:
-        # what pyannote does as well, but with a warning for each recording
-        extent = reference.get_timeline(copy=False).extent() | hypothesis.get_timeline(copy=False).extent()
-        scored = Timeline([extent] if extent else [])
-    else:
-        scored = Timeline([Segment(start_s, end_s) for start_s, end_s in regions]).support()
-    metric = DiarizationErrorRate(collar=2 * collar_s, skip_overlap=skip_overlap)
-    detail = metric.compute_components(reference, hypothesis, uem=scored)
-    return DerComponents(
-        missed_s=float(detail["missed detection"]),
-        false_alarm_s=float(detail["false alarm"]),
-        confusion_s=float(detail["confusion"]),
-        total_s=float(detail["total"]),
+def total_figures(scores: Iterable[Figures]) -> Figures:
+    """Add up the figures of several recordings; the rates of the sum are the corpus's."""
+    scores = list(scores)
+    return Figures(
+        components=total_components(scores),
+        nist=sum((score.nist for score in scores), DerComponents()),
+        jaccard=sum((score.jaccard for score in scores), JerComponents()),
+        clusters=sum((score.clusters for score in scores), ClusterComponents()),
+        speakers=sum((score.speakers for score in scores), CountComponents()),
     )
+
+
+def total_components(scores: Iterable[Figures]) -> DerComponents:
+    """Add the components of several recordings; its ``der`` is the corpus's."""
+    return sum((score.components for score in scores), DerComponents())
 
 
 def score_recordings(
@@ -130,17 +205,21 @@ def score_recordings(
     collar_s: float = 0.0,
     skip_overlap: bool = False,
     ignore_extra: bool = False,
+    jobs: int = 1,
 ) -> list[RecordingScore]:
     """Score every recording of the reference.
 
     Args:
-        reference: turns by recording; a recording without turns is silent.
+        reference: turns by recording; a recording without turns is silent. Turns in which a speaker
+            overlaps himself become one, since a speaker is one voice.
         hypothesis: the same; a recording that it lacks is missed altogether.
-        regions: scored region by recording (a UEM); None as in `der_components`.
-        collar_s: as in `der_components`.
-        skip_overlap: as in `der_components`.
+        regions: scored region by recording (a UEM); None scores everything that anybody says.
+        collar_s: what is forgiven on **each side** of every reference boundary, in seconds: the collar
+            of NIST's md-eval, and half of pyannote's, which is the total width.
+        skip_overlap: leave out of the DER where the reference has two or more speakers.
         ignore_extra: leave out hypothesis recordings that the reference lacks. One without turns does
             no harm and never counts as extra.
+        jobs: processes that share the recordings; the result does not depend on it.
 
     Returns:
         scores in the order of the recordings' names.
@@ -148,7 +227,12 @@ def score_recordings(
     Raises:
         InputError: the hypothesis has recordings that the reference lacks, or ``regions`` lacks a
             recording of the reference.
+        ValueError: the collar is negative, or ``jobs`` is not positive.
     """
+    if not 0 <= collar_s < float("inf"):
+        raise ValueError(f"collar_s must be >= 0, not {collar_s}")
+    if jobs < 1:
+        raise ValueError(f"jobs must be >= 1, not {jobs}")
     extra = sorted(name for name, turns in hypothesis.items() if turns and name not in reference)
     if extra and not ignore_extra:
         raise InputError(
@@ -160,41 +244,129 @@ def score_recordings(
             f"the UEM has no region for {_listed(unlisted)} of the reference",
             hint="give it a line for every recording that is scored",
         )
-    scores = []
-    for recording in sorted(reference):
-        turns = reference[recording], hypothesis.get(recording, ())
-        region = None if regions is None else regions[recording]
-        scores.append(
-            RecordingScore(
-                recording=recording,
-                components=der_components(
-                    *(to_annotation(side, recording) for side in turns),
-                    regions=region,
-                    collar_s=collar_s,
-                    skip_overlap=skip_overlap,
-                ),
-                num_speakers_reference=count_speakers(turns[0], region),
-                num_speakers_hypothesis=count_speakers(turns[1], region),
-                has_hypothesis=recording in hypothesis,
-            )
-        )
-    return scores
+    tasks = [
+        (name, reference[name], hypothesis.get(name), None if regions is None else regions[name])
+        for name in sorted(reference)
+    ]
+    score = partial(_score_recording, collar_s=collar_s, skip_overlap=skip_overlap)
+    jobs = min(jobs, len(tasks))
+    if jobs <= 1:
+        return [score(task) for task in tasks]
+    from pyannote.metrics import diarization  # noqa: F401  once, and not in every process after it is forked
+
+    # A fork starts at once with everything imported; elsewhere than on Linux it is not safe.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        return list(pool.map(score, tasks, chunksize=max(1, len(tasks) // (8 * jobs))))
 
 
-def total_components(scores: Iterable[RecordingScore]) -> DerComponents:
-    """Add the components of several recordings; its ``der`` is the corpus's."""
-    return sum((score.components for score in scores), DerComponents())
+def _score_recording(
+    task: tuple[str, Sequence[Turn], Sequence[Turn] | None, Regions | None],
+    *,
+    collar_s: float,
+    skip_overlap: bool,
+) -> RecordingScore:
+    name, *sides, regions = task
+    given = [sorted(side or ()) for side in sides]
+    reference, hypothesis = map(merge_overlaps, given)
+    everything = speaker_states(reference, hypothesis, regions=regions)
+
+    def der_at(collar_s: float) -> DerComponents:
+        states = everything
+        if collar_s:
+            states = speaker_states(reference, hypothesis, regions=regions, collar_s=collar_s)
+        return der_components(states.without_overlap() if skip_overlap else states)
+
+    components = der_at(collar_s)
+    num_reference, num_hypothesis = (
+        int((side_s > 0).sum()) for side_s in (everything.reference_s, everything.hypothesis_s)
+    )
+    return RecordingScore(
+        recording=name,
+        components=components,
+        nist=components if collar_s == NIST_COLLAR_S else der_at(NIST_COLLAR_S),
+        jaccard=jer_components(everything),
+        clusters=cluster_components(everything),
+        speakers=CountComponents(
+            reference=num_reference,
+            hypothesis=num_hypothesis,
+            error=abs(num_reference - num_hypothesis),
+            num_exact=int(num_reference == num_hypothesis),
+            num_recordings=1,
+        ),
+        has_hypothesis=sides[1] is not None,
+        num_merged_reference=len(given[0]) - len(reference),
+        num_merged_hypothesis=len(given[1]) - len(hypothesis),
+    )
 
 
-def count_speakers(turns: Iterable[Turn], regions: Regions | None = None) -> int:
-    """Number of speakers who talk, within ``regions`` where they are given."""
-    return len(
-        {
-            turn.speaker
-            for turn in turns
-            if regions is None
-            or any(turn.onset_s < end_s and start_s < turn.end_s for start_s, end_s in regions)
-        }
+def der_components(states: SpeakerStates) -> DerComponents:
+    """Count the errors of one recording.
+
+    Hypothesis speakers are mapped one to one to the reference speakers so that they share the most time in
+    all. In each state pyannote.metrics then counts who is correct, confused, missed, or a false alarm.
+    Source: NIST, "The 2009 (RT-09) Rich Transcription Meeting Recognition Evaluation Plan".
+    """
+    from pyannote.metrics.diarization import DiarizationErrorRate
+    from scipy.optimize import linear_sum_assignment
+
+    shared_s = states.cooccurrence_s
+    speakers = -1 - np.arange(shared_s.shape[1])  # unlike every reference speaker
+    for of_reference, of_hypothesis in zip(*linear_sum_assignment(-shared_s), strict=True):
+        speakers[of_hypothesis] = of_reference
+    metric = DiarizationErrorRate()
+    detail = metric.init_components()
+    for reference, hypothesis, duration_s in zip(
+        states.reference, states.hypothesis, states.duration_s, strict=True
+    ):
+        counts, _ = metric.matcher_(np.flatnonzero(reference).tolist(), speakers[hypothesis].tolist())
+        for part, count in counts.items():
+            detail[part] += count * duration_s
+    return DerComponents(
+        missed_s=float(detail["missed detection"]),
+        false_alarm_s=float(detail["false alarm"]),
+        confusion_s=float(detail["confusion"]),
+        total_s=float(detail["total"]),
+    )
+
+
+def jer_components(states: SpeakerStates) -> JerComponents:
+    """Jaccard errors of the reference speakers of one recording.
+
+    Speakers are paired one to one so that the sum of the errors is smallest; the error of a pair is 1 less
+    the time in which both talk over the time in which either does, and that of a speaker without a partner
+    is 1. pyannote's ``JaccardErrorRate`` pairs those who share the most time instead, as for a DER; this is
+    the pairing of dscore, with which the challenges were scored.
+    Source: Ryant et al., "Second DIHARD Challenge Evaluation Plan", 2019, and dscore,
+    ``scorelib/metrics.py``.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    spoken_s, found_s = states.reference_s, states.hypothesis_s
+    speakers, labels = spoken_s > 0, found_s > 0
+    shared_s = states.cooccurrence_s[speakers][:, labels]
+    either_s = spoken_s[speakers][:, None] + found_s[labels] - shared_s
+    errors = 1 - shared_s / either_s
+    paired = linear_sum_assignment(errors)
+    return JerComponents(
+        error=float(errors[paired].sum()) + max(0, shared_s.shape[0] - shared_s.shape[1]),
+        num_speakers=shared_s.shape[0],
+        num_hypothesis=shared_s.shape[1],
+    )
+
+
+def cluster_components(states: SpeakerStates) -> ClusterComponents:
+    """Purity and coverage of one recording, as pyannote's ``DiarizationPurity`` and ``DiarizationCoverage``.
+
+    Hypothesis speech where the reference is silent is impure, and reference speech that was missed is not
+    covered.
+    """
+    shared_s = states.cooccurrence_s
+    return ClusterComponents(
+        pure_s=float(shared_s.max(axis=0, initial=0.0).sum()),
+        hypothesis_s=float(states.hypothesis_s.sum()),
+        covered_s=float(shared_s.max(axis=1, initial=0.0).sum()),
+        reference_s=float(states.reference_s.sum()),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
@@ -41,17 +42,52 @@ def score(folder: Path, *options: str) -> tuple[int, dict[str, Any]]:
     return code, json.loads(out.read_text())["results"] if out.exists() else {}
 
 
-def test_the_table_is_aligned_and_adds_up(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_tables_are_aligned_and_add_up(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert score(folders)[0] == 0
-    table, conditions = capsys.readouterr().out.split("\n\n")
-    assert table.splitlines() == [
-        "recording  speech s  missed %  false alarm %  confusion %  DER %  speakers ref/hyp",
-        "one           10.00      0.00           0.00         0.00   0.00               1/1",
-        "two           30.00     10.00          10.00        10.00  30.00               2/2",
-        "total         40.00      7.50           7.50         7.50  22.50               3/3",
+    by_recording, by_count, totals, notes = capsys.readouterr().out.split("\n\n")
+    # two.rttm: 3 s of each error. NIST's collar forgives 0.25 s of each error and 0.75 or 0.5 s of speech
+    # around 0 and 30 (half outside), and 20. JER: A 1 - 17/23, B 1 - 7/13. Each label is 17 or 7 s pure
+    assert by_recording.splitlines() == [
+        "recording  speech s  missed %  false alarm %  confusion %  DER %  DER % ±0.25 s  JER %  purity %"
+        "  coverage %  speakers ref/hyp  off by",
+        "one           10.00      0.00           0.00         0.00   0.00           0.00   0.00    100.00"
+        "      100.00               1/1       0",
+        "two           30.00     10.00          10.00        10.00  30.00          28.45  36.12     80.00"
+        "       80.00               2/2       0",
+        "total         40.00      7.50           7.50         7.50  22.50          21.43  24.08     85.00"
+        "       85.00               3/3       0",
     ]
-    assert conditions.startswith("Collar 0 s: nothing is forgiven around the reference's boundaries; ")
+    assert [line.split()[:5] for line in by_count.splitlines()] == [
+        ["reference", "speakers", "recordings", "speech", "s"],
+        ["1", "speaker", "1", "10.00", "0.00"],
+        ["2", "speakers", "1", "30.00", "10.00"],
+    ]
+    # of two recordings the resamples are: one twice, two twice, or both
+    assert [line.split("  ")[-1] for line in totals.splitlines()] == [
+        "interval", "[0.00, 30.00]", "[0.00, 28.45]", "[0.00, 36.12]",
+    ]  # fmt: skip
+    intervals, counts, conditions = notes.splitlines()
+    assert intervals == (
+        "Intervals: the middle 95 % of 10000 bootstrap resamples (seed 0) of the 2 recordings, which are few:"
+        " take the intervals for rough."
+    )
+    assert counts == "Number of speakers: right in 2 of 2 recordings, off by 0.00 on average."
+    assert conditions.startswith(
+        "Collar 0 s: nothing is forgiven around the reference's boundaries; ±0.25 s: 0.25 s on each side of"
+        " every reference boundary are not scored (md-eval -c 0.25, pyannote.metrics collar=0.5); "
+    )
     assert "overlapped speech is scored; without a UEM each recording is scored from the first" in conditions
+
+
+def test_a_given_collar_stands_alone(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, results = score(folders, "--collar", "0.25")
+    assert "±" not in capsys.readouterr().out.replace("Collar", "")
+    assert "nist" not in results["total"]
+    assert results["collar_s"] == 0.25
+    _, both = score(folders)
+    assert both["collar_s"] == 0
+    assert both["total"]["nist"] == {key: results["total"][key] for key in both["total"]["nist"]}
+    assert both["intervals"]["nist"] == results["intervals"]["der"]
 
 
 def test_the_document_holds_what_the_report_needs(folders: Path) -> None:
@@ -64,9 +100,24 @@ def test_the_document_holds_what_the_report_needs(folders: Path) -> None:
         "confusion_s": pytest.approx(3),
         "total_s": pytest.approx(30),
         "der": pytest.approx(0.3),
+        "nist": {
+            "missed_s": pytest.approx(2.75),
+            "false_alarm_s": pytest.approx(2.75),
+            "confusion_s": pytest.approx(2.75),
+            "total_s": pytest.approx(29),
+            "der": pytest.approx(8.25 / 29),
+        },
+        "jer": pytest.approx((6 / 23 + 6 / 13) / 2),
+        "purity": pytest.approx(24 / 30),
+        "coverage": pytest.approx(24 / 30),
         "num_speakers_reference": 2,
         "num_speakers_hypothesis": 2,
+        "speaker_count_error": 0,
+        "num_recordings": 1,
+        "num_recordings_with_right_count": 1,
     }
+    assert [row["recording"] for row in results["by_num_speakers"]] == ["1 speaker", "2 speakers"]
+    assert results["with_merged_turns"] == {"reference": [], "hypothesis": []}
     assert results["total"]["der"] == pytest.approx(9 / 40)
     assert results["total"].keys() == results["files"][0].keys()
     assert (results["collar_s"], results["skip_overlap"], results["uem"]) == (0.0, False, None)
@@ -127,6 +178,178 @@ def test_false_alarms_in_silence_are_seconds_not_percent(
     assert "one            0.00      0.00         2.50 s         0.00  100.00" in capsys.readouterr().out
 
 
+def test_an_empty_reference_is_said(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("one", "two"):
+        (folders / "ref" / f"{name}.rttm").write_text("")
+    code, results = score(folders)
+    assert code == 0
+    assert (results["total"]["der"], results["total"]["jer"], results["total"]["purity"]) == (1, 1, 0)
+    assert (
+        "The scored reference holds no speech: a DER is 100 % where any was found" in capsys.readouterr().out
+    )
+
+
+def test_a_speaker_who_overlaps_himself_is_joined_and_said(
+    folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rttm(folders / "ref" / "one.rttm", ("one", 0, 6, "A"), ("one", 4, 6, "A"))
+    rttm(folders / "hyp" / "one.rttm", ("one", 0, 10, "x"), ("one", 2, 3, "x"))
+    _, results = score(folders)
+    assert results["files"][0]["total_s"] == 10
+    assert results["files"][0]["der"] == 0
+    assert results["with_merged_turns"] == {"reference": ["one"], "hypothesis": ["one"]}
+    said = capsys.readouterr().out
+    assert "In the reference a speaker overlaps himself; such turns were joined into one: one." in said
+    assert "In the hypothesis a speaker overlaps himself; such turns were joined into one: one." in said
+
+
+def test_dialects_and_foreign_names_are_scored(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folders / "ref" / "two.rttm").write_text(
+        ";; comment\nSPKR-INFO two 1 <NA> <NA> <NA> unknown Zoë <NA> <NA>\n\n"
+        "SPEAKER\ttwo\t1\t0\t20\t<NA>\t<NA>\tZoë\t<NA>\n"
+        "SPEAKER two 1 20 10 <NA> <NA> 小林 <NA> <NA>\r\n"
+        "SPEAKER two 1 25 0 <NA> <NA> Zoë <NA> <NA>\n",
+        encoding="utf-8",
+    )
+    assert score(folders)[1]["files"][1]["der"] == pytest.approx(0.3)
+    assert capsys.readouterr().err == ""  # what is logged goes to the log
+
+
+def test_zero_length_is_logged(folders: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with open(folders / "hyp" / "one.rttm", "a") as stream:
+        stream.write("SPEAKER one 1 3 0 <NA> <NA> y <NA> <NA>\nSPEAKER one 1 4 0.0 <NA> <NA> y <NA> <NA>\n")
+    _, results = score(folders)
+    assert results["files"][0]["num_speakers_hypothesis"] == 1
+    (record,) = caplog.records
+    assert record.getMessage() == f"{folders}/hyp/one.rttm:2: 2 turns of zero length are left out"
+
+
+def test_markdown_and_csv_hold_the_same(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, results = score(folders, "--markdown", str(folders / "a.md"), "--csv", str(folders / "out" / "a.csv"))
+    text = capsys.readouterr().out
+    markdown = (folders / "a.md").read_text()
+    cells = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in markdown.splitlines()
+        if line.startswith("|") and ":--" not in line
+    ]
+    for row in cells:
+        assert "".join(row).replace(" ", "") in text.replace(" ", "")
+    assert len(cells) == 4 + 3 + 4
+    assert text.split("\n\n")[-1].strip() in markdown
+    with open(folders / "out" / "a.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["kind"], row["recording"]) for row in rows] == [
+        ("recording", "one"),
+        ("recording", "two"),
+        ("number of speakers", "1 speaker"),
+        ("number of speakers", "2 speakers"),
+        ("total", "total"),
+    ]
+    assert float(rows[1]["nist_der"]) == results["files"][1]["nist"]["der"]
+    assert float(rows[-1]["jer"]) == results["total"]["jer"]
+
+
+def test_processes_and_seeds(folders: Path) -> None:
+    alone = score(folders)[1]
+    assert score(folders, "--jobs", "2")[1] == alone
+    assert score(folders, "--seed", "1", "--resamples", "50")[1] != alone
+    assert score(folders, "--seed", "0")[1] == alone
+    (folders / "hyp" / "one.rttm").unlink()
+    (folders / "ref" / "one.rttm").unlink()
+    assert score(folders)[1]["intervals"] is None
+
+
+@pytest.fixture
+def better(folders: Path) -> Path:
+    """A second system that makes no error."""
+    for name in ("one", "two"):
+        (folders / "best" / name).parent.mkdir(exist_ok=True)
+        (folders / "best" / f"{name}.rttm").write_text((folders / "ref" / f"{name}.rttm").read_text())
+    return folders
+
+
+def compare(folder: Path, first: str, second: str, *options: str) -> tuple[int, dict[str, Any]]:
+    out = folder / "compare.json"
+    systems = [str(folder / first), str(folder / second)]
+    code = main(["score", "--ref", str(folder / "ref"), "--compare", *systems, "--json", str(out), *options])
+    return code, json.loads(out.read_text())["results"] if out.exists() else {}
+
+
+def test_two_systems_are_compared(better: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, results = compare(better, "hyp", "best", "--csv", str(better / "both.csv"))
+    assert code == 0
+    by_recording, tested, notes = capsys.readouterr().out.split("\n\n")
+    assert by_recording.splitlines()[2].split() == [
+        "two", "30.00", "0.00", "+30.00", "28.45", "0.00", "+28.45", "36.12", "0.00", "+36.12",
+    ]  # fmt: skip
+    # two recordings, one of them a tie: every exchange gives a difference as large
+    assert tested.splitlines()[1].split() == [
+        "DER",
+        "%",
+        "22.50",
+        "0.00",
+        "+22.50",
+        "[0.00,",
+        "30.00]",
+        "1.0000",
+    ]
+    assert f"A: {better}/hyp. B: {better}/best. Where A−B is positive, B has fewer errors." in notes
+    assert "(all 2^2 exchanges)" in notes
+    # A is where one system is, so that a report shows it
+    assert results["total"] == score(better)[1]["total"]
+    assert results["compared_with"]["total"]["der"] == 0
+    test = results["comparison"]["der"]
+    assert (test["difference"], test["p_value"], test["is_exact"]) == (pytest.approx(0.225), 1, True)
+    with open(better / "both.csv", newline="") as stream:
+        assert [row["system"] for row in csv.DictReader(stream)] == ["A"] * 5 + ["B"] * 5
+
+
+def test_a_system_may_be_a_list_or_a_file(better: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (better / "best.lst").write_text("best/one.rttm\n\n" + str(better / "best" / "two.rttm") + "\n")
+    (better / "all.rttm").write_text(
+        "".join((better / "hyp" / f"{name}.rttm").read_text() for name in ("one", "two"))
+    )
+    expected = compare(better, "hyp", "best")[1]["comparison"]
+    found = compare(better, "all.rttm", "best.lst")[1]["comparison"]
+    assert {**found, "systems": None} == {**expected, "systems": None}
+    capsys.readouterr()
+    (better / "none.lst").write_text("\n")
+    (better / "bad.lst").write_text("best/one.rttm\nbest/absent.rttm\n")
+    rttm(better / "extra.rttm", ("three", 0, 1, "x"))
+    for system, message in [
+        ("none.lst", "none.lst: lists no RTTM file"),
+        ("bad.lst", "bad.lst:2: no such RTTM file: 'best/absent.rttm' (a file that is not called .rttm is"),
+        ("gone", "gone: no such file"),
+        ("extra.rttm", "error: B: the hypothesis has recording 'three', which the reference lacks"),
+    ]:
+        assert compare(better, "hyp", system)[0] == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+
+
+def test_one_recording_is_compared_without_a_test(better: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in ("ref", "hyp", "best"):
+        (better / folder / "one.rttm").unlink()
+    code, results = compare(better, "hyp", "best", "--collar", "0")
+    assert code == 0
+    assert results["comparison"]["der"] is None
+    assert "nist" not in results["comparison"]
+    assert "permutation" not in capsys.readouterr().out
+
+
+def test_what_is_odd_about_two_systems_is_said_of_the_right_one(
+    better: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (better / "hyp" / "one.rttm").unlink()
+    rttm(better / "best" / "two.rttm", ("two", 0, 20, "A"), ("two", 10, 20, "A"))
+    assert compare(better, "hyp", "best")[0] == 0
+    said = capsys.readouterr().out
+    assert "No hypothesis of A, counted as all missed: one." in said
+    assert "In the hypothesis of B a speaker overlaps himself; such turns were joined into one: two." in said
+
+
 def test_an_extra_hypothesis_is_refused_unless_asked(
     folders: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -169,6 +392,25 @@ def test_wrong_input_is_one_line_and_code_2(
     assert captured.err.startswith("sdpn score: error: ")
     assert captured.err.count("\n") == 1
     assert message in captured.err
+
+
+def test_a_comparison_takes_no_hypothesis(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["--hyp", "hyp", "--compare", "a", "b"], []):
+        with pytest.raises(SystemExit) as caught:
+            main(["score", "--ref", str(folders / "ref"), *arguments])
+        assert caught.value.code == 2
+    assert "--hyp" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "x"])
+@pytest.mark.parametrize("option", ["--jobs", "--resamples"])
+def test_numbers_start_at_one(
+    folders: Path, capsys: pytest.CaptureFixture[str], option: str, number: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        score(folders, option, number)
+    assert caught.value.code == 2
+    assert f"argument {option}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("collar", ["-0.1", "nan", "inf", "wide"])

@@ -1,0 +1,209 @@
+"""What ``sdpn score`` prints: tables and sentences, made of nothing but what ``--json`` stores."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+#: With fewer recordings than this a bootstrap interval is itself a rough guess.
+_FEW_RECORDINGS = 10
+
+_RATES = {"der": "DER %", "nist": "DER % ±0.25 s", "jer": "JER %"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A header and rows of as many cells."""
+
+    header: list[str]
+    rows: list[list[str]]
+
+
+@dataclass(frozen=True)
+class Page:
+    """Tables and paragraphs, in the order in which they are read."""
+
+    parts: list[str | Table]
+
+    def render(self, format_table: Callable[[Sequence[str], Sequence[Sequence[str]]], str]) -> str:
+        """The page as text, with a blank line between its parts."""
+        return "\n\n".join(
+            part if isinstance(part, str) else format_table(part.header, part.rows) for part in self.parts
+        )
+
+
+def score_page(results: Mapping[str, Any]) -> Page:
+    """All that is said about one system."""
+    total, intervals = results["total"], results["intervals"]
+    parts: list[str | Table] = [_figures_table("recording", [*results["files"], total])]
+    if len(results["by_num_speakers"]) > 1:
+        parts.append(_figures_table("reference speakers", results["by_num_speakers"], counted=True))
+    said = (
+        f"Number of speakers: right in {total['num_recordings_with_right_count']} of"
+        f" {total['num_recordings']} recordings, off by {total['speaker_count_error']:.2f} on average."
+    )
+    if intervals is not None:
+        rows = [
+            [title, f"{100 * _rate(total, name):.2f}", _percent_interval(*intervals[name])]
+            for name, title in _RATES.items()
+            if name in intervals
+        ]
+        parts.append(Table(["total", "", "interval"], rows))
+        said = f"Intervals: {_sureness(intervals, total)}.\n{said}"
+    return Page([*parts, "\n".join([said, results["conditions"], *_oddities(results)])])
+
+
+def comparison_page(results: Mapping[str, Any]) -> Page:
+    """All that is said about two systems."""
+    other, comparison = results["compared_with"], results["comparison"]
+    names = [name for name in _RATES if name in comparison]
+    by_recording = Table(
+        ["recording", *(f"{_RATES[name]} {what}" for name in names for what in ("A", "B", "A−B"))],
+        [
+            [of_a["recording"], *(cell for name in names for cell in _differing(of_a, of_b, name))]
+            for of_a, of_b in zip(
+                [*results["files"], results["total"]], [*other["files"], other["total"]], strict=True
+            )
+        ],
+    )
+    tested = Table(["total", "A", "B", "A−B", "interval of A−B", "p"], [])
+    for name in names:
+        test = comparison[name]
+        sureness = ["", ""]
+        if test is not None:
+            sureness = [_percent_interval(test["low"], test["high"]), f"{test['p_value']:.4f}"]
+        tested.rows.append([_RATES[name], *_differing(results["total"], other["total"], name), *sureness])
+    said = ["A: {}. B: {}. Where A−B is positive, B has fewer errors.".format(*comparison["systems"])]
+    tests = [comparison[name] for name in names if comparison[name] is not None]
+    if tests:
+        total = results["total"]
+        is_exact = all(test["is_exact"] for test in tests)
+        exchanges = f"all 2^{total['num_recordings']}" if is_exact else f"{comparison['resamples']} random"
+        said += [
+            f"Intervals, with the same recordings drawn for both: {_sureness(comparison, total)}.",
+            "p: permutation test; how often exchanging A and B within recordings"
+            f" ({exchanges} exchanges) gives a difference as large.",
+        ]
+    oddities = _oddities(results, " of A") + _oddities(other, " of B")
+    notes = [*said, results["conditions"], *dict.fromkeys(oddities)]
+    return Page([by_recording, tested, "\n".join(notes)])
+
+
+def as_csv(documents: Mapping[str, Mapping[str, Any]]) -> str:
+    """Every row of every table, numbers unrounded: rates as fractions, times in seconds.
+
+    Args:
+        documents: by the name of the system.
+    """
+    rows = [
+        {"system": system, "kind": kind, **_flat(row)}
+        for system, document in documents.items()
+        for kind, rows in (
+            ("recording", document["files"]),
+            ("number of speakers", document["by_num_speakers"]),
+            ("total", [document["total"]]),
+        )
+        for row in rows
+    ]
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in row.items():
+        flat |= (
+            {f"{key}_{part}": each for part, each in value.items()}
+            if isinstance(value, dict)
+            else {key: value}
+        )
+    return flat
+
+
+def _figures_table(what: str, rows: Iterable[Mapping[str, Any]], *, counted: bool = False) -> Table:
+    rows = list(rows)
+    has_nist = "nist" in rows[0]
+    return Table(
+        [
+            *([what, "recordings"] if counted else [what]),
+            *("speech s", "missed %", "false alarm %", "confusion %", "DER %"),
+            *(["DER % ±0.25 s"] if has_nist else []),
+            *("JER %", "purity %", "coverage %", "speakers ref/hyp", "off by"),
+        ],
+        [
+            [
+                row["recording"],
+                *([str(row["num_recordings"])] if counted else []),
+                f"{row['total_s']:.2f}",
+                *(
+                    _percent(row[part], row["total_s"])
+                    for part in ("missed_s", "false_alarm_s", "confusion_s")
+                ),
+                f"{100 * row['der']:.2f}",
+                *([f"{100 * row['nist']['der']:.2f}"] if has_nist else []),
+                *(f"{100 * row[name]:.2f}" for name in ("jer", "purity", "coverage")),
+                f"{row['num_speakers_reference']}/{row['num_speakers_hypothesis']}",
+                f"{row['speaker_count_error']:.2f}".removesuffix(".00"),
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _percent(part_s: float, total_s: float) -> str:
+    if total_s:
+        return f"{100 * part_s / total_s:.2f}"
+    return f"{part_s:.2f} s" if part_s else "0.00"  # a share of no speech is no number: give the seconds
+
+
+def _rate(row: Mapping[str, Any], name: str) -> float:
+    rate: float = row["nist"]["der"] if name == "nist" else row[name]
+    return rate
+
+
+def _differing(of_a: Mapping[str, Any], of_b: Mapping[str, Any], name: str) -> list[str]:
+    """A rate of both systems and its difference, in percent."""
+    a, b = 100 * _rate(of_a, name), 100 * _rate(of_b, name)
+    return [f"{a:.2f}", f"{b:.2f}", f"{round(a - b, 2) + 0.0:+.2f}"]  # + 0.0: no -0.00
+
+
+def _percent_interval(low: float, high: float) -> str:
+    return f"[{100 * low:.2f}, {100 * high:.2f}]"
+
+
+def _sureness(settings: Mapping[str, Any], total: Mapping[str, Any]) -> str:
+    """How intervals were found."""
+    num = total["num_recordings"]
+    few = ", which are few: take the intervals for rough" if num < _FEW_RECORDINGS else ""
+    return (
+        f"the middle {100 * settings['confidence']:g} % of {settings['resamples']} bootstrap resamples"
+        f" (seed {settings['seed']}) of the {num} recordings{few}"
+    )
+
+
+def _oddities(results: Mapping[str, Any], whose: str = "") -> list[str]:
+    """What a reader should know about the files before he believes the numbers."""
+    said = []
+    if not results["total"]["total_s"]:
+        said.append("The scored reference holds no speech: a DER is 100 % where any was found, else 0.")
+    merged = results["with_merged_turns"]
+    for side, recordings in (
+        ("the reference", merged["reference"]),
+        (f"the hypothesis{whose}", merged["hypothesis"]),
+    ):
+        if recordings:
+            said.append(
+                f"In {side} a speaker overlaps himself; such turns were joined into one:"
+                f" {', '.join(recordings)}."
+            )
+    if results["without_hypothesis"]:
+        said.append(
+            f"No hypothesis{whose}, counted as all missed: {', '.join(results['without_hypothesis'])}."
+        )
+    return said

@@ -1,0 +1,125 @@
+"""How long each combination of speakers talks: all that the metrics of a diarization need to know.
+
+DER, JER, purity and coverage do not depend on the order in which things are said. One pass over the
+sorted boundaries of all turns adds up, for every combination of reference and hypothesis speakers that
+talk at once, for how long they do; a recording of hours comes down to some dozens of numbers. The pass
+takes n log n for n turns, where intersecting all pairs of segments takes n².
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+
+import numpy as np
+
+from sdpn.io.rttm import Turn
+
+#: (start_s, end_s) of the scored stretches of one recording; they may overlap.
+Regions = Sequence[tuple[float, float]]
+
+_REFERENCE, _HYPOTHESIS, _REGION, _COLLAR = range(4)
+
+
+@dataclass(frozen=True, eq=False)
+class SpeakerStates:
+    """The S combinations of speakers that occur in one recording.
+
+    Attributes:
+        reference: which of the R reference speakers talk, bool (S, R).
+        hypothesis: which of the H hypothesis speakers talk, bool (S, H).
+        duration_s: how long in all, in seconds, float64 (S,).
+    """
+
+    reference: np.ndarray
+    hypothesis: np.ndarray
+    duration_s: np.ndarray
+
+    @property
+    def reference_s(self) -> np.ndarray:
+        """Speech of each reference speaker, in seconds, float64 (R,)."""
+        return self.duration_s @ self.reference
+
+    @property
+    def hypothesis_s(self) -> np.ndarray:
+        """Speech of each hypothesis speaker, in seconds, float64 (H,)."""
+        return self.duration_s @ self.hypothesis
+
+    @property
+    def cooccurrence_s(self) -> np.ndarray:
+        """How long each reference and each hypothesis speaker talk at once, in seconds, float64 (R, H)."""
+        shared: np.ndarray = (self.reference * self.duration_s[:, None]).T @ self.hypothesis
+        return shared
+
+    def without_overlap(self) -> SpeakerStates:
+        """The states in which at most one reference speaker talks."""
+        kept = self.reference.sum(axis=1) < 2
+        return SpeakerStates(self.reference[kept], self.hypothesis[kept], self.duration_s[kept])
+
+
+def speaker_states(
+    reference: Iterable[Turn],
+    hypothesis: Iterable[Turn],
+    *,
+    regions: Regions | None = None,
+    collar_s: float = 0.0,
+) -> SpeakerStates:
+    """Add up how long each combination of speakers talks in the scored part of one recording.
+
+    Args:
+        reference: turns in which no speaker overlaps himself (`sdpn.io.rttm.merge_overlaps`).
+        hypothesis: the same.
+        regions: the scored stretches; None scores everything.
+        collar_s: what is not scored on each side of every boundary of the reference, in seconds.
+
+    Returns:
+        the states with any speech, in the order in which they first occur. Speakers are numbered in the
+        order of the turns.
+    """
+    events: list[tuple[float, int, int]] = []  # (time, what changes, a speaker's bit or a change of depth)
+    numbers: tuple[dict[str, int], dict[str, int]] = {}, {}
+    for side, turns in ((_REFERENCE, reference), (_HYPOTHESIS, hypothesis)):
+        number = numbers[side]
+        for turn in turns:
+            start_s, end_s = turn.onset_s, turn.end_s
+            bit = 1 << number.setdefault(turn.speaker, len(number))
+            events += ((start_s, side, bit), (end_s, side, bit))
+            if collar_s and side == _REFERENCE:
+                for edge_s in (start_s, end_s):
+                    events += ((edge_s - collar_s, _COLLAR, 1), (edge_s + collar_s, _COLLAR, -1))
+    for start_s, end_s in regions or ():
+        events += ((start_s, _REGION, 1), (end_s, _REGION, -1))
+    events.sort(key=itemgetter(0))
+
+    talking = [0, 0]  # on each side, as bits
+    scored = 1 if regions is None else 0
+    collars = 0
+    spent: defaultdict[tuple[int, int], float] = defaultdict(float)
+    last_s = 0.0
+    for time_s, what, value in events:
+        if time_s > last_s:
+            if scored and not collars:
+                spent[talking[0], talking[1]] += time_s - last_s
+            last_s = time_s
+        if what == _COLLAR:
+            collars += value
+        elif what == _REGION:
+            scored += value
+        else:
+            talking[what] ^= value  # on at a turn's start, off at its end
+    spent.pop((0, 0), None)
+    return SpeakerStates(
+        reference=_unpacked([state[_REFERENCE] for state in spent], len(numbers[_REFERENCE])),
+        hypothesis=_unpacked([state[_HYPOTHESIS] for state in spent], len(numbers[_HYPOTHESIS])),
+        duration_s=np.fromiter(spent.values(), dtype=np.float64, count=len(spent)),
+    )
+
+
+def _unpacked(masks: Sequence[int], num_speakers: int) -> np.ndarray:
+    """Sets that are written as bits of integers of any size, as bool (S, num_speakers)."""
+    num_bytes = max(1, -(-num_speakers // 8))
+    packed = b"".join(mask.to_bytes(num_bytes, "little") for mask in masks)
+    rows = np.frombuffer(packed, dtype=np.uint8).reshape(len(masks), num_bytes)
+    return np.unpackbits(rows, axis=1, count=num_speakers, bitorder="little").astype(bool)
