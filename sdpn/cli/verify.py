@@ -1,4 +1,4 @@
-"""``sdpn verify``: EER and minDCF of verification trials, by the cosine of embeddings."""
+"""``sdpn verify``: EER, minDCF and Cllr of verification trials, scored by cosine or PLDA."""
 
 from __future__ import annotations
 
@@ -13,20 +13,26 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from sdpn.clustering.affinity import Similarity
+    from sdpn.clustering.plda import Plda
     from sdpn.io.trials import Trials
+    from sdpn.metrics.resampling import Interval
 
 DESCRIPTION = """\
-Score verification trials by the cosine between embeddings: equal error rate (EER) and minimum detection
-cost (minDCF, both costs 1, normalised so that 1 is useless).
+Score verification trials: equal error rate (EER) with a bootstrap interval, minimum detection cost (minDCF,
+both costs 1, normalised so that 1 is useless), and the cost of the scores as log-likelihood ratios (Cllr,
+in bits) with the least that a calibration could make of it.
 
 Trials are read as VoxCeleb writes them ('1|0 utterance utterance') or as Kaldi does ('utterance utterance
-target|nontarget')."""
+target|nontarget'). Scores are cosines of embeddings, or with --plda log-likelihood ratios; --mean is
+subtracted before, AS-norm by --cohort comes last."""
 
 EXAMPLE = """\
-  sdpn verify --trials data/dev/trials --embeddings exp/mini/embeddings/embeddings.scp"""
+  sdpn verify --trials data/dev/trials --embeddings exp/mini/embeddings/embeddings.scp
+  sdpn verify --trials data/dev/trials --embeddings dev.scp --mean train.scp --cohort train.scp \\
+    --utt2spk data/dev/utt2spk --det det.svg"""
 
-#: Trials scored at once: two gathered matrices of this many rows fit into the processor's cache or near it.
-_BLOCK = 8192
+_CONFIDENCE = 0.95
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,17 +41,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--embeddings", type=Path, required=True, metavar="SCP", help="Kaldi scp or ark, from 'sdpn extract'"
     )
-    parser.add_argument(
-        "--scores", type=Path, metavar="FILE", help="also write 'utterance utterance score' here"
+    back_end = parser.add_argument_group("scores")
+    back_end.add_argument(
+        "--mean", type=Path, metavar="FILE",
+        help="subtract this from every embedding first: the mean of an scp or ark, or a file with one Kaldi"
+        " vector",
+    )  # fmt: skip
+    back_end.add_argument(
+        "--plda", type=Path, metavar="FILE", help="score with this Kaldi PLDA instead of the cosine"
     )
+    back_end.add_argument(
+        "--cohort", type=Path, metavar="SCP",
+        help="AS-norm: normalise by the scores against these embeddings, of speakers outside the trials",
+    )  # fmt: skip
+    back_end.add_argument(
+        "--top-n", type=_count, default=300, metavar="N",
+        help="AS-norm: the cohort's N highest scores for each utterance (default: 300)",
+    )  # fmt: skip
+    sureness = parser.add_argument_group("interval of the EER")
+    sureness.add_argument(
+        "--utt2spk", type=Path, metavar="FILE",
+        help="who speaks each utterance: the bootstrap then draws speakers instead of trials",
+    )  # fmt: skip
+    sureness.add_argument(
+        "--resamples", type=_count, default=1000, metavar="N", help="bootstrap resamples (default: 1000)"
+    )
+    sureness.add_argument("--seed", type=int, default=0, metavar="S", help="of the bootstrap (default: 0)")
+    out = parser.add_argument_group("output")
+    out.add_argument("--scores", type=Path, metavar="FILE", help="write 'utterance utterance score' here")
+    out.add_argument("--det", type=Path, metavar="FILE", help="draw the DET curve here (.png, .svg or .pdf)")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Score, print, and return the numbers."""
+    import numpy as np
+
+    from sdpn.clustering.plda import read_plda
     from sdpn.io.kaldi import read_vectors
     from sdpn.io.trials import read_trials
-    from sdpn.metrics.verification import equal_error_rate, error_rates, min_dcf
+    from sdpn.metrics.trial_scores import score_trials
+    from sdpn.metrics.verification import cllr, equal_error_rate, error_rates, min_cllr, min_dcf
 
+    if args.det is not None and args.det.suffix not in (".png", ".svg", ".pdf"):
+        raise InputError("is no picture that can be drawn", path=args.det, hint="use .png, .svg or .pdf")
     trials = read_trials(args.trials)
     num_target = int(trials.is_target.sum())
     num_nontarget = len(trials) - num_target
@@ -54,63 +92,207 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             f"holds {num_target} target and {num_nontarget} non-target trials; both are needed",
             path=args.trials,
         )
-    scores = _cosine_scores(trials, _unit_rows(trials, read_vectors(args.embeddings), args.embeddings))
+    speakers = None if args.utt2spk is None else _speakers(trials, args.utt2spk)
+    rows = _rows(trials, read_vectors(args.embeddings), args.embeddings)
+    mean = None if args.mean is None else _mean(args.mean, rows.shape[1])
+    plda = None if args.plda is None else read_plda(args.plda)
+    utterances = _similarity(rows, trials.ids, args.embeddings, mean, plda)
+    scores = score_trials(utterances, trials.first, trials.second)
+    kind = "cosine" if args.plda is None else "PLDA log-likelihood ratio"
+    steps = [kind] + ["mean subtracted"] * (mean is not None)
+    if args.cohort is not None:
+        cohort = read_vectors(args.cohort)
+        cohort_rows = np.stack(list(cohort.values()))
+        if cohort_rows.shape[1] != rows.shape[1]:
+            raise InputError(
+                f"the cohort has {cohort_rows.shape[1]} dimensions, the embeddings have {rows.shape[1]}",
+                path=args.cohort,
+            )
+        strangers = _similarity(cohort_rows, list(cohort), args.cohort, mean, plda)
+        top = min(args.top_n, len(strangers))
+        scores = _normalised(scores, trials, utterances, strangers, top, args.cohort)
+        steps.append(f"AS-norm (top {top} of {len(strangers)})")
+        kind = "normalised score"
+
     rates = error_rates(scores, trials.is_target)
     eer, threshold = equal_error_rate(rates)
-    min_dcf_001, min_dcf_005 = min_dcf(rates, 0.01), min_dcf(rates, 0.05)
-    if args.scores is not None:
-        _write_scores(args.scores, trials, scores)
-    print(f"trials        {num_target} target, {num_nontarget} non-target")
-    print(f"EER           {100 * eer:.2f} %  (at cosine {threshold:.3f})")
-    print(f"minDCF(0.01)  {min_dcf_001:.4f}")
-    print(f"minDCF(0.05)  {min_dcf_005:.4f}")
-    return {
+    interval, method = _interval(scores, trials, speakers, args)
+    results = {
         "eer": eer,
-        "min_dcf_001": min_dcf_001,
-        "min_dcf_005": min_dcf_005,
+        "min_dcf_001": min_dcf(rates, 0.01),
+        "min_dcf_005": min_dcf(rates, 0.05),
         "num_target": num_target,
         "num_nontarget": num_nontarget,
         "threshold": threshold,
+        "eer_low": interval.low,
+        "eer_high": interval.high,
+        "eer_interval": method,
+        "cllr": cllr(scores, trials.is_target),
+        "min_cllr": min_cllr(rates),
+        "scores": ", ".join(steps),
     }
+    if args.scores is not None:
+        _write_scores(args.scores, trials, scores)
+    if args.det is not None:
+        from sdpn.metrics.det import plot_det
+
+        title = f"{args.embeddings.stem}, {args.trials.name}: {results['scores']}"
+        plot_det(args.det, rates, title=title, interval=interval)
+    bounds = f"[{100 * interval.low:.2f}, {100 * interval.high:.2f}]"
+    print(f"trials        {num_target} target, {num_nontarget} non-target")
+    print(f"scores        {results['scores']}")
+    print(f"EER           {100 * eer:.2f} % {bounds}  (at {kind} {threshold:.3f})")
+    print(f"minDCF(0.01)  {results['min_dcf_001']:.4f}")
+    print(f"minDCF(0.05)  {results['min_dcf_005']:.4f}")
+    print(f"Cllr          {results['cllr']:.4f}  (after the best calibration {results['min_cllr']:.4f})")
+    print(f"\n[low, high]: {method}.")
+    if args.plda is None or args.cohort is not None:
+        print("Cllr takes scores for log-likelihood ratios, which these are not before they are calibrated.")
+    return results
 
 
-def _unit_rows(trials: Trials, vectors: Mapping[str, np.ndarray], path: Path) -> np.ndarray:
-    """The embeddings of ``trials.ids`` at length 1, float32 (M, D)."""
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+    return value
+
+
+def _rows(trials: Trials, vectors: Mapping[str, np.ndarray], path: Path) -> np.ndarray:
+    """The embeddings of ``trials.ids``, float32 (M, D)."""
     import numpy as np
 
     is_unknown = np.array([name not in vectors for name in trials.ids])
     if is_unknown.any():
-        trial = int(np.argmax(is_unknown[trials.first] | is_unknown[trials.second]))
-        pair = trials.first[trial], trials.second[trial]
-        name = trials.ids[next(at for at in pair if is_unknown[at])]
+        name, line = _first_trial(trials, is_unknown)
         raise InputError(
             f"utterance {name!r} has no embedding in {path}"
             f" ({is_unknown.sum()} of {len(is_unknown)} utterances have none)",
             path=trials.path,
-            line=int(trials.lines[trial]),
+            line=line,
         )
-    rows = np.stack([vectors[name] for name in trials.ids])
-    lengths = np.linalg.norm(rows.astype(np.float64), axis=1)  # squares of large float32 would overflow
-    if not lengths.all():
-        name = trials.ids[int(np.argmin(lengths))]
-        raise InputError(
-            f"the embedding of {name!r} is all zeros and has no direction", path=path, hint="extract it again"
-        )
-    unit: np.ndarray = (rows / lengths[:, None]).astype(np.float32)
-    return unit
+    return np.stack([vectors[name] for name in trials.ids])
 
 
-def _cosine_scores(trials: Trials, unit_rows: np.ndarray) -> np.ndarray:
-    """Dot products of the trials' rows, float32 (N,)."""
+def _first_trial(trials: Trials, is_marked: np.ndarray) -> tuple[str, int]:
+    """The first trial with a marked utterance: the utterance's name, and the trial's line."""
     import numpy as np
 
-    scores = np.empty(len(trials), dtype=np.float32)
-    for start in range(0, len(trials), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        np.einsum(
-            "nd,nd->n", unit_rows[trials.first[block]], unit_rows[trials.second[block]], out=scores[block]
+    trial = int(np.argmax(is_marked[trials.first] | is_marked[trials.second]))
+    at = next(at for at in (trials.first[trial], trials.second[trial]) if is_marked[at])
+    return trials.ids[at], int(trials.lines[trial])
+
+
+def _mean(path: Path, dimension: int) -> np.ndarray:
+    """The mean of a table of vectors, or the one vector of a file; float64 (D,)."""
+    import numpy as np
+
+    from sdpn.io.ark import open_ark, vector_at
+    from sdpn.io.kaldi import read_vectors
+
+    if path.suffix in (".scp", ".ark"):
+        mean: np.ndarray = np.stack(list(read_vectors(path).values())).mean(axis=0, dtype=np.float64)
+    else:
+        try:
+            mean = vector_at(open_ark(path), 0)[0].astype(np.float64)
+        except FileNotFoundError:
+            raise InputError("no such file", path=path) from None
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"is no Kaldi vector ({error})", path=path, hint="a table of vectors ends in .scp or .ark"
+            ) from error
+        if not np.isfinite(mean).all():
+            raise InputError("the vector holds NaN or infinite values", path=path)
+    if len(mean) != dimension:
+        raise InputError(f"has {len(mean)} dimensions, the embeddings have {dimension}", path=path)
+    return mean
+
+
+def _similarity(
+    rows: np.ndarray, names: list[str], path: Path, mean: np.ndarray | None, plda: Plda | None
+) -> Similarity:
+    """How alike embeddings are: the cosine or the PLDA, after the mean was subtracted."""
+    import numpy as np
+
+    from sdpn.clustering.affinity import cosine
+
+    rows = rows.astype(np.float64)
+    if mean is not None:
+        rows -= mean
+    is_zero = ~rows.any(axis=1)
+    if is_zero.any():
+        raise InputError(
+            f"the embedding of {names[int(np.argmax(is_zero))]!r} is all zeros and has no direction",
+            path=path,
+            hint="extract it again" if mean is None else "it is the mean itself",
         )
-    return scores
+    return cosine(rows) if plda is None else plda.similarity(rows)
+
+
+def _normalised(
+    scores: np.ndarray, trials: Trials, utterances: Similarity, cohort: Similarity, top: int, path: Path
+) -> np.ndarray:
+    """AS-norm of the scores (N,)."""
+    import numpy as np
+
+    from sdpn.metrics.trial_scores import as_norm, cohort_statistics
+
+    means, deviations = cohort_statistics(utterances, cohort, top=top)
+    if not deviations.all():
+        raise InputError(
+            f"the {top} highest scores of {trials.ids[int(np.argmin(deviations))]!r} against the cohort are"
+            " all the same, and nothing can be divided by their deviation",
+            path=path,
+            hint="a cohort has hundreds of different utterances",
+        )
+    return as_norm(scores, trials.first, trials.second, means, deviations)
+
+
+def _speakers(trials: Trials, path: Path) -> np.ndarray:
+    """Number of the speaker of each utterance, integer (M,), once they agree with the trials' labels."""
+    import numpy as np
+
+    from sdpn.io.kaldi import read_table
+
+    table = read_table(path)
+    is_unknown = np.array([name not in table for name in trials.ids])
+    if is_unknown.any():
+        name, line = _first_trial(trials, is_unknown)
+        raise InputError(f"utterance {name!r} has no speaker in {path}", path=trials.path, line=line)
+    numbers: dict[str, int] = {}
+    speakers = np.array([numbers.setdefault(table[name], len(numbers)) for name in trials.ids])
+    is_wrong = (speakers[trials.first] == speakers[trials.second]) != trials.is_target
+    if is_wrong.any():
+        trial = int(np.argmax(is_wrong))
+        names = [trials.ids[trials.first[trial]], trials.ids[trials.second[trial]]]
+        raise InputError(
+            f"a {'target' if trials.is_target[trial] else 'non-target'} trial of {names[0]!r}, who is"
+            f" {table[names[0]]!r} in {path}, and {names[1]!r}, who is {table[names[1]]!r}"
+            f" ({is_wrong.sum()} such trials)",
+            path=trials.path,
+            line=int(trials.lines[trial]),
+        )
+    return speakers
+
+
+def _interval(
+    scores: np.ndarray, trials: Trials, speakers: np.ndarray | None, args: argparse.Namespace
+) -> tuple[Interval, str]:
+    """The interval of the EER, and in words how it was found."""
+    from sdpn.metrics.eer_interval import eer_interval_over_speakers, eer_interval_over_trials
+
+    options = {"resamples": args.resamples, "confidence": _CONFIDENCE, "seed": args.seed}
+    said = f"the middle {100 * _CONFIDENCE:g} % of {args.resamples} bootstrap resamples (seed {args.seed}) of"
+    if speakers is None:
+        interval = eer_interval_over_trials(scores, trials.is_target, **options)
+        return interval, (
+            f"{said} the trials, which takes them for independent: where utterances or speakers recur the EER"
+            " is less certain than this (--utt2spk draws speakers)"
+        )
+    interval = eer_interval_over_speakers(
+        scores, trials.is_target, speakers[trials.first], speakers[trials.second], **options
+    )
+    return interval, f"{said} the {len(set(speakers.tolist()))} speakers"
 
 
 def _write_scores(path: Path, trials: Trials, scores: np.ndarray) -> None:

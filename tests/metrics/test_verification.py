@@ -1,12 +1,16 @@
-"""sdpn.metrics.verification: EER and minDCF by hand, against sklearn, and at the size of VoxCeleb."""
+"""sdpn.metrics.verification: by hand, against sklearn and theory, and at the size of VoxCeleb."""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
+from scipy import integrate, stats
+from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import roc_curve
 
-from sdpn.metrics.verification import equal_error_rate, error_rates, min_dcf
+from sdpn.metrics.verification import cllr, equal_error_rate, error_rates, min_cllr, min_dcf
 
 
 def eer(targets: list[float], nontargets: list[float]) -> tuple[float, float]:
@@ -118,3 +122,51 @@ def test_trials_that_cannot_be_scored_are_refused(
     apart = error_rates(np.array([1.0, 0.0]), np.array([True, False]))
     with pytest.raises(ValueError, match="p_target"):
         min_dcf(apart, 1.0)
+
+
+def test_cllr_by_hand() -> None:
+    is_target = np.array([True, True, False])
+    assert cllr(np.zeros(3), is_target) == pytest.approx(1)  # knows nothing and says so
+    # a target with ratio 3 costs log2(1 + 1/3), one with 1/3 log2(1 + 3), a non-target with 1/7 log2(1 + 1/7)
+    scores = np.log([3, 1 / 3, 1 / 7])
+    expected = ((math.log2(4 / 3) + math.log2(4)) / 2 + math.log2(8 / 7)) / 2
+    assert cllr(scores, is_target) == pytest.approx(expected)
+    # certain and wrong: the cost is the score itself, in bits, without an overflow
+    assert cllr(np.array([-5000.0, 0, 0]), is_target) == pytest.approx(((5000 / math.log(2) + 1) / 2 + 1) / 2)
+
+
+def test_calibrated_scores_cost_what_theory_says() -> None:
+    # log-likelihood ratios of two normals with the same variance are normal: N(±m, 2m)
+    mean = 4.0
+    rng = np.random.default_rng(0)
+    is_target = np.arange(400_000) % 2 == 0
+    scores = rng.normal(np.where(is_target, mean, -mean), math.sqrt(2 * mean))
+    expected, _ = integrate.quad(
+        lambda s: stats.norm.pdf(s, mean, math.sqrt(2 * mean)) * np.logaddexp(0, -s) / math.log(2), -40, 60
+    )
+    assert cllr(scores, is_target) == pytest.approx(expected, rel=0.01)
+    # they cannot be calibrated any better
+    assert min_cllr(error_rates(scores, is_target)) == pytest.approx(expected, rel=0.01)
+    # worse scores cost more, calibrated anew they cost the same
+    worse = 3 * scores + 7
+    assert cllr(worse, is_target) > 2 * expected
+    assert min_cllr(error_rates(worse, is_target)) == pytest.approx(
+        min_cllr(error_rates(scores, is_target)), rel=1e-9
+    )
+
+
+@pytest.mark.parametrize("decimals", [9, 1, 0])
+def test_min_cllr_against_an_isotonic_fit_of_single_trials(decimals: int) -> None:
+    scores, is_target = random_trials(4, decimals=decimals)
+    weight = np.where(is_target, 1 / is_target.sum(), 1 / (~is_target).sum())
+    fit = IsotonicRegression().fit(scores, is_target.astype(float), sample_weight=weight)
+    posterior = fit.predict(scores)
+    with np.errstate(divide="ignore"):
+        ratios = np.log(posterior) - np.log(1 - posterior)
+    assert min_cllr(error_rates(scores, is_target)) == pytest.approx(cllr(ratios, is_target), abs=1e-9)
+
+
+def test_min_cllr_of_the_perfect_and_the_useless() -> None:
+    assert min_cllr(error_rates(np.array([1.0, 0.0]), np.array([True, False]))) == 0
+    assert min_cllr(error_rates(np.array([0.0, 1.0]), np.array([True, False]))) == pytest.approx(1)
+    assert min_cllr(error_rates(np.array([1.0, 1.0, 1.0]), np.array([True, False, True]))) == pytest.approx(1)
