@@ -149,7 +149,7 @@ def _figures_table(what: str, rows: Iterable[Mapping[str, Any]], *, counted: boo
                 *([f"{100 * row['nist']['der']:.2f}"] if has_nist else []),
                 *(f"{100 * row[name]:.2f}" for name in ("jer", "purity", "coverage")),
                 f"{row['num_speakers_reference']}/{row['num_speakers_hypothesis']}",
-                f"{row['speaker_count_error']:.2f}".removesuffix(".00"),
+                f"{row['speaker_count_error']:.{0 if row['num_recordings'] == 1 else 2}f}",
             ]
             for row in rows
         ],

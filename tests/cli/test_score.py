@@ -55,7 +55,7 @@ def test_the_tables_are_aligned_and_add_up(folders: Path, capsys: pytest.Capture
         "two           30.00     10.00          10.00        10.00  30.00          28.45  36.12     80.00"
         "       80.00               2/2       0",
         "total         40.00      7.50           7.50         7.50  22.50          21.43  24.08     85.00"
-        "       85.00               3/3       0",
+        "       85.00               3/3    0.00",
     ]
     assert [line.split()[:5] for line in by_count.splitlines()] == [
         ["reference", "speakers", "recordings", "speech", "s"],
