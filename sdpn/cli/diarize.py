@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdpn.cli.progress import track
+from sdpn.cli.speaker_counts import add_count_arguments, check_count_arguments
 from sdpn.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,10 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("audio", nargs="+", type=Path, metavar="AUDIO", help="recordings")
     parser.add_argument("--model", required=True, type=Path, help="model folder, such as exp/mini/model")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="writes DIR/<name>.rttm")
-    counts = parser.add_argument_group("number of speakers (estimated unless it is given)")
-    counts.add_argument("--num-speakers", type=int, metavar="N", help="exactly N in every recording")
-    counts.add_argument("--min-speakers", type=int, metavar="A", help="at least A (default: 1)")
-    counts.add_argument("--max-speakers", type=int, metavar="B", help="at most B (default: no bound)")
+    add_count_arguments(parser)
     clustering = parser.add_argument_group("clustering")
     clustering.add_argument(
         "--method", choices=tuple(CLUSTERERS), default="ahc", help="clusterer (default: %(default)s)"
@@ -99,18 +97,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _check_options(args: argparse.Namespace) -> None:
-    from sdpn.clustering.contract import check_counts
-
-    if args.num_speakers is not None and (args.min_speakers is not None or args.max_speakers is not None):
-        raise InputError(
-            "--num-speakers contradicts --min-speakers and --max-speakers",
-            hint="give the number or the bounds",
-        )
-    check_counts(
-        num_speakers=args.num_speakers,
-        min_speakers=1 if args.min_speakers is None else args.min_speakers,
-        max_speakers=args.max_speakers,
-    )
+    check_count_arguments(args)
     if args.threshold is not None and args.method != "ahc":
         raise InputError(f"--threshold belongs to --method ahc, not to {args.method}")
     if args.threshold is not None and args.num_speakers is not None:

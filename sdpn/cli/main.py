@@ -32,6 +32,7 @@ COMMANDS = {
     "extract": "write the embeddings of a Kaldi data directory to ark/scp",
     "verify": "score verification trials: EER and minDCF",
     "diarize": "find who spoke when in recordings, as RTTM",
+    "cluster": "find the speakers among embeddings of windows, as RTTM",
     "simulate": "make conversations with a known answer from single utterances",
     "score": "compare RTTM files with references: DER and its parts",
     "report": "turn an experiment folder into one offline HTML page",
@@ -45,6 +46,8 @@ A run from recordings to a report:
   sdpn diarize --model exp/mini/model --out exp/mini/rttm meeting.wav
   sdpn score   --ref meeting.ref.rttm --hyp exp/mini/rttm/meeting.rttm
   sdpn report  exp/mini
+From embeddings of windows, whoever made them, to speakers:
+  sdpn cluster --method vbx --embeddings xvectors.ark --segments segments --out exp/xvectors
 
 'sdpn COMMAND --help' explains a command.
 """

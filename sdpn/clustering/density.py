@@ -28,7 +28,8 @@ class Hdbscan(Clusterer):
 
     Attributes:
         min_cluster_size: fewest windows of a speaker.
-        min_samples: neighbours that make a place dense.
+        min_share: fewest windows of a speaker, as a share of all; the larger of both counts. Windows that
+            overlap are alike, and without it every longer turn is dense enough to be a speaker.
         umap_dimensions: reduce the embeddings by UMAP (McInnes and Healy, arXiv 1802.03426) to so many
             dimensions first, as distances in many dimensions differ little; 0 does not. Needs the
             ``umap`` extra.
@@ -37,7 +38,7 @@ class Hdbscan(Clusterer):
     """
 
     min_cluster_size: int = 10
-    min_samples: int = 5
+    min_share: float = 0.02
     umap_dimensions: int = 0
     exact_windows: int = 5000
     seed: int = 0
@@ -45,13 +46,14 @@ class Hdbscan(Clusterer):
     def __post_init__(self) -> None:
         for name, least in (
             ("min_cluster_size", 2),
-            ("min_samples", 1),
             ("umap_dimensions", 0),
             ("exact_windows", 2),
             ("seed", 0),
         ):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least {least}")
+        if not 0.0 <= self.min_share < 1.0:
+            raise ValueError(f"min_share is {self.min_share}; expected a share below 1")
 
     def _fit(self, emb_ND: np.ndarray, times_N2: np.ndarray | None, low: int, high: int) -> Clustering:
         del times_N2
@@ -68,18 +70,15 @@ class Hdbscan(Clusterer):
         from sklearn.cluster import HDBSCAN
 
         num_points = len(rows_MD)
-        size = max(2, round(self.min_cluster_size * num_points / num_windows))
+        wanted = max(self.min_cluster_size, round(self.min_share * num_windows))
+        size = max(2, round(wanted * num_points / num_windows))
         if num_points <= size:
             logger.info("hdbscan: %d windows are too few for two speakers of %d: one", num_points, size)
             return np.zeros(num_points, dtype=np.int64)
         if self.umap_dimensions:
             rows_MD = self._umap(rows_MD)
-        labels_M: np.ndarray = HDBSCAN(
-            min_cluster_size=size,
-            min_samples=min(self.min_samples, num_points - 1),
-            allow_single_cluster=True,
-            copy=True,
-        ).fit_predict(rows_MD)
+        # the whole as one cluster is not among the choices: it would win nearly always
+        labels_M: np.ndarray = HDBSCAN(min_cluster_size=size, copy=True).fit_predict(rows_MD)
         return labels_M
 
     def _umap(self, rows_MD: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ Shapes: N windows, M points that stand for them, D embedding dimensions.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,13 +13,15 @@ import numpy as np
 from sdpn.clustering.affinity import cosine
 from sdpn.clustering.condense import condense
 from sdpn.clustering.contract import Clusterer, Clustering
+from sdpn.clustering.linkage import cut, merge_tree, ward_distances
 from sdpn.clustering.recount import with_admissible_count
 
 
 @dataclass(frozen=True, kw_only=True)
 class KMeans(Clusterer):
-    """K-means (Lloyd 1982, k-means++ by Arthur and Vassilvitskii 2007) on embeddings of length 1.
+    """K-means (Lloyd 1982) on embeddings of length 1, starting from the clusters of Ward's linkage.
 
+    Random starts would make the outcome depend on luck and on the order of the windows.
     The number of speakers is the one with the best mean silhouette (Rousseeuw 1987), by cosine distance.
     A silhouette compares with the next cluster, which a single one does not have: one speaker is found
     where nothing from two on reaches ``min_silhouette``.
@@ -27,51 +30,54 @@ class KMeans(Clusterer):
         min_silhouette: mean silhouette from which there is more than one speaker. It is a weak test: the
             windows of one speaker of a real meeting, cut in two, reached 0.14 to 0.29.
         max_estimate: largest count that may be estimated.
-        restarts: k-means' random starts for each count; the best one counts.
         exact_windows: longest recording that is clustered window by window.
-        seed: of the starts.
     """
 
     min_silhouette: float = 0.2
     max_estimate: int = 20
-    restarts: int = 5
     exact_windows: int = 5000
-    seed: int = 0
 
     def __post_init__(self) -> None:
         if not -1.0 <= self.min_silhouette <= 1.0:
             raise ValueError(f"min_silhouette is {self.min_silhouette}; a silhouette lies in [-1, 1]")
-        for name in ("max_estimate", "restarts"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        if self.max_estimate < 1:
+            raise ValueError(f"max_estimate is {self.max_estimate}; expected at least 1")
         if self.exact_windows < 2:
             raise ValueError(f"exact_windows is {self.exact_windows}; expected at least 2")
-        if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}; expected at least 0")
 
     def _fit(self, emb_ND: np.ndarray, times_N2: np.ndarray | None, low: int, high: int) -> Clustering:
+        from sklearn.cluster import KMeans as SklearnKMeans
+
         del times_N2
         points = condense(cosine(emb_ND), limit=max(self.exact_windows, low), method="kmeans")
         rows_MD, weights_M = points.similarity.features_NF, points.weights_M
         # rounded, since equal windows may differ in the last bits of their length
         num_distinct = len(np.unique(rows_MD.round(12), axis=0))
+        edges, _ = merge_tree(ward_distances(rows_MD, weights_M), weights_M, "ward")
+
+        def labels_of(count: int) -> np.ndarray:
+            centres = points.similarity.means(cut(edges, count), weights_M).features_NF
+            kmeans = SklearnKMeans(n_clusters=count, init=centres, n_init=1)
+            labels_M: np.ndarray = kmeans.fit_predict(rows_MD, sample_weight=weights_M)
+            return labels_M
+
         if low < high:
-            labels_M = self._best_silhouette(rows_MD, weights_M, low, min(high, num_distinct - 1))
+            labels_M = self._best_silhouette(labels_of, rows_MD, weights_M, low, min(high, num_distinct - 1))
         else:
-            labels_M = self._labels(rows_MD, weights_M, min(low, num_distinct))
+            labels_M = labels_of(min(low, num_distinct))
         labels_M = with_admissible_count(
             labels_M, points.similarity, weights_M, low=low, high=high, method="kmeans"
         )
         return Clustering(labels_M[points.point_N])
 
-    def _labels(self, rows_MD: np.ndarray, weights_M: np.ndarray, count: int) -> np.ndarray:
-        from sklearn.cluster import KMeans as SklearnKMeans
-
-        kmeans = SklearnKMeans(n_clusters=count, n_init=self.restarts, random_state=self.seed)
-        labels_M: np.ndarray = kmeans.fit_predict(rows_MD, sample_weight=weights_M)
-        return labels_M
-
-    def _best_silhouette(self, rows_MD: np.ndarray, weights_M: np.ndarray, low: int, high: int) -> np.ndarray:
+    def _best_silhouette(
+        self,
+        labels_of: Callable[[int], np.ndarray],
+        rows_MD: np.ndarray,
+        weights_M: np.ndarray,
+        low: int,
+        high: int,
+    ) -> np.ndarray:
         """Labels of the best count within the bounds; all 0 where none is worth it."""
         from sklearn.metrics import silhouette_samples
 
@@ -79,7 +85,7 @@ class KMeans(Clusterer):
         np.fill_diagonal(distance_MM, 0.0)
         best_M, best = np.zeros(len(rows_MD), dtype=np.int64), self.min_silhouette if low == 1 else -np.inf
         for count in range(max(low, 2), min(high, max(low, self.max_estimate)) + 1):
-            labels_M = self._labels(rows_MD, weights_M, count)
+            labels_M = labels_of(count)
             samples_M = silhouette_samples(distance_MM, labels_M, metric="precomputed")
             silhouette = float(np.average(samples_M, weights=weights_M))
             if silhouette > best:

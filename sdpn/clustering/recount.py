@@ -45,6 +45,27 @@ def with_admissible_count(
     return labels_M
 
 
+def without_minor(labels_N: np.ndarray, similarity: Similarity, *, min_windows: int, low: int) -> np.ndarray:
+    """Give the windows of speakers with too few of them to others, the smallest first.
+
+    The whole speaker goes to the one whose windows are most similar on average.
+
+    Args:
+        labels_N: any labels.
+        similarity: of the windows.
+        min_windows: fewest windows of a speaker.
+        low: number of speakers to stop at.
+    """
+    labels_N = by_first_appearance(labels_N)
+    while (sizes_K := np.bincount(labels_N)).min() < min_windows and len(sizes_K) > low:
+        speakers_KK = similarity.means(labels_N, np.ones(len(labels_N))).matrix()
+        minor = int(sizes_K.argmin())
+        speakers_KK[minor, minor] = -np.inf
+        labels_N = np.where(labels_N == minor, speakers_KK[minor].argmax(), labels_N)
+        labels_N = by_first_appearance(labels_N)
+    return labels_N
+
+
 def _split(labels_M: np.ndarray, points_MF: np.ndarray, weights_M: np.ndarray, num: int) -> np.ndarray:
     """Undo the costliest merges of every speaker's own Ward tree."""
     edges, heights = [], []

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 
 from sdpn.clustering.agglomerative import Agglomerative
+from sdpn.clustering.consensus import VbxConsensus
 from sdpn.clustering.contract import Clusterer
 from sdpn.clustering.density import Hdbscan
 from sdpn.clustering.kmeans import KMeans
@@ -23,6 +24,7 @@ CLUSTERERS: dict[str, type[Clusterer]] = {
     "kmeans": KMeans,
     "hdbscan": Hdbscan,
     "vbx": Vbx,
+    "consensus": VbxConsensus,
 }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -25,6 +25,14 @@ logger = logging.getLogger(__name__)
 
 #: A speaker whose prior falls below this has lost all windows and cannot come back.
 _GONE = 1e-10
+
+
+class Evidence(NamedTuple):
+    """What the model explains: the first arguments of `variational_bayes`, and the chain's P_loop."""
+
+    x_ND: np.ndarray
+    phi_D: np.ndarray
+    loop_N: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,27 +93,34 @@ class Vbx(Clusterer):
         self._ahc()
 
     def _fit(self, emb_ND: np.ndarray, times_N2: np.ndarray | None, low: int, high: int) -> Clustering:
+        windows = cosine(emb_ND)
+        evidence = self._evidence(emb_ND, windows, times_N2)
+        found = self._infer(evidence, self._start(emb_ND, low))
+        if low <= found.num_speakers <= high:
+            return found
+        weights_N = np.ones(len(emb_ND))
+        labels_N = with_admissible_count(found.labels_N, windows, weights_N, low=low, high=high, method="vbx")
+        again = self._infer(evidence, labels_N)
+        if low <= again.num_speakers <= high:
+            return again
+        logger.info("vbx: the model keeps only %d of %d speakers: not running it", again.num_speakers, low)
+        return Clustering(labels_N)
+
+    def _start(self, emb_ND: np.ndarray, low: int) -> np.ndarray:
+        """Labels (N,) of the AHC."""
         start = self._ahc().fit_predict(emb_ND, max_speakers=max(self.max_start, low))
         if start.num_speakers == self.max_start:
             logger.info("vbx: starting with max_start = %d speakers", self.max_start)
-        windows = cosine(emb_ND)
+        return start.labels_N
+
+    def _evidence(self, emb_ND: np.ndarray, windows: Similarity, times_N2: np.ndarray | None) -> Evidence:
         if self.plda is None:
             logger.info("vbx: no PLDA; one covariance within and one between speakers, from the recording")
             x_ND, phi_D = recording_model(windows)
         else:
             plda = self.plda.rediagonalised(self.num_dimensions)
             x_ND, phi_D = plda.project(emb_ND), plda.psi_E
-        loop_N = self._loop_probabilities(len(emb_ND), times_N2)
-        found = self._infer(x_ND, phi_D, loop_N, start.labels_N)
-        if low <= found.num_speakers <= high:
-            return found
-        weights_N = np.ones(len(emb_ND))
-        labels_N = with_admissible_count(found.labels_N, windows, weights_N, low=low, high=high, method="vbx")
-        again = self._infer(x_ND, phi_D, loop_N, labels_N)
-        if low <= again.num_speakers <= high:
-            return again
-        logger.info("vbx: the model keeps only %d of %d speakers: not running it", again.num_speakers, low)
-        return Clustering(labels_N)
+        return Evidence(x_ND, phi_D, self._loop_probabilities(len(emb_ND), times_N2))
 
     def _ahc(self) -> Agglomerative:
         return Agglomerative(threshold=self.threshold, bias=self.bias, exact_windows=self.exact_windows)
@@ -119,17 +134,16 @@ class Vbx(Clusterer):
         probabilities_N: np.ndarray = self.loop_prob ** (distances_N / self.step_s)
         return np.minimum(probabilities_N, 1.0 - 1e-9)  # two windows at one time still may differ
 
-    def _infer(
-        self, x_ND: np.ndarray, phi_D: np.ndarray, loop_N: np.ndarray, labels_N: np.ndarray
-    ) -> Clustering:
+    def _infer(self, evidence: Evidence, labels_N: np.ndarray) -> Clustering:
+        """What the model makes of the labels that it starts from."""
         from scipy.special import softmax
 
         start_NK = softmax(self.smoothing * np.eye(int(labels_N.max()) + 1), axis=1)[labels_N]
         posteriors_NK = variational_bayes(
-            x_ND,
-            phi_D,
+            evidence.x_ND,
+            evidence.phi_D,
             start_NK,
-            loop_N=loop_N,
+            loop_N=evidence.loop_N,
             fa=self.fa,
             fb=self.fb,
             max_iterations=self.max_iterations,

@@ -26,6 +26,28 @@ class Windows:
     segment_N: np.ndarray
 
 
+def windows_at(times_N2: np.ndarray) -> tuple[list[Segment], Windows]:
+    """Take windows whose times are given; speech is what they cover.
+
+    Args:
+        times_N2: start and end in seconds; starts ascend, and so do ends.
+
+    Raises:
+        ValueError: they do not, so that no order of the windows fits their speakers' turns.
+    """
+    if (np.diff(times_N2, axis=0) < 0).any():
+        raise ValueError("windows are out of order, or one lies within another")
+    starts_N, ends_N = times_N2.T
+    is_first = np.concatenate([[True], starts_N[1:] > ends_N[:-1]])
+    first = np.flatnonzero(is_first)
+    last = np.append(first[1:], len(times_N2)) - 1
+    speech = [
+        Segment(float(start_s), float(end_s))
+        for start_s, end_s in zip(starts_N[first], ends_N[last], strict=True)
+    ]
+    return speech, Windows(times_N2=times_N2, segment_N=np.cumsum(is_first) - 1)
+
+
 def sliding_windows(
     speech: Sequence[Segment],
     *,

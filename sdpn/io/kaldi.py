@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -52,6 +52,15 @@ class Utterance:
         if not len(wave):
             raise InputError(f"utterance {self.id!r} starts after the end of the file", path=self.path)
         return wave
+
+
+class RecordingSegment(NamedTuple):
+    """A line of ``segments``: which stretch of which recording, in seconds."""
+
+    id: str
+    recording: str
+    start_s: float
+    end_s: float
 
 
 def read_table(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -278,9 +287,35 @@ def _table_path(path: Path) -> str:
     return name
 
 
+def read_segments(path: str | os.PathLike[str]) -> list[RecordingSegment]:
+    """Read a ``segments`` file, ``utterance recording start end``, in file order.
+
+    Raises:
+        InputError: the file is missing or empty, a line is malformed, or an utterance occurs twice.
+    """
+    segments = [segment for _, segment in _segments(path)]
+    if not segments:
+        raise InputError("holds no segments", path=path)
+    return segments
+
+
 def _read_segments(
     path: Path, recordings: Mapping[str, Path], speakers: Mapping[str, str]
 ) -> Iterator[Utterance]:
+    for number, segment in _segments(path):
+        if segment.recording not in recordings:
+            raise InputError(f"recording {segment.recording!r} is not in wav.scp", path=path, line=number)
+        yield Utterance(
+            segment.id,
+            recordings[segment.recording],
+            segment.start_s,
+            segment.end_s,
+            speakers.get(segment.id),
+        )
+
+
+def _segments(path: str | os.PathLike[str]) -> Iterator[tuple[int, RecordingSegment]]:
+    """Yield (line number, segment), refusing repeated utterances."""
     seen: set[str] = set()
     for number, line in numbered_lines(path):
         fields = line.split()
@@ -299,12 +334,10 @@ def _read_segments(
                 line=number,
                 hint="expected 0 <= start < end",
             )
-        if recording not in recordings:
-            raise InputError(f"recording {recording!r} is not in wav.scp", path=path, line=number)
         if key in seen:
             raise InputError(f"utterance {key!r} occurs a second time", path=path, line=number)
         seen.add(key)
-        yield Utterance(key, recordings[recording], start_s, end_s, speakers.get(key))
+        yield number, RecordingSegment(key, recording, start_s, end_s)
 
 
 def _rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, str, str]]:

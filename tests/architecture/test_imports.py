@@ -29,6 +29,7 @@ TORCH_FREE = [
     "sdpn.io",
     "sdpn.clustering",
     "sdpn.metrics",
+    "sdpn.cli.cluster",
     "sdpn.cli.main",
     "sdpn.cli.score",
     "sdpn.cli.verify",

@@ -154,7 +154,9 @@ def test_speaker_bounds_without_a_maximum_end_at_the_number_of_windows() -> None
 
 
 def test_unknown_clusterer_and_settings_are_named() -> None:
-    with pytest.raises(InputError, match=r"no clusterer 'birch'.*ahc, spectral, nmesc, kmeans, hdbscan, vbx"):
+    with pytest.raises(
+        InputError, match=r"no clusterer 'birch'.*ahc, spectral, nmesc, kmeans, hdbscan, vbx, consensus"
+    ):
         make_clusterer("birch")
     with pytest.raises(InputError, match=r"treshold.*did you mean 'threshold'"):
         make_clusterer("ahc", {"treshold": 0.3})

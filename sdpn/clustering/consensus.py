@@ -1,0 +1,63 @@
+"""Several VBx models vote on which windows belong together.
+
+Shapes: N windows, F clusters of all models together.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sdpn.clustering.affinity import Similarity, cosine
+from sdpn.clustering.condense import condense
+from sdpn.clustering.contract import Clustering
+from sdpn.clustering.linkage import cut, merge_tree
+from sdpn.clustering.vbx import Vbx
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VbxConsensus(Vbx):
+    """VBx without a choice of F_A and F_B: evidence accumulation (Fred and Jain, IEEE TPAMI 27(6), 2005).
+
+    How many speakers VBx keeps depends on how strongly it believes its windows and its prior, and no label
+    says how strongly it should. So five models are fitted: with ``fa`` and ``fb`` as they are, and with
+    either of them divided and multiplied by ``spread``. The similarity of two windows is the share of models
+    that give them one speaker; average linkage on it merges what a majority of them holds together.
+
+    Fields are those of `sdpn.clustering.vbx.Vbx`, and:
+
+    Attributes:
+        spread: by how much each of ``fa`` and ``fb`` is changed, above 1.
+    """
+
+    spread: float = 2.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1.0 < self.spread < float("inf"):
+            raise ValueError(f"spread is {self.spread}; expected a factor above 1")
+
+    def _fit(self, emb_ND: np.ndarray, times_N2: np.ndarray | None, low: int, high: int) -> Clustering:
+        evidence = self._evidence(emb_ND, cosine(emb_ND), times_N2)
+        start_N = self._start(emb_ND, low)
+        votes = [model._infer(evidence, start_N).labels_N for model in self._models()]
+        logger.info("consensus: the models find %s speakers", [int(labels.max()) + 1 for labels in votes])
+        one_hot = [np.eye(int(labels_N.max()) + 1)[labels_N] for labels_N in votes]
+        features_NF = np.concatenate(one_hot, axis=1) / np.sqrt(len(votes))
+        agreement = Similarity(features_NF, np.zeros(len(emb_ND)))
+        points = condense(agreement, limit=max(self.exact_windows, low), method="consensus")
+        edges, heights = merge_tree(-points.similarity.matrix(), points.weights_M, "average")
+        count = min(max(1 + int((heights > -0.5).sum()), low), high)
+        return Clustering(cut(edges, count)[points.point_N])
+
+    def _models(self) -> list[Vbx]:
+        factors = (1.0 / self.spread, self.spread)
+        return [
+            self,
+            *(replace(self, fa=self.fa * factor) for factor in factors),
+            *(replace(self, fb=self.fb * factor) for factor in factors),
+        ]
