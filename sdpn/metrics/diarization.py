@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
 from functools import partial
@@ -24,6 +24,10 @@ from sdpn.metrics.speaker_states import Regions, SpeakerStates, speaker_states
 
 #: What NIST's evaluations forgive on each side of a reference boundary, in seconds.
 NIST_COLLAR_S = 0.25
+
+#: A fork starts at once, with everything imported and all turns in its memory: to pickle them would take
+#: longer than to score them. Elsewhere than on Linux it is not safe.
+_START_METHOD = "fork" if sys.platform == "linux" else "spawn"
 
 
 class _Additive:
@@ -254,18 +258,27 @@ def score_recordings(
         return [score(task) for task in tasks]
     from pyannote.metrics import diarization  # noqa: F401  once, and not in every process after it is forked
 
-    # A fork starts at once with everything imported; elsewhere than on Linux it is not safe.
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        return list(pool.map(score, tasks, chunksize=max(1, len(tasks) // (8 * jobs))))
+    context = multiprocessing.get_context(_START_METHOD)
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_share, initargs=(tasks,)) as pool:
+        chunk = max(1, len(tasks) // (8 * jobs))
+        return list(pool.map(partial(_score_shared, score), range(len(tasks)), chunksize=chunk))
 
 
-def _score_recording(
-    task: tuple[str, Sequence[Turn], Sequence[Turn] | None, Regions | None],
-    *,
-    collar_s: float,
-    skip_overlap: bool,
-) -> RecordingScore:
+_Task = tuple[str, Sequence[Turn], Sequence[Turn] | None, Regions | None]
+
+#: What a process of the pool works on; empty in every other.
+_shared_tasks: list[_Task] = []
+
+
+def _share(tasks: list[_Task]) -> None:
+    _shared_tasks.extend(tasks)
+
+
+def _score_shared(score: Callable[[_Task], RecordingScore], at: int) -> RecordingScore:
+    return score(_shared_tasks[at])
+
+
+def _score_recording(task: _Task, *, collar_s: float, skip_overlap: bool) -> RecordingScore:
     name, *sides, regions = task
     given = [sorted(side or ()) for side in sides]
     reference, hypothesis = map(merge_overlaps, given)

@@ -22,6 +22,7 @@ from pyannote.metrics.diarization import (
 from sdpn.errors import InputError
 from sdpn.io.rttm import Turn, merge_overlaps, read_rttms, to_annotation
 from sdpn.io.uem import read_uem
+from sdpn.metrics import diarization
 from sdpn.metrics.diarization import (
     ClusterComponents,
     CountComponents,
@@ -227,13 +228,15 @@ def test_purity_and_coverage_by_hand() -> None:
     assert (ClusterComponents().purity, ClusterComponents().coverage) == (1, 1)
 
 
-def test_processes_do_not_change_the_result() -> None:
+def test_processes_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"rec{number:02}" for number in range(7)]
     reference = {name: turns(name, [(0, 5 + at, "A"), (3, 9, "B")]) for at, name in enumerate(names)}
     hypothesis = {name: turns(name, [(1, 8, "x"), (4, 10 + at, "y")]) for at, name in enumerate(names[1:])}
     alone = score_recordings(reference, hypothesis, collar_s=0.1)
     assert score_recordings(reference, hypothesis, collar_s=0.1, jobs=3) == alone
     assert score_recordings(reference, hypothesis, collar_s=0.1, jobs=100) == alone
+    monkeypatch.setattr(diarization, "_START_METHOD", "spawn")  # where there is no fork
+    assert score_recordings(reference, hypothesis, collar_s=0.1, jobs=2) == alone
     assert score_recordings({}, {}, jobs=2) == []
     with pytest.raises(ValueError, match="jobs must be >= 1"):
         score_recordings(reference, hypothesis, jobs=0)
