@@ -5,7 +5,7 @@ Shapes: P pairs, N windows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -49,34 +49,39 @@ def fit_two_gaussians(scores_P: np.ndarray, *, iterations: int = 20) -> TwoGauss
 
     Args:
         scores_P: similarities, at least one.
-        iterations: of EM; the recipe makes 20.
+        iterations: of EM, at most, until nothing moves. The recipe makes 20. With many speakers few pairs
+            are of one, and the upper Gaussian takes longer to find them.
     """
     from scipy.special import expit
 
     mean, spread = float(scores_P.mean()), float(scores_P.std())
-    fit = TwoGaussians(mean - spread, mean + spread, spread**2, 0.5)
-    mean_square = float((scores_P**2).mean())
+    if spread <= 1e-9 * max(abs(mean), 1.0):  # no more than rounding
+        return TwoGaussians(mean, mean, 0.0, 0.5)
+    scores_P = scores_P - mean  # squares of what differs only, or they would cancel
+    mean_square = spread**2
+    fit = TwoGaussians(-spread, spread, mean_square, 0.5)
     for _ in range(iterations):
-        if fit.variance == 0.0:
-            break
         slope = (fit.high_mean - fit.low_mean) / fit.variance
         high_P = expit(slope * (scores_P - fit.threshold))  # responsibility of the upper Gaussian
         weight = float(high_P.mean())
         if not 0.0 < weight < 1.0:
             break
         high = float((high_P @ scores_P) / len(scores_P))
-        low_mean, high_mean = (mean - high) / (1.0 - weight), high / weight
+        low_mean, high_mean = -high / (1.0 - weight), high / weight
         variance = mean_square - weight * high_mean**2 - (1.0 - weight) * low_mean**2
         if not (variance > 0.0 and high_mean > low_mean):  # all the spread is between the means, or none
             break
+        moved = abs(variance - fit.variance)
         fit = TwoGaussians(low_mean, high_mean, variance, weight)
-    return fit
+        if moved <= 1e-9 * variance:
+            break
+    return replace(fit, low_mean=fit.low_mean + mean, high_mean=fit.high_mean + mean)
 
 
-def fit_to_pairs(similarity: Similarity) -> TwoGaussians:
+def fit_to_pairs(similarity: Similarity, *, iterations: int = 20) -> TwoGaussians:
     """Fit the mixture to all pairs of windows, or of 2,000 of them, evenly spread, if there are more."""
     from scipy.spatial.distance import squareform
 
     if len(similarity) > _MAX_WINDOWS:
         similarity = similarity[np.linspace(0, len(similarity) - 1, _MAX_WINDOWS).astype(np.int64)]
-    return fit_two_gaussians(squareform(similarity.matrix(), checks=False))
+    return fit_two_gaussians(squareform(similarity.matrix(), checks=False), iterations=iterations)

@@ -62,7 +62,8 @@ class KMeans(Clusterer):
             return labels_M
 
         if low < high:
-            labels_M = self._best_silhouette(labels_of, rows_MD, weights_M, low, min(high, num_distinct - 1))
+            largest = min(high, num_distinct, len(rows_MD) - 1)
+            labels_M = self._best_silhouette(labels_of, rows_MD, weights_M, low, largest)
         else:
             labels_M = labels_of(min(low, num_distinct))
         labels_M = with_admissible_count(

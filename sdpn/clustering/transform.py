@@ -53,6 +53,8 @@ def read_transform(path: str | os.PathLike[str]) -> Transform:
             finite, or does not fit to the others.
     """
     try:
+        with zipfile.ZipFile(path):  # np.load would take a single array as well
+            pass
         with np.load(Path(path), allow_pickle=False) as file:
             missing = {"mean1", "lda", "mean2"} - set(file.files)
             if missing:

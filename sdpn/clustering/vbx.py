@@ -273,7 +273,7 @@ def recording_model(windows: Similarity) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         windows (N, D) scaled to a covariance within speakers of 1, and Φ (D,).
     """
-    fit = fit_to_pairs(windows)
+    fit = fit_to_pairs(windows, iterations=200)
     between = max(fit.high_mean - fit.low_mean, 1e-6)
     within = max(1.0 - fit.high_mean, 1e-6)
     centred_ND = windows.features_NF - windows.features_NF.mean(axis=0)
