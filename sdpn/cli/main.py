@@ -48,6 +48,8 @@ A run from recordings to a report:
   sdpn report  exp/mini
 From embeddings of windows, whoever made them, to speakers:
   sdpn cluster --method vbx --embeddings xvectors.ark --segments segments --out exp/xvectors
+Conversations with a known answer, to measure on:
+  sdpn simulate --corpus corpora/speakers --out exp/conversations --num 24
 
 'sdpn COMMAND --help' explains a command.
 """

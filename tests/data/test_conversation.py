@@ -68,18 +68,18 @@ def test_same_seed_same_conversation() -> None:
 
 @pytest.fixture(scope="module")
 def simulated() -> TurnStatistics:
-    """Six hours of 2 to 6 speakers."""
+    """Thirty hours of 2 to 6 speakers: how much overlap there is differs much between conversations."""
     recordings = {
         f"sim{seed}": as_turns(simulate(seed, 2 + seed % 5, 180.0, voxconverse()), f"sim{seed}")
-        for seed in range(120)
+        for seed in range(600)
     }
     return estimate(recordings, "simulated")
 
 
 def test_overlap_and_silence_are_voxconverses(simulated: TurnStatistics) -> None:
     real = voxconverse()
-    assert simulated.overlap_share == pytest.approx(real.overlap_share, abs=0.01)
-    assert simulated.silence_share == pytest.approx(real.silence_share, abs=0.015)
+    assert simulated.overlap_share == pytest.approx(real.overlap_share, abs=0.006)
+    assert simulated.silence_share == pytest.approx(real.silence_share, abs=0.01)
     assert simulated.changes_per_min == pytest.approx(real.changes_per_min, rel=0.25)
     assert simulated.interjections_per_min == pytest.approx(real.interjections_per_min, rel=0.25)
 

@@ -83,12 +83,12 @@ def test_estimate_by_hand() -> None:
 
 
 def test_short_recordings_lean_on_the_others() -> None:
-    """5 events of the average kind count beside a recording's own (one overlap among 2 + 4 changes)."""
+    """One event of the average kind counts beside a recording's own (one overlap among 2 + 4 changes)."""
     calm = turns([(10.0 * n, 10.0 * n + 9.0, "AB"[n % 2]) for n in range(5)], "calm")
     first, second = estimate({"rec": turns(MEETING), "calm": calm}, "two").profiles
-    assert first.overlap_probability == pytest.approx((1 + 5 / 6) / (2 + 5), abs=1e-4)
-    assert second.overlap_probability == pytest.approx((0 + 5 / 6) / (4 + 5), abs=1e-4)
-    assert second.mean_turn_s == pytest.approx((45 + 5 * 59.5 / 9) / (5 + 5), abs=1e-3)
+    assert first.overlap_probability == pytest.approx((1 + 1 / 6) / (2 + 1), abs=1e-4)
+    assert second.overlap_probability == pytest.approx((0 + 1 / 6) / (4 + 1), abs=1e-4)
+    assert second.mean_turn_s == pytest.approx((45 + 59.5 / 9) / (5 + 1), abs=1e-3)
 
 
 def test_concentration_is_recovered() -> None:
