@@ -63,8 +63,8 @@ def read_rttm(path: str | os.PathLike[str]) -> dict[str, list[Turn]]:
 
     Returns:
         turns by recording, in the order of time; turns of zero length are left out, with a warning in the
-        log. A recording that only other records name has none. A file without any record stands for one recording without
-        speech that is called like the file (``meeting.rttm``: ``meeting``).
+        log. A recording that only other records name has none. A file without any record stands for one
+        recording without speech that is called like the file (``meeting.rttm``: ``meeting``).
 
     Raises:
         InputError: the file is missing, is not UTF-8, or a line is malformed (with its number).

@@ -359,7 +359,7 @@ def jer_components(states: SpeakerStates) -> JerComponents:
     speakers, labels = spoken_s > 0, found_s > 0
     shared_s = states.cooccurrence_s[speakers][:, labels]
     either_s = spoken_s[speakers][:, None] + found_s[labels] - shared_s
-    errors = 1 - shared_s / either_s
+    errors = np.maximum(1 - shared_s / either_s, 0.0)  # no less for rounding: a perfect one is 0, not -0
     paired = linear_sum_assignment(errors)
     return JerComponents(
         error=float(errors[paired].sum()) + max(0, shared_s.shape[0] - shared_s.shape[1]),

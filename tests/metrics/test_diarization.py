@@ -449,6 +449,7 @@ def test_voxconverse_against_itself_is_exactly_zero(voxconverse: dict[str, list[
     scores = score_recordings(voxconverse, voxconverse)
     assert all(score.components.error_s == 0 for score in scores)
     assert total_components(scores).der == 0
+    assert all(0 <= score.jaccard.error < 1e-12 for score in scores)
     assert total_components(scores).total_s == pytest.approx(
         sum(turn.duration_s for turns in voxconverse.values() for turn in turns)
     )

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pyannote.core import Annotation, Segment
+from pyannote.metrics.base import BaseMetric
 from pyannote.metrics.diarization import (
     DiarizationCoverage,
     DiarizationErrorRate,
@@ -93,7 +94,7 @@ def damaged(turns: list[Turn], rng: random.Random) -> list[Turn]:
     return merge_overlaps(sorted(found))
 
 
-def plain(references: Recordings, hypotheses: Recordings, metrics: list[DiarizationErrorRate]) -> list[float]:
+def plain(references: Recordings, hypotheses: Recordings, metrics: list[BaseMetric]) -> list[float]:
     """What a script does: an annotation for each side, every metric on it, the totals at the end."""
     for name, turns in references.items():
         sides = []
