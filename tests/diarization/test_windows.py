@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sdpn.diarization.speech import Segment, union
-from sdpn.diarization.windows import Windows, sliding_windows
+from sdpn.diarization.windows import Windows, sliding_windows, windows_at
 
 DURATION_S = 60.0
 
@@ -74,3 +75,15 @@ def test_all_speech_is_covered_by_bounded_windows_inside_the_recording(
         assert mine[-1, 1] >= segment.end_s - 1e-9
         assert (np.diff(mine[:, 0]) <= hop_s + 1e-5).all()
         assert (np.diff(mine[:, 0]) > 0).all()
+
+
+def test_windows_that_are_given_cover_their_speech() -> None:
+    """Overlapping and touching windows are of one segment; a gap of 0.1 s begins another."""
+    times = np.array([[0.0, 1.5], [0.75, 2.25], [2.25, 3.0], [3.1, 4.0]])
+    speech, found = windows_at(times)
+    assert speech == [(0.0, 3.0), (3.1, 4.0)]
+    assert found.segment_N.tolist() == [0, 0, 0, 1]
+    np.testing.assert_array_equal(found.times_N2, times)
+    for wrong in ([[1.0, 2.0], [0.5, 2.5]], [[0.0, 3.0], [1.0, 2.0]]):
+        with pytest.raises(ValueError, match="out of order, or one lies within another"):
+            windows_at(np.array(wrong))

@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdpn.errors import InputError
-from sdpn.io.kaldi import Utterance, read_data_dir, read_table, read_vectors, vector_writer, write_data_dir
+from sdpn.io.kaldi import (
+    Utterance,
+    read_data_dir,
+    read_segments,
+    read_table,
+    read_vectors,
+    vector_writer,
+    write_data_dir,
+)
 
 
 def data_dir(folder: Path, **tables: str) -> Path:
@@ -47,6 +55,16 @@ def test_segments_cut_files(tmp_path: Path) -> None:
         Utterance("s2", folder / "a.wav", 1.5, 2.25),
         Utterance("s1", folder / "a.wav", 0.0, 1.0),
     ]
+
+
+def test_segments_without_the_recordings(tmp_path: Path) -> None:
+    (tmp_path / "segments").write_text("s2 rec 1.5 2.25\n\ns1 other 0 1\n")
+    rows = read_segments(tmp_path / "segments")
+    assert rows == [("s2", "rec", 1.5, 2.25), ("s1", "other", 0.0, 1.0)]
+    assert rows[1].recording == "other"
+    (tmp_path / "segments").write_text("\n")
+    with pytest.raises(InputError, match="holds no segments"):
+        read_segments(tmp_path / "segments")
 
 
 def test_a_data_directory_needs_its_tables(tmp_path: Path) -> None:
