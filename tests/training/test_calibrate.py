@@ -45,26 +45,10 @@ def test_the_threshold_lies_between_both_kinds_of_pairs(tmp_path: Path) -> None:
     # Cosine of x + a and x + b for independent noise of half the length: 1 / (1 + 0.25) = 0.8; else about 0.
     assert result["same_cosine"] == pytest.approx(0.8, abs=0.03)
     assert result["different_cosine"] == pytest.approx(0.0, abs=0.03)
-    assert 0.3 < result["ahc_threshold"] < 0.75
+    assert result["ahc_threshold"] == pytest.approx(0.55 * 0.8, abs=0.03)
 
 
-def test_the_threshold_is_where_both_error_rates_are_equal(tmp_path: Path) -> None:
-    result = calibrate(_Pitch(noise=3.0), _tones(tmp_path, 60), seed=0)  # the kinds overlap
-    model = _Pitch(noise=3.0)
-    early, late = [], []
-    for utterance in [_tones(tmp_path, 60)[i] for i in np.random.default_rng(0).permutation(60)]:
-        first, last = model.embed_windows(utterance.read(), np.array([[0.0, 1.5], [2.0, 3.5]]))
-        early.append(first / np.linalg.norm(first))
-        late.append(last / np.linalg.norm(last))
-    cosine = np.array(early) @ np.array(late).T
-    same, different = np.diag(cosine), cosine[~np.eye(60, dtype=bool)]
-    misses, alarms = np.mean(same < result["ahc_threshold"]), np.mean(different >= result["ahc_threshold"])
-    assert 0.02 < misses < 0.5 and misses == pytest.approx(alarms, abs=1.5 / 60)
-
-
-def test_too_few_utterances_give_none_and_say_so(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_too_few_utterances_give_none_and_say_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     short = _tones(tmp_path, 30, seconds=2.0)
     with caplog.at_level(logging.WARNING):
         assert calibrate(_Pitch(noise=0.5), short, seed=0) == {}
