@@ -24,9 +24,9 @@ _log = logging.getLogger(__name__)
 _WINDOW_S = 1.5
 #: Utterances that are looked at; more do not change the second decimal.
 _NUM_UTTERANCES = 400
-#: Where between both means the threshold lies. On simulated conversations of training speakers, with an SDPN of
-#: 1,800 steps (means 0.46 and 0.00), thresholds of 0.25 and 0.27 were best, of 30 s and of 90 s, with speech
-#: detected and given.
+#: Where between both means the threshold lies. On simulated conversations of training speakers, with an SDPN
+#: of 1,800 steps (means 0.46 and 0.00), thresholds of 0.25 and 0.27 were best, for conversations of 30 s and
+#: of 90 s, with speech detected and given.
 _SHARE = 0.55
 #: Fewer pairs than this say nothing about a threshold.
 _FEWEST = 20
@@ -43,7 +43,8 @@ def calibrate(model: Embedder, utterances: Sequence[Utterance], *, seed: int) ->
     Returns:
         ``same_cosine`` and ``different_cosine``, the mean similarities of two windows of one utterance and of
         different utterances, and ``ahc_threshold``, a little above half way between: clusters are compared by
-        mean similarities, and the speakers of one recording share its room. Empty where there are too few utterances of two windows.
+        mean similarities, and the speakers of one recording share its room. Empty where there are too few
+        utterances of two windows.
 
     Raises:
         InputError: an utterance cannot be read.
