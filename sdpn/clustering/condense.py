@@ -38,7 +38,7 @@ class Points:
     point_N: np.ndarray
 
 
-def condense(windows: Similarity, *, limit: int, method: str) -> Points:
+def condense(windows: Similarity, *, limit: int, method: str, weights_N: np.ndarray | None = None) -> Points:
     """Give every window its own point if at most ``limit`` of them are there, and otherwise merge.
 
     Blocks of neighbouring rows are merged by average linkage to a quarter of their size, and the outcome
@@ -50,8 +50,10 @@ def condense(windows: Similarity, *, limit: int, method: str) -> Points:
         windows: their similarity.
         limit: largest number of points.
         method: name of the clusterer, for the log line that tells of the approximation.
+        weights_N: what each row of ``windows`` stands for already; None is 1.
     """
-    points = Points(windows, np.ones(len(windows)), np.arange(len(windows)))
+    ones_N = np.ones(len(windows)) if weights_N is None else weights_N
+    points = Points(windows, ones_N, np.arange(len(windows)))
     while (num_points := len(points.similarity)) > limit:
         num_left = max(limit, num_points // _SHRINK)
         num_blocks = -(-num_points // _BLOCK_ROWS)

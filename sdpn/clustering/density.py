@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from sdpn.clustering.affinity import Similarity, cosine
-from sdpn.clustering.condense import condense
 from sdpn.clustering.contract import Clusterer, Clustering
 from sdpn.clustering.recount import with_admissible_count
 from sdpn.errors import InputError
@@ -27,54 +26,57 @@ class Hdbscan(Clusterer):
     or splitting what was found. What HDBSCAN calls noise goes to the speaker whose mean is most similar.
 
     Attributes:
-        min_cluster_size: fewest windows of a speaker.
-        min_share: fewest windows of a speaker, as a share of all; the larger of both counts. Windows that
-            overlap are alike, and without it every longer turn is dense enough to be a speaker.
+        min_cluster_size: fewest windows of a speaker. Windows that overlap are alike, and with a small
+            number every longer turn is dense enough to be a speaker. None is a fiftieth of the windows,
+            but not below 10 and not above 50.
         umap_dimensions: reduce the embeddings by UMAP (McInnes and Healy, arXiv 1802.03426) to so many
             dimensions first, as distances in many dimensions differ little; 0 does not. Needs the
             ``umap`` extra.
-        exact_windows: longest recording that is clustered window by window.
+        exact_windows: most windows that are clustered. Of a longer recording so many are taken, evenly
+            spread, since means of windows would lie denser than windows do; the others go to the speaker
+            whose mean is most similar, and a log line says so.
         seed: of UMAP.
     """
 
-    min_cluster_size: int = 10
-    min_share: float = 0.02
+    min_cluster_size: int | None = None
     umap_dimensions: int = 0
     exact_windows: int = 5000
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("min_cluster_size", 2),
-            ("umap_dimensions", 0),
-            ("exact_windows", 2),
-            ("seed", 0),
-        ):
+        if self.min_cluster_size is not None and self.min_cluster_size < 2:
+            raise ValueError(f"min_cluster_size is {self.min_cluster_size}; expected at least 2")
+        for name, least in (("umap_dimensions", 0), ("exact_windows", 2), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least {least}")
-        if not 0.0 <= self.min_share < 1.0:
-            raise ValueError(f"min_share is {self.min_share}; expected a share below 1")
 
     def _fit(self, emb_ND: np.ndarray, times_N2: np.ndarray | None, low: int, high: int) -> Clustering:
         del times_N2
-        points = condense(cosine(emb_ND), limit=max(self.exact_windows, low), method="hdbscan")
-        labels_M = self._dense(points.similarity.features_NF, len(emb_ND))
-        labels_M = _without_noise(labels_M, points.similarity, points.weights_M)
-        labels_M = with_admissible_count(
-            labels_M, points.similarity, points.weights_M, low=low, high=high, method="hdbscan"
+        windows, num_windows = cosine(emb_ND), len(emb_ND)
+        taken = np.arange(num_windows)
+        if num_windows > self.exact_windows:
+            logger.info("hdbscan: taking %d of %d windows", self.exact_windows, num_windows)
+            taken = np.linspace(0, num_windows - 1, self.exact_windows).astype(np.int64)
+        labels_N = np.full(num_windows, -1)
+        labels_N[taken] = self._dense(windows.features_NF[taken], len(taken) / num_windows)
+        labels_N = _without_noise(labels_N, windows)
+        weights_N = np.ones(num_windows)
+        return Clustering(
+            with_admissible_count(labels_N, windows, weights_N, low=low, high=high, method="hdbscan")
         )
-        return Clustering(labels_M[points.point_N])
 
-    def _dense(self, rows_MD: np.ndarray, num_windows: int) -> np.ndarray:
-        """Labels (M,), -1 for noise."""
+    def _dense(self, rows_MD: np.ndarray, share: float) -> np.ndarray:
+        """Labels (M,), -1 for noise, of rows that are a share of the windows."""
         from sklearn.cluster import HDBSCAN
 
-        num_points = len(rows_MD)
-        wanted = max(self.min_cluster_size, round(self.min_share * num_windows))
-        size = max(2, round(wanted * num_points / num_windows))
-        if num_points <= size:
-            logger.info("hdbscan: %d windows are too few for two speakers of %d: one", num_points, size)
-            return np.zeros(num_points, dtype=np.int64)
+        num_rows = len(rows_MD)
+        if self.min_cluster_size is None:
+            size = min(max(num_rows // 50, 10), 50)
+        else:
+            size = max(2, round(self.min_cluster_size * share))
+        if num_rows <= size:
+            logger.info("hdbscan: %d windows are too few for two speakers of %d: one", num_rows, size)
+            return np.zeros(num_rows, dtype=np.int64)
         if self.umap_dimensions:
             rows_MD = self._umap(rows_MD)
         # the whole as one cluster is not among the choices: it would win nearly always
@@ -96,15 +98,16 @@ class Hdbscan(Clusterer):
         return reduced
 
 
-def _without_noise(labels_M: np.ndarray, similarity: Similarity, weights_M: np.ndarray) -> np.ndarray:
-    """Give every point of noise to the speaker whose mean it is most similar to; all noise is one speaker."""
-    noise_M = labels_M < 0
-    if noise_M.all():
+def _without_noise(labels_N: np.ndarray, windows: Similarity) -> np.ndarray:
+    """Give every window of noise to the speaker with the most similar mean; all noise is one speaker."""
+    noise_N = labels_N < 0
+    if noise_N.all():
         logger.info("hdbscan: nothing is dense: one speaker")
-        return np.zeros_like(labels_M)
-    if not noise_M.any():
-        return labels_M
-    speakers = similarity[~noise_M].means(labels_M[~noise_M], weights_M[~noise_M])
-    labels_M = labels_M.copy()
-    labels_M[noise_M] = (similarity.features_NF[noise_M] @ speakers.features_NF.T).argmax(axis=1)
-    return labels_M
+        return np.zeros_like(labels_N)
+    if not noise_N.any():
+        return labels_N
+    clear_N = ~noise_N
+    speakers = windows[clear_N].means(labels_N[clear_N], np.ones(int(clear_N.sum())))
+    labels_N = labels_N.copy()
+    labels_N[noise_N] = (windows.features_NF[noise_N] @ speakers.features_NF.T).argmax(axis=1)
+    return labels_N

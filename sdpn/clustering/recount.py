@@ -10,10 +10,14 @@ import logging
 import numpy as np
 
 from sdpn.clustering.affinity import Similarity
+from sdpn.clustering.condense import condense
 from sdpn.clustering.contract import by_first_appearance
 from sdpn.clustering.linkage import components, cut, merge_tree, ward_distances
 
 logger = logging.getLogger(__name__)
+
+#: Windows of one speaker up to which each stands for itself in the tree that splits him.
+_TREE_POINTS = 2000
 
 
 def with_admissible_count(
@@ -41,7 +45,7 @@ def with_admissible_count(
         return cut(edges, high)[labels_M]
     if count < low:
         logger.info("%s: found %d speakers, %d are demanded: splitting the widest", method, count, low)
-        return _split(labels_M, similarity.features_NF, weights_M, low)
+        return _split(labels_M, similarity, weights_M, low, method)
     return labels_M
 
 
@@ -66,14 +70,21 @@ def without_minor(labels_N: np.ndarray, similarity: Similarity, *, min_windows: 
     return labels_N
 
 
-def _split(labels_M: np.ndarray, points_MF: np.ndarray, weights_M: np.ndarray, num: int) -> np.ndarray:
+def _split(
+    labels_M: np.ndarray, similarity: Similarity, weights_M: np.ndarray, num: int, method: str
+) -> np.ndarray:
     """Undo the costliest merges of every speaker's own Ward tree."""
-    edges, heights = [], []
+    edges, heights, place_M, num_places = [], [], np.zeros_like(labels_M), 0
     for speaker in range(int(labels_M.max()) + 1):
         (members,) = np.nonzero(labels_M == speaker)
-        distance = ward_distances(points_MF[members], weights_M[members])
-        tree, height = merge_tree(distance, weights_M[members], "ward")
-        edges.append(members[tree])
+        points = condense(
+            similarity[members], limit=max(_TREE_POINTS, num), method=method, weights_N=weights_M[members]
+        )
+        distance = ward_distances(points.similarity.features_NF, points.weights_M)
+        tree, height = merge_tree(distance, points.weights_M, "ward")
+        edges.append(num_places + tree)
         heights.append(height)
-    kept = np.argsort(np.concatenate(heights), kind="stable")[: len(labels_M) - num]
-    return components(np.concatenate(edges)[kept], len(labels_M))
+        place_M[members] = num_places + points.point_N
+        num_places += len(points.weights_M)
+    kept = np.argsort(np.concatenate(heights), kind="stable")[: num_places - num]
+    return components(np.concatenate(edges)[kept], num_places)[place_M]

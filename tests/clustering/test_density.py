@@ -29,12 +29,22 @@ def test_dense_windows_keep_hdbscans_labels_and_noise_goes_to_the_nearest_mean()
     assert adjusted_rand_score(expected, Hdbscan().fit_predict(emb).labels_N) == 1.0
 
 
-def test_sizes_count_windows_or_are_a_share_of_them() -> None:
+def test_the_smallest_speaker() -> None:
     rng = np.random.default_rng(0)
     emb = np.repeat(np.eye(3), [100, 100, 12], axis=0) + 0.02 * rng.normal(size=(212, 3))
-    assert Hdbscan().fit_predict(emb).num_speakers == 3
+    assert Hdbscan().fit_predict(emb).num_speakers == 3  # 4 would be a fiftieth, but it has to be 10
     assert Hdbscan(min_cluster_size=20).fit_predict(emb).num_speakers == 2
-    assert Hdbscan(min_share=0.1).fit_predict(emb).num_speakers == 2
+    longer = np.repeat(np.eye(3), [400, 400, 12], axis=0) + 0.02 * rng.normal(size=(812, 3))
+    assert Hdbscan().fit_predict(longer).num_speakers == 2  # a fiftieth is 16
+
+
+def test_a_long_recording_is_sampled_and_the_other_windows_follow(caplog: pytest.LogCaptureFixture) -> None:
+    truth = np.tile(np.repeat(range(4), 5), 60)
+    emb = np.eye(8)[truth] + 0.05 * np.random.default_rng(0).normal(size=(1200, 8))
+    with caplog.at_level(logging.INFO):
+        found = Hdbscan(exact_windows=300).fit_predict(emb)
+    assert "taking 300 of 1200 windows" in caplog.text
+    assert adjusted_rand_score(truth, found.labels_N) == 1.0
 
 
 def test_too_little_to_be_dense_is_said(caplog: pytest.LogCaptureFixture) -> None:
@@ -62,7 +72,6 @@ def test_with_umap() -> None:
     "setting",
     [
         {"min_cluster_size": 1},
-        {"min_share": 1.0},
         {"umap_dimensions": -1},
         {"exact_windows": 1},
         {"seed": -1},

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
+from sdpn.clustering import recount as recount_module
 from sdpn.clustering.affinity import Similarity, cosine
 from sdpn.clustering.recount import with_admissible_count, without_minor
 
@@ -46,6 +47,13 @@ def test_the_widest_speaker_is_split_first(caplog: pytest.LogCaptureFixture) -> 
     assert "x: found 2 speakers, 3 are demanded" in caplog.text
     assert adjusted_rand_score([0, 0, 3, 1, 1, 2], recount(labels, windows, 4, 9)) == 1.0
     assert sorted(recount([0] * 6, at(*[7] * 6), 6, 6)) == list(range(6))
+
+
+def test_a_speaker_with_many_windows_is_split_by_the_means_of_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recount_module, "_TREE_POINTS", 10)
+    degrees = np.random.default_rng(0).uniform(-2, 2, 200) + np.repeat([0, 40, 80], [100, 60, 40])
+    found = recount([0] * 160 + [1] * 40, at(*degrees), 3, 3)
+    assert adjusted_rand_score(np.repeat(range(3), [100, 60, 40]), found) == 1.0
 
 
 def test_minor_speakers_go_to_the_most_similar() -> None:
