@@ -138,6 +138,8 @@ def test_labels_contract(name: str, data: st.DataObject) -> None:
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 1000), counts=st.lists(st.integers(6, 15), min_size=1, max_size=4))
 def test_the_order_of_the_rows_does_not_matter(name: str, seed: int, counts: list[int]) -> None:
+    if name == "hdbscan":  # where a speaker is smaller than its smallest, ties decide, and they have an order
+        counts = [2 * count for count in counts]
     emb, _ = speakers(counts, seed=seed, noise=0.5)
     order = np.random.default_rng(seed).permutation(len(emb))
     assert adjusted_rand_score(cluster(name, emb)[order], cluster(name, emb[order])) == 1.0
