@@ -1,1 +1,1 @@
-"""DER, EER and minDCF. Needs no torch."""
+"""How good diarizations and verification scores are, and how sure that is. Needs no torch."""
