@@ -30,11 +30,11 @@ from sdpn.errors import InputError
 COMMANDS = {
     "train": "learn speaker embeddings from unlabelled speech",
     "extract": "write the embeddings of a Kaldi data directory to ark/scp",
-    "verify": "score verification trials: EER and minDCF",
+    "verify": "score verification trials: EER, minDCF, Cllr, with intervals",
     "diarize": "find who spoke when in recordings, as RTTM",
     "cluster": "find the speakers among embeddings of windows, as RTTM",
     "simulate": "make conversations with a known answer from single utterances",
-    "score": "compare RTTM files with references: DER and its parts",
+    "score": "compare RTTM files with references: DER and its parts, JER, with intervals",
     "report": "turn an experiment folder into one offline HTML page",
 }
 
