@@ -2,9 +2,9 @@
 
     python tools/compare_clusterers.py --model EXP/model --recordings DIR [--vad] [--markdown]
 
-DIR is what ``sdpn simulate`` writes: wav.scp, audio and reference.rttm. Windows are embedded
-once. Speech is taken from the reference unless --vad is given; where two speak at once that is speech once, so
-one of them is always missed. Thresholds come from the model's calibration, everything else from the defaults.
+DIR is what ``sdpn simulate`` writes: wav.scp, audio and reference.rttm. Windows are embedded once. Speech is
+taken from the reference unless --vad is given; where two speak at once that is speech once, so one of them is
+always missed. Thresholds come from the model's calibration, everything else from the defaults.
 """
 
 from __future__ import annotations
