@@ -92,7 +92,14 @@ class Hdbscan(Clusterer):
                 hint="pip install 'sdpn[umap]'",
             ) from None
         reduce = umap.UMAP(
-            n_components=self.umap_dimensions, metric="cosine", min_dist=0.0, random_state=self.seed
+            n_components=min(
+                self.umap_dimensions, len(rows_MD) - 2
+            ),  # its start is an eigenproblem of M rows
+            n_neighbors=min(15, len(rows_MD) - 1),
+            metric="cosine",
+            min_dist=0.0,
+            random_state=self.seed,
+            n_jobs=1,
         )
         reduced: np.ndarray = np.asarray(reduce.fit_transform(rows_MD), dtype=np.float64)
         return reduced

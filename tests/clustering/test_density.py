@@ -66,6 +66,9 @@ def test_with_umap() -> None:
     emb = np.repeat(np.eye(3), 40, axis=0) + 0.1 * np.random.default_rng(0).normal(size=(120, 3))
     labels = Hdbscan(umap_dimensions=2).fit_predict(emb).labels_N
     assert adjusted_rand_score(np.repeat(range(3), 40), labels) == 1.0
+    np.testing.assert_array_equal(labels, Hdbscan(umap_dimensions=2).fit_predict(emb).labels_N)
+    few = np.random.default_rng(0).normal(size=(11, 30))
+    assert Hdbscan(umap_dimensions=20).fit_predict(few, num_speakers=2).num_speakers == 2
 
 
 @pytest.mark.parametrize(
