@@ -34,7 +34,6 @@ logger = logging.getLogger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``sdpn diarize``."""
-    from sdpn.clustering.agglomerative import COSINE_THRESHOLD
     from sdpn.clustering.registry import CLUSTERERS
 
     parser.add_argument("audio", nargs="+", type=Path, metavar="AUDIO", help="recordings")
@@ -43,14 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_count_arguments(parser)
     clustering = parser.add_argument_group("clustering")
     clustering.add_argument(
-        "--method", choices=tuple(CLUSTERERS), default="ahc", help="clusterer (default: %(default)s)"
+        "--method", choices=tuple(CLUSTERERS), default="vbx", help="clusterer (default: %(default)s)"
     )
     clustering.add_argument(
         "--threshold",
         type=float,
         metavar="X",
-        help="ahc: mean cosine similarity from which two clusters are one speaker; a higher one gives more "
-        f"speakers (default: the model's calibration, or else {COSINE_THRESHOLD})",
+        help="mean cosine similarity from which two clusters of ahc, or of those that vbx starts from, are one "
+        "speaker; a higher one gives more speakers (default: the model's calibration)",
     )
     parser.add_argument(
         "--reference-speech",
@@ -97,9 +96,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _check_options(args: argparse.Namespace) -> None:
+    from sdpn.clustering.registry import CLUSTERERS, takes
+
     check_count_arguments(args)
-    if args.threshold is not None and args.method != "ahc":
-        raise InputError(f"--threshold belongs to --method ahc, not to {args.method}")
+    if args.threshold is not None and not takes(args.method, "threshold"):
+        users = ", ".join(method for method in CLUSTERERS if takes(method, "threshold"))
+        raise InputError(f"{args.method} has no threshold", hint=f"those that have: {users}")
     if args.threshold is not None and args.num_speakers is not None:
         raise InputError("--threshold has no effect with --num-speakers", hint="give one of them")
     if args.out.exists() and not args.out.is_dir():

@@ -16,6 +16,7 @@ import sdpn
 from sdpn.clustering.agglomerative import Agglomerative
 from sdpn.clustering.contract import Clusterer
 from sdpn.clustering.spectral import Spectral
+from sdpn.clustering.vbx import Vbx
 from sdpn.diarization.pipeline import (
     DiarizationConfig,
     Diarizer,
@@ -82,7 +83,7 @@ def turns(annotation: object) -> list[tuple[float, float, str]]:
     ]
 
 
-@pytest.mark.parametrize("method", ["ahc", "spectral"])
+@pytest.mark.parametrize("method", ["ahc", "spectral", "vbx"])
 def test_finds_who_hums_when(method: str) -> None:
     settings = {"min_neighbours": 3} if method == "spectral" else {}
     diarizer = Diarizer(HumEmbedder(), config=DiarizationConfig(method=method, settings=settings))
@@ -159,7 +160,11 @@ def test_settings_come_from_the_user_then_the_model_then_the_defaults() -> None:
         threshold=0.3
     )
     assert calibrated_clusterer("spectral", {}, {"ahc_threshold": 0.2}) == Spectral()
-    assert Diarizer(HumEmbedder({"ahc_threshold": 0.2})).clusterer == Agglomerative(threshold=0.2)
+    # VBx starts from AHC, whose threshold the model brings; its weights belong to this pipeline's windows
+    assert Diarizer(HumEmbedder({"ahc_threshold": 0.2})).clusterer == Vbx(
+        threshold=0.2, fa=0.4, fb=8.0, loop_prob=0.9
+    )
+    assert calibrated_clusterer("vbx", {"fa": 0.3}, {}) == Vbx(fa=0.3, fb=8.0, loop_prob=0.9)
     with pytest.raises(InputError, match="no clusterer 'vb'"):
         Diarizer(HumEmbedder(), config=DiarizationConfig(method="vb"))
 
