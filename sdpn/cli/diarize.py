@@ -48,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threshold",
         type=float,
         metavar="X",
-        help="mean cosine similarity from which two clusters of ahc, or of those that vbx starts from, are one "
-        "speaker; a higher one gives more speakers (default: the model's calibration)",
+        help="mean cosine similarity from which two clusters of ahc, or of those that vbx starts from, are "
+        "one speaker; a higher one gives more speakers (default: the model's calibration)",
     )
     parser.add_argument(
         "--reference-speech",
