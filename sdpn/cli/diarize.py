@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="X",
         help="mean cosine similarity from which two clusters of ahc, or of those that vbx starts from, are "
-        "one speaker; a higher one gives more speakers (default: the model's calibration)",
+        "one speaker; a higher one gives more speakers (default: ahc takes the model's, vbx the recording's)",
     )
     parser.add_argument(
         "--reference-speech",

@@ -160,11 +160,9 @@ def test_settings_come_from_the_user_then_the_model_then_the_defaults() -> None:
         threshold=0.3
     )
     assert calibrated_clusterer("spectral", {}, {"ahc_threshold": 0.2}) == Spectral()
-    # VBx starts from AHC, whose threshold the model brings; its weights belong to this pipeline's windows
-    assert Diarizer(HumEmbedder({"ahc_threshold": 0.2})).clusterer == Vbx(
-        threshold=0.2, fa=0.4, fb=8.0, loop_prob=0.9
-    )
-    assert calibrated_clusterer("vbx", {"fa": 0.3}, {}) == Vbx(fa=0.3, fb=8.0, loop_prob=0.9)
+    assert Diarizer(HumEmbedder({"ahc_threshold": 0.2})).clusterer == Vbx()  # finds its own threshold
+    ahc = DiarizationConfig(method="ahc")
+    assert Diarizer(HumEmbedder({"ahc_threshold": 0.2}), config=ahc).clusterer == Agglomerative(threshold=0.2)
     with pytest.raises(InputError, match="no clusterer 'vb'"):
         Diarizer(HumEmbedder(), config=DiarizationConfig(method="vb"))
 
