@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -30,20 +31,30 @@ class CorpusFile(NamedTuple):
 def find_audio(folder: Path) -> list[Path]:
     """Audio files at any depth below ``folder``, sorted; hidden ones are left out.
 
+    Links to folders are followed, since corpora are often put together from them; one that leads up is not.
+
     Raises:
         InputError: ``folder`` is no folder, or holds no audio.
     """
     if not folder.is_dir():
         raise InputError("no such folder", path=folder)
-    files = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in _SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    files = []
+    for directory, folders, names in os.walk(folder, followlinks=True):
+        here = Path(directory)
+        folders[:] = [name for name in folders if not name.startswith(".") and not _leads_up(here / name)]
+        files += [
+            here / name
+            for name in names
+            if not name.startswith(".") and Path(name).suffix.lower() in _SUFFIXES
+        ]
     if not files:
         raise InputError(f"holds no audio ({', '.join(sorted(_SUFFIXES))})", path=folder)
-    return files
+    return sorted(files)
+
+
+def _leads_up(folder: Path) -> bool:
+    """Whether ``folder`` is a link to a folder that it lies in."""
+    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
 
 def find_speakers(folders: Sequence[Path]) -> dict[str, list[CorpusFile]]:

@@ -52,3 +52,12 @@ def test_folders_without_speakers(root: Path) -> None:
         find_speakers([root / "alpha" / "train" / "1447"])
     with pytest.raises(InputError, match="given twice"):
         find_speakers([root / "alpha", root / "beta" / ".." / "alpha"])
+
+
+def test_links_to_folders_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere/anna").mkdir(parents=True)
+    (tmp_path / "elsewhere/anna/a.wav").touch()
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus/anna").symlink_to(tmp_path / "elsewhere/anna")
+    (tmp_path / "elsewhere/anna/loop").symlink_to(tmp_path / "elsewhere")
+    assert find_audio(tmp_path / "corpus") == [tmp_path / "corpus/anna/a.wav"]
