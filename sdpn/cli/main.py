@@ -58,8 +58,8 @@ Conversations with a known answer, to measure on:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``sdpn`` with ``argv`` (default: the process's own) and return the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    # torch's OpenMP threads spin while they wait for each other: beside one busy process a training step
-    # took 8.5 times as long, 3 times when they sleep instead; alone it makes no difference
+    # torch's OpenMP threads spin while they wait for each other: beside a busy process on each of two cores
+    # a training step took 17 times as long, 2.6 times when they sleep instead; alone it makes no difference
     # (tools/benchmarks/busy_machine.py). It is read when torch is loaded, so it has to be set before.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     parser = argparse.ArgumentParser(
