@@ -23,6 +23,7 @@ TINY = [
     "head.hidden_dim=16",
     "head.projection_dim=8",
     "sdpn.num_prototypes=10",
+    "dino.num_prototypes=10",
     "crops.global_s=1.0",
     "crops.local_s=0.5",
     "crops.num_local=2",

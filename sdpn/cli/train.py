@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +17,23 @@ Learn speaker embeddings from unlabelled speech with a Self-Distillation Prototy
 
 Writes OUT/model (for extract and diarize), OUT/checkpoints, OUT/tensorboard and OUT/config.yaml.
 The same command continues an interrupted run exactly where its last checkpoint was made; SIGTERM
-saves a checkpoint first. Watch it with: tensorboard --logdir OUT/tensorboard
+and SIGUSR1 save a checkpoint first. A run that has gone wrong (a loss that is no number, collapse,
+prototypes that stand still) is stopped with a sentence that says why, and exit code 2.
+
+Watch it with: tensorboard --logdir OUT/tensorboard   (docs/training.md explains the curves)
+Afterwards:    sdpn drift OUT                         are the prototypes being trained?
 """
 
 EXAMPLE = """\
   sdpn train --config conf/mini.yaml --data data/train --out exp/mini
   sdpn train --config conf/mini.yaml --data data/a --data data/b --out exp/k512 \\
              sdpn.num_prototypes=512 augmentation.noise=data/noise training.seed=1
+  sdpn train --config conf/mini.yaml --data data/mine --out exp/mine \
+             --init exp/mini/model --init-prototypes keep
+  sdpn train --config conf/mini.yaml --data data/train --out exp/watched \
+             evaluation.data=data/dev evaluation.trials=data/dev/trials evaluation.every=200
+  torchrun --nproc-per-node 8 --no-python \
+  sdpn train --config conf/reference.yaml --data data/voxceleb2 --out exp/reference
 """
 
 
@@ -38,6 +50,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="EXP", help="experiment folder")
     parser.add_argument(
+        "--objective",
+        choices=("sdpn", "dino"),
+        help="same as objective=…; dino is a baseline (default: sdpn)",
+    )
+    parser.add_argument(
+        "--init",
+        type=Path,
+        metavar="MODEL",
+        help="start from this model folder's encoder and head (same as initial.model=…)",
+    )
+    parser.add_argument(
+        "--init-prototypes",
+        choices=("uniform", "kmeans", "keep"),
+        help="where prototypes start: drawn uniformly (default), k-means centres of the initial network's "
+        "projections, or those of --init (same as initial.prototypes=…)",
+    )
+    parser.add_argument(
         "overrides",
         nargs="*",
         metavar="section.key=value",
@@ -50,19 +79,40 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from sdpn.config import load_config
     from sdpn.training.config import RunConfig
 
-    config = load_config(RunConfig, args.config, args.overrides)  # before torch does any work
+    config = load_config(RunConfig, args.config, [*_options(args), *args.overrides])
 
     from sdpn.training.loop import Stopped
     from sdpn.training.pretrain import pretrain
 
+    first = os.environ.get("RANK", "0") == "0"  # torchrun starts several processes; one of them speaks
     try:
-        with _ProgressDisplay(quiet=args.quiet) as display:
+        with _ProgressDisplay(quiet=args.quiet or not first) as display:
             results = pretrain(config, args.data, args.out, on_progress=display)
     except Stopped as stopped:
         print(f"sdpn train: {stopped}; the same command continues", file=sys.stderr)
         raise SystemExit(128 + stopped.signal_number) from None
-    print(f"model: {results['model']}  ({results['encoder_parameters']:,} parameters)")
+    if first:
+        print(f"model: {results['model']}  ({results['encoder_parameters']:,} parameters)")
     return results
+
+
+def _options(args: argparse.Namespace) -> list[str]:
+    """The settings that have an option of their own, as overrides."""
+    given = {
+        "objective": args.objective,
+        "initial.model": args.init,
+        "initial.prototypes": args.init_prototypes,
+    }
+    return [f"{key}={json.dumps(str(value))}" for key, value in given.items() if value is not None]
+
+
+def _terms(scalars: dict[str, float]) -> str:
+    """The parts of the objective, short."""
+    return "  ".join(
+        f"{tag.removeprefix('loss/')} {value:.3f}"
+        for tag, value in scalars.items()
+        if tag.startswith("loss/") and tag != "loss/total"
+    )
 
 
 class _ProgressDisplay:
@@ -85,8 +135,7 @@ class _ProgressDisplay:
         scalars = progress.scalars
         left_s = (progress.steps - progress.step) * scalars["train/step_s"]
         facts = (
-            f"loss {scalars['loss/total']:.3f}  ce {scalars['loss/ce']:.3f}  "
-            f"me-max {scalars['loss/memax']:.3f}  koleo {scalars['loss/koleo']:.2f}  "
+            f"loss {scalars['loss/total']:.3f}  {_terms(scalars)}  "
             f"{scalars['train/step_s']:.2f} s/step (data {scalars['train/loader_wait']:.0%})"
         )
         if sys.stderr.isatty():

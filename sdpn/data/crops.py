@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from sdpn.io.audio import RATE_HZ
@@ -62,6 +63,10 @@ class CropBatch(NamedTuple):
 
     global_GBS: Tensor
     local_VBS: Tensor
+
+    def to(self, device: torch.device) -> CropBatch:
+        """Move to a device."""
+        return CropBatch(*(views.to(device, non_blocking=True) for views in self))
 
 
 def crop(wave: np.ndarray, num_samples: int, rng: np.random.Generator) -> np.ndarray | None:

@@ -101,16 +101,34 @@ class CropDataset(Dataset[Views]):
 
 
 class StepSampler(Sampler[list[Item]]):
-    """Yields the batch of each step from ``start_step`` to ``end_step``."""
+    """Yields the batch of each step from ``start_step`` to ``end_step``, or one process's share of it.
+
+    Args:
+        num_utterances: in the data set.
+        batch_size: of all processes together.
+        seed: of the order.
+        start_step: first step.
+        end_step: one past the last.
+        share: (rank, world): the rank-th of ``world`` equal parts of each batch.
+    """
 
     def __init__(
-        self, num_utterances: int, batch_size: int, *, seed: int, start_step: int, end_step: int
+        self,
+        num_utterances: int,
+        batch_size: int,
+        *,
+        seed: int,
+        start_step: int,
+        end_step: int,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         self._num_utterances = num_utterances
         self._batch_size = batch_size
         self._seed = seed
         self._start_step = start_step
         self._end_step = end_step
+        rank, world = share
+        self._own = slice(rank * batch_size // world, (rank + 1) * batch_size // world)
 
     def __len__(self) -> int:
         """Return the number of batches."""
@@ -127,13 +145,20 @@ class StepSampler(Sampler[list[Item]]):
                     order = np.random.default_rng((self._seed, epoch)).permutation(self._num_utterances)
                     order_epoch = epoch
                 batch.append((epoch, int(order[position])))
-            yield batch
+            yield batch[self._own]
 
 
 def load_batches(
-    dataset: CropDataset, *, batch_size: int, seed: int, start_step: int, end_step: int, workers: int
+    dataset: CropDataset,
+    *,
+    batch_size: int,
+    seed: int,
+    start_step: int,
+    end_step: int,
+    workers: int,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[CropBatch]:
-    """Yield the `CropBatch` of each step from ``start_step`` to ``end_step``.
+    """Yield the `CropBatch` of each step from ``start_step`` to ``end_step``, or a process's share of it.
 
     Raises:
         InputError: an utterance cannot be used.
@@ -141,7 +166,7 @@ def load_batches(
     loader: DataLoader[Views | InputError] = DataLoader(
         _Delivering(dataset),
         batch_sampler=StepSampler(
-            len(dataset), batch_size, seed=seed, start_step=start_step, end_step=end_step
+            len(dataset), batch_size, seed=seed, start_step=start_step, end_step=end_step, share=share
         ),
         num_workers=workers,
         collate_fn=_collate,

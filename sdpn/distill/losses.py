@@ -3,7 +3,8 @@
 Shapes: B batch, V local views, K prototypes, D embedding. All terms are computed in float32 (or float64),
 whatever precision the network ran in.
 
-Source: arXiv 2308.02774, section II, and its public implementation for me-max; KoLeo from arXiv 1806.03198.
+Source: arXiv 2308.02774, section II, and its public implementation for me-max; KoLeo from arXiv 1806.03198;
+dimension regularisers from arXiv 2505.13826.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def koleo(embedding_VBD: Tensor, *, floor: float = 1e-4) -> Tensor:
     """
     if embedding_VBD.shape[1] < 2:
         return embedding_VBD.sum() * 0.0
-    unit_VBD = torch.nn.functional.normalize(_at_least_float32(embedding_VBD), dim=-1)
+    unit_VBD = direction(embedding_VBD)
     with torch.no_grad():  # the nearest neighbour is a choice; only its distance has a gradient
         similarity_VBB = unit_VBD @ unit_VBD.transpose(1, 2)
         similarity_VBB.diagonal(dim1=1, dim2=2).fill_(-torch.inf)
@@ -67,6 +68,62 @@ def koleo(embedding_VBD: Tensor, *, floor: float = 1e-4) -> Tensor:
     # ‖a − b‖² from the difference, not from 2 − 2 a·b, which cancels for close rows
     squared_VB = (unit_VBD - neighbour_VBD).square().sum(-1)
     return -0.5 * squared_VB.clamp(min=floor**2).log().mean(-1).sum()
+
+
+def off_diagonal(embedding_VBD: Tensor) -> Tensor:
+    """Dimension regulariser: mean over dimensions of the squared correlations with the others.
+
+    Source: arXiv 2505.13826, its off-diagonal term (form as in VICReg, arXiv 2105.04906, eq. 4, of
+    correlations, so that the scale of the embedding does not count).
+
+    Args:
+        embedding_VBD: (V, B, D); the correlations are taken over all V·B rows.
+
+    Returns:
+        scalar in [0, D − 1].
+    """
+    correlation_DD = _correlation(embedding_VBD)
+    return (correlation_DD.square().sum() - correlation_DD.diagonal().square().sum()) / len(correlation_DD)
+
+
+def frobenius(embedding_VBD: Tensor) -> Tensor:
+    """Dimension regulariser: log ‖C‖²_F / D of the correlation matrix C between the embedding's dimensions.
+
+    Correlated dimensions carry the same information; at total collapse of dimensions all correlations are ±1.
+    The logarithm keeps the pressure when little correlation is left.
+
+    Source: arXiv 2505.13826, its Frobenius term (form as in FroSSL, arXiv 2310.02903); divided by D so that
+    uncorrelated dimensions give 0.
+
+    Args:
+        embedding_VBD: (V, B, D); the correlations are taken over all V·B rows.
+
+    Returns:
+        scalar in [0, log D].
+    """
+    return torch.log1p(off_diagonal(embedding_VBD))  # ‖C‖²_F = D + the sum of squares beside the diagonal
+
+
+#: Dimension regularisers by the name that the configuration gives them.
+DIMENSION = {"frobenius": frobenius, "off-diagonal": off_diagonal}
+
+
+def _correlation(embedding_VBD: Tensor) -> Tensor:
+    """Correlation matrix (D, D) over all rows; a constant dimension has correlation 0 with every other."""
+    rows_ND = _at_least_float32(embedding_VBD).flatten(0, 1)
+    centred_ND = rows_ND - rows_ND.mean(0)
+    # the floor keeps the gradient of a dimension that (nearly) does not vary finite
+    unit_ND = centred_ND / centred_ND.square().sum(0).clamp(min=1e-8).sqrt()
+    return unit_ND.T @ unit_ND
+
+
+def direction(rows_ND: Tensor) -> Tensor:
+    """L2-normalise the rows, in float32 (float64 stays).
+
+    A row shorter than 0.01 is divided by 0.01: the gradient of a direction grows with 1 / length, and must not
+    overflow in fp16. Embeddings, projections and prototypes are far longer.
+    """
+    return torch.nn.functional.normalize(_at_least_float32(rows_ND), dim=-1, eps=1e-2)
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:

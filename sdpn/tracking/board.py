@@ -4,6 +4,7 @@
 tag                             meaning
 ==============================  ==========================================================================
 loss/total, ce, memax, koleo    the objective and its unweighted terms, mean since the last point
+loss/dimension                  the dimension regulariser, where it is on
 train/lr, train/momentum        learning rate, EMA momentum of the teacher
 train/grad_norm                 norm of all gradients before clipping
 train/step_s                    seconds for a step
@@ -19,17 +20,22 @@ prototypes/dead                 prototypes with less than a tenth of an equal sh
 prototypes/usage                histogram of usage times K (1 is an equal share)
 prototypes/drift_initial        histogram of 1 − cosine to the prototypes at step 0
 prototypes/similarity           image: cosines between prototypes, similar ones side by side
+evaluation/eer                  equal error rate of the teacher on the trial list, in [0, 1]
 embedding/std                   spread of the student's embeddings: about 1, 0 at collapse
 embedding/effective_rank        of the student's embeddings of the last batch
+prototypes/projector            projector: prototypes and the teacher's projections of some utterances
+configuration, code             text: the settings; versions and commit
+(graph)                         the student: features to embedding and projection
 ==============================  ==========================================================================
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from sdpn.tracking import drift
@@ -87,6 +93,34 @@ class Board:
         image_KK = (similarity_KK[order_K][:, order_K].clamp(-1, 1) + 1) / 2
         self._writer.add_image("prototypes/similarity", torch.clamp(image_KK, 0, 1).unsqueeze(0), step)
         return scalars
+
+    def projector(
+        self, step: int, *, prototypes_KE: Tensor, rows_NE: Tensor, labels: Sequence[tuple[str, str]]
+    ) -> None:
+        """Write points for the projector, which colours them by kind, utterance or speaker.
+
+        Args:
+            step: current step.
+            prototypes_KE: prototypes, on the unit sphere.
+            rows_NE: projections of utterances, on the unit sphere.
+            labels: (utterance, speaker) of each row.
+        """
+        metadata = [["prototype", f"prototype {index}", "prototype"] for index in range(len(prototypes_KE))]
+        metadata += [["utterance", utterance, speaker] for utterance, speaker in labels]
+        self._writer.add_embedding(
+            torch.cat([prototypes_KE, rows_NE]).cpu(),
+            metadata=metadata,
+            metadata_header=["kind", "utterance", "speaker"],
+            global_step=step,
+            tag="prototypes/projector",
+        )
+
+    def graph(self, module: nn.Module, example: Tensor) -> None:
+        """Draw ``module`` as it runs on ``example``, in evaluation mode."""
+        was_training = module.training
+        module.eval()
+        self._writer.add_graph(module, example)
+        module.train(was_training)
 
     def close(self) -> None:
         """Write what is left."""

@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 
-from sdpn import __version__
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_directory
+from sdpn.training.provenance import provenance
 
 _log = logging.getLogger(__name__)
 _NAME = re.compile(r"step-(\d{8})")
@@ -33,12 +33,24 @@ class CheckpointStore:
         directory: ``EXP/checkpoints``.
         configuration: resolved configuration of the run, nested plain values.
         keep: how many of the newest to keep.
+        keep_every: checkpoints whose step is a multiple of this are kept for good; 0 keeps none.
+        world: number of processes that train; for people.
     """
 
-    def __init__(self, directory: Path, configuration: dict[str, Any], *, keep: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        configuration: dict[str, Any],
+        *,
+        keep: int,
+        keep_every: int = 0,
+        world: int = 1,
+    ) -> None:
         self._directory = directory
         self._configuration = configuration
         self._keep = keep
+        self._keep_every = keep_every
+        self._world = world
 
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Write the state after ``step`` steps, then drop the oldest checkpoints.
@@ -54,7 +66,8 @@ class CheckpointStore:
                     "step": step,
                     "sha256": _sha256(folder / "state.pt"),
                     "configuration": self._configuration,
-                    "versions": {"sdpn": __version__, "torch": torch.__version__},
+                    "world": self._world,
+                    "versions": provenance(),
                 }
                 (folder / "meta.json").write_text(json.dumps(meta, indent=2, default=str) + "\n")
         except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
@@ -64,7 +77,8 @@ class CheckpointStore:
                 hint="earlier checkpoints are intact; free some space and start the same command again",
             ) from error
         for old in self._folders()[: -self._keep]:
-            shutil.rmtree(old)
+            if not self._keep_every or int(old.name.removeprefix("step-")) % self._keep_every:
+                shutil.rmtree(old)
 
     def load_newest(self) -> dict[str, Any] | None:
         """State of the newest checkpoint that is whole, or None where there is none.
@@ -96,6 +110,10 @@ class CheckpointStore:
             )
         return None
 
+    def is_empty(self) -> bool:
+        """Whether there is nothing to continue."""
+        return not self._folders()
+
     def _folders(self) -> list[Path]:
         if not self._directory.is_dir():
             return []
@@ -104,6 +122,12 @@ class CheckpointStore:
     def _refuse_other_configuration(self, other: dict[str, Any], folder: Path) -> None:
         mine, theirs = _flat(json.loads(json.dumps(self._configuration, default=str))), _flat(other)
         keys = sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key))
+        if "objective" in keys:
+            raise InputError(
+                f"belongs to a run of objective {theirs.get('objective')!r}, not {mine.get('objective')!r}",
+                path=folder,
+                hint="use another --out",
+            )
         if keys:
             changes = "; ".join(f"{key}: {theirs.get(key)!r} -> {mine.get(key)!r}" for key in keys)
             raise InputError(

@@ -8,9 +8,14 @@ from typing import Literal
 from sdpn.data.augment import AugmentationConfig
 from sdpn.data.crops import CropConfig
 from sdpn.data.features import FeatureConfig
-from sdpn.distill.network import SDPNConfig
+from sdpn.distill.base import TeacherConfig
+from sdpn.distill.dino import DINOConfig
+from sdpn.distill.sdpn import SDPNConfig
 from sdpn.models.ecapa import EcapaConfig
 from sdpn.models.heads import HeadConfig
+from sdpn.training.evaluation import EvaluationConfig
+from sdpn.training.guards import GuardConfig
+from sdpn.training.initial import InitialConfig
 from sdpn.training.optim import OptimizerConfig
 
 
@@ -21,47 +26,69 @@ class TrainingConfig:
     Attributes:
         seed: decides initial weights, order, crops and augmentation.
         steps: optimizer steps; 0 exports the network as initialised.
-        batch_size: utterances B in a step.
+        batch_size: utterances B in a step, of all processes together.
+        accumulate: parts in which a batch goes through the network, to save memory; see `Update`.
+        device: ``auto`` takes a GPU where there is one.
         precision: of the network's matrix products; ``auto`` takes bf16 where the processor has instructions
-            for it, else fp32. The loss is always computed in fp32.
-        workers: loader processes; 0 loads in the training process.
+            for it, else fp32. The loss is always computed in fp32. fp16 scales the loss against underflow.
+        workers: loader processes of each training process; 0 loads in the training process.
         cache_mb: memory for decoded audio, for each worker.
         log_every: steps between two points of the training curves.
         watch_every: steps between two looks at the prototypes (drift, usage, similarity).
+        projector_every: steps between two snapshots for TensorBoard's projector; 0 makes one at the end.
         checkpoint_every: steps between checkpoints.
-        keep_checkpoints: how many to keep.
+        keep_checkpoints: how many of the newest to keep.
+        keep_every: checkpoints at multiples of this step are kept for good, for `sdpn drift`; 0 keeps none.
     """
 
     seed: int = 0
     steps: int = 1000
     batch_size: int = 32
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    accumulate: int = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     workers: int = 1
     cache_mb: int = 1024
     log_every: int = 10
     watch_every: int = 50
+    projector_every: int = 0
     checkpoint_every: int = 200
     keep_checkpoints: int = 2
+    keep_every: int = 0
 
     def __post_init__(self) -> None:
         """Check ranges."""
         if self.seed < 0 or self.steps < 0 or self.workers < 0 or self.cache_mb < 0:
             raise ValueError("seed, steps, workers and cache_mb must not be negative")
-        if self.batch_size < 2:
-            raise ValueError("batch_size must be at least 2: batch norm and KoLeo compare utterances")
+        if self.accumulate < 1 or self.batch_size < 2 * self.accumulate or self.batch_size % self.accumulate:
+            raise ValueError(
+                f"batch_size ({self.batch_size}) must be a multiple of accumulate ({self.accumulate}), with "
+                "at least 2 utterances in each part: batch norm and KoLeo compare utterances"
+            )
+        if min(self.projector_every, self.keep_every) < 0:
+            raise ValueError("projector_every and keep_every must not be negative")
         if min(self.log_every, self.watch_every, self.checkpoint_every, self.keep_checkpoints) < 1:
             raise ValueError("log_every, watch_every, checkpoint_every, keep_checkpoints must be at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Everything that ``sdpn train`` can be told in a YAML file or as ``section.key=value``."""
+    """Everything that ``sdpn train`` can be told in a YAML file or as ``section.key=value``.
 
+    ``objective`` chooses between the sections ``sdpn`` and ``dino``; the other one is not used.
+    """
+
+    objective: Literal["sdpn", "dino"] = "sdpn"
     features: FeatureConfig = field(default_factory=FeatureConfig)
     encoder: EcapaConfig = field(default_factory=EcapaConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
     sdpn: SDPNConfig = field(default_factory=SDPNConfig)
+    dino: DINOConfig = field(default_factory=DINOConfig)
+    initial: InitialConfig = field(default_factory=InitialConfig)
     crops: CropConfig = field(default_factory=CropConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    guards: GuardConfig = field(default_factory=GuardConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)

@@ -8,27 +8,25 @@ checkpoint holds the rest.
 from __future__ import annotations
 
 import logging
-import math
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sdpn.data.crops import CropBatch
 from sdpn.data.dataset import CropDataset, load_batches
-from sdpn.distill.network import SDPN, LossTerms
-from sdpn.errors import InputError
-from sdpn.io.audio import RATE_HZ
-from sdpn.tracking import drift
-from sdpn.tracking.board import Board
+from sdpn.distill.base import SelfDistillation
 from sdpn.training.checkpoint import CheckpointStore
 from sdpn.training.config import RunConfig
-from sdpn.training.optim import CosineSchedule, make_optimizer
+from sdpn.training.distributed import Processes
+from sdpn.training.guards import Guards, check_optimizer
+from sdpn.training.optim import CosineSchedule
+from sdpn.training.step import Update
+from sdpn.training.watch import Watcher
 
 _log = logging.getLogger(__name__)
 
@@ -48,10 +46,6 @@ class Progress:
     scalars: dict[str, float]
 
 
-class TrainingDiverged(InputError):
-    """The loss is no longer a finite number; the last checkpoint is from before."""
-
-
 class Stopped(Exception):
     """The run was asked to stop by a signal and has saved its state."""
 
@@ -62,53 +56,60 @@ class Stopped(Exception):
 
 
 class Trainer:
-    """Trains an `SDPN` on a data set.
+    """Trains a network on a data set.
 
     Args:
         config: the whole configuration.
-        network: what is trained, as initialised.
+        network: what is trained, as initialised, on its device.
         dataset: the utterances.
+        processes: who shares the work.
         store: where checkpoints go; the newest whole one is continued.
-        make_board: opens the board at a step.
-        on_progress: called at every point of the curves.
+        make_watcher: opens the dashboard at a step, with the prototypes at step 0; called in the first
+            process only.
+        on_progress: called at every point of the curves, in the first process only.
     """
 
     def __init__(
         self,
         config: RunConfig,
-        network: SDPN,
+        network: SelfDistillation,
         dataset: CropDataset,
         *,
+        processes: Processes,
         store: CheckpointStore,
-        make_board: Callable[[int], Board],
+        make_watcher: Callable[[int, Tensor], Watcher],
         on_progress: Callable[[Progress], None],
     ) -> None:
         self._config = config
         self._network = network
         self._dataset = dataset
+        self._processes = processes
         self._store = store
-        self._make_board = make_board
+        self._make_watcher = make_watcher
         self._on_progress = on_progress
-        self._optimizer = make_optimizer(config.optimizer, network)
-        # What clipping covers: the optimizer's tensors, so no trainable tensor can be forgotten.
-        self._trainable = [tensor for group in self._optimizer.param_groups for tensor in group["params"]]
-        self._precision = resolve_precision(config.training.precision)
+        self._update = Update(config, network, processes)
+        check_optimizer(network, self._update.optimizer)
         self._initial_KE = network.prototypes.detach().clone()
-        self._previous_KE = self._initial_KE.clone()
-        self._usage_K = torch.zeros(len(self._initial_KE))
-        self._usage_steps = 0
+        self._guards = Guards(config.guards, self._initial_KE, warmup_steps=config.optimizer.warmup_steps)
+        self._watcher: Watcher | None = None
 
     def run(self) -> None:
         """Train to the last step.
 
         Raises:
-            TrainingDiverged: the loss is not finite.
+            TrainingFault: a guard stopped the run; the last checkpoint stays.
             Stopped: SIGTERM or SIGUSR1 arrived; the state is saved.
         """
-        training = self._config.training
-        start = self._resume()
+        training, processes = self._config.training, self._processes
+        state = self._store.load_newest()
+        start = 0 if state is None else int(state["step"])
         if start >= training.steps:
+            if state is not None:
+                self._network.load_state_dict(state["model"])
             return
+        watcher = self._watcher = self._make_watcher(start, self._initial_KE) if processes.first else None
+        if state is not None:
+            self._restore(state)
         lr = CosineSchedule(
             self._config.optimizer.lr,
             self._config.optimizer.final_lr,
@@ -116,7 +117,7 @@ class Trainer:
             self._config.optimizer.warmup_steps,
         )
         momentum = CosineSchedule(
-            self._config.sdpn.momentum, self._config.sdpn.final_momentum, training.steps
+            self._config.teacher.momentum, self._config.teacher.final_momentum, training.steps
         )
         batches = load_batches(
             self._dataset,
@@ -125,155 +126,65 @@ class Trainer:
             start_step=start,
             end_step=training.steps,
             workers=training.workers,
+            share=(processes.rank, processes.world),
         )
-        board = self._make_board(start)
         self._network.train()
-        window = _Window()
         try:
             with _stop_signals() as asked_to_stop:
                 for step in range(start, training.steps):
                     asked = time.perf_counter()
-                    batch = next(batches)
-                    got = time.perf_counter()
-                    for group in self._optimizer.param_groups:
-                        group["lr"] = lr[step]
-                    window.add(*self._step(batch, momentum[step]), waited_s=got - asked, started=asked)
+                    batch = next(batches).to(processes.device)
+                    waited_s = time.perf_counter() - asked
+                    terms, norms = self._update(batch, lr=lr[step], momentum=momentum[step])
+                    self._guards.observe(terms)
+                    if watcher is not None:
+                        watcher.add(terms, norms, waited_s=waited_s, started=asked)
                     done = step + 1
-                    if done % training.log_every == 0 or done == training.steps:
-                        scalars = window.close(self._audio_s())
-                        scalars |= {"train/lr": lr[step], "train/momentum": momentum[step]}
-                        if not math.isfinite(scalars["loss/total"]):
-                            raise TrainingDiverged(
-                                f"the loss is {scalars['loss/total']} at step {done}",
-                                hint="lower optimizer.lr; the last checkpoint is from before",
-                            )
-                        board.scalars(done, scalars)
-                        self._on_progress(Progress(done, training.steps, scalars))
-                        window = _Window()
-                    if done % training.watch_every == 0 or done == training.steps:
-                        self._watch(board, done)
-                    if asked_to_stop or done % training.checkpoint_every == 0 or done == training.steps:
-                        self._store.save(done, self._state(done))
-                    if asked_to_stop and done < training.steps:
-                        raise Stopped(asked_to_stop[0], done)
+                    last = done == training.steps
+                    # Several processes agree at the points of the curves only: asking costs a round trip.
+                    looking = last or done % training.log_every == 0
+                    stop = (looking or processes.world == 1) and processes.any(bool(asked_to_stop))
+                    if looking:
+                        self._guards.check_finite(done)
+                        if watcher is not None:
+                            scalars = watcher.point(done, lr=lr[step], momentum=momentum[step])
+                            self._on_progress(Progress(done, training.steps, scalars))
+                    self._guards.judge(done, self._network.prototypes.detach())
+                    if watcher is not None:
+                        watcher.look(done, last=last)
+                    if stop or last or done % training.checkpoint_every == 0:
+                        self._guards.check_finite(done)  # a checkpoint never holds a broken run
+                        if processes.first:
+                            self._store.save(done, self._state(done))
+                    if stop and not last:
+                        raise Stopped(asked_to_stop[0] if asked_to_stop else signal.SIGTERM, done)
         finally:
-            board.close()
-
-    def _step(self, batch: CropBatch, momentum: float) -> tuple[LossTerms, Tensor, Tensor]:
-        """One update; returns the terms, the norm of all gradients, and that of the prototypes' gradient."""
-        network = self._network
-        with torch.autocast("cpu", torch.bfloat16, enabled=self._precision == "bf16"):
-            terms = network(batch)
-        self._optimizer.zero_grad(set_to_none=True)
-        terms.total.backward()
-        prototype_grad = network.prototypes.grad
-        assert prototype_grad is not None
-        prototype_norm = prototype_grad.norm()
-        norm = torch.nn.utils.clip_grad_norm_(self._trainable, self._config.optimizer.clip_norm)
-        self._optimizer.step()
-        network.update_teacher(momentum)
-        self._usage_K += terms.usage_K
-        self._usage_steps += 1
-        return terms, norm, prototype_norm
-
-    def _watch(self, board: Board, step: int) -> None:
-        """Look at the prototypes, then start a new window of usage."""
-        now_KE = self._network.prototypes.detach().clone()
-        board.prototypes(
-            step,
-            now_KE=now_KE,
-            initial_KE=self._initial_KE,
-            previous_KE=self._previous_KE,
-            usage_K=self._usage_K / self._usage_steps,
-        )
-        self._previous_KE = now_KE
-        self._usage_K.zero_()
-        self._usage_steps = 0
-
-    def _audio_s(self) -> float:
-        """Seconds of crops in a step."""
-        crops = self._config.crops
-        samples = crops.num_global * crops.global_samples + crops.num_local * crops.local_samples
-        return self._config.training.batch_size * samples / RATE_HZ
+            if watcher is not None:
+                watcher.close()
 
     def _state(self, step: int) -> dict[str, Any]:
+        assert self._watcher is not None
         epoch, position = divmod(step * self._config.training.batch_size, len(self._dataset))
         return {
             "step": step,
             "model": self._network.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
+            **self._update.state(),
             "rng": torch.get_rng_state(),
             "sampler": {"epoch": epoch, "position": position},
-            "tracking": {
-                "initial": self._initial_KE,
-                "previous": self._previous_KE,
-                "usage": self._usage_K,
-                "usage_steps": self._usage_steps,
-            },
+            "tracking": {"initial": self._initial_KE, **self._watcher.state()},
+            "guards": self._guards.state(),
         }
 
-    def _resume(self) -> int:
-        """Load the newest checkpoint, if any, and return the step to start at."""
-        state = self._store.load_newest()
-        if state is None:
-            return 0
+    def _restore(self, state: dict[str, Any]) -> None:
         self._network.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        self._update.restore(state)
         torch.set_rng_state(state["rng"])
-        tracking = state["tracking"]
-        self._initial_KE, self._previous_KE = tracking["initial"], tracking["previous"]
-        self._usage_K, self._usage_steps = tracking["usage"], tracking["usage_steps"]
+        # in place: guards and watcher hold the same tensor
+        self._initial_KE.copy_(state["tracking"]["initial"])
+        self._guards.restore(state["guards"])
+        if self._watcher is not None:
+            self._watcher.restore(state["tracking"])
         _log.info("continuing at step %d", state["step"])
-        return int(state["step"])
-
-
-@dataclass
-class _Window:
-    """Sums since the last point of the curves; nothing is read off the device until `close`."""
-
-    terms: list[dict[str, Tensor]] = field(default_factory=list)
-    waited_s: float = 0.0
-    started: float = 0.0
-    last: LossTerms | None = None
-
-    def add(
-        self, terms: LossTerms, norm: Tensor, prototype_norm: Tensor, *, waited_s: float, started: float
-    ) -> None:
-        if not self.terms:
-            self.started = started
-        named = {f"loss/{name}": value for name, value in terms.terms.items()}
-        named |= {
-            "loss/total": terms.total.detach(),
-            "train/grad_norm": norm,
-            "prototypes/grad_norm": prototype_norm,
-        }
-        self.terms.append(named)
-        self.waited_s += waited_s
-        self.last = terms
-
-    def close(self, audio_s: float) -> dict[str, float]:
-        """Means over the window, by tag."""
-        assert self.last is not None
-        elapsed_s = time.perf_counter() - self.started
-        count = len(self.terms)
-        scalars = {
-            tag: float(torch.stack([terms[tag] for terms in self.terms]).mean()) for tag in self.terms[0]
-        }
-        return scalars | {
-            "train/step_s": elapsed_s / count,
-            "train/loader_wait": self.waited_s / elapsed_s,
-            "train/audio_hours_per_hour": audio_s * count / elapsed_s,
-            "embedding/std": float(drift.deviation(self.last.embedding_ND)),
-            "embedding/effective_rank": float(drift.effective_rank(self.last.embedding_ND)),
-        }
-
-
-def resolve_precision(precision: str) -> str:
-    """Turn ``auto`` into ``bf16`` where this processor multiplies bf16 natively, else ``fp32``."""
-    if precision != "auto":
-        return precision
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bf16" if native else "fp32"
 
 
 @contextmanager

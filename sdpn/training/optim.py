@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,11 @@ class OptimizerConfig:
         final_lr: learning rate at the last step.
         warmup_steps: steps of linear rise to the peak.
         weight_decay: on weight matrices and convolutions; never on biases, norms or prototypes.
-        clip_norm: largest norm of the gradient of all trainable tensors together, prototypes included.
+        clip_norm: largest norm of a gradient.
+        clip: ``global`` limits the gradient of all trainable tensors together, which keeps its direction;
+            ``per-tensor`` limits each tensor's on its own (published).
+        clip_prototypes: false leaves the prototypes' gradient as it is (published: they were a bare tensor
+            that clipping could not see).
     """
 
     kind: Literal["adamw", "sgd"] = "adamw"
@@ -29,6 +34,8 @@ class OptimizerConfig:
     warmup_steps: int = 50
     weight_decay: float = 1e-4
     clip_norm: float = 3.0
+    clip: Literal["global", "per-tensor"] = "global"
+    clip_prototypes: bool = True
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -75,3 +82,36 @@ def make_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.Op
     if config.kind == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=0.9)
     return torch.optim.AdamW(groups, lr=config.lr, foreach=True)
+
+
+class GradientNorms(NamedTuple):
+    """Norms before clipping, scalars: of all gradients together, and of the prototypes' own."""
+
+    total: Tensor
+    prototypes: Tensor
+
+
+def clip_gradients(config: OptimizerConfig, trainable: Sequence[Tensor], prototypes: Tensor) -> GradientNorms:
+    """Clip the gradients of ``trainable``, prototypes included; nothing is read off the device.
+
+    Args:
+        config: how.
+        trainable: every tensor that the optimizer moves, after ``backward``.
+        prototypes: the one among them that holds the prototypes.
+    """
+    gradients = [tensor.grad for tensor in trainable if tensor.grad is not None]
+    assert prototypes.grad is not None
+    norms = torch.stack(torch._foreach_norm(gradients))
+    result = GradientNorms(torch.linalg.vector_norm(norms), prototypes.grad.norm())
+    clipped = [
+        (gradient, norm)
+        for gradient, norm in zip(gradients, norms, strict=True)
+        if config.clip_prototypes or gradient is not prototypes.grad
+    ]
+    chosen = [gradient for gradient, _ in clipped]
+    chosen_norms = torch.stack([norm for _, norm in clipped])
+    if config.clip == "global":
+        chosen_norms = torch.linalg.vector_norm(chosen_norms).expand(len(chosen))
+    factors = (config.clip_norm / (chosen_norms + 1e-6)).clamp(max=1.0)
+    torch._foreach_mul_(chosen, list(factors))
+    return result

@@ -1,21 +1,24 @@
-"""A whole SDPN run: from data directories and a configuration to an exported model."""
+"""A whole run: from data directories and a configuration to an exported model."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from torch import Tensor
 
-from sdpn import __version__
 from sdpn.config import to_dict
 from sdpn.data.augment import Augmenter
 from sdpn.data.dataset import CropDataset
-from sdpn.distill.network import SDPN
+from sdpn.distill.base import SelfDistillation
+from sdpn.distill.dino import DINO
+from sdpn.distill.sdpn import SDPN
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_write_text
 from sdpn.io.kaldi import Utterance, read_data_dir
@@ -25,10 +28,23 @@ from sdpn.tracking.board import Board
 from sdpn.training.calibrate import calibrate
 from sdpn.training.checkpoint import CheckpointStore, lock
 from sdpn.training.config import RunConfig
+from sdpn.training.distributed import Processes, joined
+from sdpn.training.evaluation import Evaluation
+from sdpn.training.initial import initialise
 from sdpn.training.loop import Progress, Trainer
+from sdpn.training.provenance import provenance
+from sdpn.training.watch import Watcher
 
 #: Settings that may change between a run and its continuation: they do not change what is computed.
-_FREE = ("workers", "cache_mb", "log_every", "checkpoint_every", "keep_checkpoints")
+_FREE = (
+    "workers",
+    "cache_mb",
+    "log_every",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "keep_every",
+    "projector_every",
+)
 
 
 def read_training_data(directories: Sequence[Path]) -> list[Utterance]:
@@ -50,6 +66,14 @@ def read_training_data(directories: Sequence[Path]) -> list[Utterance]:
     return list(utterances.values())
 
 
+def build(config: RunConfig) -> SelfDistillation:
+    """The network of a run, freshly initialised from torch's random state."""
+    make: Callable[..., SelfDistillation] = (
+        partial(DINO, config.dino) if config.objective == "dino" else partial(SDPN, config.sdpn)
+    )
+    return make(teacher=config.teacher, encoder=config.encoder, head=config.head, features=config.features)
+
+
 def pretrain(
     config: RunConfig,
     directories: Sequence[Path],
@@ -57,74 +81,87 @@ def pretrain(
     *,
     on_progress: Callable[[Progress], None],
 ) -> dict[str, Any]:
-    """Train (or continue) an SDPN and export its teacher to ``out/model``.
+    """Train (or continue) a network without labels and export its teacher to ``out/model``.
+
+    Started by torchrun, every process calls it; the first one writes.
 
     Args:
         config: the whole configuration.
         directories: Kaldi data directories of the training speech.
         out: experiment folder; ``checkpoints/``, ``tensorboard/``, ``config.yaml`` and ``model/`` go there.
-        on_progress: called at every point of the training curves.
+        on_progress: called at every point of the training curves, in the first process.
 
     Returns:
         plain figures of the run.
 
     Raises:
-        InputError: bad data or settings, a checkpoint of another run, or a loss that is not finite.
+        InputError: bad data or settings, a checkpoint of another run, or a guard that stopped the run.
         sdpn.training.loop.Stopped: a signal asked the run to stop; its state is saved.
     """
-    utterances = read_training_data(directories)
-    _held = lock(out)
-    torch.manual_seed(config.training.seed)
-    network = SDPN(config.sdpn, encoder=config.encoder, head=config.head, features=config.features)
-    configuration = to_dict(config)
-    text = yaml.safe_dump(_plain(configuration), sort_keys=False)
-    atomic_write_text(out / "config.yaml", text)
-    dataset = CropDataset(
-        utterances,
-        config.crops,
-        Augmenter(config.augmentation),
-        seed=config.training.seed,
-        cache_mb=config.training.cache_mb,
-    )
-
-    def make_board(start_step: int) -> Board:
-        board = Board(out / "tensorboard", start_step=start_step)
-        if start_step == 0:
-            board.text(
-                "configuration", f"```yaml\n{yaml.safe_dump(_plain(configuration), sort_keys=False)}```"
+    with joined(config.training.device) as processes:
+        _check_shares(config, processes)
+        utterances = read_training_data(directories)
+        evaluation = None
+        if config.evaluation.data is not None and processes.first:
+            evaluation = Evaluation(config.evaluation, encoder=config.encoder, features=config.features)
+        _held = lock(out) if processes.first else None
+        configuration = to_dict(config)
+        text = yaml.safe_dump(_plain(configuration), sort_keys=False)
+        store = CheckpointStore(
+            out / "checkpoints",
+            _identity(configuration, utterances),
+            keep=config.training.keep_checkpoints,
+            keep_every=config.training.keep_every,
+            world=processes.world,
+        )
+        torch.manual_seed(config.training.seed)
+        network = build(config).to(processes.device)
+        if store.is_empty():
+            initialise(
+                network,
+                config.initial,
+                encoder=config.encoder,
+                crops=config.crops,
+                utterances=utterances,
+                seed=config.training.seed,
             )
-        return board
+        dataset = CropDataset(
+            utterances,
+            config.crops,
+            Augmenter(config.augmentation),
+            seed=config.training.seed,
+            cache_mb=config.training.cache_mb,
+        )
 
-    trainer = Trainer(
-        config,
-        network,
-        dataset,
-        store=CheckpointStore(
-            out / "checkpoints", _identity(configuration, utterances), keep=config.training.keep_checkpoints
-        ),
-        make_board=make_board,
-        on_progress=on_progress,
-    )
-    trainer.run()
-    model = ModelFolder(
-        network.teacher.encoder.eval(),
-        config.encoder,
-        config.features,
-        source={
-            "objective": "sdpn",
-            "sdpn_version": __version__,
-            "steps": config.training.steps,
-            "seed": config.training.seed,
-            "num_utterances": len(utterances),
-        },
-    )
-    calibration = calibrate(Embedder(model), utterances, seed=config.training.seed)
-    save_model(
-        out / "model",
-        replace(model, calibration=calibration),
-        head=network.teacher.head,
-        prototypes=network.prototypes,
-    )
+        def make_watcher(start_step: int, initial_KE: Tensor) -> Watcher:
+            atomic_write_text(out / "config.yaml", text)
+            board = Board(out / "tensorboard", start_step=start_step)
+            if start_step == 0:
+                board.text("configuration", f"```yaml\n{text}```")
+                board.text("code", "\n".join(f"{key}: {value}  " for key, value in provenance().items()))
+                example = torch.zeros(2, config.crops.local_samples, device=processes.device)
+                board.graph(network.student, network.features(example))
+            return Watcher(
+                config,
+                network,
+                board,
+                initial_KE=initial_KE,
+                utterances=utterances,
+                evaluation=evaluation,
+            )
+
+        Trainer(
+            config,
+            network,
+            dataset,
+            processes=processes,
+            store=store,
+            make_watcher=make_watcher,
+            on_progress=on_progress,
+        ).run()
+        if processes.first:
+            atomic_write_text(out / "config.yaml", text)
+            _export(config, network, utterances, out / "model")
     return {
         "model": str(out / "model"),
         "steps": config.training.steps,
@@ -133,11 +170,49 @@ def pretrain(
     }
 
 
+def _check_shares(config: RunConfig, processes: Processes) -> None:
+    """Every part of a batch in every process needs two utterances."""
+    parts = processes.world * config.training.accumulate
+    if config.training.batch_size % parts or config.training.batch_size < 2 * parts:
+        raise InputError(
+            f"training.batch_size ({config.training.batch_size}) cannot be shared by {processes.world} "
+            f"processes in {config.training.accumulate} parts of at least 2 utterances each",
+            hint=f"use a multiple of {parts}",
+        )
+
+
+def _export(
+    config: RunConfig, network: SelfDistillation, utterances: Sequence[Utterance], path: Path
+) -> None:
+    """Write the teacher as a model folder, with what clustering needs to know about it."""
+    teacher = network.teacher.to("cpu").eval()
+    model = ModelFolder(
+        teacher.encoder,
+        config.encoder,
+        config.features,
+        source={
+            "objective": config.objective,
+            "steps": config.training.steps,
+            "seed": config.training.seed,
+            "num_utterances": len(utterances),
+            **provenance(),
+        },
+    )
+    calibration = calibrate(Embedder(model), utterances, seed=config.training.seed)
+    save_model(
+        path,
+        replace(model, calibration=calibration),
+        head=teacher.head,
+        prototypes=network.prototypes.cpu(),
+    )
+
+
 def _identity(configuration: dict[str, Any], utterances: Sequence[Utterance]) -> dict[str, Any]:
     """What must be equal for a checkpoint to be continued: settings and data."""
     ids = "\n".join(f"{utterance.id} {utterance.start_s} {utterance.end_s}" for utterance in utterances)
     training = {key: value for key, value in configuration["training"].items() if key not in _FREE}
-    return {**configuration, "training": training, "data": hashlib.sha256(ids.encode()).hexdigest()[:16]}
+    watched = {key: value for key, value in configuration.items() if key != "evaluation"}
+    return {**watched, "training": training, "data": hashlib.sha256(ids.encode()).hexdigest()[:16]}
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -15,10 +15,10 @@ import sys
 _STEP = """
 import time, torch
 from sdpn.data.crops import CropBatch
-from sdpn.distill.network import SDPN
+from sdpn.training.pretrain import build
 from sdpn.training.config import RunConfig
 run = RunConfig()
-network = SDPN(run.sdpn, encoder=run.encoder, head=run.head, features=run.features).train()
+network = build(run).train()
 crops, size = run.crops, run.training.batch_size
 batch = CropBatch(
     torch.randn(crops.num_global, size, crops.global_samples) * 0.05,

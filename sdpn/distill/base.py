@@ -1,0 +1,209 @@
+"""What every self-distillation objective shares: student, EMA teacher, prototypes, and how gradients flow.
+
+Everything that training changes is a parameter or buffer of the module, the prototypes included: they are in
+``parameters()``, so the optimizer updates and clips them, DDP averages them and ``state_dict`` holds them.
+
+Shapes: B batch, G/V global/local crops, S samples, F mel bins, T frames, D embedding, E projection,
+K prototypes, N rows.
+"""
+
+from __future__ import annotations
+
+import abc
+import copy
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sdpn.data.crops import CropBatch
+from sdpn.data.features import FeatureConfig, LogMel
+from sdpn.distill.gather import gather_batch
+from sdpn.distill.losses import direction
+from sdpn.models.ecapa import Ecapa, EcapaConfig
+from sdpn.models.heads import HeadConfig, ProjectionHead
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherConfig:
+    """How the teacher follows the student. Published for SDPN: m = 0.996 → 1.
+
+    Attributes:
+        momentum: EMA momentum m of the teacher at the first step; it rises to ``final_momentum`` as a cosine.
+            0.996 has a time constant of 250 steps: too slow for runs of a thousand.
+        final_momentum: m at the last step.
+        batch_norm: where the teacher's batch-norm statistics come from. ``own``: it normalises by the batch
+            it sees (clean, long crops: what it is used on later) and keeps running averages of that.
+            ``student``: it normalises by, and exports, the student's running averages.
+    """
+
+    momentum: float = 0.99
+    final_momentum: float = 1.0
+    batch_norm: Literal["own", "student"] = "own"
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        if not 0 <= self.momentum <= self.final_momentum <= 1:
+            raise ValueError("0 <= momentum <= final_momentum <= 1 is needed")
+
+
+class Projections(NamedTuple):
+    """What the network says about a batch, and all that an objective looks at.
+
+    Attributes:
+        teacher_GBE: the teacher's projections of the global crops, without gradient.
+        student_VBE: the student's projections of the local crops.
+        embedding_VBD: the student's embeddings of the local crops.
+    """
+
+    teacher_GBE: Tensor
+    student_VBE: Tensor
+    embedding_VBD: Tensor
+
+
+class LossTerms(NamedTuple):
+    """The objective and what it is made of.
+
+    Attributes:
+        total: scalar to minimise.
+        terms: its unweighted parts by name, detached.
+        assignment_NK: the teacher's distributions over prototypes before balancing, (G·B, K), detached.
+        embedding_ND: student embeddings of all views, (V·B, D), detached.
+        teacher_NE: the teacher's projections, (G·B, E).
+    """
+
+    total: Tensor
+    terms: dict[str, Tensor]
+    assignment_NK: Tensor
+    embedding_ND: Tensor
+    teacher_NE: Tensor
+
+
+class Gradients(NamedTuple):
+    """Gradients of an objective where network and objective meet.
+
+    Attributes:
+        student_VBE: with respect to the student's projections.
+        embedding_VBD: with respect to the student's embeddings.
+        prototypes_KE: with respect to the prototypes; None where another part of the batch brings them.
+    """
+
+    student_VBE: Tensor
+    embedding_VBD: Tensor
+    prototypes_KE: Tensor | None
+
+
+class Branch(nn.Module):
+    """Encoder and projection head: features to embeddings (D) and projections (E)."""
+
+    def __init__(self, encoder: Ecapa, head: ProjectionHead) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+
+    def forward(self, features_BFT: Tensor) -> tuple[Tensor, Tensor]:
+        """Return embeddings (B, D) and projections (B, E)."""
+        embedding_BD = self.encoder(features_BFT)
+        return embedding_BD, self.head(embedding_BD)
+
+
+class SelfDistillation(nn.Module, abc.ABC):
+    """Student, teacher and prototypes; a subclass says what the student learns from the teacher.
+
+    Args:
+        num_prototypes: K.
+        teacher: how the teacher follows the student.
+        encoder: features to embeddings.
+        head: embeddings to projections.
+        features: waveforms to features.
+    """
+
+    def __init__(
+        self,
+        num_prototypes: int,
+        *,
+        teacher: TeacherConfig,
+        encoder: EcapaConfig,
+        head: HeadConfig,
+        features: FeatureConfig,
+    ) -> None:
+        super().__init__()
+        self.teacher_config = teacher
+        self.features = LogMel(features)
+        trunk = Ecapa(encoder, features.num_mels)
+        self.student = Branch(trunk, ProjectionHead(head, trunk.embedding_dim))
+        self.teacher = copy.deepcopy(self.student).requires_grad_(False)
+        bound = 1 / math.sqrt(head.projection_dim)
+        self.prototypes = nn.Parameter(
+            torch.empty(num_prototypes, head.projection_dim).uniform_(-bound, bound)
+        )
+
+    @abc.abstractmethod
+    def objective(self, projections: Projections) -> LossTerms:
+        """Compute the objective of a whole batch, in float32 (float64 stays), from its projections."""
+
+    def after_step(self, momentum: float, terms: LossTerms) -> None:  # noqa: ARG002 - subclasses use it
+        """Follow an optimizer step: move the teacher, and remember what the objective needs of this batch.
+
+        Args:
+            momentum: EMA momentum m.
+            terms: what `forward` gave for the step.
+        """
+        self._follow(list(self.teacher.parameters()), list(self.student.parameters()), momentum)
+        if self.teacher_config.batch_norm == "student":
+            for own, other in zip(self.teacher.buffers(), self.student.buffers(), strict=True):
+                own.copy_(other)
+
+    @torch.no_grad()
+    def set_prototypes(self, prototypes_KE: Tensor) -> None:
+        """Start from given prototypes."""
+        self.prototypes.copy_(prototypes_KE)
+
+    def forward(self, batch: CropBatch, given: Gradients | None = None) -> LossTerms:
+        """Compute the objective on a batch of crops, over the batches of all processes together.
+
+        Args:
+            batch: crops. With several global crops, every local crop is compared with each of them.
+            given: gradients that an earlier look at a larger batch has found for these rows. ``total`` is
+                then the scalar that has them, and carries no other meaning; there are no terms.
+        """
+        if given is None:
+            return self.objective(Projections(*map(gather_batch, self.project(batch))))
+        embedding_VBD, student_VBE = self._look(self.student, batch.local_VBS)
+        total = (student_VBE * given.student_VBE).sum() + (embedding_VBD * given.embedding_VBD).sum()
+        if given.prototypes_KE is not None:
+            total = total + (self.prototypes * given.prototypes_KE).sum()
+        nothing = total.detach().new_empty(0)
+        return LossTerms(total, {}, nothing, nothing, nothing)
+
+    def project(self, batch: CropBatch) -> Projections:
+        """Run both networks on a batch of crops of this process."""
+        with torch.no_grad():
+            self.teacher.train(self.training and self.teacher_config.batch_norm == "own")
+            _, teacher_GBE = self._look(self.teacher, batch.global_GBS)
+        embedding_VBD, student_VBE = self._look(self.student, batch.local_VBS)
+        return Projections(teacher_GBE, student_VBE, embedding_VBD)
+
+    def _look(self, branch: Branch, crops_VBS: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings (V, B, D) and projections (V, B, E) of crops."""
+        num_views, num_utterances = crops_VBS.shape[:2]
+        embedding_ND, projection_NE = branch(self.features(crops_VBS.flatten(0, 1)))
+        return (
+            embedding_ND.view(num_views, num_utterances, -1),
+            projection_NE.view(num_views, num_utterances, -1),
+        )
+
+    @staticmethod
+    @torch.no_grad()
+    def _follow(averages: list[Any], sources: list[Any], momentum: float) -> None:
+        """Move averages ← m · averages + (1 − m) · sources, in one fused call."""
+        torch._foreach_lerp_(averages, sources, 1.0 - momentum)
+
+
+def cosine_logits(projection_NE: Tensor, prototypes_KE: Tensor, temperature: float) -> Tensor:
+    """Cosine to every prototype over τ, (…, K), in float32 (float64 stays) whatever the input's precision."""
+    with torch.autocast(projection_NE.device.type, enabled=False):
+        unit_NE = direction(projection_NE)
+        return unit_NE @ direction(prototypes_KE).to(unit_NE.dtype).T / temperature

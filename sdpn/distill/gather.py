@@ -1,0 +1,32 @@
+"""Batches of all processes as one batch, so that an objective over the batch means the same on any number.
+
+Every process then computes the objective of the whole batch. DDP averages the gradients of the processes, so
+each process's own rows have to count as often as there are processes: the average is then the gradient of the
+whole batch, for the network and, without any scaling, for the prototypes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+
+def gather_batch(own_VBE: Tensor) -> Tensor:
+    """Concatenate the rows (dimension 1) of all processes in the order of their ranks.
+
+    Args:
+        own_VBE: (V, B, …), the same shape on every process.
+
+    Returns:
+        (V, B · processes, …), equal on all processes; its gradient reaches only this process's rows, times
+        the number of processes. Without a process group, ``own_VBE`` itself.
+    """
+    if not dist.is_initialized() or (world := dist.get_world_size()) == 1:
+        return own_VBE
+    parts = [torch.empty_like(own_VBE) for _ in range(world)]
+    dist.all_gather(parts, own_VBE.detach().contiguous())
+    if own_VBE.requires_grad:
+        # the value of own_VBE, world times its gradient
+        parts[dist.get_rank()] = own_VBE + (own_VBE - own_VBE.detach()) * (world - 1)
+    return torch.cat(parts, dim=1)

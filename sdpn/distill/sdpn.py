@@ -1,0 +1,130 @@
+"""The objective of the Self-Distillation Prototypes Network.
+
+The teacher's balanced assignment of a clean, long crop to prototypes is what the student has to predict from
+short, augmented crops. Student and teacher share the prototypes.
+
+Shapes: B batch, G/V global/local crops, E projection, K prototypes.
+
+Source: arXiv 2308.02774.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from sdpn.data.features import FeatureConfig
+from sdpn.distill import losses
+from sdpn.distill.assignment import assign
+from sdpn.distill.base import LossTerms, Projections, SelfDistillation, TeacherConfig, cosine_logits
+from sdpn.distill.queue import TeacherQueue
+from sdpn.models.ecapa import EcapaConfig
+from sdpn.models.heads import HeadConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class SDPNConfig:
+    """The objective. Published: K = 1024, τ = 0.1, T = 0.25, 3 iterations, weights 1 and 0.1.
+
+    Attributes:
+        num_prototypes: number K of prototypes.
+        temperature: τ, divides the cosine between projection and prototype.
+        sharpening: T, makes the teacher's assignment sharper than the student's prediction.
+        sinkhorn_iterations: balancing steps over the batch; 0 switches balancing off.
+        queue_size: recent teacher projections that are balanced together with the batch; 0 balances the batch
+            alone (published). Helps where the batch is small beside K (SwAV, arXiv 2006.09882, section 4.1).
+        memax_weight: weight of the me-max term.
+        koleo_weight: weight of the KoLeo term.
+        koleo_floor: distance below which two embeddings count as one.
+        dimension_weight: weight of the dimension regulariser (arXiv 2505.13826); 0 leaves it out.
+        dimension_kind: its form: ``frobenius`` (the better one in the paper) or ``off-diagonal``.
+    """
+
+    num_prototypes: int = 256
+    temperature: float = 0.1
+    sharpening: float = 0.25
+    sinkhorn_iterations: int = 3
+    queue_size: int = 0
+    memax_weight: float = 1.0
+    koleo_weight: float = 0.1
+    koleo_floor: float = 1e-4
+    dimension_weight: float = 0.0
+    dimension_kind: Literal["frobenius", "off-diagonal"] = "frobenius"
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        if self.num_prototypes < 2:
+            raise ValueError("num_prototypes must be at least 2")
+        if self.temperature <= 0 or self.sharpening <= 0 or self.koleo_floor <= 0:
+            raise ValueError("temperature, sharpening and koleo_floor must be positive")
+        if min(self.sinkhorn_iterations, self.queue_size) < 0:
+            raise ValueError("sinkhorn_iterations and queue_size must not be negative")
+        if min(self.memax_weight, self.koleo_weight, self.dimension_weight) < 0:
+            raise ValueError("memax_weight, koleo_weight and dimension_weight must not be negative")
+
+
+class SDPN(SelfDistillation):
+    """Student, teacher and shared prototypes, and the objective that trains them."""
+
+    def __init__(
+        self,
+        config: SDPNConfig,
+        *,
+        teacher: TeacherConfig,
+        encoder: EcapaConfig,
+        head: HeadConfig,
+        features: FeatureConfig,
+    ) -> None:
+        super().__init__(
+            config.num_prototypes, teacher=teacher, encoder=encoder, head=head, features=features
+        )
+        self.config = config
+        self.queue = TeacherQueue(config.queue_size, head.projection_dim)
+
+    def objective(self, projections: Projections) -> LossTerms:
+        """Cross-entropy + me-max + KoLeo (arXiv 2308.02774, eq. 4-7), and what the configuration adds."""
+        config = self.config
+        teacher_GBE, student_VBE, embedding_VBD = projections
+        with torch.autocast(student_VBE.device.type, enabled=False):
+            with torch.no_grad():
+                teacher_GBK = cosine_logits(teacher_GBE, self.prototypes, config.temperature)
+                queue_QK = cosine_logits(self.queue.rows(), self.prototypes, config.temperature)
+                num_utterances = teacher_GBK.shape[1]
+                targets_GBK = [
+                    assign(
+                        torch.cat([logits_BK, queue_QK.to(logits_BK.dtype)]),
+                        sharpening=config.sharpening,
+                        iterations=config.sinkhorn_iterations,
+                    )[:num_utterances]
+                    for logits_BK in teacher_GBK
+                ]
+                assignment_GBK = torch.softmax(teacher_GBK / config.sharpening, dim=-1)
+            log_student_VBK = torch.log_softmax(
+                cosine_logits(student_VBE, self.prototypes, config.temperature), dim=-1
+            )
+            ce = torch.stack(
+                [losses.cross_entropy(log_student_VBK, targets_BK) for targets_BK in targets_GBK]
+            ).mean()
+            terms = {
+                "ce": ce,
+                "memax": losses.mean_entropy_gap(log_student_VBK),
+                "koleo": losses.koleo(embedding_VBD, floor=config.koleo_floor),
+            }
+            total = ce + config.memax_weight * terms["memax"] + config.koleo_weight * terms["koleo"]
+            if config.dimension_weight:
+                terms["dimension"] = losses.DIMENSION[config.dimension_kind](embedding_VBD)
+                total = total + config.dimension_weight * terms["dimension"]
+        return LossTerms(
+            total,
+            {name: term.detach() for name, term in terms.items()},
+            assignment_GBK.flatten(0, 1),
+            embedding_VBD.detach().flatten(0, 1),
+            teacher_GBE.flatten(0, 1),
+        )
+
+    def after_step(self, momentum: float, terms: LossTerms) -> None:
+        """Move the teacher and queue its projections (of all processes: every one keeps the same queue)."""
+        super().after_step(momentum, terms)
+        self.queue.push(terms.teacher_NE)

@@ -1,0 +1,55 @@
+"""What a model folder keeps for those who train on: the projection head and the prototypes.
+
+Shapes: K prototypes, E projection.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from sdpn.errors import InputError
+
+_FILE = "pretraining.safetensors"
+
+
+class Pretraining(NamedTuple):
+    """Head and prototypes as stored.
+
+    Attributes:
+        head: state dict of the projection head.
+        prototypes: (K, E).
+    """
+
+    head: dict[str, Tensor]
+    prototypes: Tensor
+
+
+def read_pretraining(path: str | os.PathLike[str]) -> Pretraining:
+    """Read ``pretraining.safetensors`` of a model folder.
+
+    Raises:
+        InputError: the folder has none, or it is damaged.
+    """
+    file = Path(path) / _FILE
+    if not file.is_file():
+        raise InputError(
+            f"the model folder has no {_FILE}, so it holds neither a projection head nor prototypes",
+            path=path,
+            hint="start from a folder that sdpn train wrote",
+        )
+    try:
+        tensors = load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"is damaged or no safetensors file ({error})", path=file, hint="copy it again"
+        ) from error
+    prototypes = tensors.pop("prototypes", None)
+    if prototypes is None or prototypes.ndim != 2:
+        raise InputError("holds no prototypes (K, E)", path=file)
+    return Pretraining({key.removeprefix("head."): value for key, value in tensors.items()}, prototypes)

@@ -1,0 +1,76 @@
+"""Several training processes as one: who am I, and what do all of us think?
+
+    torchrun --nproc-per-node 2 --no-python sdpn train …
+
+Every process reads its own rows of each batch (`sdpn.data.dataset`); the objective is computed on the rows of
+all (`sdpn.distill.gather`), DDP averages the gradients. Only the first process writes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import distributed as dist
+
+from sdpn.errors import InputError
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those of the run.
+
+    Attributes:
+        rank: its number, from 0.
+        world: how many there are.
+        device: where it computes.
+    """
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes."""
+        return self.rank == 0
+
+    def any(self, flag: bool) -> bool:
+        """Whether any process says so; every process must ask at the same step."""
+        if self.world == 1:
+            return flag
+        said = torch.tensor([int(flag)], device=self.device)
+        dist.all_reduce(said, op=dist.ReduceOp.MAX)
+        return bool(said.item())
+
+
+@contextmanager
+def joined(device: str) -> Iterator[Processes]:
+    """Join the processes that torchrun started; alone where it started none.
+
+    Args:
+        device: ``cpu``, ``cuda``, or ``auto``, which takes a GPU where there is one.
+
+    Raises:
+        InputError: a GPU is asked for and there is none.
+    """
+    has_gpu = torch.cuda.is_available()
+    if device == "cuda" and not has_gpu:
+        raise InputError("training.device is cuda, but torch sees no GPU", hint="use training.device=auto")
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    rank = int(os.environ.get("RANK", "0")) if world > 1 else 0
+    on_gpu = has_gpu and device != "cpu"
+    place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if on_gpu else torch.device("cpu")
+    if on_gpu:
+        torch.cuda.set_device(place)
+    if world == 1:
+        yield Processes(0, 1, place)
+        return
+    dist.init_process_group("nccl" if on_gpu else "gloo")
+    try:
+        yield Processes(rank, world, place)
+    finally:
+        dist.destroy_process_group()

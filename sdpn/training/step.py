@@ -1,0 +1,141 @@
+"""One update: forward, backward, clip, optimizer, teacher.
+
+Shapes: B batch, V local views, E projection, D embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from sdpn.data.crops import CropBatch
+from sdpn.distill.base import Gradients, LossTerms, Projections, SelfDistillation
+from sdpn.distill.gather import gather_batch
+from sdpn.training.config import RunConfig
+from sdpn.training.distributed import Processes
+from sdpn.training.optim import GradientNorms, clip_gradients, make_optimizer
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Update:
+    """Applies updates to a network.
+
+    With ``training.accumulate`` = n, a batch goes through the network in n parts, and the update is that of
+    the whole batch: a first pass without gradients collects the projections of all parts, the objective
+    (balancing, me-max and KoLeo look at all rows) is computed on them together, and a second pass brings its
+    gradients back part by part (gradient caching, arXiv 2101.06983). Memory is that of one part, time one
+    more forward pass. What stays different is batch norm: it normalises each part by its own statistics.
+
+    Args:
+        config: the whole configuration.
+        network: what is trained, on its device.
+        processes: who shares the batch.
+    """
+
+    def __init__(self, config: RunConfig, network: SelfDistillation, processes: Processes) -> None:
+        self._config = config.optimizer
+        self._parts = config.training.accumulate
+        self._network = network
+        self._device = processes.device.type
+        self._wrapped: nn.Module = network
+        if processes.world > 1:
+            if self._device == "cuda":  # SyncBatchNorm refuses CPU tensors: there, norms are per process
+                nn.SyncBatchNorm.convert_sync_batchnorm(network)
+            self._wrapped = DistributedDataParallel(network)
+        self.optimizer = make_optimizer(config.optimizer, network)
+        # What clipping covers: the optimizer's tensors, so no trainable tensor can be forgotten.
+        self._trainable = [tensor for group in self.optimizer.param_groups for tensor in group["params"]]
+        self._precision = resolve_precision(config.training.precision, self._device)
+        self.scaler = torch.amp.GradScaler(self._device, enabled=self._precision == "fp16")
+
+    def __call__(self, batch: CropBatch, *, lr: float, momentum: float) -> tuple[LossTerms, GradientNorms]:
+        """Train on one batch of this process; returns the terms and the norms of the gradients."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.zero_grad(set_to_none=True)
+        terms = self._accumulate(batch) if self._parts > 1 else self._backward(batch)
+        self.scaler.unscale_(self.optimizer)
+        norms = clip_gradients(self._config, self._trainable, self._network.prototypes)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self._network.after_step(momentum, terms)
+        return terms, norms
+
+    def state(self) -> dict[str, Any]:
+        """What a continued run needs: optimizer and loss scale."""
+        return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what `state` gave."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+
+    def _backward(self, batch: CropBatch, given: Gradients | None = None) -> LossTerms:
+        with self._autocast():
+            terms: LossTerms = self._wrapped(batch, given)
+        self.scaler.scale(terms.total).backward()
+        return terms
+
+    def _accumulate(self, batch: CropBatch) -> LossTerms:
+        """The gradients of the whole batch, a part at a time; see the class."""
+        network = self._network
+        parts = [
+            CropBatch(*pieces)
+            for pieces in zip(*(views.chunk(self._parts, dim=1) for views in batch), strict=True)
+        ]
+        with torch.no_grad(), _statistics_kept(network.student), self._autocast():
+            seen = [network.project(part) for part in parts]
+        teacher_GBE, student_VBE, embedding_VBD = (torch.cat(rows, dim=1) for rows in zip(*seen, strict=True))
+        student_VBE.requires_grad_()
+        embedding_VBD.requires_grad_()
+        terms = network.objective(Projections(*map(gather_batch, (teacher_GBE, student_VBE, embedding_VBD))))
+        student, embedding, prototypes = torch.autograd.grad(
+            terms.total, [student_VBE, embedding_VBD, network.prototypes], materialize_grads=True
+        )
+        # the scale of fp16 is applied on the way back, by _backward
+        rows = zip(student.chunk(self._parts, dim=1), embedding.chunk(self._parts, dim=1), strict=True)
+        for index, (part, given) in enumerate(zip(parts, rows, strict=True)):
+            last = index == self._parts - 1
+            with nullcontext() if last else self._unsynchronised():
+                self._backward(part, Gradients(*given, prototypes if last else None))
+        return terms
+
+    def _unsynchronised(self) -> Any:
+        """DDP averages once, with the last part."""
+        wrapped = self._wrapped
+        return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else nullcontext()
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(
+            self._device, _DTYPES.get(self._precision, torch.bfloat16), enabled=self._precision in _DTYPES
+        )
+
+
+def resolve_precision(precision: str, device: str = "cpu") -> str:
+    """Turn ``auto`` into ``bf16`` where this processor multiplies bf16 natively, else ``fp32``."""
+    if precision != "auto":
+        return precision
+    if device == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16" if native else "fp32"
+
+
+@contextmanager
+def _statistics_kept(module: nn.Module) -> Iterator[None]:
+    """Normalise by the batch, but leave the running averages of batch norm as they are."""
+    norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    before = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, before, strict=True):
+            norm.momentum = momentum
