@@ -3,6 +3,9 @@
 A key that no dataclass has, a value of the wrong type, or one out of range is an error that names the file
 and line (or the override) and the nearest key that exists. Ranges are checked by the dataclasses themselves,
 in ``__post_init__``, by raising ``ValueError``.
+
+A section given in part keeps its field's default for the rest. A section that may be one of several
+dataclasses says which by its key ``kind`` (see `Choice`).
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import difflib
 import os
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +24,25 @@ import yaml
 from sdpn.errors import InputError
 
 T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """Marks a union of dataclasses as a section whose key ``kind`` picks one of them.
+
+    >>> Encoder = Annotated[EcapaConfig | ResNetConfig, Choice("encoder", {"ecapa": EcapaConfig(), ...})]
+
+    Each dataclass of the union has a class variable ``kind``, its own name; further names may stand for the
+    same class with other values. What the section says besides is changed on top of them.
+
+    Attributes:
+        noun: what is chosen, for messages.
+        variants: name -> the values that it stands for. A section without ``kind`` is what its field's
+            default is, or the first of these.
+    """
+
+    noun: str
+    variants: Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +74,8 @@ def load_config(
     """Build a configuration dataclass from its defaults, a YAML file and overrides, in that order.
 
     Args:
-        cls: a frozen dataclass; fields may be dataclasses (sections), scalars, ``X | None`` and
-            ``tuple[X, ...]``.
+        cls: a frozen dataclass; fields may be dataclasses (sections), a `Choice` of them, scalars,
+            ``X | None`` and ``tuple[X, ...]``.
         path: YAML file with differences from the defaults; None takes the defaults.
         overrides: ``section.key=value`` strings; values are read as YAML.
 
@@ -78,12 +100,27 @@ def from_dict(cls: type[T], values: dict[str, Any], *, path: str | os.PathLike[s
     return result
 
 
+def choose(choice: Any, values: dict[str, Any], *, path: str | os.PathLike[str] | None = None) -> Any:
+    """Build one of the dataclasses of an annotated `Choice` from plain nested values with a ``kind``.
+
+    Raises:
+        InputError: as in `load_config`, or the kind is unknown.
+    """
+    return _build_choice(choice, _tree(values, _Origin(path=None if path is None else os.fspath(path))), "")
+
+
 def to_dict(config: Any) -> dict[str, Any]:
-    """Nested plain values of a configuration dataclass, ready for YAML (tuples become lists)."""
+    """Nested plain values of a configuration dataclass, ready for YAML (tuples become lists).
+
+    A dataclass that belongs to a `Choice` says its ``kind`` first.
+    """
 
     def plain(value: Any) -> Any:
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+            kind = {} if (name := _own_kind(type(value))) is None else {"kind": name}
+            return kind | {
+                field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)
+            }
         return list(value) if isinstance(value, tuple) else value
 
     result: dict[str, Any] = plain(config)
@@ -165,22 +202,63 @@ def _insert(tree: _Tree, override: str) -> None:
     tree[last] = _Leaf(value, _Origin())
 
 
-def _build(cls: type[Any], tree: _Tree, prefix: str) -> Any:
-    hints = typing.get_type_hints(cls)
+def _build_choice(hint: Any, tree: _Tree, prefix: str, base: Any = None) -> Any:
+    """Build one of several dataclasses: that of ``base`` unless the tree has another ``kind``."""
+    choice = _choice(hint)
+    assert choice is not None
+    if "kind" in tree:
+        child = tree["kind"]
+        origin = _first_origin(child)
+        name = child.value if isinstance(child, _Leaf) else None
+        if not isinstance(name, str) or name not in choice.variants:
+            known = ", ".join(choice.variants)
+            near = difflib.get_close_matches(str(name), choice.variants, n=1)
+            raise origin.error(
+                f"unknown {choice.noun} {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
+                hint=f"'{prefix}kind' may be {known}",
+            )
+        base = choice.variants[name]
+    elif base is None:
+        base = next(iter(choice.variants.values()))
+    return _build(type(base), {key: value for key, value in tree.items() if key != "kind"}, prefix, base)
+
+
+def _choice(hint: Any) -> Choice | None:
+    """The `Choice` that a type hint is annotated with, if any."""
+    return next((note for note in getattr(hint, "__metadata__", ()) if isinstance(note, Choice)), None)
+
+
+def _own_kind(cls: type[Any]) -> str | None:
+    """The name of a dataclass within its `Choice`; a field of that name is something else."""
+    if any(field.name == "kind" for field in dataclasses.fields(cls)):
+        return None
+    name: str | None = getattr(cls, "kind", None)
+    return name
+
+
+def _build(cls: type[Any], tree: _Tree, prefix: str, base: Any = None) -> Any:
+    """Build ``cls`` from a tree; what it does not say is as in ``base``, or else as the class has it."""
+    hints = typing.get_type_hints(cls, include_extras=True)
     names = {field.name: hints[field.name] for field in dataclasses.fields(cls) if field.init}
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] = {} if base is None else {name: getattr(base, name) for name in names}
     origin = _Origin()
     for key, child in tree.items():
         origin = _first_origin(child)
+        if key == "kind" and (own := _own_kind(cls)) is not None:
+            if not isinstance(child, _Leaf) or child.value != own:
+                raise origin.error(f"'{prefix}kind' is fixed here; it can only be {own!r}")
+            continue
         if key not in names:
             raise origin.error(f"unknown key '{prefix}{key}'", _nearest(f"{prefix}{key}", cls, prefix))
         hint = names[key]
-        if dataclasses.is_dataclass(hint):
+        if dataclasses.is_dataclass(hint) or _choice(hint) is not None:
             if isinstance(child, _Leaf):
                 if child.value is not None:
                     raise origin.error(f"'{prefix}{key}' is a section, it cannot be {child.value!r}")
                 child = {}
-            arguments[key] = _build(typing.cast(type, hint), child, f"{prefix}{key}.")
+            build = _build if dataclasses.is_dataclass(hint) else _build_choice
+            default = arguments[key] if key in arguments else _default(cls, key)
+            arguments[key] = build(typing.cast(type, hint), child, f"{prefix}{key}.", default)
         elif not isinstance(child, _Leaf):
             raise origin.error(f"'{prefix}{key}' is a value of type {_name(hint)}, not a section")
         else:
@@ -190,6 +268,14 @@ def _build(cls: type[Any], tree: _Tree, prefix: str) -> Any:
     except ValueError as error:
         where = f"in section '{prefix[:-1]}': " if prefix else ""
         raise origin.error(f"{where}{error}") from None
+
+
+def _default(cls: type[Any], name: str) -> Any:
+    """What a field of a dataclass is when nothing is said; None where it has no default."""
+    field = next(field for field in dataclasses.fields(cls) if field.name == name)
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return None if field.default is dataclasses.MISSING else field.default
 
 
 def _first_origin(child: _Tree | _Leaf) -> _Origin:

@@ -1,16 +1,18 @@
-"""Waveforms to log-mel features, batched, on whatever device the waveform is on.
+"""Waveforms to log power-mel features, as SDPN uses them.
 
-Shapes: B batch, S samples, F mel bins, T frames.
+Shapes: B batch, S samples, F mel bins, T frames, H bins of the FFT.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from sdpn.data.frontend import FrontEnd, check_bands, power_spectrum
+from sdpn.data.lengths import reflect
 from sdpn.io.audio import RATE_HZ
 from sdpn.torchaudio_import import torchaudio
 
@@ -18,6 +20,8 @@ from sdpn.torchaudio_import import torchaudio
 @dataclass(frozen=True, kw_only=True)
 class FeatureConfig:
     """How a waveform in [-1, 1] becomes features.
+
+    Published for SDPN: 0-8000 Hz, ``centred``, ``mean-variance``.
 
     Attributes:
         num_mels: mel bands F between ``low_hz`` and ``high_hz``.
@@ -29,7 +33,11 @@ class FeatureConfig:
         floor: added to the mel power before the log, for waveforms in [-1, 1].
         normalisation: per utterance and band over time: ``mean`` subtracts the mean, ``mean-variance`` also
             divides by the standard deviation (instance normalisation, as published for SDPN).
+        centred: frames stand around every hop and the waveform is mirrored at its ends; otherwise they begin
+            at every hop, and only whole windows count.
     """
+
+    kind: ClassVar[str] = "log-mel"
 
     num_mels: int = 80
     window_ms: float = 25.0
@@ -39,13 +47,13 @@ class FeatureConfig:
     high_hz: float = 7600.0
     floor: float = 1e-6
     normalisation: Literal["mean", "mean-variance", "none"] = "mean"
+    centred: bool = False
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        if not 0 <= self.low_hz < self.high_hz <= RATE_HZ / 2:
-            raise ValueError(f"low_hz < high_hz <= {RATE_HZ / 2:.0f} is needed")
-        if self.num_mels < 1 or self.hop_ms <= 0 or self.floor <= 0:
-            raise ValueError("num_mels, hop_ms and floor must be positive")
+        check_bands(self.num_mels, self.window_ms, self.hop_ms, self.low_hz, self.high_hz)
+        if self.floor <= 0:
+            raise ValueError("floor must be positive")
         if not 0 < self.window_ms * RATE_HZ / 1000 <= self.fft_size:
             raise ValueError("the window must fit into fft_size samples")
 
@@ -60,54 +68,26 @@ class FeatureConfig:
         return round(self.hop_ms * RATE_HZ / 1000)
 
 
-class LogMel(nn.Module):
-    """Log power-mel features with per-utterance normalisation. Holds no parameters and no saved state."""
+class LogMel(FrontEnd):
+    """Log power-mel features with per-utterance normalisation."""
 
     window: Tensor
     mel: Tensor
 
     def __init__(self, config: FeatureConfig) -> None:
-        super().__init__()
+        super().__init__(config)
         self.config = config
+        self.centred = config.centred
         mel_HF = torchaudio.functional.melscale_fbanks(
             config.fft_size // 2 + 1, config.low_hz, config.high_hz, config.num_mels, RATE_HZ
         )
         self.register_buffer("window", torch.hann_window(config.window_samples), persistent=False)
         self.register_buffer("mel", mel_HF, persistent=False)
 
-    def num_frames(self, num_samples: int) -> int:
-        """Frames that ``num_samples`` samples give; at least one."""
-        return 1 + max(0, num_samples - self.config.window_samples) // self.config.hop_samples
-
-    @torch.autocast("cpu", enabled=False)
-    def forward(self, wave_BS: Tensor) -> Tensor:
-        """Compute features in float32.
-
-        Args:
-            wave_BS: (B, S) in [-1, 1]; shorter than a window is padded with zeros.
-
-        Returns:
-            (B, F, T) float32.
-        """
-        log_BFT = self.log_mel(wave_BS)
-        return self.normalise(log_BFT)
-
-    def log_mel(self, wave_BS: Tensor) -> Tensor:
+    def log_mel(self, wave_BS: Tensor, mask_BS: Tensor | None = None) -> Tensor:
         """Features (B, F, T) before normalisation over time, which windows of a recording can share."""
-        config = self.config
         wave_BS = wave_BS.float()
-        if wave_BS.shape[-1] < config.window_samples:
-            wave_BS = nn.functional.pad(wave_BS, (0, config.window_samples - wave_BS.shape[-1]))
-        frames_BTW = wave_BS.unfold(-1, config.window_samples, config.hop_samples)
-        spectrum_BTH2 = torch.view_as_real(torch.fft.rfft(frames_BTW * self.window, n=config.fft_size))
-        power_BTH = spectrum_BTH2.square().sum(-1)
-        return (power_BTH @ self.mel).add_(config.floor).log_().transpose(1, 2)
-
-    def normalise(self, log_BFT: Tensor) -> Tensor:
-        """Apply the configured normalisation over the last axis."""
-        if self.config.normalisation == "none":
-            return log_BFT
-        centred_BFT = log_BFT - log_BFT.mean(-1, keepdim=True)
-        if self.config.normalisation == "mean":
-            return centred_BFT
-        return centred_BFT / (centred_BFT.square().mean(-1, keepdim=True).add(1e-5).sqrt())
+        if self.centred:
+            wave_BS = reflect(wave_BS, self.window_samples // 2, mask_BS)
+        power_BTH = power_spectrum(self.frames(wave_BS) * self.window, self.config.fft_size)
+        return (power_BTH @ self.mel).add_(self.config.floor).log_().transpose(1, 2)
