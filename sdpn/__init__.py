@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sdpn.diarization.pipeline import Diarizer
-    from sdpn.models.embedder import load_model
+    from sdpn.interop.load import load_model
 
 __version__ = "0.1.0"
 __all__ = ["Diarizer", "__version__", "load_model"]
 
-_HOMES = {"Diarizer": "sdpn.diarization.pipeline", "load_model": "sdpn.models.embedder"}
+_HOMES = {"Diarizer": "sdpn.diarization.pipeline", "load_model": "sdpn.interop.load"}
 
 
 def __getattr__(name: str) -> Any:

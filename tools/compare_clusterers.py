@@ -17,10 +17,10 @@ from sdpn.cli.table import format_markdown, format_table
 from sdpn.clustering.contract import Clusterer
 from sdpn.clustering.registry import CLUSTERERS
 from sdpn.diarization.pipeline import Diarizer, EmbeddedRecording, annotate, calibrated_clusterer
+from sdpn.interop.load import load_model
 from sdpn.io.kaldi import read_data_dir
 from sdpn.io.rttm import Turn, from_annotation, read_rttm
 from sdpn.metrics.diarization import score_recordings, total_figures
-from sdpn.models.embedder import load_model
 
 HEADER = ["clusterer", "DER %", "±0.25 s %", "count right", "DER % (count given)", "±0.25 s % (given)"]
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdpn.cli.model_arguments import add_model_arguments, load
 from sdpn.cli.progress import track
 from sdpn.cli.speaker_counts import add_count_arguments, check_count_arguments
 from sdpn.errors import InputError
@@ -37,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from sdpn.clustering.registry import CLUSTERERS
 
     parser.add_argument("audio", nargs="+", type=Path, metavar="AUDIO", help="recordings")
-    parser.add_argument("--model", required=True, type=Path, help="model folder, such as exp/mini/model")
+    add_model_arguments(parser)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="writes DIR/<name>.rttm")
     add_count_arguments(parser)
     clustering = parser.add_argument_group("clustering")
@@ -72,11 +73,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     speech_of = None if args.reference_speech is None else _speech(args.reference_speech, list(audio_of))
 
     from sdpn.diarization.pipeline import DiarizationConfig, Diarizer
-    from sdpn.models.embedder import load_model
 
     settings = {} if args.threshold is None else {"threshold": args.threshold}
     config = DiarizationConfig(method=args.method, settings=settings)
-    diarizer = Diarizer(load_model(args.model), config=config)
+    diarizer = Diarizer(load(args), config=config)
 
     files: list[dict[str, Any]] = []
     failures: list[InputError] = []

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from sdpn.cli.model_arguments import add_model_arguments, load
+
 DESCRIPTION = """\
 Write one embedding for every utterance of a Kaldi data directory, as OUT/embeddings.ark and .scp.
 
@@ -20,7 +22,7 @@ EXAMPLE = """\
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``sdpn extract``."""
-    parser.add_argument("--model", type=Path, required=True, metavar="M", help="model folder: EXP/model")
+    add_model_arguments(parser)
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="Kaldi data directory")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the ark and scp")
 
@@ -36,9 +38,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from sdpn.cli.progress import track
     from sdpn.io import kaldi
     from sdpn.io.audio import RATE_HZ
-    from sdpn.models.embedder import load_model
 
-    model = load_model(args.model)
+    model = load(args)
     started = time.perf_counter()
     speech_s = 0.0
     with kaldi.vector_writer(args.out) as write:

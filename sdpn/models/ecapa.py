@@ -5,12 +5,26 @@ Shapes: B batch, F feature bins, T frames, C channels, D embedding.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from sdpn.models.pooling import AttentiveStatistics
+from sdpn.data.lengths import hide, mask_of, mean_over_time, reflect
+from sdpn.models.encoder import Encoder
+from sdpn.models.pooling import PoolingConfig, build_pooling
+
+
+def _attentive_statistics() -> PoolingConfig:
+    return PoolingConfig(
+        kind="attentive-statistics",
+        hidden="relu-norm-tanh",
+        context=True,
+        unbiased=False,
+        floor=1e-6,
+        passes=1,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +38,13 @@ class EcapaConfig:
         res2_scale: groups of a Res2 convolution; fewer, wider groups run faster on CPUs.
         bottleneck: hidden units of squeeze-excitation and of the attention.
         dilations: one SE-Res2 block for each.
+        padding: what convolutions see beyond the ends: zeros, or the utterance mirrored (SpeechBrain,
+            3D-Speaker).
+        aggregation_norm: batch norm after the aggregation (SpeechBrain, 3D-Speaker).
+        pooling: from frames to one vector.
     """
+
+    kind: ClassVar[str] = "ecapa"
 
     channels: int = 256
     aggregation_channels: int = 512
@@ -32,6 +52,9 @@ class EcapaConfig:
     res2_scale: int = 4
     bottleneck: int = 64
     dilations: tuple[int, ...] = (2, 3, 4)
+    padding: Literal["zeros", "reflect"] = "zeros"
+    aggregation_norm: bool = False
+    pooling: PoolingConfig = field(default_factory=_attentive_statistics)
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -43,7 +66,7 @@ class EcapaConfig:
             raise ValueError("dilations must be positive, one for each block")
 
 
-class Ecapa(nn.Module):
+class Ecapa(Encoder):
     """Features to embeddings.
 
     Source: arXiv 2005.07143, figure 2 and section 3.
@@ -52,49 +75,69 @@ class Ecapa(nn.Module):
     def __init__(self, config: EcapaConfig, num_features: int) -> None:
         super().__init__()
         self.embedding_dim = config.embedding_dim
-        channels = config.channels
-        self.stem = ConvUnit(num_features, channels, kernel=5)
+        channels, wide = config.channels, config.aggregation_channels
+        self.stem = ConvUnit(num_features, channels, kernel=5, padding=config.padding)
         self.blocks = nn.ModuleList(
-            SERes2Block(channels, config.res2_scale, config.bottleneck, dilation)
+            SERes2Block(channels, config.res2_scale, config.bottleneck, dilation, config.padding)
             for dilation in config.dilations
         )
-        self.aggregation = nn.Conv1d(channels * len(config.dilations), config.aggregation_channels, 1)
-        self.pooling = AttentiveStatistics(config.aggregation_channels, config.bottleneck)
-        self.pooled_norm = nn.BatchNorm1d(2 * config.aggregation_channels)
-        self.embedding = nn.Linear(2 * config.aggregation_channels, config.embedding_dim)
+        self.aggregation = nn.Conv1d(channels * len(config.dilations), wide, 1)
+        self.aggregation_norm = nn.BatchNorm1d(wide) if config.aggregation_norm else None
+        self.pooling = build_pooling(config.pooling, wide, bottleneck=config.bottleneck)
+        self.pooled_norm = nn.BatchNorm1d(self.pooling.num_outputs)
+        self.embedding = nn.Linear(self.pooling.num_outputs, config.embedding_dim)
 
-    def forward(self, features_BFT: Tensor) -> Tensor:
-        """Compute embeddings (B, D) of features (B, F, T) of equal length."""
-        hidden_BCT = self.stem(features_BFT)
+    def forward(self, features_BFT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
+        """Compute embeddings (B, D) of features (B, F, T); see `Encoder.forward`."""
+        mask_BT = mask_of(lengths_B, features_BFT.shape[-1])
+        hidden_BCT = self.stem(features_BFT, mask_BT)
         outputs = []
         for block in self.blocks:
-            hidden_BCT = block(hidden_BCT)
+            hidden_BCT = block(hidden_BCT, mask_BT)
             outputs.append(hidden_BCT)
         aggregated_BAT = torch.relu(self.aggregation(torch.cat(outputs, dim=1)))
-        embedding: Tensor = self.embedding(self.pooled_norm(self.pooling(aggregated_BAT)))
+        if self.aggregation_norm is not None:
+            aggregated_BAT = self.aggregation_norm(aggregated_BAT)
+        embedding: Tensor = self.embedding(self.pooled_norm(self.pooling(aggregated_BAT, mask_BT)))
         return embedding
 
 
 class ConvUnit(nn.Sequential):
     """Convolution over time, ReLU, batch norm: the paper's order."""
 
-    def __init__(self, num_in: int, num_out: int, *, kernel: int = 1, dilation: int = 1) -> None:
+    def __init__(
+        self, num_in: int, num_out: int, *, kernel: int = 1, dilation: int = 1, padding: str = "zeros"
+    ) -> None:
+        amount = dilation * (kernel - 1) // 2
+        self.reflection = amount if padding == "reflect" else 0
         super().__init__(
-            nn.Conv1d(num_in, num_out, kernel, dilation=dilation, padding=dilation * (kernel - 1) // 2),
+            nn.Conv1d(num_in, num_out, kernel, dilation=dilation, padding=amount - self.reflection),
             nn.ReLU(inplace=True),
             nn.BatchNorm1d(num_out),
         )
+        self.sees_neighbours = kernel > 1
+
+    def forward(self, hidden_BCT: Tensor, mask_BT: Tensor | None = None) -> Tensor:
+        """Transform (B, C, T) to (B, C', T)."""
+        if self.reflection:
+            hidden_BCT = reflect(hidden_BCT, self.reflection, mask_BT)
+        elif self.sees_neighbours:
+            hidden_BCT = hide(hidden_BCT, mask_BT)
+        result: Tensor = super().forward(hidden_BCT)
+        return result
 
 
 class SERes2Block(nn.Module):
     """1x1, Res2 dilated convolution, 1x1, squeeze-excitation, around a residual connection."""
 
-    def __init__(self, channels: int, scale: int, bottleneck: int, dilation: int) -> None:
+    def __init__(
+        self, channels: int, scale: int, bottleneck: int, dilation: int, padding: str = "zeros"
+    ) -> None:
         super().__init__()
         width = channels // scale
         self.expand = ConvUnit(channels, channels)
         self.res2 = nn.ModuleList(
-            ConvUnit(width, width, kernel=3, dilation=dilation) for _ in range(scale - 1)
+            ConvUnit(width, width, kernel=3, dilation=dilation, padding=padding) for _ in range(scale - 1)
         )
         self.merge = ConvUnit(channels, channels)
         self.squeeze = nn.Sequential(
@@ -104,12 +147,12 @@ class SERes2Block(nn.Module):
             nn.Sigmoid(),
         )
 
-    def forward(self, input_BCT: Tensor) -> Tensor:
+    def forward(self, input_BCT: Tensor, mask_BT: Tensor | None = None) -> Tensor:
         """Transform (B, C, T) to the same shape."""
         first, *rest = self.expand(input_BCT).chunk(len(self.res2) + 1, dim=1)
         outputs = [first]
         for unit, part in zip(self.res2, rest, strict=True):
-            outputs.append(unit(part if len(outputs) == 1 else part + outputs[-1]))
+            outputs.append(unit(part if len(outputs) == 1 else part + outputs[-1], mask_BT))
         hidden_BCT = self.merge(torch.cat(outputs, dim=1))
-        gate_BC = self.squeeze(hidden_BCT.mean(-1))
+        gate_BC = self.squeeze(mean_over_time(hidden_BCT, mask_BT))
         return input_BCT + hidden_BCT * gate_BC.unsqueeze(-1)

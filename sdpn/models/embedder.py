@@ -5,17 +5,16 @@ Shapes: S samples, N windows, F mel bins, T frames, D embedding.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sdpn.data.features import LogMel
+from sdpn.data.feature_registry import build_features
 from sdpn.errors import InputError
 from sdpn.io.audio import RATE_HZ, resample
-from sdpn.models.folder import ModelFolder, read_model
+from sdpn.models.folder import ModelFolder
 
 #: Shorter stretches are repeated up to this length: a few frames alone tell nothing about a voice.
 _SHORTEST_S = 0.5
@@ -23,25 +22,16 @@ _SHORTEST_S = 0.5
 _WINDOWS_AT_ONCE = 64
 
 
-def load_model(path: str | os.PathLike[str]) -> Embedder:
-    """Load a model folder (``EXP/model``).
-
-    Raises:
-        InputError: the folder is missing, incomplete or damaged.
-    """
-    return Embedder(read_model(path))
-
-
 class Embedder:
     """Turns speech into speaker embeddings.
 
-    >>> embedder = load_model("exp/mini/model")
+    >>> embedder = Embedder(read_model("exp/mini/model"))
     >>> embedder.embed(wave, sample_rate=16000)     # (D,) float32
     """
 
     def __init__(self, model: ModelFolder) -> None:
         self._encoder = model.encoder
-        self._features = LogMel(model.features)
+        self._features = build_features(model.features)
         self.calibration: Mapping[str, float] = model.calibration
 
     @property
@@ -90,10 +80,12 @@ class Embedder:
         if not ((starts_N >= 0) & (ends_N > starts_N) & (starts_N < duration_s)).all():
             raise InputError(f"windows must start before they end, inside the {duration_s:.2f} s of audio")
         embeddings_ND = np.empty((len(windows_N2), self.embedding_dim), dtype=np.float32)
-        hop = self._features.config.hop_samples
+        hop, window = self._features.hop_samples, self._features.window_samples
+        # A frame that stands around its time sees what lies before it: the block begins that much earlier.
+        lead = -(-window // hop) * hop if self._features.centred else 0
         for block in _blocks(starts_N):
-            first = round(starts_N[block[0]] * RATE_HZ / hop) * hop
-            last = int(np.ceil(ends_N[block].max() * RATE_HZ)) + self._features.config.window_samples
+            first = max(0, round(starts_N[block[0]] * RATE_HZ / hop) * hop - lead)
+            last = int(np.ceil(ends_N[block].max() * RATE_HZ)) + window
             log_FT = self._features.log_mel(torch.from_numpy(wave_S[first:last]).unsqueeze(0))[0]
             by_length: dict[int, list[int]] = {}
             offsets: dict[int, int] = {}

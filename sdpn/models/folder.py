@@ -8,6 +8,7 @@ for those who train on.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,15 +16,16 @@ from typing import Any
 
 import torch
 import yaml
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from sdpn.config import from_dict, to_dict
-from sdpn.data.features import FeatureConfig
+from sdpn.config import choose, to_dict
+from sdpn.data.feature_registry import AnyFeatureConfig, FeatureChoice
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_directory
-from sdpn.models.ecapa import Ecapa, EcapaConfig
+from sdpn.models.encoder import Encoder
+from sdpn.models.registry import AnyEncoderConfig, EncoderChoice, build_encoder
+from sdpn.models.weights import check_weights, read_weights
 
 _CONFIG, _WEIGHTS, _PRETRAINING = "config.yaml", "model.safetensors", "pretraining.safetensors"
 _KEYS = {"format", "encoder", "features", "embedding_dim", "calibration", "source"}
@@ -41,9 +43,9 @@ class ModelFolder:
         source: how the model came about; for people.
     """
 
-    encoder: Ecapa
-    encoder_config: EcapaConfig
-    features: FeatureConfig
+    encoder: Encoder
+    encoder_config: AnyEncoderConfig
+    features: AnyFeatureConfig
     calibration: Mapping[str, float] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
 
@@ -58,7 +60,7 @@ def save_model(
     """Write a model folder; it appears under its name only when it is whole."""
     document = {
         "format": 1,
-        "encoder": {"kind": "ecapa", **to_dict(model.encoder_config)},
+        "encoder": to_dict(model.encoder_config),
         "features": to_dict(model.features),
         "embedding_dim": model.encoder.embedding_dim,
         "calibration": dict(model.calibration),
@@ -70,6 +72,17 @@ def save_model(
         if head is not None and prototypes is not None:
             pretraining = _named("head", head) | {"prototypes": prototypes.detach().contiguous()}
             save_file(pretraining, folder / _PRETRAINING)
+
+
+def is_model_folder(path: Path) -> bool:
+    """Tell a model folder, even an incomplete one, from those of other toolkits."""
+    if (path / _WEIGHTS).is_file():
+        return True
+    try:
+        text = (path / _CONFIG).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+    return re.search(r"^(format|embedding_dim):", text, re.MULTILINE) is not None
 
 
 def read_model(path: str | os.PathLike[str]) -> ModelFolder:
@@ -92,19 +105,16 @@ def read_model(path: str | os.PathLike[str]) -> ModelFolder:
                 hint="copy the whole folder again, or export it again with the same sdpn train command",
             )
     document = _read_document(folder / _CONFIG)
-    encoder_values = dict(document["encoder"])
-    if (kind := encoder_values.pop("kind", None)) != "ecapa":
-        raise InputError(f"unknown encoder {kind!r}; this version knows: ecapa", path=folder / _CONFIG)
-    encoder_config = from_dict(EcapaConfig, encoder_values, path=folder / _CONFIG)
-    features = from_dict(FeatureConfig, document["features"], path=folder / _CONFIG)
-    encoder = Ecapa(encoder_config, features.num_mels)
+    encoder_config: AnyEncoderConfig = choose(EncoderChoice, document["encoder"], path=folder / _CONFIG)
+    features: AnyFeatureConfig = choose(FeatureChoice, document["features"], path=folder / _CONFIG)
     try:
-        weights = load_file(folder / _WEIGHTS)
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"is damaged or no safetensors file ({error})", path=folder / _WEIGHTS, hint="copy it again"
-        ) from error
-    _load_weights(encoder, weights, folder / _WEIGHTS)
+        encoder = build_encoder(encoder_config, features.num_mels)
+    except ValueError as error:
+        raise InputError(f"the encoder cannot be built: {error}", path=folder / _CONFIG) from None
+    weights = read_weights(folder / _WEIGHTS)
+    wanted = {key: value.shape for key, value in _named("encoder", encoder).items()}
+    check_weights(wanted, weights, folder / _WEIGHTS, against="the configuration beside it")
+    encoder.load_state_dict({key.removeprefix("encoder."): value for key, value in weights.items()})
     return ModelFolder(
         encoder.eval(),
         encoder_config,
@@ -125,21 +135,10 @@ def _read_document(path: Path) -> dict[str, Any]:
     unknown = document.keys() - _KEYS
     if missing or unknown:
         raise InputError(f"has missing keys {sorted(missing)} and unknown keys {sorted(unknown)}", path=path)
+    for section in ("encoder", "features"):
+        if not isinstance(document[section], dict):
+            raise InputError(f"'{section}' must be a section of keys", path=path)
     return document
-
-
-def _load_weights(encoder: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
-    wanted = _named("encoder", encoder)
-    faults = [f"missing {key}" for key in wanted.keys() - weights.keys()]
-    faults += [f"unexpected {key}" for key in weights.keys() - wanted.keys()]
-    faults += [
-        f"{key} has shape {tuple(weights[key].shape)}, not {tuple(wanted[key].shape)}"
-        for key in wanted.keys() & weights.keys()
-        if weights[key].shape != wanted[key].shape
-    ]
-    if faults:
-        raise InputError(f"does not fit the configuration beside it: {'; '.join(sorted(faults))}", path=path)
-    encoder.load_state_dict({key.removeprefix("encoder."): value for key, value in weights.items()})
 
 
 def _named(prefix: str, module: nn.Module) -> dict[str, Tensor]:

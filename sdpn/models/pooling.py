@@ -1,45 +1,247 @@
 """Poolings: a sequence of frames to one vector.
 
-Shapes: B batch, C channels, T frames.
+Shapes: B batch, C channels, T frames, K hidden units, H heads, P pooled.
 """
 
 from __future__ import annotations
 
+import abc
+from dataclasses import dataclass
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
+from sdpn.data.lengths import hide, mean_over_time, softmax_over_time
 
-class AttentiveStatistics(nn.Module):
-    """Channel-dependent attentive mean and standard deviation, with global context.
+#: Hidden units of an attention where neither it nor its encoder says how many.
+_BOTTLENECK = 128
 
-    Source: arXiv 2005.07143, section 3.1, equations 1-3: a score for every channel and frame, from the frame
-    and the utterance's mean and standard deviation.
+
+@dataclass(frozen=True, kw_only=True)
+class PoolingConfig:
+    """How frames become one vector.
+
+    Attributes:
+        kind: ``mean``; ``statistics``: mean and standard deviation; ``self-attentive``: mean weighted by one
+            score for each frame; ``attentive-statistics``: both statistics, weighted by a score for each
+            frame and channel; ``multi-head``: each group of channels has its own score.
+        hidden: of the attention, between a frame and its score: ``none``, a layer with ``tanh``, or
+            ``relu-norm-tanh``, which puts ReLU and batch norm before the tanh.
+        bottleneck: units of that layer; None takes the encoder's bottleneck where it has one, else 128.
+        context: attentive statistics also see the utterance's mean and standard deviation.
+        heads: groups of channels of ``multi-head``.
+        unbiased: divide variances by T - 1; those of attention weights never are.
+        floor: smallest variance under a square root (``statistics`` add it); batch norm and gradients meet
+            the root of it in channels that never change.
+        passes: 1 takes the mean of squares minus the square of the mean, which is faster; 2 subtracts the
+            mean first, which is exact for channels that hardly vary.
     """
 
-    def __init__(self, channels: int, bottleneck: int) -> None:
+    kind: Literal["mean", "statistics", "self-attentive", "attentive-statistics", "multi-head"] = "statistics"
+    hidden: Literal["none", "tanh", "relu-norm-tanh"] = "tanh"
+    bottleneck: int | None = None
+    context: bool = False
+    heads: int = 4
+    unbiased: bool = True
+    floor: float = 1e-8
+    passes: Literal[1, 2] = 2
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        if self.heads < 1 or (self.bottleneck is not None and self.bottleneck < 1):
+            raise ValueError("heads and bottleneck must be positive")
+        if self.floor <= 0:
+            raise ValueError("floor must be positive")
+        if self.kind == "attentive-statistics" and self.hidden == "none":
+            raise ValueError("attentive-statistics need a hidden layer: tanh or relu-norm-tanh")
+        if self.context and self.kind != "attentive-statistics":
+            raise ValueError("context belongs to attentive-statistics")
+
+
+class Pooling(nn.Module, abc.ABC):
+    """Frames to one vector.
+
+    Attributes:
+        num_outputs: size P of the vector.
+    """
+
+    num_outputs: int
+
+    @abc.abstractmethod
+    def forward(self, hidden_BCT: Tensor, mask_BT: Tensor | None = None) -> Tensor:
+        """Pool (B, C, T) to (B, P) in float32, leaving out frames where the mask is false."""
+
+
+class Mean(Pooling):
+    """Average over time."""
+
+    def __init__(self, config: PoolingConfig, channels: int, bottleneck: int = _BOTTLENECK) -> None:  # noqa: ARG002
         super().__init__()
+        self.num_outputs = channels
+
+    def forward(self, hidden_BCT: Tensor, mask_BT: Tensor | None = None) -> Tensor:
+        """Pool (B, C, T) to (B, C)."""
+        return mean_over_time(hidden_BCT.float(), mask_BT)
+
+
+class Statistics(Pooling):
+    """Mean and standard deviation over time (Snyder et al., ICASSP 2018)."""
+
+    def __init__(self, config: PoolingConfig, channels: int, bottleneck: int = _BOTTLENECK) -> None:  # noqa: ARG002
+        super().__init__()
+        self.num_outputs = 2 * channels
+        self._floor, self._unbiased = config.floor, config.unbiased
+
+    def forward(self, hidden_BCT: Tensor, mask_BT: Tensor | None = None) -> Tensor:
+        """Pool (B, C, T) to (B, 2C): means, then standard deviations."""
+        mean_BC, variance_BC = _mean_and_variance(hidden_BCT.float(), mask_BT, unbiased=self._unbiased)
+        return torch.cat([mean_BC, (variance_BC + self._floor).sqrt()], dim=1)
+
+
+class SelfAttentive(Pooling):
+    """Mean weighted by a score for each frame, with or without a hidden layer.
+
+    Source: Zhu et al., Self-attentive speaker embeddings, Interspeech 2018, equations 1-3.
+    """
+
+    def __init__(self, config: PoolingConfig, channels: int, bottleneck: int = _BOTTLENECK) -> None:
+        super().__init__()
+        self.num_outputs = channels
+        self.hidden = _hidden_layer(config, channels, bottleneck)
+        self.score = nn.Conv1d(channels if self.hidden is None else bottleneck, 1, 1)
+
+    def forward(self, hidden_BCT: Tensor, mask_BT: Tensor | None = None) -> Tensor:
+        """Pool (B, C, T) to (B, C)."""
+        scores_B1T = self.score(hidden_BCT if self.hidden is None else self.hidden(hidden_BCT))
+        with torch.autocast(hidden_BCT.device.type, enabled=False):
+            return (softmax_over_time(scores_B1T.float(), mask_BT) * _real(hidden_BCT, mask_BT)).sum(-1)
+
+
+class MultiHead(Pooling):
+    """Each group of channels is averaged with its own weights.
+
+    Source: India et al., Self multi-head attention for speaker recognition, Interspeech 2019, equations 3-5,
+    with a hidden layer where the configuration asks for one.
+    """
+
+    def __init__(self, config: PoolingConfig, channels: int, bottleneck: int = _BOTTLENECK) -> None:
+        super().__init__()
+        if channels % config.heads:
+            raise ValueError(f"{channels} channels cannot be split into {config.heads} heads")
+        self.num_outputs = channels
+        self._heads = config.heads
+        self.hidden = _hidden_layer(config, channels, bottleneck)
+        # a head sees its own channels; a hidden layer has mixed them already
+        self.score = (
+            nn.Conv1d(channels, config.heads, 1, groups=config.heads)
+            if self.hidden is None
+            else nn.Conv1d(bottleneck, config.heads, 1)
+        )
+
+    def forward(self, hidden_BCT: Tensor, mask_BT: Tensor | None = None) -> Tensor:
+        """Pool (B, C, T) to (B, C)."""
+        scores_BHT = self.score(hidden_BCT if self.hidden is None else self.hidden(hidden_BCT))
+        with torch.autocast(hidden_BCT.device.type, enabled=False):
+            weights_BHT = softmax_over_time(scores_BHT.float(), mask_BT)
+            heads_BHCT = _real(hidden_BCT, mask_BT).unflatten(1, (self._heads, -1))
+            return (weights_BHT.unsqueeze(2) * heads_BHCT).sum(-1).flatten(1)
+
+
+class AttentiveStatistics(Pooling):
+    """Channel-dependent attentive mean and standard deviation, with or without global context.
+
+    Source: Okabe et al., arXiv 1803.10963; for each channel and with context arXiv 2005.07143, section 3.1,
+    equations 1-3: a score for every channel and frame, from the frame and the utterance's mean and standard
+    deviation.
+    """
+
+    def __init__(self, config: PoolingConfig, channels: int, bottleneck: int = _BOTTLENECK) -> None:
+        super().__init__()
+        self.num_outputs = 2 * channels
+        self._config = config
         # A convolution over [frame; mean; deviation] is a convolution over the frame plus one constant for
         # the utterance: computed apart, it saves two thirds of the work and the repeated copies.
         self.frame = nn.Conv1d(channels, bottleneck, 1)
-        self.context = nn.Linear(2 * channels, bottleneck, bias=False)
-        self.norm = nn.BatchNorm1d(bottleneck)
+        self.context = nn.Linear(2 * channels, bottleneck, bias=False) if config.context else None
+        self.norm = nn.BatchNorm1d(bottleneck) if config.hidden == "relu-norm-tanh" else None
         self.score = nn.Conv1d(bottleneck, channels, 1)
 
-    def forward(self, hidden_BCT: Tensor) -> Tensor:
+    def forward(self, hidden_BCT: Tensor, mask_BT: Tensor | None = None) -> Tensor:
         """Pool (B, C, T) to (B, 2C): weighted means, then weighted standard deviations, in float32."""
         with torch.autocast(hidden_BCT.device.type, enabled=False):
-            wide_BCT = hidden_BCT.float()
-            mean_BC = wide_BCT.mean(-1)
-            deviation_BC = _deviation((wide_BCT * wide_BCT).mean(-1), mean_BC)
-        context_BK1 = self.context(torch.cat([mean_BC, deviation_BC], dim=1)).unsqueeze(-1)
-        scores_BCT = self.score(torch.tanh(self.norm(torch.relu(self.frame(hidden_BCT) + context_BK1))))
+            wide_BCT = _real(hidden_BCT, mask_BT)
+        hidden_BKT = self.frame(hidden_BCT)
+        if self.context is not None:
+            with torch.autocast(hidden_BCT.device.type, enabled=False):
+                statistics_BP = self._statistics(wide_BCT, mask_BT)
+            hidden_BKT = hidden_BKT + self.context(statistics_BP).unsqueeze(-1)
+        if self.norm is not None:
+            hidden_BKT = self.norm(torch.relu(hidden_BKT))
+        scores_BCT = self.score(torch.tanh(hidden_BKT))
         with torch.autocast(hidden_BCT.device.type, enabled=False):
-            weights_BCT = scores_BCT.float().softmax(-1)
+            weights_BCT = softmax_over_time(scores_BCT.float(), mask_BT)
             mean_BC = (weights_BCT * wide_BCT).sum(-1)
-            deviation_BC = _deviation((weights_BCT * wide_BCT * wide_BCT).sum(-1), mean_BC)
-        return torch.cat([mean_BC, deviation_BC], dim=1)
+            if self._config.passes == 1:
+                variance_BC = (weights_BCT * wide_BCT * wide_BCT).sum(-1) - mean_BC * mean_BC
+            else:
+                variance_BC = (weights_BCT * (wide_BCT - mean_BC.unsqueeze(-1)).square()).sum(-1)
+        return torch.cat([mean_BC, self._deviation(variance_BC)], dim=1)
+
+    def _statistics(self, wide_BCT: Tensor, mask_BT: Tensor | None) -> Tensor:
+        """Mean and standard deviation of the utterance, unweighted."""
+        if self._config.passes == 1 and not self._config.unbiased:
+            mean_BC = mean_over_time(wide_BCT, mask_BT)
+            variance_BC = mean_over_time(wide_BCT * wide_BCT, mask_BT) - mean_BC * mean_BC
+        else:
+            mean_BC, variance_BC = _mean_and_variance(wide_BCT, mask_BT, unbiased=self._config.unbiased)
+        return torch.cat([mean_BC, self._deviation(variance_BC)], dim=1)
+
+    def _deviation(self, variance: Tensor) -> Tensor:
+        """Standard deviation, floored where the root's gradient would blow up."""
+        return variance.clamp(min=self._config.floor).sqrt()
 
 
-def _deviation(second_moment: Tensor, mean: Tensor) -> Tensor:
-    """Standard deviation, floored where the root's gradient would blow up."""
-    return (second_moment - mean * mean).clamp(min=1e-6).sqrt()
+#: Kind -> class. A new pooling is one class and one line.
+POOLINGS: dict[str, type[Mean | Statistics | SelfAttentive | AttentiveStatistics | MultiHead]] = {
+    "mean": Mean,
+    "statistics": Statistics,
+    "self-attentive": SelfAttentive,
+    "attentive-statistics": AttentiveStatistics,
+    "multi-head": MultiHead,
+}
+
+
+def build_pooling(config: PoolingConfig, channels: int, *, bottleneck: int = _BOTTLENECK) -> Pooling:
+    """Build a pooling of C channels; ``bottleneck`` is the encoder's, for a pooling that names none.
+
+    Raises:
+        ValueError: the channels cannot be split into the heads.
+    """
+    return POOLINGS[config.kind](config, channels, config.bottleneck or bottleneck)
+
+
+def _hidden_layer(config: PoolingConfig, channels: int, bottleneck: int) -> nn.Module | None:
+    if config.hidden == "none":
+        return None
+    layers: list[nn.Module] = [nn.Conv1d(channels, bottleneck, 1)]
+    if config.hidden == "relu-norm-tanh":
+        layers += [nn.ReLU(), nn.BatchNorm1d(bottleneck)]
+    return nn.Sequential(*layers, nn.Tanh())
+
+
+def _real(hidden_BCT: Tensor, mask_BT: Tensor | None) -> Tensor:
+    """The frames in float32, zero where they are padding."""
+    return hide(hidden_BCT.float(), mask_BT)
+
+
+def _mean_and_variance(
+    hidden_BCT: Tensor, mask_BT: Tensor | None, *, unbiased: bool
+) -> tuple[Tensor, Tensor]:
+    """Mean and variance (B, C) over the frames of each utterance; a single frame has no variance."""
+    mean_BC = mean_over_time(hidden_BCT, mask_BT)
+    squares_BCT = hide((hidden_BCT - mean_BC.unsqueeze(-1)).square(), mask_BT)
+    if mask_BT is None:
+        count = max(hidden_BCT.shape[-1] - unbiased, 1)
+        return mean_BC, squares_BCT.sum(-1) / count
+    return mean_BC, squares_BCT.sum(-1) / (mask_BT.sum(1, keepdim=True) - int(unbiased)).clamp(min=1)

@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "sdpn"
 LAYERS = [
     {"errors", "config", "io", "torchaudio_import"},
     {"data", "models", "clustering", "metrics"},
-    {"distill", "diarization", "tracking", "report"},
+    {"distill", "diarization", "interop", "tracking", "report"},
     {"training"},
     {"cli"},
 ]
@@ -30,6 +30,7 @@ TORCH_FREE = [
     "sdpn.clustering",
     "sdpn.metrics",
     "sdpn.cli.cluster",
+    "sdpn.cli.kmeans",
     "sdpn.cli.main",
     "sdpn.cli.score",
     "sdpn.cli.verify",

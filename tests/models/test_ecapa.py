@@ -6,9 +6,12 @@ import pytest
 import torch
 
 from sdpn.models.ecapa import Ecapa, EcapaConfig
-from sdpn.models.pooling import AttentiveStatistics
+from sdpn.models.pooling import AttentiveStatistics, PoolingConfig
 
 _TINY = EcapaConfig(channels=16, aggregation_channels=24, embedding_dim=12, bottleneck=8)
+_ATTENTION = PoolingConfig(
+    kind="attentive-statistics", hidden="relu-norm-tanh", context=True, unbiased=False, floor=1e-6, passes=1
+)
 
 
 @pytest.mark.parametrize("num_frames", [1, 2, 7, 150])
@@ -44,7 +47,7 @@ def test_the_size_of_the_default_network() -> None:
 
 
 def test_uniform_attention_is_mean_and_standard_deviation() -> None:
-    pooling = AttentiveStatistics(5, 4).eval()
+    pooling = AttentiveStatistics(_ATTENTION, 5, 4).eval()
     torch.nn.init.zeros_(pooling.score.weight)
     frames = torch.randn(2, 5, 30)
     pooled = pooling(frames)
@@ -55,7 +58,7 @@ def test_uniform_attention_is_mean_and_standard_deviation() -> None:
 def test_split_context_equals_the_convolution_over_frame_and_statistics() -> None:
     """Equation 2 of arXiv 2005.07143 written out: one convolution over [frame; mean; deviation]."""
     torch.manual_seed(0)
-    pooling = AttentiveStatistics(6, 4).eval()
+    pooling = AttentiveStatistics(_ATTENTION, 6, 4).eval()
     frames = torch.randn(2, 6, 20)
     mean, deviation = frames.mean(-1, keepdim=True), frames.std(-1, unbiased=False, keepdim=True)
     stacked = torch.cat([frames, mean.expand_as(frames), deviation.expand_as(frames)], dim=1)

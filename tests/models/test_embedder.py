@@ -136,7 +136,9 @@ def test_keys_that_do_not_fit_are_named(folder: Path, tmp_path: Path) -> None:
     ("old", "new", "words"),
     [
         ("format: 1", "format: 2", "format 1"),
-        ("kind: ecapa", "kind: resnet", "unknown encoder"),
+        ("kind: ecapa", "kind: ecappa", "unknown encoder .* did you mean .ecapa"),
+        ("kind: log-mel", "kind: mel", "unknown features"),
+        ("kind: ecapa", "kind: resnet", "unknown key .aggregation_channels"),
         ("channels: 16", "chanels: 16", "did you mean"),
         ("encoder:", "[", "not valid YAML"),
         ("source:", "surce:", "surce"),

@@ -1,0 +1,41 @@
+"""``--model`` and ``--format``, the same wherever a command takes a model."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sdpn.models.embedder import Embedder
+
+#: The names in `sdpn.interop.registry.FORMATS`, which is not imported for ``--help``: it needs torch.
+FORMATS = ("sdpn", "3dspeaker", "wespeaker", "speechbrain")
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--model`` and ``--format``."""
+    parser.add_argument(
+        "--model",
+        type=Path,
+        required=True,
+        metavar="M",
+        help="model: EXP/model, or a file or folder of 3D-Speaker, WeSpeaker or SpeechBrain",
+    )
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        metavar="F",
+        help=f"format of the model: {', '.join(FORMATS)} (default: what its files say)",
+    )
+
+
+def load(args: argparse.Namespace) -> Embedder:
+    """Load the model that was named.
+
+    Raises:
+        InputError: as `sdpn.load_model`.
+    """
+    from sdpn.interop.load import load_model
+
+    return load_model(args.model, args.format)

@@ -1,0 +1,139 @@
+"""How a published network names its weights, and how they get into ours.
+
+A layout is a table of key prefixes, ours on the left. ``{i}`` stands for a number, and ``{i1}``, ``{i2}`` on
+the right for one and two more than it. Where several of our weights have one counterpart, that is ours side
+by side (along the second axis).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sdpn.errors import InputError
+from sdpn.models.encoder import Encoder
+from sdpn.models.registry import AnyEncoderConfig, build_encoder
+from sdpn.models.weights import check_weights
+
+#: A witness of a size: the key of a weight and the axis on which the size shows.
+Witness = tuple[str, int]
+
+
+class Shapes:
+    """Reads the sizes of a network off the shapes of its weights.
+
+    Several weights witness a size and the majority decides, so that one that is missing or mis-shaped is
+    found to be so, instead of changing what all others are compared with.
+    """
+
+    def __init__(self, weights: dict[str, Tensor]) -> None:
+        self._shapes = {key: tuple(value.shape) for key, value in weights.items()}
+
+    def size(self, *witnesses: Witness, default: int) -> int:
+        """The size that most witnesses show; the published ``default`` where there is none."""
+        seen = [self._shapes[key][axis] for key, axis in witnesses if axis < len(self._shapes.get(key, ()))]
+        return Counter(seen).most_common(1)[0][0] if seen else default
+
+    def count(self, template: str) -> int:
+        """How many different numbers occur at ``{}`` in the keys that begin like ``template``."""
+        pattern = re.compile(re.escape(template).replace(r"\{\}", r"(\d+)"))
+        return len({match[1] for key in self._shapes if (match := pattern.match(key))})
+
+    def has(self, prefix: str) -> bool:
+        """Whether some key begins with ``prefix``."""
+        return any(key.startswith(prefix) for key in self._shapes)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A published network as its files hold it.
+
+    Attributes:
+        network: its name, for messages.
+        signs: prefixes of keys that together tell it from all others.
+        rules: (our prefix, theirs); the first that fits counts.
+        configure: sizes of the network.
+        num_features: features in a frame.
+        finish: last changes to the weights under our names, for networks that order channels otherwise.
+    """
+
+    network: str
+    signs: tuple[str, ...]
+    rules: tuple[tuple[str, str], ...]
+    configure: Callable[[Shapes], AnyEncoderConfig]
+    num_features: Callable[[Shapes], int]
+    finish: Callable[[dict[str, Tensor], AnyEncoderConfig], None] | None = None
+
+    def build(
+        self, weights: dict[str, Tensor], config: AnyEncoderConfig, num_features: int, path: Path
+    ) -> Encoder:
+        """Build the network and fill it.
+
+        Raises:
+            InputError: the sizes make no network, or keys are missing, unexpected or mis-shaped.
+        """
+        try:
+            encoder = build_encoder(config, num_features)
+        except ValueError as error:
+            raise InputError(f"holds no {self.network} that can be built: {error}", path=path) from None
+        ours = encoder.state_dict()
+        of_theirs: dict[str, list[str]] = defaultdict(list)
+        for key in ours:
+            of_theirs[_translate(key, self.rules)].append(key)
+        wanted = {theirs: _side_by_side([ours[key] for key in keys]) for theirs, keys in of_theirs.items()}
+        check_weights(wanted, weights, path, against=f"the layout of {self.network}")
+        filled: dict[str, Tensor] = {}
+        for theirs, keys in of_theirs.items():
+            parts = weights[theirs].reshape(tuple(wanted[theirs]))
+            widths = [ours[key].shape[1] for key in keys] if len(keys) > 1 else None
+            for key, part in zip(keys, [parts] if widths is None else parts.split(widths, 1), strict=True):
+                filled[key] = part.reshape(ours[key].shape).to(ours[key].dtype)
+        if self.finish is not None:
+            self.finish(filled, config)
+        encoder.load_state_dict(filled)
+        return encoder.eval()
+
+
+def find_layout(
+    layouts: Iterable[Layout], weights: dict[str, Tensor], path: Path, *, format_name: str
+) -> Layout:
+    """The layout that the keys belong to.
+
+    Raises:
+        InputError: they belong to none.
+    """
+    layouts = tuple(layouts)
+    shapes = Shapes(weights)
+    for layout in layouts:
+        if all(shapes.has(sign) for sign in layout.signs):
+            return layout
+    some = ", ".join(list(weights)[:3]) or "none"
+    raise InputError(
+        f"its keys ({some}, ...) are of no network that is known in the format {format_name}",
+        path=path,
+        hint=f"it has: {', '.join(layout.network for layout in layouts)}",
+    )
+
+
+def _side_by_side(tensors: list[Tensor]) -> torch.Size:
+    """Shape of one tensor, or of several put together along the second axis."""
+    if len(tensors) == 1:
+        return tensors[0].shape
+    return torch.Size([tensors[0].shape[0], sum(tensor.shape[1] for tensor in tensors)])
+
+
+def _translate(key: str, rules: Iterable[tuple[str, str]]) -> str:
+    for ours, theirs in rules:
+        pattern = re.sub(r"\\\{(\w)\\\}", r"(?P<\1>\\d+)", re.escape(ours))
+        if (match := re.match(pattern, key)) is not None:
+            numbers: dict[str, int] = {}
+            for name, text in match.groupdict().items():
+                numbers |= {name: int(text), f"{name}1": int(text) + 1, f"{name}2": int(text) + 2}
+            return theirs.format(**numbers) + key[match.end() :]
+    raise AssertionError(f"no rule for {key}")

@@ -1,0 +1,59 @@
+"""Every format that models can be read from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from sdpn.interop import speechbrain, threed_speaker, wespeaker
+from sdpn.interop.source import Source
+from sdpn.models.folder import ModelFolder, is_model_folder, read_model
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of models.
+
+    Attributes:
+        expects: what it consists of, for messages.
+        fits_folder: whether a folder is of this format.
+        fits_file: whether a single file may be.
+        read: reads it.
+    """
+
+    expects: str
+    fits_folder: Callable[[Source], bool]
+    fits_file: Callable[[Source], bool]
+    read: Callable[[Source], ModelFolder]
+
+
+#: Name -> format. A new format is one file and one entry; what it returns is all that follows needs to know.
+FORMATS = MappingProxyType(
+    {
+        "sdpn": Format(
+            "a folder with config.yaml and model.safetensors",
+            lambda source: is_model_folder(source.path),
+            lambda source: False,  # noqa: ARG005
+            lambda source: read_model(source.path),
+        ),
+        "3dspeaker": Format(
+            "a file: an SDPN or RDINO state, or an ECAPA, CAM++, ERes2Net, ERes2NetV2 or ResNet",
+            threed_speaker.fits_folder,
+            threed_speaker.fits_file,
+            threed_speaker.read,
+        ),
+        "wespeaker": Format(
+            "a folder with avg_model.pt and config.yaml (ECAPA, ResNet, CAM++)",
+            wespeaker.fits_folder,
+            wespeaker.fits_file,
+            wespeaker.read,
+        ),
+        "speechbrain": Format(
+            "a folder with embedding_model.ckpt and hyperparams.yaml, or the file alone (ECAPA)",
+            speechbrain.fits_folder,
+            speechbrain.fits_file,
+            speechbrain.read,
+        ),
+    }
+)

@@ -1,0 +1,54 @@
+"""A model as it lies on disk: a file or a folder, its contents read once, when somebody asks."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from sdpn.errors import InputError
+from sdpn.models.weights import read_weights
+
+
+class Source:
+    """A file of weights, or a folder with one.
+
+    Attributes:
+        path: what the user named.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @cached_property
+    def contents(self) -> dict[str, Any]:
+        """What the file holds.
+
+        Raises:
+            InputError: it cannot be read, or refers to code.
+        """
+        return read_weights(self.path)
+
+    def holds(self, *prefixes: str) -> bool:
+        """Whether for every prefix some key begins with it."""
+        keys = [key.removeprefix("module.") for key in self.contents]
+        return all(any(key.startswith(prefix) for key in keys) for prefix in prefixes)
+
+    def tensors(self, contents: dict[str, Any] | None = None) -> dict[str, Tensor]:
+        """The state dict in ``contents`` (default: the whole file), without the prefix that DDP adds.
+
+        Raises:
+            InputError: something in it is no tensor.
+        """
+        contents = self.contents if contents is None else contents
+        strangers = [str(key) for key, value in contents.items() if not isinstance(value, Tensor)]
+        if strangers:
+            raise InputError(
+                f"is no state dict: {', '.join(strangers[:5])} {'is' if len(strangers) == 1 else 'are'} no "
+                f"tensor{'' if len(strangers) == 1 else 's'}",
+                path=self.path,
+                hint="expected the weights of an encoder at top level",
+            )
+        return {key.removeprefix("module."): value for key, value in contents.items()}

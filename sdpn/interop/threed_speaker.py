@@ -1,0 +1,80 @@
+"""Files of 3D-Speaker: SDPN and RDINO training states, and its supervised encoders.
+
+Source: Chen et al., 3D-Speaker-Toolkit, arXiv 2403.19971.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from sdpn.data.feature_registry import AnyFeatureConfig
+from sdpn.data.features import FeatureConfig
+from sdpn.data.kaldi_fbank import KaldiFbankConfig
+from sdpn.errors import InputError
+from sdpn.interop.layout import Shapes, find_layout
+from sdpn.interop.published import CAMPPLUS, ERES2NET, ERES2NETV2, RESNET, SPEECHBRAIN_ECAPA
+from sdpn.interop.source import Source
+from sdpn.models.folder import ModelFolder
+
+_log = logging.getLogger(__name__)
+
+_LAYOUTS = (SPEECHBRAIN_ECAPA, CAMPPLUS, ERES2NET, ERES2NETV2, RESNET)
+#: The two networks of a self-distillation run, the better one first.
+_BRANCHES = ("teacher", "student")
+
+
+def fits_folder(source: Source) -> bool:  # noqa: ARG001
+    """Tell whether a folder is one of 3D-Speaker's: it publishes single files."""
+    return False
+
+
+def fits_file(source: Source) -> bool:
+    """Tell whether the keys are those of one of 3D-Speaker's networks."""
+    if any(branch in source.contents for branch in _BRANCHES):
+        return True
+    # WeSpeaker stores its training classifier, 3D-Speaker never does
+    return not source.holds("projection.") and any(source.holds(*layout.signs) for layout in _LAYOUTS)
+
+
+def read(source: Source) -> ModelFolder:
+    """Read a training state (the teacher's encoder) or a bare encoder.
+
+    Raises:
+        InputError: the file cannot be read, is of no known network, or does not fit its layout.
+    """
+    if source.path.is_dir():
+        raise InputError(
+            "is a folder; 3D-Speaker publishes single files",
+            path=source.path,
+            hint="name the file of weights in it",
+        )
+    branch = next((name for name in _BRANCHES if name in source.contents), None)
+    features: AnyFeatureConfig
+    if branch is None:
+        weights = source.tensors()
+        features = KaldiFbankConfig()
+    else:
+        if not isinstance(source.contents[branch], dict):
+            raise InputError(f"its {branch!r} is no state dict", path=source.path)
+        branch_weights = source.tensors(source.contents[branch])
+        weights = {
+            key.removeprefix("backbone."): value
+            for key, value in branch_weights.items()
+            if key.startswith("backbone.")
+        }
+        if not weights:
+            raise InputError(f"its {branch!r} has no backbone.* among its keys", path=source.path)
+        dropped = len(branch_weights) - len(weights)
+        _log.info("%s: the %s's encoder is taken, %d keys of its head are not", source.path, branch, dropped)
+        # SDPN and RDINO take torchaudio's mel spectrogram (power, 0-8000 Hz, centred), log and instance norm
+        features = FeatureConfig(
+            low_hz=0.0, high_hz=8000.0, normalisation="mean-variance", centred=True, floor=1e-6
+        )
+    layout = find_layout(_LAYOUTS, weights, source.path, format_name="3dspeaker")
+    shapes = Shapes(weights)
+    config, num_features = layout.configure(shapes), layout.num_features(shapes)
+    encoder = layout.build(weights, config, num_features, source.path)
+    features = replace(features, num_mels=num_features)
+    origin = {"format": "3dspeaker", "network": layout.network, "file": source.path.name}
+    return ModelFolder(encoder, config, features, source=origin | ({"branch": branch} if branch else {}))

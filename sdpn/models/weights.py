@@ -1,0 +1,100 @@
+"""Files of weights: read without running what they may say, and compared with what a network needs."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from sdpn.errors import InputError
+
+#: A wrong file has hundreds of faults; these many say what it is.
+_FAULTS_SHOWN = 20
+
+
+def read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a safetensors or torch file. Nothing in it is executed.
+
+    torch's restricted unpickler builds tensors, containers and numbers. numpy's scalars, which 3D-Speaker
+    stores beside its weights, are data as well and are allowed by name; everything else is refused.
+
+    Raises:
+        InputError: the file is missing, damaged, refers to code, or holds no dictionary.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError("no such file of weights", path=path)
+    if path.suffix == ".safetensors":
+        try:
+            return dict(load_file(path))
+        except (SafetensorError, OSError) as error:
+            raise InputError(
+                f"is damaged or no safetensors file ({error})", path=path, hint="copy it again"
+            ) from error
+    try:
+        with torch.serialization.safe_globals(_numpy_scalars()):
+            contents = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        refused = re.search(r"GLOBAL (\S+)", str(error))
+        if refused is None:
+            raise InputError("is damaged or no torch file", path=path, hint="copy it again") from error
+        raise InputError(
+            f"refers to code, '{refused[1]}', and was refused; nothing of it was executed",
+            path=path,
+            hint="a file of weights needs none: get it where it was published, or save the state dict alone",
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError) as error:
+        # what torch raises for a file that is cut off or something else altogether
+        first_line = (str(error).splitlines() or [""])[0]
+        raise InputError(
+            f"is damaged or no torch file ({type(error).__name__}: {first_line})",
+            path=path,
+            hint="copy it again",
+        ) from error
+    if not isinstance(contents, dict):
+        raise InputError(f"holds {type(contents).__name__}, not a dictionary of weights", path=path)
+    return contents
+
+
+def check_weights(
+    wanted: Mapping[str, Sequence[int]], found: Mapping[str, Tensor], path: Path, *, against: str
+) -> None:
+    """Compare keys and shapes; trailing axes of length 1 are the same weights in another writing.
+
+    Raises:
+        InputError: keys are missing, unexpected or of another shape; they are named.
+    """
+    faults = [f"missing {key}" for key in sorted(wanted.keys() - found.keys())]
+    faults += [f"unexpected {key}" for key in sorted(found.keys() - wanted.keys())]
+    faults += [
+        f"{key} has shape {tuple(found[key].shape)}, not {tuple(wanted[key])}"
+        for key in sorted(wanted.keys() & found.keys())
+        if _core(found[key].shape) != _core(wanted[key])
+    ]
+    if faults:
+        more = f"; and {len(faults) - _FAULTS_SHOWN} more" if len(faults) > _FAULTS_SHOWN else ""
+        raise InputError(f"does not fit {against}: {'; '.join(faults[:_FAULTS_SHOWN])}{more}", path=path)
+
+
+def _core(shape: Sequence[int]) -> tuple[int, ...]:
+    sizes = list(shape)
+    while sizes and sizes[-1] == 1:
+        sizes.pop()
+    return tuple(sizes)
+
+
+def _numpy_scalars() -> list[Any]:
+    """What a pickled numpy number consists of: ``scalar``, under its old and new name, and types."""
+    scalar = np.float64(0).__reduce__()[0]
+    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    kinds = {type(np.dtype(code)) for code in "?bBhHiIlLqQefd"}
+    return [*((scalar, name) for name in names), np.dtype, *kinds]
