@@ -5,7 +5,8 @@ inside its ``run``. Each subcommand module offers
 
 - ``DESCRIPTION`` and ``EXAMPLE``: what ``--help`` teaches,
 - ``add_arguments(parser)``,
-- ``run(args) -> dict``: does the work, prints for people, and returns what ``--json`` stores.
+- ``run(args) -> dict``: does the work, prints for people, and returns what ``--json`` stores,
+- ``exit_code(args, results) -> int``, only where it is not always 0: what the results mean to a script.
 
 A ``ValueError`` or a plain bug shows its traceback; an `sdpn.errors.InputError` is one line and exit
 code 2.
@@ -33,7 +34,9 @@ COMMANDS = {
     "verify": "score verification trials: EER, minDCF, Cllr, with intervals",
     "diarize": "find who spoke when in recordings, as RTTM",
     "cluster": "find the speakers among embeddings of windows, as RTTM",
+    "kmeans": "cluster millions of embeddings, chunk by chunk",
     "simulate": "make conversations with a known answer from single utterances",
+    "drift": "say from checkpoints which prototypes move, and whether they are being trained",
     "score": "compare RTTM files with references: DER and its parts, JER, with intervals",
     "report": "turn an experiment folder into one offline HTML page",
 }
@@ -46,8 +49,11 @@ A run from recordings to a report:
   sdpn diarize --model exp/mini/model --out exp/mini/rttm meeting.wav
   sdpn score   --ref meeting.ref.rttm --hyp exp/mini/rttm/meeting.rttm
   sdpn report  exp/mini
+  sdpn drift   exp/mini
 From embeddings of windows, whoever made them, to speakers:
   sdpn cluster --method vbx --embeddings xvectors.ark --segments segments --out exp/xvectors
+Millions of embeddings to clusters, in chunks that do not fit in memory together:
+  sdpn kmeans --clusters 1024 --out exp/kmeans embeddings/*.scp
 Conversations with a known answer, to measure on:
   sdpn simulate --corpus corpora/speakers --out exp/conversations --num 24
 
@@ -104,6 +110,7 @@ def _run(name: str, argv: list[str]) -> int:
         if args.json is not None:
             _write_json(args.json, name, argv, args, results)
         sys.stdout.flush()  # here a broken pipe can still be caught
+        return module.exit_code(args, results) if hasattr(module, "exit_code") else 0
     except InputError as error:
         if args.debug:
             raise
@@ -115,7 +122,6 @@ def _run(name: str, argv: list[str]) -> int:
     except KeyboardInterrupt:
         print(f"sdpn {name}: interrupted", file=sys.stderr)
         return 130
-    return 0
 
 
 def _write_json(

@@ -142,6 +142,19 @@ def test_the_document_says_what_was_run_and_found(command: Any, tmp_path: Path) 
     }
 
 
+def test_a_command_may_judge_its_results(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Judging(Command):
+        @staticmethod
+        def exit_code(args: argparse.Namespace, results: dict[str, Any]) -> int:
+            return int(results["found"] < args.number)
+
+    monkeypatch.setitem(sys.modules, "sdpn.cli.train", Judging(lambda _: {"found": 2}))  # type: ignore[arg-type]
+    out = tmp_path / "out.json"
+    assert main(["train", "--number", "2"]) == 0
+    assert main(["train", "--number", "3", "--json", str(out)]) == 1
+    assert json.loads(out.read_text())["results"] == {"found": 2}
+
+
 @pytest.mark.parametrize("value", [float("nan"), object()])
 def test_results_that_are_no_json_are_a_bug(command: Any, tmp_path: Path, value: object) -> None:
     command(lambda _: {"value": value})

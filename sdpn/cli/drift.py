@@ -1,0 +1,210 @@
+"""``sdpn drift``: what the prototypes of a run did, from its checkpoints alone."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sdpn.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from sdpn.tracking.drift_curves import DriftCurves
+    from sdpn.tracking.history import History
+    from sdpn.tracking.verdict import Verdict
+
+DESCRIPTION = """\
+Rebuild the drift curves of a run's prototypes from its saved checkpoints alone, list which prototypes moved
+and which are dead, and say in a sentence whether they are being trained.
+
+EXP is a folder that sdpn train wrote, or a training folder of 3D-Speaker whose checkpoint*.pth (in EXP or
+EXP/models) hold 'prototypes'; a single checkpoint will do as well, for what it can tell. Files are read
+without running any code in them.
+
+Drift is 1 - cosine: 0 has not turned, 1 is at a right angle. A prototype has moved if it turned by more than
+--moved-deg since the first checkpoint (of this project: since step 0, which every checkpoint keeps). It is
+dead if the teacher gives it less than a tenth of an equal share 1/K; only checkpoints of this project keep
+what that takes. How to read the curves: docs/drift.md."""
+
+EXAMPLE = """\
+  sdpn drift exp/mini
+  sdpn drift exp/mini --plot drift.png --json exp/mini/results/drift.trained.json
+  sdpn drift 3D-Speaker/egs/voxceleb/sv-sdpn/exp/sdpn --check && echo "the prototypes are being trained\""""
+
+#: A prototype has moved when it turned by more than this. Rounding its weights to bfloat16 turns it by 0.1°,
+#: a run of a thousand steps by tens of degrees.
+_MOVED_DEG = 0.2
+
+#: Most prototypes that are listed by number; the JSON document has them all.
+_MOST_LISTED = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``sdpn drift``."""
+    parser.add_argument("experiment", type=Path, metavar="EXP", help="training folder, or one checkpoint")
+    parser.add_argument(
+        "--moved-deg", type=_angle_deg, default=_MOVED_DEG, metavar="DEG",
+        help="turn in degrees above which a prototype has moved (default: 0.2; rounding weights to bfloat16"
+        " turns one by 0.1, a thousand training steps by tens)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--check", action="store_true",
+        help="exit with 1 unless the prototypes are being trained: at least half of them have moved, and"
+        " not all are the same, bit for bit, at the last two checkpoints",
+    )  # fmt: skip
+    out = parser.add_argument_group("output")
+    out.add_argument("--plot", type=Path, metavar="FILE", help="draw the curves here (.png, .svg or .pdf)")
+    out.add_argument(
+        "--csv", type=Path, metavar="FILE", help="write a line for each checkpoint and prototype here"
+    )
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Read, judge, print, and return the numbers."""
+    if args.plot is not None and args.plot.suffix not in (".png", ".svg", ".pdf"):
+        raise InputError("is no picture that can be drawn", path=args.plot, hint="use .png, .svg or .pdf")
+
+    from sdpn.tracking.drift_curves import drift_curves
+    from sdpn.tracking.history import read_history
+    from sdpn.tracking.verdict import describe_usage, judge
+
+    history = read_history(args.experiment)
+    newest = history.snapshots[-1]
+    num, dimension = newest.prototypes_KE.shape
+    curves = drift_curves([(snapshot.step, snapshot.prototypes_KE) for snapshot in history.snapshots])
+    verdict = judge(curves, unit=history.unit, dimension=dimension, moved_deg=args.moved_deg)
+    if args.csv is not None:
+        _write_csv(args.csv, history, curves)
+    if args.plot is not None:
+        from sdpn.tracking.drift_plot import plot_drift
+
+        plot_drift(args.plot, curves, unit=history.unit, title=verdict.sentence)
+    for note in (*history.skipped, *history.notes):
+        print(f"note: {note}")
+    print(f"{num:,} prototypes of {dimension} dimensions, from checkpoints of {history.source}\n")
+    print(_table(history, curves), end="\n\n")
+    usage_said = describe_usage(history.usage)
+    if len(curves.steps) > 1:
+        _print_movement(curves, verdict)
+    if history.usage is not None:
+        print(f"dead:      {_listed(history.usage.is_dead_K.nonzero().flatten())}")
+    print("\n" + "\n".join((verdict.sentence, *verdict.remarks, usage_said)))
+    return _results(history, curves, verdict, usage_said)
+
+
+def exit_code(args: argparse.Namespace, results: dict[str, Any]) -> int:
+    """1 where ``--check`` asks for prototypes that are being trained and they are not."""
+    return int(args.check and not results["is_trained"])
+
+
+def _angle_deg(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 180:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an angle from 0 to 180 degrees")
+    return value
+
+
+def _table(history: History, curves: DriftCurves) -> str:
+    """A line for each checkpoint."""
+    from sdpn.cli.table import format_table
+
+    names = {
+        "drift_initial_mean": "drift to first: mean",
+        "drift_initial_max": "max",
+        "drift_previous_mean": "to previous: mean",
+        "drift_previous_max": "max",
+        "nearest_cosine_mean": "nearest cosine",
+        "effective_rank": "effective rank",
+    }
+    scalars = curves.scalars()
+    rows = [
+        [
+            str(step),
+            *(_shown(name, scalars[name].get(step)) for name in names),
+        ]
+        for step in curves.steps
+    ]
+    return format_table([history.unit, *names.values()], rows)
+
+
+def _shown(name: str, value: float | None) -> str:
+    """A point of a curve: drifts span many orders of magnitude, ranks do not."""
+    if value is None:
+        return "–"
+    if name == "effective_rank":
+        return f"{value:.1f}"
+    return f"{value:#.3g}" if value else "0"
+
+
+def _print_movement(curves: DriftCurves, verdict: Verdict) -> None:
+    from sdpn.tracking.drift_curves import degrees
+
+    has_moved_K = verdict.has_moved_K
+    turned_K = degrees(curves.since_first_NK[-1])
+    furthest_K = turned_K.argsort(descending=True)
+    furthest = ", ".join(f"{index} ({turned_K[index]:.1f}°)" for index in furthest_K[:5].tolist())
+    print(f"moved:     {int(has_moved_K.sum()):,} of {len(has_moved_K):,}; furthest {furthest}")
+    print(f"not moved: {_listed((~has_moved_K).nonzero().flatten())}")
+
+
+def _listed(indices: Tensor) -> str:
+    """Numbers of prototypes, counted from 0: the first of them, and how many there are."""
+    shown = ", ".join(map(str, indices[:_MOST_LISTED].tolist()))
+    more = len(indices) - _MOST_LISTED
+    return (shown or "none") + (f", … and {more:,} more" if more > 0 else "")
+
+
+def _results(history: History, curves: DriftCurves, verdict: Verdict, usage_said: str) -> dict[str, Any]:
+    from sdpn.tracking.drift_curves import degrees
+    from sdpn.tracking.verdict import State
+
+    usage = history.usage
+    has_moved_K = verdict.has_moved_K
+    scalars = curves.scalars()
+    return {
+        "source": history.source,
+        "unit": history.unit,
+        "num_prototypes": len(has_moved_K),
+        "state": verdict.state.value,
+        "is_trained": verdict.state is State.TRAINED,
+        "verdict": verdict.sentence,
+        "remarks": list(verdict.remarks),
+        "num_moved": int(has_moved_K.sum()),
+        "not_moved": (~has_moved_K).nonzero().flatten().tolist(),
+        "dead": None if usage is None else usage.is_dead_K.nonzero().flatten().tolist(),
+        "dead_said": usage_said,
+        "usage_steps": None if usage is None else usage.steps,
+        "usage_rows": None if usage is None else usage.rows,
+        "curves": [
+            {history.unit: step} | {name: points.get(step) for name, points in scalars.items()}
+            for step in curves.steps
+        ],
+        "turned_deg": degrees(curves.since_first_NK[-1]).tolist(),
+        "checkpoints": [str(path) for path in _distinct(history)],
+        "skipped": list(history.skipped),
+        "notes": list(history.notes),
+    }
+
+
+def _distinct(history: History) -> Sequence[Path]:
+    """The files read: one may hold two snapshots, step 0 and its own."""
+    return list(dict.fromkeys(snapshot.path for snapshot in history.snapshots))
+
+
+def _write_csv(path: Path, history: History, curves: DriftCurves) -> None:
+    from sdpn.io.atomic import atomic_write_text
+
+    lines = [f"{history.unit},prototype,drift_initial,drift_previous,nearest_cosine"]
+    for index, step in enumerate(curves.steps):
+        columns = (
+            curves.since_first_NK[index], curves.since_previous_NK[index], curves.nearest_cosine_NK[index]
+        )  # fmt: skip
+        lines += [
+            f"{step},{prototype}," + ",".join(f"{value:.9g}" for value in values)
+            for prototype, values in enumerate(zip(*(column.tolist() for column in columns), strict=True))
+        ]
+    atomic_write_text(path, "\n".join(lines) + "\n")
