@@ -13,7 +13,8 @@ baselines, a timeline of every scored recording, training and prototype curves, 
 configuration behind them. Also prints the table of error rates.
 
 It reads any tensorboard/ folder below EXP, and EXP/results/<command>.<label>.json, which the commands
-write with --json: verify, score and diarize, with labels such as trained, untrained or one-speaker."""
+write with --json: verify, score and diarize, with labels such as trained, untrained or one-speaker. For a
+training run without a tensorboard/ folder it draws the prototypes' curves from the checkpoints."""
 
 EXAMPLE = """\
   sdpn verify --trials dev/trials --embeddings dev.scp --json exp/mini/results/verify.trained.json

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sdpn.errors import InputError
+from sdpn.report.checkpoints import has_checkpoints, read_checkpoint_log
 from sdpn.report.events import EventLog, read_event_log
 from sdpn.report.results import Diarization, ResultFile, Score, Verification, read_results
 
@@ -20,7 +21,8 @@ class Experiment:
     Attributes:
         folder: where it is.
         results: every result document.
-        runs: training run -> what it logged; a run is named by the folder that holds ``tensorboard``.
+        runs: training run -> what it logged; a run is named by the folder that holds ``tensorboard``. A run
+            that logged nothing shows what its checkpoints tell of the prototypes.
         configurations: path below the folder -> text of every ``config.yaml``.
     """
 
@@ -77,18 +79,30 @@ def read_experiment(folder: Path) -> Experiment:
     for parent, subfolders, files in os.walk(folder):
         subfolders.sort()
         here = Path(parent)
-        if here.name == "tensorboard":
-            subfolders.clear()
-            if log := read_event_log(here):
-                run = here.parent.relative_to(folder).as_posix()
-                runs["" if run == "." else run] = log
+        run = _run_name(here, folder)
+        if "tensorboard" in subfolders:
+            subfolders.remove("tensorboard")
+            if log := read_event_log(here / "tensorboard"):
+                runs[run] = log
+        if (
+            run not in runs
+            and has_checkpoints(here, subfolders, files)
+            and (log := read_checkpoint_log(here))
+        ):
+            runs[run] = log
         if "config.yaml" in files:
             path = here / "config.yaml"
             configurations[path.relative_to(folder).as_posix()] = path.read_text("utf-8", errors="replace")
     if not results and not runs:
         raise InputError(
-            "holds nothing to report: no results/<command>.<label>.json and no tensorboard/ with events",
+            "holds nothing to report: no results/<command>.<label>.json, no tensorboard/ with events, and no "
+            "checkpoints with prototypes",
             path=folder,
             hint="train into it, or give a command --json EXP/results/verify.trained.json",
         )
     return Experiment(folder, results, runs, configurations)
+
+
+def _run_name(here: Path, folder: Path) -> str:
+    run = here.relative_to(folder).as_posix()
+    return "" if run == "." else run
