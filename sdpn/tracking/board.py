@@ -31,6 +31,7 @@ configuration, code             text: the settings; versions and commit
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -82,7 +83,7 @@ class Board:
             "prototypes/nearest_cosine_mean": drift.nearest_cosine(now_KE).mean(),
             "prototypes/effective_rank": drift.effective_rank(now_KE),
             "prototypes/usage_perplexity": drift.perplexity(usage_K),
-            "prototypes/dead": drift.dead(usage_K),
+            "prototypes/dead": drift.is_dead(usage_K).sum(),
         }
         scalars = {tag: float(value) for tag, value in values.items()}
         self.scalars(step, scalars)
@@ -119,7 +120,10 @@ class Board:
         """Draw ``module`` as it runs on ``example``, in evaluation mode."""
         was_training = module.training
         module.eval()
-        self._writer.add_graph(module, example)
+        with warnings.catch_warnings():
+            # tensorboard traces with torch.jit, which torch has deprecated with nothing in its place here
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._writer.add_graph(module, example)
         module.train(was_training)
 
     def close(self) -> None:

@@ -25,9 +25,9 @@ def perplexity(usage_K: Tensor) -> Tensor:
     return torch.special.entr(usage_K).sum().exp()
 
 
-def dead(usage_K: Tensor, *, share: float = 0.1) -> Tensor:
-    """Number of prototypes that get less than ``share`` of an equal part 1/K."""
-    return (usage_K < share / len(usage_K)).sum()
+def is_dead(usage_K: Tensor, *, share: float = 0.1) -> Tensor:
+    """Which prototypes get less than ``share`` of an equal part 1/K, (K,) bool."""
+    return usage_K < share / len(usage_K)
 
 
 def similarity(prototypes_KE: Tensor) -> Tensor:

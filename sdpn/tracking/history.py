@@ -31,11 +31,9 @@ from torch import Tensor
 
 from sdpn.errors import InputError
 from sdpn.io.checksum import file_sha256
+from sdpn.tracking import drift
 
 _FOLDER = re.compile(r"step-\d{8}")
-
-#: A prototype with less than this part of an equal share 1/K is dead (the default of `drift.dead`).
-DEAD_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class Usage:
     @property
     def is_dead_K(self) -> Tensor:
         """Which prototypes get less than a tenth of an equal share, bool (K,)."""
-        return self.share_K < DEAD_SHARE / len(self.share_K)
+        return drift.is_dead(self.share_K)
 
     @property
     def is_short(self) -> bool:

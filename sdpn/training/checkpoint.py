@@ -7,7 +7,6 @@ name and renamed into place last; one that is damaged all the same is passed ove
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -20,6 +19,7 @@ import torch
 
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_directory
+from sdpn.io.checksum import file_sha256
 from sdpn.training.provenance import provenance
 
 _log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class CheckpointStore:
                 meta = {
                     "format": 1,
                     "step": step,
-                    "sha256": _sha256(folder / "state.pt"),
+                    "sha256": file_sha256(folder / "state.pt"),
                     "configuration": self._configuration,
                     "world": self._world,
                     "versions": provenance(),
@@ -94,7 +94,7 @@ class CheckpointStore:
         for folder in reversed(folders):
             try:
                 meta = json.loads((folder / "meta.json").read_text())
-                if _sha256(folder / "state.pt") != meta["sha256"]:
+                if file_sha256(folder / "state.pt") != meta["sha256"]:
                     raise ValueError("its checksum does not match")
             except (OSError, ValueError, KeyError) as error:
                 _log.warning("%s is damaged (%s): using the checkpoint before it", folder, error)
@@ -145,14 +145,6 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while block := stream.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def lock(directory: Path) -> int:

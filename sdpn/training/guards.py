@@ -129,16 +129,16 @@ class Guards:
         ce, deviation = float(self._ce) / steps, float(self._deviation) / steps
         over = f"over the last {steps} steps (to step {step})"
         self._restart()
+        if deviation < config.smallest_deviation:
+            raise TrainingFault(
+                f"all embeddings are nearly equal (deviation {deviation:.4f} {over}): they have collapsed",
+                hint="raise sdpn.koleo_weight, or lower optimizer.lr",
+            )
         if (perplexity - 1) / (reachable - 1) < config.smallest_usage:
             raise TrainingFault(
                 f"the teacher uses {perplexity:.1f} of {reachable} prototypes {over}: "
                 "the assignments have collapsed",
                 hint="keep sdpn.sinkhorn_iterations and sdpn.memax_weight on, or lower optimizer.lr",
-            )
-        if deviation < config.smallest_deviation:
-            raise TrainingFault(
-                f"all embeddings are nearly equal (deviation {deviation:.4f} {over}): they have collapsed",
-                hint="raise sdpn.koleo_weight, or lower optimizer.lr",
             )
         log_k = math.log(num_prototypes)
         if started >= self._warmup_steps and abs(ce - log_k) < config.parked * log_k:

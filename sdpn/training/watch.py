@@ -60,6 +60,8 @@ class Watcher:
         self._previous_KE = initial_KE.clone()
         self._usage_K = initial_KE.new_zeros(len(initial_KE))
         self._usage_steps = 0
+        # of the window before: a checkpoint made right at a look would otherwise know nothing of usage
+        self._last_usage_K, self._last_usage_steps = self._usage_K.clone(), 0
         self._sample = _Sample.draw(
             evaluation.utterances if evaluation else utterances,
             config.crops.local_samples,
@@ -96,12 +98,14 @@ class Watcher:
     def _look_at_prototypes(self, step: int) -> None:
         """Write what the prototypes do, then start a new window of usage."""
         now_KE = self._network.prototypes.detach().clone()
+        self._last_usage_K = self._usage_K / max(1, self._usage_steps)
+        self._last_usage_steps = self._usage_steps
         self._board.prototypes(
             step,
             now_KE=now_KE,
             initial_KE=self._initial_KE,
             previous_KE=self._previous_KE,
-            usage_K=self._usage_K / max(1, self._usage_steps),
+            usage_K=self._last_usage_K,
         )
         self._previous_KE = now_KE
         self._usage_K.zero_()
@@ -125,13 +129,21 @@ class Watcher:
 
     def state(self) -> dict[str, Any]:
         """What a continued run needs to draw on."""
-        return {"previous": self._previous_KE, "usage": self._usage_K, "usage_steps": self._usage_steps}
+        return {
+            "previous": self._previous_KE,
+            "usage": self._usage_K,
+            "usage_steps": self._usage_steps,
+            "last_usage": self._last_usage_K,
+            "last_usage_steps": self._last_usage_steps,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take over what `state` gave."""
         device = self._initial_KE.device
         self._previous_KE, self._usage_K = state["previous"].to(device), state["usage"].to(device)
         self._usage_steps = state["usage_steps"]
+        self._last_usage_K = state["last_usage"].to(device)
+        self._last_usage_steps = state["last_usage_steps"]
 
     def close(self) -> None:
         """Write what is left."""

@@ -90,10 +90,9 @@ def test_the_dead_are_told_where_usage_is_kept(trained, tmp_path, capsys) -> Non
     assert main(["drift", str(file), "--json", str(out)]) == 0
     results = json.loads(out.read_text())["results"]
     tracking = torch.load(file, weights_only=True)["tracking"]
-    if not tracking.get("last_usage_steps"):
-        shares = tracking["usage"] / tracking["usage_steps"]
-        assert results["usage_steps"] == 1
-        assert results["dead"] == [index for index, share in enumerate(shares.tolist()) if share < 0.01]
+    assert results["usage_steps"] == tracking["last_usage_steps"] == 4
+    shares = tracking["last_usage"].tolist()
+    assert results["dead"] == [index for index, share in enumerate(shares) if share < 0.01]
     shown = capsys.readouterr().out
     assert f"{len(results['dead'])} of 10 prototypes" in shown
     assert "\ndead:" in shown

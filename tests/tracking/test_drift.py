@@ -26,8 +26,8 @@ def test_usage_perplexity_and_dead() -> None:
     assert drift.perplexity(torch.tensor([1.0, 0.0])).item() == 1
     assert drift.perplexity(torch.full((7,), 1 / 7)).item() == pytest.approx(7, rel=1e-5)
     shares = torch.tensor([0.97, 0.02, 0.01, 0.0])  # an equal part is 1/4, a tenth of it 0.025
-    assert drift.dead(shares).item() == 3
-    assert drift.dead(shares, share=0.06).item() == 2
+    assert drift.is_dead(shares).tolist() == [False, True, True, True]
+    assert drift.is_dead(shares, share=0.06).tolist() == [False, False, True, True]
 
 
 def test_similarity_and_nearest_cosine() -> None:

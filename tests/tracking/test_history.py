@@ -16,8 +16,7 @@ import pytest
 import torch
 
 from sdpn.errors import InputError
-from sdpn.tracking import drift
-from sdpn.tracking.history import DEAD_SHARE, Usage, find_checkpoints, read_history
+from sdpn.tracking.history import Usage, find_checkpoints, read_history
 
 FIRST = torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]])
 SECOND = torch.tensor([[1.0, 1.0], [0.0, 2.0], [1.0, 3.0]])
@@ -82,16 +81,6 @@ def test_the_longer_of_two_windows_of_usage_counts(save_own, tmp_path) -> None:
     usage = read_history(tmp_path / "exp").usage
     assert usage is not None and usage.steps == 50
     assert usage.share_K.tolist() == pytest.approx([0.5, 0.5, 0.0])
-
-
-def test_dead_prototypes_are_those_that_the_board_counts() -> None:
-    shares = torch.tensor([0.97, 0.02, 0.01, 0.0])  # an equal part is 1/4, a tenth of it 0.025
-    usage = Usage(shares, 100, 10, None)
-    assert usage.is_dead_K.tolist() == [False, True, True, True]
-    for seed in range(20):
-        shares = torch.rand(50, generator=torch.Generator().manual_seed(seed)) ** 4
-        shares /= shares.sum()
-        assert int(Usage(shares, 1, 1, None).is_dead_K.sum()) == int(drift.dead(shares, share=DEAD_SHARE))
 
 
 def test_rows_are_few_below_k_ln_k() -> None:

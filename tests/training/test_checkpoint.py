@@ -36,7 +36,16 @@ def test_round_trip_and_the_newest_are_kept(tmp_path: Path) -> None:
     assert state is not None and state["step"] == 3 and torch.equal(state["tensor"], _state(3)["tensor"])
     assert sorted(os.listdir(tmp_path / "checkpoints")) == ["step-00000002", "step-00000003"]
     meta = json.loads((tmp_path / "checkpoints/step-00000003/meta.json").read_text())
-    assert set(meta) == {"format", "step", "sha256", "configuration", "versions"}
+    assert set(meta) == {"format", "step", "sha256", "configuration", "world", "versions"}
+    assert set(meta["versions"]) == {"sdpn", "torch", "commit"}
+
+
+def test_every_nth_is_kept_for_good(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path / "checkpoints", _CONFIG, keep=1, keep_every=4)
+    for step in (2, 4, 6, 8, 10, 12, 14):
+        store.save(step, _state(step))
+    kept = [int(name.removeprefix("step-")) for name in sorted(os.listdir(tmp_path / "checkpoints"))]
+    assert kept == [4, 8, 12, 14]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "no meta", "no state"])

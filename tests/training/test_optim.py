@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from sdpn.training.optim import CosineSchedule, OptimizerConfig, make_optimizer
+from sdpn.training.optim import CosineSchedule, OptimizerConfig, clip_gradients, make_optimizer
 
 
 def test_schedule_by_hand() -> None:
@@ -35,3 +35,32 @@ def test_only_matrices_and_kernels_decay(kind: str) -> None:
 def test_settings_out_of_range(changes: dict[str, float]) -> None:
     with pytest.raises(ValueError):
         OptimizerConfig(**changes)  # type: ignore[arg-type]
+
+
+def _tensors() -> list[torch.nn.Parameter]:
+    generator = torch.Generator().manual_seed(0)
+    tensors = [torch.nn.Parameter(torch.zeros(3, 4)) for _ in range(4)]
+    for size, tensor in zip((10.0, 0.1, 3.0, 8.0), tensors, strict=True):
+        tensor.grad = torch.randn(3, 4, generator=generator) * size
+    return tensors
+
+
+def test_global_clipping_is_torchs_and_covers_the_prototypes() -> None:
+    ours, theirs = _tensors(), _tensors()
+    norms = clip_gradients(OptimizerConfig(clip_norm=2.0), ours, ours[3])
+    expected = torch.nn.utils.clip_grad_norm_(theirs, 2.0)
+    torch.testing.assert_close(norms.total, expected)
+    torch.testing.assert_close(norms.prototypes, _tensors()[3].grad.norm())  # type: ignore[union-attr]
+    for one, two in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one.grad, two.grad)
+
+
+@pytest.mark.parametrize("clip_prototypes", [True, False])
+def test_per_tensor_clipping_as_published(clip_prototypes: bool) -> None:
+    ours, theirs = _tensors(), _tensors()
+    config = OptimizerConfig(clip_norm=3.0, clip="per-tensor", clip_prototypes=clip_prototypes)
+    clip_gradients(config, ours, ours[3])
+    for tensor in theirs if clip_prototypes else theirs[:3]:
+        torch.nn.utils.clip_grad_norm_([tensor], 3.0)
+    for one, two in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one.grad, two.grad)

@@ -35,8 +35,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _command(data: Path, out: Path, *extra: str) -> list[str]:
-    every = f"training.checkpoint_every={3}"
-    settings = [*TINY, f"training.steps={_STEPS}", every, "training.workers=2", *extra]
+    # a queue and a loss scale, so that there is all that a state can hold
+    more = ["training.checkpoint_every=3", "sdpn.queue_size=14", "training.precision=fp16"]
+    settings = [*TINY, f"training.steps={_STEPS}", *more, "training.workers=2", *extra]
     arguments = ["train", "--data", str(data), "--out", str(out), *settings]
     return [sys.executable, "-m", "sdpn.cli.main", *arguments]
 
@@ -74,9 +75,14 @@ def uninterrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_keys_of_a_state_are_pinned(uninterrupted: Path) -> None:
     state = torch.load(uninterrupted / f"checkpoints/step-{_STEPS:08d}/state.pt", weights_only=True)
-    assert set(state) == {"step", "model", "optimizer", "rng", "sampler", "tracking"}
+    assert set(state) == {
+        "step", "model", "optimizer", "scaler", "rng", "sampler", "tracking", "guards"
+    }  # fmt: skip
     roots = {".".join(key.split(".")[:2]) for key in state["model"]}
-    assert roots == {"student.encoder", "student.head", "teacher.encoder", "teacher.head", "prototypes"}
+    networks = {"student.encoder", "student.head", "teacher.encoder", "teacher.head"}
+    assert roots == {*networks, "prototypes", "queue.rows_QE", "queue._extra_state"}
+    assert state["model"]["queue._extra_state"] == {"pushed": _STEPS * 4}
+    assert state["scaler"]["scale"] > 0
     assert state["sampler"] == {"epoch": _STEPS * 4 // 10, "position": _STEPS * 4 % 10}
 
 
@@ -151,3 +157,13 @@ def test_another_configuration_in_the_same_folder_is_refused(data: Path, uninter
     result = _run(data, uninterrupted, "optimizer.lr=0.5")
     assert result.returncode == 2
     assert "optimizer.lr: 0.001 -> 0.5" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_another_number_of_prototypes_or_another_objective_is_refused(
+    data: Path, uninterrupted: Path
+) -> None:
+    result = _run(data, uninterrupted, "sdpn.num_prototypes=12")
+    assert result.returncode == 2 and "sdpn.num_prototypes: 10 -> 12" in result.stderr
+    result = _run(data, uninterrupted, "objective=dino")
+    assert result.returncode == 2 and "Traceback" not in result.stderr
+    assert "belongs to a run of objective 'sdpn', not 'dino'" in result.stderr

@@ -1,0 +1,134 @@
+"""Two gloo processes: the run of one process on the same batches, its prototypes identical on both."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import ROOT, TINY
+
+#: What each process does: three updates on its half of a fixed batch; batch norm in evaluation mode, because
+#: its statistics on CPUs are those of the process. Writes gradients and state.
+_WORKER = """
+import sys
+from dataclasses import replace
+import torch
+from sdpn.config import load_config
+from sdpn.data.crops import CropBatch
+from sdpn.training.config import RunConfig
+from sdpn.training.distributed import joined
+from sdpn.training.pretrain import build
+from sdpn.training.step import Update
+
+out, objective, accumulate, *settings = sys.argv[1:]
+run = load_config(RunConfig, None, [*settings, f"objective={objective}", f"training.accumulate={accumulate}"])
+generator = torch.Generator().manual_seed(1)
+whole = CropBatch(
+    torch.randn(1, 8, 8000, generator=generator) * 0.1, torch.randn(2, 8, 4000, generator=generator) * 0.1
+)
+with joined("cpu") as processes:
+    torch.manual_seed(processes.rank)  # different weights: DDP has to make them equal
+    if processes.world == 1:
+        torch.manual_seed(0)
+    network = build(run).eval()
+    update = Update(run, network, processes)
+    share = 8 // processes.world
+    rows = slice(processes.rank * share, (processes.rank + 1) * share)
+    for _ in range(3):
+        terms, norms = update(CropBatch(*(views[:, rows] for views in whole)), lr=0.05, momentum=0.9)
+    gradients = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
+    state = {"model": network.state_dict(), "gradients": gradients, "total": terms.total.detach()}
+    torch.save(state, f"{out}/{processes.world}-{processes.rank}.pt")
+"""
+
+
+def _torchrun(processes: int, *command: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    runner = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    return subprocess.run([*runner, *command], env=environment, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.parametrize(("objective", "accumulate"), [("sdpn", 1), ("sdpn", 2), ("dino", 1)])
+def test_two_processes_train_as_one(tmp_path: Path, objective: str, accumulate: int) -> None:
+    script = tmp_path / "worker.py"
+    script.write_text(_WORKER)
+    settings = [*TINY, "optimizer.kind=sgd", "sdpn.queue_size=12", "training.batch_size=8"]
+    arguments = [str(script), str(tmp_path), objective, str(accumulate), *settings]
+    alone = subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert alone.returncode == 0, alone.stderr
+    pair = _torchrun(2, *arguments)
+    assert pair.returncode == 0, pair.stderr
+    one, first, second = (
+        torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("1-0", "2-0", "2-1")
+    )
+    assert torch.equal(first["model"]["prototypes"], second["model"]["prototypes"])
+    assert torch.equal(first["gradients"]["prototypes"], second["gradients"]["prototypes"])
+    torch.testing.assert_close(first["total"], one["total"], rtol=1e-4, atol=0)
+    # averaged like every other gradient: prototypes and network alike are those of the whole batch
+    assert "prototypes" in one["gradients"] and first["gradients"].keys() == one["gradients"].keys()
+    for part in ("gradients", "model"):
+        for name, value in one[part].items():
+            if torch.is_tensor(value):
+                for other in (first, second):
+                    torch.testing.assert_close(other[part][name], value, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def _train(out: Path, data: Path, *settings: str) -> subprocess.CompletedProcess[str]:
+    command = ["-m", "sdpn.cli.main", "train", "--data", str(data), "--out", str(out), *TINY]
+    return _torchrun(2, *command, "training.steps=6", "training.workers=0", *settings)
+
+
+def test_sdpn_train_under_torchrun_writes_one_run_and_continues_it(voices: Path, tmp_path: Path) -> None:
+    out = tmp_path / "exp"
+    result = _train(out, voices, "training.checkpoint_every=3")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("model:") == 1 and result.stderr.count("step 6/6") == 1
+    final = out / "checkpoints/step-00000006/state.pt"
+    expected = torch.load(final, weights_only=True)["model"]["prototypes"]
+    for path in final.parent.iterdir():
+        path.unlink()
+    final.parent.rmdir()
+    again = _train(out, voices, "training.checkpoint_every=3")
+    assert again.returncode == 0 and "continuing at step 3" in again.stderr, again.stderr
+    # sums over processes are taken in another order than on one: equal to rounding, on one machine to the bit
+    assert torch.equal(torch.load(final, weights_only=True)["model"]["prototypes"], expected)
+
+
+def test_a_broken_loss_stops_all_processes(voices: Path, tmp_path: Path) -> None:
+    """The fault is planted in one process only; without agreement the other one would wait for ever."""
+    script = tmp_path / "worker.py"
+    script.write_text(
+        "import math, os, sys\n"
+        "from sdpn.cli.main import main\n"
+        "from sdpn.training import pretrain\n"
+        "build = pretrain.build\n"
+        "def broken(config):\n"
+        "    network = build(config)\n"
+        "    if os.environ['RANK'] == '1':\n"
+        "        network.student.head.register_forward_hook(lambda m, i, output: output * math.nan)\n"
+        "    return network\n"
+        "pretrain.build = broken\n"
+        "code = main(sys.argv[1:])\n"
+        "print(f'rank {os.environ[\"RANK\"]} ended with {code}', file=sys.stderr, flush=True)\n"
+        "sys.exit(code)\n"
+    )
+    arguments = ["train", "--data", str(voices), "--out", str(tmp_path / "exp"), *TINY, "training.steps=6"]
+    result = _torchrun(2, str(script), *arguments, "training.workers=0")
+    assert result.returncode != 0
+    assert "the loss is no finite number" in result.stderr
+    assert not (tmp_path / "exp/checkpoints").exists()
+
+
+def test_a_batch_that_two_processes_cannot_share(voices: Path, tmp_path: Path) -> None:
+    result = _train(tmp_path / "exp", voices, "training.batch_size=5")
+    assert "training.batch_size (5) cannot be shared by 2 processes" in result.stderr

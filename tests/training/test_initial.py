@@ -1,0 +1,119 @@
+"""What a run starts from: a model's weights, kept or clustered prototypes; and models that do not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from sklearn.cluster import KMeans
+from torch.nn.functional import normalize
+
+from sdpn.config import load_config
+from sdpn.distill.base import SelfDistillation
+from sdpn.errors import InputError
+from sdpn.training.config import RunConfig
+from sdpn.training.initial import InitialConfig, initialise
+from sdpn.training.pretrain import build, pretrain, read_training_data
+from tests.conftest import TINY
+
+_RUN = [*TINY, "training.workers=0", "training.steps=4"]
+
+
+@pytest.fixture(scope="module")
+def model(voices: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("initial") / "exp"
+    pretrain(load_config(RunConfig, None, _RUN), [voices], out, on_progress=lambda _: None)
+    return out / "model"
+
+
+def _initialised(voices: Path, *settings: str) -> SelfDistillation:
+    config = load_config(RunConfig, None, [*_RUN, *settings])
+    torch.manual_seed(5)
+    network = build(config)
+    _initialise(network, config, voices)
+    return network
+
+
+def _initialise(network: SelfDistillation, config: RunConfig, voices: Path) -> None:
+    initialise(
+        network,
+        config.initial,
+        encoder=config.encoder,
+        crops=config.crops,
+        utterances=read_training_data([voices]),
+        seed=0,
+    )
+
+
+def test_a_models_weights_and_prototypes(voices: Path, model: Path) -> None:
+    network = _initialised(voices, f"initial.model={model}", "initial.prototypes=keep")
+    weights = load_file(model / "model.safetensors") | load_file(model / "pretraining.safetensors")
+    assert torch.equal(network.prototypes, weights["prototypes"])
+    for branch in (network.student, network.teacher):
+        for name, tensor in branch.state_dict().items():
+            torch.testing.assert_close(tensor, weights[name], rtol=0, atol=0)
+
+
+def test_a_models_weights_with_fresh_prototypes(voices: Path, model: Path) -> None:
+    network = _initialised(voices, f"initial.model={model}", "sdpn.num_prototypes=14")
+    kept = load_file(model / "pretraining.safetensors")["prototypes"]
+    assert network.prototypes.shape == (14, 8) and not torch.equal(network.prototypes[:10], kept)
+
+
+def test_kmeans_prototypes_are_centres_of_projections(voices: Path, model: Path) -> None:
+    """As good as scikit-learn's full-batch k-means of projections of the same utterances, within 10 %."""
+    settings = [f"initial.model={model}", "initial.prototypes=kmeans", "crops.global_s=1.25"]
+    network = _initialised(voices, *settings)
+    waves = np.stack([utterance.read() for utterance in read_training_data([voices])])
+    with torch.no_grad():
+        network.teacher.eval()
+        rows = normalize(network.teacher(network.features(torch.from_numpy(waves)))[1], dim=1)
+    directions = normalize(network.prototypes.detach(), dim=1)
+    ours = float((rows @ directions.T).max(1).values.mean())
+    centres = torch.from_numpy(KMeans(10, n_init=10, random_state=0).fit(rows.numpy()).cluster_centers_)
+    best = float((rows @ normalize(centres, dim=1).T).max(1).values.mean())
+    uniform = build(load_config(RunConfig, None, _RUN)).prototypes.detach()
+    chance = float((rows @ normalize(uniform, dim=1).T).max(1).values.mean())
+    assert (best - ours) < 0.1 * (best - chance)
+    torch.testing.assert_close(network.prototypes.detach().norm(dim=1), torch.full((10,), 3**-0.5))
+
+
+def _refused(voices: Path, message: str, *settings: str) -> None:
+    with pytest.raises(InputError, match=message):
+        _initialised(voices, *settings)
+
+
+def test_models_that_do_not_fit_are_refused(voices: Path, model: Path) -> None:
+    start = f"initial.model={model}"
+    _refused(voices, "encoder.channels is 16 there, 32 here", start, "encoder.channels=32")
+    _refused(voices, "features.num_mels is 80 there, 40 here", start, "features.num_mels=40")
+    _refused(voices, "another projection head: .*layers.0.weight", start, "head.hidden_dim=24")
+    keep = [start, "initial.prototypes=keep", "sdpn.num_prototypes=12"]
+    _refused(voices, "holds 10 prototypes of 8 dimensions; this run has 12 of 8", *keep)
+    with pytest.raises(ValueError, match="needs a model"):
+        InitialConfig(prototypes="keep")
+
+
+@pytest.mark.parametrize("damage", ["absent", "truncated", "no prototypes"])
+def test_a_model_without_whole_head_and_prototypes(
+    voices: Path, model: Path, tmp_path: Path, damage: str
+) -> None:
+    broken = tmp_path / "model"
+    broken.mkdir()
+    for path in model.iterdir():
+        (broken / path.name).write_bytes(path.read_bytes())
+    file = broken / "pretraining.safetensors"
+    if damage == "absent":
+        file.unlink()
+    elif damage == "truncated":
+        file.write_bytes(file.read_bytes()[:100])
+    else:
+        tensors: dict[str, Any] = load_file(file)
+        del tensors["prototypes"]
+        save_file(tensors, file)
+    message = {"absent": "has no pretraining", "truncated": "damaged", "no prototypes": "holds no prototypes"}
+    _refused(voices, message[damage], f"initial.model={broken}")

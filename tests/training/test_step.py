@@ -1,0 +1,101 @@
+"""An update: a batch in parts is the whole batch, the loss scale of fp16 is kept, precision is resolved."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from sdpn.data.crops import CropBatch
+from sdpn.distill.base import SelfDistillation
+from sdpn.training.config import RunConfig
+from sdpn.training.distributed import Processes
+from sdpn.training.pretrain import build
+from sdpn.training.step import Update, resolve_precision
+
+_ALONE = Processes(0, 1, torch.device("cpu"))
+
+
+def _batch(utterances: int = 12) -> CropBatch:
+    generator = torch.Generator().manual_seed(1)
+    return CropBatch(
+        torch.randn(1, utterances, 8000, generator=generator) * 0.1,
+        torch.randn(2, utterances, 4000, generator=generator) * 0.1,
+    )
+
+
+def _updated(run: RunConfig, *, steps: int = 1, train: bool = False, **training: Any) -> SelfDistillation:
+    changed = replace(run, training=replace(run.training, batch_size=12, **training))
+    torch.manual_seed(0)
+    network = build(changed).train(train)
+    update = Update(changed, network, _ALONE)
+    for _ in range(steps):
+        update(_batch(), lr=1e-3, momentum=0.9)
+    return network
+
+
+@pytest.mark.parametrize("objective", ["sdpn", "dino"])
+def test_a_batch_in_parts_gives_the_update_of_the_whole_batch(tiny_run: RunConfig, objective: str) -> None:
+    """With batch norm in evaluation mode: it is the one layer for which parts differ from the whole."""
+    run = replace(
+        tiny_run,
+        objective=objective,  # type: ignore[arg-type]
+        optimizer=replace(tiny_run.optimizer, kind="sgd"),
+        sdpn=replace(tiny_run.sdpn, queue_size=20, dimension_weight=0.1),
+    )
+    whole, parts = _updated(run, steps=3), _updated(run, steps=3, accumulate=3)
+    start = build(run).state_dict()
+    for name, tensor in whole.state_dict().items():
+        if torch.is_tensor(tensor):
+            torch.testing.assert_close(parts.state_dict()[name], tensor, rtol=1e-4, atol=1e-6, msg=name)
+    assert not torch.equal(whole.prototypes, start["prototypes"])
+
+
+def test_looking_at_the_parts_first_leaves_the_students_batch_norm_alone(tiny_run: RunConfig) -> None:
+    """Each part moves the running averages once, not once for each pass."""
+    network = _updated(tiny_run, train=True, accumulate=2)
+    fresh = build(tiny_run)
+    torch.manual_seed(0)
+    fresh = build(tiny_run).train()
+    for part in zip(*(views.chunk(2, dim=1) for views in _batch()), strict=True):
+        fresh.project(CropBatch(*part))
+    name = "encoder.stem.2.running_mean"
+    torch.testing.assert_close(
+        dict(network.student.named_buffers())[name], dict(fresh.student.named_buffers())[name]
+    )
+
+
+def test_fp16_scales_the_loss_and_keeps_the_scale(tiny_run: RunConfig) -> None:
+    run = replace(tiny_run, training=replace(tiny_run.training, precision="fp16"))
+    network = build(run).train()
+    update = Update(run, network, _ALONE)
+    before = network.prototypes.detach().clone()
+    for _ in range(8):  # the first ones overflow until the scale has come down
+        update(_batch(), lr=1e-3, momentum=0.9)
+    assert not torch.equal(network.prototypes, before)
+    assert all(torch.isfinite(tensor).all() for tensor in network.parameters())
+    state = update.state()["scaler"]
+    assert state["scale"] > 1 and state["_growth_tracker"] >= 1
+    other = Update(run, build(run), _ALONE)
+    other.restore(update.state())
+    assert other.state()["scaler"] == state
+
+
+def test_fp16_skips_a_step_whose_gradients_overflow_and_lowers_the_scale(tiny_run: RunConfig) -> None:
+    run = replace(tiny_run, training=replace(tiny_run.training, precision="fp16"))
+    network = build(run).train()
+    update = Update(run, network, _ALONE)
+    first = network.student.head.layers[0]
+    assert isinstance(first, torch.nn.Linear)
+    first.weight.register_hook(lambda gradient: gradient * torch.inf)
+    before, scale = network.prototypes.detach().clone(), update.scaler.get_scale()
+    terms, _ = update(_batch(), lr=1e-3, momentum=0.9)
+    assert torch.isfinite(terms.total) and torch.equal(network.prototypes, before)
+    assert update.scaler.get_scale() == scale / 2
+
+
+def test_precision_is_what_is_asked_for_or_what_the_processor_gains_from() -> None:
+    assert resolve_precision("fp16") == "fp16"
+    assert resolve_precision("auto") in ("fp32", "bf16")
