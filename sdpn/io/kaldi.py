@@ -204,27 +204,38 @@ def read_vectors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         InputError: the file is missing, is no table of vectors, or its vectors differ in length.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError("no such scp or ark of embeddings", path=path)
-    vectors = _read_ark(path) if path.suffix == ".ark" else _read_scp(path)
+    vectors = dict(iterate_vectors(path))
     _check_vectors(vectors, path)
     return vectors
 
 
-def _read_ark(path: Path) -> dict[str, np.ndarray]:
-    vectors: dict[str, np.ndarray] = {}
+def iterate_vectors(path: str | os.PathLike[str]) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield (key, float32 vector (D,)) of a Kaldi ``.scp`` or ``.ark`` in file order, one at a time.
+
+    As `read_vectors`, for files that do not fit in memory; neither lengths nor values are looked at.
+
+    Raises:
+        InputError: the file is missing or is no table of vectors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError("no such scp or ark of embeddings", path=path)
+    yield from _iterate_ark(path) if path.suffix == ".ark" else _iterate_scp(path)
+
+
+def _iterate_ark(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    seen: set[str] = set()
     try:
         for key, vector in iterate_ark(open_ark(path)):
-            if key in vectors:
+            if key in seen:
                 raise InputError(f"{key!r} occurs a second time", path=path)
-            vectors[key] = vector
+            seen.add(key)
+            yield key, vector
     except (OSError, ValueError) as error:
         raise InputError(f"is not a Kaldi ark of vectors ({error})", path=path) from error
-    return vectors
 
 
-def _read_scp(path: Path) -> dict[str, np.ndarray]:
-    vectors: dict[str, np.ndarray] = {}
+def _iterate_scp(path: Path) -> Iterator[tuple[str, np.ndarray]]:
     arks: dict[str, mmap.mmap | bytes] = {}
     for number, key, where in _rows(path):
         if where.endswith("|") or where.startswith("|"):
@@ -235,12 +246,12 @@ def _read_scp(path: Path) -> dict[str, np.ndarray]:
         try:
             if name not in arks:
                 arks[name] = open_ark(path.parent / name)
-            vectors[key], _ = vector_at(arks[name], int(offset))
+            vector, _ = vector_at(arks[name], int(offset))
         except (OSError, ValueError) as error:
             raise InputError(
                 f"the vector of {key!r} cannot be read from {where!r} ({error})", path=path, line=number
             ) from error
-    return vectors
+        yield key, vector
 
 
 def _check_vectors(vectors: Mapping[str, np.ndarray], path: Path) -> None:
