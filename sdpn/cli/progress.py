@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -36,3 +36,57 @@ def track(items: Iterable[T], *, description: str, total: int, quiet: bool = Fal
             if done == total or now - last >= _LINE_EVERY_S:
                 last = now
                 print(f"{description}: {done}/{total} in {now - started:.0f} s", file=sys.stderr, flush=True)
+
+
+class Meter:
+    """The same for work that tells by itself how far it is, stage after stage.
+
+    Args:
+        quiet: show nothing.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._stage: str | None = None
+        self._bar: Any = None
+        self._line = ""
+        self._started = self._last = time.monotonic()
+
+    def show(self, stage: str, done: int, total: int, note: str = "") -> None:
+        """Tell that ``done`` of ``total`` are done; another ``stage`` starts another bar."""
+        if self._quiet:
+            return
+        if stage != self._stage:
+            self.close()
+            self._stage = stage
+            if sys.stderr.isatty():
+                from tqdm import tqdm
+
+                self._bar = tqdm(desc=stage, total=total, file=sys.stderr, leave=False, unit_scale=True)
+        if self._bar is not None:
+            self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update(done - self._bar.n)
+            if done == total:
+                self._bar.refresh()
+            return
+        now = time.monotonic()
+        self._line = f"{stage}: {done}/{total} in {now - self._started:.0f} s" + (f", {note}" if note else "")
+        if now - self._last >= _LINE_EVERY_S:
+            self._last = now
+            self._write()
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def finish(self) -> None:
+        """As `close`, and where there is no terminal the last line, unless it is there already."""
+        self.close()
+        if self._line:
+            self._write()
+
+    def _write(self) -> None:
+        print(self._line, file=sys.stderr, flush=True)
+        self._line = ""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from sdpn.cli import progress
-from sdpn.cli.progress import track
+from sdpn.cli.progress import Meter, track
 
 
 def test_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,3 +49,39 @@ def test_items_are_taken_one_by_one() -> None:
     tracked = track(items(), description="embedding", total=3)
     assert next(tracked) == 0
     assert taken == [0]
+
+
+def test_a_meter_tells_the_last_line_and_one_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    times_s = iter([100.0, 110.0, 120.0, 121.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(times_s))
+    meter = Meter()
+    for done in (1, 2, 3):
+        meter.show("epoch 1", done, 3, f"inertia {10 - done}")
+    meter.finish()
+    meter.finish()
+    assert capsys.readouterr().err == "epoch 1: 2/3 in 20 s, inertia 8\nepoch 1: 3/3 in 21 s, inertia 7\n"
+
+
+def test_a_meter_is_a_bar_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    meter = Meter()
+    for stage in ("reading", "epoch 1"):
+        meter.show(stage, 1, 3, "inertia 8")
+        meter.show(stage, 3, 3, "inertia 7")
+    meter.finish()
+    shown = capsys.readouterr().err
+    assert "reading: 100%" in shown
+    assert "epoch 1: 100%" in shown
+    assert "3.00/3.00" in shown
+    assert "inertia 7" in shown
+
+
+def test_a_quiet_meter(capsys: pytest.CaptureFixture[str]) -> None:
+    meter = Meter(quiet=True)
+    meter.show("reading", 1, 3)
+    meter.finish()
+    assert capsys.readouterr() == ("", "")

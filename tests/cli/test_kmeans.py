@@ -1,0 +1,172 @@
+"""``sdpn kmeans``: what it writes, that it goes on, and what it says about bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+from sdpn.cli.main import main
+from sdpn.clustering.streaming.model import KMeansModel
+from sdpn.io.kaldi import read_table, read_vectors, vector_writer
+
+RNG = np.random.default_rng(0)
+TRUTH = RNG.integers(4, size=300)
+ROWS = (3 * np.eye(6)[TRUTH] + 0.5 * RNG.normal(size=(300, 6))).astype(np.float32)
+
+
+def kmeans(*args: object) -> int:
+    return main(["kmeans", *map(str, args)])
+
+
+@pytest.fixture
+def chunks(tmp_path: Path) -> list[Path]:
+    """An scp with ids u000 to u099 and two matrices."""
+    with vector_writer(tmp_path) as write:
+        for number, row in enumerate(ROWS[:100]):
+            write(f"u{number:03d}", row)
+    np.save(tmp_path / "a.npy", ROWS[100:250])
+    np.save(tmp_path / "b.npy", ROWS[250:].astype(np.float64))
+    return [tmp_path / "embeddings.scp", tmp_path / "a.npy", tmp_path / "b.npy"]
+
+
+def labels(out: Path) -> np.ndarray:
+    table = read_table(out / "utt2cluster")
+    assert list(table) == [f"u{number:03d}" for number in range(100)]
+    found = [np.array(list(table.values()), dtype=int)]
+    return np.concatenate(found + [np.load(file) for file in sorted((out / "labels").iterdir())])
+
+
+def test_what_it_writes(chunks: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, document = tmp_path / "out", tmp_path / "k.json"
+    assert kmeans("--clusters", 4, "--out", out, *chunks, "--json", document) == 0
+    assert sorted(path.name for path in out.iterdir()) == [
+        "labels",
+        "model.npz",
+        "quality.png",
+        "utt2cluster",
+    ]
+    assert [path.name for path in sorted((out / "labels").iterdir())] == ["00001-a.npy", "00002-b.npy"]
+    model = KMeansModel.load(out / "model.npz")
+    np.testing.assert_array_equal(labels(out), model.predict(ROWS))
+    assert adjusted_rand_score(TRUTH, labels(out)) == 1
+    results = json.loads(document.read_text())["results"]
+    expected = KMeans(4, n_init=3, random_state=0).fit(ROWS)
+    assert results["inertia"] == pytest.approx(expected.inertia_, rel=1e-3)
+    assert sorted(results["sizes"]) == sorted(np.bincount(TRUTH))
+    assert (results["num_rows"], results["clusters"], results["empty"], results["nmi"]) == (300, 4, 0, None)
+    assert set(results["learning"]["rows_per_pass"]) == {300}
+    assert "300" in capsys.readouterr().out
+
+
+def test_labels_are_scored_and_a_model_labels_more(
+    chunks: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, document, table = tmp_path / "out", tmp_path / "k.json", tmp_path / "utt2spk"
+    table.write_text("".join(f"u{number:03d} s{TRUTH[number] // 2}\n" for number in range(100)))
+    options = ("--lloyd", 3, "--standardise", "--spherical", "--format", "safetensors", "--seed", 3)
+    assert kmeans("--clusters", 4, *options, "--out", out, *chunks[1:]) == 0
+    assert not (out / "utt2cluster").exists()
+    assert kmeans("--model", out / "model.safetensors", "--out", tmp_path / "more", chunks[0],
+                  "--labels", table, "--json", document) == 0  # fmt: skip
+    found = np.array(list(read_table(tmp_path / "more" / "utt2cluster").values()))
+    results = json.loads(document.read_text())["results"]
+    assert results["nmi"] == pytest.approx(normalized_mutual_info_score(TRUTH[:100] // 2, found))
+    assert results["purity"] == 1
+    assert "learning" not in results
+    assert "purity" in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "more").iterdir()) == ["quality.png", "utt2cluster"]
+
+
+def test_processes_and_a_start(chunks: list[Path], tmp_path: Path) -> None:
+    assert kmeans("--quiet", "--clusters", 4, "--out", tmp_path / "one", *chunks) == 0
+    again = ("--init", tmp_path / "one" / "model.npz", "--max-iter", 1, "--processes", 2)
+    assert kmeans("--quiet", "--clusters", 4, *again, "--out", tmp_path / "two", *chunks) == 0
+    np.testing.assert_array_equal(labels(tmp_path / "one"), labels(tmp_path / "two"))  # in the same order
+
+
+def test_an_interrupted_command_goes_on(
+    chunks: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    bad = ROWS[100:250].copy()
+    bad[70] = np.nan
+    np.save(chunks[1], bad)
+    assert kmeans("--quiet", "--clusters", 4, "--out", out, *chunks) == 2
+    assert f"{chunks[1]}: row 70 holds NaN or infinite values" in capsys.readouterr().err
+    assert [path.name for path in out.iterdir()] == ["state.npz"]
+    assert kmeans("--quiet", "--clusters", 5, "--out", out, *chunks) == 2
+    assert "state.npz: was saved by a run with other settings" in capsys.readouterr().err
+    np.save(chunks[1], ROWS[100:250])
+    assert kmeans("--quiet", "--clusters", 4, "--out", out, *chunks) == 0
+    assert kmeans("--quiet", "--clusters", 4, "--out", tmp_path / "fresh", *chunks) == 0
+    assert not (out / "state.npz").exists()
+    np.testing.assert_array_equal(
+        KMeansModel.load(out / "model.npz").centres_KD,
+        KMeansModel.load(tmp_path / "fresh/model.npz").centres_KD,
+    )
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    assert kmeans("--quiet", *arguments) == 2
+    error = capsys.readouterr().err.strip()
+    assert "\n" not in error
+    assert error.startswith("sdpn kmeans: error: ")
+    return error
+
+
+def test_bad_options(chunks: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = ("--out", tmp_path / "out")
+    learn = ("--clusters", 4, *out)
+    assert "one of --clusters and --model is needed" in refused(capsys, *out, *chunks)
+    assert "one of --clusters and --model" in refused(capsys, *learn, "--model", "m.npz", *chunks)
+    assert "no such k-means model" in refused(capsys, "--model", tmp_path / "m.npz", *out, *chunks)
+    assert "--lloyd has no effect with --model" in refused(
+        capsys, "--model", "m.npz", "--lloyd", 2, *out, *chunks
+    )
+    assert "n_clusters is 0; expected at least 1" in refused(capsys, "--clusters", 0, *out, *chunks)
+    assert "300 rows in 3 chunks are fewer than 301" in refused(capsys, "--clusters", 301, *out, *chunks)
+    assert "unknown key 'batchsize'; did you" in refused(
+        capsys, *learn, "--set", "batchsize=3", *chunks
+    ).replace(" (did", "; did")
+    assert "--set seed has an option of its own" in refused(capsys, *learn, "--set", "seed=3", *chunks)
+    assert "--processes is 0" in refused(capsys, *learn, "--processes", 0, *chunks)
+    assert "is no chunk" in refused(capsys, *learn, tmp_path / "embeddings.txt")
+    assert "is a file; --out needs a folder" in refused(capsys, "--clusters", 4, "--out", chunks[0], *chunks)
+
+
+def test_bad_data(chunks: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = ("--out", tmp_path / "out")
+    np.save(tmp_path / "wide.npy", ROWS[:, :4])
+    error = refused(capsys, "--clusters", 4, *out, *chunks, tmp_path / "wide.npy")
+    assert "wide.npy: rows have 4 dimensions; expected 6" in error
+    assert kmeans("--quiet", "--clusters", 4, "--out", tmp_path / "k", *chunks) == 0
+    model = tmp_path / "k" / "model.npz"
+    error = refused(capsys, "--model", model, *out, tmp_path / "wide.npy")
+    assert "wide.npy: rows have 4 dimensions; expected 6" in error
+    error = refused(capsys, "--clusters", 3, "--init", model, "--out", tmp_path / "o2", *chunks)
+    assert "model.npz: has 4 clusters, not 3" in error
+    (tmp_path / "utt2spk").write_text("u000 s\n")
+    labelled = ("--model", model, *out, "--labels", tmp_path / "utt2spk")
+    assert "utt2spk: has no class for 'u001'" in refused(capsys, *labelled, chunks[0])
+    assert "a.npy: has no ids to look up in --labels" in refused(capsys, *labelled, chunks[1])
+    twice = refused(capsys, "--model", model, *out, chunks[0], tmp_path / "embeddings.ark")
+    assert "embeddings.ark: utterance 'u000' is in a chunk before this one too" in twice
+
+
+@pytest.mark.parametrize("num_chunks", [10, 100])
+def test_real_x_vectors_end_within_2_percent_of_full_batch(
+    num_chunks: int, shared_data: Path, tmp_path: Path
+) -> None:
+    rows = np.stack(list(read_vectors(shared_data / "xvectors" / "ES2005a.ark").values()))
+    files = [tmp_path / f"{number}.npy" for number in range(num_chunks)]
+    for file, part in zip(files, np.array_split(rows, num_chunks), strict=True):
+        np.save(file, part)
+    document = tmp_path / "k.json"
+    assert kmeans("--quiet", "--clusters", 16, "--out", tmp_path / "k", *files, "--json", document) == 0
+    full = np.mean([KMeans(16, n_init=1, random_state=seed).fit(rows).inertia_ for seed in range(5)])
+    assert json.loads(document.read_text())["results"]["inertia"] < 1.02 * full
