@@ -39,6 +39,8 @@ COMMANDS = {
     "drift": "say from checkpoints which prototypes move, and whether they are being trained",
     "score": "compare RTTM files with references: DER and its parts, JER, with intervals",
     "report": "turn an experiment folder into one offline HTML page",
+    "models": "list the encoders with their parameters and cost",
+    "convert": "write a model of another toolkit as a model folder",
 }
 
 _EPILOG = """\
@@ -54,6 +56,11 @@ From embeddings of windows, whoever made them, to speakers:
   sdpn cluster --method vbx --embeddings xvectors.ark --segments segments --out exp/xvectors
 Millions of embeddings to clusters, in chunks that do not fit in memory together:
   sdpn kmeans --clusters 1024 --out exp/kmeans embeddings/*.scp
+What others trained (3D-Speaker, WeSpeaker, SpeechBrain), wherever there is a --model:
+  sdpn extract --model campplus.bin --format 3dspeaker --data data/dev --out exp/campplus
+  sdpn convert --model voxceleb_resnet34/ --out models/resnet34
+Which encoders there are, and what they cost:
+  sdpn models
 Conversations with a known answer, to measure on:
   sdpn simulate --corpus corpora/speakers --out exp/conversations --num 24
 

@@ -152,9 +152,9 @@ def _resolve(value: Any, document: dict[str, Any], path: Path, seen: tuple[str, 
     return _resolve(document[name[1]], document, path, (*seen, name[1]))
 
 
-def _object(document: dict[str, Any], class_name: str) -> Tagged | None:
-    """The first top-level entry that is an object of a class."""
-    tags = (value for value in document.values() if isinstance(value, Tagged))
+def _object(document: dict[str, Any], class_name: str, key: str) -> Tagged | None:
+    """The entry under its usual key, or else the first, that is an object of a class."""
+    tags = (value for value in (document.get(key), *document.values()) if isinstance(value, Tagged))
     return next(
         (v for v in tags if v.tag.startswith("new:") and v.tag.rpartition(".")[2] == class_name), None
     )
@@ -171,7 +171,7 @@ def _settings(entry: Tagged, document: dict[str, Any], path: Path) -> dict[str, 
 
 def _with_dilations(config: EcapaConfig, document: dict[str, Any], path: Path) -> EcapaConfig:
     """Take over what the weights do not show."""
-    entry = _object(document, "ECAPA_TDNN")
+    entry = _object(document, "ECAPA_TDNN", "embedding_model")
     if entry is None:
         raise InputError(
             "describes no ECAPA_TDNN, the one network of SpeechBrain that can be read", path=path
@@ -196,7 +196,7 @@ def _with_dilations(config: EcapaConfig, document: dict[str, Any], path: Path) -
 
 
 def _features_of(document: dict[str, Any], path: Path) -> SpeechBrainFbankConfig:
-    entry = _object(document, "Fbank")
+    entry = _object(document, "Fbank", "compute_features")
     if entry is None:
         raise InputError("describes no Fbank: its features are not known", path=path)
     settings = _settings(entry, document, path)
@@ -215,7 +215,7 @@ def _features_of(document: dict[str, Any], path: Path) -> SpeechBrainFbankConfig
         {name: value for name, value in values.items() if value is not None},
         path=path,
     )
-    norm = _object(document, "InputNormalization")
+    norm = _object(document, "InputNormalization", "mean_var_norm")
     norm_settings = {} if norm is None else _settings(norm, document, path)
     if norm is not None and (
         norm_settings.get("norm_type", "global") != "sentence" or norm_settings.get("std_norm", True)

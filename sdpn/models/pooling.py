@@ -171,11 +171,12 @@ class AttentiveStatistics(Pooling):
         """Pool (B, C, T) to (B, 2C): weighted means, then weighted standard deviations, in float32."""
         with torch.autocast(hidden_BCT.device.type, enabled=False):
             wide_BCT = _real(hidden_BCT, mask_BT)
-        hidden_BKT = self.frame(hidden_BCT)
-        if self.context is not None:
-            with torch.autocast(hidden_BCT.device.type, enabled=False):
-                statistics_BP = self._statistics(wide_BCT, mask_BT)
-            hidden_BKT = hidden_BKT + self.context(statistics_BP).unsqueeze(-1)
+            statistics_BP = None if self.context is None else self._statistics(wide_BCT, mask_BT)
+        if self.context is None:
+            hidden_BKT = self.frame(hidden_BCT)
+        else:
+            context_BK1 = self.context(statistics_BP).unsqueeze(-1)
+            hidden_BKT = self.frame(hidden_BCT) + context_BK1
         if self.norm is not None:
             hidden_BKT = self.norm(torch.relu(hidden_BKT))
         scores_BCT = self.score(torch.tanh(hidden_BKT))
