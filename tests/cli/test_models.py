@@ -9,6 +9,7 @@ import pytest
 
 from sdpn.cli.main import main
 from sdpn.models.registry import SIZES
+from tests.conftest import ROOT
 
 
 def test_every_encoder_is_listed_with_its_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -17,6 +18,8 @@ def test_every_encoder_is_listed_with_its_cost(tmp_path: Path, capsys: pytest.Ca
     assert [line.split()[0] for line in lines[1:]] == list(SIZES)
     listed = json.loads((tmp_path / "models.json").read_text())["results"]["models"]
     assert all(model["parameters"] > 0 and model["macs_per_s"] > 0 for model in listed)
+    documented = (ROOT / "docs" / "models.md").read_text().splitlines()
+    assert [line for line in lines if f"    {line}" not in documented] == []
 
 
 def test_some_encoders(capsys: pytest.CaptureFixture[str]) -> None:
