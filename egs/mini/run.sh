@@ -156,9 +156,16 @@ augmentation_data=()
 if [ -n "$noise" ]; then settings+=("augmentation.noise=$data/noise") augmentation_data+=("$data/noise"); fi
 if [ -n "$rir" ]; then settings+=("augmentation.rir=$data/rir") augmentation_data+=("$data/rir"); fi
 
+# The dev trials are scored now and then for the dashboard; nothing of it reaches the training.
+watched=()
+if [ -n "$dev" ]; then
+  watched=("evaluation.data=$data/dev" "evaluation.trials=$data/dev/trials" "evaluation.every=400")
+fi
+
 train_networks() {
   show sdpn train --config "$config" --data "$data/train" --out "$exp/untrained" "${settings[@]}" training.steps=0
-  show sdpn train --config "$config" --data "$data/train" --out "$exp/sdpn" "${settings[@]}"
+  show sdpn train --config "$config" --data "$data/train" --out "$exp/sdpn" "${settings[@]}" \
+    ${watched[@]+"${watched[@]}"}
 }
 run_stage 1 "training without labels" train_networks --text "settings=${settings[*]}" --code sdpn.cli.train \
   "$config" "$data/train" ${augmentation_data[@]+"${augmentation_data[@]}"} \

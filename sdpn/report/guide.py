@@ -32,6 +32,12 @@ _KNOWN = (
         "take all speech; a jump of koleo means that embeddings have become near-duplicates.",
     ),
     Group(
+        "evaluation",
+        "Verification",
+        "A healthy run lowers the equal error rate fast, then slowly. It is that of the teacher, which is what "
+        "the run exports.",
+    ),
+    Group(
         "embedding",
         "Embeddings",
         "A healthy run keeps std near 1 and raises effective_rank, the number of directions that the "
@@ -60,6 +66,8 @@ _TAGS = {
     "loss/ce": "Cross-entropy of the student's assignments against the teacher's.",
     "loss/memax": "0 when all prototypes are used alike.",
     "loss/koleo": "Low when embeddings spread out.",
+    "loss/dimension": "0 when the dimensions of the embedding are uncorrelated.",
+    "evaluation/eer": "Equal error rate on the trial list, as a share.",
     "embedding/std": "Spread of the embeddings: about 1, and 0 at collapse.",
     "embedding/effective_rank": "Directions in use, in effect.",
     "train/lr": "Learning rate.",
