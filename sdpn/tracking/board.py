@@ -106,12 +106,12 @@ class Board:
             rows_NE: projections of utterances, on the unit sphere.
             labels: (utterance, speaker) of each row.
         """
-        metadata = [["prototype", f"prototype {index}", "prototype"] for index in range(len(prototypes_KE))]
-        metadata += [["utterance", utterance, speaker] for utterance, speaker in labels]
+        metadata = [[f"prototype {k}", *["prototype"] * 3] for k in range(len(prototypes_KE))]
+        metadata += [[speaker, "utterance", utterance, speaker] for utterance, speaker in labels]
         self._writer.add_embedding(
             torch.cat([prototypes_KE, rows_NE]).cpu(),
             metadata=metadata,
-            metadata_header=["kind", "utterance", "speaker"],
+            metadata_header=["label", "kind", "utterance", "speaker"],
             global_step=step,
             tag="prototypes/projector",
         )

@@ -25,8 +25,10 @@ from sdpn.training.config import RunConfig
 from sdpn.training.evaluation import Evaluation
 from sdpn.training.optim import GradientNorms
 
-#: The projector shows this many utterances, each with this many crops.
-_PROJECTED_UTTERANCES = 60
+#: The projector shows this many utterances, of this many speakers where speakers are known, with so many
+#: crops. TensorBoard colours by a label only where it has at most 50 values.
+_PROJECTED_UTTERANCES = 40
+_PROJECTED_SPEAKERS = 10
 _PROJECTED_CROPS = 4
 
 
@@ -162,13 +164,15 @@ class _Sample:
         rng = np.random.default_rng((seed, num_samples))
         crops: list[np.ndarray] = []
         labels: list[tuple[str, str]] = []
-        for index in rng.permutation(len(utterances))[:_PROJECTED_UTTERANCES]:
-            wave = utterances[index].read()
+        shuffled = [utterances[index] for index in rng.permutation(len(utterances))]
+        voices = list(dict.fromkeys(utterance.speaker for utterance in shuffled))[:_PROJECTED_SPEAKERS]
+        for utterance in [u for u in shuffled if u.speaker in voices][:_PROJECTED_UTTERANCES]:
+            wave = utterance.read()
             for _ in range(_PROJECTED_CROPS):
                 piece = crop(wave, num_samples, rng)
                 if piece is not None:
                     crops.append(piece)
-                    labels.append((utterances[index].id, utterances[index].speaker or "unknown"))
+                    labels.append((utterance.id, utterance.speaker or "unknown"))
         stacked = np.stack(crops) if crops else np.zeros((0, num_samples), np.float32)
         return cls(torch.from_numpy(stacked), labels)
 

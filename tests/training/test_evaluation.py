@@ -73,8 +73,9 @@ def test_the_dashboard_has_every_documented_tag(voices: Path, tmp_path: Path) ->
     metadata = (
         next((tmp_path / "exp/tensorboard").glob("*/prototypes*/metadata.tsv")).read_text().splitlines()
     )
-    assert metadata[0] == "kind\tutterance\tspeaker" and metadata[1] == "prototype\tprototype 0\tprototype"
-    assert len(metadata) == 1 + 10 + 24 * 4 and metadata[-1].split("\t")[2].startswith("voice")
+    rows = [line.split("\t") for line in metadata]
+    assert rows[:2] == [["label", "kind", "utterance", "speaker"], ["prototype 0", *["prototype"] * 3]]
+    assert len(rows) == 1 + 10 + 24 * 4 and rows[-1][3].startswith("voice")
 
 
 def _evaluation(trials: Path, voices: Path) -> Evaluation:
