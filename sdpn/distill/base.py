@@ -189,7 +189,9 @@ class SelfDistillation(nn.Module, abc.ABC):
     def _look(self, branch: Branch, crops_VBS: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings (V, B, D) and projections (V, B, E) of crops."""
         num_views, num_utterances = crops_VBS.shape[:2]
-        embedding_ND, projection_NE = branch(self.features(crops_VBS.flatten(0, 1)))
+        with torch.autocast(crops_VBS.device.type, enabled=False):  # features are float32 in every precision
+            features = self.features(crops_VBS.flatten(0, 1))
+        embedding_ND, projection_NE = branch(features)
         return (
             embedding_ND.view(num_views, num_utterances, -1),
             projection_NE.view(num_views, num_utterances, -1),

@@ -120,8 +120,8 @@ def _correlation(embedding_VBD: Tensor) -> Tensor:
 def direction(rows_ND: Tensor) -> Tensor:
     """L2-normalise the rows, in float32 (float64 stays).
 
-    A row shorter than 0.01 is divided by 0.01: the gradient of a direction grows with 1 / length, and must not
-    overflow in fp16. Embeddings, projections and prototypes are far longer.
+    A row shorter than 0.01 is divided by 0.01: the gradient of a direction grows with 1 / length, and must
+    not overflow in fp16. Embeddings, projections and prototypes are far longer.
     """
     return torch.nn.functional.normalize(_at_least_float32(rows_ND), dim=-1, eps=1e-2)
 

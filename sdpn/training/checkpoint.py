@@ -89,7 +89,7 @@ class CheckpointStore:
             InputError: the checkpoint was made with another configuration; the keys are named.
         """
         for leftover in self._directory.glob(".step-*"):
-            shutil.rmtree(leftover)
+            shutil.rmtree(leftover, ignore_errors=True)  # the other processes of the run remove it, too
         folders = self._folders()
         for folder in reversed(folders):
             try:
@@ -100,7 +100,7 @@ class CheckpointStore:
                 _log.warning("%s is damaged (%s): using the checkpoint before it", folder, error)
                 continue
             self._refuse_other_configuration(meta["configuration"], folder)
-            state: dict[str, Any] = torch.load(folder / "state.pt", weights_only=True)
+            state: dict[str, Any] = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
             return state
         if folders:
             raise InputError(

@@ -55,7 +55,7 @@ def joined(device: str) -> Iterator[Processes]:
         device: ``cpu``, ``cuda``, or ``auto``, which takes a GPU where there is one.
 
     Raises:
-        InputError: a GPU is asked for and there is none.
+        InputError: a GPU is asked for and there is none, or the processes cannot find each other.
     """
     has_gpu = torch.cuda.is_available()
     if device == "cuda" and not has_gpu:
@@ -69,7 +69,13 @@ def joined(device: str) -> Iterator[Processes]:
     if world == 1:
         yield Processes(0, 1, place)
         return
-    dist.init_process_group("nccl" if on_gpu else "gloo")
+    try:
+        dist.init_process_group("nccl" if on_gpu else "gloo")
+    except (ValueError, RuntimeError) as error:
+        raise InputError(
+            f"WORLD_SIZE is {world}, but the processes cannot find each other: {error}",
+            hint="start them with torchrun, or unset WORLD_SIZE for a single process",
+        ) from error
     try:
         yield Processes(rank, world, place)
     finally:

@@ -132,3 +132,21 @@ def test_a_broken_loss_stops_all_processes(voices: Path, tmp_path: Path) -> None
 def test_a_batch_that_two_processes_cannot_share(voices: Path, tmp_path: Path) -> None:
     result = _train(tmp_path / "exp", voices, "training.batch_size=5")
     assert "training.batch_size (5) cannot be shared by 2 processes" in result.stderr
+
+
+def test_processes_that_cannot_find_each_other(voices: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "WORLD_SIZE": "2", "RANK": "0"}
+    environment.pop("MASTER_ADDR", None)
+    command = [
+        sys.executable,
+        "-m",
+        "sdpn.cli.main",
+        "train",
+        "--data",
+        str(voices),
+        "--out",
+        str(tmp_path / "e"),
+    ]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert result.returncode == 2 and "start them with torchrun" in result.stderr, result.stderr
+    assert "Traceback" not in result.stderr
