@@ -142,6 +142,7 @@ class RelativeAttention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
+        self.scale = 1 / math.sqrt(width // heads)
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
@@ -160,7 +161,7 @@ class RelativeAttention(nn.Module):
         position_HRM = self.position(position_RM).unflatten(-1, (self.heads, -1)).transpose(0, 1)
         content_BHTT = (query + self.content_bias) @ key.transpose(-1, -2)
         distance_BHTT = _by_distance((query + self.distance_bias) @ position_HRM.transpose(-1, -2))
-        scores_BHTT = (content_BHTT + distance_BHTT) / math.sqrt(query.shape[-1])
+        scores_BHTT = (content_BHTT + distance_BHTT) * self.scale
         if mask_BT is not None:
             scores_BHTT = scores_BHTT.masked_fill(~mask_BT[:, None, None, :], -torch.inf)
         attended_BTM = (scores_BHTT.softmax(-1) @ value).transpose(1, 2).flatten(2)

@@ -243,6 +243,7 @@ def _mean_and_variance(
     mean_BC = mean_over_time(hidden_BCT, mask_BT)
     squares_BCT = hide((hidden_BCT - mean_BC.unsqueeze(-1)).square(), mask_BT)
     if mask_BT is None:
-        count = max(hidden_BCT.shape[-1] - unbiased, 1)
-        return mean_BC, squares_BCT.sum(-1) / count
+        # counted, not read off the shape: a traced graph keeps following the length
+        count_11 = torch.ones_like(hidden_BCT[:1, :1]).sum(-1)
+        return mean_BC, squares_BCT.sum(-1) / (count_11 - int(unbiased)).clamp(min=1)
     return mean_BC, squares_BCT.sum(-1) / (mask_BT.sum(1, keepdim=True) - int(unbiased)).clamp(min=1)

@@ -367,3 +367,20 @@ def test_a_folder_of_ours_with_a_file_of_another_toolkit_in_it(tmp_path: Path) -
     with pytest.raises(InputError, match="may be of sdpn or wespeaker"):
         sdpn.load_model(out)
     assert sdpn.load_model(out, "sdpn").embedding_dim == 6
+
+
+def test_numpy_scalars_of_old_and_new_numpy_are_data(tmp_path: Path) -> None:
+    """The module that pickled numbers name moved in numpy 2."""
+    numbers = {"loss": np.float64(1.5), "epoch": np.int64(3), "rate": np.float32(0.5)}
+    backbone = {f"backbone.{key}": value for key, value in ecapa().items()}
+    path = tmp_path / "old.pth"
+    torch.save({"teacher": backbone, **numbers}, path, _use_new_zipfile_serialization=False)
+    old, new = b"numpy.core.multiarray\n", b"numpy._core.multiarray\n"
+    data = path.read_bytes().replace(new, old)
+    assert old in data
+    for module in (old, new):
+        path.write_bytes(data.replace(old, module))
+        assert read_any(path).source["branch"] == "teacher"
+    assert (
+        read_any(_saved(tmp_path / "zip.pth", {"teacher": backbone, **numbers})).source["branch"] == "teacher"
+    )
