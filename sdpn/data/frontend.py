@@ -69,7 +69,6 @@ class FrontEnd(nn.Module, abc.ABC):
             return 1 + lengths_B // self.hop_samples
         return 1 + (lengths_B - self.window_samples).clamp(min=0) // self.hop_samples
 
-    @torch.autocast("cpu", enabled=False)
     def forward(self, wave_BS: Tensor, lengths_B: Tensor | None = None) -> Tensor:
         """Compute features in float32.
 
@@ -80,9 +79,10 @@ class FrontEnd(nn.Module, abc.ABC):
         Returns:
             (B, F, T) float32; frames beyond an utterance's own (`frame_lengths`) are zero.
         """
-        log_BFT = self.log_mel(wave_BS, mask_of(lengths_B, wave_BS.shape[-1]))
         frames_B = None if lengths_B is None else self.frame_lengths(lengths_B)
-        return self.normalise(log_BFT, mask_of(frames_B, log_BFT.shape[-1]))
+        with torch.autocast(wave_BS.device.type, enabled=False):
+            log_BFT = self.log_mel(wave_BS, mask_of(lengths_B, wave_BS.shape[-1]))
+            return self.normalise(log_BFT, mask_of(frames_B, log_BFT.shape[-1]))
 
     @abc.abstractmethod
     def log_mel(self, wave_BS: Tensor, mask_BS: Tensor | None = None) -> Tensor:
