@@ -19,11 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from sdpn.data.crops import CropBatch
-from sdpn.data.features import FeatureConfig, LogMel
+from sdpn.data.feature_registry import AnyFeatureConfig, build_features
 from sdpn.distill.gather import gather_batch
 from sdpn.distill.losses import direction
-from sdpn.models.ecapa import Ecapa, EcapaConfig
+from sdpn.models.encoder import Encoder
 from sdpn.models.heads import HeadConfig, ProjectionHead
+from sdpn.models.registry import AnyEncoderConfig, build_encoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +99,7 @@ class Gradients(NamedTuple):
 class Branch(nn.Module):
     """Encoder and projection head: features to embeddings (D) and projections (E)."""
 
-    def __init__(self, encoder: Ecapa, head: ProjectionHead) -> None:
+    def __init__(self, encoder: Encoder, head: ProjectionHead) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = head
@@ -125,14 +126,14 @@ class SelfDistillation(nn.Module, abc.ABC):
         num_prototypes: int,
         *,
         teacher: TeacherConfig,
-        encoder: EcapaConfig,
+        encoder: AnyEncoderConfig,
         head: HeadConfig,
-        features: FeatureConfig,
+        features: AnyFeatureConfig,
     ) -> None:
         super().__init__()
         self.teacher_config = teacher
-        self.features = LogMel(features)
-        trunk = Ecapa(encoder, features.num_mels)
+        self.features = build_features(features)
+        trunk = build_encoder(encoder, features.num_mels)
         self.student = Branch(trunk, ProjectionHead(head, trunk.embedding_dim))
         self.teacher = copy.deepcopy(self.student).requires_grad_(False)
         bound = 1 / math.sqrt(head.projection_dim)

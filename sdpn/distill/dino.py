@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sdpn.data.features import FeatureConfig
+from sdpn.data.feature_registry import AnyFeatureConfig
 from sdpn.distill import losses
 from sdpn.distill.base import LossTerms, Projections, SelfDistillation, TeacherConfig, cosine_logits
-from sdpn.models.ecapa import EcapaConfig
 from sdpn.models.heads import HeadConfig
+from sdpn.models.registry import AnyEncoderConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +55,9 @@ class DINO(SelfDistillation):
         config: DINOConfig,
         *,
         teacher: TeacherConfig,
-        encoder: EcapaConfig,
+        encoder: AnyEncoderConfig,
         head: HeadConfig,
-        features: FeatureConfig,
+        features: AnyFeatureConfig,
     ) -> None:
         super().__init__(
             config.num_prototypes, teacher=teacher, encoder=encoder, head=head, features=features

@@ -15,13 +15,13 @@ from typing import Literal
 
 import torch
 
-from sdpn.data.features import FeatureConfig
+from sdpn.data.feature_registry import AnyFeatureConfig
 from sdpn.distill import losses
 from sdpn.distill.assignment import assign
 from sdpn.distill.base import LossTerms, Projections, SelfDistillation, TeacherConfig, cosine_logits
 from sdpn.distill.queue import TeacherQueue
-from sdpn.models.ecapa import EcapaConfig
 from sdpn.models.heads import HeadConfig
+from sdpn.models.registry import AnyEncoderConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +73,9 @@ class SDPN(SelfDistillation):
         config: SDPNConfig,
         *,
         teacher: TeacherConfig,
-        encoder: EcapaConfig,
+        encoder: AnyEncoderConfig,
         head: HeadConfig,
-        features: FeatureConfig,
+        features: AnyFeatureConfig,
     ) -> None:
         super().__init__(
             config.num_prototypes, teacher=teacher, encoder=encoder, head=head, features=features

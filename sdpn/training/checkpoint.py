@@ -32,6 +32,8 @@ class CheckpointStore:
     Args:
         directory: ``EXP/checkpoints``.
         configuration: resolved configuration of the run, nested plain values.
+        defaults: the configuration without any setting. A key that a checkpoint of an older version does not
+            have counts as its default, which is how that version behaved.
         keep: how many of the newest to keep.
         keep_every: checkpoints whose step is a multiple of this are kept for good; 0 keeps none.
         world: number of processes that train; for people.
@@ -42,12 +44,14 @@ class CheckpointStore:
         directory: Path,
         configuration: dict[str, Any],
         *,
+        defaults: dict[str, Any] | None = None,
         keep: int,
         keep_every: int = 0,
         world: int = 1,
     ) -> None:
         self._directory = directory
         self._configuration = configuration
+        self._defaults = {} if defaults is None else defaults
         self._keep = keep
         self._keep_every = keep_every
         self._world = world
@@ -120,7 +124,11 @@ class CheckpointStore:
         return sorted(path for path in self._directory.iterdir() if _NAME.fullmatch(path.name))
 
     def _refuse_other_configuration(self, other: dict[str, Any], folder: Path) -> None:
-        mine, theirs = _flat(json.loads(json.dumps(self._configuration, default=str))), _flat(other)
+        mine, defaults = (
+            _flat(json.loads(json.dumps(values, default=str)))
+            for values in (self._configuration, self._defaults)
+        )
+        theirs = {**{key: value for key, value in defaults.items() if key in mine}, **_flat(other)}
         keys = sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key))
         if "objective" in keys:
             raise InputError(

@@ -7,12 +7,14 @@ from typing import Literal
 
 from sdpn.data.augment import AugmentationConfig
 from sdpn.data.crops import CropConfig
+from sdpn.data.feature_registry import FeatureChoice
 from sdpn.data.features import FeatureConfig
 from sdpn.distill.base import TeacherConfig
 from sdpn.distill.dino import DINOConfig
 from sdpn.distill.sdpn import SDPNConfig
 from sdpn.models.ecapa import EcapaConfig
 from sdpn.models.heads import HeadConfig
+from sdpn.models.registry import EncoderChoice
 from sdpn.training.evaluation import EvaluationConfig
 from sdpn.training.guards import GuardConfig
 from sdpn.training.initial import InitialConfig
@@ -76,11 +78,13 @@ class RunConfig:
     """Everything that ``sdpn train`` can be told in a YAML file or as ``section.key=value``.
 
     ``objective`` chooses between the sections ``sdpn`` and ``dino``; the other one is not used.
+    ``encoder.kind`` is the name of an encoder or of one of its sizes (``sdpn models`` lists them),
+    ``features.kind`` that of features; the other settings of the section are those of that kind.
     """
 
     objective: Literal["sdpn", "dino"] = "sdpn"
-    features: FeatureConfig = field(default_factory=FeatureConfig)
-    encoder: EcapaConfig = field(default_factory=EcapaConfig)
+    features: FeatureChoice = field(default_factory=FeatureConfig)
+    encoder: EncoderChoice = field(default_factory=EcapaConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     sdpn: SDPNConfig = field(default_factory=SDPNConfig)

@@ -10,16 +10,17 @@ import numpy as np
 from torch import nn
 
 from sdpn.clustering.affinity import cosine
-from sdpn.data.features import FeatureConfig
+from sdpn.data.feature_registry import AnyFeatureConfig
 from sdpn.errors import InputError
 from sdpn.io.audio import RATE_HZ
 from sdpn.io.kaldi import Utterance, read_data_dir
 from sdpn.io.trials import read_trials
 from sdpn.metrics.trial_scores import score_trials
 from sdpn.metrics.verification import equal_error_rate, error_rates
-from sdpn.models.ecapa import Ecapa, EcapaConfig
 from sdpn.models.embedder import Embedder
+from sdpn.models.encoder import Encoder
 from sdpn.models.folder import ModelFolder
+from sdpn.models.registry import AnyEncoderConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,9 @@ class Evaluation:
             there are only trials of one kind.
     """
 
-    def __init__(self, config: EvaluationConfig, *, encoder: EcapaConfig, features: FeatureConfig) -> None:
+    def __init__(
+        self, config: EvaluationConfig, *, encoder: AnyEncoderConfig, features: AnyFeatureConfig
+    ) -> None:
         assert config.data is not None and config.trials is not None
         self._encoder_config, self._features = encoder, features
         self._trials = read_trials(config.trials)
@@ -78,7 +81,7 @@ class Evaluation:
             encoder: the teacher's; a copy is used, in evaluation mode and on the CPU.
         """
         frozen = copy.deepcopy(encoder).cpu().eval()
-        assert isinstance(frozen, Ecapa)
+        assert isinstance(frozen, Encoder)
         embedder = Embedder(ModelFolder(frozen, self._encoder_config, self._features))
         rows_ND = np.stack([embedder.embed(utterance.read(), RATE_HZ) for utterance in self.utterances])
         scores = score_trials(cosine(rows_ND), self._trials.first, self._trials.second)

@@ -20,9 +20,9 @@ from sdpn.data.crops import CropConfig, crop
 from sdpn.distill.base import SelfDistillation
 from sdpn.errors import InputError
 from sdpn.io.kaldi import Utterance
-from sdpn.models.ecapa import EcapaConfig
 from sdpn.models.folder import read_model
 from sdpn.models.pretraining import read_pretraining
+from sdpn.models.registry import AnyEncoderConfig
 
 #: Crops that k-means looks at, for each prototype; more do not change the centres much.
 _CROPS_PER_PROTOTYPE = 20
@@ -53,7 +53,7 @@ def initialise(
     network: SelfDistillation,
     config: InitialConfig,
     *,
-    encoder: EcapaConfig,
+    encoder: AnyEncoderConfig,
     crops: CropConfig,
     utterances: Sequence[Utterance],
     seed: int,
@@ -81,7 +81,7 @@ def initialise(
         network.set_prototypes(_centres(network, crops, utterances, seed))
 
 
-def _take_over(network: SelfDistillation, path: Path, *, encoder: EcapaConfig) -> Tensor:
+def _take_over(network: SelfDistillation, path: Path, *, encoder: AnyEncoderConfig) -> Tensor:
     """Load encoder and head into student and teacher; return the model's prototypes."""
     model = read_model(path)
     differences = _differences("encoder", to_dict(model.encoder_config), to_dict(encoder))

@@ -110,6 +110,7 @@ def pretrain(
         store = CheckpointStore(
             out / "checkpoints",
             _identity(configuration, utterances),
+            defaults=to_dict(RunConfig()),
             keep=config.training.keep_checkpoints,
             keep_every=config.training.keep_every,
             world=processes.world,

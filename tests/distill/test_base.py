@@ -10,9 +10,12 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
+from sdpn.config import load_config
 from sdpn.distill.base import Gradients, TeacherConfig, cosine_logits
 from sdpn.training.config import RunConfig
 from sdpn.training.optim import make_optimizer
+from sdpn.training.pretrain import build
+from tests.conftest import TINY
 
 Make = Callable[..., Any]
 OBJECTIVES = ["sdpn", "dino"]
@@ -78,6 +81,18 @@ def test_any_number_of_views(
     assert result.embedding_ND.shape == (num_local * 6, tiny_run.encoder.embedding_dim)
     assert result.teacher_NE.shape == (num_global * 6, tiny_run.head.projection_dim)
     torch.testing.assert_close(result.assignment_NK.sum(1), torch.ones(num_global * 6))
+
+
+@pytest.mark.parametrize("kind", ["resnet-tiny", "campplus-tiny", "xvector-tiny", "conformer-tiny"])
+def test_any_encoder_trains(make_batch: Make, kind: str) -> None:
+    settings = [setting for setting in TINY if not setting.startswith("encoder.")]
+    run = load_config(RunConfig, None, [*settings, f"encoder.kind={kind}", "features.kind=kaldi-fbank"])
+    network = build(run).train()
+    result = network(make_batch())
+    result.total.backward()
+    gradients = [p.grad for p in network.student.parameters() if p.grad is not None]
+    assert torch.isfinite(result.total) and all(torch.isfinite(gradient).all() for gradient in gradients)
+    assert any(gradient.any() for gradient in gradients)
 
 
 def test_teacher_is_the_moving_average_of_the_student(make_network: Make, make_batch: Make) -> None:

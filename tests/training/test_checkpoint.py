@@ -83,6 +83,18 @@ def test_another_configuration_is_refused_and_its_keys_named(tmp_path: Path) -> 
     assert "steps" not in str(caught.value)
 
 
+def test_a_key_that_an_older_version_did_not_have_counts_as_its_default(tmp_path: Path) -> None:
+    _store(tmp_path).save(1, _state(1))
+
+    def store(queue: int) -> CheckpointStore:
+        new = {**_CONFIG, "sdpn": {"queue": queue}}
+        return CheckpointStore(tmp_path / "checkpoints", new, defaults={"sdpn": {"queue": 0}}, keep=2)
+
+    assert store(0).load_newest() is not None
+    with pytest.raises(InputError, match="sdpn.queue: 0 -> 8"):
+        store(8).load_newest()
+
+
 def test_a_full_disk_leaves_the_old_checkpoint_and_a_clear_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
