@@ -50,6 +50,22 @@ class TeacherConfig:
             raise ValueError("0 <= momentum <= final_momentum <= 1 is needed")
 
 
+class NetworkConfig(NamedTuple):
+    """What student and teacher are made of.
+
+    Attributes:
+        teacher: how the teacher follows the student.
+        encoder: features to embeddings.
+        head: embeddings to projections.
+        features: waveforms to features.
+    """
+
+    teacher: TeacherConfig
+    encoder: AnyEncoderConfig
+    head: HeadConfig
+    features: AnyFeatureConfig
+
+
 class Projections(NamedTuple):
     """What the network says about a batch, and all that an objective looks at.
 
@@ -115,31 +131,19 @@ class SelfDistillation(nn.Module, abc.ABC):
 
     Args:
         num_prototypes: K.
-        teacher: how the teacher follows the student.
-        encoder: features to embeddings.
-        head: embeddings to projections.
-        features: waveforms to features.
+        network: what student and teacher are made of.
     """
 
-    def __init__(
-        self,
-        num_prototypes: int,
-        *,
-        teacher: TeacherConfig,
-        encoder: AnyEncoderConfig,
-        head: HeadConfig,
-        features: AnyFeatureConfig,
-    ) -> None:
+    def __init__(self, num_prototypes: int, network: NetworkConfig) -> None:
         super().__init__()
-        self.teacher_config = teacher
-        self.features = build_features(features)
-        trunk = build_encoder(encoder, features.num_mels)
-        self.student = Branch(trunk, ProjectionHead(head, trunk.embedding_dim))
+        self.teacher_config = network.teacher
+        self.features = build_features(network.features)
+        trunk = build_encoder(network.encoder, network.features.num_mels)
+        self.student = Branch(trunk, ProjectionHead(network.head, trunk.embedding_dim))
         self.teacher = copy.deepcopy(self.student).requires_grad_(False)
-        bound = 1 / math.sqrt(head.projection_dim)
-        self.prototypes = nn.Parameter(
-            torch.empty(num_prototypes, head.projection_dim).uniform_(-bound, bound)
-        )
+        projection_dim = network.head.projection_dim
+        bound = 1 / math.sqrt(projection_dim)
+        self.prototypes = nn.Parameter(torch.empty(num_prototypes, projection_dim).uniform_(-bound, bound))
 
     @abc.abstractmethod
     def objective(self, projections: Projections) -> LossTerms:

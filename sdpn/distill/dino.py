@@ -12,11 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sdpn.data.feature_registry import AnyFeatureConfig
 from sdpn.distill import losses
-from sdpn.distill.base import LossTerms, Projections, SelfDistillation, TeacherConfig, cosine_logits
-from sdpn.models.heads import HeadConfig
-from sdpn.models.registry import AnyEncoderConfig
+from sdpn.distill.base import LossTerms, NetworkConfig, Projections, SelfDistillation, cosine_logits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,18 +47,8 @@ class DINO(SelfDistillation):
 
     centre_K: Tensor
 
-    def __init__(
-        self,
-        config: DINOConfig,
-        *,
-        teacher: TeacherConfig,
-        encoder: AnyEncoderConfig,
-        head: HeadConfig,
-        features: AnyFeatureConfig,
-    ) -> None:
-        super().__init__(
-            config.num_prototypes, teacher=teacher, encoder=encoder, head=head, features=features
-        )
+    def __init__(self, config: DINOConfig, network: NetworkConfig) -> None:
+        super().__init__(config.num_prototypes, network)
         self.config = config
         self.teacher_prototypes = nn.Parameter(self.prototypes.detach().clone(), requires_grad=False)
         self.register_buffer("centre_K", torch.zeros(config.num_prototypes))

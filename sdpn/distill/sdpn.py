@@ -15,13 +15,10 @@ from typing import Literal
 
 import torch
 
-from sdpn.data.feature_registry import AnyFeatureConfig
 from sdpn.distill import losses
 from sdpn.distill.assignment import assign
-from sdpn.distill.base import LossTerms, Projections, SelfDistillation, TeacherConfig, cosine_logits
+from sdpn.distill.base import LossTerms, NetworkConfig, Projections, SelfDistillation, cosine_logits
 from sdpn.distill.queue import TeacherQueue
-from sdpn.models.heads import HeadConfig
-from sdpn.models.registry import AnyEncoderConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,20 +65,10 @@ class SDPNConfig:
 class SDPN(SelfDistillation):
     """Student, teacher and shared prototypes, and the objective that trains them."""
 
-    def __init__(
-        self,
-        config: SDPNConfig,
-        *,
-        teacher: TeacherConfig,
-        encoder: AnyEncoderConfig,
-        head: HeadConfig,
-        features: AnyFeatureConfig,
-    ) -> None:
-        super().__init__(
-            config.num_prototypes, teacher=teacher, encoder=encoder, head=head, features=features
-        )
+    def __init__(self, config: SDPNConfig, network: NetworkConfig) -> None:
+        super().__init__(config.num_prototypes, network)
         self.config = config
-        self.queue = TeacherQueue(config.queue_size, head.projection_dim)
+        self.queue = TeacherQueue(config.queue_size, network.head.projection_dim)
 
     def objective(self, projections: Projections) -> LossTerms:
         """Cross-entropy + me-max + KoLeo (arXiv 2308.02774, eq. 4-7), and what the configuration adds."""

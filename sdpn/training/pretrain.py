@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from torch import Tensor
 from sdpn.config import to_dict
 from sdpn.data.augment import Augmenter
 from sdpn.data.dataset import CropDataset
-from sdpn.distill.base import SelfDistillation
+from sdpn.distill.base import NetworkConfig, SelfDistillation
 from sdpn.distill.dino import DINO
 from sdpn.distill.sdpn import SDPN
 from sdpn.errors import InputError
@@ -68,10 +67,8 @@ def read_training_data(directories: Sequence[Path]) -> list[Utterance]:
 
 def build(config: RunConfig) -> SelfDistillation:
     """The network of a run, freshly initialised from torch's random state."""
-    make: Callable[..., SelfDistillation] = (
-        partial(DINO, config.dino) if config.objective == "dino" else partial(SDPN, config.sdpn)
-    )
-    return make(teacher=config.teacher, encoder=config.encoder, head=config.head, features=config.features)
+    parts = NetworkConfig(config.teacher, config.encoder, config.head, config.features)
+    return DINO(config.dino, parts) if config.objective == "dino" else SDPN(config.sdpn, parts)
 
 
 def pretrain(
