@@ -142,4 +142,5 @@ def test_an_incomplete_model_is_refused(
     code = main(
         ["extract", "--model", str(tmp_path / "m"), "--data", str(data), "--out", str(tmp_path / "e")]
     )
-    assert code == 2 and "incomplete: it has no config.yaml" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert code == 2 and "of no known format" in message and "sdpn: a folder" in message
