@@ -87,6 +87,7 @@ _TAGS = {
     "prototypes/grad_norm": "Length of the prototypes' gradient before clipping.",
     "prototypes/usage": "Use of each prototype; 1 is an equal share.",
     "prototypes/drift_initial": "1 − cosine of each prototype to where it started.",
+    "prototypes/drift_previous": "1 − cosine of each prototype to the look before.",
     "prototypes/similarity": "Cosine of every pair of prototypes, white for 1, similar ones side by side. "
     "Healthy: a thin white diagonal on an even grey. Collapse: large white blocks, or white everywhere.",
 }

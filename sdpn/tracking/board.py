@@ -19,6 +19,7 @@ prototypes/usage_perplexity     number of prototypes in use, over the rows since
 prototypes/dead                 prototypes with less than a tenth of an equal share
 prototypes/usage                histogram of usage times K (1 is an equal share)
 prototypes/drift_initial        histogram of 1 − cosine to the prototypes at step 0
+prototypes/drift_previous       the same to the last look
 prototypes/similarity           image: cosines between prototypes, similar ones side by side
 evaluation/eer                  equal error rate of the teacher on the trial list, in [0, 1]
 embedding/std                   spread of the student's embeddings: about 1, 0 at collapse
@@ -89,6 +90,7 @@ class Board:
         self.scalars(step, scalars)
         self._writer.add_histogram("prototypes/usage", usage_K * len(usage_K), step)
         self._writer.add_histogram("prototypes/drift_initial", since_initial_K, step)
+        self._writer.add_histogram("prototypes/drift_previous", since_previous_K, step)
         similarity_KK = drift.similarity(now_KE)
         order_K = drift.order_by_similarity(similarity_KK)
         image_KK = (similarity_KK[order_K][:, order_K].clamp(-1, 1) + 1) / 2

@@ -38,7 +38,11 @@ def test_prototype_tags_and_values(tmp_path: Path) -> None:
         },
         abs=1e-6,
     )
-    assert set(tags["histograms"]) == {"prototypes/usage", "prototypes/drift_initial"}
+    assert set(tags["histograms"]) == {
+        "prototypes/usage",
+        "prototypes/drift_initial",
+        "prototypes/drift_previous",
+    }
     assert tags["images"] == ["prototypes/similarity"]
 
 

@@ -68,7 +68,11 @@ def test_the_dashboard_has_every_documented_tag(voices: Path, tmp_path: Path) ->
         "evaluation/eer",
     }
     assert tags["images"] == ["prototypes/similarity"] and tags["graph"]
-    assert set(tags["histograms"]) == {"prototypes/usage", "prototypes/drift_initial"}
+    assert set(tags["histograms"]) == {
+        "prototypes/usage",
+        "prototypes/drift_initial",
+        "prototypes/drift_previous",
+    }
     assert {tag.removesuffix("/text_summary") for tag in tags["tensors"]} == {"configuration", "code"}
     metadata = (
         next((tmp_path / "exp/tensorboard").glob("*/prototypes*/metadata.tsv")).read_text().splitlines()
