@@ -186,7 +186,11 @@ class SelfDistillation(nn.Module, abc.ABC):
     def project(self, batch: CropBatch) -> Projections:
         """Run both networks on a batch of crops of this process."""
         with torch.no_grad():
-            self.teacher.train(self.training and self.teacher_config.batch_norm == "own")
+            # Dropout never reaches the teacher; only its norms look at the batch.
+            own_statistics = self.training and self.teacher_config.batch_norm == "own"
+            self.teacher.eval()
+            for norm in batch_norms(self.teacher):
+                norm.train(own_statistics)
             _, teacher_GBE = self._look(self.teacher, batch.global_GBS)
         embedding_VBD, student_VBE = self._look(self.student, batch.local_VBS)
         return Projections(teacher_GBE, student_VBE, embedding_VBD)
@@ -207,6 +211,11 @@ class SelfDistillation(nn.Module, abc.ABC):
     def _follow(averages: list[Any], sources: list[Any], momentum: float) -> None:
         """Move averages ← m · averages + (1 − m) · sources, in one fused call."""
         torch._foreach_lerp_(averages, sources, 1.0 - momentum)
+
+
+def batch_norms(module: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """Every batch norm in a module."""
+    return [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
 
 
 def cosine_logits(projection_NE: Tensor, prototypes_KE: Tensor, temperature: float) -> Tensor:

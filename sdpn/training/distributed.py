@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import distributed as dist
@@ -37,6 +38,14 @@ class Processes:
     def first(self) -> bool:
         """Whether this is the process that writes."""
         return self.rank == 0
+
+    def gather(self, value: Any) -> list[Any]:
+        """The values of all processes, by rank; every process must ask at the same step."""
+        if self.world == 1:
+            return [value]
+        values: list[Any] = [None] * self.world
+        dist.all_gather_object(values, value)
+        return values
 
     def any(self, flag: bool) -> bool:
         """Whether any process says so; every process must ask at the same step."""

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from sdpn.data.dataset import CropDataset, load_batches
@@ -25,6 +24,7 @@ from sdpn.training.config import RunConfig
 from sdpn.training.distributed import Processes
 from sdpn.training.guards import Guards, check_optimizer
 from sdpn.training.optim import CosineSchedule
+from sdpn.training.random_streams import RandomStreams, random_streams, set_random_streams
 from sdpn.training.step import Update
 from sdpn.training.watch import Watcher
 
@@ -154,22 +154,23 @@ class Trainer:
                         watcher.look(done, last=last)
                     if stop or last or done % training.checkpoint_every == 0:
                         self._guards.check_finite(done)  # a checkpoint never holds a broken run
+                        streams = processes.gather(random_streams())
                         if processes.first:
-                            self._store.save(done, self._state(done))
+                            self._store.save(done, self._state(done, streams))
                     if stop and not last:
                         raise Stopped(asked_to_stop[0] if asked_to_stop else signal.SIGTERM, done)
         finally:
             if watcher is not None:
                 watcher.close()
 
-    def _state(self, step: int) -> dict[str, Any]:
+    def _state(self, step: int, streams: list[RandomStreams]) -> dict[str, Any]:
         assert self._watcher is not None
         epoch, position = divmod(step * self._config.training.batch_size, len(self._dataset))
         return {
             "step": step,
             "model": self._network.state_dict(),
             **self._update.state(),
-            "rng": torch.get_rng_state(),
+            "rng": streams,
             "sampler": {"epoch": epoch, "position": position},
             "tracking": {"initial": self._initial_KE, **self._watcher.state()},
             "guards": self._guards.state(),
@@ -178,7 +179,8 @@ class Trainer:
     def _restore(self, state: dict[str, Any]) -> None:
         self._network.load_state_dict(state["model"])
         self._update.restore(state)
-        torch.set_rng_state(state["rng"])
+        if len(state["rng"]) == self._processes.world:
+            set_random_streams(state["rng"][self._processes.rank])
         # in place: guards and watcher hold the same tensor
         self._initial_KE.copy_(state["tracking"]["initial"])
         self._guards.restore(state["guards"])

@@ -114,6 +114,8 @@ def pretrain(
         )
         torch.manual_seed(config.training.seed)
         network = build(config).to(processes.device)
+        if not processes.first:  # the same weights, but other units to drop
+            torch.manual_seed(config.training.seed + 1_000_003 * processes.rank)
         if store.is_empty():
             initialise(
                 network,

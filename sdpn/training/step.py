@@ -14,11 +14,12 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from sdpn.data.crops import CropBatch
-from sdpn.distill.base import Gradients, LossTerms, Projections, SelfDistillation
+from sdpn.distill.base import Gradients, LossTerms, Projections, SelfDistillation, batch_norms
 from sdpn.distill.gather import gather_batch
 from sdpn.training.config import RunConfig
 from sdpn.training.distributed import Processes
 from sdpn.training.optim import GradientNorms, clip_gradients, make_optimizer
+from sdpn.training.random_streams import random_streams, set_random_streams
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -89,8 +90,11 @@ class Update:
             CropBatch(*pieces)
             for pieces in zip(*(views.chunk(self._parts, dim=1) for views in batch), strict=True)
         ]
+        streams, seen = [], []
         with torch.no_grad(), _statistics_kept(network.student), self._autocast():
-            seen = [network.project(part) for part in parts]
+            for part in parts:
+                streams.append(random_streams())
+                seen.append(network.project(part))
         teacher_GBE, student_VBE, embedding_VBD = (torch.cat(rows, dim=1) for rows in zip(*seen, strict=True))
         student_VBE.requires_grad_()
         embedding_VBD.requires_grad_()
@@ -102,6 +106,7 @@ class Update:
         rows = zip(student.chunk(self._parts, dim=1), embedding.chunk(self._parts, dim=1), strict=True)
         for index, (part, given) in enumerate(zip(parts, rows, strict=True)):
             last = index == self._parts - 1
+            set_random_streams(streams[index])  # an encoder with dropout drops the same units again
             with nullcontext() if last else self._unsynchronised():
                 self._backward(part, Gradients(*given, prototypes if last else None))
         return terms
@@ -130,7 +135,7 @@ def resolve_precision(precision: str, device: str = "cpu") -> str:
 @contextmanager
 def _statistics_kept(module: nn.Module) -> Iterator[None]:
     """Normalise by the batch, but leave the running averages of batch norm as they are."""
-    norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    norms = batch_norms(module)
     before = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 0.0

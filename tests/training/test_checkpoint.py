@@ -91,7 +91,7 @@ def test_a_key_that_an_older_version_did_not_have_counts_as_its_default(tmp_path
         return CheckpointStore(tmp_path / "checkpoints", new, defaults={"sdpn": {"queue": 0}}, keep=2)
 
     assert store(0).load_newest() is not None
-    with pytest.raises(InputError, match="sdpn.queue: 0 -> 8"):
+    with pytest.raises(InputError, match=r"sdpn\.queue: 0 -> 8"):
         store(8).load_newest()
 
 

@@ -83,6 +83,7 @@ def test_the_keys_of_a_state_are_pinned(uninterrupted: Path) -> None:
     assert roots == {*networks, "prototypes", "queue.rows_QE", "queue._extra_state"}
     assert state["model"]["queue._extra_state"] == {"pushed": _STEPS * 4}
     assert state["scaler"]["scale"] > 0
+    assert len(state["rng"]) == 1 and set(state["rng"][0]) == {"cpu", "cuda"}
     assert state["sampler"] == {"epoch": _STEPS * 4 // 10, "position": _STEPS * 4 % 10}
 
 

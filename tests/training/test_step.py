@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 import torch
 
+from sdpn.config import load_config
 from sdpn.data.crops import CropBatch
 from sdpn.distill.base import SelfDistillation
 from sdpn.training.config import RunConfig
 from sdpn.training.distributed import Processes
 from sdpn.training.pretrain import build
 from sdpn.training.step import Update, resolve_precision
+from tests.conftest import TINY
 
 _ALONE = Processes(0, 1, torch.device("cpu"))
 
@@ -99,3 +101,30 @@ def test_fp16_skips_a_step_whose_gradients_overflow_and_lowers_the_scale(tiny_ru
 def test_precision_is_what_is_asked_for_or_what_the_processor_gains_from() -> None:
     assert resolve_precision("fp16") == "fp16"
     assert resolve_precision("auto") in ("fp32", "bf16")
+
+
+def _conformer(**training: Any) -> RunConfig:
+    """An encoder with dropout."""
+    settings = [setting for setting in TINY if not setting.startswith("encoder.")]
+    run = load_config(RunConfig, None, [*settings, "encoder.kind=conformer-tiny", "encoder.dropout=0.3"])
+    return replace(run, training=replace(run.training, batch_size=12, **training))
+
+
+def test_dropout_drops_the_same_units_in_both_passes_of_a_batch_in_parts() -> None:
+    """The second pass has to see the network that the gradients were found for."""
+    run = _conformer(accumulate=2)
+    network = build(run).train()
+    seen: list[torch.Tensor] = []
+    network.student.head.register_forward_hook(lambda _module, _inputs, output: seen.append(output.detach()))
+    Update(run, network, _ALONE)(_batch(), lr=0.0, momentum=1.0)
+    first, second = seen[:2], seen[2:]
+    assert not torch.allclose(first[0], first[1])
+    for one, two in zip(first, second, strict=True):
+        torch.testing.assert_close(one, two)
+
+
+def test_the_teacher_never_drops_units() -> None:
+    network = build(_conformer()).train()
+    one, two = (network.project(_batch()) for _ in range(2))
+    torch.testing.assert_close(one.teacher_GBE, two.teacher_GBE)
+    assert not torch.allclose(one.student_VBE, two.student_VBE)
