@@ -3,6 +3,7 @@
 >>> import sdpn
 >>> model = sdpn.load_model("exp/mini/model")
 >>> model.embed(wave, sample_rate=16000)          # (D,) float32
+>>> sdpn.similarity(model.embed("a.wav"), model.embed("b.wav"))     # cosine
 >>> annotation = sdpn.Diarizer(model)("meeting.wav")    # pyannote.core.Annotation
 
 Names are resolved on first use, so that ``import sdpn`` does not import torch.
@@ -16,11 +17,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sdpn.diarization.pipeline import Diarizer
     from sdpn.interop.load import load_model
+    from sdpn.metrics.similarity import similarity
 
 __version__ = "0.1.0"
-__all__ = ["Diarizer", "__version__", "load_model"]
+__all__ = ["Diarizer", "__version__", "load_model", "similarity"]
 
-_HOMES = {"Diarizer": "sdpn.diarization.pipeline", "load_model": "sdpn.interop.load"}
+_HOMES = {
+    "Diarizer": "sdpn.diarization.pipeline",
+    "load_model": "sdpn.interop.load",
+    "similarity": "sdpn.metrics.similarity",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,7 @@ from sdpn.data.features import FeatureConfig, LogMel
 from sdpn.data.frontend import FrontEnd
 from sdpn.data.kaldi_fbank import KaldiFbank, KaldiFbankConfig
 from sdpn.data.speechbrain_fbank import SpeechBrainFbank, SpeechBrainFbankConfig
+from sdpn.data.waveform import Waveform, WaveformConfig
 
 AnyFeatureConfig: TypeAlias = FeatureConfig | KaldiFbankConfig | SpeechBrainFbankConfig
 
@@ -26,8 +27,10 @@ FeatureChoice: TypeAlias = Annotated[
 ]
 
 
-def build_features(config: AnyFeatureConfig) -> FrontEnd:
+def build_features(config: AnyFeatureConfig | WaveformConfig) -> FrontEnd:
     """Build the front end that a configuration describes."""
+    if isinstance(config, WaveformConfig):
+        return Waveform(config)
     if isinstance(config, KaldiFbankConfig):
         return KaldiFbank(config)
     if isinstance(config, SpeechBrainFbankConfig):

@@ -1,25 +1,53 @@
 """A trained model as its users see it: waveforms to embeddings.
 
-Shapes: S samples, N windows, F mel bins, T frames, D embedding.
+Shapes: S samples, B batch, N utterances or windows, F mel bins, T frames, D embedding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sdpn.data.feature_registry import build_features
+from sdpn.data.feature_registry import AnyFeatureConfig, build_features
+from sdpn.data.frontend import FrontEnd
+from sdpn.data.waveform import WaveformConfig
 from sdpn.errors import InputError
+from sdpn.io import audio as audio_files
 from sdpn.io.audio import RATE_HZ, resample
-from sdpn.models.folder import ModelFolder
+from sdpn.models.batching import SECONDS_AT_ONCE, UTTERANCES_AT_ONCE, batches_by_length
+from sdpn.models.encoder import Encoder
 
 #: Shorter stretches are repeated up to this length: a few frames alone tell nothing about a voice.
 _SHORTEST_S = 0.5
 #: Windows embedded together: bounds memory, and more does not run faster on CPUs.
 _WINDOWS_AT_ONCE = 64
+
+#: What can be embedded: (S,) samples in [-1, 1], or an audio file.
+Audio: TypeAlias = "np.ndarray | Tensor | str | os.PathLike[str]"
+
+Precision = Literal["fp32", "bf16"]
+
+
+class Model(Protocol):
+    """What an embedder is made of: a model folder as read, or a graph of another runtime."""
+
+    @property
+    def encoder(self) -> Encoder:
+        """Features to embeddings, in evaluation mode."""
+
+    @property
+    def features(self) -> AnyFeatureConfig | WaveformConfig:
+        """What the encoder listens to."""
+
+    @property
+    def calibration(self) -> Mapping[str, float]:
+        """Figures measured on the model."""
 
 
 class Embedder:
@@ -27,71 +55,113 @@ class Embedder:
 
     >>> embedder = Embedder(read_model("exp/mini/model"))
     >>> embedder.embed(wave, sample_rate=16000)     # (D,) float32
+    >>> embedder.embed(["a.wav", "b.flac"])         # (2, D)
+
+    Args:
+        model: encoder, features, calibration.
+        device: where it computes: ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: of the network; features, pooling statistics and the result are float32 either way.
     """
 
-    def __init__(self, model: ModelFolder) -> None:
-        self._encoder = model.encoder
-        self._features = build_features(model.features)
+    def __init__(self, model: Model, *, device: str = "cpu", precision: Precision = "fp32") -> None:
+        self.device = torch.device(device)
+        self.precision: Precision = precision
+        self.encoder: Encoder = model.encoder.to(self.device)
+        self.feature_config = model.features
+        self.features: FrontEnd = build_features(model.features).to(self.device)
         self.calibration: Mapping[str, float] = model.calibration
 
     @property
     def embedding_dim(self) -> int:
         """Size D of an embedding."""
-        return self._encoder.embedding_dim
+        return self.encoder.embedding_dim
 
-    @torch.inference_mode()
-    def embed(self, wave: np.ndarray | Tensor, sample_rate: int) -> np.ndarray:
-        """Embed one utterance.
+    def embed(self, audio: Audio | Sequence[Audio], sample_rate: int | None = None) -> np.ndarray:
+        """Embed an utterance, or several.
 
         Args:
-            wave: (S,) samples in [-1, 1].
-            sample_rate: its rate in Hz; anything but 16 kHz is resampled.
+            audio: (S,) samples in [-1, 1], the path of an audio file, or a list of such, which share batches.
+            sample_rate: rate in Hz of samples; anything but 16 kHz is resampled. Files say theirs.
 
         Returns:
-            (D,) float32, not normalised.
+            (D,) float32, not normalised; of a list (N, D).
 
         Raises:
-            InputError: the waveform is empty, not one-dimensional, or holds NaN or infinite values.
+            InputError: samples come without a rate, are empty, not one-dimensional, or hold NaN or infinite
+                values, a file cannot be read, or the list is empty.
         """
-        wave_S = resample(_checked(wave), sample_rate, RATE_HZ)
-        if len(wave_S) < _SHORTEST_S * RATE_HZ:
-            wave_S = np.resize(wave_S, int(_SHORTEST_S * RATE_HZ))
-        embedding_1D: Tensor = self._encoder(self._features(torch.from_numpy(wave_S).unsqueeze(0)))
-        return embedding_1D[0].float().numpy()
+        if isinstance(audio, (np.ndarray, Tensor, str, os.PathLike)):
+            embedding: np.ndarray = self.embed_batch([_heard(audio, sample_rate)])[0]
+            return embedding
+        if not len(audio):
+            raise InputError("an empty list has no embeddings")
+        waves = [_heard(one, sample_rate) for one in audio]
+        embeddings_ND = np.empty((len(waves), self.embedding_dim), dtype=np.float32)
+        for batch in batches_by_length(
+            [len(wave) for wave in waves],
+            samples=int(SECONDS_AT_ONCE[self.device.type] * RATE_HZ),
+            utterances=UTTERANCES_AT_ONCE[self.device.type],
+        ):
+            embeddings_ND[batch] = self.embed_batch([waves[index] for index in batch])
+        return embeddings_ND
 
     @torch.inference_mode()
-    def embed_windows(self, wave_S: np.ndarray, windows_N2: np.ndarray) -> np.ndarray:
+    def embed_batch(self, waves: Sequence[np.ndarray]) -> np.ndarray:
+        """Embed utterances in one batch, padded to the longest; each gets what it would get alone.
+
+        Args:
+            waves: (S,) float32 at 16 kHz in [-1, 1] each, checked.
+
+        Returns:
+            (N, D) float32.
+        """
+        waves = [_long_enough(wave) for wave in waves]
+        longest = max(map(len, waves))
+        if min(map(len, waves)) == longest:
+            wave_BS = torch.from_numpy(np.stack(waves)).to(self.device)
+            return self._encode(self.features(wave_BS))
+        padded_BS = np.zeros((len(waves), longest), dtype=np.float32)
+        for row, wave in zip(padded_BS, waves, strict=True):
+            row[: len(wave)] = wave
+        lengths_B = torch.tensor([len(wave) for wave in waves], device=self.device)
+        features_BFT = self.features(torch.from_numpy(padded_BS).to(self.device), lengths_B)
+        return self._encode(features_BFT, self.features.frame_lengths(lengths_B))
+
+    @torch.inference_mode()
+    def embed_windows(self, audio: Audio, windows_N2: np.ndarray) -> np.ndarray:
         """Embed windows of one recording; neighbouring windows share their features.
 
         Args:
-            wave_S: (S,) float32 at 16 kHz in [-1, 1].
-            windows_N2: (N, 2) start and end in seconds, in order of start; rounded to whole frames.
+            audio: (S,) float32 at 16 kHz in [-1, 1], or the path of an audio file.
+            windows_N2: (N, 2) start and end in seconds; rounded to whole frames.
 
         Returns:
             (N, D) float32.
 
         Raises:
-            InputError: the waveform is not finite, or a window ends before it starts or lies outside.
+            InputError: the waveform is not finite, the file cannot be read, or a window ends before it starts
+                or lies outside.
         """
-        wave_S = _checked(wave_S)
+        wave_S = _heard(audio, RATE_HZ)
         windows_N2 = np.asarray(windows_N2, dtype=np.float64).reshape(-1, 2)
         starts_N, ends_N = windows_N2.T
         duration_s = len(wave_S) / RATE_HZ
         if not ((starts_N >= 0) & (ends_N > starts_N) & (starts_N < duration_s)).all():
             raise InputError(f"windows must start before they end, inside the {duration_s:.2f} s of audio")
         embeddings_ND = np.empty((len(windows_N2), self.embedding_dim), dtype=np.float32)
-        hop, window = self._features.hop_samples, self._features.window_samples
+        hop, window = self.features.hop_samples, self.features.window_samples
         # A frame that stands around its time sees what lies before it: the block begins that much earlier.
-        lead = -(-window // hop) * hop if self._features.centred else 0
+        lead = -(-window // hop) * hop if self.features.centred else 0
         for block in _blocks(starts_N):
             first = max(0, round(starts_N[block[0]] * RATE_HZ / hop) * hop - lead)
             last = int(np.ceil(ends_N[block].max() * RATE_HZ)) + window
-            log_FT = self._features.log_mel(torch.from_numpy(wave_S[first:last]).unsqueeze(0))[0]
+            wave_1S = torch.from_numpy(wave_S[first:last]).unsqueeze(0).to(self.device)
+            log_FT = self.features.log_mel(wave_1S)[0]
             by_length: dict[int, list[int]] = {}
             offsets: dict[int, int] = {}
             for index in block:
                 start = round(starts_N[index] * RATE_HZ / hop) - first // hop
-                length = self._features.num_frames(round((ends_N[index] - starts_N[index]) * RATE_HZ))
+                length = self.features.num_frames(round((ends_N[index] - starts_N[index]) * RATE_HZ))
                 offsets[index] = min(start, log_FT.shape[1] - 1)
                 by_length.setdefault(min(length, log_FT.shape[1] - offsets[index]), []).append(index)
             for length, indices in by_length.items():
@@ -99,9 +169,29 @@ class Embedder:
                 shortest = int(_SHORTEST_S * RATE_HZ) // hop
                 if length < shortest:
                     stacked_BFT = stacked_BFT.repeat(1, 1, -(-shortest // length))[..., :shortest]
-                embedded = self._encoder(self._features.normalise(stacked_BFT))
-                embeddings_ND[indices] = embedded.float().numpy()
+                embeddings_ND[indices] = self._encode(self.features.normalise(stacked_BFT))
         return embeddings_ND
+
+    def _encode(self, features_BFT: Tensor, lengths_B: Tensor | None = None) -> np.ndarray:
+        """Embeddings (B, D) in float32."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            embedding_BD: Tensor = self.encoder(features_BFT, lengths_B)
+        return embedding_BD.float().cpu().numpy()
+
+
+def _heard(audio: Audio, sample_rate: int | None) -> np.ndarray:
+    """The samples (S,) at 16 kHz, checked."""
+    if isinstance(audio, (str, os.PathLike)):
+        return audio_files.read(Path(audio))
+    if sample_rate is None:
+        raise InputError("a waveform came without its rate", hint="embed(wave, sample_rate=16000)")
+    return resample(_checked(audio), sample_rate, RATE_HZ)
+
+
+def _long_enough(wave_S: np.ndarray) -> np.ndarray:
+    """What is too short to be a voice, repeated."""
+    shortest = int(_SHORTEST_S * RATE_HZ)
+    return np.resize(wave_S, shortest) if len(wave_S) < shortest else wave_S
 
 
 def _blocks(starts_N: np.ndarray) -> Iterator[np.ndarray]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -151,3 +152,37 @@ def test_a_broken_configuration(folder: Path, tmp_path: Path, old: str, new: str
     (copy / "config.yaml").write_text(text.replace(old, new, 1))
     with pytest.raises(InputError, match=words):
         sdpn.load_model(copy)
+
+
+def test_files_and_lists_embed_like_their_samples(folder: Path, tmp_path: Path) -> None:
+    model = sdpn.load_model(folder)
+    waves = [_wave(seconds) for seconds in (0.2, 3.0, 1.0, 2.9, 8.0)]
+    paths = []
+    for index, wave in enumerate(waves):
+        paths.append(tmp_path / f"{index}.wav")
+        soundfile.write(paths[-1], wave, 16000, subtype="FLOAT")
+    alone = np.stack([model.embed(wave, sample_rate=16000) for wave in waves])
+    np.testing.assert_array_equal(model.embed(paths[1]), alone[1])
+    np.testing.assert_array_equal(model.embed(str(paths[1])), alone[1])
+    for together in (model.embed(waves, 16000), model.embed(paths), model.embed(tuple(paths))):
+        assert together.shape == (5, 12) and together.dtype == np.float32
+        np.testing.assert_allclose(together, alone, atol=1e-4)
+    windows = np.array([[0.5, 2.0]])
+    np.testing.assert_array_equal(
+        model.embed_windows(paths[1], windows), model.embed_windows(waves[1], windows)
+    )
+
+
+def test_samples_need_their_rate(folder: Path) -> None:
+    model = sdpn.load_model(folder)
+    with pytest.raises(InputError, match="without its rate"):
+        model.embed(_wave())
+    with pytest.raises(InputError, match="empty list"):
+        model.embed([])
+
+
+def test_bf16_is_close_to_fp32(folder: Path) -> None:
+    full, half = sdpn.load_model(folder), sdpn.load_model(folder, precision="bf16")
+    cosine = sdpn.similarity(full.embed(_wave(), 16000), half.embed(_wave(), 16000))
+    assert 0.999 < cosine < 1 - 1e-9
+    assert half.embed(_wave(), 16000).dtype == np.float32
