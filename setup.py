@@ -40,12 +40,16 @@ setup(
         "demo": ["espeakng-loader>=0.2.4"],
         "umap": ["umap-learn>=0.5"],
         "faiss": ["faiss-cpu>=1.8"],
+        "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.2"],
         # md-eval, to compare with; tests only. It also needs an md-eval script, which NIST's SCTK has
         "meeteval": ["meeteval>=0.4"],
         "test": [
             "espeakng-loader>=0.2.4",
             "hypothesis>=6",
             "kaldi-native-fbank>=1.20",  # to compare our Kaldi features with; tests only
+            "onnx>=1.17",
+            "onnxruntime>=1.20",
+            "onnxscript>=0.2",
             "pytest>=8",
             "pytest-xdist>=3",
         ],

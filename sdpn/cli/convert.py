@@ -1,51 +1,84 @@
-"""``sdpn convert``: any known model to our layout."""
+"""``sdpn convert``: any known model to our layout, or to an ONNX graph."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sdpn.cli.model_arguments import add_model_arguments
+
+if TYPE_CHECKING:
+    from sdpn.models.folder import ModelFolder
 
 DESCRIPTION = """\
 Write a model of another toolkit as a model folder: config.yaml, which says how to build the encoder and its
 features, and model.safetensors. It gives the same embeddings and needs no --format. Nothing that the model's
 files say is executed.
+
+With --to onnx, write a graph that onnxruntime runs without torch. Its input is 'features' (B, F, T), or with
+--features inside 'waveform' (B, S) at 16 kHz in [-1, 1]; batch and time may have any size, but the utterances
+of a batch are equally long. --int8 makes it a quarter of the size; docs/extraction.md says what that costs.
 """
 
 EXAMPLE = """\
   sdpn convert --model campplus.bin --format 3dspeaker --out models/campplus
   sdpn convert --model voxceleb_resnet34_LM/ --out models/resnet34
+  sdpn convert --model exp/mini/model --to onnx --features inside --out mini.onnx
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``sdpn convert``."""
     add_model_arguments(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="model folder to write")
+    parser.add_argument("--out", type=Path, required=True, metavar="PATH", help="folder or graph to write")
+    parser.add_argument(
+        "--to", choices=("folder", "onnx"), default="folder", help="what is written (default: folder)"
+    )
+    parser.add_argument(
+        "--features",
+        choices=("inside", "outside"),
+        default=None,
+        help="of a graph: whether it computes its features itself (default: outside)",
+    )
+    parser.add_argument("--int8", action="store_true", help="of a graph: weights of 8 bits")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Read and write.
 
     Raises:
-        InputError: the model cannot be read, or there is something at DIR already.
+        InputError: the model cannot be read, options do not fit together, or there is something at PATH
+            already.
     """
     from sdpn.errors import InputError
 
+    if args.to == "folder" and (args.int8 or args.features):
+        raise InputError("--int8 and --features are about graphs", hint="add --to onnx")
+    if args.to == "onnx" and args.out.suffix != ".onnx":
+        raise InputError("the name of a graph ends in .onnx", path=args.out)
     if args.out.exists():
-        raise InputError("exists already", path=args.out, hint="name a new folder, or move it away")
+        raise InputError("exists already", path=args.out, hint="name a new one, or move it away")
 
     from sdpn.interop.load import read_any
     from sdpn.models.folder import save_model
 
     model = read_any(args.model, args.format)
-    save_model(args.out, model)
     parameters = sum(parameter.numel() for parameter in model.encoder.parameters())
+    if args.to == "folder":
+        save_model(args.out, model)
+        heard = f"features {model.features.kind}"
+    else:
+        _write_graph(args, model)
+        heard = (
+            f"input waveform, features {model.features.kind} inside"
+            if args.features == "inside"
+            else f"input features {model.features.kind}"
+        )
+    bits = ", weights of 8 bits" if args.int8 else ""
     print(
-        f"{args.out}: {model.encoder_config.kind}, {parameters / 1e6:.2f} M parameters, embeddings of "
-        f"{model.encoder.embedding_dim} dimensions, features {model.features.kind}"
+        f"{args.out}: {model.encoder_config.kind}, {parameters / 1e6:.2f} M parameters{bits}, embeddings of "
+        f"{model.encoder.embedding_dim} dimensions, {heard}"
     )
     return {
         "model": str(args.out.resolve()),
@@ -55,3 +88,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "parameters": parameters,
         "source": dict(model.source),
     }
+
+
+def _write_graph(args: argparse.Namespace, model: ModelFolder) -> None:
+    """Write the graph; of eight bits by way of one in full."""
+    import tempfile
+
+    from sdpn.interop.onnx_export import export_onnx, quantise_onnx
+
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / "model.onnx" if args.int8 else args.out
+        export_onnx(whole, model, input="waveform" if args.features == "inside" else "features")
+        if args.int8:
+            quantise_onnx(whole, args.out)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from sdpn.models.embedder import Embedder
 
 #: The names in `sdpn.interop.registry.FORMATS`, which is not imported for ``--help``: it needs torch.
-FORMATS = ("sdpn", "3dspeaker", "wespeaker", "speechbrain")
+FORMATS = ("sdpn", "3dspeaker", "wespeaker", "speechbrain", "onnx")
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="M",
-        help="model: EXP/model, or a file or folder of 3D-Speaker, WeSpeaker or SpeechBrain",
+        help="model: EXP/model, a file or folder of 3D-Speaker, WeSpeaker or SpeechBrain, or an ONNX graph",
     )
     parser.add_argument(
         "--format",
@@ -30,12 +30,16 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load(args: argparse.Namespace) -> Embedder:
+def load(args: argparse.Namespace, *, device: str = "cpu") -> Embedder:
     """Load the model that was named.
+
+    Args:
+        args: with what `add_model_arguments` declares.
+        device: where it computes.
 
     Raises:
         InputError: as `sdpn.load_model`.
     """
     from sdpn.interop.load import load_model
 
-    return load_model(args.model, args.format)
+    return load_model(args.model, args.format, device=device)

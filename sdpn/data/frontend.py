@@ -106,7 +106,17 @@ class FrontEnd(nn.Module, abc.ABC):
 
 def power_spectrum(frames_BTW: Tensor, fft_size: int) -> Tensor:
     """Squared magnitudes of the FFT of each frame, (B, T, fft_size // 2 + 1)."""
+    if torch.onnx.is_in_onnx_export():
+        return _power_by_products(frames_BTW, fft_size)
     return torch.view_as_real(torch.fft.rfft(frames_BTW, n=fft_size)).square().sum(-1)
+
+
+def _power_by_products(frames_BTW: Tensor, fft_size: int) -> Tensor:
+    """The same as two matrix products: onnxruntime's FFT loses what is far below the strongest bin."""
+    sample_W1 = torch.arange(frames_BTW.shape[-1], dtype=torch.float64).unsqueeze(1)
+    angle_WH = sample_W1 * torch.arange(fft_size // 2 + 1) * (-2 * torch.pi / fft_size)
+    real_BTH, imaginary_BTH = (frames_BTW @ part.float() for part in (angle_WH.cos(), angle_WH.sin()))
+    return real_BTH.square() + imaginary_BTH.square()
 
 
 def check_bands(num_mels: int, window_ms: float, hop_ms: float, low_hz: float, high_hz: float) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from sdpn.errors import InputError
 from sdpn.interop.registry import FORMATS
 from sdpn.interop.source import Source
-from sdpn.models.embedder import Embedder
+from sdpn.models.embedder import Embedder, Model, Precision
 from sdpn.models.folder import ModelFolder
 
 #: Files that have a folder's settings beside them: naming the file is naming the folder.
@@ -19,7 +19,13 @@ _FILES_OF_FOLDERS = {
 }
 
 
-def load_model(path: str | os.PathLike[str], format: str | None = None) -> Embedder:
+def load_model(
+    path: str | os.PathLike[str],
+    format: str | None = None,
+    *,
+    device: str = "cpu",
+    precision: Precision = "fp32",
+) -> Embedder:
     """Load a model of any known format; nothing that a file says is executed.
 
     >>> model = load_model("exp/mini/model")
@@ -27,18 +33,35 @@ def load_model(path: str | os.PathLike[str], format: str | None = None) -> Embed
 
     Args:
         path: a model folder (``EXP/model``), or a file or folder of another toolkit.
-        format: ``sdpn``, ``3dspeaker``, ``wespeaker`` or ``speechbrain``; None finds out, and asks where
-            folder and keys leave it open.
+        format: ``sdpn``, ``3dspeaker``, ``wespeaker``, ``speechbrain`` or ``onnx``; None finds out, and asks
+            where folder and keys leave it open.
+        device: where it computes: ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: of the network: ``fp32`` or ``bf16``.
 
     Raises:
         InputError: there is nothing there, the format is unknown, several formats are possible, or the
             model is incomplete, damaged or does not fit its layout.
     """
-    return Embedder(read_any(path, format))
+    return Embedder(_read(path, format), device=device, precision=precision)
 
 
 def read_any(path: str | os.PathLike[str], format: str | None = None) -> ModelFolder:
-    """Read a model of any known format, as `load_model` does."""
+    """Read the weights of a model of any known format, as `load_model` does.
+
+    Raises:
+        InputError: also where it has no weights to be taken out.
+    """
+    model = _read(path, format)
+    if not isinstance(model, ModelFolder):
+        raise InputError(
+            "is a graph, which runs as it is; its weights cannot be taken out",
+            path=path,
+            hint="use the model that it was made from",
+        )
+    return model
+
+
+def _read(path: str | os.PathLike[str], format: str | None) -> Model:
     path = Path(path)
     if not path.exists():
         raise InputError(
@@ -61,6 +84,8 @@ def _find_format(source: Source) -> str:
         InputError: there is none, or there are several.
     """
     is_folder = source.path.is_dir()
+    if not is_folder and FORMATS["onnx"].fits_file(source):
+        return "onnx"  # the others would look for weights in it
     candidates = [
         name
         for name, format in FORMATS.items()

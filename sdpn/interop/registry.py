@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from sdpn.interop import speechbrain, threed_speaker, wespeaker
+from sdpn.interop import onnx, speechbrain, threed_speaker, wespeaker
 from sdpn.interop.source import Source
-from sdpn.models.folder import ModelFolder, is_model_folder, read_model
+from sdpn.models.embedder import Model
+from sdpn.models.folder import is_model_folder, read_model
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Format:
     expects: str
     fits_folder: Callable[[Source], bool]
     fits_file: Callable[[Source], bool]
-    read: Callable[[Source], ModelFolder]
+    read: Callable[[Source], Model]
 
 
 #: Name -> format. A new format is one file and one entry; what it returns is all that follows needs to know.
@@ -54,6 +55,12 @@ FORMATS = MappingProxyType(
             speechbrain.fits_folder,
             speechbrain.fits_file,
             speechbrain.read,
+        ),
+        "onnx": Format(
+            "a file .onnx, from 'sdpn convert --to onnx'",
+            lambda source: False,  # noqa: ARG005
+            onnx.fits_file,
+            onnx.read,
         ),
     }
 )

@@ -1,0 +1,176 @@
+"""ONNX graphs: one file with the network, maybe its features too, run by onnxruntime.
+
+A graph of ours says in its metadata what it listens to (``sdpn``, as JSON): {``format``, ``input``:
+``features`` or ``waveform``, ``features``, ``embedding_dim``, ``calibration``, ``source``}.
+
+Shapes: B batch, F mel bins, T frames, S samples, D embedding.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sdpn.config import choose
+from sdpn.data.feature_registry import AnyFeatureConfig, FeatureChoice
+from sdpn.data.waveform import WaveformConfig
+from sdpn.errors import InputError
+from sdpn.interop.source import Source
+from sdpn.models.encoder import Encoder
+
+#: Where our metadata stands in a graph.
+METADATA = "sdpn"
+
+
+@dataclass(frozen=True)
+class OnnxModel:
+    """A graph as read; `sdpn.models.embedder.Model`.
+
+    Attributes:
+        encoder: runs the graph.
+        features: what goes in.
+        calibration: as in a model folder.
+        source: likewise.
+    """
+
+    encoder: OnnxEncoder
+    features: AnyFeatureConfig | WaveformConfig
+    calibration: Mapping[str, float] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)
+
+
+class OnnxEncoder(Encoder):
+    """A graph as an encoder.
+
+    A graph knows no padding: utterances of different lengths go through it one after the other, each as long
+    as it is.
+
+    Args:
+        path: of the graph.
+        embedding_dim: size D of its embeddings.
+
+    Raises:
+        InputError: onnxruntime is not installed, or refuses the graph.
+    """
+
+    digest: Tensor
+
+    def __init__(self, path: Path, embedding_dim: int) -> None:
+        super().__init__()
+        self.embedding_dim = embedding_dim
+        self._path = path
+        self._sessions: dict[int, Any] = {}
+        self._lock = Lock()
+        # for whoever compares models by their weights
+        digest = hashlib.sha256(path.read_bytes()).digest()
+        self.register_buffer("digest", torch.frombuffer(bytearray(digest), dtype=torch.uint8))
+        self._session()
+
+    def forward(self, features_BFT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
+        """Compute embeddings (B, D); see `Encoder.forward`."""
+        session = self._session()
+        name = session.get_inputs()[0].name
+        features = features_BFT.float().cpu().numpy()
+        if len(session.get_inputs()[0].shape) == 2:
+            features = features[:, 0]  # (B, 1, S): a graph with its features inside
+        if lengths_B is None:
+            embedding_BD = session.run(None, {name: features})[0]
+            return torch.from_numpy(embedding_BD).to(features_BFT.device)
+        rows = [
+            session.run(None, {name: features[at : at + 1, ..., :length]})[0]
+            for at, length in enumerate(lengths_B.tolist())
+        ]
+        return torch.cat([torch.from_numpy(row) for row in rows]).to(features_BFT.device)
+
+    def _session(self) -> Any:
+        """A session that uses as many threads as torch does on the calling thread."""
+        threads = torch.get_num_threads()
+        with self._lock:
+            if threads not in self._sessions:
+                self._sessions[threads] = open_session(self._path, threads)
+            return self._sessions[threads]
+
+
+def open_session(path: Path, threads: int) -> Any:
+    """Open a graph.
+
+    Args:
+        path: of the graph.
+        threads: that compute one run.
+
+    Raises:
+        InputError: onnxruntime is not installed, or refuses the graph.
+    """
+    runtime = import_runtime()
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors; they come as exceptions too
+    # threads that spin while they wait take the cores from those that compute
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions have no common base
+        if type(error).__module__.startswith("onnxruntime"):
+            raise InputError(
+                f"is no ONNX graph that onnxruntime runs ({str(error).splitlines()[0]})", path=path
+            ) from error
+        raise
+
+
+def import_runtime() -> Any:
+    """Import onnxruntime.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise InputError("ONNX needs onnxruntime", hint="pip install 'sdpn[onnx]'") from error
+    return onnxruntime
+
+
+def fits_file(source: Source) -> bool:
+    """Whether a file is a graph, by its name: protocol buffers have no signature."""
+    return source.path.suffix == ".onnx"
+
+
+def read(source: Source) -> OnnxModel:
+    """Read a graph that `sdpn convert --to onnx` has written.
+
+    Raises:
+        InputError: the graph is damaged, was not written by sdpn, or onnxruntime is not installed.
+    """
+    path = source.path
+    metadata = open_session(path, 1).get_modelmeta().custom_metadata_map
+    if METADATA not in metadata:
+        raise InputError(
+            "the graph does not say which features it wants: it was not written by 'sdpn convert --to onnx'",
+            path=path,
+            hint="convert the weights that it was made from",
+        )
+    try:
+        document = json.loads(metadata[METADATA])
+        if document["format"] != 1 or document["input"] not in ("features", "waveform"):
+            raise ValueError("another format")
+        embedding_dim = int(document["embedding_dim"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"its metadata are not those of an sdpn model ({error})", path=path) from None
+    features: AnyFeatureConfig | WaveformConfig = WaveformConfig()
+    if document["input"] == "features":
+        features = choose(FeatureChoice, document.get("features"), path=path)
+    return OnnxModel(
+        OnnxEncoder(path, embedding_dim),
+        features,
+        document.get("calibration") or {},
+        document.get("source") or {},
+    )

@@ -1,0 +1,147 @@
+"""A model as an ONNX graph: for machines without torch, and for other languages.
+
+Batch and time are dynamic axes. Utterances of a batch are equally long: a graph knows no padding.
+
+Shapes: B batch, F mel bins, T frames, S samples, D embedding.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from sdpn.config import to_dict
+from sdpn.data.feature_registry import build_features
+from sdpn.errors import InputError
+from sdpn.interop.onnx import METADATA, import_runtime
+from sdpn.io.atomic import atomic_path
+from sdpn.models.folder import ModelFolder
+
+#: What goes into a graph.
+Input = Literal["features", "waveform"]
+
+#: Old enough for any onnxruntime of the last years.
+_OPSET = 18
+#: Frames and samples of the example that the graph is drawn from; any others will do as well.
+_EXAMPLE_FRAMES, _EXAMPLE_SAMPLES = 211, 16037
+
+
+class _Listening(nn.Module):
+    """Features and encoder, waveforms (B, S) to embeddings (B, D)."""
+
+    def __init__(self, model: ModelFolder) -> None:
+        super().__init__()
+        self.features = build_features(model.features)
+        self.encoder = model.encoder
+
+    def forward(self, wave_BS: Tensor) -> Tensor:
+        features_BFT: Tensor = self.features.log_mel(wave_BS)
+        embedding_BD: Tensor = self.encoder(self.features.normalise(features_BFT))
+        return embedding_BD
+
+
+def export_onnx(path: str | os.PathLike[str], model: ModelFolder, *, input: Input = "features") -> None:
+    """Write a graph: ``features`` (B, F, T) or ``waveform`` (B, S) to ``embedding`` (B, D).
+
+    Args:
+        path: of the graph.
+        model: what is written.
+        input: ``waveform`` (16 kHz, [-1, 1]) puts the features into the graph.
+
+    Raises:
+        InputError: the packages of the extra ``onnx`` are not installed, or the graph cannot be written.
+    """
+    onnx = import_onnx()
+    if input == "waveform":
+        module: nn.Module = _Listening(model)
+        # two different ones: of one, the exporter would conclude that there is always one
+        example = 0.1 * torch.randn(2, _EXAMPLE_SAMPLES, generator=torch.Generator().manual_seed(0))
+    else:
+        module = model.encoder
+        shape = (2, model.features.num_mels, _EXAMPLE_FRAMES)
+        example = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+    axes: dict[int, Any] = {0: torch.export.Dim("batch"), example.ndim - 1: torch.export.Dim("time")}
+    with _quiet():
+        program = torch.onnx.export(
+            module.eval(),
+            (example,),
+            dynamo=True,
+            dynamic_shapes=(axes,),
+            input_names=[input],
+            output_names=["embedding"],
+            opset_version=_OPSET,
+            verbose=False,
+        )
+    assert program is not None
+    graph = program.model_proto
+    del graph.graph.value_info[
+        :
+    ]  # shapes of the example on the way, which quantisation would take at their word
+    document = {
+        "format": 1,
+        "input": input,
+        "features": to_dict(model.features),
+        "embedding_dim": model.encoder.embedding_dim,
+        "calibration": dict(model.calibration),
+        "source": dict(model.source),
+    }
+    onnx.helper.set_model_props(graph, {METADATA: json.dumps(document)})
+    with atomic_path(path) as temporary:
+        onnx.save(graph, temporary)
+
+
+def quantise_onnx(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> None:
+    """Write a graph whose weights are 8-bit integers; activations are rounded to 8 bits as they come.
+
+    Args:
+        path: of the graph.
+        out: of the smaller one; may be the same.
+
+    Raises:
+        InputError: the packages of the extra ``onnx`` are not installed.
+    """
+    onnx = import_onnx()
+    import_runtime()
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    graph = onnx.load(path)
+    # Features are products of matrices whose results span ten orders of magnitude; eight bits span two. In
+    # the encoders, what weighs are convolutions.
+    kinds = ["Conv", "Gemm"] if graph.graph.input[0].name == "waveform" else ["Conv", "Gemm", "MatMul"]
+    with atomic_path(out) as temporary, _quiet():
+        quantize_dynamic(graph, temporary, op_types_to_quantize=kinds, weight_type=QuantType.QUInt8)
+
+
+def import_onnx() -> Any:
+    """Import onnx, and make sure that the exporter finds the rest.
+
+    Raises:
+        InputError: a package is not installed.
+    """
+    try:
+        import onnx
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise InputError(f"writing ONNX needs {error.name}", hint="pip install 'sdpn[onnx]'") from error
+    return onnx
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporters' remarks to themselves: they are about their own insides."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
