@@ -3,21 +3,47 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sdpn.cli.model_arguments import add_model_arguments, load
+from sdpn.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sdpn.extraction.extractor import Outcome
+    from sdpn.extraction.merge import Output, Standing
+    from sdpn.extraction.shard import Shard
+    from sdpn.io.kaldi import Utterance
 
 DESCRIPTION = """\
-Write one embedding for every utterance of a Kaldi data directory, as OUT/embeddings.ark and .scp.
+Write one embedding for every utterance of a Kaldi data directory, or with --windows for every window of it,
+as OUT/embeddings.ark and .scp.
 
 Audio of any rate and format that libsndfile reads is taken; with a segments file, each segment is an
-utterance. The files appear only when all of them are written.
+utterance. The tables appear only when all is embedded; until then what is finished lies in OUT/progress, and
+the same command goes on from there. Utterances that cannot be read are listed, in OUT/failed.txt too, and do
+not stop the others.
+
+Several processes share the work under torchrun, or with --shard, on one machine or on many that see the same
+folder. The last to finish writes the tables, once nothing is missing and nothing is double.
+
+Exit code: 0, all utterances are embedded (or this shard's); 1, some failed, the others are embedded; 2,
+nothing was done or written, and the message says why.
 """
 
 EXAMPLE = """\
   sdpn extract --model exp/mini/model --data data/dev --out exp/mini/embeddings
+  sdpn extract --model exp/mini/model --data data/meetings --windows 1.5/0.75 --out exp/mini/windows
+  torchrun --nproc-per-node 4 --no-python sdpn extract --model campplus.bin --format 3dspeaker \\
+    --data data/train --out exp/campplus
+  sdpn extract --model exp/mini/model --data data/train --out exp/mini/train --shard 0/8
 """
+
+#: Failures that are told on the terminal; all stand in the file.
+_SHOWN = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,37 +51,227 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="Kaldi data directory")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the ark and scp")
+    parser.add_argument(
+        "--windows",
+        metavar="L/H",
+        help="one embedding for each window of L seconds, every H seconds (1.5/0.75); OUT/segments has their "
+        "times, and 'sdpn cluster' reads both. Memory does not grow with the length of a recording",
+    )
+    parser.add_argument(
+        "--npz", action="store_true", help="also OUT/embeddings.npz: ids (N,) and embeddings (N, D)"
+    )
+    work = parser.add_argument_group("how the work is done")
+    work.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16"),
+        default="auto",
+        help="of the network; auto (default) times both at the start where the processor computes bf16, and "
+        "the first process decides for all",
+    )
+    work.add_argument("--device", metavar="D", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
+    work.add_argument(
+        "--batch-size",
+        type=_count,
+        metavar="N",
+        help="most utterances in a batch (default: what suits the device)",
+    )
+    work.add_argument(
+        "--threads",
+        type=_count,
+        metavar="N",
+        help="utterances embedded at a time on a CPU (default: its cores)",
+    )
+    work.add_argument("--readers", type=_count, metavar="N", help="files read at a time (default: the cores)")
+    work.add_argument(
+        "--shard", metavar="I/N", help="only every N-th utterance, from number I; I counts from 0"
+    )
+    work.add_argument(
+        "--merge",
+        action="store_true",
+        help="embed nothing, only write the tables from what all shards have done",
+    )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Extract embeddings."""
+    """Embed what is not embedded yet, and write the tables once all is."""
+    from sdpn.extraction.clips import parse_windows
+    from sdpn.extraction.shard import find_shard
     from sdpn.io.kaldi import read_data_dir
 
-    utterances = read_data_dir(args.data)
+    windows = None if args.windows is None else parse_windows(args.windows)
+    shard = find_shard(args.shard)
+    utterances = read_data_dir(args.data, check_files=False)
 
     import time
 
-    from sdpn.cli.progress import track
-    from sdpn.io import kaldi
-    from sdpn.io.audio import RATE_HZ
+    from sdpn.extraction.merge import Output, merge, take_stock
 
-    model = load(args)
-    started = time.perf_counter()
-    speech_s = 0.0
-    with kaldi.vector_writer(args.out) as write:
-        for utterance in track(utterances, description="embedding", total=len(utterances), quiet=args.quiet):
-            wave = utterance.read()
-            speech_s += len(wave) / RATE_HZ
-            write(utterance.id, model.embed(wave, RATE_HZ))
-    seconds = time.perf_counter() - started
-    print(
-        f"{len(utterances)} embeddings of {model.embedding_dim} dimensions: {args.out / 'embeddings.scp'}  "
-        f"({speech_s / 3600:.2f} h in {seconds:.0f} s, real-time factor {seconds / speech_s:.4f})"
-    )
-    return {
-        "scp": str((args.out / "embeddings.scp").resolve()),
+    output = Output(folder=args.out)
+    results: dict[str, Any] = {
+        "scp": str(output.scp.resolve()),
         "num_utterances": len(utterances),
-        "embedding_dim": model.embedding_dim,
-        "duration_s": speech_s,
-        "seconds": seconds,
+        "shard": str(shard),
     }
+    if not args.merge:
+        started = time.perf_counter()
+        results |= _embed(args, utterances, output, shard, windows)
+        results["seconds"] = time.perf_counter() - started
+        standing = take_stock(output, utterances)
+        if standing.missing:
+            own = {utterance.id for utterance in shard.of(utterances)}
+            failed = {name: why for name, why in standing.failed.items() if name in own}
+            _tell_failed(failed, output)
+            print(
+                f"shard {shard}: {len(own) - len(failed)} of {len(own)} utterances are embedded; "
+                f"{len(standing.missing)} of other shards are missing, and the last one will write the tables"
+            )
+            return results | {"merged": False, "num_failed": len(failed)}
+    standing = merge(output, utterances, _recordings(args.data), npz=args.npz)
+    return results | _summary(standing, output, results)
+
+
+def exit_code(args: argparse.Namespace, results: dict[str, Any]) -> int:  # noqa: ARG001
+    """1 where utterances failed."""
+    return 1 if results["num_failed"] else 0
+
+
+def _embed(
+    args: argparse.Namespace, utterances: Sequence[Utterance], output: Output, shard: Shard, windows: Any
+) -> dict[str, Any]:
+    """Embed the utterances of this shard that are not embedded yet."""
+    import os
+
+    import torch
+
+    from sdpn.cli.progress import Meter
+    from sdpn.extraction.extractor import Extractor
+    from sdpn.extraction.merge import take_stock
+    from sdpn.extraction.part import Part
+    from sdpn.extraction.settings import agree
+
+    # OMP_NUM_THREADS where it is set, as torchrun does, or else the cores that this process may use
+    threads = args.threads or min(torch.get_num_threads(), len(os.sched_getaffinity(0)))
+    model = load(args, device=_device(args.device))
+    extractor = Extractor(
+        model,
+        windows=windows,
+        threads=threads,
+        readers=args.readers or threads,
+        batch_size=args.batch_size,
+    )
+    settings = agree(
+        output.progress,
+        model,
+        windows=args.windows if windows is None else str(windows),
+        precision=None if args.precision == "auto" else args.precision,
+        choose=extractor.choose_precision,
+    )
+    model.precision = settings.precision
+    finished = take_stock(output, utterances).finished
+    todo = [utterance for utterance in shard.of(utterances) if utterance.id not in finished]
+    meter = Meter(quiet=args.quiet)
+    speech_s = 0.0
+    if todo:
+        with Part(output.part(str(shard))) as part:
+
+            def write(outcomes: Sequence[Outcome]) -> None:
+                nonlocal speech_s
+                for outcome in outcomes:
+                    if outcome.embeddings_ND is None:
+                        part.fail(outcome.utterance, outcome.error or "")
+                    else:
+                        speech_s += outcome.duration_s
+                        part.add(
+                            outcome.utterance,
+                            outcome.embeddings_ND,
+                            outcome.duration_s,
+                            windows=windows is not None,
+                        )
+
+            try:
+                for done in extractor.run(todo, write):
+                    meter.show("embedding", done, len(todo))
+            finally:
+                meter.finish()
+    return {
+        "embedding_dim": model.embedding_dim,
+        "precision": settings.precision,
+        "device": str(model.device),
+        "num_embedded_now": len(todo),
+        "duration_s": speech_s,
+    }
+
+
+def _device(named: str | None) -> str:
+    """The device that was named, or the GPU of this process, or the CPU.
+
+    Raises:
+        InputError: there is no such device.
+    """
+    import os
+
+    import torch
+
+    if named is None:
+        return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+    kind, colon, number = named.partition(":")
+    if kind == "cpu" and not colon:
+        return named
+    if kind != "cuda" or (colon and not number.isdecimal()):
+        raise InputError(f"--device {named!r} is no device", hint="expected cpu, cuda or cuda:N")
+    if not torch.cuda.is_available() or int(number or 0) >= torch.cuda.device_count():
+        raise InputError(f"--device {named!r} is not there: torch sees {torch.cuda.device_count()} GPUs")
+    return named
+
+
+def _recordings(data: Path) -> dict[str, str]:
+    """Utterance -> recording where there are segments."""
+    from sdpn.io.kaldi import read_segments
+
+    if not (data / "segments").is_file():
+        return {}
+    return {segment.id: segment.recording for segment in read_segments(data / "segments")}
+
+
+def _summary(standing: Standing, output: Output, results: dict[str, Any]) -> dict[str, Any]:
+    """Tell what the tables hold."""
+    _tell_failed(standing.failed, output)
+    entries = [entry for entry, _ in standing.finished.values()]
+    number = sum(entry.num_vectors for entry in entries)
+    total_s = sum(entry.duration_s for entry in entries)
+    line = f"{number} embeddings"
+    if "embedding_dim" in results:
+        line += f" of {results['embedding_dim']} dimensions"
+    line += f": {output.scp}  ({total_s / 3600:.2f} h of {len(entries)} utterances"
+    if results.get("duration_s"):
+        seconds, speech_s = results["seconds"], results["duration_s"]
+        line += (
+            f"; {speech_s / 3600:.2f} h now, in {seconds:.0f} s, real-time factor {seconds / speech_s:.4f}, "
+            f"{results['precision']}"
+        )
+    print(line + ")")
+    return {
+        "merged": True,
+        "num_embeddings": number,
+        "num_failed": len(standing.failed),
+        "failed": dict(standing.failed),
+        "total_duration_s": total_s,
+    }
+
+
+def _tell_failed(failed: Any, output: Output) -> None:
+    """List what failed."""
+    if not failed:
+        return
+    print(f"sdpn extract: {len(failed)} utterances have no embedding:", file=sys.stderr)
+    for name, why in list(failed.items())[:_SHOWN]:
+        print(f"  {name}: {why}", file=sys.stderr)
+    if len(failed) > _SHOWN:
+        print(f"  and {len(failed) - _SHOWN} more: {output.failed}", file=sys.stderr)
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+    return value

@@ -75,6 +75,12 @@ def vector_at(data: mmap.mmap | bytes, at: int) -> tuple[np.ndarray, int]:
         return np.frombuffer(data, dtype, dimension, at + 10).astype(np.float32), end
 
 
+def vector_entry(key: str, vector: np.ndarray) -> bytes:
+    """An archive's entry of one float32 vector (D,): key, blank, binary vector."""
+    dimension = len(vector).to_bytes(4, "little", signed=True)
+    return key.encode() + b" \0BFV \4" + dimension + np.asarray(vector, dtype="<f4").tobytes()
+
+
 def _text_vector_at(data: mmap.mmap | bytes, at: int) -> tuple[np.ndarray, int]:
     closing = data.find(b"]", at)
     head, bracket, body = data[at : max(at, closing)].partition(b"[")

@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "sdpn"
 LAYERS = [
     {"errors", "config", "io", "torchaudio_import"},
     {"data", "models", "clustering", "metrics"},
-    {"distill", "diarization", "interop", "tracking", "report"},
+    {"distill", "diarization", "extraction", "interop", "tracking", "report"},
     {"training"},
     {"cli"},
 ]

@@ -9,7 +9,7 @@ import kaldiio
 import numpy as np
 import pytest
 
-from sdpn.io.ark import iterate_ark, open_ark, vector_at
+from sdpn.io.ark import iterate_ark, open_ark, vector_at, vector_entry
 
 
 def test_the_bytes_of_the_format() -> None:
@@ -73,3 +73,15 @@ def test_real_xvectors_are_read_as_kaldiio_reads_them(shared_data: Path) -> None
 def test_what_is_no_vector_is_refused(content: bytes, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         list(iterate_ark(content))
+
+
+def test_an_entry_is_read_back_and_is_what_kaldiio_writes(tmp_path: Path) -> None:
+    from kaldiio import save_ark
+
+    vector = np.array([1.5, -2.0, np.pi], dtype=np.float32)
+    save_ark(str(tmp_path / "theirs.ark"), {"a": vector})
+    entry = vector_entry("a", vector)
+    assert entry == (tmp_path / "theirs.ark").read_bytes()
+    ((key, found),) = iterate_ark(entry)
+    assert key == "a"
+    np.testing.assert_array_equal(found, vector)

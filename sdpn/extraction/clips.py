@@ -1,0 +1,150 @@
+"""What is read and embedded at once: whole utterances, parts of long ones, or stretches full of windows.
+
+Shapes: S samples, N windows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from sdpn.diarization.speech import Segment
+from sdpn.diarization.windows import sliding_windows
+from sdpn.errors import InputError
+from sdpn.io import audio
+from sdpn.io.kaldi import Utterance
+
+#: Longest stretch that is embedded as one: a longer utterance is cut into equal parts. Bounds memory; longer
+#: utterances of one voice say no more about it.
+LONGEST_S = 120.0
+#: Most windows of a clip.
+_WINDOWS_AT_ONCE = 64
+#: Audio on both sides of a clip's windows, so that resampling and frames are those of the whole recording.
+_MARGIN_S = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowPlan:
+    """Windows over every utterance.
+
+    Attributes:
+        window_s: length of a window.
+        hop_s: from the start of one to that of the next.
+    """
+
+    window_s: float
+    hop_s: float
+
+    def __str__(self) -> str:
+        """As it is parsed."""
+        return f"{self.window_s:g}/{self.hop_s:g}"
+
+    def times(self, duration_s: float) -> np.ndarray:
+        """Start and end (N, 2) of the windows of an utterance, in seconds from its start.
+
+        The last one is aligned with the end, so that all of the utterance is covered.
+        """
+        return sliding_windows(
+            [Segment(0.0, duration_s)],
+            window_s=self.window_s,
+            hop_s=self.hop_s,
+            min_window_s=0.0,
+            duration_s=duration_s,
+        ).times_N2
+
+
+def parse_windows(text: str) -> WindowPlan:
+    """Parse ``length/hop`` in seconds.
+
+    Raises:
+        InputError: it is something else, or the hop leaves gaps.
+    """
+    length, slash, hop = text.partition("/")
+    try:
+        plan = WindowPlan(window_s=float(length), hop_s=float(hop if slash else length))
+    except ValueError:
+        plan = WindowPlan(window_s=math.nan, hop_s=math.nan)
+    if not 0.1 <= plan.hop_s <= plan.window_s <= LONGEST_S:
+        raise InputError(
+            f"--windows {text!r} is no plan of windows",
+            hint="expected length/hop in seconds, such as 1.5/0.75, with "
+            f"0.1 <= hop <= length <= {LONGEST_S:g}",
+        )
+    return plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """A stretch of an utterance.
+
+    Attributes:
+        start_s: where it starts in the file, in seconds.
+        end_s: where it ends; None is the end of the file.
+        windows_N2: windows in it, in seconds from its start; None: it is embedded as a whole.
+    """
+
+    start_s: float
+    end_s: float | None
+    windows_N2: np.ndarray | None = None
+
+    def read(self, utterance: Utterance) -> np.ndarray:
+        """Read its samples (S,), float32, 16 kHz mono.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        part = Utterance(utterance.id, utterance.path, self.start_s, self.end_s)
+        return part.read()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """An utterance as it will be read.
+
+    Attributes:
+        duration_s: its length, as far as the file goes.
+        clips: in order of time.
+    """
+
+    duration_s: float
+    clips: Sequence[Clip]
+
+
+def cut(utterance: Utterance, windows: WindowPlan | None = None) -> Cut:
+    """Decide from the header of its file in which clips an utterance is read.
+
+    Raises:
+        InputError: the file cannot be read, or ends before the utterance starts.
+    """
+    file_s = audio.info(utterance.path).duration_s
+    end_s = file_s if utterance.end_s is None else min(utterance.end_s, file_s)
+    duration_s = end_s - utterance.start_s
+    if duration_s <= 0:
+        raise InputError(f"utterance {utterance.id!r} starts after the end of the file", path=utterance.path)
+    if windows is not None:
+        return Cut(duration_s=duration_s, clips=_windowed(utterance.start_s, end_s, windows))
+    parts = math.ceil(duration_s / LONGEST_S)
+    if parts == 1:
+        return Cut(duration_s=duration_s, clips=[Clip(start_s=utterance.start_s, end_s=utterance.end_s)])
+    edges = np.linspace(utterance.start_s, end_s, parts + 1).tolist()
+    clips = [Clip(start_s=start, end_s=end) for start, end in pairwise(edges)]
+    return Cut(duration_s=duration_s, clips=clips)
+
+
+def _windowed(start_s: float, end_s: float, plan: WindowPlan) -> list[Clip]:
+    times_N2 = plan.times(end_s - start_s)
+    at_once = min(_WINDOWS_AT_ONCE, max(1, int(LONGEST_S / plan.hop_s)))
+    clips = []
+    for first in range(0, len(times_N2), at_once):
+        block_N2 = times_N2[first : first + at_once]
+        # Whole seconds from the utterance's start: there the resampled and the frames' grid are the same.
+        lead_s = max(0, int(block_N2[0, 0]) - _MARGIN_S)
+        last_s = start_s + math.ceil(block_N2[-1, 1]) + _MARGIN_S
+        clips.append(
+            Clip(start_s=start_s + lead_s, end_s=min(last_s, end_s), windows_N2=block_N2 - float(lead_s))
+        )
+    return clips

@@ -1,0 +1,261 @@
+"""The parts of all processes to one table, once it is certain that nothing is missing or double."""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from sdpn.errors import InputError
+from sdpn.extraction.clips import parse_windows
+from sdpn.extraction.part import Entry, mapped, read_failed, read_index, signature, window_key
+from sdpn.extraction.settings import read_settings
+from sdpn.io.ark import iterate_ark
+from sdpn.io.atomic import atomic_path, atomic_write_text
+from sdpn.io.kaldi import Utterance
+
+_MERGED = "merged"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """The files of an extraction.
+
+    Attributes:
+        folder: where the tables go; what is not finished lies in ``progress`` below it.
+    """
+
+    folder: Path
+
+    @property
+    def progress(self) -> Path:
+        """Parts and settings."""
+        return self.folder / "progress"
+
+    @property
+    def ark(self) -> Path:
+        """The archive."""
+        return self.folder / "embeddings.ark"
+
+    @property
+    def scp(self) -> Path:
+        """Its table of contents."""
+        return self.folder / "embeddings.scp"
+
+    @property
+    def npz(self) -> Path:
+        """The same embeddings for NumPy."""
+        return self.folder / "embeddings.npz"
+
+    @property
+    def segments(self) -> Path:
+        """Times of windows."""
+        return self.folder / "segments"
+
+    @property
+    def failed(self) -> Path:
+        """Utterances without an embedding."""
+        return self.folder / "failed.txt"
+
+    def part(self, shard: str) -> Path:
+        """Archive of one process."""
+        return self.progress / f"{shard}.ark"
+
+    def parts(self) -> list[Path]:
+        """Archives of all processes."""
+        return sorted(
+            path.with_suffix(".ark") for path in self.progress.glob("*.index") if path.stem != _MERGED
+        )
+
+    @property
+    def merged_index(self) -> Path:
+        """What stands where in the merged archive."""
+        return self.progress / f"{_MERGED}.index"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How far an extraction is.
+
+    Attributes:
+        finished: id -> its entry and the archive that holds it.
+        failed: id -> why it has no embedding.
+        missing: ids of which nothing is known yet, in the order of the data.
+        is_merged: whether all that is finished stands in the table, in order.
+    """
+
+    finished: Mapping[str, tuple[Entry, Path]]
+    failed: Mapping[str, str]
+    missing: Sequence[str]
+    is_merged: bool
+
+
+def take_stock(output: Output, utterances: Sequence[Utterance]) -> Standing:
+    """Find out which utterances are finished, failed and missing.
+
+    What was embedded under an id from another file or stretch does not count, nor do ids that the data no
+    longer holds.
+
+    Raises:
+        InputError: an index is damaged, or two processes have embedded one utterance.
+    """
+    signatures = {utterance.id: signature(utterance) for utterance in utterances}
+    finished: dict[str, tuple[Entry, Path]] = {}
+    merged = read_index(output.merged_index) if output.ark.is_file() else []
+    for entry in merged:
+        if signatures.get(entry.id) == entry.signature:
+            finished[entry.id] = (entry, output.ark)
+    failed: dict[str, str] = {}
+    for path in output.parts():
+        for entry in read_index(path.with_suffix(".index")):
+            if signatures.get(entry.id) != entry.signature:
+                continue
+            _, other = finished.get(entry.id, (entry, output.ark))
+            if other != output.ark:
+                raise InputError(
+                    f"utterance {entry.id!r} stands in {other.name} and in {path.name}",
+                    path=output.progress,
+                    hint="shards of different counts ran at the same time; remove one of the two parts",
+                )
+            finished[entry.id] = (entry, path)
+        failed |= {
+            name: why
+            for name, signed, why in read_failed(path.with_suffix(".failed"))
+            if signatures.get(name) == signed
+        }
+    failed = {name: failed[name] for name in signatures if name in failed and name not in finished}
+    order = [name for name in signatures if name in finished]
+    return Standing(
+        finished=finished,
+        failed=failed,
+        missing=[name for name in signatures if name not in finished and name not in failed],
+        is_merged=output.scp.is_file() and [entry.id for entry in merged] == order and not output.parts(),
+    )
+
+
+def merge(
+    output: Output, utterances: Sequence[Utterance], recordings: Mapping[str, str], *, npz: bool
+) -> Standing:
+    """Write the table of all embeddings, in the order of the data, and take the parts away.
+
+    Every vector is compared with the checksum of what was embedded. The files appear whole: the archive, then
+    the scp, then the others; killed in between, the merge is done again from the parts.
+
+    Args:
+        output: the files.
+        utterances: all of the data.
+        recordings: utterance -> recording, for the times of windows; an utterance that is not in it is a
+            whole
+            recording.
+        npz: also write ``embeddings.npz``: ``ids`` (N,) and ``embeddings`` (N, D).
+
+    Raises:
+        InputError: utterances are missing or double, an archive is damaged, or nothing was embedded.
+    """
+    with _alone(output):
+        standing = take_stock(output, utterances)
+        if standing.missing:
+            raise InputError(
+                f"{len(standing.missing)} of {len(utterances)} utterances are missing, the first is "
+                f"{standing.missing[0]!r}",
+                path=output.progress,
+                hint="run the shards that are not finished, with the same commands",
+            )
+        if not standing.finished:
+            why = next(iter(standing.failed.values()))
+            raise InputError(f"none of the {len(utterances)} utterances could be embedded; the first: {why}")
+        if not standing.is_merged:
+            _write(output, standing, utterances, recordings)
+        if npz:
+            _write_npz(output)
+        _write_failed(output, standing)
+        for path in output.parts():
+            for suffix in (".index", ".failed", ".ark"):  # without its index a part is nothing
+                path.with_suffix(suffix).unlink(missing_ok=True)
+        return standing
+
+
+def _write(
+    output: Output, standing: Standing, utterances: Sequence[Utterance], recordings: Mapping[str, str]
+) -> None:
+    settings = read_settings(output.progress)
+    assert settings is not None
+    windows = None if settings.windows is None else parse_windows(settings.windows)
+    entries: list[Entry] = []
+    lines: list[str] = []
+    segments: list[str] = []
+    ark = output.ark.resolve()
+    with ExitStack() as stack, atomic_path(output.ark) as temporary, open(temporary, "wb") as stream:
+        archives: dict[Path, mmap.mmap | bytes] = {}
+        for utterance in utterances:
+            if utterance.id not in standing.finished:
+                continue
+            entry, path = standing.finished[utterance.id]
+            if path not in archives:
+                archives[path] = stack.enter_context(mapped(path))
+            data = entry.bytes_in(archives[path])
+            if data is None:
+                raise InputError(
+                    f"what was written of utterance {entry.id!r} is damaged",
+                    path=path,
+                    hint="remove this part and run the same command again",
+                )
+            entries.append(replace(entry, offset=stream.tell()))
+            keys = (
+                [entry.id]
+                if windows is None
+                else [window_key(entry.id, number) for number in range(entry.num_vectors)]
+            )
+            starts = [len(key.encode()) + 1 for key in keys]
+            size = (len(data) - sum(starts)) // len(keys)  # of a vector, its key apart
+            at = stream.tell()
+            for key, start in zip(keys, starts, strict=True):
+                lines.append(f"{key} {ark}:{at + start}\n")
+                at += start + size
+            if windows is not None:
+                recording = recordings.get(entry.id, entry.id)
+                times_N2 = windows.times(entry.duration_s) + utterance.start_s
+                segments += [
+                    f"{key} {recording} {start:.4f} {end:.4f}\n"
+                    for key, (start, end) in zip(keys, times_N2, strict=True)
+                ]
+            stream.write(data)
+        output.scp.unlink(missing_ok=True)  # both would point into another archive
+        output.merged_index.unlink(missing_ok=True)
+    atomic_write_text(output.merged_index, "".join(entry.line() for entry in entries))
+    if windows is not None:
+        atomic_write_text(output.segments, "".join(segments))
+    atomic_write_text(output.scp, "".join(lines))
+
+
+def _write_npz(output: Output) -> None:
+    """All embeddings as two arrays."""
+    with mapped(output.ark) as archive:
+        keys, rows = zip(*iterate_ark(archive), strict=True)
+    with atomic_path(output.npz) as temporary:
+        np.savez(temporary, ids=np.array(keys), embeddings=np.stack(rows))
+
+
+def _write_failed(output: Output, standing: Standing) -> None:
+    """The list of failures; none where there are none."""
+    if standing.failed:
+        atomic_write_text(output.failed, "".join(f"{name} {why}\n" for name, why in standing.failed.items()))
+    else:
+        output.failed.unlink(missing_ok=True)
+
+
+@contextmanager
+def _alone(output: Output) -> Iterator[None]:
+    """Keep other processes from merging at the same time; a lock goes with the process that holds it."""
+    if not output.progress.is_dir():
+        raise InputError("nothing has been extracted here", path=output.folder)
+    with open(output.progress / "merge.lock", "a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+        os.fsync(stream.fileno())

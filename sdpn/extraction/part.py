@@ -1,0 +1,209 @@
+r"""What one process has embedded so far, on disk so that a kill takes no more than what was being computed.
+
+``NAME.ark`` is a Kaldi archive that only grows. ``NAME.index`` has a line for each utterance in it, written
+after its vectors: ``id signature offset size vectors seconds checksum``. What the index does not mention, or
+whose checksum is another, was not written to the end, and is cut off when the part is opened again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from sdpn.errors import InputError
+from sdpn.io.ark import open_ark, vector_entry
+from sdpn.io.atomic import atomic_write_text
+from sdpn.io.kaldi import Utterance
+from sdpn.io.text import numbered_lines
+
+#: What survives a power failure may be this old; what survives a kill is never older than a batch.
+_SYNC_EVERY_S = 5.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An utterance in an archive.
+
+    Attributes:
+        id: of the utterance.
+        signature: of what was embedded under this id.
+        offset: byte where its first vector's key begins.
+        size: bytes of all its vectors with their keys.
+        num_vectors: how many they are; more than one where windows were embedded.
+        duration_s: length of the utterance.
+        checksum: CRC-32 of those bytes.
+    """
+
+    id: str
+    signature: str
+    offset: int
+    size: int
+    num_vectors: int
+    duration_s: float
+    checksum: int
+
+    def line(self) -> str:
+        """As a line of an index."""
+        return " ".join(map(str, astuple(self))) + "\n"
+
+    def bytes_in(self, archive: mmap.mmap | bytes) -> bytes | None:
+        """Its bytes, or None where the archive does not hold them as they were written."""
+        found = archive[self.offset : self.offset + self.size]
+        return found if len(found) == self.size and zlib.crc32(found) == self.checksum else None
+
+
+def signature(utterance: Utterance) -> str:
+    """What is embedded under an id: file and stretch. Another file under an old id is embedded anew."""
+    text = f"{os.path.abspath(utterance.path)}\n{utterance.start_s}\n{utterance.end_s}"
+    return f"{zlib.crc32(text.encode(errors='surrogateescape')):08x}"
+
+
+def window_key(utterance: str, number: int) -> str:
+    """Key of the embedding of an utterance's window; its times stand in ``segments``."""
+    return f"{utterance}-{number:06}"
+
+
+def read_index(path: Path) -> list[Entry]:
+    """Entries of an index, in order; a last line that a kill has cut is no entry. No file is no entries.
+
+    Raises:
+        InputError: a line is malformed.
+    """
+    if not path.exists():
+        return []
+    whole = path.read_bytes().endswith(b"\n")
+    entries = []
+    rows = list(numbered_lines(path))
+    for number, line in rows if whole else rows[:-1]:
+        try:
+            name, signed, offset, size, vectors, duration_s, checksum = line.split()
+            entries.append(
+                Entry(name, signed, int(offset), int(size), int(vectors), float(duration_s), int(checksum))
+            )
+        except ValueError:
+            raise InputError(f"is no index of embeddings: {line!r}", path=path, line=number) from None
+    return entries
+
+
+class Part:
+    """The archive of one process, opened for more.
+
+    Args:
+        path: of the archive; index and failures lie beside it.
+
+    Raises:
+        InputError: another process is writing it, or the folder does not let us write.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._index_path, self._failed_path = path.with_suffix(".index"), path.with_suffix(".failed")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._archive = open(path, "ab")  # noqa: SIM115
+        except OSError as error:
+            raise InputError(f"cannot be written ({error.strerror})", path=path) from error
+        try:
+            fcntl.flock(self._archive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._archive.close()
+            raise InputError(
+                "another process is extracting this part",
+                path=path,
+                hint="wait for it; several processes need different shards: --shard 0/2 and --shard 1/2",
+            ) from None
+        entries = list(_whole(read_index(self._index_path), path))
+        end = entries[-1].offset + entries[-1].size if entries else 0
+        os.truncate(path, end)
+        atomic_write_text(self._index_path, "".join(entry.line() for entry in entries))
+        self._failed_path.unlink(missing_ok=True)  # those are tried again: a file may have been mended
+        self._index = open(self._index_path, "ab")  # noqa: SIM115
+        self._end = end
+        self._synced = time.monotonic()
+        self._failed: dict[str, str] = {}
+
+    def __enter__(self) -> Part:
+        """Itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close; the failures are known only when all utterances have had their turn."""
+        with self._archive, self._index:
+            self._sync()
+        if kind is None:
+            atomic_write_text(self._failed_path, "".join(self._failed.values()))
+
+    def add(self, utterance: Utterance, vectors_ND: np.ndarray, duration_s: float, *, windows: bool) -> None:
+        """Append an utterance's embedding, or those of its windows: float32 (N, D)."""
+        keys = (
+            [window_key(utterance.id, number) for number in range(len(vectors_ND))]
+            if windows
+            else [utterance.id]
+        )
+        data = b"".join(vector_entry(key, row) for key, row in zip(keys, vectors_ND, strict=True))
+        entry = Entry(
+            utterance.id,
+            signature(utterance),
+            self._end,
+            len(data),
+            len(keys),
+            duration_s,
+            zlib.crc32(data),
+        )
+        self._archive.write(data)
+        self._archive.flush()  # the vectors before the line that says that they are there
+        self._index.write(entry.line().encode())
+        self._index.flush()
+        self._end += len(data)
+        if time.monotonic() - self._synced > _SYNC_EVERY_S:
+            self._sync()
+
+    def fail(self, utterance: Utterance, why: str) -> None:
+        """Note why an utterance has no embedding."""
+        self._failed[utterance.id] = f"{utterance.id} {signature(utterance)} {' '.join(why.split())}\n"
+
+    def _sync(self) -> None:
+        os.fsync(self._archive.fileno())
+        os.fsync(self._index.fileno())
+        self._synced = time.monotonic()
+
+
+def read_failed(path: Path) -> Iterator[tuple[str, str, str]]:
+    """(id, signature, why) of the utterances that a process could not embed."""
+    if path.exists():
+        for _, line in numbered_lines(path):
+            name, signed, why = line.split(maxsplit=2)
+            yield name, signed, why
+
+
+def _whole(entries: Sequence[Entry], path: Path) -> Iterator[Entry]:
+    """The entries up to the first that was not written to its end."""
+    with mapped(path) as archive:
+        end = 0
+        for entry in entries:
+            if entry.offset != end or entry.bytes_in(archive) is None:
+                return
+            end += entry.size
+            yield entry
+
+
+@contextmanager
+def mapped(path: Path) -> Iterator[mmap.mmap | bytes]:
+    """An archive in memory, let go afterwards."""
+    archive = open_ark(path)
+    try:
+        yield archive
+    finally:
+        if isinstance(archive, mmap.mmap):
+            archive.close()

@@ -1,0 +1,128 @@
+"""What all embeddings of a folder have in common, written by the process that comes first.
+
+Embeddings of two models, of two kinds of windows or of two precisions must not meet in one table. Processes
+that start together, and those that go on later, read what the first has decided.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sdpn.errors import InputError
+from sdpn.models.embedder import Embedder, Precision
+
+_NAME = "settings.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What was embedded, and how.
+
+    Attributes:
+        model: fingerprint of weights and features.
+        embedding_dim: size D of an embedding.
+        windows: ``length/hop`` in seconds, or None for whole utterances.
+        precision: of the network.
+    """
+
+    model: str
+    embedding_dim: int
+    windows: str | None
+    precision: Precision
+
+
+def fingerprint(embedder: Embedder) -> str:
+    """Hash of a model's weights and of the features that it listens to."""
+    digest = hashlib.sha256(repr(embedder.feature_config).encode())
+    for key, value in embedder.encoder.state_dict().items():
+        digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def agree(
+    folder: Path,
+    embedder: Embedder,
+    *,
+    windows: str | None,
+    precision: Precision | None,
+    choose: Callable[[], Precision],
+) -> Settings:
+    """Settings of a folder: those that are there, or ours if nobody was here before.
+
+    Args:
+        folder: where the settings are kept.
+        embedder: the model.
+        windows: as in `Settings`.
+        precision: what was asked for; None takes what is there, or what ``choose`` finds.
+        choose: finds a precision.
+
+    Raises:
+        InputError: the folder was begun with another model or in another way.
+    """
+    model = fingerprint(embedder)
+    found = read_settings(folder)
+    if found is None:
+        ours = Settings(
+            model=model,
+            embedding_dim=embedder.embedding_dim,
+            windows=windows,
+            precision=precision or choose(),
+        )
+        _write_once(folder / _NAME, json.dumps(asdict(ours), indent=2) + "\n")
+        found = read_settings(folder)  # another process may have been faster
+        assert found is not None
+    differences = [
+        f"{what} ({theirs} there, {ours_is} now)"
+        for what, theirs, ours_is in (
+            ("another model", found.model, model),
+            ("other windows", found.windows or "none", windows or "none"),
+            ("another precision", found.precision, precision or found.precision),
+        )
+        if theirs != ours_is
+    ]
+    if differences:
+        raise InputError(
+            f"holds embeddings made with {' and '.join(differences)}",
+            path=folder.parent,
+            hint="name another --out, or remove this folder",
+        )
+    return found
+
+
+def read_settings(folder: Path) -> Settings | None:
+    """The settings of a folder, or None where there are none.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = folder / _NAME
+    try:
+        return Settings(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"are no settings of an extraction ({error})", path=path) from None
+
+
+def _write_once(path: Path, text: str) -> None:
+    """Write a whole file unless there is one; whoever comes first wins."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}.tmp")
+        temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot be written ({error.strerror})", path=path) from error
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return
+    except OSError:  # a file system without hard links
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
