@@ -31,6 +31,7 @@ from sdpn.errors import InputError
 COMMANDS = {
     "train": "learn speaker embeddings from unlabelled speech",
     "extract": "write the embeddings of a Kaldi data directory to ark/scp",
+    "compare": "say how alike the voices of two recordings are, and whether they are one",
     "verify": "score verification trials: EER, minDCF, Cllr, with intervals",
     "diarize": "find who spoke when in recordings, as RTTM",
     "cluster": "find the speakers among embeddings of windows, as RTTM",
@@ -40,7 +41,7 @@ COMMANDS = {
     "score": "compare RTTM files with references: DER and its parts, JER, with intervals",
     "report": "turn an experiment folder into one offline HTML page",
     "models": "list the encoders with their parameters and cost",
-    "convert": "write a model of another toolkit as a model folder",
+    "convert": "write a model of another toolkit as a model folder, or any as an ONNX graph",
 }
 
 _EPILOG = """\
@@ -59,6 +60,8 @@ Millions of embeddings to clusters, in chunks that do not fit in memory together
 What others trained (3D-Speaker, WeSpeaker, SpeechBrain), wherever there is a --model:
   sdpn extract --model campplus.bin --format 3dspeaker --data data/dev --out exp/campplus
   sdpn convert --model voxceleb_resnet34/ --out models/resnet34
+One voice or two:
+  sdpn compare --model exp/mini/model a.wav b.wav
 Which encoders there are, and what they cost:
   sdpn models
 Conversations with a known answer, to measure on:
