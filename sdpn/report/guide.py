@@ -34,8 +34,8 @@ _KNOWN = (
     Group(
         "evaluation",
         "Verification",
-        "A healthy run lowers the equal error rate fast, then slowly. It is that of the teacher, which is what "
-        "the run exports.",
+        "A healthy run lowers the equal error rate fast, then slowly. It is that of the teacher, which is "
+        "what the run exports.",
     ),
     Group(
         "embedding",

@@ -60,7 +60,7 @@ ROWS = [
     Row(
         4,
         "Every process draws the same augmentation",
-        "each view has its own generator, seeded by run, epoch, utterance and view; dropout, one for each process",
+        "each view has its own generator, seeded by run, epoch, utterance and view; dropout, one a process",
         ["sdpn/data/dataset.py"],
         [
             "tests/data/test_dataset.py::test_any_start_and_any_number_of_workers_give_the_same_batches",
