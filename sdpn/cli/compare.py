@@ -15,11 +15,11 @@ DESCRIPTION = """\
 Print the cosine similarity of the voices in two recordings, and whether it reaches the threshold from which
 on they count as one.
 
-The threshold is that of --threshold; else the model's own, from its calibration: 'verification_threshold'
-where somebody has put one there, or else 'ahc_threshold', which training measures without labels, between the
-mean similarity of windows of one utterance and that of windows of different ones. That one separates windows
-of 1.5 s of the training speech; where a list of trials in the sound of your recordings is at hand, take the
-threshold that 'sdpn verify' prints for it. A model without calibration gives a score and no decision.
+The threshold is that of --threshold; else the model's own, from its calibration: 'verification_threshold',
+the cosine at the equal error rate of a list of trials, where 'sdpn verify --save-threshold MODEL' has put it
+there; or else 'ahc_threshold', which training measures without labels, between the mean similarity of windows
+of one utterance and that of windows of different ones. That one is for windows of 1.5 s and accepts too many
+whole utterances. A model without calibration gives a score and no decision.
 """
 
 EXAMPLE = """\
@@ -28,7 +28,7 @@ EXAMPLE = """\
 """
 
 _SAID = {
-    "verification_threshold": "the model's calibration, verification_threshold",
+    "verification_threshold": "the model's calibration on trials, equal error rate",
     "ahc_threshold": "the model's calibration without labels, on windows of 1.5 s",
 }
 

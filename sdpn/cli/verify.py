@@ -70,6 +70,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     out = parser.add_argument_group("output")
     out.add_argument("--scores", type=Path, metavar="FILE", help="write 'utterance utterance score' here")
     out.add_argument("--det", type=Path, metavar="FILE", help="draw the DET curve here (.png, .svg or .pdf)")
+    out.add_argument(
+        "--save-threshold", type=Path, metavar="MODEL",
+        help="put the cosine at the EER into this model folder, as the threshold of 'sdpn compare'",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -84,6 +88,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     if args.det is not None and args.det.suffix not in (".png", ".svg", ".pdf"):
         raise InputError("is no picture that can be drawn", path=args.det, hint="use .png, .svg or .pdf")
+    if args.save_threshold is not None and (args.mean or args.plda or args.cohort):
+        raise InputError(
+            "--save-threshold is for cosines as they are, which is what 'sdpn compare' compares",
+            hint="leave out --mean, --plda and --cohort",
+        )
     trials = read_trials(args.trials)
     num_target = int(trials.is_target.sum())
     num_nontarget = len(trials) - num_target
@@ -133,6 +142,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     }
     if args.scores is not None:
         _write_scores(args.scores, trials, scores)
+    if args.save_threshold is not None:
+        from sdpn.io.calibration import store_calibration
+
+        store_calibration(args.save_threshold, "verification_threshold", threshold)
     if args.det is not None:
         from sdpn.metrics.det import plot_det
 

@@ -52,7 +52,7 @@ def test_the_score_is_the_cosine_of_the_two_embeddings(
     ("calibration", "options", "threshold", "words"),
     [
         ({"ahc_threshold": 0.26}, [], 0.26, "without labels, on windows of 1.5 s"),
-        ({"ahc_threshold": 0.26, "verification_threshold": 0.3}, [], 0.3, "verification_threshold"),
+        ({"ahc_threshold": 0.26, "verification_threshold": 0.3}, [], 0.3, "on trials, equal error rate"),
         ({"ahc_threshold": 0.26}, ["--threshold", "-0.5"], -0.5, "--threshold"),
     ],
 )

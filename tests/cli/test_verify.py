@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from sdpn.cli.main import main
 from sdpn.clustering.plda import Plda, write_plda
@@ -308,3 +309,24 @@ def test_verification_needs_neither_torch_nor_matplotlib(folder: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_threshold_goes_into_the_model_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = folder / "model"
+    model.mkdir()
+    config = "format: 1\nencoder:\n  kind: ecapa\ncalibration:\n  ahc_threshold: 0.25\nsource: {steps: 3}\n"
+    (model / "config.yaml").write_text(config)
+    assert run(folder, "--save-threshold", str(model)) == 0
+    stored = yaml.safe_load((model / "config.yaml").read_text())
+    assert stored.pop("calibration") == {
+        "ahc_threshold": 0.25,
+        "verification_threshold": pytest.approx(np.sqrt(0.5), abs=1e-6),
+    }
+    assert stored == {"format": 1, "encoder": {"kind": "ecapa"}, "source": {"steps": 3}}
+    capsys.readouterr()
+    for options, words in (
+        (["--save-threshold", str(folder / "none")], "config.yaml: no such file"),
+        (["--save-threshold", str(model), "--mean", str(folder / "embeddings.scp")], "leave out --mean"),
+    ):
+        assert run(folder, *options) == 2
+        assert words in capsys.readouterr().err

@@ -1,0 +1,28 @@
+"""The ``calibration`` of a model folder, changed without touching the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from sdpn.errors import InputError
+from sdpn.io.atomic import atomic_write_text
+from sdpn.io.text import read_text
+
+
+def store_calibration(folder: Path, name: str, value: float) -> None:
+    """Set one figure of ``calibration`` in ``folder/config.yaml``; all else stays as it is.
+
+    Raises:
+        InputError: the folder is no model folder, or does not let us write.
+    """
+    path = folder / "config.yaml"
+    try:
+        document = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        raise InputError(f"is not valid YAML ({error})", path=path) from None
+    if not isinstance(document, dict) or document.get("format") != 1:
+        raise InputError("is no sdpn model of format 1", path=path)
+    document["calibration"] = (document.get("calibration") or {}) | {name: value}
+    atomic_write_text(path, yaml.safe_dump(document, sort_keys=False))
