@@ -148,6 +148,7 @@ def _embed(
     from sdpn.extraction.merge import take_stock
     from sdpn.extraction.part import Part
     from sdpn.extraction.settings import agree
+    from sdpn.interop.onnx import OnnxEncoder
 
     # OMP_NUM_THREADS where it is set, as torchrun does, or else the cores that this process may use
     threads = args.threads or min(torch.get_num_threads(), len(os.sched_getaffinity(0)))
@@ -159,6 +160,8 @@ def _embed(
         readers=args.readers or threads,
         batch_size=args.batch_size,
     )
+    if isinstance(model.encoder, OnnxEncoder) and args.precision == "bf16":
+        raise InputError("--precision bf16 is for torch; a graph has the precision it was written with")
     settings = agree(
         output.progress,
         model,
