@@ -169,7 +169,7 @@ def _embed(
         precision=None if args.precision == "auto" else args.precision,
         choose=extractor.choose_precision,
     )
-    extractor.use(settings.precision)
+    model.precision = settings.precision
     finished = take_stock(output, utterances).finished
     todo = [utterance for utterance in shard.of(utterances) if utterance.id not in finished]
     meter = Meter(quiet=args.quiet)

@@ -17,7 +17,7 @@ import numpy as np
 
 from sdpn.extraction.clips import WindowPlan
 from sdpn.extraction.hearing import Heard, bucketed, hear
-from sdpn.extraction.processor import compute_alone, keep_freed_memory, prepare, store_in_bf16
+from sdpn.extraction.processor import compute_alone, keep_freed_memory, prepare
 from sdpn.io.audio import RATE_HZ
 from sdpn.io.kaldi import Utterance
 from sdpn.models.batching import SECONDS_AT_ONCE, UTTERANCES_AT_ONCE
@@ -78,12 +78,6 @@ class Extractor:
 
         with self._pool(1) as pool:
             return pool.submit(choose_precision, self._embedder).result()
-
-    def use(self, precision: Precision) -> None:
-        """Compute in this precision from now on; after bf16 there is no way back to the weights in full."""
-        self._embedder.precision = precision
-        if precision == "bf16":
-            store_in_bf16(self._embedder.encoder)
 
     def run(
         self, utterances: Sequence[Utterance], finished: Callable[[Sequence[Outcome]], None]

@@ -33,16 +33,6 @@ def prepare(encoder: nn.Module) -> None:
             module.dilation = tuple(2 for _ in module.kernel_size)
 
 
-def store_in_bf16(encoder: nn.Module) -> None:
-    """Round once what autocast would round in every batch: the weights of convolutions and products.
-
-    Norms and statistics stay in float32, as under autocast, without which the encoder no longer runs.
-    """
-    for module in encoder.modules():
-        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
-            module.to(torch.bfloat16)
-
-
 def keep_freed_memory() -> None:
     """Let the allocator keep what is freed, instead of giving it to the system and asking for it again.
 

@@ -14,7 +14,7 @@ import torch
 from sdpn.extraction import clips
 from sdpn.extraction.clips import WindowPlan
 from sdpn.extraction.extractor import Extractor, Outcome
-from sdpn.extraction.processor import keep_freed_memory, prepare, store_in_bf16
+from sdpn.extraction.processor import keep_freed_memory, prepare
 from sdpn.io.kaldi import Utterance
 from sdpn.models.embedder import Embedder
 from sdpn.models.registry import SIZES, build_encoder
@@ -162,18 +162,6 @@ def test_preparing_changes_no_embedding(name: str) -> None:
         prepare(encoder)
         after = encoder(features), encoder(features, lengths)
     torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-4)
-
-
-@pytest.mark.parametrize("name", [name for name in SIZES if name.endswith("-tiny")])
-def test_weights_rounded_once_are_those_that_are_rounded_each_time(name: str) -> None:
-    torch.manual_seed(0)
-    encoder = build_encoder(SIZES[name], 80).eval()
-    features = torch.randn(2, 80, 150)
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        before = encoder(features), encoder(features, torch.tensor([150, 131]))
-        store_in_bf16(encoder)
-        after = encoder(features), encoder(features, torch.tensor([150, 131]))
-    torch.testing.assert_close(after, before, atol=0, rtol=0)
 
 
 def test_memory_can_be_kept_more_than_once() -> None:
