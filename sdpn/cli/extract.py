@@ -11,7 +11,7 @@ from sdpn.cli.model_arguments import add_model_arguments, load
 from sdpn.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sdpn.extraction.extractor import Outcome
     from sdpn.extraction.merge import Output, Standing
@@ -31,7 +31,8 @@ Several processes share the work under torchrun, or with --shard, on one machine
 folder. The last to finish writes the tables, once nothing is missing and nothing is double.
 
 Exit code: 0, all utterances are embedded (or this shard's); 1, some failed, the others are embedded; 2,
-nothing was done or written, and the message says why.
+nothing was done or written, and the message says why. Under torchrun the process that writes the tables says
+1 for all.
 """
 
 EXAMPLE = """\
@@ -104,7 +105,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     import time
 
-    from sdpn.extraction.merge import Output, merge, take_stock
+    from sdpn.extraction.merge import Output, alone, merge, take_stock
 
     output = Output(folder=args.out)
     results: dict[str, Any] = {
@@ -116,11 +117,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         started = time.perf_counter()
         results |= _embed(args, utterances, output, shard, windows)
         results["seconds"] = time.perf_counter() - started
-        standing = take_stock(output, utterances)
+        with alone(output):
+            standing = take_stock(output, utterances)
         if standing.missing:
             own = {utterance.id for utterance in shard.of(utterances)}
             failed = {name: why for name, why in standing.failed.items() if name in own}
-            _tell_failed(failed, output)
+            _tell_failed(failed, output.part(str(shard)).with_suffix(".failed"))
             print(
                 f"shard {shard}: {len(own) - len(failed)} of {len(own)} utterances are embedded; "
                 f"{len(standing.missing)} of other shards are missing, and the last one will write the tables"
@@ -130,9 +132,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return results | _summary(standing, output, results)
 
 
-def exit_code(args: argparse.Namespace, results: dict[str, Any]) -> int:  # noqa: ARG001
-    """1 where utterances failed."""
-    return 1 if results["num_failed"] else 0
+def exit_code(args: argparse.Namespace, results: dict[str, Any]) -> int:
+    """1 where utterances failed.
+
+    Under torchrun only the process that merges says so: torchrun would take the first 1 for a crash and kill
+    the others.
+    """
+    by_torchrun = args.shard is None and results["shard"] != "0-of-1"
+    return 1 if results["num_failed"] and (results["merged"] or not by_torchrun) else 0
 
 
 def _embed(
@@ -145,7 +152,7 @@ def _embed(
 
     from sdpn.cli.progress import Meter
     from sdpn.extraction.extractor import Extractor
-    from sdpn.extraction.merge import take_stock
+    from sdpn.extraction.merge import alone, take_stock
     from sdpn.extraction.part import Part
     from sdpn.extraction.settings import agree
     from sdpn.interop.onnx import OnnxEncoder
@@ -165,17 +172,19 @@ def _embed(
     settings = agree(
         output.progress,
         model,
-        windows=args.windows if windows is None else str(windows),
+        windows=None if windows is None else str(windows),
         precision=None if args.precision == "auto" else args.precision,
         choose=extractor.choose_precision,
     )
     model.precision = settings.precision
-    finished = take_stock(output, utterances).finished
-    todo = [utterance for utterance in shard.of(utterances) if utterance.id not in finished]
+    with alone(output):
+        finished = take_stock(output, utterances).finished
+        todo = [utterance for utterance in shard.of(utterances) if utterance.id not in finished]
+        opened = Part(output.part(str(shard))) if todo else None
     meter = Meter(quiet=args.quiet)
     speech_s = 0.0
-    if todo:
-        with Part(output.part(str(shard))) as part:
+    if opened is not None:
+        with opened as part:
 
             def write(outcomes: Sequence[Outcome]) -> None:
                 nonlocal speech_s
@@ -238,7 +247,7 @@ def _recordings(data: Path) -> dict[str, str]:
 
 def _summary(standing: Standing, output: Output, results: dict[str, Any]) -> dict[str, Any]:
     """Tell what the tables hold."""
-    _tell_failed(standing.failed, output)
+    _tell_failed(standing.failed, output.failed)
     entries = [entry for entry, _ in standing.finished.values()]
     number = sum(entry.num_vectors for entry in entries)
     total_s = sum(entry.duration_s for entry in entries)
@@ -262,15 +271,15 @@ def _summary(standing: Standing, output: Output, results: dict[str, Any]) -> dic
     }
 
 
-def _tell_failed(failed: Any, output: Output) -> None:
-    """List what failed."""
+def _tell_failed(failed: Mapping[str, str], listed: Path) -> None:
+    """Say what failed, and where all of it is listed."""
     if not failed:
         return
     print(f"sdpn extract: {len(failed)} utterances have no embedding:", file=sys.stderr)
     for name, why in list(failed.items())[:_SHOWN]:
         print(f"  {name}: {why}", file=sys.stderr)
     if len(failed) > _SHOWN:
-        print(f"  and {len(failed) - _SHOWN} more: {output.failed}", file=sys.stderr)
+        print(f"  and {len(failed) - _SHOWN} more: {listed}", file=sys.stderr)
 
 
 def _count(text: str) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import mmap
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -14,7 +13,17 @@ import numpy as np
 
 from sdpn.errors import InputError
 from sdpn.extraction.clips import parse_windows
-from sdpn.extraction.part import Entry, mapped, read_failed, read_index, signature, window_key
+from sdpn.extraction.part import (
+    Entry,
+    failed_line,
+    lock,
+    mapped,
+    read_failed,
+    read_index,
+    remove_part,
+    signature,
+    window_key,
+)
 from sdpn.extraction.settings import read_settings
 from sdpn.io.ark import iterate_ark
 from sdpn.io.atomic import atomic_path, atomic_write_text
@@ -78,6 +87,11 @@ class Output:
         """What stands where in the merged archive."""
         return self.progress / f"{_MERGED}.index"
 
+    @property
+    def merged_failed(self) -> Path:
+        """What the merged archive lacks, for processes that come later."""
+        return self.progress / f"{_MERGED}.failed"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
@@ -111,7 +125,7 @@ def take_stock(output: Output, utterances: Sequence[Utterance]) -> Standing:
     for entry in merged:
         if signatures.get(entry.id) == entry.signature:
             finished[entry.id] = (entry, output.ark)
-    failed: dict[str, str] = {}
+    failed = _failed(output.merged_failed, signatures)
     for path in output.parts():
         for entry in read_index(path.with_suffix(".index")):
             if signatures.get(entry.id) != entry.signature:
@@ -124,11 +138,7 @@ def take_stock(output: Output, utterances: Sequence[Utterance]) -> Standing:
                     hint="shards of different counts ran at the same time; remove one of the two parts",
                 )
             finished[entry.id] = (entry, path)
-        failed |= {
-            name: why
-            for name, signed, why in read_failed(path.with_suffix(".failed"))
-            if signatures.get(name) == signed
-        }
+        failed |= _failed(path.with_suffix(".failed"), signatures)
     failed = {name: failed[name] for name in signatures if name in failed and name not in finished}
     order = [name for name in signatures if name in finished]
     return Standing(
@@ -158,7 +168,7 @@ def merge(
     Raises:
         InputError: utterances are missing or double, an archive is damaged, or nothing was embedded.
     """
-    with _alone(output):
+    with alone(output):
         standing = take_stock(output, utterances)
         if standing.missing:
             raise InputError(
@@ -174,11 +184,15 @@ def merge(
             _write(output, standing, utterances, recordings)
         if npz:
             _write_npz(output)
-        _write_failed(output, standing)
+        _write_failed(output, standing, utterances)
         for path in output.parts():
-            for suffix in (".index", ".failed", ".ark"):  # without its index a part is nothing
-                path.with_suffix(suffix).unlink(missing_ok=True)
+            remove_part(path)
         return standing
+
+
+def _failed(path: Path, signatures: Mapping[str, str]) -> dict[str, str]:
+    """Why utterances failed, by id, as far as the data still hold them."""
+    return {name: why for name, signed, why in read_failed(path) if signatures.get(name) == signed}
 
 
 def _write(
@@ -242,8 +256,14 @@ def _write_npz(output: Output) -> None:
         np.savez(temporary, ids=np.array(keys), embeddings=np.stack(rows))
 
 
-def _write_failed(output: Output, standing: Standing) -> None:
+def _write_failed(output: Output, standing: Standing, utterances: Sequence[Utterance]) -> None:
     """The list of failures; none where there are none."""
+    lines = [
+        failed_line(utterance, standing.failed[utterance.id])
+        for utterance in utterances
+        if utterance.id in standing.failed
+    ]
+    atomic_write_text(output.merged_failed, "".join(lines))
     if standing.failed:
         atomic_write_text(output.failed, "".join(f"{name} {why}\n" for name, why in standing.failed.items()))
     else:
@@ -251,11 +271,16 @@ def _write_failed(output: Output, standing: Standing) -> None:
 
 
 @contextmanager
-def _alone(output: Output) -> Iterator[None]:
-    """Keep other processes from merging at the same time; a lock goes with the process that holds it."""
+def alone(output: Output) -> Iterator[None]:
+    """Keep other processes from merging, and so from taking parts away, for as long as this lasts.
+
+    The lock goes with the process that holds it, however it ends.
+
+    Raises:
+        InputError: there is nothing to merge.
+    """
     if not output.progress.is_dir():
         raise InputError("nothing has been extracted here", path=output.folder)
     with open(output.progress / "merge.lock", "a") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+        lock(stream, fcntl.LOCK_EX)
         yield
-        os.fsync(stream.fileno())

@@ -8,6 +8,7 @@ whose checksum is another, was not written to the end, and is cut off when the p
 from __future__ import annotations
 
 import fcntl
+import logging
 import mmap
 import os
 import time
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import IO, Any
 
 import numpy as np
 
@@ -25,6 +27,8 @@ from sdpn.io.ark import open_ark, vector_entry
 from sdpn.io.atomic import atomic_write_text
 from sdpn.io.kaldi import Utterance
 from sdpn.io.text import numbered_lines
+
+_log = logging.getLogger(__name__)
 
 #: What survives a power failure may be this old; what survives a kill is never older than a batch.
 _SYNC_EVERY_S = 5.0
@@ -113,7 +117,7 @@ class Part:
         except OSError as error:
             raise InputError(f"cannot be written ({error.strerror})", path=path) from error
         try:
-            fcntl.flock(self._archive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(self._archive, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._archive.close()
             raise InputError(
@@ -171,12 +175,28 @@ class Part:
 
     def fail(self, utterance: Utterance, why: str) -> None:
         """Note why an utterance has no embedding."""
-        self._failed[utterance.id] = f"{utterance.id} {signature(utterance)} {' '.join(why.split())}\n"
+        self._failed[utterance.id] = failed_line(utterance, why)
 
     def _sync(self) -> None:
         os.fsync(self._archive.fileno())
         os.fsync(self._index.fileno())
         self._synced = time.monotonic()
+
+
+def remove_part(path: Path) -> None:
+    """Remove a part that was merged, unless a process is about to add to it."""
+    with open(path, "ab") as archive:
+        try:
+            lock(archive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        for suffix in (".index", ".failed", ".ark"):  # without its index a part is nothing
+            path.with_suffix(suffix).unlink(missing_ok=True)
+
+
+def failed_line(utterance: Utterance, why: str) -> str:
+    """``id signature why`` of an utterance that could not be embedded."""
+    return f"{utterance.id} {signature(utterance)} {' '.join(why.split())}\n"
 
 
 def read_failed(path: Path) -> Iterator[tuple[str, str, str]]:
@@ -196,6 +216,20 @@ def _whole(entries: Sequence[Entry], path: Path) -> Iterator[Entry]:
                 return
             end += entry.size
             yield entry
+
+
+def lock(stream: IO[Any], how: int) -> None:
+    """Lock a file, where its file system knows locks.
+
+    Raises:
+        BlockingIOError: another process holds it, and ``how`` says not to wait.
+    """
+    try:
+        fcntl.flock(stream, how)
+    except BlockingIOError:
+        raise
+    except OSError as error:  # some network file systems have none: then it is up to the user
+        _log.debug("%s cannot be locked (%s)", stream.name, error.strerror)
 
 
 @contextmanager

@@ -105,6 +105,20 @@ def test_torchrun_shares_the_work_out(
     assert not torch.distributed.is_initialized()
 
 
+def test_under_torchrun_a_bad_file_does_not_kill_the_others(
+    extract: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "wav.scp").write_text(f"bad {tmp_path / 'none.wav'}\n" + (data / "wav.scp").read_text())
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, code in (("0", 0), ("1", 1)):  # the bad one is of rank 0; the last one merges, and tells
+        monkeypatch.setenv("RANK", rank)
+        assert extract(folder, "out")[0] == code
+    monkeypatch.delenv("WORLD_SIZE")
+    assert extract(folder, "shards", "--shard", "0/2")[0] == 1
+
+
 def test_finished_utterances_are_not_embedded_again(extract: Any, data: Path, tmp_path: Path) -> None:
     extract(data, "out", "--shard", "0/2")
     code, results = extract(data, "out")  # as one process, where there were two
