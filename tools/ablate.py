@@ -190,7 +190,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="EXP")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: 1)")
     parser.add_argument(
-        "--tolerance", type=float, default=0.03, help="costs this near to 1 count as 1 (default: 0.03)"
+        "--tolerance", type=float, default=0.1, help="costs this near to 1 count as 1 (default: 0.1)"
     )
     parser.add_argument("--table", action="store_true", help="only print the table of what is finished")
     parser.add_argument("settings", nargs="*", metavar="section.key=value", help="for every run")
