@@ -194,14 +194,13 @@ ROWS = [
     Row(
         18,
         "Extraction one utterance at a time; no resampling; two rows for stereo",
-        "resampled, one row for any number of channels; **`sdpn extract` still goes one by one**",
+        "resampled, one row for any number of channels, batches of like lengths",
         ["sdpn/models/embedder.py", "sdpn/io/audio.py", "sdpn/cli/extract.py"],
         [
             "tests/models/test_embedder.py::test_other_rates_are_resampled",
             "tests/diarization/test_pipeline.py::test_any_rate_and_channels_from_file_and_from_samples",
         ],
         listening.one_at_a_time,
-        state="in part",
     ),
     Row(
         19,
