@@ -80,7 +80,7 @@ def test_two_processes_train_as_one(tmp_path: Path, objective: str, accumulate: 
         for name, value in one[part].items():
             if torch.is_tensor(value):
                 for other in (first, second):
-                    torch.testing.assert_close(other[part][name], value, rtol=1e-4, atol=1e-6, msg=name)
+                    torch.testing.assert_close(other[part][name], value, rtol=1e-4, atol=2e-5)
 
 
 def _train(out: Path, data: Path, *settings: str) -> subprocess.CompletedProcess[str]:
