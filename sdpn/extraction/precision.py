@@ -12,10 +12,10 @@ import logging
 import time
 
 import numpy as np
-import torch
 
 from sdpn.io.audio import RATE_HZ
 from sdpn.models.batching import SECONDS_AT_ONCE
+from sdpn.models.bf16 import computes_bf16
 from sdpn.models.embedder import Embedder, Precision
 
 _log = logging.getLogger(__name__)
@@ -58,12 +58,3 @@ def choose_precision(embedder: Embedder) -> Precision:
         "precision %s: bf16 runs %.2f times as fast as fp32 here, lowest cosine %.5f", chosen, ratio, cosine
     )
     return chosen
-
-
-def computes_bf16(device: torch.device) -> bool:
-    """Whether the processor has instructions for bf16."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    # private, but the only way to ask; a torch without them computes in fp32
-    questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(bool(getattr(torch.cpu, question, bool)()) for question in questions)

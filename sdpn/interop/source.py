@@ -36,6 +36,19 @@ class Source:
         keys = [key.removeprefix("module.") for key in self.contents]
         return all(any(key.startswith(prefix) for key in keys) for prefix in prefixes)
 
+    def weights_of_folder(self, weights: str, settings: str, *, toolkit: str) -> Source:
+        """The file of weights of a toolkit's folder; a file stands for itself.
+
+        Raises:
+            InputError: the folder has no such file, or no settings beside it.
+        """
+        if not self.path.is_dir():
+            return self
+        for name in (weights, settings):
+            if not (self.path / name).is_file():
+                raise InputError(f"the {toolkit} folder is incomplete: it has no {name}", path=self.path)
+        return Source(self.path / weights)
+
     def tensors(self, contents: dict[str, Any] | None = None) -> dict[str, Tensor]:
         """The state dict in ``contents`` (default: the whole file), without the prefix that DDP adds.
 

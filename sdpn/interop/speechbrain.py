@@ -65,12 +65,7 @@ def read(source: Source) -> ModelFolder:
     Raises:
         InputError: a file is missing, cannot be read, describes another network, or does not fit its layout.
     """
-    path = source.path
-    if path.is_dir():
-        for name in (_WEIGHTS, _CONFIG):
-            if not (path / name).is_file():
-                raise InputError(f"the SpeechBrain folder is incomplete: it has no {name}", path=path)
-        source = Source(path / _WEIGHTS)
+    source = source.weights_of_folder(_WEIGHTS, _CONFIG, toolkit="SpeechBrain")
     weights = source.tensors()
     layout = find_layout([SPEECHBRAIN_ECAPA], weights, source.path, format_name="speechbrain")
     shapes = Shapes(weights)

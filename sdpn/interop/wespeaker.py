@@ -52,12 +52,7 @@ def read(source: Source) -> ModelFolder:
     Raises:
         InputError: a file is missing, cannot be read, describes another network, or does not fit its layout.
     """
-    path = source.path
-    if path.is_dir():
-        for name in (_WEIGHTS, _CONFIG):
-            if not (path / name).is_file():
-                raise InputError(f"the WeSpeaker folder is incomplete: it has no {name}", path=path)
-        source = Source(path / _WEIGHTS)
+    source = source.weights_of_folder(_WEIGHTS, _CONFIG, toolkit="WeSpeaker")
     document: dict[str, Any] = {}
     if source.path.name == _WEIGHTS and (config_path := source.path.parent / _CONFIG).is_file():
         document = _read_config(config_path)

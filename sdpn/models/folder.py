@@ -24,10 +24,11 @@ from sdpn.data.feature_registry import AnyFeatureConfig, FeatureChoice
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_directory
 from sdpn.models.encoder import Encoder
+from sdpn.models.pretraining import PRETRAINING
 from sdpn.models.registry import AnyEncoderConfig, EncoderChoice, build_encoder
 from sdpn.models.weights import check_weights, read_weights
 
-_CONFIG, _WEIGHTS, _PRETRAINING = "config.yaml", "model.safetensors", "pretraining.safetensors"
+_CONFIG, _WEIGHTS = "config.yaml", "model.safetensors"
 _KEYS = {"format", "encoder", "features", "embedding_dim", "calibration", "source"}
 
 
@@ -71,7 +72,7 @@ def save_model(
         save_file(_named("encoder", model.encoder), folder / _WEIGHTS)
         if head is not None and prototypes is not None:
             pretraining = _named("head", head) | {"prototypes": prototypes.detach().contiguous()}
-            save_file(pretraining, folder / _PRETRAINING)
+            save_file(pretraining, folder / PRETRAINING)
 
 
 def is_model_folder(path: Path) -> bool:

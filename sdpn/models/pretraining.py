@@ -9,13 +9,13 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from sdpn.errors import InputError
+from sdpn.models.weights import read_weights
 
-_FILE = "pretraining.safetensors"
+#: File of a model folder.
+PRETRAINING = "pretraining.safetensors"
 
 
 class Pretraining(NamedTuple):
@@ -36,19 +36,14 @@ def read_pretraining(path: str | os.PathLike[str]) -> Pretraining:
     Raises:
         InputError: the folder has none, or it is damaged.
     """
-    file = Path(path) / _FILE
+    file = Path(path) / PRETRAINING
     if not file.is_file():
         raise InputError(
-            f"the model folder has no {_FILE}, so it holds neither a projection head nor prototypes",
+            f"the model folder has no {PRETRAINING}, so it holds neither a projection head nor prototypes",
             path=path,
             hint="start from a folder that sdpn train wrote",
         )
-    try:
-        tensors = load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"is damaged or no safetensors file ({error})", path=file, hint="copy it again"
-        ) from error
+    tensors = read_weights(file)
     prototypes = tensors.pop("prototypes", None)
     if prototypes is None or prototypes.ndim != 2:
         raise InputError("holds no prototypes (K, E)", path=file)

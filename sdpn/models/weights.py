@@ -41,7 +41,7 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
                 f"is damaged or no safetensors file ({error})", path=path, hint="copy it again"
             ) from error
     try:
-        with torch.serialization.safe_globals(_numpy_scalars()):
+        with torch.serialization.safe_globals(numpy_scalars()):
             contents = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         refused = re.search(r"GLOBAL (\S+)", str(error))
@@ -92,8 +92,11 @@ def _core(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-def _numpy_scalars() -> list[Any]:
-    """What a pickled numpy number consists of: ``scalar``, under its old and new name, and types."""
+def numpy_scalars() -> list[Any]:
+    """What a pickled numpy number consists of: ``scalar``, under its old and new name, and types.
+
+    3D-Speaker's schedules leave such numbers in its checkpoints. For `torch.serialization.safe_globals`.
+    """
     scalar = np.float64(0).__reduce__()[0]
     names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
     kinds = {type(np.dtype(code)) for code in "?bBhHiIlLqQefd"}

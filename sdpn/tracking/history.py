@@ -31,6 +31,7 @@ from torch import Tensor
 
 from sdpn.errors import InputError
 from sdpn.io.checksum import file_sha256
+from sdpn.models.weights import numpy_scalars
 from sdpn.tracking import drift
 
 _FOLDER = re.compile(r"step-\d{8}")
@@ -335,7 +336,7 @@ def _load(path: Path) -> dict[str, Any]:
         InputError: it asks for more than tensors, plain values and NumPy numbers.
     """
     try:
-        with torch.serialization.safe_globals(_NUMPY_NUMBERS):
+        with torch.serialization.safe_globals(numpy_scalars()):
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         if name := re.search(r"GLOBAL ((?:\w+\.)+\w+)", str(error)):  # random bytes rarely name one
@@ -354,20 +355,6 @@ def _load(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise _Unusable(f"is no checkpoint: it holds {type(state).__name__}, a dictionary was expected")
     return state
-
-
-def _numpy_numbers() -> list[Any]:
-    """The globals by which NumPy pickles a number: 3D-Speaker's schedules leave such in its checkpoints.
-
-    The function has moved in NumPy 2, and files name it as their own NumPy did.
-    """
-    scalar = np.float64(0).__reduce__()[0]
-    kinds = {type(np.dtype(code)) for code in "?bBhHiIlLqQefd"}
-    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
-    return [*((scalar, name) for name in names), np.dtype, *kinds]
-
-
-_NUMPY_NUMBERS = _numpy_numbers()
 
 
 def _listed(keys: Sequence[object], most: int = 6) -> str:

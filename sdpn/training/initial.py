@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from sdpn.config import to_dict
@@ -23,6 +23,7 @@ from sdpn.io.kaldi import Utterance
 from sdpn.models.folder import read_model
 from sdpn.models.pretraining import read_pretraining
 from sdpn.models.registry import AnyEncoderConfig
+from sdpn.models.weights import check_weights
 
 #: Crops that k-means looks at, for each prototype; more do not change the centres much.
 _CROPS_PER_PROTOTYPE = 20
@@ -93,9 +94,11 @@ def _take_over(network: SelfDistillation, path: Path, *, encoder: AnyEncoderConf
             hint="give the run the model's settings",
         )
     pretraining = read_pretraining(path)
+    wanted = {key: tensor.shape for key, tensor in network.student.head.state_dict().items()}
+    check_weights(wanted, pretraining.head, path, against="this run, which has another projection head")
     for branch in (network.student, network.teacher):
         branch.encoder.load_state_dict(model.encoder.state_dict())
-        _load_head(branch.head, pretraining.head, path)
+        branch.head.load_state_dict(pretraining.head)
     return pretraining.prototypes
 
 
@@ -105,24 +108,6 @@ def _differences(section: str, theirs: dict[str, Any], mine: dict[str, Any]) -> 
         for key in sorted(theirs.keys() | mine.keys())
         if theirs.get(key) != mine.get(key)
     ]
-
-
-def _load_head(head: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
-    own = head.state_dict()
-    wrong = [
-        f"{key} ({_shape(weights.get(key))} there, {_shape(own.get(key))} here)"
-        for key in sorted(own.keys() | weights.keys())
-        if _shape(own.get(key)) != _shape(weights.get(key))
-    ]
-    if wrong:
-        raise InputError(
-            f"has another projection head: {', '.join(wrong)}", path=path, hint="set the section head alike"
-        )
-    head.load_state_dict(weights)
-
-
-def _shape(tensor: Tensor | None) -> str:
-    return "absent" if tensor is None else "×".join(map(str, tensor.shape)) or "scalar"
 
 
 @torch.no_grad()
@@ -145,7 +130,7 @@ def _centres(
         wave = utterances[index].read()
         pieces = [crop(wave, crops.global_samples, rng) for _ in range(each)]
         waves += [piece for piece in pieces if piece is not None]
-        if len(waves) >= _CROPS_AT_ONCE or index == order[-1]:
+        if len(waves) >= _CROPS_AT_ONCE:
             rows.append(_project(network, waves, device))
             waves = []
     if waves:

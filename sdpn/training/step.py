@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from sdpn.data.crops import CropBatch
 from sdpn.distill.base import Gradients, LossTerms, Projections, SelfDistillation, batch_norms
 from sdpn.distill.gather import gather_batch
+from sdpn.models.bf16 import computes_bf16
 from sdpn.training.config import RunConfig
 from sdpn.training.distributed import Processes
 from sdpn.training.optim import GradientNorms, clip_gradients, make_optimizer
@@ -126,10 +127,7 @@ def resolve_precision(precision: str, device: str = "cpu") -> str:
     """Turn ``auto`` into ``bf16`` where this processor multiplies bf16 natively, else ``fp32``."""
     if precision != "auto":
         return precision
-    if device == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bf16" if native else "fp32"
+    return "bf16" if computes_bf16(torch.device(device)) else "fp32"
 
 
 @contextmanager

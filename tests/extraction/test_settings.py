@@ -13,8 +13,9 @@ import torch
 
 from sdpn.errors import InputError
 from sdpn.extraction import precision
-from sdpn.extraction.precision import choose_precision, computes_bf16
+from sdpn.extraction.precision import choose_precision
 from sdpn.extraction.settings import agree, fingerprint, read_settings
+from sdpn.models.bf16 import computes_bf16
 from sdpn.models.embedder import Embedder
 
 
