@@ -108,6 +108,7 @@ def relative_costs(grid: Grid, extra: Sequence[str], *, rounds: int) -> dict[str
         batch = CropBatch(
             torch.randn(crops.num_global, size, crops.global_samples) * 0.05,
             torch.randn(crops.num_local, size, crops.local_samples) * 0.05,
+            torch.arange(size),
         )
         updates[variant.name] = (Update(run, network, Processes(0, 1, torch.device("cpu"))), batch)
     times: dict[str, list[float]] = {name: [] for name in updates}

@@ -59,14 +59,25 @@ class CropBatch(NamedTuple):
     Attributes:
         global_GBS: (G, B, S) clean crops for the teacher.
         local_VBS: (V, B, S') augmented crops for the student.
+        utterance_B: (B,) int64, the place of each utterance in the training data.
     """
 
     global_GBS: Tensor
     local_VBS: Tensor
+    utterance_B: Tensor
 
     def to(self, device: torch.device) -> CropBatch:
         """Move to a device."""
-        return CropBatch(*(views.to(device, non_blocking=True) for views in self))
+        return CropBatch(*(part.to(device, non_blocking=True) for part in self))
+
+    def rows(self, rows: slice) -> CropBatch:
+        """Some of the utterances, with all their crops."""
+        return CropBatch(self.global_GBS[:, rows], self.local_VBS[:, rows], self.utterance_B[rows])
+
+    def chunk(self, parts: int) -> list[CropBatch]:
+        """Split into ``parts`` of equally many utterances; their number is a multiple of it."""
+        size = len(self.utterance_B) // parts
+        return [self.rows(slice(start, start + size)) for start in range(0, parts * size, size)]
 
 
 def crop(wave: np.ndarray, num_samples: int, rng: np.random.Generator) -> np.ndarray | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,8 +26,18 @@ _log = logging.getLogger(__name__)
 Item = tuple[int, int]
 
 
-#: Global (G, S) and local (V, S') crops of one utterance.
-Views = tuple[np.ndarray, np.ndarray]
+class Views(NamedTuple):
+    """Crops of one utterance.
+
+    Attributes:
+        global_GS: (G, S) clean.
+        local_VS: (V, S') augmented.
+        utterance: its place in the training data.
+    """
+
+    global_GS: np.ndarray
+    local_VS: np.ndarray
+    utterance: int
 
 
 class CropDataset(Dataset[Views]):
@@ -54,7 +65,7 @@ class CropDataset(Dataset[Views]):
         return len(self._utterances)
 
     def __getitem__(self, item: Item) -> Views:
-        """Crops of one utterance: ((G, S) clean, (V, S') augmented), float32."""
+        """Crops of one utterance, float32."""
         epoch, index = item
         # An utterance that is silent throughout gives its place to the next one.
         for offset in range(len(self)):
@@ -80,7 +91,7 @@ class CropDataset(Dataset[Views]):
                 globals_.append(piece)
             else:
                 locals_.append(self._augmenter(piece, rng, self._draw_speech))
-        return np.stack(globals_), np.stack(locals_)
+        return Views(np.stack(globals_), np.stack(locals_), index)
 
     def _draw_speech(self, num_samples: int, rng: np.random.Generator) -> np.ndarray:
         piece = crop(self._wave(int(rng.integers(len(self)))), num_samples, rng)
@@ -196,13 +207,16 @@ class _Delivering(Dataset["Views | InputError"]):
 
 def _collate(items: list[Views | InputError]) -> CropBatch | InputError:
     """Stack to (G, B, S) and (V, B, S'): view-major, as the objective wants them."""
-    clean, augmented = [], []
+    views: list[Views] = []
     for item in items:
         if isinstance(item, InputError):
             return item
-        clean.append(item[0])
-        augmented.append(item[1])
-    return CropBatch(torch.from_numpy(np.stack(clean, axis=1)), torch.from_numpy(np.stack(augmented, axis=1)))
+        views.append(item)
+    return CropBatch(
+        torch.from_numpy(np.stack([one.global_GS for one in views], axis=1)),
+        torch.from_numpy(np.stack([one.local_VS for one in views], axis=1)),
+        torch.tensor([one.utterance for one in views]),
+    )
 
 
 def _init_worker(_worker: int) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import abc
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -73,11 +74,33 @@ class Projections(NamedTuple):
         teacher_GBE: the teacher's projections of the global crops, without gradient.
         student_VBE: the student's projections of the local crops.
         embedding_VBD: the student's embeddings of the local crops.
+        utterance_B: the place of each utterance in the training data.
     """
 
     teacher_GBE: Tensor
     student_VBE: Tensor
     embedding_VBD: Tensor
+    utterance_B: Tensor
+
+    @staticmethod
+    def joined(parts: Sequence[Projections]) -> Projections:
+        """The parts of a batch as one."""
+        teacher, student, embedding, utterance = zip(*parts, strict=True)
+        return Projections(
+            torch.cat(teacher, dim=1),
+            torch.cat(student, dim=1),
+            torch.cat(embedding, dim=1),
+            torch.cat(utterance),
+        )
+
+    def gathered(self) -> Projections:
+        """Those of all processes together."""
+        return Projections(
+            gather_batch(self.teacher_GBE),
+            gather_batch(self.student_VBE),
+            gather_batch(self.embedding_VBD),
+            gather_batch(self.utterance_B, dim=0),
+        )
 
 
 class LossTerms(NamedTuple):
@@ -175,7 +198,7 @@ class SelfDistillation(nn.Module, abc.ABC):
                 then the scalar that has them, and carries no other meaning; there are no terms.
         """
         if given is None:
-            return self.objective(Projections(*map(gather_batch, self.project(batch))))
+            return self.objective(self.project(batch).gathered())
         embedding_VBD, student_VBE = self._look(self.student, batch.local_VBS)
         total = (student_VBE * given.student_VBE).sum() + (embedding_VBD * given.embedding_VBD).sum()
         if given.prototypes_KE is not None:
@@ -193,7 +216,7 @@ class SelfDistillation(nn.Module, abc.ABC):
                 norm.train(own_statistics)
             _, teacher_GBE = self._look(self.teacher, batch.global_GBS)
         embedding_VBD, student_VBE = self._look(self.student, batch.local_VBS)
-        return Projections(teacher_GBE, student_VBE, embedding_VBD)
+        return Projections(teacher_GBE, student_VBE, embedding_VBD, batch.utterance_B)
 
     def _look(self, branch: Branch, crops_VBS: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings (V, B, D) and projections (V, B, E) of crops."""

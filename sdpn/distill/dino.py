@@ -56,7 +56,7 @@ class DINO(SelfDistillation):
     def objective(self, projections: Projections) -> LossTerms:
         """Cross-entropy between centred teacher and student (arXiv 2104.14294, eq. 1-4)."""
         config = self.config
-        teacher_GBE, student_VBE, embedding_VBD = projections
+        teacher_GBE, student_VBE, embedding_VBD, _ = projections
         with torch.autocast(student_VBE.device.type, enabled=False):
             with torch.no_grad():
                 outputs_GBK = cosine_logits(teacher_GBE, self.teacher_prototypes, 1.0)

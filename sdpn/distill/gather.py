@@ -12,11 +12,12 @@ from torch import Tensor
 from torch import distributed as dist
 
 
-def gather_batch(own_VBE: Tensor) -> Tensor:
-    """Concatenate the rows (dimension 1) of all processes in the order of their ranks.
+def gather_batch(own_VBE: Tensor, dim: int = 1) -> Tensor:
+    """Concatenate the rows of all processes in the order of their ranks.
 
     Args:
         own_VBE: (V, B, …), the same shape on every process.
+        dim: dimension of the rows.
 
     Returns:
         (V, B · processes, …), equal on all processes; its gradient reaches only this process's rows, times
@@ -29,4 +30,4 @@ def gather_batch(own_VBE: Tensor) -> Tensor:
     if own_VBE.requires_grad:
         # the value of own_VBE, world times its gradient
         parts[dist.get_rank()] = own_VBE + (own_VBE - own_VBE.detach()) * (world - 1)
-    return torch.cat(parts, dim=1)
+    return torch.cat(parts, dim=dim)

@@ -73,7 +73,7 @@ class SDPN(SelfDistillation):
     def objective(self, projections: Projections) -> LossTerms:
         """Cross-entropy + me-max + KoLeo (arXiv 2308.02774, eq. 4-7), and what the configuration adds."""
         config = self.config
-        teacher_GBE, student_VBE, embedding_VBD = projections
+        teacher_GBE, student_VBE, embedding_VBD, _ = projections
         with torch.autocast(student_VBE.device.type, enabled=False):
             with torch.no_grad():
                 teacher_GBK = cosine_logits(teacher_GBE, self.prototypes, config.temperature)

@@ -15,7 +15,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from sdpn.data.crops import CropBatch
 from sdpn.distill.base import Gradients, LossTerms, Projections, SelfDistillation, batch_norms
-from sdpn.distill.gather import gather_batch
 from sdpn.models.bf16 import computes_bf16
 from sdpn.training.config import RunConfig
 from sdpn.training.distributed import Processes
@@ -87,22 +86,16 @@ class Update:
     def _accumulate(self, batch: CropBatch) -> LossTerms:
         """The gradients of the whole batch, a part at a time; see the class."""
         network = self._network
-        parts = [
-            CropBatch(*pieces)
-            for pieces in zip(*(views.chunk(self._parts, dim=1) for views in batch), strict=True)
-        ]
+        parts = batch.chunk(self._parts)
         streams, seen = [], []
         with torch.no_grad(), _statistics_kept(network.student), self._autocast():
             for part in parts:
                 streams.append(random_streams())
                 seen.append(network.project(part))
-        teacher_GBE, student_VBE, embedding_VBD = (torch.cat(rows, dim=1) for rows in zip(*seen, strict=True))
-        student_VBE.requires_grad_()
-        embedding_VBD.requires_grad_()
-        terms = network.objective(Projections(*map(gather_batch, (teacher_GBE, student_VBE, embedding_VBD))))
-        student, embedding, prototypes = torch.autograd.grad(
-            terms.total, [student_VBE, embedding_VBD, network.prototypes], materialize_grads=True
-        )
+        own = Projections.joined(seen)
+        outputs = [own.student_VBE.requires_grad_(), own.embedding_VBD.requires_grad_(), network.prototypes]
+        terms = network.objective(own.gathered())
+        student, embedding, prototypes = torch.autograd.grad(terms.total, outputs, materialize_grads=True)
         # the scale of fp16 is applied on the way back, by _backward
         rows = zip(student.chunk(self._parts, dim=1), embedding.chunk(self._parts, dim=1), strict=True)
         for index, (part, given) in enumerate(zip(parts, rows, strict=True)):

@@ -52,6 +52,17 @@ def test_shapes_and_views_differ(utterances: list[Utterance]) -> None:
     assert not torch.equal(batch.local_VBS[0], batch.local_VBS[1])
 
 
+def test_a_batch_says_which_utterances_it_holds(utterances: list[Utterance]) -> None:
+    (batch,) = _batches(utterances, 0, 1)
+    (items,) = StepSampler(7, 3, seed=3, start_step=0, end_step=1)
+    dataset = _dataset(utterances)
+    assert batch.utterance_B.tolist() == [index for _, index in items]
+    for place, item in enumerate(items):
+        np.testing.assert_array_equal(batch.global_GBS[:, place].numpy(), dataset[item].global_GS)
+    first, second = batch.rows(slice(0, 2)), batch.rows(slice(2, 3))
+    assert first.local_VBS.shape[1] == 2 and second.utterance_B.tolist() == batch.utterance_B.tolist()[2:]
+
+
 def test_any_start_and_any_number_of_workers_give_the_same_batches(utterances: list[Utterance]) -> None:
     whole = _batches(utterances, 0, 6)
     assert _equal(whole[4:], _batches(utterances, 4, 6))
@@ -86,6 +97,7 @@ def test_a_silent_utterance_gives_its_place_to_the_next(
     with_silence = _dataset([silent, *utterances])
     # Item 0 is served by utterance 1, with the views that item 1 has.
     np.testing.assert_array_equal(with_silence[(0, 0)][0], with_silence[(0, 1)][0])
+    assert with_silence[(0, 0)].utterance == 1
     assert "digitally silent" in caplog.text
     with pytest.raises(InputError, match="every utterance"):
         _dataset([silent])[(0, 0)]
@@ -94,8 +106,8 @@ def test_a_silent_utterance_gives_its_place_to_the_next(
 def test_segments_are_read_as_such(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.r_[np.full(16000, 0.1), np.full(16000, 0.5)], 16000)
     late = Utterance("late", tmp_path / "a.wav", 1.0, 2.0)
-    globals_, _ = _dataset([late, late])[(0, 0)]
-    np.testing.assert_allclose(globals_, 0.5, atol=1e-3)
+    views = _dataset([late, late])[(0, 0)]
+    np.testing.assert_allclose(views.global_GS, 0.5, atol=1e-3)
     outside = Utterance("outside", tmp_path / "a.wav", 3.0, 4.0)
     with pytest.raises(InputError, match="after the end"):
         _dataset([outside])[(0, 0)]

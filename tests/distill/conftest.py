@@ -36,6 +36,7 @@ def make_batch() -> Callable[..., CropBatch]:
         return CropBatch(
             torch.randn(num_global, utterances, 8000, generator=generator) * 0.1,
             torch.randn(num_local, utterances, 4000, generator=generator) * 0.1,
+            torch.arange(utterances),
         )
 
     return make

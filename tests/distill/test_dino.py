@@ -18,7 +18,7 @@ Make = Callable[..., Any]
 def test_loss_and_centre_by_formula(make_network: Make) -> None:
     network: DINO = make_network("dino", dino={"centre_momentum": 0.8})
     generator = torch.Generator().manual_seed(0)
-    projections = Projections(*(torch.randn(2, 5, 8, generator=generator) for _ in range(3)))
+    projections = Projections(*(torch.randn(2, 5, 8, generator=generator) for _ in range(3)), torch.arange(5))
     unit = normalize(network.prototypes.detach(), dim=1)
     outputs = normalize(projections.teacher_GBE, dim=-1) @ unit.T
     student = (normalize(projections.student_VBE, dim=-1) @ unit.T / 0.1).softmax(-1)

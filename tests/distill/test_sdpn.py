@@ -25,6 +25,7 @@ def _projections(generator: torch.Generator, views: int = 3, batch: int = 5, dim
         torch.randn(2, batch, dim, generator=generator),
         torch.randn(views, batch, dim, generator=generator),
         torch.randn(views, batch, 9, generator=generator),
+        torch.arange(batch),
     )
 
 
@@ -44,7 +45,9 @@ def test_golden_numbers_of_the_reference_objective(shared_data: Path, make_netwo
     embedding = tensor("embedding").requires_grad_()
     shape = (len(student_z) // len(teacher_z), len(teacher_z), -1)
     result = network.objective(
-        Projections(teacher_z.unsqueeze(0), student_z.view(shape), embedding.view(shape))
+        Projections(
+            teacher_z.unsqueeze(0), student_z.view(shape), embedding.view(shape), torch.arange(shape[1])
+        )
     )
     result.total.backward()
     for name, value in {**result.terms, "total": result.total.detach()}.items():
@@ -123,7 +126,9 @@ def test_adversarial_projections_give_finite_loss_and_gradients(
     temperature = 0.1 if kind in ("tiny", "zero") else 1e-4  # cosines become logits of ±10,000
     network = make_network(objective, **{objective: {"temperature": temperature}})
     student, embedding = (rows.to(dtype).requires_grad_() for _ in range(2))
-    result = network.objective(Projections(rows[:1].to(dtype), student, embedding))
+    result = network.objective(
+        Projections(rows[:1].to(dtype), student, embedding, torch.arange(rows.shape[1]))
+    )
     result.total.backward()
     assert torch.isfinite(result.total)
     assert student.grad is not None and torch.isfinite(student.grad).all()

@@ -29,7 +29,9 @@ out, objective, accumulate, *settings = sys.argv[1:]
 run = load_config(RunConfig, None, [*settings, f"objective={objective}", f"training.accumulate={accumulate}"])
 generator = torch.Generator().manual_seed(1)
 whole = CropBatch(
-    torch.randn(1, 8, 8000, generator=generator) * 0.1, torch.randn(2, 8, 4000, generator=generator) * 0.1
+    torch.randn(1, 8, 8000, generator=generator) * 0.1,
+    torch.randn(2, 8, 4000, generator=generator) * 0.1,
+    torch.arange(8),
 )
 with joined("cpu") as processes:
     torch.manual_seed(processes.rank)  # different weights: DDP has to make them equal
@@ -40,7 +42,7 @@ with joined("cpu") as processes:
     share = 8 // processes.world
     rows = slice(processes.rank * share, (processes.rank + 1) * share)
     for _ in range(3):
-        terms, norms = update(CropBatch(*(views[:, rows] for views in whole)), lr=0.05, momentum=0.9)
+        terms, norms = update(whole.rows(rows), lr=0.05, momentum=0.9)
     gradients = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
     state = {"model": network.state_dict(), "gradients": gradients, "total": terms.total.detach()}
     torch.save(state, f"{out}/{processes.world}-{processes.rank}.pt")

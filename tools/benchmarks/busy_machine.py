@@ -23,6 +23,7 @@ crops, size = run.crops, run.training.batch_size
 batch = CropBatch(
     torch.randn(crops.num_global, size, crops.global_samples) * 0.05,
     torch.randn(crops.num_local, size, crops.local_samples) * 0.05,
+    torch.arange(size),
 )
 times = []
 for _ in range(6):

@@ -91,6 +91,7 @@ def _tiny_batches(count: int, size: int) -> list[CropBatch]:
         CropBatch(
             torch.randn(1, size, run.crops.global_samples, generator=generator) * 0.1,
             torch.randn(2, size, run.crops.local_samples, generator=generator) * 0.1,
+            torch.arange(size),
         )
         for _ in range(count)
     ]
@@ -143,7 +144,7 @@ def _apart_without_averaging(*, batch_size: int = 32) -> tuple[float, float]:
             rows = slice(rank * share, (rank + 1) * share)
             network.set_prototypes(mine_KE.detach())
             network.prototypes.grad = None
-            terms = network(CropBatch(*(views[:, rows] for views in batch)))
+            terms = network(batch.rows(rows))
             (terms.total / _WORLD).backward()
             assert network.prototypes.grad is not None
             mine_KE.grad = network.prototypes.grad * _WORLD  # of its own rows, not of a W-th of them
@@ -216,7 +217,9 @@ def _objectives(num_prototypes: int) -> tuple[Callable[[], None], Callable[[], N
     torch.manual_seed(0)
     network = build(tiny_run(f"sdpn.num_prototypes={num_prototypes}", "head.projection_dim=256"))
     student_VBE = torch.randn(4, 96, 256).requires_grad_()
-    projections = Projections(torch.randn(1, 96, 256), student_VBE, torch.randn(4, 96, 512).requires_grad_())
+    projections = Projections(
+        torch.randn(1, 96, 256), student_VBE, torch.randn(4, 96, 512).requires_grad_(), torch.arange(96)
+    )
     eye_KK = torch.eye(num_prototypes)
     # the objective has its own softmax: only the product and its way back are what the hazard adds
     probability_NK = torch.softmax(torch.randn(384, num_prototypes), dim=1).requires_grad_()

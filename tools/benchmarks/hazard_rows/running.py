@@ -216,6 +216,7 @@ def _setting(run: RunConfig) -> tuple[SelfDistillation, Update, CropBatch]:
     batch = CropBatch(
         torch.randn(crops.num_global, size, crops.global_samples) * 0.1,
         torch.randn(crops.num_local, size, crops.local_samples) * 0.1,
+        torch.arange(size),
     )
     return network, Update(run, network, Processes(0, 1, torch.device("cpu"))), batch
 
