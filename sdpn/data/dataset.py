@@ -1,8 +1,8 @@
 """Utterances to batches of crops, in an order and with a randomness that only the step decides.
 
-The stream of utterances is one shuffled epoch after the other. Batch ``s`` holds the items s·B … s·B + B − 1
-of that stream, and every view of an item is seeded by (run seed, epoch, utterance, view). So a run that
-starts at step ``s`` sees exactly what an uninterrupted run sees, with any number of workers.
+Which utterances a batch holds is a function of its step (`sdpn.data.sampler`), and every view of an item is
+seeded by (run seed, epoch, utterance, view). So a run that starts at step ``s`` sees exactly what an
+uninterrupted run sees, with any number of workers.
 """
 
 from __future__ import annotations
@@ -13,17 +13,15 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from sdpn.data.augment import Augmenter
 from sdpn.data.crops import CropBatch, CropConfig, crop
+from sdpn.data.sampler import Item, Mixture, StepSampler
 from sdpn.errors import InputError
 from sdpn.io.kaldi import Utterance
 
 _log = logging.getLogger(__name__)
-
-#: (epoch, index of the utterance): what the sampler hands to the data set.
-Item = tuple[int, int]
 
 
 class Views(NamedTuple):
@@ -41,7 +39,16 @@ class Views(NamedTuple):
 
 
 class CropDataset(Dataset[Views]):
-    """Global and local crops of utterances. Speakers are never looked at."""
+    """Global and local crops of utterances. Speakers are never looked at.
+
+    Args:
+        utterances: of all corpora, one corpus after the other.
+        crops: how many crops of what length.
+        augmenter: what happens to local crops.
+        seed: of crops and augmentation.
+        cache_mb: memory for decoded audio, for each loader process.
+        mixture: where the corpora begin and what they contribute; None: all utterances count the same.
+    """
 
     def __init__(
         self,
@@ -51,7 +58,9 @@ class CropDataset(Dataset[Views]):
         *,
         seed: int,
         cache_mb: int,
+        mixture: Mixture | None = None,
     ) -> None:
+        self.mixture = mixture or Mixture((len(utterances),))
         self._utterances = utterances
         self._crops = crops
         self._augmenter = augmenter
@@ -111,54 +120,6 @@ class CropDataset(Dataset[Views]):
         return packed.astype(np.float32) / 32767
 
 
-class StepSampler(Sampler[list[Item]]):
-    """Yields the batch of each step from ``start_step`` to ``end_step``, or one process's share of it.
-
-    Args:
-        num_utterances: in the data set.
-        batch_size: of all processes together.
-        seed: of the order.
-        start_step: first step.
-        end_step: one past the last.
-        share: (rank, world): the rank-th of ``world`` equal parts of each batch.
-    """
-
-    def __init__(
-        self,
-        num_utterances: int,
-        batch_size: int,
-        *,
-        seed: int,
-        start_step: int,
-        end_step: int,
-        share: tuple[int, int] = (0, 1),
-    ) -> None:
-        self._num_utterances = num_utterances
-        self._batch_size = batch_size
-        self._seed = seed
-        self._start_step = start_step
-        self._end_step = end_step
-        rank, world = share
-        self._own = slice(rank * batch_size // world, (rank + 1) * batch_size // world)
-
-    def __len__(self) -> int:
-        """Return the number of batches."""
-        return max(0, self._end_step - self._start_step)
-
-    def __iter__(self) -> Iterator[list[Item]]:
-        """Yield lists of (epoch, index)."""
-        order_epoch, order = -1, np.empty(0, dtype=np.int64)
-        for step in range(self._start_step, self._end_step):
-            batch: list[Item] = []
-            for place in range(step * self._batch_size, (step + 1) * self._batch_size):
-                epoch, position = divmod(place, self._num_utterances)
-                if epoch != order_epoch:
-                    order = np.random.default_rng((self._seed, epoch)).permutation(self._num_utterances)
-                    order_epoch = epoch
-                batch.append((epoch, int(order[position])))
-            yield batch[self._own]
-
-
 def load_batches(
     dataset: CropDataset,
     *,
@@ -177,7 +138,7 @@ def load_batches(
     loader: DataLoader[Views | InputError] = DataLoader(
         _Delivering(dataset),
         batch_sampler=StepSampler(
-            len(dataset), batch_size, seed=seed, start_step=start_step, end_step=end_step, share=share
+            dataset.mixture, batch_size, seed=seed, start_step=start_step, end_step=end_step, share=share
         ),
         num_workers=workers,
         collate_fn=_collate,

@@ -29,6 +29,8 @@ class TrainingConfig:
         seed: decides initial weights, order, crops and augmentation.
         steps: optimizer steps; 0 exports the network as initialised.
         batch_size: utterances B in a step, of all processes together.
+        corpus_weights: share of each ``--data`` directory in the batches, in any unit; empty: every utterance
+            counts the same, and an epoch is one pass over all directories.
         accumulate: parts in which a batch goes through the network, to save memory; see `Update`.
         device: ``auto`` takes a GPU where there is one.
         precision: of the network's matrix products; ``auto`` takes bf16 where the processor has instructions
@@ -46,6 +48,7 @@ class TrainingConfig:
     seed: int = 0
     steps: int = 1000
     batch_size: int = 32
+    corpus_weights: tuple[float, ...] = ()
     accumulate: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"

@@ -15,6 +15,7 @@ from torch import Tensor
 from sdpn.config import to_dict
 from sdpn.data.augment import Augmenter
 from sdpn.data.dataset import CropDataset
+from sdpn.data.sampler import Mixture
 from sdpn.distill.base import NetworkConfig, SelfDistillation
 from sdpn.distill.dino import DINO
 from sdpn.distill.sdpn import SDPN
@@ -23,6 +24,7 @@ from sdpn.io.atomic import atomic_write_text
 from sdpn.io.kaldi import Utterance, read_data_dir
 from sdpn.models.embedder import Embedder
 from sdpn.models.folder import ModelFolder, save_model
+from sdpn.models.pretraining import Pretraining
 from sdpn.tracking.board import Board
 from sdpn.training.calibrate import calibrate
 from sdpn.training.checkpoint import CheckpointStore, lock
@@ -46,15 +48,28 @@ _FREE = (
 )
 
 
-def read_training_data(directories: Sequence[Path]) -> list[Utterance]:
+def read_training_data(
+    directories: Sequence[Path], weights: tuple[float, ...] = ()
+) -> tuple[list[Utterance], Mixture]:
     """Utterances of several data directories; speakers are dropped, training must not see them.
 
+    Args:
+        directories: Kaldi data directories.
+        weights: share of each in the batches, as ``training.corpus_weights``.
+
+    Returns:
+        the utterances, one directory after the other, and how to mix them.
+
     Raises:
-        InputError: a directory is not valid, or an utterance id occurs in two of them.
+        InputError: a directory is not valid, an utterance id occurs in two of them, or the weights are not
+            those of so many directories.
     """
     utterances: dict[str, Utterance] = {}
+    sizes = []
     for directory in directories:
-        for utterance in read_data_dir(directory):
+        corpus = read_data_dir(directory)
+        sizes.append(len(corpus))
+        for utterance in corpus:
             if utterance.id in utterances:
                 raise InputError(
                     f"utterance {utterance.id!r} is also in another --data directory",
@@ -62,7 +77,7 @@ def read_training_data(directories: Sequence[Path]) -> list[Utterance]:
                     hint="make ids unique, for example with the corpus as prefix",
                 )
             utterances[utterance.id] = replace(utterance, speaker=None)
-    return list(utterances.values())
+    return list(utterances.values()), Mixture(tuple(sizes), weights)
 
 
 def build(config: RunConfig) -> SelfDistillation:
@@ -97,7 +112,7 @@ def pretrain(
     """
     with joined(config.training.device) as processes:
         _check_shares(config, processes)
-        utterances = read_training_data(directories)
+        utterances, mixture = read_training_data(directories, config.training.corpus_weights)
         evaluation = None
         if config.evaluation.data is not None and processes.first:
             evaluation = Evaluation(config.evaluation, encoder=config.encoder, features=config.features)
@@ -106,7 +121,7 @@ def pretrain(
         text = yaml.safe_dump(_plain(configuration), sort_keys=False)
         store = CheckpointStore(
             out / "checkpoints",
-            _identity(configuration, utterances),
+            _identity(configuration, utterances, mixture),
             defaults=to_dict(RunConfig()),
             keep=config.training.keep_checkpoints,
             keep_every=config.training.keep_every,
@@ -131,6 +146,7 @@ def pretrain(
             Augmenter(config.augmentation),
             seed=config.training.seed,
             cache_mb=config.training.cache_mb,
+            mixture=mixture,
         )
 
         def make_watcher(start_step: int, initial_KE: Tensor) -> Watcher:
@@ -202,14 +218,17 @@ def _export(
     save_model(
         path,
         replace(model, calibration=calibration),
-        head=teacher.head,
-        prototypes=network.prototypes.cpu(),
+        pretraining=Pretraining(teacher.head.state_dict(), network.prototypes),
     )
 
 
-def _identity(configuration: dict[str, Any], utterances: Sequence[Utterance]) -> dict[str, Any]:
+def _identity(
+    configuration: dict[str, Any], utterances: Sequence[Utterance], mixture: Mixture
+) -> dict[str, Any]:
     """What must be equal for a checkpoint to be continued: settings and data."""
     ids = "\n".join(f"{utterance.id} {utterance.start_s} {utterance.end_s}" for utterance in utterances)
+    if mixture.weights:  # else it does not matter where a corpus ends
+        ids += f"\n{mixture.sizes}"
     training = {key: value for key, value in configuration["training"].items() if key not in _FREE}
     watched = {key: value for key, value in configuration.items() if key != "evaluation"}
     return {**watched, "training": training, "data": hashlib.sha256(ids.encode()).hexdigest()[:16]}

@@ -44,7 +44,7 @@ def _initialise(network: SelfDistillation, config: RunConfig, voices: Path) -> N
         config.initial,
         encoder=config.encoder,
         crops=config.crops,
-        utterances=read_training_data([voices]),
+        utterances=read_training_data([voices])[0],
         seed=0,
     )
 
@@ -68,7 +68,7 @@ def test_kmeans_prototypes_are_centres_of_projections(voices: Path, model: Path)
     """As good as scikit-learn's full-batch k-means of projections of the same utterances, within 10 %."""
     settings = [f"initial.model={model}", "initial.prototypes=kmeans", "crops.global_s=1.25"]
     network = _initialised(voices, *settings)
-    waves = np.stack([utterance.read() for utterance in read_training_data([voices])])
+    waves = np.stack([utterance.read() for utterance in read_training_data([voices])[0]])
     with torch.no_grad():
         network.teacher.eval()
         rows = normalize(network.teacher(network.features(torch.from_numpy(waves)))[1], dim=1)

@@ -1,0 +1,129 @@
+"""Which utterances the batch of a step holds: a function of the step alone.
+
+Each corpus is an endless stream of shuffled epochs. The places of all batches, counted from the first, are
+dealt to the corpora by a pattern that repeats, so that each has its share in every stretch of places: batch
+``s`` holds the places s·B … s·B + B − 1, and any of them can be looked up without those before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from sdpn.errors import InputError
+
+#: (epoch of its corpus, index of the utterance): what the sampler hands to the data set.
+Item = tuple[int, int]
+
+#: Places after which the pattern of several corpora repeats: shares are exact to a ten-thousandth.
+_PATTERN = 10_000
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Corpora, one after the other in the list of utterances, and what they contribute.
+
+    Attributes:
+        sizes: number of utterances of each corpus.
+        weights: share of each corpus in the batches, in any unit; empty: they are one corpus, in which every
+            utterance counts the same.
+    """
+
+    sizes: tuple[int, ...]
+    weights: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check that the weights belong to the corpora."""
+        if self.weights and len(self.weights) != len(self.sizes):
+            raise InputError(
+                f"training.corpus_weights has {len(self.weights)} values for {len(self.sizes)} corpora",
+                hint="give one for each --data directory, in their order, or none",
+            )
+        if any(not weight > 0 or weight == float("inf") for weight in self.weights):
+            raise InputError(f"training.corpus_weights must be positive, found {list(self.weights)}")
+
+    @property
+    def num_utterances(self) -> int:
+        """Of all corpora."""
+        return sum(self.sizes)
+
+
+class StepSampler(Sampler[list[Item]]):
+    """Yields the batch of each step from ``start_step`` to ``end_step``, or one process's share of it.
+
+    Args:
+        mixture: of what.
+        batch_size: of all processes together.
+        seed: of the order.
+        start_step: first step.
+        end_step: one past the last.
+        share: (rank, world): the rank-th of ``world`` equal parts of each batch.
+    """
+
+    def __init__(
+        self,
+        mixture: Mixture,
+        batch_size: int,
+        *,
+        seed: int,
+        start_step: int,
+        end_step: int,
+        share: tuple[int, int] = (0, 1),
+    ) -> None:
+        sizes = mixture.sizes if mixture.weights else (mixture.num_utterances,)
+        self._sizes = sizes
+        self._starts = np.concatenate([[0], np.cumsum(sizes)])
+        self._pattern = _pattern(mixture.weights)
+        # in the pattern: how often each corpus occurs, and how often it has occurred before each place
+        self._counts = np.bincount(self._pattern, minlength=len(sizes))
+        occurred = np.cumsum(self._pattern[:, None] == np.arange(len(sizes)), axis=0)
+        self._before = occurred[np.arange(len(self._pattern)), self._pattern] - 1
+        self._batch_size = batch_size
+        self._seed = seed
+        self._start_step = start_step
+        self._end_step = end_step
+        self._orders: dict[int, tuple[int, np.ndarray]] = {}
+        rank, world = share
+        self._own = slice(rank * batch_size // world, (rank + 1) * batch_size // world)
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return max(0, self._end_step - self._start_step)
+
+    def __iter__(self) -> Iterator[list[Item]]:
+        """Yield lists of (epoch, index)."""
+        for step in range(self._start_step, self._end_step):
+            places = range(step * self._batch_size, (step + 1) * self._batch_size)
+            yield [self._item(place) for place in places[self._own]]
+
+    def _item(self, place: int) -> Item:
+        repeat, at = divmod(place, len(self._pattern))
+        corpus = int(self._pattern[at])
+        epoch, position = divmod(
+            repeat * int(self._counts[corpus]) + int(self._before[at]), self._sizes[corpus]
+        )
+        return epoch, int(self._starts[corpus] + self._order(corpus, epoch)[position])
+
+    def _order(self, corpus: int, epoch: int) -> np.ndarray:
+        """The shuffled utterances of an epoch; the latest of each corpus is kept."""
+        known, order = self._orders.get(corpus, (-1, np.empty(0, dtype=np.int64)))
+        if known != epoch:
+            order = np.random.default_rng((self._seed, epoch, corpus)).permutation(self._sizes[corpus])
+            self._orders[corpus] = epoch, order
+        return order
+
+
+def _pattern(weights: Sequence[float]) -> np.ndarray:
+    """Which corpus each place of the pattern is of: evenly spread, as often as the weights say."""
+    if len(weights) < 2:
+        return np.zeros(1, dtype=np.int64)
+    exact = np.asarray(weights) / sum(weights) * _PATTERN
+    counts = np.maximum(1, np.floor(exact)).astype(np.int64)
+    remainders = np.argsort(counts - exact, kind="stable")  # the largest remainder first
+    counts[remainders[: max(0, _PATTERN - int(counts.sum()))]] += 1
+    at = np.concatenate([(np.arange(count) + 0.5) / count for count in counts])
+    corpora: np.ndarray = np.repeat(np.arange(len(counts)), counts)
+    return corpora[np.argsort(at, kind="stable")]
