@@ -10,11 +10,15 @@ from sdpn.cli.model_arguments import add_model_arguments
 
 if TYPE_CHECKING:
     from sdpn.models.folder import ModelFolder
+    from sdpn.models.pretraining import Pretraining
 
 DESCRIPTION = """\
 Write a model of another toolkit as a model folder: config.yaml, which says how to build the encoder and its
 features, and model.safetensors. It gives the same embeddings and needs no --format. Nothing that the model's
 files say is executed.
+
+--half stores weights of 16 bits: half the size, and loaded they are of 32 bits again. A model of ours keeps
+its head and prototypes, which training goes on from.
 
 With --to onnx, write a graph that onnxruntime runs without torch. Its input is 'features' (B, F, T), or with
 --features inside 'waveform' (B, S) at 16 kHz in [-1, 1]; batch and time may have any size, but the utterances
@@ -42,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of a graph: whether it computes its features itself (default: outside)",
     )
     parser.add_argument("--int8", action="store_true", help="of a graph: weights of 8 bits")
+    parser.add_argument("--half", action="store_true", help="of a folder: weights of 16 bits")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -55,6 +60,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     if args.to == "folder" and (args.int8 or args.features):
         raise InputError("--int8 and --features are about graphs", hint="add --to onnx")
+    if args.to == "onnx" and args.half:
+        raise InputError("--half is about folders", hint="a graph has --int8")
     if args.to == "onnx" and args.out.suffix != ".onnx":
         raise InputError("the name of a graph ends in .onnx", path=args.out)
     if args.out.exists():
@@ -66,7 +73,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     model = read_any(args.model, args.format)
     parameters = sum(parameter.numel() for parameter in model.encoder.parameters())
     if args.to == "folder":
-        save_model(args.out, model)
+        save_model(args.out, model, pretraining=_pretraining(args), half=args.half)
         heard = f"features {model.features.kind}"
     else:
         _write_graph(args, model)
@@ -75,7 +82,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             if args.features == "inside"
             else f"input features {model.features.kind}"
         )
-    bits = ", weights of 8 bits" if args.int8 else ""
+    bits = ", weights of 8 bits" if args.int8 else ", weights of 16 bits" if args.half else ""
     print(
         f"{args.out}: {model.encoder_config.kind}, {parameters / 1e6:.2f} M parameters{bits}, embeddings of "
         f"{model.encoder.embedding_dim} dimensions, {heard}"
@@ -88,6 +95,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "parameters": parameters,
         "source": dict(model.source),
     }
+
+
+def _pretraining(args: argparse.Namespace) -> Pretraining | None:
+    """What a folder of ours keeps beside its encoder."""
+    from sdpn.models.pretraining import PRETRAINING, read_pretraining
+    from sdpn.pretrained import SHIPPED
+
+    folder = SHIPPED if args.model is None else args.model
+    return read_pretraining(folder) if (folder / PRETRAINING).is_file() else None
 
 
 def _write_graph(args: argparse.Namespace, model: ModelFolder) -> None:

@@ -18,9 +18,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         type=Path,
-        required=True,
         metavar="M",
-        help="model: EXP/model, a file or folder of 3D-Speaker, WeSpeaker or SpeechBrain, or an ONNX graph",
+        help="model: EXP/model, a file or folder of 3D-Speaker, WeSpeaker or SpeechBrain, or an ONNX graph "
+        "(default: the one that comes with sdpn)",
     )
     parser.add_argument(
         "--format",

@@ -10,6 +10,7 @@ from sdpn.interop.registry import FORMATS
 from sdpn.interop.source import Source
 from sdpn.models.embedder import Embedder, Model, Precision
 from sdpn.models.folder import ModelFolder
+from sdpn.pretrained import SHIPPED
 
 #: Files that have a folder's settings beside them: naming the file is naming the folder.
 _FILES_OF_FOLDERS = {
@@ -20,7 +21,7 @@ _FILES_OF_FOLDERS = {
 
 
 def load_model(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | None = None,
     format: str | None = None,
     *,
     device: str = "cpu",
@@ -28,11 +29,13 @@ def load_model(
 ) -> Embedder:
     """Load a model of any known format; nothing that a file says is executed.
 
+    >>> model = load_model()                        # the one that comes with the package
     >>> model = load_model("exp/mini/model")
     >>> model = load_model("campplus.bin", format="3dspeaker")
 
     Args:
-        path: a model folder (``EXP/model``), or a file or folder of another toolkit.
+        path: a model folder (``EXP/model``), or a file or folder of another toolkit; None takes the model
+            that comes with the package (`sdpn.pretrained`).
         format: ``sdpn``, ``3dspeaker``, ``wespeaker``, ``speechbrain`` or ``onnx``; None finds out, and asks
             where folder and keys leave it open.
         device: where it computes: ``cpu``, ``cuda`` or ``cuda:N``.
@@ -45,8 +48,8 @@ def load_model(
     return Embedder(_read(path, format), device=device, precision=precision)
 
 
-def read_any(path: str | os.PathLike[str], format: str | None = None) -> ModelFolder:
-    """Read the weights of a model of any known format, as `load_model` does.
+def read_any(path: str | os.PathLike[str] | None = None, format: str | None = None) -> ModelFolder:
+    """Read the weights of a model of any known format, or of the one that comes with the package.
 
     Raises:
         InputError: also where it has no weights to be taken out.
@@ -61,7 +64,9 @@ def read_any(path: str | os.PathLike[str], format: str | None = None) -> ModelFo
     return model
 
 
-def _read(path: str | os.PathLike[str], format: str | None) -> Model:
+def _read(path: str | os.PathLike[str] | None, format: str | None) -> Model:
+    if path is None:
+        return _read_shipped(format)
     path = Path(path)
     if not path.exists():
         raise InputError(
@@ -75,6 +80,19 @@ def _read(path: str | os.PathLike[str], format: str | None) -> Model:
         path = path.parent
     source = Source(path)
     return FORMATS[format if format is not None else _find_format(source)].read(source)
+
+
+def _read_shipped(format: str | None) -> Model:
+    if format not in (None, "sdpn"):
+        raise InputError(f"format {format!r} without a model", hint="name the model that is of this format")
+    try:
+        return FORMATS["sdpn"].read(Source(SHIPPED))
+    except InputError as error:
+        raise InputError(
+            f"the model that comes with sdpn is damaged: {error.message}",
+            path=error.path,
+            hint="install sdpn again: pip install --force-reinstall --no-deps sdpn",
+        ) from error
 
 
 def _find_format(source: Source) -> str:

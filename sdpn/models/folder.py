@@ -17,14 +17,14 @@ from typing import Any
 import torch
 import yaml
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from sdpn.config import choose, to_dict
 from sdpn.data.feature_registry import AnyFeatureConfig, FeatureChoice
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_directory
 from sdpn.models.encoder import Encoder
-from sdpn.models.pretraining import PRETRAINING
+from sdpn.models.pretraining import PRETRAINING, Pretraining
 from sdpn.models.registry import AnyEncoderConfig, EncoderChoice, build_encoder
 from sdpn.models.weights import check_weights, read_weights
 
@@ -55,10 +55,17 @@ def save_model(
     path: str | os.PathLike[str],
     model: ModelFolder,
     *,
-    head: nn.Module | None = None,
-    prototypes: Tensor | None = None,
+    pretraining: Pretraining | None = None,
+    half: bool = False,
 ) -> None:
-    """Write a model folder; it appears under its name only when it is whole."""
+    """Write a model folder; it appears under its name only when it is whole.
+
+    Args:
+        path: the folder.
+        model: what it holds.
+        pretraining: head and prototypes, for those who train on.
+        half: store numbers of 16 bits. Loaded, they are float32 again.
+    """
     document = {
         "format": 1,
         "encoder": to_dict(model.encoder_config),
@@ -69,10 +76,12 @@ def save_model(
     }
     with atomic_directory(path) as folder:
         (folder / _CONFIG).write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
-        save_file(_named("encoder", model.encoder), folder / _WEIGHTS)
-        if head is not None and prototypes is not None:
-            pretraining = _named("head", head) | {"prototypes": prototypes.detach().contiguous()}
-            save_file(pretraining, folder / PRETRAINING)
+        dtype = torch.float16 if half else torch.float32
+        save_file(_stored("encoder.", model.encoder.state_dict(), dtype), folder / _WEIGHTS)
+        if pretraining is not None:
+            tensors = _stored("head.", pretraining.head, dtype)
+            tensors |= _stored("", {"prototypes": pretraining.prototypes}, dtype)
+            save_file(tensors, folder / PRETRAINING)
 
 
 def is_model_folder(path: Path) -> bool:
@@ -113,7 +122,7 @@ def read_model(path: str | os.PathLike[str]) -> ModelFolder:
     except ValueError as error:
         raise InputError(f"the encoder cannot be built: {error}", path=folder / _CONFIG) from None
     weights = read_weights(folder / _WEIGHTS)
-    wanted = {key: value.shape for key, value in _named("encoder", encoder).items()}
+    wanted = {f"encoder.{key}": value.shape for key, value in encoder.state_dict().items()}
     check_weights(wanted, weights, folder / _WEIGHTS, against="the configuration beside it")
     encoder.load_state_dict({key.removeprefix("encoder."): value for key, value in weights.items()})
     return ModelFolder(
@@ -142,10 +151,9 @@ def _read_document(path: Path) -> dict[str, Any]:
     return document
 
 
-def _named(prefix: str, module: nn.Module) -> dict[str, Tensor]:
+def _stored(prefix: str, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Tensors as they are written: counts as they are, everything else in ``dtype``."""
     return {
-        f"{prefix}.{key}": value.detach().to(torch.float32).contiguous()
-        if value.is_floating_point()
-        else value
-        for key, value in module.state_dict().items()
+        prefix + key: value.detach().to("cpu", dtype).contiguous() if value.is_floating_point() else value
+        for key, value in tensors.items()
     }

@@ -17,6 +17,7 @@ from sdpn.errors import InputError
 from sdpn.io.audio import resample
 from sdpn.models.ecapa import Ecapa, EcapaConfig
 from sdpn.models.folder import ModelFolder, save_model
+from sdpn.models.pretraining import Pretraining
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = EcapaConfig(channels=16, aggregation_channels=24, embedding_dim=12, bottleneck=8)
     path = tmp_path_factory.mktemp("model") / "model"
     model = ModelFolder(Ecapa(config, 80), config, FeatureConfig(), {"ahc_threshold": 0.4}, {"steps": 0})
-    save_model(path, model, head=torch.nn.Linear(12, 4), prototypes=torch.randn(5, 4))
+    save_model(path, model, pretraining=Pretraining(torch.nn.Linear(12, 4).state_dict(), torch.randn(5, 4)))
     return path
 
 

@@ -1,0 +1,69 @@
+"""The model that comes with the package: found without a name, whole, small, and as good as its card says."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sdpn
+from sdpn.cli.main import main
+from sdpn.interop import load
+from sdpn.pretrained import SHIPPED
+
+ROOT = Path(__file__).resolve().parents[2]
+#: What an installation may cost, in bytes.
+MOST = 8_000_000
+
+
+@pytest.fixture
+def wave() -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(32000).astype(np.float32) * 0.1
+
+
+def test_it_is_loaded_where_no_model_is_named(wave: np.ndarray) -> None:
+    embedding = sdpn.load_model().embed(wave, sample_rate=16000)
+    assert np.array_equal(embedding, sdpn.load_model(SHIPPED).embed(wave, sample_rate=16000))
+    assert np.isfinite(embedding).all() and embedding.std() > 0
+
+
+def test_it_is_small_enough_to_ship() -> None:
+    assert sum(file.stat().st_size for file in SHIPPED.iterdir()) <= MOST
+
+
+def test_a_build_of_the_package_holds_all_of_it(tmp_path: Path) -> None:
+    build = [sys.executable, "setup.py", "-q", "build", "--build-base", str(tmp_path / "base")]
+    subprocess.run([*build, "--build-lib", str(tmp_path / "lib")], cwd=ROOT, check=True, capture_output=True)
+    built = tmp_path / "lib" / "sdpn" / "pretrained" / SHIPPED.name
+    assert {file.name for file in built.iterdir()} == {file.name for file in SHIPPED.iterdir()}
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.yaml"])
+def test_a_truncated_one_says_to_install_again(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = shutil.copytree(SHIPPED, tmp_path / "small")
+    (damaged / name).write_bytes((damaged / name).read_bytes()[:200])
+    monkeypatch.setattr(load, "SHIPPED", damaged)
+    assert main(["compare", "a.wav", "b.wav"]) == 2
+    message = capsys.readouterr().err
+    assert "comes with sdpn is damaged" in message
+    assert str(damaged / name) in message
+    assert "--force-reinstall" in message
+
+
+def test_a_format_needs_a_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "--format", "wespeaker", "a.wav", "b.wav"]) == 2
+    assert "'wespeaker' without a model" in capsys.readouterr().err
+
+
+def test_converting_it_keeps_what_training_goes_on_from(tmp_path: Path, wave: np.ndarray) -> None:
+    assert main(["convert", "--half", "--out", str(tmp_path / "copy")]) == 0
+    for name in ("model.safetensors", "pretraining.safetensors"):
+        assert (tmp_path / "copy" / name).read_bytes() == (SHIPPED / name).read_bytes()
+    copy = sdpn.load_model(tmp_path / "copy")
+    assert np.array_equal(copy.embed(wave, 16000), sdpn.load_model().embed(wave, 16000))
