@@ -39,10 +39,13 @@ class Choice:
         noun: what is chosen, for messages.
         variants: name -> the values that it stands for. A section without ``kind`` is what its field's
             default is, or the first of these.
+        key: what ``kind`` is called where all variants are of one class: presets, of which only the values
+            are kept.
     """
 
     noun: str
     variants: Mapping[str, Any]
+    key: str = "kind"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,8 +209,8 @@ def _build_choice(hint: Any, tree: _Tree, prefix: str, base: Any = None) -> Any:
     """Build one of several dataclasses: that of ``base`` unless the tree has another ``kind``."""
     choice = _choice(hint)
     assert choice is not None
-    if "kind" in tree:
-        child = tree["kind"]
+    if choice.key in tree:
+        child = tree[choice.key]
         origin = _first_origin(child)
         name = child.value if isinstance(child, _Leaf) else None
         if not isinstance(name, str) or name not in choice.variants:
@@ -215,12 +218,12 @@ def _build_choice(hint: Any, tree: _Tree, prefix: str, base: Any = None) -> Any:
             near = difflib.get_close_matches(str(name), choice.variants, n=1)
             raise origin.error(
                 f"unknown {choice.noun} {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
-                hint=f"'{prefix}kind' may be {known}",
+                hint=f"'{prefix}{choice.key}' may be {known}",
             )
         base = choice.variants[name]
     elif base is None:
         base = next(iter(choice.variants.values()))
-    return _build(type(base), {key: value for key, value in tree.items() if key != "kind"}, prefix, base)
+    return _build(type(base), {key: value for key, value in tree.items() if key != choice.key}, prefix, base)
 
 
 def _choice(hint: Any) -> Choice | None:

@@ -1,35 +1,50 @@
-"""Augmentation of local crops: rooms, spectral tilt, noise, babble, gain; masks after the log.
+"""Augmentation of local crops: rooms, spectral tilt, noise, music, babble, band limits, gain.
 
-Everything linear (room, tilt) is one multiplication in the frequency domain, so a view costs one forward and
-one inverse FFT. Each view draws from the generator it is handed, which the data set seeds by
-(run seed, epoch, utterance, view): the number of workers changes nothing.
+A view is drawn first and applied then, so what happens to it can be looked at
+(`tools/augmentation_gallery.py`). Each view draws from the generator it is handed, which the data set seeds
+by (run seed, epoch, utterance, view): the number of workers changes nothing.
+
+Speed is drawn here but changed by the data set, because it decides how much of an utterance a crop takes;
+erasing happens after the log, in the network's features (`sdpn.data.erasing`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
 from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 
+from sdpn.config import Choice
+from sdpn.data.bands import BANDS, BandName, limit_band
+from sdpn.data.equaliser import apply_filters, draw_tilt
+from sdpn.data.erasing import draw_erasure
+from sdpn.data.interference import Interference, Sounds, babble, mix
+from sdpn.data.rooms import simulate_room, trim_room
+from sdpn.data.speed import speed_fraction
 from sdpn.errors import InputError
-from sdpn.io.audio import RATE_HZ
 from sdpn.io.kaldi import read_data_dir
-
-#: Longest part of a room response that is used, in seconds.
-_ROOM_S = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentationConfig:
-    """What happens to a local crop. Probabilities are per crop and independent.
+    """What happens to a local crop. Probabilities are per crop, independent unless ``combination`` is set.
 
     Attributes:
         noise: Kaldi data directory of noise recordings; None adds no recorded noise.
+        music: the same for music.
         rir: Kaldi data directory of room impulse responses; None uses simulated rooms only.
+        combination: probabilities of (nothing, a room, an interference, a room and an interference), which
+            then take the place of those of rooms, noise, music and babble; one interference is added at most,
+            of a kind that is drawn in proportion to those probabilities. None: independent.
         noise_probability: of adding recorded noise.
         noise_snr_db: range of its signal-to-noise ratio.
+        music_probability: of adding music.
+        music_snr_db: range of the signal-to-music ratio.
         babble_probability: of adding other utterances of the corpus.
         babble_snr_db: range of the signal-to-babble ratio.
         babble_talkers: most talkers in a babble.
@@ -39,13 +54,27 @@ class AugmentationConfig:
         room_decay_s: range of the reverberation time RT60 of simulated rooms.
         tilt_probability: of a random smooth equaliser.
         tilt_db: its largest gain or cut.
+        band_probability: of a band limit, such as that of a telephone.
+        bands: which ones, each as likely; see `sdpn.data.bands`.
         gain_db: range of a random gain.
+        speed_probability: of another speed, which moves the pitch with the tempo.
+        speed_factors: which ones, each as likely; 1.1 is a tenth faster.
+        speed_speaker: ``new``: all crops of an utterance, the teacher's too, have one speed, and what is said
+            at another speed counts as another speaker. ``same``: each local crop has its own, and the network
+            learns that pitch does not matter.
+        erase_probability: of erasing frames and bands of the log features.
+        erase_frames: most frames in a row.
+        erase_bands: most bands in a row.
     """
 
     noise: Path | None = None
+    music: Path | None = None
     rir: Path | None = None
+    combination: tuple[float, float, float, float] | None = None
     noise_probability: float = 0.5
     noise_snr_db: tuple[float, float] = (0.0, 15.0)
+    music_probability: float = 0.3
+    music_snr_db: tuple[float, float] = (5.0, 15.0)
     babble_probability: float = 0.3
     babble_snr_db: tuple[float, float] = (8.0, 20.0)
     babble_talkers: int = 4
@@ -54,41 +83,129 @@ class AugmentationConfig:
     room_decay_s: tuple[float, float] = (0.1, 0.7)
     tilt_probability: float = 0.7
     tilt_db: float = 9.0
+    band_probability: float = 0.0
+    bands: tuple[BandName, ...] = tuple(BANDS)
     gain_db: tuple[float, float] = (-12.0, 6.0)
+    speed_probability: float = 0.0
+    speed_factors: tuple[float, ...] = (0.9, 1.1)
+    speed_speaker: Literal["new", "same"] = "new"
+    erase_probability: float = 0.0
+    erase_frames: int = 9
+    erase_bands: int = 5
 
     def __post_init__(self) -> None:
         """Check ranges."""
         for name in (
             "noise_probability",
+            "music_probability",
             "babble_probability",
             "room_probability",
             "simulated_room_share",
             "tilt_probability",
+            "band_probability",
+            "speed_probability",
+            "erase_probability",
         ):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie between 0 and 1")
-        for name in ("noise_snr_db", "babble_snr_db", "room_decay_s", "gain_db"):
+        for name in ("noise_snr_db", "music_snr_db", "babble_snr_db", "room_decay_s", "gain_db"):
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name} must be [low, high]")
         if self.babble_talkers < 1 or self.tilt_db < 0 or self.room_decay_s[0] <= 0:
             raise ValueError("babble_talkers and room_decay_s must be positive, tilt_db not negative")
+        if self.combination is not None and not (
+            min(self.combination) >= 0 and abs(sum(self.combination) - 1) < 1e-3
+        ):
+            raise ValueError("combination must be four probabilities with sum 1")
+        if self.band_probability and not self.bands:
+            raise ValueError("band_probability needs bands")
+        if self.speed_probability and not self.speed_factors:
+            raise ValueError("speed_probability needs speed_factors")
+        if any(not 0.5 <= factor <= 2 for factor in self.speed_factors):
+            raise ValueError("speed_factors must lie between 0.5 and 2")
+        if min(self.erase_frames, self.erase_bands) < 0:
+            raise ValueError("erase_frames and erase_bands must not be negative")
+
+
+_NOTHING = AugmentationConfig(
+    noise_probability=0.0,
+    music_probability=0.0,
+    babble_probability=0.0,
+    room_probability=0.0,
+    tilt_probability=0.0,
+    gain_db=(0.0, 0.0),
+)
+
+#: As SDPN was published (arXiv 2308.02774 and its public implementation). Noise, music and speech are equally
+#: likely; the speech is one recording. A gain that it gives to crops in rooms is left out: features that are
+#: normalised over time do not see it.
+_PUBLISHED = AugmentationConfig(
+    combination=(1 / 6, 3 / 6 * 1 / 4, 3 / 6 * 3 / 4, 2 / 6),
+    noise_probability=1.0,
+    noise_snr_db=(0.0, 15.0),
+    music_probability=1.0,
+    music_snr_db=(5.0, 15.0),
+    babble_probability=1.0,
+    babble_snr_db=(13.0, 20.0),
+    babble_talkers=1,
+    room_probability=1.0,
+    simulated_room_share=0.0,
+    tilt_probability=0.0,
+    gain_db=(0.0, 0.0),
+    erase_probability=0.2,
+    erase_frames=9,
+    erase_bands=5,
+)
+
+#: What ``augmentation.preset`` may be; other keys of the section change single settings of it.
+PRESETS = {"default": AugmentationConfig(), "none": _NOTHING, "published": _PUBLISHED}
+
+#: The section of a configuration.
+AugmentationChoice = Annotated[AugmentationConfig, Choice("augmentation preset", PRESETS, key="preset")]
+
+#: Gives (S,) samples of a random other utterance.
+DrawSpeech = Callable[[int, np.random.Generator], np.ndarray]
+
+
+class Drawn(NamedTuple):
+    """What happens to one view.
+
+    Attributes:
+        room: (R,) impulse response.
+        rt60_s: reverberation time of a simulated room; None for measured rooms.
+        tilt_db: gains of the equaliser at its points (`sdpn.data.equaliser`).
+        interferences: what is added.
+        band: name of the band limit.
+        gain_db: gain at the end.
+    """
+
+    room: np.ndarray | None
+    rt60_s: float | None
+    tilt_db: np.ndarray | None
+    interferences: tuple[Interference, ...]
+    band: BandName | None
+    gain_db: float
 
 
 class Augmenter:
-    """Applies `AugmentationConfig` to crops. Holds the noises and room responses in memory."""
+    """Draws and applies what `AugmentationConfig` says.
 
-    def __init__(self, config: AugmentationConfig) -> None:
+    Args:
+        config: the settings.
+        cache_mb: memory for decoded noise and music each, for each loader process.
+
+    Raises:
+        InputError: a folder is no data directory, is empty, or holds nothing but silence.
+    """
+
+    def __init__(self, config: AugmentationConfig, *, cache_mb: int = 256) -> None:
         self.config = config
-        self._noises = _load(config.noise, "noise")
-        self._rooms = [trim_room(room) for room in _load(config.rir, "room impulse responses")]
+        self._noise = None if config.noise is None else Sounds.load(config.noise, "noise", cache_mb=cache_mb)
+        self._music = None if config.music is None else Sounds.load(config.music, "music", cache_mb=cache_mb)
+        self._rooms = [] if config.rir is None else _load_rooms(config.rir)
 
-    def __call__(
-        self,
-        wave: np.ndarray,
-        rng: np.random.Generator,
-        draw_speech: Callable[[int, np.random.Generator], np.ndarray],
-    ) -> np.ndarray:
+    def __call__(self, wave: np.ndarray, rng: np.random.Generator, draw_speech: DrawSpeech) -> np.ndarray:
         """Augment one crop.
 
         Args:
@@ -99,115 +216,95 @@ class Augmenter:
         Returns:
             (S,) float32.
         """
-        config, num_samples = self.config, len(wave)
-        room = self._draw_room(rng) if rng.random() < config.room_probability else None
-        tilt = rng.random() < config.tilt_probability
-        if room is not None or tilt:
-            wave = _filter(wave, room, _tilt_db(rng, config.tilt_db) if tilt else None)
-        if self._noises and rng.random() < config.noise_probability:
-            noise = _cut(self._noises[rng.integers(len(self._noises))], num_samples, rng)
-            wave = _mix(wave, noise, rng.uniform(*config.noise_snr_db))
-        if rng.random() < config.babble_probability:
-            talkers = int(rng.integers(1, config.babble_talkers + 1))
-            babble = np.sum([_unit_power(draw_speech(num_samples, rng)) for _ in range(talkers)], axis=0)
-            wave = _mix(wave, babble, rng.uniform(*config.babble_snr_db))
-        gain = np.float32(10 ** (rng.uniform(*config.gain_db) / 20))
+        return self.apply(wave, self.draw(len(wave), rng, draw_speech))
+
+    def draw(self, num_samples: int, rng: np.random.Generator, draw_speech: DrawSpeech) -> Drawn:
+        """Decide what happens to a crop of ``num_samples``; arguments as for a call."""
+        config = self.config
+        room, interference = _draw_combination(config.combination, rng)
+        if room is None:
+            room = rng.random() < config.room_probability
+        response, rt60_s = self._draw_room(rng) if room else (None, None)
+        tilt_db = draw_tilt(rng, config.tilt_db) if rng.random() < config.tilt_probability else None
+        kinds = self._kinds(num_samples, draw_speech)
+        if interference is None:
+            added = [draw(rng) for probability, draw in kinds if rng.random() < probability]
+        elif interference and (total := sum(probability for probability, _ in kinds)) > 0:
+            shares = [probability / total for probability, _ in kinds]
+            added = [kinds[rng.choice(len(kinds), p=shares)][1](rng)]
+        else:
+            added = []
+        band: BandName | None = None
+        if _happens(rng, config.band_probability):
+            band = config.bands[rng.integers(len(config.bands))]
+        gain_db = rng.uniform(*config.gain_db)
+        return Drawn(response, rt60_s, tilt_db, tuple(added), band, gain_db)
+
+    @staticmethod
+    def apply(wave: np.ndarray, drawn: Drawn) -> np.ndarray:
+        """Do to a crop (S,) what was drawn for one of its length."""
+        if drawn.room is not None or drawn.tilt_db is not None:
+            wave = apply_filters(wave, drawn.room, drawn.tilt_db)
+        for interference in drawn.interferences:
+            wave = mix(wave, interference)
+        if drawn.band is not None:
+            wave = limit_band(wave, BANDS[drawn.band])
+        gain = np.float32(10 ** (drawn.gain_db / 20))
         return np.clip(wave * gain, -1.0, 1.0).astype(np.float32, copy=False)
 
-    def _draw_room(self, rng: np.random.Generator) -> np.ndarray:
+    def draw_speed(self, rng: np.random.Generator) -> Fraction:
+        """Decide how fast an utterance or a view is."""
+        factors = self.config.speed_factors
+        if not _happens(rng, self.config.speed_probability):
+            return Fraction(1)
+        return speed_fraction(factors[rng.integers(len(factors))])
+
+    def draw_erasure(self, rng: np.random.Generator) -> np.ndarray:
+        """Decide what is erased in the features of a view: (4,) int32, see `sdpn.data.erasing`."""
+        config = self.config
+        return draw_erasure(rng, config.erase_probability, config.erase_frames, config.erase_bands)
+
+    def _kinds(
+        self, num_samples: int, draw_speech: DrawSpeech
+    ) -> list[tuple[float, Callable[[np.random.Generator], Interference]]]:
+        """Interferences that there are: (probability, how to draw one)."""
+        config = self.config
+        kinds: list[tuple[float, Callable[[np.random.Generator], Interference]]] = []
+        if self._noise is not None:
+            kinds.append(
+                (config.noise_probability, partial(self._noise.draw, num_samples, config.noise_snr_db))
+            )
+        if self._music is not None:
+            kinds.append(
+                (config.music_probability, partial(self._music.draw, num_samples, config.music_snr_db))
+            )
+        talk = partial(babble, num_samples, config.babble_talkers, config.babble_snr_db, draw_speech)
+        return [*kinds, (config.babble_probability, talk)]
+
+    def _draw_room(self, rng: np.random.Generator) -> tuple[np.ndarray, float | None]:
         if self._rooms and rng.random() >= self.config.simulated_room_share:
-            return self._rooms[rng.integers(len(self._rooms))]
-        return simulate_room(rng.uniform(*self.config.room_decay_s), rng)
+            return self._rooms[rng.integers(len(self._rooms))], None
+        rt60_s = rng.uniform(*self.config.room_decay_s)
+        return simulate_room(rt60_s, rng), rt60_s
 
 
-def simulate_room(rt60_s: float, rng: np.random.Generator) -> np.ndarray:
-    """Room impulse response: a direct sound, then Gaussian noise that decays by 60 dB in ``rt60_s``.
-
-    The direct-to-reverberant ratio is drawn between −3 and 12 dB.
-
-    Returns:
-        (R,) float32 with unit energy, R at most half a second.
-    """
-    num_samples = max(2, int(min(rt60_s, _ROOM_S) * RATE_HZ))
-    decay = np.exp(-np.log(1000.0) / (rt60_s * RATE_HZ) * np.arange(num_samples))
-    response = rng.standard_normal(num_samples) * decay
-    response[0] = 0.0
-    response *= 10 ** (-rng.uniform(-3.0, 12.0) / 20) / np.linalg.norm(response)
-    response[0] = 1.0
-    return (response / np.linalg.norm(response)).astype(np.float32)
+def _happens(rng: np.random.Generator, probability: float) -> bool:
+    """Draw only where there is something to draw: what is off does not move the stream of what is on."""
+    return probability > 0 and bool(rng.random() < probability)
 
 
-def trim_room(room: np.ndarray) -> np.ndarray:
-    """Start a measured response at the direct sound, so that it does not shift the speech.
-
-    Args:
-        room: (R,), not all zero.
-
-    Returns:
-        (R',) float32 with unit energy, R' at most half a second.
-    """
-    start = max(0, int(np.abs(room).argmax()) - RATE_HZ // 1000)
-    room = room[start : start + int(_ROOM_S * RATE_HZ)]
-    return (room / np.linalg.norm(room)).astype(np.float32)
+def _draw_combination(
+    combination: tuple[float, float, float, float] | None, rng: np.random.Generator
+) -> tuple[bool | None, bool | None]:
+    """(whether a room, whether an interference); None where that is drawn by itself."""
+    if combination is None:
+        return None, None
+    case = int(np.searchsorted(np.cumsum(combination), rng.random(), side="right"))
+    return case in (1, 3), case in (2, 3)
 
 
-def _load(directory: Path | None, what: str) -> list[np.ndarray]:
-    if directory is None:
-        return []
-    waves = [entry.read() for entry in read_data_dir(directory)]
-    waves = [wave for wave in waves if np.any(wave)]
-    if not waves:
-        raise InputError(f"every recording of the {what} is silent", path=directory)
-    return waves
-
-
-def _tilt_db(rng: np.random.Generator, limit_db: float) -> Callable[[np.ndarray], np.ndarray]:
-    """A smooth random gain over frequency: linear interpolation between octave points."""
-    points_hz = np.array([0.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0])
-    gains_db = np.clip(np.cumsum(rng.standard_normal(len(points_hz))) * limit_db / 3, -limit_db, limit_db)
-    gains_db -= gains_db.mean()
-    return lambda frequency_hz: np.interp(frequency_hz, points_hz, gains_db)
-
-
-def _filter(
-    wave: np.ndarray, room: np.ndarray | None, tilt_db: Callable[[np.ndarray], np.ndarray] | None
-) -> np.ndarray:
-    """Convolve with a room and an equaliser in one pass; the length and the power stay."""
-    from scipy.fft import irfft, next_fast_len, rfft
-
-    tail = 0 if room is None else len(room)
-    size = next_fast_len(len(wave) + tail, real=True)
-    spectrum = rfft(wave, size)
-    if room is not None:
-        spectrum *= rfft(room, size)
-    if tilt_db is not None:
-        coarse_hz = np.linspace(0.0, RATE_HZ / 2, 129)
-        gain = 10 ** (tilt_db(coarse_hz) / 20)
-        spectrum *= np.interp(np.linspace(0.0, RATE_HZ / 2, len(spectrum)), coarse_hz, gain).astype(
-            np.float32
-        )
-    filtered = irfft(spectrum, size)[: len(wave)]
-    return filtered * np.sqrt(_power(wave) / max(_power(filtered), 1e-12)).astype(np.float32)
-
-
-def _mix(wave: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
-    """Add ``noise`` at a signal-to-noise ratio over the whole crop."""
-    noise_power = _power(noise)
-    if noise_power < 1e-10:
-        return wave
-    return wave + noise * np.float32(np.sqrt(_power(wave) / noise_power * 10 ** (-snr_db / 10)))
-
-
-def _cut(wave: np.ndarray, num_samples: int, rng: np.random.Generator) -> np.ndarray:
-    if len(wave) < num_samples:
-        wave = np.resize(wave, num_samples)
-    start = int(rng.integers(0, len(wave) - num_samples + 1))
-    return wave[start : start + num_samples]
-
-
-def _power(wave: np.ndarray) -> float:
-    return float(np.dot(wave, wave)) / len(wave)
-
-
-def _unit_power(wave: np.ndarray) -> np.ndarray:
-    return wave / np.float32(np.sqrt(max(_power(wave), 1e-10)))
+def _load_rooms(directory: Path) -> list[np.ndarray]:
+    rooms = [room for entry in read_data_dir(directory) if np.any(room := entry.read())]
+    if not rooms:
+        raise InputError("every recording of the room impulse responses is silent", path=directory)
+    return [trim_room(room) for room in rooms]

@@ -5,6 +5,7 @@ The teacher sees long clean crops, the student short augmented ones (arXiv 2308.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,12 +29,14 @@ class CropConfig:
         global_s: their length in seconds.
         num_local: local crops V per utterance, for the student.
         local_s: their length in seconds.
+        channel: which one of files with several, counted from 0; None averages them.
     """
 
     num_global: int = 1
     global_s: float = 3.0
     num_local: int = 4
     local_s: float = 1.5
+    channel: int | None = None
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -41,6 +44,8 @@ class CropConfig:
             raise ValueError("num_global and num_local must be at least 1")
         if self.global_s < 0.1 or self.local_s < 0.1:
             raise ValueError("global_s and local_s must be at least 0.1 s")
+        if self.channel is not None and self.channel < 0:
+            raise ValueError("channel is counted from 0")
 
     @property
     def global_samples(self) -> int:
@@ -60,19 +65,30 @@ class CropBatch(NamedTuple):
         global_GBS: (G, B, S) clean crops for the teacher.
         local_VBS: (V, B, S') augmented crops for the student.
         utterance_B: (B,) int64, the place of each utterance in the training data.
+        erasure_VB4: (V, B, 4) what to erase in the features of local crops (`sdpn.data.erasing`); None is
+            nothing.
     """
 
     global_GBS: Tensor
     local_VBS: Tensor
     utterance_B: Tensor
+    erasure_VB4: Tensor | None = None
 
     def to(self, device: torch.device) -> CropBatch:
         """Move to a device."""
-        return CropBatch(*(part.to(device, non_blocking=True) for part in self))
+
+        def move(part: Tensor) -> Tensor:
+            return part.to(device, non_blocking=True)
+
+        erasure_VB4 = None if self.erasure_VB4 is None else move(self.erasure_VB4)
+        return CropBatch(move(self.global_GBS), move(self.local_VBS), move(self.utterance_B), erasure_VB4)
 
     def rows(self, rows: slice) -> CropBatch:
         """Some of the utterances, with all their crops."""
-        return CropBatch(self.global_GBS[:, rows], self.local_VBS[:, rows], self.utterance_B[rows])
+        erasure_VB4 = None if self.erasure_VB4 is None else self.erasure_VB4[:, rows]
+        return CropBatch(
+            self.global_GBS[:, rows], self.local_VBS[:, rows], self.utterance_B[rows], erasure_VB4
+        )
 
     def chunk(self, parts: int) -> list[CropBatch]:
         """Split into ``parts`` of equally many utterances; their number is a multiple of it."""
@@ -93,11 +109,28 @@ def crop(wave: np.ndarray, num_samples: int, rng: np.random.Generator) -> np.nda
     Returns:
         (num_samples,) samples, or None where the places tried were all digitally silent.
     """
-    if len(wave) < num_samples:
-        wave = np.resize(wave, num_samples)
+    return crop_range(lambda first, count: wave[first : first + count], len(wave), num_samples, rng)
+
+
+def crop_range(
+    read: Callable[[int, int], np.ndarray], length: int, num_samples: int, rng: np.random.Generator
+) -> np.ndarray | None:
+    """As `crop`, of a waveform of which only the crop is read.
+
+    Args:
+        read: gives ``count`` samples from ``first`` on.
+        length: of the whole waveform.
+        num_samples: length of the crop.
+        rng: where the randomness comes from.
+
+    Returns:
+        as `crop`.
+    """
     for _ in range(_TRIES):
-        start = int(rng.integers(0, len(wave) - num_samples + 1))
-        piece = wave[start : start + num_samples]
-        if np.dot(piece, piece) > num_samples * SILENCE_RMS**2:
-            return piece
+        first = int(rng.integers(0, max(length, num_samples) - num_samples + 1))
+        piece = read(first, min(length, num_samples))
+        if np.dot(piece, piece) > len(piece) * SILENCE_RMS**2:
+            return piece if length >= num_samples else np.resize(piece, num_samples)
+        if length <= num_samples:
+            return None  # there is no other place
     return None

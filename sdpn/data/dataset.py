@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -16,12 +18,17 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from sdpn.data.augment import Augmenter
-from sdpn.data.crops import CropBatch, CropConfig, crop
+from sdpn.data.crops import CropBatch, CropConfig, crop_range
+from sdpn.data.recordings import Recordings
 from sdpn.data.sampler import Item, Mixture, StepSampler
+from sdpn.data.speed import change_speed, samples_needed
 from sdpn.errors import InputError
 from sdpn.io.kaldi import Utterance
 
 _log = logging.getLogger(__name__)
+
+#: Purposes of further generators of a view.
+_ERASURE, _SPEED = 1, 2
 
 
 class Views(NamedTuple):
@@ -31,11 +38,13 @@ class Views(NamedTuple):
         global_GS: (G, S) clean.
         local_VS: (V, S') augmented.
         utterance: its place in the training data.
+        erasure_V4: (V, 4) what to erase in the features of the local crops.
     """
 
     global_GS: np.ndarray
     local_VS: np.ndarray
     utterance: int
+    erasure_V4: np.ndarray
 
 
 class CropDataset(Dataset[Views]):
@@ -65,8 +74,7 @@ class CropDataset(Dataset[Views]):
         self._crops = crops
         self._augmenter = augmenter
         self._seed = seed
-        self._cache: dict[int, np.ndarray] = {}
-        self._cache_bytes_left = cache_mb * 2**20
+        self._speech = Recordings(utterances, cache_mb=cache_mb, channel=crops.channel)
         self._warned: set[int] = set()
 
     def __len__(self) -> int:
@@ -84,13 +92,18 @@ class CropDataset(Dataset[Views]):
         raise InputError("every utterance of the training data is digitally silent")
 
     def _views(self, epoch: int, index: int) -> Views | None:
-        wave = self._wave(index)
-        crops = self._crops
-        globals_, locals_ = [], []
+        crops, augmenter = self._crops, self._augmenter
+        new_speaker = augmenter.config.speed_speaker == "new"
+        shared_speed = (
+            augmenter.draw_speed(self._rng(epoch, index, 0, _SPEED)) if new_speaker else Fraction(1)
+        )
+        globals_, locals_, erasures = [], [], []
         for view in range(crops.num_global + crops.num_local):
-            rng = np.random.default_rng((self._seed, epoch, index, view))
+            rng = self._rng(epoch, index, view)
             is_global = view < crops.num_global
-            piece = crop(wave, crops.global_samples if is_global else crops.local_samples, rng)
+            speed = shared_speed if new_speaker or is_global else augmenter.draw_speed(rng)
+            num_samples = crops.global_samples if is_global else crops.local_samples
+            piece = self._crop(index, num_samples, speed, rng)
             if piece is None:
                 if index not in self._warned:
                     self._warned.add(index)
@@ -99,25 +112,25 @@ class CropDataset(Dataset[Views]):
             if is_global:
                 globals_.append(piece)
             else:
-                locals_.append(self._augmenter(piece, rng, self._draw_speech))
-        return Views(np.stack(globals_), np.stack(locals_), index)
+                locals_.append(augmenter(piece, rng, self._draw_speech))
+                erasures.append(augmenter.draw_erasure(self._rng(epoch, index, view, _ERASURE)))
+        return Views(np.stack(globals_), np.stack(locals_), index, np.stack(erasures))
+
+    def _rng(self, epoch: int, index: int, view: int, *purpose: int) -> np.random.Generator:
+        """The generator of a view; each further purpose has its own, so that it does not move this one."""
+        return np.random.default_rng((self._seed, epoch, index, view, *purpose))
+
+    def _crop(
+        self, index: int, num_samples: int, speed: Fraction, rng: np.random.Generator
+    ) -> np.ndarray | None:
+        """A crop of an utterance at a speed, or None where it is silent."""
+        taken = num_samples if speed == 1 else samples_needed(num_samples, speed)
+        piece = crop_range(partial(self._speech.read, index), self._speech.length(index), taken, rng)
+        return piece if piece is None or speed == 1 else change_speed(piece, speed, num_samples)
 
     def _draw_speech(self, num_samples: int, rng: np.random.Generator) -> np.ndarray:
-        piece = crop(self._wave(int(rng.integers(len(self)))), num_samples, rng)
+        piece = self._crop(int(rng.integers(len(self))), num_samples, Fraction(1), rng)
         return np.zeros(num_samples, dtype=np.float32) if piece is None else piece
-
-    def _wave(self, index: int) -> np.ndarray:
-        """Decode an utterance, or take it from the cache, which holds 16-bit samples of the first decoded."""
-        cached = self._cache.get(index)
-        if cached is not None:
-            return cached.astype(np.float32) / 32767
-        wave = self._utterances[index].read()
-        # Always through 16 bits, so that a cached utterance and a fresh one are the same.
-        packed = np.rint(np.clip(wave, -1.0, 1.0) * 32767).astype(np.int16)
-        if packed.nbytes <= self._cache_bytes_left:
-            self._cache_bytes_left -= packed.nbytes
-            self._cache[index] = packed
-        return packed.astype(np.float32) / 32767
 
 
 def load_batches(
@@ -173,10 +186,12 @@ def _collate(items: list[Views | InputError]) -> CropBatch | InputError:
         if isinstance(item, InputError):
             return item
         views.append(item)
+    erasure_VB4 = np.stack([one.erasure_V4 for one in views], axis=1)
     return CropBatch(
         torch.from_numpy(np.stack([one.global_GS for one in views], axis=1)),
         torch.from_numpy(np.stack([one.local_VS for one in views], axis=1)),
         torch.tensor([one.utterance for one in views]),
+        torch.from_numpy(erasure_VB4) if erasure_VB4.any() else None,
     )
 
 

@@ -51,7 +51,7 @@ class Source(NamedTuple):
 
 
 class SimulatedRoom(NamedTuple):
-    """A room for `sdpn.data.augment.simulate_room`: its reverberation time and the seed of its noise."""
+    """A room for `sdpn.data.rooms.simulate_room`: its reverberation time and the seed of its noise."""
 
     rt60_s: float
     seed: int

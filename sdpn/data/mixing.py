@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from sdpn.data.augment import simulate_room, trim_room
 from sdpn.data.manifest import Conversation, Kind, SimulatedRoom, Source
+from sdpn.data.rooms import simulate_room, trim_room
 from sdpn.errors import InputError
 
 #: Loads an audio file of a conversation: (S,) at 16 kHz.

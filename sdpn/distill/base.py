@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from sdpn.data.crops import CropBatch
+from sdpn.data.erasing import erase
 from sdpn.data.feature_registry import AnyFeatureConfig, build_features
 from sdpn.distill.gather import gather_batch
 from sdpn.distill.losses import direction
@@ -199,7 +200,7 @@ class SelfDistillation(nn.Module, abc.ABC):
         """
         if given is None:
             return self.objective(self.project(batch).gathered())
-        embedding_VBD, student_VBE = self._look(self.student, batch.local_VBS)
+        embedding_VBD, student_VBE = self._look(self.student, batch.local_VBS, batch.erasure_VB4)
         total = (student_VBE * given.student_VBE).sum() + (embedding_VBD * given.embedding_VBD).sum()
         if given.prototypes_KE is not None:
             total = total + (self.prototypes * given.prototypes_KE).sum()
@@ -215,14 +216,18 @@ class SelfDistillation(nn.Module, abc.ABC):
             for norm in batch_norms(self.teacher):
                 norm.train(own_statistics)
             _, teacher_GBE = self._look(self.teacher, batch.global_GBS)
-        embedding_VBD, student_VBE = self._look(self.student, batch.local_VBS)
+        embedding_VBD, student_VBE = self._look(self.student, batch.local_VBS, batch.erasure_VB4)
         return Projections(teacher_GBE, student_VBE, embedding_VBD, batch.utterance_B)
 
-    def _look(self, branch: Branch, crops_VBS: Tensor) -> tuple[Tensor, Tensor]:
-        """Embeddings (V, B, D) and projections (V, B, E) of crops."""
+    def _look(
+        self, branch: Branch, crops_VBS: Tensor, erasure_VB4: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Embeddings (V, B, D) and projections (V, B, E) of crops, with parts of their features erased."""
         num_views, num_utterances = crops_VBS.shape[:2]
         with torch.autocast(crops_VBS.device.type, enabled=False):  # features are float32 in every precision
             features = self.features(crops_VBS.flatten(0, 1))
+            if erasure_VB4 is not None:
+                features = erase(features, erasure_VB4.flatten(0, 1))
         embedding_ND, projection_NE = branch(features)
         return (
             embedding_ND.view(num_views, num_utterances, -1),

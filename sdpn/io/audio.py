@@ -26,8 +26,14 @@ _RATES_HZ = range(1000, 768001)
 #: Samples (frames times channels) read at once: a broken header may promise more than memory holds.
 _BLOCK = 1 << 24
 
-#: MP3 frames borrow bits from earlier ones: the first after a seek are wrong, so reading starts this early.
-_MP3_LEAD_S = 1.0
+#: These decoders remember: a sample depends, if only a little, on where decoding began. So that a range is
+#: the same however it is asked for, they begin at multiples of 20 s, a second early to have settled by then.
+_REMEMBERING = {"MPEG_LAYER_III", "OPUS"}
+_ANCHOR_S = 20
+_LEAD_S = 1
+
+#: Zero crossings of scipy's polyphase filter on each side.
+_FILTER_REACH = 10
 
 #: From here on a size is what streaming writers (sox, ffmpeg) leave when they never learn the true length.
 _UNKNOWN_SIZE = 0x7FFFF000
@@ -107,29 +113,102 @@ def read(
             samples, or has no such channel.
     """
     with _open(path) as file:
-        if channel is not None and not 0 <= channel < file.channels:
-            raise InputError(
-                f"has no channel {channel}: it holds {file.channels}",
-                path=path,
-                hint="channels are counted from 0",
-            )
-        start = round(start_s * file.samplerate)
-        end = file.frames if duration_s is None else start + round(duration_s * file.samplerate)
-        wanted = max(0, min(end, file.frames) - start)
-        lead = min(start, round(_MP3_LEAD_S * file.samplerate)) if file.format == "MP3" else 0
-        try:
-            if start:
-                file.seek(min(start - lead, file.frames))
-            mono = _read_mono(file, lead + wanted, channel)[lead:]
-        except soundfile.LibsndfileError as error:
-            raise InputError(
-                f"cannot be decoded ({_reason(error)}): the file is damaged or truncated",
-                path=path,
-                hint="copy or convert it again",
-            ) from error
-        if len(mono) < wanted:
-            raise _truncated(path, len(mono), wanted)
-        file_rate_hz = file.samplerate
+        start, wanted = _stretch(file, start_s, duration_s)
+        mono = _decode(file, path, start, wanted, channel)
+        return resample(mono, file.samplerate, rate_hz)
+
+
+def num_samples(
+    path: str | os.PathLike[str],
+    *,
+    rate_hz: int = RATE_HZ,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+) -> int:
+    """Samples that `read` gives, from the file's header alone.
+
+    Raises:
+        InputError: the file is missing, empty, truncated or not audio.
+    """
+    with _open(path) as file:
+        up, down = _ratio(file.samplerate, rate_hz)
+        return -(-_stretch(file, start_s, duration_s)[1] * up // down)
+
+
+def read_range(
+    path: str | os.PathLike[str],
+    first: int,
+    count: int,
+    *,
+    rate_hz: int = RATE_HZ,
+    channel: int | None = None,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+) -> np.ndarray:
+    """Samples ``first`` … ``first + count - 1`` of what `read` gives, without decoding the rest.
+
+    They are the same, bit for bit: what resampling and lossy decoders need around the range is read with it.
+
+    Args:
+        path: any file that libsndfile reads.
+        first: first sample, at ``rate_hz``.
+        count: how many.
+        rate_hz: as for `read`.
+        channel: as for `read`.
+        start_s: as for `read`.
+        duration_s: as for `read`.
+
+    Returns:
+        (count,) float32; fewer where the end comes first.
+
+    Raises:
+        InputError: as `read`, as far as the range shows it.
+    """
+    with _open(path) as file:
+        start, available = _stretch(file, start_s, duration_s)
+        up, down = _ratio(file.samplerate, rate_hz)
+        reach = 0 if up == down else _FILTER_REACH * max(up, down)
+        # whole periods of the polyphase filter, so that each sample meets the phase that it has in the whole
+        period = max(0, (first * down - reach) // (up * down))
+        begin = min(period * down, available)
+        end = min(available, -(-((first + count) * down + reach) // up))
+        mono = _decode(file, path, start + begin, max(0, end - begin), channel)
+        skip = first - period * up
+        return resample(mono, file.samplerate, rate_hz)[skip : skip + count]
+
+
+def _stretch(file: soundfile.SoundFile, start_s: float, duration_s: float | None) -> tuple[int, int]:
+    """First frame of a stretch, and how many frames of it there are."""
+    start = round(start_s * file.samplerate)
+    end = file.frames if duration_s is None else start + round(duration_s * file.samplerate)
+    return start, max(0, min(end, file.frames) - start)
+
+
+def _decode(
+    file: soundfile.SoundFile,
+    path: str | os.PathLike[str],
+    start: int,
+    wanted: int,
+    channel: int | None,
+) -> np.ndarray:
+    """Frames ``start`` … ``start + wanted - 1`` as mono, at the file's rate."""
+    if channel is not None and not 0 <= channel < file.channels:
+        raise InputError(
+            f"has no channel {channel}: it holds {file.channels}",
+            path=path,
+            hint="channels are counted from 0",
+        )
+    try:
+        parts = [_read_mono(file, *part, channel) for part in _parts(file, start, wanted)]
+    except soundfile.LibsndfileError as error:
+        raise InputError(
+            f"cannot be decoded ({_reason(error)}): the file is damaged or truncated",
+            path=path,
+            hint="copy or convert it again",
+        ) from error
+    mono = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    if len(mono) < wanted:
+        raise _truncated(path, len(mono), wanted)
     bad = mono.size - int(np.isfinite(mono).sum())
     if bad:
         raise InputError(
@@ -137,12 +216,32 @@ def read(
             path=path,
             hint="float files must hold finite numbers in [-1, 1]",
         )
-    return resample(mono, file_rate_hz, rate_hz)
+    return mono
 
 
-def _read_mono(file: soundfile.SoundFile, wanted: int, channel: int | None) -> np.ndarray:
-    """Read up to ``wanted`` frames, as many as are there, and average the channels or take one."""
+def _parts(file: soundfile.SoundFile, start: int, wanted: int) -> list[tuple[int, int, int]]:
+    """What to read for a range: (where decoding begins, frames to drop, frames to keep)."""
+    if file.subtype not in _REMEMBERING:
+        return [(min(start, file.frames), 0, wanted)]
+    step, lead = _ANCHOR_S * file.samplerate, _LEAD_S * file.samplerate
+    parts: list[tuple[int, int, int]] = []
+    at = start
+    while at < start + wanted or not parts:
+        anchor = at // step * step
+        begin, end = max(0, anchor - lead), min(start + wanted, anchor + step)
+        parts.append((min(begin, file.frames), at - begin, end - at))
+        at = end
+    return parts
+
+
+def _read_mono(
+    file: soundfile.SoundFile, begin: int, drop: int, keep: int, channel: int | None
+) -> np.ndarray:
+    """Up to ``keep`` frames after ``drop`` from ``begin`` on, of one channel or averaged over all."""
+    if begin != file.tell():
+        file.seek(begin)
     take = 0 if file.channels == 1 else channel
+    wanted = drop + keep
     blocks = []
     while wanted > 0:
         frames = file.read(min(wanted, _BLOCK // file.channels), dtype="float32", always_2d=True)
@@ -152,7 +251,7 @@ def _read_mono(file: soundfile.SoundFile, wanted: int, channel: int | None) -> n
         blocks.append(frames.mean(axis=1) if take is None else np.ascontiguousarray(frames[:, take]))
     if not blocks:
         return np.zeros(0, dtype=np.float32)
-    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+    return (blocks[0] if len(blocks) == 1 else np.concatenate(blocks))[drop:]
 
 
 def resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
@@ -170,9 +269,14 @@ def resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
         return samples
     from scipy.signal import resample_poly  # imports half of scipy: only when it is needed
 
-    divisor = gcd(from_hz, to_hz)
-    resampled: np.ndarray = resample_poly(samples, to_hz // divisor, from_hz // divisor)
+    resampled: np.ndarray = resample_poly(samples, *_ratio(from_hz, to_hz))
     return resampled.astype(np.float32, copy=False)
+
+
+def _ratio(from_hz: int, to_hz: int) -> tuple[int, int]:
+    """(up, down) of a change of rate, without a common divisor."""
+    divisor = gcd(from_hz, to_hz)
+    return to_hz // divisor, from_hz // divisor
 
 
 def _open(path: str | os.PathLike[str]) -> soundfile.SoundFile:

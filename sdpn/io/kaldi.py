@@ -47,11 +47,38 @@ class Utterance:
         Raises:
             InputError: the file cannot be read, or ends before the utterance starts.
         """
-        duration_s = None if self.end_s is None else self.end_s - self.start_s
-        wave = audio.read(self.path, start_s=self.start_s, duration_s=duration_s)
+        wave = audio.read(self.path, start_s=self.start_s, duration_s=self._duration_s)
         if not len(wave):
-            raise InputError(f"utterance {self.id!r} starts after the end of the file", path=self.path)
+            raise self._is_outside()
         return wave
+
+    def read_range(self, first: int, count: int, *, channel: int | None = None) -> np.ndarray:
+        """Read ``count`` of its samples from ``first`` on, without the rest: (count,) float32, 16 kHz mono.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        return audio.read_range(
+            self.path, first, count, channel=channel, start_s=self.start_s, duration_s=self._duration_s
+        )
+
+    def num_samples(self) -> int:
+        """Its length at 16 kHz, from the file's header.
+
+        Raises:
+            InputError: the file cannot be read, or ends before the utterance starts.
+        """
+        count = audio.num_samples(self.path, start_s=self.start_s, duration_s=self._duration_s)
+        if not count:
+            raise self._is_outside()
+        return count
+
+    @property
+    def _duration_s(self) -> float | None:
+        return None if self.end_s is None else self.end_s - self.start_s
+
+    def _is_outside(self) -> InputError:
+        return InputError(f"utterance {self.id!r} starts after the end of the file", path=self.path)
 
 
 class RecordingSegment(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sdpn.data.augment import AugmentationConfig
+from sdpn.data.augment import AugmentationChoice, AugmentationConfig
 from sdpn.data.crops import CropConfig
 from sdpn.data.feature_registry import FeatureChoice
 from sdpn.data.features import FeatureConfig
@@ -83,6 +83,7 @@ class RunConfig:
     ``objective`` chooses between the sections ``sdpn`` and ``dino``; the other one is not used.
     ``encoder.kind`` is the name of an encoder or of one of its sizes (``sdpn models`` lists them),
     ``features.kind`` that of features; the other settings of the section are those of that kind.
+    ``augmentation.preset`` is what that section starts from: ``default``, ``none`` or ``published``.
     """
 
     objective: Literal["sdpn", "dino"] = "sdpn"
@@ -94,7 +95,7 @@ class RunConfig:
     dino: DINOConfig = field(default_factory=DINOConfig)
     initial: InitialConfig = field(default_factory=InitialConfig)
     crops: CropConfig = field(default_factory=CropConfig)
-    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    augmentation: AugmentationChoice = field(default_factory=AugmentationConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     guards: GuardConfig = field(default_factory=GuardConfig)

@@ -9,7 +9,8 @@ import pytest
 import soundfile
 from scipy.signal import fftconvolve
 
-from sdpn.data.augment import AugmentationConfig, Augmenter, simulate_room
+from sdpn.data.augment import AugmentationConfig, Augmenter
+from sdpn.data.rooms import simulate_room
 from sdpn.errors import InputError
 from sdpn.io.kaldi import Utterance, write_data_dir
 

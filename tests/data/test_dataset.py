@@ -42,7 +42,9 @@ def _batches(utterances: list[Utterance], start: int, end: int, workers: int = 0
 
 def _equal(left: list[CropBatch], right: list[CropBatch]) -> bool:
     return len(left) == len(right) and all(
-        torch.equal(a, b) for x, y in zip(left, right, strict=True) for a, b in zip(x, y, strict=True)
+        torch.equal(a, b) if a is not None and b is not None else a is b
+        for x, y in zip(left, right, strict=True)
+        for a, b in zip(x, y, strict=True)
     )
 
 

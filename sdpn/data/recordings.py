@@ -1,0 +1,76 @@
+"""Random access to the samples of many utterances, in bounded memory.
+
+What was decoded once stays in memory as 16-bit samples while there is room; beyond that, only the range that
+is asked for is read. Both give the same samples, bit for bit, so what is in memory changes nothing in a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sdpn.errors import InputError
+from sdpn.io.kaldi import Utterance
+
+_FULL_SCALE = 32767
+
+
+class Recordings:
+    """Samples of utterances by their place in a list.
+
+    Args:
+        utterances: the list.
+        cache_mb: memory for decoded samples; a loader process has its own.
+        channel: of files with several, counted from 0; None averages them.
+    """
+
+    def __init__(self, utterances: Sequence[Utterance], *, cache_mb: int, channel: int | None = None) -> None:
+        self._utterances = utterances
+        self._channel = channel
+        self._lengths: dict[int, int] = {}
+        self._decoded: dict[int, np.ndarray] = {}
+        self._bytes_left = cache_mb * 2**20
+
+    def __len__(self) -> int:
+        """Return the number of utterances."""
+        return len(self._utterances)
+
+    def length(self, index: int) -> int:
+        """Samples of an utterance.
+
+        Raises:
+            InputError: its file cannot be read.
+        """
+        if index not in self._lengths:
+            self._lengths[index] = self._utterances[index].num_samples()
+        return self._lengths[index]
+
+    def read(self, index: int, first: int, count: int) -> np.ndarray:
+        """Samples ``first`` … ``first + count - 1`` of an utterance, (count,) float32.
+
+        Raises:
+            InputError: they cannot be read.
+        """
+        whole = self._decoded.get(index)
+        if whole is None:
+            whole = self._decode_all(index)
+        piece = self._decode(index, first, count) if whole is None else whole[first : first + count]
+        return piece.astype(np.float32) / _FULL_SCALE
+
+    def _decode_all(self, index: int) -> np.ndarray | None:
+        """The whole utterance into memory, where there is room and all of it can be read."""
+        length = self.length(index)
+        if 2 * length > self._bytes_left:
+            return None
+        try:
+            decoded = self._decode(index, 0, length)
+        except InputError:
+            return None  # what is damaged elsewhere must not matter here: it would not without the memory
+        self._decoded[index] = decoded
+        self._bytes_left -= decoded.nbytes
+        return decoded
+
+    def _decode(self, index: int, first: int, count: int) -> np.ndarray:
+        wave = self._utterances[index].read_range(first, count, channel=self._channel)
+        return np.rint(np.clip(wave, -1.0, 1.0) * _FULL_SCALE).astype(np.int16)
