@@ -51,8 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="EXP", help="experiment folder")
     parser.add_argument(
         "--objective",
-        choices=("sdpn", "dino"),
-        help="same as objective=…; dino is a baseline (default: sdpn)",
+        choices=("sdpn", "dino", "pseudo"),
+        help="same as objective=…; dino is a baseline, pseudo learns --labels (default: sdpn)",
     )
     parser.add_argument(
         "--init",
@@ -62,9 +62,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--init-prototypes",
-        choices=("uniform", "kmeans", "keep"),
+        choices=("uniform", "kmeans", "keep", "classes"),
         help="where prototypes start: drawn uniformly (default), k-means centres of the initial network's "
-        "projections, or those of --init (same as initial.prototypes=…)",
+        "projections, those of --init, or the means of --labels (same as initial.prototypes=…)",
+    )
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FILE",
+        help="clusters to learn with --objective pseudo, 'utterance cluster' lines (same as pseudo.labels=…)",
     )
     parser.add_argument(
         "overrides",
@@ -100,6 +106,7 @@ def _options(args: argparse.Namespace) -> list[str]:
     """The settings that have an option of their own, as overrides."""
     given = {
         "objective": args.objective,
+        "pseudo.labels": args.labels,
         "initial.model": args.init,
         "initial.prototypes": args.init_prototypes,
     }

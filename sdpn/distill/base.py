@@ -58,13 +58,13 @@ class NetworkConfig(NamedTuple):
     Attributes:
         teacher: how the teacher follows the student.
         encoder: features to embeddings.
-        head: embeddings to projections.
+        head: embeddings to projections; None leaves embeddings as they are.
         features: waveforms to features.
     """
 
     teacher: TeacherConfig
     encoder: AnyEncoderConfig
-    head: HeadConfig
+    head: HeadConfig | None
     features: AnyFeatureConfig
 
 
@@ -113,6 +113,8 @@ class LossTerms(NamedTuple):
         assignment_NK: the teacher's distributions over prototypes before balancing, (G·B, K), detached.
         embedding_ND: student embeddings of all views, (V·B, D), detached.
         teacher_NE: the teacher's projections, (G·B, E).
+        utterance_losses: place of each utterance in the training data and its own loss, (B,) each, where an
+            objective keeps them.
     """
 
     total: Tensor
@@ -120,6 +122,7 @@ class LossTerms(NamedTuple):
     assignment_NK: Tensor
     embedding_ND: Tensor
     teacher_NE: Tensor
+    utterance_losses: tuple[Tensor, Tensor] | None = None
 
 
 class Gradients(NamedTuple):
@@ -139,7 +142,7 @@ class Gradients(NamedTuple):
 class Branch(nn.Module):
     """Encoder and projection head: features to embeddings (D) and projections (E)."""
 
-    def __init__(self, encoder: Encoder, head: ProjectionHead) -> None:
+    def __init__(self, encoder: Encoder, head: nn.Module) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = head
@@ -163,9 +166,10 @@ class SelfDistillation(nn.Module, abc.ABC):
         self.teacher_config = network.teacher
         self.features = build_features(network.features)
         trunk = build_encoder(network.encoder, network.features.num_mels)
-        self.student = Branch(trunk, ProjectionHead(network.head, trunk.embedding_dim))
+        head = None if network.head is None else ProjectionHead(network.head, trunk.embedding_dim)
+        projection_dim = trunk.embedding_dim if network.head is None else network.head.projection_dim
+        self.student = Branch(trunk, head or nn.Identity())
         self.teacher = copy.deepcopy(self.student).requires_grad_(False)
-        projection_dim = network.head.projection_dim
         bound = 1 / math.sqrt(projection_dim)
         self.prototypes = nn.Parameter(torch.empty(num_prototypes, projection_dim).uniform_(-bound, bound))
 

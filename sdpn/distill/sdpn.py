@@ -68,7 +68,7 @@ class SDPN(SelfDistillation):
     def __init__(self, config: SDPNConfig, network: NetworkConfig) -> None:
         super().__init__(config.num_prototypes, network)
         self.config = config
-        self.queue = TeacherQueue(config.queue_size, network.head.projection_dim)
+        self.queue = TeacherQueue(config.queue_size, self.prototypes.shape[1])
 
     def objective(self, projections: Projections) -> LossTerms:
         """Cross-entropy + me-max + KoLeo (arXiv 2308.02774, eq. 4-7), and what the configuration adds."""

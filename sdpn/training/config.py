@@ -11,6 +11,7 @@ from sdpn.data.feature_registry import FeatureChoice
 from sdpn.data.features import FeatureConfig
 from sdpn.distill.base import TeacherConfig
 from sdpn.distill.dino import DINOConfig
+from sdpn.distill.pseudo import PseudoConfig
 from sdpn.distill.sdpn import SDPNConfig
 from sdpn.models.ecapa import EcapaConfig
 from sdpn.models.heads import HeadConfig
@@ -80,19 +81,20 @@ class TrainingConfig:
 class RunConfig:
     """Everything that ``sdpn train`` can be told in a YAML file or as ``section.key=value``.
 
-    ``objective`` chooses between the sections ``sdpn`` and ``dino``; the other one is not used.
+    ``objective`` chooses between the sections ``sdpn``, ``dino`` and ``pseudo``; the others are not used.
     ``encoder.kind`` is the name of an encoder or of one of its sizes (``sdpn models`` lists them),
     ``features.kind`` that of features; the other settings of the section are those of that kind.
     ``augmentation.preset`` is what that section starts from: ``default``, ``none`` or ``published``.
     """
 
-    objective: Literal["sdpn", "dino"] = "sdpn"
+    objective: Literal["sdpn", "dino", "pseudo"] = "sdpn"
     features: FeatureChoice = field(default_factory=FeatureConfig)
     encoder: EncoderChoice = field(default_factory=EcapaConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     sdpn: SDPNConfig = field(default_factory=SDPNConfig)
     dino: DINOConfig = field(default_factory=DINOConfig)
+    pseudo: PseudoConfig = field(default_factory=PseudoConfig)
     initial: InitialConfig = field(default_factory=InitialConfig)
     crops: CropConfig = field(default_factory=CropConfig)
     augmentation: AugmentationChoice = field(default_factory=AugmentationConfig)

@@ -18,6 +18,7 @@ from torch.nn.functional import normalize
 from sdpn.config import to_dict
 from sdpn.data.crops import CropConfig, crop
 from sdpn.distill.base import SelfDistillation
+from sdpn.distill.labels import Labels
 from sdpn.errors import InputError
 from sdpn.io.kaldi import Utterance
 from sdpn.models.folder import read_model
@@ -38,11 +39,11 @@ class InitialConfig:
         model: model folder (``EXP/model``) whose encoder and head student and teacher start from.
         prototypes: ``uniform`` draws them from U(±1/√E) (published); ``kmeans`` takes the centres of the
             projections that the initial network gives to the training speech; ``keep`` takes those of
-            ``model``.
+            ``model``; ``classes`` takes the means of the embeddings of each pseudo-label.
     """
 
     model: Path | None = None
-    prototypes: Literal["uniform", "kmeans", "keep"] = "uniform"
+    prototypes: Literal["uniform", "kmeans", "keep", "classes"] = "uniform"
 
     def __post_init__(self) -> None:
         """Check that there is something to keep."""
@@ -58,12 +59,13 @@ def initialise(
     crops: CropConfig,
     utterances: Sequence[Utterance],
     seed: int,
+    labels: Labels | None = None,
 ) -> None:
     """Set the weights and prototypes that ``config`` names; student and teacher are equal afterwards.
 
     Raises:
-        InputError: the model does not fit the run (the settings are named), has no head or prototypes, or
-            there is too little speech for k-means.
+        InputError: the model does not fit the run (the settings are named), has no head or prototypes,
+            there is too little speech for k-means, a class has no speech, or there are no classes.
     """
     kept: Tensor | None = None
     if config.model is not None:
@@ -80,6 +82,13 @@ def initialise(
         network.set_prototypes(kept)
     elif config.prototypes == "kmeans":
         network.set_prototypes(_centres(network, crops, utterances, seed))
+    elif config.prototypes == "classes":
+        if labels is None:
+            raise InputError(
+                "initial.prototypes=classes needs classes, which only objective=pseudo has",
+                hint="--objective pseudo --labels FILE, or another initial.prototypes",
+            )
+        network.set_prototypes(_class_means(network, crops, utterances, labels, seed))
 
 
 def _take_over(network: SelfDistillation, path: Path, *, encoder: AnyEncoderConfig) -> Tensor:
@@ -93,11 +102,14 @@ def _take_over(network: SelfDistillation, path: Path, *, encoder: AnyEncoderConf
             path=path,
             hint="give the run the model's settings",
         )
+    for branch in (network.student, network.teacher):
+        branch.encoder.load_state_dict(model.encoder.state_dict())
     pretraining = read_pretraining(path)
+    if not network.student.head.state_dict():  # classes live where embeddings do
+        return pretraining.prototypes
     wanted = {key: tensor.shape for key, tensor in network.student.head.state_dict().items()}
     check_weights(wanted, pretraining.head, path, against="this run, which has another projection head")
     for branch in (network.student, network.teacher):
-        branch.encoder.load_state_dict(model.encoder.state_dict())
         branch.head.load_state_dict(pretraining.head)
     return pretraining.prototypes
 
@@ -117,35 +129,68 @@ def _centres(
     """K-means centres of the initial network's projections of clean crops, (K, E)."""
     from sklearn.cluster import MiniBatchKMeans
 
-    num_prototypes, projection_dim = network.prototypes.shape
+    num_prototypes = len(network.prototypes)
     rng = np.random.default_rng((seed, len(utterances)))
     wanted = _CROPS_PER_PROTOTYPE * num_prototypes
-    waves: list[np.ndarray] = []
-    rows: list[Tensor] = []
-    network.teacher.eval()
     order = rng.permutation(len(utterances))
     each = -(-wanted // len(utterances))
-    device = network.prototypes.device
-    for index in order[: -(-wanted // each)]:
-        wave = utterances[index].read()
-        pieces = [crop(wave, crops.global_samples, rng) for _ in range(each)]
-        waves += [piece for piece in pieces if piece is not None]
-        if len(waves) >= _CROPS_AT_ONCE:
-            rows.append(_project(network, waves, device))
-            waves = []
-    if waves:
-        rows.append(_project(network, waves, device))
-    unit_NE = torch.cat(rows).cpu().numpy() if rows else np.empty((0, projection_dim), np.float32)
+    rows_NE, _ = _projections(network, crops, utterances, order[: -(-wanted // each)], each, rng)
+    unit_NE = rows_NE.cpu().numpy()
     if len(unit_NE) < num_prototypes:
         raise InputError(
             f"only {len(unit_NE)} crops that are not silent for {num_prototypes} k-means prototypes",
             hint="use fewer prototypes, or initial.prototypes=uniform",
         )
     means = MiniBatchKMeans(num_prototypes, batch_size=4096, n_init=3, random_state=seed).fit(unit_NE)
-    # As long as uniform prototypes are on average: the step of an optimizer turns a shorter one further.
-    length = 1 / 3**0.5
-    centres_KE = normalize(torch.from_numpy(means.cluster_centers_.astype(np.float32)), dim=1) * length
-    return centres_KE.to(device)
+    return _as_prototypes(torch.from_numpy(means.cluster_centers_.astype(np.float32)).to(rows_NE.device))
+
+
+@torch.no_grad()
+def _class_means(
+    network: SelfDistillation, crops: CropConfig, utterances: Sequence[Utterance], labels: Labels, seed: int
+) -> Tensor:
+    """Mean direction of the projections of each class, of one clean crop of every utterance, (K, E)."""
+    rng = np.random.default_rng((seed, len(utterances)))
+    rows_NE, utterance_N = _projections(network, crops, utterances, np.arange(len(utterances)), 1, rng)
+    class_N = labels.label_N[utterance_N].to(rows_NE.device)
+    counts_K = torch.bincount(class_N, minlength=labels.num_classes)
+    if not counts_K.all():
+        silent = utterances[int((labels.label_N == counts_K.argmin().cpu()).nonzero()[0])]
+        raise InputError(f"the cluster of {silent.id!r} holds nothing but digital silence", path=silent.path)
+    return _as_prototypes(torch.zeros_like(network.prototypes).index_add_(0, class_N, rows_NE))
+
+
+def _as_prototypes(rows_KE: Tensor) -> Tensor:
+    """As long as uniform prototypes are on average: the step of an optimizer turns a shorter one further."""
+    return normalize(rows_KE, dim=1) / 3**0.5
+
+
+def _projections(
+    network: SelfDistillation,
+    crops: CropConfig,
+    utterances: Sequence[Utterance],
+    chosen: np.ndarray,
+    each: int,
+    rng: np.random.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Unit projections of ``each`` clean crops of utterances, (N, E), and the utterance of each, (N,)."""
+    network.teacher.eval()
+    device = network.prototypes.device
+    waves: list[np.ndarray] = []
+    rows: list[Tensor] = [torch.empty(0, network.prototypes.shape[1], device=device)]
+    places: list[int] = []
+    for index in chosen:
+        wave = utterances[index].read()
+        drawn = [crop(wave, crops.global_samples, rng) for _ in range(each)]
+        pieces = [piece for piece in drawn if piece is not None]
+        waves += pieces
+        places += [int(index)] * len(pieces)
+        if len(waves) >= _CROPS_AT_ONCE:
+            rows.append(_project(network, waves, device))
+            waves = []
+    if waves:
+        rows.append(_project(network, waves, device))
+    return torch.cat(rows), torch.tensor(places, dtype=torch.int64)
 
 
 def _project(network: SelfDistillation, waves: list[np.ndarray], device: torch.device) -> Tensor:

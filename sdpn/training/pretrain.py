@@ -18,6 +18,8 @@ from sdpn.data.dataset import CropDataset
 from sdpn.data.sampler import Mixture
 from sdpn.distill.base import NetworkConfig, SelfDistillation
 from sdpn.distill.dino import DINO
+from sdpn.distill.labels import Labels, read_labels
+from sdpn.distill.pseudo import Pseudo
 from sdpn.distill.sdpn import SDPN
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_write_text
@@ -80,9 +82,12 @@ def read_training_data(
     return list(utterances.values()), Mixture(tuple(sizes), weights)
 
 
-def build(config: RunConfig) -> SelfDistillation:
+def build(config: RunConfig, labels: Labels | None = None) -> SelfDistillation:
     """The network of a run, freshly initialised from torch's random state."""
     parts = NetworkConfig(config.teacher, config.encoder, config.head, config.features)
+    if config.objective == "pseudo":
+        assert labels is not None
+        return Pseudo(config.pseudo, parts, labels)
     return DINO(config.dino, parts) if config.objective == "dino" else SDPN(config.sdpn, parts)
 
 
@@ -113,6 +118,7 @@ def pretrain(
     with joined(config.training.device) as processes:
         _check_shares(config, processes)
         utterances, mixture = read_training_data(directories, config.training.corpus_weights)
+        labels = _labels(config, utterances)
         evaluation = None
         if config.evaluation.data is not None and processes.first:
             evaluation = Evaluation(config.evaluation, encoder=config.encoder, features=config.features)
@@ -121,14 +127,14 @@ def pretrain(
         text = yaml.safe_dump(_plain(configuration), sort_keys=False)
         store = CheckpointStore(
             out / "checkpoints",
-            _identity(configuration, utterances, mixture),
+            _identity(configuration, utterances, mixture, labels),
             defaults=to_dict(RunConfig()),
             keep=config.training.keep_checkpoints,
             keep_every=config.training.keep_every,
             world=processes.world,
         )
         torch.manual_seed(config.training.seed)
-        network = build(config).to(processes.device)
+        network = build(config, labels).to(processes.device)
         if not processes.first:  # the same weights, but other units to drop
             torch.manual_seed(config.training.seed + 1_000_003 * processes.rank)
         if store.is_empty():
@@ -139,6 +145,7 @@ def pretrain(
                 crops=config.crops,
                 utterances=utterances,
                 seed=config.training.seed,
+                labels=labels,
             )
         dataset = CropDataset(
             utterances,
@@ -222,13 +229,30 @@ def _export(
     )
 
 
+def _labels(config: RunConfig, utterances: Sequence[Utterance]) -> Labels | None:
+    """What ``pseudo.labels`` holds, where the objective learns from it."""
+    path = config.pseudo.labels
+    if config.objective != "pseudo":
+        if path is not None:
+            raise InputError(f"pseudo.labels is of no use to objective={config.objective}", hint="drop it")
+        return None
+    if path is None:
+        raise InputError(
+            "objective=pseudo learns from clusters and was given none",
+            hint="--labels FILE, with a line 'utterance cluster' for every utterance (docs/pseudo_labels.md)",
+        )
+    return read_labels(path, utterances)
+
+
 def _identity(
-    configuration: dict[str, Any], utterances: Sequence[Utterance], mixture: Mixture
+    configuration: dict[str, Any], utterances: Sequence[Utterance], mixture: Mixture, labels: Labels | None
 ) -> dict[str, Any]:
     """What must be equal for a checkpoint to be continued: settings and data."""
     ids = "\n".join(f"{utterance.id} {utterance.start_s} {utterance.end_s}" for utterance in utterances)
     if mixture.weights:  # else it does not matter where a corpus ends
         ids += f"\n{mixture.sizes}"
+    if labels is not None:
+        ids += f"\n{labels.label_N.tolist()}"
     training = {key: value for key, value in configuration["training"].items() if key not in _FREE}
     watched = {key: value for key, value in configuration.items() if key != "evaluation"}
     return {**watched, "training": training, "data": hashlib.sha256(ids.encode()).hexdigest()[:16]}

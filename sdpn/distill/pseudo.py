@@ -1,0 +1,158 @@
+"""Training on pseudo-labels: a classifier of clusters, with labels that it does not believe set aside.
+
+The second stage of two-stage systems. Clusters of the first network's embeddings are the classes; the
+prototypes are the class centres, in the space of the embeddings. The teacher, an average of the student, is
+what is exported, and what labels are corrected by.
+
+Shapes: B batch, G/V global/local crops, D embedding, K classes, N utterances of the training data.
+
+Sources: AAM-softmax, arXiv 1801.07698; loss-gated learning, 2110.03869; label correction, 2208.01928.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import nll_loss
+
+from sdpn.distill.base import LossTerms, NetworkConfig, Projections, SelfDistillation, cosine_logits
+from sdpn.distill.gate import LossGate
+from sdpn.distill.labels import Labels
+from sdpn.distill.margin import with_margin
+
+
+@dataclass(frozen=True, kw_only=True)
+class PseudoConfig:
+    """Classification of clusters. Usual for speakers: margin 0.2, scale 32.
+
+    Attributes:
+        labels: file of ``utterance cluster`` lines, for every utterance of the data.
+        scale: s, multiplies cosines.
+        margin: m in radians, added to the angle to the own class.
+        margin_warmup_steps: steps in which the margin rises from 0 as a line.
+        above_gate: what happens to an utterance whose loss is above the gate. ``keep``: nothing, there is no
+            gate. ``discard``: it is not learned. ``correct``: it is learned with the teacher's prediction for
+            its clean crops as label, where the teacher is confident, else discarded.
+        gate: ``fitted`` sets the gate in every epoch by two Gaussians over the losses; a number is the gate
+            itself, in nats.
+        gate_epochs: epochs before the gate closes.
+        confidence: probability of its first class from which the teacher is confident.
+        sharpening: T, makes the teacher's prediction sharper before it is a label.
+    """
+
+    labels: Path | None = None
+    scale: float = 32.0
+    margin: float = 0.2
+    margin_warmup_steps: int = 100
+    above_gate: Literal["keep", "discard", "correct"] = "correct"
+    gate: float | Literal["fitted"] = "fitted"
+    gate_epochs: float = 2.0
+    confidence: float = 0.8
+    sharpening: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        if self.scale <= 0 or self.sharpening <= 0:
+            raise ValueError("scale and sharpening must be positive")
+        if not 0 <= self.margin < 1.5:
+            raise ValueError("margin must lie in [0, 1.5)")
+        if self.margin_warmup_steps < 0 or self.gate_epochs < 0:
+            raise ValueError("margin_warmup_steps and gate_epochs must not be negative")
+        if isinstance(self.gate, float) and self.gate <= 0:
+            raise ValueError("gate must be positive")
+        if not 0 <= self.confidence <= 1:
+            raise ValueError("confidence must lie in [0, 1]")
+
+
+class Pseudo(SelfDistillation):
+    """Student, teacher and class centres.
+
+    Args:
+        config: the objective.
+        network: what student and teacher are made of, without a head: classes live where embeddings do.
+        labels: what to learn.
+    """
+
+    label_N: Tensor
+
+    def __init__(self, config: PseudoConfig, network: NetworkConfig, labels: Labels) -> None:
+        super().__init__(labels.num_classes, network._replace(head=None))
+        self.config = config
+        self.register_buffer("label_N", labels.label_N)
+        fixed = None if config.gate == "fitted" else config.gate
+        self.gate = LossGate(len(labels.label_N), fixed=fixed, epochs=config.gate_epochs)
+        self._updates = 0
+
+    def objective(self, projections: Projections) -> LossTerms:
+        """AAM-softmax of what is believed, cross-entropy with the teacher where it corrects a label."""
+        config = self.config
+        teacher_GBD, student_VBD, _, utterance_B = projections
+        with torch.autocast(student_VBD.device.type, enabled=False):
+            label_B = self.label_N[utterance_B]
+            with torch.no_grad():
+                teacher_GBK = cosine_logits(teacher_GBD, self.prototypes, 1 / config.scale)
+                teacher_BK = torch.softmax(teacher_GBK, dim=-1).mean(0)
+            cosine_VBK = cosine_logits(student_VBD, self.prototypes, 1.0)
+            log_plain_VBK = torch.log_softmax(config.scale * cosine_VBK, dim=-1)
+            margin = config.margin * min(1.0, (self._updates + 1) / max(1, config.margin_warmup_steps))
+            log_margin_VBK = torch.log_softmax(
+                config.scale * with_margin(cosine_VBK, label_B, margin), dim=-1
+            )
+            aam_B = _negative_log(log_margin_VBK, label_B)
+            # without the margin, whose rise would move all losses and leave the gate behind
+            plain_B = _negative_log(log_plain_VBK, label_B)
+            believed_B, corrected_B = self._sort(plain_B.detach(), teacher_BK)
+            target_BK = torch.softmax(teacher_BK.clamp(min=1e-12).log() / config.sharpening, dim=-1)
+            soft_B = -(target_BK * log_plain_VBK).sum(-1).mean(0)
+            used_B = believed_B | corrected_B
+            loss_B = torch.where(believed_B, aam_B, torch.where(corrected_B, soft_B, 0.0))
+            total = loss_B.sum() / used_B.sum().clamp(min=1)
+        terms = {
+            "ce": plain_B.mean(),
+            "believed": believed_B.to(plain_B.dtype).mean(),
+            "corrected": corrected_B.to(plain_B.dtype).mean(),
+            "teacher_agrees": (teacher_BK.argmax(-1) == label_B).to(plain_B.dtype).mean(),
+        }
+        return LossTerms(
+            total,
+            {name: term.detach() for name, term in terms.items()},
+            torch.softmax(teacher_GBK, dim=-1).flatten(0, 1),
+            student_VBD.detach().flatten(0, 1),
+            teacher_GBD.flatten(0, 1),
+            (utterance_B, plain_B.detach()),
+        )
+
+    def _sort(self, loss_B: Tensor, teacher_BK: Tensor) -> tuple[Tensor, Tensor]:
+        """Whose label is believed, and whose is corrected, (B,) bool each."""
+        if self.config.above_gate == "keep":
+            return torch.ones_like(loss_B, dtype=torch.bool), torch.zeros_like(loss_B, dtype=torch.bool)
+        believed_B = self.gate.believes(loss_B)
+        if self.config.above_gate == "discard":
+            return believed_B, torch.zeros_like(believed_B)
+        return believed_B, ~believed_B & (teacher_BK.amax(-1) >= self.config.confidence)
+
+    def after_step(self, momentum: float, terms: LossTerms) -> None:
+        """Move the teacher, and the gate."""
+        super().after_step(momentum, terms)
+        assert terms.utterance_losses is not None
+        self.gate.observe(*terms.utterance_losses)
+        self._updates += 1
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return how many updates there were, for ``state_dict``: the margin rises with them."""
+        return {"updates": self._updates}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore what `get_extra_state` gave."""
+        self._updates = int(state["updates"])
+
+
+def _negative_log(log_VBK: Tensor, label_B: Tensor) -> Tensor:
+    """Mean over views of −log p of the label, (B,)."""
+    rows_NK = log_VBK.flatten(0, 1)
+    labels_N = label_B.repeat(len(log_VBK))
+    return nll_loss(rows_NK, labels_N, reduction="none").view(log_VBK.shape[:2]).mean(0)

@@ -1,0 +1,67 @@
+"""The loss gate: where it lies between two humps of losses, when it closes, and that it is resumed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.mixture import GaussianMixture
+
+from sdpn.distill.gate import LossGate
+
+
+def _losses(count: int = 600) -> np.ndarray:
+    """Three quarters easy, one quarter hard, both log-normal."""
+    rng = np.random.default_rng(0)
+    easy = rng.normal(-1.5, 0.5, count * 3 // 4)
+    return np.exp(np.concatenate([easy, rng.normal(1.8, 0.5, count - len(easy))]))
+
+
+def test_the_gate_is_where_both_humps_are_equally_probable() -> None:
+    losses = _losses()
+    gate = LossGate(len(losses), fixed=None, epochs=1)
+    gate.observe(torch.arange(len(losses)), torch.tensor(losses, dtype=torch.float32))
+    logs = np.log(losses)[:, None]
+    mixture = GaussianMixture(2, covariance_type="tied", random_state=0, tol=1e-8, max_iter=1000).fit(logs)
+    line = np.linspace(-1.5, 1.8, 20001)[:, None]
+    hard = int(mixture.means_[:, 0].argmax())
+    expected = line[int((mixture.predict_proba(line)[:, hard] >= 0.5).argmax()), 0]
+    assert np.log(float(gate.gate)) == pytest.approx(expected, abs=0.01)
+    believed = gate.believes(torch.tensor(losses, dtype=torch.float32))
+    assert believed[:450].float().mean() > 0.99 and believed[450:].float().mean() < 0.01
+
+
+def test_the_gate_stays_open_for_its_epochs_then_is_fitted_once_in_each() -> None:
+    losses = torch.tensor(_losses(40), dtype=torch.float32)
+    gate = LossGate(40, fixed=None, epochs=2)
+    seen = []
+    for step in range(24):  # 10 utterances each: 4 steps are an epoch
+        rows = torch.arange(10) + 10 * (step % 4)
+        gate.observe(rows, losses[rows] * (1 + step))
+        seen.append(float(gate.gate))
+    assert seen[:7] == [float("inf")] * 7
+    assert len(set(seen[7:11])) == 1 and seen[7] < seen[11] < seen[15] < seen[19]
+
+
+def test_a_fixed_gate_closes_at_its_value() -> None:
+    gate = LossGate(4, fixed=1.5, epochs=1)
+    gate.observe(torch.arange(2), torch.tensor([0.1, 9.0]))
+    assert gate.believes(torch.tensor([9.0])).all()
+    gate.observe(torch.arange(2, 4), torch.tensor([0.1, 9.0]))
+    assert gate.believes(torch.tensor([1.4, 1.6])).tolist() == [True, False]
+
+
+def test_equal_losses_leave_it_open() -> None:
+    gate = LossGate(4, fixed=None, epochs=1)
+    gate.observe(torch.arange(4), torch.full((4,), 2.0))
+    assert gate.believes(torch.tensor([1e9])).all()
+
+
+def test_a_restored_gate_goes_on_like_the_saved_one() -> None:
+    losses = torch.tensor(_losses(40), dtype=torch.float32)
+    gate, other = (LossGate(40, fixed=None, epochs=1) for _ in range(2))
+    gate.observe(torch.arange(30), losses[:30])
+    other.load_state_dict(gate.state_dict())
+    for one in (gate, other):
+        one.observe(torch.arange(30, 40), losses[30:])
+    assert torch.isfinite(gate.gate) and torch.equal(gate.gate, other.gate)
