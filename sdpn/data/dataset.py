@@ -18,6 +18,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from sdpn.data.augment import Augmenter
+from sdpn.data.bad_files import BadFiles, Fault, TooManyBadFiles
 from sdpn.data.crops import CropBatch, CropConfig, crop_range
 from sdpn.data.recordings import Recordings
 from sdpn.data.sampler import Item, Mixture, StepSampler
@@ -39,12 +40,14 @@ class Views(NamedTuple):
         local_VS: (V, S') augmented.
         utterance: its place in the training data.
         erasure_V4: (V, 4) what to erase in the features of the local crops.
+        faults: files that could not be read on the way.
     """
 
     global_GS: np.ndarray
     local_VS: np.ndarray
     utterance: int
     erasure_V4: np.ndarray
+    faults: tuple[Fault, ...] = ()
 
 
 class CropDataset(Dataset[Views]):
@@ -57,6 +60,10 @@ class CropDataset(Dataset[Views]):
         seed: of crops and augmentation.
         cache_mb: memory for decoded audio, for each loader process.
         mixture: where the corpora begin and what they contribute; None: all utterances count the same.
+        max_bad_share: share of the audio files that may turn out to be unreadable.
+
+    Attributes:
+        bad_files: those that `load_batches` was told of, by all loader processes of this process.
     """
 
     def __init__(
@@ -68,6 +75,7 @@ class CropDataset(Dataset[Views]):
         seed: int,
         cache_mb: int,
         mixture: Mixture | None = None,
+        max_bad_share: float = 0.01,
     ) -> None:
         self.mixture = mixture or Mixture((len(utterances),))
         self._utterances = utterances
@@ -75,6 +83,10 @@ class CropDataset(Dataset[Views]):
         self._augmenter = augmenter
         self._seed = seed
         self._speech = Recordings(utterances, cache_mb=cache_mb, channel=crops.channel)
+        num_files = len({utterance.path for utterance in utterances})
+        self.bad_files = BadFiles(num_files, max_bad_share)
+        self._met = BadFiles(num_files, max_bad_share)  # by this process: it does not search for ever
+        self._faults: list[Fault] = []
         self._warned: set[int] = set()
 
     def __len__(self) -> int:
@@ -82,14 +94,34 @@ class CropDataset(Dataset[Views]):
         return len(self._utterances)
 
     def __getitem__(self, item: Item) -> Views:
-        """Crops of one utterance, float32."""
+        """Crops of one utterance, float32.
+
+        Raises:
+            InputError: too many files cannot be read, or there is no speech at all.
+        """
         epoch, index = item
-        # An utterance that is silent throughout gives its place to the next one.
+        # An utterance that cannot be read or is silent throughout gives its place to the next one.
+        self._faults = []
         for offset in range(len(self)):
-            views = self._views(epoch, (index + offset) % len(self))
+            views = self._attempt(epoch, (index + offset) % len(self))
             if views is not None:
-                return views
-        raise InputError("every utterance of the training data is digitally silent")
+                return views._replace(faults=tuple(self._faults))
+        raise InputError("every utterance of the training data is digitally silent or cannot be read")
+
+    def _attempt(self, epoch: int, index: int) -> Views | None:
+        try:
+            return self._views(epoch, index)
+        except TooManyBadFiles:
+            raise
+        except InputError as error:
+            self._note(error, index)
+            return None
+
+    def _note(self, error: InputError, index: int) -> None:
+        """Remember a file that cannot be read: that of an utterance, or of a noise that it should get."""
+        fault = Fault(error.path or str(self._utterances[index].path), str(error))
+        self._faults.append(fault)
+        self._met.add([fault])
 
     def _views(self, epoch: int, index: int) -> Views | None:
         crops, augmenter = self._crops, self._augmenter
@@ -129,7 +161,12 @@ class CropDataset(Dataset[Views]):
         return piece if piece is None or speed == 1 else change_speed(piece, speed, num_samples)
 
     def _draw_speech(self, num_samples: int, rng: np.random.Generator) -> np.ndarray:
-        piece = self._crop(int(rng.integers(len(self))), num_samples, Fraction(1), rng)
+        index = int(rng.integers(len(self)))
+        try:
+            piece = self._crop(index, num_samples, Fraction(1), rng)
+        except InputError as error:
+            self._note(error, index)
+            piece = None
         return np.zeros(num_samples, dtype=np.float32) if piece is None else piece
 
 
@@ -146,7 +183,7 @@ def load_batches(
     """Yield the `CropBatch` of each step from ``start_step`` to ``end_step``, or a process's share of it.
 
     Raises:
-        InputError: an utterance cannot be used.
+        InputError: too many files cannot be read, or there is no speech at all.
     """
     loader: DataLoader[Views | InputError] = DataLoader(
         _Delivering(dataset),
@@ -160,9 +197,11 @@ def load_batches(
         # its own generator: starting an iterator draws from it, which must not move the run's random state
         generator=torch.Generator().manual_seed(seed),
     )
-    for batch in loader:
-        if isinstance(batch, InputError):
-            raise batch
+    for delivered in loader:
+        if isinstance(delivered, InputError):
+            raise delivered
+        batch, faults = delivered
+        dataset.bad_files.add(faults, log=True)
         yield batch
 
 
@@ -179,20 +218,21 @@ class _Delivering(Dataset["Views | InputError"]):
             return error
 
 
-def _collate(items: list[Views | InputError]) -> CropBatch | InputError:
-    """Stack to (G, B, S) and (V, B, S'): view-major, as the objective wants them."""
+def _collate(items: list[Views | InputError]) -> tuple[CropBatch, list[Fault]] | InputError:
+    """Stack to (G, B, S) and (V, B, S'): view-major, as the objective wants them. Faults come along."""
     views: list[Views] = []
     for item in items:
         if isinstance(item, InputError):
             return item
         views.append(item)
     erasure_VB4 = np.stack([one.erasure_V4 for one in views], axis=1)
-    return CropBatch(
+    batch = CropBatch(
         torch.from_numpy(np.stack([one.global_GS for one in views], axis=1)),
         torch.from_numpy(np.stack([one.local_VS for one in views], axis=1)),
         torch.tensor([one.utterance for one in views]),
         torch.from_numpy(erasure_VB4) if erasure_VB4.any() else None,
     )
+    return batch, [fault for one in views for fault in one.faults]
 
 
 def _init_worker(_worker: int) -> None:

@@ -75,6 +75,7 @@ _TAGS = {
     "train/grad_norm": "Length of the gradient before clipping.",
     "train/step_s": "Seconds per step.",
     "train/loader_wait": "Share of the time spent waiting for data.",
+    "train/bad_files": "Audio files that could not be read and were skipped.",
     "train/audio_hours_per_hour": "Hours of crops seen in an hour of training.",
     "prototypes/usage_perplexity": "How many prototypes are in use, in effect.",
     "prototypes/dead": "Prototypes with less than a tenth of an equal share.",

@@ -9,6 +9,7 @@ train/lr, train/momentum        learning rate, EMA momentum of the teacher
 train/grad_norm                 norm of all gradients before clipping
 train/step_s                    seconds for a step
 train/loader_wait               share of the time spent waiting for data
+train/bad_files                 audio files that could not be read and were skipped, so far
 train/audio_hours_per_hour      hours of crops that an hour of training sees
 prototypes/grad_norm            norm of the prototypes' own gradient before clipping
 prototypes/drift_initial_mean   mean (``_max``: largest) 1 − cosine to the prototypes at step 0

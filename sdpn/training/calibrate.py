@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sdpn.errors import InputError
 from sdpn.io.audio import RATE_HZ
 from sdpn.io.kaldi import Utterance
 from sdpn.models.embedder import Embedder
@@ -37,7 +38,8 @@ def calibrate(model: Embedder, utterances: Sequence[Utterance], *, seed: int) ->
 
     Args:
         model: the model.
-        utterances: speech of many speakers, for example what the model was trained on.
+        utterances: speech of many speakers, for example what the model was trained on. Those that cannot be
+            read are left out.
         seed: of the choice of utterances.
 
     Returns:
@@ -45,16 +47,16 @@ def calibrate(model: Embedder, utterances: Sequence[Utterance], *, seed: int) ->
         different utterances, and ``ahc_threshold``, a little above half way between: clusters are compared by
         mean similarities, and the speakers of one recording share its room. Empty where there are too few
         utterances of two windows.
-
-    Raises:
-        InputError: an utterance cannot be read.
     """
     early: list[np.ndarray] = []
     late: list[np.ndarray] = []
     for index in np.random.default_rng(seed).permutation(len(utterances)):
         if len(early) == _NUM_UTTERANCES:
             break
-        wave = utterances[index].read()
+        try:
+            wave = utterances[index].read()
+        except InputError:
+            continue  # training has skipped it, too, and named it
         duration_s = len(wave) / RATE_HZ
         if duration_s < 2 * _WINDOW_S or not wave.any():
             continue

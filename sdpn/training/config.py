@@ -38,6 +38,8 @@ class TrainingConfig:
             for it, else fp32. The loss is always computed in fp32. fp16 scales the loss against underflow.
         workers: loader processes of each training process; 0 loads in the training process.
         cache_mb: memory for decoded audio, for each worker.
+        max_bad_share: share of the audio files that may turn out to be unreadable before the run stops; up to
+            there they are skipped, counted and named.
         log_every: steps between two points of the training curves.
         watch_every: steps between two looks at the prototypes (drift, usage, similarity).
         projector_every: steps between two snapshots for TensorBoard's projector; 0 makes one at the end.
@@ -55,6 +57,7 @@ class TrainingConfig:
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     workers: int = 1
     cache_mb: int = 1024
+    max_bad_share: float = 0.01
     log_every: int = 10
     watch_every: int = 50
     projector_every: int = 0
@@ -66,6 +69,8 @@ class TrainingConfig:
         """Check ranges."""
         if self.seed < 0 or self.steps < 0 or self.workers < 0 or self.cache_mb < 0:
             raise ValueError("seed, steps, workers and cache_mb must not be negative")
+        if not 0 <= self.max_bad_share <= 1:
+            raise ValueError("max_bad_share must lie between 0 and 1")
         if self.accumulate < 1 or self.batch_size < 2 * self.accumulate or self.batch_size % self.accumulate:
             raise ValueError(
                 f"batch_size ({self.batch_size}) must be a multiple of accumulate ({self.accumulate}), with "

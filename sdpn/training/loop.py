@@ -147,7 +147,12 @@ class Trainer:
                     if looking:
                         self._guards.check_finite(done)
                         if watcher is not None:
-                            scalars = watcher.point(done, lr=lr[step], momentum=momentum[step])
+                            scalars = watcher.point(
+                                done,
+                                lr=lr[step],
+                                momentum=momentum[step],
+                                bad_files=len(self._dataset.bad_files),
+                            )
                             self._on_progress(Progress(done, training.steps, scalars))
                     self._guards.judge(done, self._network.prototypes.detach())
                     if watcher is not None:

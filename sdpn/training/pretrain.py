@@ -42,6 +42,7 @@ from sdpn.training.watch import Watcher
 _FREE = (
     "workers",
     "cache_mb",
+    "max_bad_share",
     "log_every",
     "checkpoint_every",
     "keep_checkpoints",
@@ -51,13 +52,14 @@ _FREE = (
 
 
 def read_training_data(
-    directories: Sequence[Path], weights: tuple[float, ...] = ()
+    directories: Sequence[Path], weights: tuple[float, ...] = (), *, check_files: bool = True
 ) -> tuple[list[Utterance], Mixture]:
     """Utterances of several data directories; speakers are dropped, training must not see them.
 
     Args:
         directories: Kaldi data directories.
         weights: share of each in the batches, as ``training.corpus_weights``.
+        check_files: also demand that every audio file exists.
 
     Returns:
         the utterances, one directory after the other, and how to mix them.
@@ -69,7 +71,7 @@ def read_training_data(
     utterances: dict[str, Utterance] = {}
     sizes = []
     for directory in directories:
-        corpus = read_data_dir(directory)
+        corpus = read_data_dir(directory, check_files=check_files)
         sizes.append(len(corpus))
         for utterance in corpus:
             if utterance.id in utterances:
@@ -117,7 +119,11 @@ def pretrain(
     """
     with joined(config.training.device) as processes:
         _check_shares(config, processes)
-        utterances, mixture = read_training_data(directories, config.training.corpus_weights)
+        # a run that has begun goes on without files that have gone since
+        begun = any((out / "checkpoints").glob("step-*"))
+        utterances, mixture = read_training_data(
+            directories, config.training.corpus_weights, check_files=not begun
+        )
         labels = _labels(config, utterances)
         evaluation = None
         if config.evaluation.data is not None and processes.first:
@@ -154,6 +160,7 @@ def pretrain(
             seed=config.training.seed,
             cache_mb=config.training.cache_mb,
             mixture=mixture,
+            max_bad_share=config.training.max_bad_share,
         )
 
         def make_watcher(start_step: int, initial_KE: Tensor) -> Watcher:
@@ -187,6 +194,7 @@ def pretrain(
             _export(config, network, utterances, out / "model")
     return {
         "model": str(out / "model"),
+        "bad_files": dataset.bad_files.problems,
         "steps": config.training.steps,
         "num_utterances": len(utterances),
         "encoder_parameters": sum(tensor.numel() for tensor in network.teacher.encoder.parameters()),

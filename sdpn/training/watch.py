@@ -17,6 +17,7 @@ from torch.nn.functional import normalize
 
 from sdpn.data.crops import crop
 from sdpn.distill.base import LossTerms, SelfDistillation
+from sdpn.errors import InputError
 from sdpn.io.audio import RATE_HZ
 from sdpn.io.kaldi import Utterance
 from sdpn.tracking import drift
@@ -77,12 +78,12 @@ class Watcher:
         self._usage_K += drift.usage(terms.assignment_NK)
         self._usage_steps += 1
 
-    def point(self, step: int, *, lr: float, momentum: float) -> dict[str, float]:
+    def point(self, step: int, *, lr: float, momentum: float, bad_files: int) -> dict[str, float]:
         """Write and return the means since the last point, by tag."""
         crops = self._config.crops
         samples = crops.num_global * crops.global_samples + crops.num_local * crops.local_samples
         scalars = self._window.close(self._config.training.batch_size * samples / RATE_HZ)
-        scalars |= {"train/lr": lr, "train/momentum": momentum}
+        scalars |= {"train/lr": lr, "train/momentum": momentum, "train/bad_files": float(bad_files)}
         self._board.scalars(step, scalars)
         self._window = _Window()
         return scalars
@@ -167,7 +168,10 @@ class _Sample:
         shuffled = [utterances[index] for index in rng.permutation(len(utterances))]
         voices = list(dict.fromkeys(utterance.speaker for utterance in shuffled))[:_PROJECTED_SPEAKERS]
         for utterance in [u for u in shuffled if u.speaker in voices][:_PROJECTED_UTTERANCES]:
-            wave = utterance.read()
+            try:
+                wave = utterance.read()
+            except InputError:
+                continue  # the loader skips it, too, and names it
             for _ in range(_PROJECTED_CROPS):
                 piece = crop(wave, num_samples, rng)
                 if piece is not None:

@@ -60,6 +60,7 @@ def test_the_dashboard_has_every_documented_tag(voices: Path, tmp_path: Path) ->
     assert set(tags["scalars"]) == {
         *(f"loss/{name}" for name in ("total", "ce", "memax", "koleo", "dimension")),
         *(f"train/{name}" for name in ("lr", "momentum", "grad_norm", "step_s", "loader_wait")),
+        "train/bad_files",
         "train/audio_hours_per_hour",
         *(f"prototypes/drift_{since}_{how}" for since in ("initial", "previous") for how in ("mean", "max")),
         *(f"prototypes/{name}" for name in ("grad_norm", "nearest_cosine_mean", "effective_rank")),
