@@ -56,8 +56,9 @@ def pseudo_labels(
     Args:
         emb_ND: embeddings (N, D).
         method: ``ahc`` cuts the tree, ``kmeans`` goes on from there.
-        counts: numbers of clusters to choose from; none: a grid from 2 to half of the points, with a factor
-            of 1.25 between neighbours. One alone is taken as it is.
+        counts: numbers of clusters to choose from, one alone is taken as it is; none: a grid from √M to M / 2
+            for M points, with a factor of 1.25 between neighbours. Men against women is a good partition too,
+            but not one of speakers.
         points_N: cluster of each embedding in a finer partition, whose means are then clustered in place of
             the embeddings; for corpora of more than ``MAX_POINTS`` utterances.
 
@@ -73,7 +74,7 @@ def pseudo_labels(
             f"{num_points} points to merge; at most {MAX_POINTS} fit in memory with all their pairs",
             hint="cluster finely first (sdpn kmeans), then merge its clusters",
         )
-    candidates = sorted(set(counts)) or _grid(num_points // 2)
+    candidates = sorted(set(counts)) or _grid(num_points)
     if not candidates or candidates[0] < 2 or candidates[-1] >= num_points:
         raise InputError(f"{num_points} points cannot make {candidates or 'any'} clusters", hint="from 2 on")
     points_MD = _means(unit_ND, point_N, np.ones(len(unit_ND)))
@@ -90,9 +91,9 @@ def pseudo_labels(
     return PseudoLabels(np.unique(best_M, return_inverse=True)[1][point_N], tried)
 
 
-def _grid(largest: int) -> list[int]:
-    counts, value = [], 2.0
-    while value <= largest:
+def _grid(num_points: int) -> list[int]:
+    counts, value = [], max(2.0, num_points**0.5)
+    while value <= num_points / 2:
         counts.append(round(value))
         value = max(value * _GRID, value + 1)
     return counts

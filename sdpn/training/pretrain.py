@@ -249,6 +249,12 @@ def _labels(config: RunConfig, utterances: Sequence[Utterance]) -> Labels | None
             "objective=pseudo learns from clusters and was given none",
             hint="--labels FILE, with a line 'utterance cluster' for every utterance (docs/pseudo_labels.md)",
         )
+    augmentation = config.augmentation
+    if augmentation.speed_probability and augmentation.speed_speaker == "new":
+        raise InputError(
+            "augmentation.speed_speaker=new makes voices that no cluster stands for",
+            hint="with objective=pseudo set augmentation.speed_speaker=same, or speed_probability=0",
+        )
     return read_labels(path, utterances)
 
 

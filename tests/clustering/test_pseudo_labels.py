@@ -40,6 +40,17 @@ def test_centroids_of_a_finer_partition_are_merged_by_their_weight() -> None:
     assert adjusted_rand_score(speaker_N, found.labels_N) == 1.0
 
 
+def test_the_grid_begins_above_the_coarsest_partition() -> None:
+    """Two heaps of five speakers each: two clusters would have the best silhouette."""
+    emb_ND, _ = _speakers([8] * 10, spread=0.01)
+    heap_N = _speakers([8] * 10, spread=0.01)[1] % 2
+    found = pseudo_labels(emb_ND + 3 * np.where(heap_N, 1, -1)[:, None])
+    assert min(found.silhouettes) == 9 and max(found.silhouettes) <= 40
+    assert silhouette_score(emb_ND + 3 * np.where(heap_N, 1, -1)[:, None], heap_N, metric="cosine") > max(
+        found.silhouettes.values()
+    )
+
+
 def test_one_count_is_taken_as_it_is() -> None:
     found: PseudoLabels = pseudo_labels(_speakers([10] * 3)[0], counts=[5])
     assert found.count == 5 and not found.silhouettes

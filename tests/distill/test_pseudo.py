@@ -230,6 +230,7 @@ def test_centres_start_as_class_means_of_the_given_model(voices: Path, labels: P
         (["objective=sdpn", "initial.prototypes=classes"], "only objective=pseudo has"),
         (["objective=sdpn", "pseudo.labels=LABELS"], "of no use to objective=sdpn"),
         (["pseudo.margin=2.0", "pseudo.labels=LABELS"], "margin must lie in"),
+        (["augmentation.speed_probability=0.5", "pseudo.labels=LABELS"], "no cluster stands for"),
     ],
 )
 def test_what_does_not_fit_together(

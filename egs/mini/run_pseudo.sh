@@ -1,0 +1,161 @@
+#!/usr/bin/env bash
+# The second stage after run.sh: cluster what the network has learned, learn the clusters, cluster again.
+# docs/pseudo_labels.md says what it gains; --help lists the options.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+
+# ---- options -----------------------------------------------------------------------------------------
+stage=0
+stop_stage=1000
+force=false
+exp=$here/exp/mini
+model=
+iterations=2
+method=kmeans
+centroids=0
+config=$root/conf/pseudo.yaml
+set=()
+seed=0
+
+help_message="usage: $0 [options]
+
+Continues an experiment of run.sh: EXP/data and EXP/sdpn must be there. Everything goes to EXP/pseudo; the
+model of the last iteration is EXP/pseudo/<N>/model.
+
+what to run
+  --exp DIR         experiment folder of run.sh (default $exp)
+  --model DIR       model that the first clusters come from (default EXP/sdpn/model)
+  --iterations N    rounds of clustering and training (default $iterations)
+  --stage N         first stage (default $stage)
+  --stop_stage N    last stage (default: all)
+                    of round i: 4i-3 embeddings  4i-2 clusters  4i-1 training  4i verification; last: the table
+  --force           run the chosen stages even if nothing has changed (default $force)
+
+how
+  --method M        kmeans or ahc, how the embeddings are clustered (default $method)
+  --centroids K     first make K clusters with sdpn kmeans and merge those; needed above 10,000 utterances
+                    (default $centroids: merge utterances)
+  --config FILE     training configuration of every round (default $config)
+  --set KEY=VALUE   change one of its values, such as training.steps=500; may be repeated
+  --seed N          of everything random (default $seed)
+
+examples
+  $0 --exp egs/mini/exp/mini
+  $0 --exp egs/mini/exp/mini --iterations 3 --set pseudo.above_gate=discard"
+# shellcheck source=tools/parse_options.sh
+source "$root/tools/parse_options.sh"
+
+fail() {
+  echo "run_pseudo.sh: error: $1" >&2
+  exit 2
+}
+
+[ $# -eq 0 ] || fail "unexpected argument '$1' (see --help)"
+[ "$iterations" -ge 1 ] || fail "--iterations must be at least 1"
+model=${model:-$exp/sdpn/model}
+[ -d "$exp/data/train" ] || fail "no $exp/data/train: run run.sh --exp '$exp' first"
+[ -d "$model" ] || fail "no model at $model: run run.sh --exp '$exp' first, or give --model"
+[ -f "$config" ] || fail "no such file: $config"
+
+if ! command -v sdpn >/dev/null && [ -x "$root/.venv/bin/sdpn" ]; then
+  PATH=$root/.venv/bin:$PATH
+fi
+command -v sdpn >/dev/null || fail "the command sdpn is not installed: run 'make demo', or pip install this project"
+python=python3
+"$python" -c 'import sdpn' 2>/dev/null \
+  || fail "python3 cannot import sdpn: activate the environment that sdpn is installed in"
+
+exp=$(cd "$exp" && pwd)
+data=$exp/data
+pseudo=$exp/pseudo
+mkdir -p "$pseudo"
+# shellcheck disable=SC2034  # read by stages.sh
+stage_markers=$pseudo/.stages
+# shellcheck source=tools/stages.sh
+source "$root/tools/stages.sh"
+
+exec 3>&1
+show() {
+  { printf '$' && printf ' %q' "$@" && printf '\n'; } >&3
+  "$@"
+}
+
+settings=(${set[@]+"${set[@]}"} "training.seed=$seed")
+augmentation_data=()
+for part in noise rir; do
+  if [ -d "$data/$part" ]; then settings+=("augmentation.$part=$data/$part") augmentation_data+=("$data/$part"); fi
+done
+if [ -f "$data/dev/trials" ]; then
+  watched=("evaluation.data=$data/dev" "evaluation.trials=$data/dev/trials" "evaluation.every=1000")
+fi
+
+# ---- of every round; $round is its number, $from its first model, $folder where it goes -------------------
+# Training continues where the round before ended: a network that can tell more speakers apart finds better
+# clusters, and learns more from those.
+embed_train() {
+  show sdpn extract --precision fp32 --model "$from" --data "$data/train" --out "$folder/embeddings"
+}
+
+cluster() {
+  local options=(--method "$method")
+  if [ "$centroids" -gt 0 ]; then
+    show sdpn kmeans --spherical --clusters "$centroids" --seed "$seed" --out "$folder/centroids" \
+      "$folder/embeddings/embeddings.scp"
+    options+=(--centroids "$folder/centroids/utt2cluster")
+  fi
+  # the speakers are for the table alone
+  if [ -f "$data/train/utt2spk" ]; then options+=(--utt2spk "$data/train/utt2spk"); fi
+  show "$python" "$here/local/pseudo_labels.py" --embeddings "$folder/embeddings/embeddings.scp" \
+    --out "$folder/labels" --json "$folder/labels.json" "${options[@]}"
+}
+
+train_on_clusters() {
+  show sdpn train --config "$config" --data "$data/train" --out "$folder/train" --objective pseudo \
+    --labels "$folder/labels" --init "$from" "${settings[@]}" ${watched[@]+"${watched[@]}"}
+}
+
+verify_dev() {
+  show sdpn extract --precision fp32 --model "$folder/train/model" --data "$data/dev" --out "$folder/dev"
+  show sdpn verify --trials "$data/dev/trials" --embeddings "$folder/dev/embeddings.scp" \
+    --json "$folder/verify.json"
+}
+
+from=$(cd "$model" && pwd)
+verified=()
+for ((round = 1; round <= iterations; round++)); do
+  folder=$pseudo/$round
+  first=$((4 * round - 3))
+  run_stage $first "round $round: embeddings of the training speech" embed_train --code sdpn.cli.extract \
+    "$from" "$data/train" --outputs "$folder/embeddings"
+  run_stage $((first + 1)) "round $round: clusters" cluster --text "method=$method $centroids $seed" \
+    "$here/local/pseudo_labels.py" --code sdpn.cli.kmeans --code sdpn.clustering.pseudo_labels \
+    "$folder/embeddings" --outputs "$folder/labels" "$folder/labels.json" --clears "$folder/centroids"
+  run_stage $((first + 2)) "round $round: training on the clusters" train_on_clusters \
+    --text "settings=${settings[*]}" --code sdpn.cli.train "$config" "$data/train" "$folder/labels" "$from" \
+    ${augmentation_data[@]+"${augmentation_data[@]}"} \
+    --outputs "$folder/train/model" --clears "$folder/train"
+  if [ -f "$data/dev/trials" ]; then
+    run_stage $((first + 3)) "round $round: verification" verify_dev --code sdpn.cli.extract --code sdpn.cli.verify \
+      "$folder/train/model" "$data/dev" --outputs "$folder/dev" "$folder/verify.json"
+    verified+=("$folder/verify.json")
+  fi
+  from=$folder/train/model
+done
+
+# ---- the table ---------------------------------------------------------------------------------------------
+write_table() {
+  rm -rf "$pseudo/tensorboard"
+  show "$python" "$here/local/pseudo_table.py" "$pseudo" --rounds "$iterations" \
+    --first "$exp/results/verify.trained.json" >"$pseudo/table.log"
+}
+run_stage $((4 * iterations + 1)) "table" write_table "$here/local/pseudo_table.py" "$pseudo"/*/labels.json \
+  ${verified[@]+"${verified[@]}"} --outputs "$pseudo/table.txt" "$pseudo/tensorboard"
+if [ "$stop_stage" -gt $((4 * iterations)) ]; then
+  echo
+  cat "$pseudo/table.txt"
+  echo
+  echo "model:       $from"
+  echo "TensorBoard: $pseudo (tensorboard --logdir '$pseudo')"
+fi

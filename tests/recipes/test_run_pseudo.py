@@ -1,0 +1,106 @@
+"""egs/mini/run_pseudo.sh from end to end on coloured noise: every stage is the real one."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sklearn.metrics import normalized_mutual_info_score
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from sdpn.cli.main import main
+from sdpn.io.kaldi import read_data_dir, read_table, write_data_dir
+from tests.conftest import TINY
+
+RUN = Path(__file__).resolve().parents[2] / "egs" / "mini" / "run_pseudo.sh"
+
+
+def recipe(*args: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run the recipe with the interpreter of the tests, and the sdpn beside it, first in PATH."""
+    done = subprocess.run(
+        ["bash", str(RUN), *args],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+    )
+    assert done.returncode == code, done.stdout[-3000:] + done.stderr[-3000:]
+    return done
+
+
+def _stages(done: subprocess.CompletedProcess[str], outcome: str) -> list[int]:
+    pattern = r"^stage (\d+): .*up to date$" if outcome == "up to date" else r"^stage (\d+): done in"
+    return [int(number) for number in re.findall(pattern, done.stdout, flags=re.MULTILINE)]
+
+
+@pytest.fixture(scope="module")
+def exp(voices: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What run.sh leaves: data and a model. The voices are training and dev speakers at once."""
+    folder = tmp_path_factory.mktemp("pseudo with a space") / "exp"
+    for part in ("train", "dev"):
+        write_data_dir(folder / "data" / part, read_data_dir(voices))
+    shutil.copy(voices / "trials", folder / "data/dev/trials")
+    options = ["train", "--data", str(folder / "data/train"), "--out", str(folder / "sdpn"), "--quiet"]
+    assert main([*options, *TINY, "training.steps=2", "training.workers=0"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def options(exp: Path) -> list[str]:
+    given = ["--exp", str(exp), "--iterations", "2"]
+    for setting in [*TINY, "training.steps=4", "training.workers=0"]:
+        given += ["--set", setting]
+    return given
+
+
+def test_rounds_are_stages_and_a_table(exp: Path, options: list[str]) -> None:
+    first = recipe(*options)
+    assert _stages(first, "done") == list(range(1, 10))
+    table = (exp / "pseudo/table.txt").read_text().splitlines()
+    assert table[0].split() == ["iteration", "clusters", "NMI", "purity", "EER", "%", "minDCF"]
+    assert [line.split()[0] for line in table[1:]] == ["0", "1", "2"]
+    assert table[-1] in first.stdout
+
+    speakers = read_table(exp / "data/train/utt2spk")
+    for number, row in ((1, table[2]), (2, table[3])):
+        labels = read_table(exp / f"pseudo/{number}/labels")
+        assert labels.keys() == speakers.keys()
+        nmi = normalized_mutual_info_score(list(speakers.values()), [labels[name] for name in speakers])
+        verified = json.loads((exp / f"pseudo/{number}/verify.json").read_text())["results"]
+        cells = [str(len(set(labels.values()))), f"{nmi:.3f}", f"{100 * verified['eer']:.2f}"]
+        assert [row.split()[column] for column in (1, 2, 4)] == cells
+    curves = EventAccumulator(str(exp / "pseudo/tensorboard")).Reload()
+    tags = ["pseudo/clusters", "pseudo/eer", "pseudo/min_dcf_001", "pseudo/nmi", "pseudo/purity"]
+    assert sorted(curves.Tags()["scalars"]) == tags
+    assert [event.step for event in curves.Scalars("pseudo/nmi")] == [1, 2]
+
+    assert _stages(recipe(*options), "up to date") == list(range(1, 10))
+    changed = recipe(*options, "--set", "pseudo.margin=0.1", "--stop_stage", "3")
+    assert _stages(changed, "up to date") == [1, 2] and _stages(changed, "done") == [3]
+
+
+def test_centroids_are_merged(exp: Path, options: list[str]) -> None:
+    done = recipe(*options, "--centroids", "12", "--method", "ahc", "--stop_stage", "2")
+    assert "sdpn kmeans" in done.stdout and "clusters of 24 utterances" in done.stdout
+    centroids, labels = (read_table(exp / f"pseudo/1/{name}") for name in ("centroids/utt2cluster", "labels"))
+    merged = {(centroids[name], labels[name]) for name in labels}
+    assert len(merged) == len(set(centroids.values()))  # none is split
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--exp", "nowhere"], "no nowhere/data/train"),
+        (["--iterations", "0"], "--iterations must be at least 1"),
+        (["--model", "nowhere"], "no model at nowhere"),
+    ],
+)
+def test_what_is_missing_is_named(options: list[str], change: list[str], message: str) -> None:
+    assert message in recipe(*options, *change, code=2).stderr
