@@ -30,6 +30,7 @@ from sdpn.errors import InputError
 #: Subcommand -> one line for ``sdpn --help``. The module is ``sdpn.cli.<subcommand>``.
 COMMANDS = {
     "train": "learn speaker embeddings from unlabelled speech",
+    "adapt": "make a model fit unlabelled recordings of your own, if that makes it better",
     "extract": "write the embeddings of a Kaldi data directory to ark/scp",
     "compare": "say how alike the voices of two recordings are, and whether they are one",
     "verify": "score verification trials: EER, minDCF, Cllr, with intervals",
@@ -53,6 +54,8 @@ A run from recordings to a report:
   sdpn score   --ref meeting.ref.rttm --hyp exp/mini/rttm/meeting.rttm
   sdpn report  exp/mini
   sdpn drift   exp/mini
+A model that fits recordings of your own, without labels:
+  sdpn adapt --data recordings/ --out models/mine
 From embeddings of windows, whoever made them, to speakers:
   sdpn cluster --method vbx --embeddings xvectors.ark --segments segments --out exp/xvectors
 Millions of embeddings to clusters, in chunks that do not fit in memory together:

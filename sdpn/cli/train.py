@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     first = os.environ.get("RANK", "0") == "0"  # torchrun starts several processes; one of them speaks
     try:
-        with _ProgressDisplay(quiet=args.quiet or not first) as display:
+        with ProgressDisplay(quiet=args.quiet or not first) as display:
             results = pretrain(config, args.data, args.out, on_progress=display)
     except Stopped as stopped:
         print(f"sdpn train: {stopped}; the same command continues", file=sys.stderr)
@@ -122,14 +122,14 @@ def _terms(scalars: dict[str, float]) -> str:
     )
 
 
-class _ProgressDisplay:
+class ProgressDisplay:
     """A bar on a terminal, a plain line at every point of the curves elsewhere."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
         self._bar: Any = None
 
-    def __enter__(self) -> _ProgressDisplay:
+    def __enter__(self) -> ProgressDisplay:
         return self
 
     def __exit__(self, *_: object) -> None:

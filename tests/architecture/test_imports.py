@@ -19,6 +19,7 @@ LAYERS = [
     {"data", "models", "clustering", "metrics"},
     {"distill", "diarization", "extraction", "interop", "tracking", "report"},
     {"training"},
+    {"adaptation"},
     {"cli"},
 ]
 LAYER = {part: height for height, layer in enumerate(LAYERS) for part in layer}

@@ -1,0 +1,310 @@
+"""The whole of an adaptation: recordings, segments, training from the model, comparison, one model folder.
+
+Everything is kept in a work folder, so that the same call goes on where an earlier one was stopped::
+
+    WORK/settings.json      what this adaptation is of; a call with other settings is refused
+    WORK/target             segments to train on; WORK/target_held_out: those that are not
+    WORK/old                rehearsed utterances; WORK/old_held_out: those that are not trained on
+    WORK/training           the run: checkpoints, curves, the trained model
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from sdpn.adaptation.blend import blend_models
+from sdpn.adaptation.config import AdaptConfig
+from sdpn.adaptation.segments import find_segments, write_segments
+from sdpn.adaptation.separation import (
+    SCENE_S,
+    Windows,
+    across_recordings,
+    cut_windows,
+    embed_stretches,
+    within_scenes,
+)
+from sdpn.adaptation.verdict import Verdict, compare, judge
+from sdpn.config import to_dict
+from sdpn.distill.sdpn import SDPNConfig
+from sdpn.errors import InputError
+from sdpn.io.atomic import atomic_write_text
+from sdpn.io.checksum import file_sha256
+from sdpn.io.kaldi import Utterance, read_data_dir
+from sdpn.models.embedder import Embedder
+from sdpn.models.folder import ModelFolder, read_model, save_model
+from sdpn.models.heads import HeadConfig
+from sdpn.models.pretraining import Pretraining, read_pretraining
+from sdpn.training.calibrate import calibrate
+from sdpn.training.config import RunConfig
+from sdpn.training.initial import InitialConfig
+from sdpn.training.loop import Progress
+from sdpn.training.pretrain import pretrain
+
+_log = logging.getLogger(__name__)
+
+#: From so many recordings on whole ones are held out; of fewer, scenes are.
+_FEW_RECORDINGS = 4
+#: Rehearsed utterances that are held out, at most: more do not narrow the interval much.
+_MOST_HELD_OUT = 300
+
+#: Told how far the work is: stage, done, of how many.
+Report = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What an adaptation is made from.
+
+    Attributes:
+        base: model folder with head and prototypes.
+        recordings: from `sdpn.adaptation.segments.find_recordings`.
+        rehearse: Kaldi data directory of the speech that ``base`` was trained on, if there is any.
+    """
+
+    base: Path
+    recordings: Sequence[Utterance]
+    rehearse: Path | None = None
+
+
+def adapt(
+    config: AdaptConfig,
+    sources: Sources,
+    *,
+    work: Path,
+    out: Path,
+    on_training: Callable[[Progress], None],
+    on_work: Report,
+) -> dict[str, Any]:
+    """Adapt a model without labels and write the better of old and adapted.
+
+    Args:
+        config: the settings.
+        sources: model and speech.
+        work: folder of what comes about on the way.
+        out: model folder to write; it appears when it is whole.
+        on_training: called at every point of the training curves.
+        on_work: called while segments are found and windows embedded.
+
+    Returns:
+        plain figures: what was kept and why, the comparisons, and how much speech there was.
+
+    Raises:
+        InputError: the model cannot be trained on, there is too little speech, ``work`` belongs to another
+            adaptation, or a guard stopped the training.
+        sdpn.training.loop.Stopped: a signal asked the training to stop; the same call continues.
+    """
+    old = read_model(sources.base), read_pretraining(sources.base)
+    run = run_config(config, sources.base, *old, rehearses=sources.rehearse is not None)
+    _settle(work, config, sources)
+    figures = _prepare(config, sources, work, on_work)
+    directories = [work / "target"] + ([work / "old"] if sources.rehearse is not None else [])
+    trained = pretrain(run, directories, work / "training", on_progress=on_training)
+
+    new = read_model(trained["model"]), read_pretraining(trained["model"])
+    blend = config.mixture.blend or (1.0 if sources.rehearse is not None else 0.5)
+    if blend < 1:
+        new = blend_models(old, new, blend)
+        heard = [utterance for directory in directories for utterance in read_data_dir(directory)]
+        calibration = calibrate(Embedder(new[0]), heard, seed=config.training.seed)
+        new = replace(new[0], calibration=calibration), new[1]
+    verdict = assess(Embedder(old[0]), Embedder(new[0]), config, work, on_work)
+    kept: Literal["adapted", "old"] = "adapted" if verdict.keeps_adapted else "old"
+    model, pretraining = new if verdict.keeps_adapted else old
+    decision = {
+        "kept": kept,
+        "reasons": list(verdict.reasons),
+        "comparisons": [asdict(comparison) for comparison in verdict.comparisons],
+        "blend": blend,
+    }
+    origin = {"weights_sha256": file_sha256(sources.base / "model.safetensors"), **old[0].source}
+    source = {**model.source, "adapted_from": origin, "adaptation": decision}
+    save_model(out, replace(model, source=source), pretraining=pretraining)
+    return {
+        "model": str(out),
+        **decision,
+        "steps": run.training.steps,
+        "work": str(work),
+        **figures,
+    }
+
+
+def run_config(
+    config: AdaptConfig, base: Path, model: ModelFolder, pretraining: Pretraining, *, rehearses: bool
+) -> RunConfig:
+    """The training run of an adaptation: SDPN from the model's own weights, head and prototypes."""
+    share = config.mixture.rehearsal
+    return RunConfig(
+        features=model.features,
+        encoder=model.encoder_config,
+        head=_head_config(pretraining, base),
+        teacher=config.teacher,
+        sdpn=SDPNConfig(num_prototypes=len(pretraining.prototypes)),
+        initial=InitialConfig(model=base, prototypes="keep"),
+        crops=config.crops,
+        augmentation=config.augmentation,
+        optimizer=config.optimizer,
+        training=replace(config.training, corpus_weights=(1 - share, share) if rehearses else ()),
+        guards=config.guards,
+    )
+
+
+def assess(old: Embedder, new: Embedder, config: AdaptConfig, work: Path, on_work: Report) -> Verdict:
+    """Compare two models on what the training of an adaptation never heard.
+
+    Args:
+        old: the model that was adapted.
+        new: the adapted one.
+        config: with the thresholds.
+        work: folder of the adaptation, with its held-out speech.
+        on_work: called while windows are embedded.
+
+    Raises:
+        InputError: a file cannot be read any more.
+    """
+    seed, confidence = config.training.seed, config.verdict.confidence
+    target = cut_windows(read_data_dir(work / "target_held_out"))
+    old_ND, new_ND = (_embed(model, target, on_work) for model in (old, new))
+    within = compare(
+        "within scenes", within_scenes(old_ND, target), within_scenes(new_ND, target), confidence
+    )
+    guards = [
+        compare(
+            "across recordings",
+            across_recordings(old_ND, target, seed=seed),
+            across_recordings(new_ND, target, seed=seed),
+            confidence,
+        )
+    ]
+    if (work / "old_held_out").is_dir():
+        before = cut_windows(read_data_dir(work / "old_held_out"))
+        old_ND, new_ND = (_embed(model, before, on_work) for model in (old, new))
+        guards.append(
+            compare(
+                "on rehearsed speech",
+                across_recordings(old_ND, before, seed=seed),
+                across_recordings(new_ND, before, seed=seed),
+                confidence,
+            )
+        )
+    return judge(within, [guard for guard in guards if guard is not None], config.verdict)
+
+
+def _embed(model: Embedder, windows: Windows, on_work: Report) -> np.ndarray:
+    rows = []
+    for done, row in enumerate(embed_stretches(model, windows), start=1):
+        rows.append(row)
+        on_work("comparing", done, len(windows.stretches))
+    return np.concatenate(rows) if rows else np.zeros((0, model.embedding_dim), np.float32)
+
+
+def _head_config(pretraining: Pretraining, base: Path) -> HeadConfig:
+    """Read the sizes of a projection head off its weights."""
+    matrices = [value for value in pretraining.head.values() if value.ndim == 2]
+    if not matrices:
+        raise InputError("its projection head has no layers", path=base)
+    return HeadConfig(
+        hidden_dim=matrices[0].shape[0] if len(matrices) > 1 else HeadConfig().hidden_dim,
+        num_hidden=len(matrices) - 1,
+        projection_dim=matrices[-1].shape[0],
+        batch_norm=any(key.endswith("running_mean") for key in pretraining.head),
+    )
+
+
+def _settle(work: Path, config: AdaptConfig, sources: Sources) -> None:
+    """Claim the work folder for this adaptation, or find that it is the one to continue.
+
+    The settings of the comparison alone may change: they are applied last.
+    """
+    settings = to_dict(config)
+    del settings["verdict"]
+    identity = {
+        "settings": json.loads(json.dumps(settings, default=str)),
+        "model": file_sha256(sources.base / "model.safetensors"),
+        "recordings": sorted(utterance.id for utterance in sources.recordings),
+        "rehearse": None if sources.rehearse is None else str(sources.rehearse.resolve()),
+    }
+    file = work / "settings.json"
+    if not file.is_file():
+        atomic_write_text(file, json.dumps(identity, indent=2) + "\n")
+        return
+    earlier = json.loads(file.read_text(encoding="utf-8"))
+    different = [key for key, value in identity.items() if earlier.get(key) != value]
+    if different:
+        raise InputError(
+            f"belongs to another adaptation: other {', '.join(different)}",
+            path=work,
+            hint="continue with the command that began it, give another --work, or remove the folder",
+        )
+
+
+def _prepare(config: AdaptConfig, sources: Sources, work: Path, on_work: Report) -> dict[str, Any]:
+    """Write the data directories of an adaptation, unless an earlier call has; return their figures."""
+    file = work / "data.json"
+    if file.is_file():
+        figures: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return figures
+    found = []
+    for done, segments in enumerate(find_segments(sources.recordings, config.segments), start=1):
+        found.append(segments)
+        on_work("finding speech", done, len(sources.recordings))
+    trained, held = _hold_out([segments for segments in found if segments], config)
+    write_segments(work / "target", trained)
+    write_segments(work / "target_held_out", held)
+    figures = {
+        "recordings": len(found),
+        "recordings_without_speech": sum(not segments for segments in found),
+        "segments": len(trained),
+        "trained_s": round(_duration_s(trained), 1),
+        "held_out_s": round(_duration_s(held), 1),
+        "rehearsed_utterances": 0,
+    }
+    if sources.rehearse is not None:
+        old = [replace(utterance, speaker=None) for utterance in read_data_dir(sources.rehearse)]
+        order = np.random.default_rng(config.training.seed).permutation(len(old))
+        num_held = min(_MOST_HELD_OUT, round(config.mixture.held_out * len(old)))
+        if not 0 < num_held < len(old):
+            raise InputError(f"{len(old)} utterances are too few to rehearse", path=sources.rehearse)
+        write_segments(work / "old_held_out", [old[index] for index in order[:num_held]])
+        write_segments(work / "old", [old[index] for index in order[num_held:]])
+        figures["rehearsed_utterances"] = len(old) - num_held
+    atomic_write_text(file, json.dumps(figures, indent=2) + "\n")
+    return figures
+
+
+def _hold_out(
+    recordings: Sequence[Sequence[Utterance]], config: AdaptConfig
+) -> tuple[list[Utterance], list[Utterance]]:
+    """Divide speech into what is trained on and what is not: whole recordings, or scenes of a few."""
+    units: dict[tuple[Path, int], list[Utterance]] = {}
+    paths = {segments[0].path for segments in recordings}
+    for segments in recordings:
+        for segment in segments:
+            scene = int(segment.start_s // SCENE_S) if len(paths) < _FEW_RECORDINGS else 0
+            units.setdefault((segment.path, scene), []).append(segment)
+    if len(units) < 2:
+        raise InputError(
+            f"found speech in {len(paths)} recordings, less than {SCENE_S:.0f} s: too little to learn from",
+            hint="give more recordings",
+        )
+    in_order = list(units.values())
+    wanted_s = config.mixture.held_out * _duration_s([segment for unit in in_order for segment in unit])
+    trained: list[Utterance] = []
+    held: list[Utterance] = []
+    for index in np.random.default_rng(config.training.seed).permutation(len(in_order)):
+        (held if _duration_s(held) < wanted_s else trained).extend(in_order[index])
+    if not trained:
+        raise InputError(
+            "nothing is left to train on", hint="lower mixture.held_out, or give more recordings"
+        )
+    return trained, held
+
+
+def _duration_s(segments: Sequence[Utterance]) -> float:
+    return sum((segment.end_s or 0.0) - segment.start_s for segment in segments)

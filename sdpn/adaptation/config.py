@@ -1,0 +1,57 @@
+"""The configuration of an adaptation, every value with a default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sdpn.adaptation.segments import SegmentConfig
+from sdpn.adaptation.verdict import VerdictConfig
+from sdpn.data.augment import AugmentationChoice, AugmentationConfig
+from sdpn.data.crops import CropConfig
+from sdpn.distill.base import TeacherConfig
+from sdpn.training.config import TrainingConfig
+from sdpn.training.guards import GuardConfig
+from sdpn.training.optim import OptimizerConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixtureConfig:
+    """What is trained on, what is held out, and how much of the old model stays.
+
+    Attributes:
+        held_out: share of the recordings, and of the rehearsed utterances, that training never hears: on them
+            the adapted model is compared with the old one.
+        rehearsal: share of the old training speech in every batch, where there is any.
+        blend: weights of the result are old + blend · (trained − old), as in WiSE-FT (arXiv 2109.01903); None
+            takes 1 with rehearsal and 0.5 without, where nothing else holds on to what the model knew.
+    """
+
+    held_out: float = 0.25
+    rehearsal: float = 0.5
+    blend: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        if not 0 < self.held_out < 1 or not 0 < self.rehearsal < 1:
+            raise ValueError("held_out and rehearsal must lie between 0 and 1")
+        if self.blend is not None and not 0 < self.blend <= 1:
+            raise ValueError("blend must be above 0 and at most 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptConfig:
+    """Everything that ``sdpn adapt`` can be told as ``section.key=value``.
+
+    Encoder, features, head and number of prototypes are those of the model. The sections that `RunConfig`
+    has too mean the same there.
+    """
+
+    segments: SegmentConfig = field(default_factory=SegmentConfig)
+    mixture: MixtureConfig = field(default_factory=MixtureConfig)
+    verdict: VerdictConfig = field(default_factory=VerdictConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    crops: CropConfig = field(default_factory=CropConfig)
+    augmentation: AugmentationChoice = field(default_factory=AugmentationConfig)
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=3e-4, warmup_steps=20))
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(steps=200, checkpoint_every=50))
+    guards: GuardConfig = field(default_factory=GuardConfig)

@@ -1,0 +1,122 @@
+"""From recordings to stretches of speech of mostly one voice, as a Kaldi data directory with ``segments``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from sdpn.diarization.vad import VadConfig, detect_speech
+from sdpn.errors import InputError
+from sdpn.io import audio
+from sdpn.io.atomic import atomic_write_text
+from sdpn.io.corpus import as_word, find_audio
+from sdpn.io.kaldi import Utterance, read_data_dir, write_data_dir
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentConfig:
+    """Which stretches of a recording are trained on.
+
+    Attributes:
+        vad: when a stretch counts as speech. Diarization must not miss any; here a stretch had better be one
+            voice, so it ends at shorter silences.
+        shortest_s: shorter stretches are left out.
+        longest_s: longer ones are divided evenly: they are the ones in which voices change.
+    """
+
+    vad: VadConfig = field(default_factory=lambda: VadConfig(threshold=0.5, min_silence_s=0.25, pad_s=0.05))
+    shortest_s: float = 1.0
+    longest_s: float = 6.0
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        if not 0 < self.shortest_s <= self.longest_s:
+            raise ValueError("0 < shortest_s <= longest_s is needed")
+
+
+def find_recordings(data: Path | None, files: Sequence[Path]) -> list[Utterance]:
+    """The recordings to adapt to.
+
+    Args:
+        data: Kaldi data directory (``segments``, if there, says where speech is), or a folder of recordings.
+        files: recordings besides.
+
+    Returns:
+        whole recordings, or the segments of a data directory; speakers are dropped.
+
+    Raises:
+        InputError: nothing was named, a folder holds no audio, or two recordings share an id.
+    """
+    found: list[Utterance] = []
+    if data is not None and (data / "wav.scp").is_file():
+        found += [replace(utterance, speaker=None) for utterance in read_data_dir(data)]
+    elif data is not None:
+        for path in find_audio(data):
+            found.append(Utterance(as_word("-".join(path.relative_to(data).with_suffix("").parts)), path))
+    found += [Utterance(as_word(path.stem), path) for path in files]
+    if not found:
+        raise InputError("there is nothing to adapt to", hint="give --data DIR or --audio FILE")
+    first: dict[str, Path] = {}
+    for utterance in found:
+        if utterance.id in first:
+            raise InputError(
+                f"has the id {utterance.id!r}, and so has {first[utterance.id]}",
+                path=utterance.path,
+                hint="rename one",
+            )
+        first[utterance.id] = utterance.path
+    return found
+
+
+def find_segments(recordings: Iterable[Utterance], config: SegmentConfig) -> Iterator[list[Utterance]]:
+    """Stretches of speech of each recording in turn; an empty list where nobody speaks or it cannot be read.
+
+    What a data directory gave as a segment already is taken as speech. A file that cannot be read is named
+    in a warning and stops nothing.
+    """
+    for recording in recordings:
+        if recording.end_s is not None:
+            spans = [(recording.start_s, recording.end_s)]
+        else:
+            try:
+                spans = list(detect_speech(audio.read(recording.path), config.vad))
+            except InputError as error:
+                _log.warning("left out: %s", error)
+                spans = []
+        yield [
+            Utterance(f"{recording.id}-{round(1000 * start_s):08d}", recording.path, start_s, end_s)
+            for whole in spans
+            for start_s, end_s in _divide(*whole, config.longest_s)
+            if end_s - start_s >= config.shortest_s
+        ]
+
+
+def write_segments(directory: Path, segments: Sequence[Utterance]) -> None:
+    """Write utterances as a Kaldi data directory, with ``segments`` where they are parts of files.
+
+    Raises:
+        InputError: there are none, or an id or path cannot stand in a table.
+    """
+    if all(segment.end_s is None for segment in segments):
+        write_data_dir(directory, segments)
+        return
+    names: dict[Path, str] = {}
+    for segment in segments:
+        names.setdefault(segment.path, f"recording{len(names):06d}")
+    write_data_dir(directory, [Utterance(name, path) for path, name in names.items()])
+    lines = [
+        f"{segment.id} {names[segment.path]} {segment.start_s:.3f} {segment.end_s:.3f}\n"
+        for segment in sorted(segments, key=lambda segment: segment.id.encode())
+    ]
+    atomic_write_text(directory / "segments", "".join(lines))
+
+
+def _divide(start_s: float, end_s: float, longest_s: float) -> list[tuple[float, float]]:
+    """Equal parts of a span, none longer than ``longest_s``."""
+    num = max(1, int(-(-(end_s - start_s) // longest_s)))
+    step = (end_s - start_s) / num
+    return [(start_s + part * step, start_s + (part + 1) * step) for part in range(num)]

@@ -1,0 +1,131 @@
+"""Whether an adapted model is better than the one it came from, decided without labels.
+
+The rule is fixed beforehand (docs/adaptation.md says how it was found and how it was tried): on recordings
+that training never heard, voices must be set apart better (`sdpn.adaptation.separation`), beyond chance,
+where partner and rivals share their channel; they must not be set apart worse across recordings, nor on
+held-out speech of the old domain, where there is any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sdpn.adaptation.separation import Separation
+from sdpn.metrics.resampling import compare_paired
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerdictConfig:
+    """What the adapted model has to show. Gains are relative changes of the mean separation.
+
+    Attributes:
+        confidence: of the interval of each gain; the lower end of that within scenes must be above 0.
+        largest_loss: the most that may be lost across recordings, and on held-out speech of the old domain.
+        fewest_scenes: with fewer held-out scenes than this nothing is known, and the old model stays.
+    """
+
+    confidence: float = 0.9
+    largest_loss: float = 0.05
+    fewest_scenes: int = 5
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        if not 0 < self.confidence < 1 or self.largest_loss < 0 or self.fewest_scenes < 2:
+            raise ValueError("0 < confidence < 1, largest_loss >= 0 and fewest_scenes >= 2 are needed")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the same windows.
+
+    Attributes:
+        measure: where the rivals come from.
+        old: mean separation of the old model.
+        new: that of the adapted one.
+        gain: (new − old) / |old|.
+        low: lower end of the interval of the gain.
+        high: its upper end.
+        scenes: number of scenes (or utterances) with anchors.
+    """
+
+    measure: str
+    old: float
+    new: float
+    gain: float
+    low: float
+    high: float
+    scenes: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The decision and what it rests on.
+
+    Attributes:
+        keeps_adapted: whether the adapted model replaces the old one.
+        reasons: why, in words: all that speaks against it, or the one sentence that speaks for it.
+        comparisons: the figures.
+    """
+
+    keeps_adapted: bool
+    reasons: tuple[str, ...]
+    comparisons: tuple[Comparison, ...]
+
+
+def compare(measure: str, old: Separation, new: Separation, confidence: float) -> Comparison | None:
+    """Relative gain of the new model, with its paired bootstrap interval over scenes.
+
+    Returns:
+        the comparison; None where fewer than two scenes hold anchors.
+    """
+    heard = old.anchors_U > 0
+    paired = compare_paired(
+        new.sums_U[heard], old.sums_U[heard], old.anchors_U[heard], resamples=2000, confidence=confidence
+    )
+    if paired is None:
+        return None
+    unit = max(abs(old.mean), 1e-9)
+    return Comparison(
+        measure,
+        old.mean,
+        new.mean,
+        paired.difference / unit,
+        paired.interval.low / unit,
+        paired.interval.high / unit,
+        int(heard.sum()),
+    )
+
+
+def judge(within: Comparison | None, guards: Sequence[Comparison], config: VerdictConfig) -> Verdict:
+    """Decide.
+
+    Args:
+        within: held-out recordings, rivals of the same scene; None where there are no such.
+        guards: comparisons that must not show a loss.
+        config: the thresholds.
+    """
+    against = []
+    if within is None or within.scenes < config.fewest_scenes:
+        scenes = 0 if within is None else within.scenes
+        against.append(
+            f"too little held-out speech to tell: {scenes} scenes, at least {config.fewest_scenes} are needed"
+        )
+    elif within.low <= 0:
+        against.append(
+            f"{within.measure} the gain is not beyond chance: {within.gain:+.1%} "
+            f"[{within.low:+.1%}, {within.high:+.1%}]"
+        )
+    against += [
+        f"{guard.measure} voices are set apart less: {guard.gain:+.1%}"
+        for guard in guards
+        if guard.gain < -config.largest_loss
+    ]
+    comparisons = (*(() if within is None else (within,)), *guards)
+    if against or within is None:
+        return Verdict(False, tuple(against), comparisons)
+    reason = (
+        f"{within.measure} of held-out recordings voices are set apart better: {within.gain:+.1%} "
+        f"[{within.low:+.1%}, {within.high:+.1%}]"
+    )
+    return Verdict(True, (reason,), comparisons)
