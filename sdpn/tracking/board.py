@@ -5,6 +5,8 @@ tag                             meaning
 ==============================  ==========================================================================
 loss/total, ce, memax, koleo    the objective and its unweighted terms, mean since the last point
 loss/dimension                  the dimension regulariser, where it is on
+loss/believed, corrected        pseudo-labels below the gate, and corrected ones, as shares of the batch
+loss/teacher_agrees             share of utterances whose pseudo-label is the teacher's first class
 train/lr, train/momentum        learning rate, EMA momentum of the teacher
 train/grad_norm                 norm of all gradients before clipping
 train/step_s                    seconds for a step
@@ -22,6 +24,8 @@ prototypes/usage                histogram of usage times K (1 is an equal share)
 prototypes/drift_initial        histogram of 1 − cosine to the prototypes at step 0
 prototypes/drift_previous       the same to the last look
 prototypes/similarity           image: cosines between prototypes, similar ones side by side
+pseudo/clusters, nmi, purity    labels of each round of pseudo-label training, over the rounds
+pseudo/eer, min_dcf_001         of the network that the round has trained
 evaluation/eer                  equal error rate of the teacher on the trial list, in [0, 1]
 embedding/std                   spread of the student's embeddings: about 1, 0 at collapse
 embedding/effective_rank        of the student's embeddings of the last batch
