@@ -6,6 +6,7 @@ Everything is kept in a work folder, so that the same call goes on where an earl
     WORK/target             segments to train on; WORK/target_held_out: those that are not
     WORK/old                rehearsed utterances; WORK/old_held_out: those that are not trained on
     WORK/training           the run: checkpoints, curves, the trained model
+    WORK/adapted            the adapted model, whether it is kept or not
 """
 
 from __future__ import annotations
@@ -114,6 +115,7 @@ def adapt(
         heard = [utterance for directory in directories for utterance in read_data_dir(directory)]
         calibration = calibrate(Embedder(new[0]), heard, seed=config.training.seed)
         new = replace(new[0], calibration=calibration), new[1]
+    save_model(work / "adapted", new[0], pretraining=new[1])
     verdict = assess(Embedder(old[0]), Embedder(new[0]), config, work, on_work)
     kept: Literal["adapted", "old"] = "adapted" if verdict.keeps_adapted else "old"
     model, pretraining = new if verdict.keeps_adapted else old
@@ -170,7 +172,7 @@ def assess(old: Embedder, new: Embedder, config: AdaptConfig, work: Path, on_wor
     """
     seed, confidence = config.training.seed, config.verdict.confidence
     target = cut_windows(read_data_dir(work / "target_held_out"))
-    old_ND, new_ND = (_embed(model, target, on_work) for model in (old, new))
+    old_ND, new_ND = _embed((old, new), target, "comparing on the recordings", on_work)
     within = compare(
         "within scenes", within_scenes(old_ND, target), within_scenes(new_ND, target), confidence
     )
@@ -184,7 +186,7 @@ def assess(old: Embedder, new: Embedder, config: AdaptConfig, work: Path, on_wor
     ]
     if (work / "old_held_out").is_dir():
         before = cut_windows(read_data_dir(work / "old_held_out"))
-        old_ND, new_ND = (_embed(model, before, on_work) for model in (old, new))
+        old_ND, new_ND = _embed((old, new), before, "comparing on rehearsed speech", on_work)
         guards.append(
             compare(
                 "on rehearsed speech",
@@ -196,12 +198,18 @@ def assess(old: Embedder, new: Embedder, config: AdaptConfig, work: Path, on_wor
     return judge(within, [guard for guard in guards if guard is not None], config.verdict)
 
 
-def _embed(model: Embedder, windows: Windows, on_work: Report) -> np.ndarray:
-    rows = []
-    for done, row in enumerate(embed_stretches(model, windows), start=1):
-        rows.append(row)
-        on_work("comparing", done, len(windows.stretches))
-    return np.concatenate(rows) if rows else np.zeros((0, model.embedding_dim), np.float32)
+def _embed(
+    models: tuple[Embedder, Embedder], windows: Windows, stage: str, on_work: Report
+) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings (N, D) of both models, of unit length."""
+    rows: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    pairs = zip(*(embed_stretches(model, windows) for model in models), strict=True)
+    for done, pair in enumerate(pairs, start=1):
+        for row, unit_ND in zip(rows, pair, strict=True):
+            row.append(unit_ND)
+        on_work(stage, done, len(windows.stretches))
+    empty = [np.zeros((0, models[0].embedding_dim), np.float32)]
+    return np.concatenate(rows[0] or empty), np.concatenate(rows[1] or empty)
 
 
 def _head_config(pretraining: Pretraining, base: Path) -> HeadConfig:

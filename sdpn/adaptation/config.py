@@ -53,5 +53,5 @@ class AdaptConfig:
     crops: CropConfig = field(default_factory=CropConfig)
     augmentation: AugmentationChoice = field(default_factory=AugmentationConfig)
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=3e-4, warmup_steps=20))
-    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(steps=200, checkpoint_every=50))
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(steps=150, checkpoint_every=50))
     guards: GuardConfig = field(default_factory=GuardConfig)
