@@ -228,12 +228,13 @@ def _head_config(pretraining: Pretraining, base: Path) -> HeadConfig:
 def _settle(work: Path, config: AdaptConfig, sources: Sources) -> None:
     """Claim the work folder for this adaptation, or find that it is the one to continue.
 
-    The settings of the comparison alone may change: they are applied last.
+    This is what decides the data. The settings of the training are checked against its checkpoints, and those
+    of blend and verdict, which come last, may change.
     """
-    settings = to_dict(config)
-    del settings["verdict"]
     identity = {
-        "settings": json.loads(json.dumps(settings, default=str)),
+        "segments": to_dict(config.segments),
+        "mixture.held_out": config.mixture.held_out,
+        "training.seed": config.training.seed,
         "model": file_sha256(sources.base / "model.safetensors"),
         "recordings": sorted(utterance.id for utterance in sources.recordings),
         "rehearse": None if sources.rehearse is None else str(sources.rehearse.resolve()),

@@ -78,7 +78,10 @@ def test_the_same_call_goes_on_and_another_is_refused(base: Path, calls: Path, t
     shutil.rmtree(tmp_path / "out")
     assert _adapt(base, calls, tmp_path) == first
     assert _adapt(base, calls, tmp_path, "verdict.fewest_scenes=99")["kept"] == "old"
-    with pytest.raises(InputError, match="another adaptation: other settings"):
+    assert _adapt(base, calls, tmp_path, "mixture.blend=1")["blend"] == 1.0
+    with pytest.raises(InputError, match="optimizer"):
+        _adapt(base, calls, tmp_path, "optimizer.lr=0.1")
+    with pytest.raises(InputError, match=r"another adaptation: other mixture\.held_out"):
         _adapt(base, calls, tmp_path, "mixture.held_out=0.5")
 
 
