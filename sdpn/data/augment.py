@@ -10,7 +10,7 @@ erasing happens after the log, in the network's features (`sdpn.data.erasing`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -216,7 +216,8 @@ class Augmenter:
         Returns:
             (S,) float32.
         """
-        return self.apply(wave, self.draw(len(wave), rng, draw_speech))
+        augmented: np.ndarray = self.apply(wave[None], [self.draw(len(wave), rng, draw_speech)])[0]
+        return augmented
 
     def draw(self, num_samples: int, rng: np.random.Generator, draw_speech: DrawSpeech) -> Drawn:
         """Decide what happens to a crop of ``num_samples``; arguments as for a call."""
@@ -241,16 +242,17 @@ class Augmenter:
         return Drawn(response, rt60_s, tilt_db, tuple(added), band, gain_db)
 
     @staticmethod
-    def apply(wave: np.ndarray, drawn: Drawn) -> np.ndarray:
-        """Do to a crop (S,) what was drawn for one of its length."""
-        if drawn.room is not None or drawn.tilt_db is not None:
-            wave = apply_filters(wave, drawn.room, drawn.tilt_db)
-        for interference in drawn.interferences:
-            wave = mix(wave, interference)
-        if drawn.band is not None:
-            wave = limit_band(wave, BANDS[drawn.band])
-        gain = np.float32(10 ** (drawn.gain_db / 20))
-        return np.clip(wave * gain, -1.0, 1.0).astype(np.float32, copy=False)
+    def apply(waves_VS: np.ndarray, drawn: Sequence[Drawn]) -> np.ndarray:
+        """Do to V crops (V, S) what was drawn for each of them."""
+        filtered_VS = apply_filters(waves_VS, [view.room for view in drawn], [view.tilt_db for view in drawn])
+        augmented_VS = np.empty_like(filtered_VS)
+        for view, (wave, effects) in enumerate(zip(filtered_VS, drawn, strict=True)):
+            for interference in effects.interferences:
+                wave = mix(wave, interference)
+            if effects.band is not None:
+                wave = limit_band(wave, BANDS[effects.band])
+            augmented_VS[view] = wave * np.float32(10 ** (effects.gain_db / 20))
+        return np.clip(augmented_VS, -1.0, 1.0, out=augmented_VS)
 
     def draw_speed(self, rng: np.random.Generator) -> Fraction:
         """Decide how fast an utterance or a view is."""

@@ -7,6 +7,8 @@ uninterrupted run sees, with any number of workers.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import logging
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -17,7 +19,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from sdpn.data.augment import Augmenter
+from sdpn.data.augment import Augmenter, Drawn
 from sdpn.data.bad_files import BadFiles, Fault, TooManyBadFiles
 from sdpn.data.crops import CropBatch, CropConfig, crop_range
 from sdpn.data.recordings import Recordings
@@ -27,6 +29,10 @@ from sdpn.errors import InputError
 from sdpn.io.kaldi import Utterance
 
 _log = logging.getLogger(__name__)
+
+#: glibc's malloc.h: from which size on an array gets memory of its own, and how much free memory is kept.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES = 32 << 20
 
 #: Purposes of further generators of a view.
 _ERASURE, _SPEED = 1, 2
@@ -125,28 +131,34 @@ class CropDataset(Dataset[Views]):
 
     def _views(self, epoch: int, index: int) -> Views | None:
         crops, augmenter = self._crops, self._augmenter
-        new_speaker = augmenter.config.speed_speaker == "new"
-        shared_speed = (
-            augmenter.draw_speed(self._rng(epoch, index, 0, _SPEED)) if new_speaker else Fraction(1)
-        )
-        globals_, locals_, erasures = [], [], []
+        changes_speed = augmenter.config.speed_probability > 0
+        shared = augmenter.config.speed_speaker == "new"  # speed makes another speaker of all crops
+        speed = Fraction(1)
+        if changes_speed and shared:
+            speed = augmenter.draw_speed(self._rng(epoch, index, 0, _SPEED))
+        erases = augmenter.config.erase_probability > 0
+        clean: list[np.ndarray] = []
+        drawn: list[Drawn] = []
+        erasure_V4 = np.zeros((crops.num_local, 4), dtype=np.int32)
         for view in range(crops.num_global + crops.num_local):
             rng = self._rng(epoch, index, view)
-            is_global = view < crops.num_global
-            speed = shared_speed if new_speaker or is_global else augmenter.draw_speed(rng)
-            num_samples = crops.global_samples if is_global else crops.local_samples
+            local = view - crops.num_global
+            if local >= 0 and changes_speed and not shared:
+                speed = augmenter.draw_speed(rng)
+            num_samples = crops.global_samples if local < 0 else crops.local_samples
             piece = self._crop(index, num_samples, speed, rng)
             if piece is None:
                 if index not in self._warned:
                     self._warned.add(index)
                     _log.warning("%s is digitally silent: skipped", self._utterances[index].path)
                 return None
-            if is_global:
-                globals_.append(piece)
-            else:
-                locals_.append(augmenter(piece, rng, self._draw_speech))
-                erasures.append(augmenter.draw_erasure(self._rng(epoch, index, view, _ERASURE)))
-        return Views(np.stack(globals_), np.stack(locals_), index, np.stack(erasures))
+            clean.append(piece)
+            if local >= 0:
+                drawn.append(augmenter.draw(num_samples, rng, self._draw_speech))
+                if erases:
+                    erasure_V4[local] = augmenter.draw_erasure(self._rng(epoch, index, view, _ERASURE))
+        local_VS = augmenter.apply(np.stack(clean[crops.num_global :]), drawn)
+        return Views(np.stack(clean[: crops.num_global]), local_VS, index, erasure_V4)
 
     def _rng(self, epoch: int, index: int, view: int, *purpose: int) -> np.random.Generator:
         """The generator of a view; each further purpose has its own, so that it does not move this one."""
@@ -237,3 +249,16 @@ def _collate(items: list[Views | InputError]) -> tuple[CropBatch, list[Fault]] |
 
 def _init_worker(_worker: int) -> None:
     torch.set_num_threads(1)  # the cores belong to the network
+    keep_freed_memory()
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that it frees, where its C library is glibc.
+
+    Otherwise the large arrays of every view are handed back to the system and come back page by page, which
+    takes as long as the transforms that fill them.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, 4 * _KEPT_BYTES)

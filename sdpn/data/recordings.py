@@ -1,7 +1,8 @@
 """Random access to the samples of many utterances, in bounded memory.
 
-What was decoded once stays in memory as 16-bit samples while there is room; beyond that, only the range that
-is asked for is read. Both give the same samples, bit for bit, so what is in memory changes nothing in a run.
+What was decoded once stays in memory as 16-bit samples while there is room. Beyond that, a short utterance is
+decoded whole, for all its crops follow each other; of a long one, only the range that is asked for is read.
+All give the same samples, bit for bit, so what is in memory changes nothing in a run.
 """
 
 from __future__ import annotations
@@ -11,9 +12,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from sdpn.errors import InputError
+from sdpn.io.audio import RATE_HZ
 from sdpn.io.kaldi import Utterance
 
 _FULL_SCALE = 32767
+
+#: Utterances up to this length are decoded whole: their crops together are about as long.
+_SHORT_S = 20
 
 
 class Recordings:
@@ -31,6 +36,7 @@ class Recordings:
         self._lengths: dict[int, int] = {}
         self._decoded: dict[int, np.ndarray] = {}
         self._bytes_left = cache_mb * 2**20
+        self._latest: tuple[int, np.ndarray] | None = None
 
     def __len__(self) -> int:
         """Return the number of utterances."""
@@ -53,22 +59,28 @@ class Recordings:
             InputError: they cannot be read.
         """
         whole = self._decoded.get(index)
+        if whole is None and self._latest is not None and self._latest[0] == index:
+            whole = self._latest[1]
         if whole is None:
             whole = self._decode_all(index)
         piece = self._decode(index, first, count) if whole is None else whole[first : first + count]
         return piece.astype(np.float32) / _FULL_SCALE
 
     def _decode_all(self, index: int) -> np.ndarray | None:
-        """The whole utterance into memory, where there is room and all of it can be read."""
+        """The whole utterance, where there is room for it or it is short, and all of it can be read."""
         length = self.length(index)
-        if 2 * length > self._bytes_left:
+        fits = 2 * length <= self._bytes_left
+        if not fits and length > _SHORT_S * RATE_HZ:
             return None
         try:
             decoded = self._decode(index, 0, length)
         except InputError:
             return None  # what is damaged elsewhere must not matter here: it would not without the memory
-        self._decoded[index] = decoded
-        self._bytes_left -= decoded.nbytes
+        if fits:
+            self._decoded[index] = decoded
+            self._bytes_left -= decoded.nbytes
+        else:
+            self._latest = index, decoded
         return decoded
 
     def _decode(self, index: int, first: int, count: int) -> np.ndarray:
