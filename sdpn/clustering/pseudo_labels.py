@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Literal
 
 import numpy as np
@@ -50,8 +51,11 @@ def pseudo_labels(
     """Cluster directions by Ward's linkage (1963) and, with ``kmeans``, by k-means from the centres it found.
 
     Random starts of k-means leave large speakers split and small ones together; from Ward's centres the same
-    k-means agrees far better with the speakers (docs/pseudo_labels.md). One tree serves all counts. The count
-    with the best mean silhouette by cosine distance (Rousseeuw 1987) is taken; no label is needed for it.
+    k-means agrees far better with the speakers (docs/pseudo_labels.md). One tree serves all counts.
+
+    The count is found without labels: from that with the best mean silhouette by cosine distance (Rousseeuw
+    1987) upwards, as long as the silhouette stays within one standard error of the best. The curve is flat
+    around its top, and a speaker in two classes harms a classifier less than two speakers in one.
 
     Args:
         emb_ND: embeddings (N, D).
@@ -106,20 +110,22 @@ def _best(
     weights_M: np.ndarray,
     tried: dict[int, float],
 ) -> np.ndarray:
-    """Labels of the count with the best silhouette; fills ``tried``."""
+    """Labels of the count that `pseudo_labels` describes; fills ``tried``."""
     from sklearn.metrics import silhouette_samples
 
     unit_MD = unit_rows(points_MD)
     distance_MM = np.maximum(1.0 - unit_MD @ unit_MD.T, 0.0)
     np.fill_diagonal(distance_MM, 0.0)
-    best_M = np.zeros(len(points_MD), dtype=np.int64)
+    tolerance = {}
     for count in counts:
-        labels_M = labels_of(count)
-        samples_M = silhouette_samples(distance_MM, labels_M, metric="precomputed")
+        samples_M = silhouette_samples(distance_MM, labels_of(count), metric="precomputed")
         tried[count] = float(np.average(samples_M, weights=weights_M))
-        if tried[count] >= max(tried.values()):
-            best_M = labels_M
-    return best_M
+        variance = np.average((samples_M - tried[count]) ** 2, weights=weights_M)
+        tolerance[count] = float(np.sqrt(variance / weights_M.sum()))
+    best = max(tried, key=tried.__getitem__)
+    enough = tried[best] - tolerance[best]
+    later = [count for count in counts if count >= best]
+    return labels_of(list(takewhile(lambda count: tried[count] >= enough, later))[-1])
 
 
 def _refined(points_MD: np.ndarray, weights_M: np.ndarray, labels_M: np.ndarray) -> np.ndarray:

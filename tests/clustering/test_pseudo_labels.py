@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import adjusted_rand_score, silhouette_score
+from sklearn.metrics import adjusted_rand_score, silhouette_samples, silhouette_score
 
 from sdpn.clustering.pseudo_labels import PseudoLabels, pseudo_labels
 from sdpn.errors import InputError
@@ -29,8 +29,21 @@ def test_silhouettes_are_those_of_scikit_learn() -> None:
     emb_ND, _ = _speakers([10] * 4, spread=0.3)
     found = pseudo_labels(emb_ND * np.linspace(1, 9, 40)[:, None])  # lengths do not count
     expected = silhouette_score(emb_ND, found.labels_N, metric="cosine")
-    assert max(found.silhouettes.values()) == pytest.approx(expected)
-    assert found.silhouettes[found.count] == max(found.silhouettes.values())
+    assert found.silhouettes[found.count] == pytest.approx(expected)
+
+
+def test_the_count_is_the_last_before_the_silhouette_is_a_standard_error_below_its_best() -> None:
+    emb_ND, _ = _speakers([10] * 8, spread=0.3, seed=1)
+    counts = list(range(4, 30))
+    found = pseudo_labels(emb_ND, counts=counts)
+    best = max(counts, key=lambda count: found.silhouettes[count])
+    labels_N = pseudo_labels(emb_ND, counts=[best]).labels_N
+    samples_N = silhouette_samples(emb_ND, labels_N, metric="cosine")
+    enough = samples_N.mean() - samples_N.std() / np.sqrt(80)
+    expected = best
+    while found.silhouettes[expected + 1] >= enough:
+        expected += 1
+    assert found.count == expected > best
 
 
 def test_centroids_of_a_finer_partition_are_merged_by_their_weight() -> None:
