@@ -194,8 +194,8 @@ def main() -> int:
         result = run([*command, *args.settings, *settings], out.with_suffix(".json"))
         within = result["comparisons"][0]["gain"] if result["comparisons"] else float("nan")
         verdicts.append([name, f"{within:+.1%}", result["kept"], "adapted" if ought else "old"])
-        # what the adaptation would have been, whatever the criterion says
-        models[name] = out.with_name(f"{out.name}.work") / "adapted"
+        if result["steps"]:  # what the adaptation would have been, whatever the criterion says
+            models[name] = out.with_name(f"{out.name}.work") / "adapted"
     for name, model in models.items():
         results = shifted / "results" / name.replace(" ", "-")
         there = measure(
