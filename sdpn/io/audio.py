@@ -199,7 +199,11 @@ def _decode(
             hint="channels are counted from 0",
         )
     try:
-        parts = [_read_mono(file, *part, channel) for part in _parts(file, start, wanted)]
+        first, *further = _parts(file, start, wanted)
+        parts = [_read_mono(file, *first, channel)]
+        for part in further:
+            with soundfile.SoundFile(os.fspath(path)) as fresh:  # seeking alone does not make it forget
+                parts.append(_read_mono(fresh, *part, channel))
     except soundfile.LibsndfileError as error:
         raise InputError(
             f"cannot be decoded ({_reason(error)}): the file is damaged or truncated",

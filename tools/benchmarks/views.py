@@ -2,10 +2,10 @@
 
 python tools/benchmarks/views.py --data DATA --noise NOISE --rir RIR [--utterances 200] [--rounds 5]
 
-Both make, of each utterance, the crops of the mini recipe (one clean crop of 3 s, four augmented of 1.5 s) with
-the default probabilities, by one thread. The plain implementation is what one writes first: double
-precision, a convolution for the room and one for the equaliser. Each is measured with all samples in memory and
-with none, in a process of its own, as a loader is. The figures are processor time, of the fastest round.
+Both make, of each utterance, the crops of the mini recipe (one clean crop of 3 s, four augmented of 1.5 s)
+with the default probabilities, by one thread. The plain implementation is what one writes first: double
+precision, a convolution for the room and one for the equaliser. Each is measured with all samples in memory
+and with none, in a process of its own, as a loader is. The figures are processor time, of the fastest round.
 """
 
 from __future__ import annotations
