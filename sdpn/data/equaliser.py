@@ -12,6 +12,9 @@ from sdpn.io.audio import RATE_HZ
 #: Points of the equaliser; between them its gain in dB is linear.
 _POINTS_HZ = np.array([0.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0])
 
+#: Samples beyond the end that keep the equaliser, which goes round, from carrying the end to the start.
+_GUARD = 512
+
 
 def draw_tilt(rng: np.random.Generator, limit_db: float) -> np.ndarray:
     """A smooth random gain over frequency: (7,) dB at octave points, 0 on average."""
@@ -42,7 +45,8 @@ def apply_filters(
         return waves_VS
     num_samples = waves_VS.shape[1]
     in_rooms = [(row, room) for row, view in enumerate(chosen) if (room := rooms[view]) is not None]
-    size = next_fast_len(num_samples + max((len(room) for _, room in in_rooms), default=0), real=True)
+    tail = max((len(room) for _, room in in_rooms), default=0)
+    size = next_fast_len(num_samples + max(tail, _GUARD), real=True)
     padded = np.zeros((_whole_lanes(len(chosen) + len(in_rooms)), size), dtype=np.float32)
     padded[: len(chosen), :num_samples] = waves_VS[chosen]
     for row, (_, room) in enumerate(in_rooms, start=len(chosen)):

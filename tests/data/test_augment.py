@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,8 @@ import pytest
 import soundfile
 from scipy.signal import fftconvolve
 
-from sdpn.data.augment import AugmentationConfig, Augmenter
+from sdpn.config import load_config
+from sdpn.data.augment import PRESETS, AugmentationConfig, Augmenter
 from sdpn.data.rooms import simulate_room
 from sdpn.errors import InputError
 from sdpn.io.kaldi import Utterance, write_data_dir
@@ -107,8 +110,97 @@ def test_silent_or_missing_noise_is_a_clear_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"noise_probability": 1.5}, {"noise_snr_db": (5.0, 0.0)}, {"babble_talkers": 0}]
+    "changes",
+    [
+        {"noise_probability": 1.5},
+        {"noise_snr_db": (5.0, 0.0)},
+        {"babble_talkers": 0},
+        {"combination": (0.5, 0.5, 0.5, 0.5)},
+        {"bands": (), "band_probability": 0.1},
+        {"speed_factors": (), "speed_probability": 0.1},
+        {"speed_factors": (11.0,)},
+        {"erase_frames": -1},
+    ],
 )
 def test_settings_out_of_range(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError):
         AugmentationConfig(**changes)  # type: ignore[arg-type]
+
+
+def test_music_is_added_at_the_ratio_asked_for(tmp_path: Path) -> None:
+    music = _folder(tmp_path / "music", np.sin(np.arange(40000) / 9).astype(np.float32))
+    augment = _augmenter(music=music, music_probability=1.0, music_snr_db=(11.0, 11.0))
+    added = augment(_wave(), np.random.default_rng(0), _speech) - _wave()
+    assert 10 * np.log10(np.mean(_wave() ** 2) / np.mean(added**2)) == pytest.approx(11.0, abs=0.05)
+
+
+def test_views_together_are_views_one_by_one(tmp_path: Path) -> None:
+    noise = _folder(tmp_path / "noise", _wave(3, 40000))
+    augment = Augmenter(AugmentationConfig(noise=noise, band_probability=0.5))
+    waves = np.stack([_wave(seed) for seed in range(7)])
+    drawn = [augment.draw(16000, np.random.default_rng(seed), _speech) for seed in range(7)]
+    alone = [augment.apply(wave[None], [effects])[0] for wave, effects in zip(waves, drawn, strict=True)]
+    np.testing.assert_allclose(augment.apply(waves, drawn), alone, atol=2e-4)  # paddings differ
+
+
+def test_what_is_off_does_not_move_what_is_on(tmp_path: Path) -> None:
+    """A probability of 0 draws nothing: runs of before a kind of augmentation existed stay what they were."""
+    plain, more = Augmenter(AugmentationConfig()), Augmenter(AugmentationConfig(music=_music(tmp_path)))
+    assert plain.config.band_probability == plain.config.speed_probability == 0
+    first, second = (a.draw(8000, np.random.default_rng(4), _speech) for a in (plain, more))
+    assert (first.rt60_s, first.tilt_db is None) == (second.rt60_s, second.tilt_db is None)
+
+
+def _music(tmp_path: Path) -> Path:
+    return _folder(tmp_path / "music", _wave(5))
+
+
+def test_the_published_preset_draws_with_the_published_probabilities(tmp_path: Path) -> None:
+    """Nothing 1/6; a room (1/4) or an interference (3/4) 3/6; both 2/6; kinds equally often; SNR by kind."""
+    noise, music, rir = (_folder(tmp_path / name, _wave(1, 9000)) for name in ("noise", "music", "rir"))
+    augment = Augmenter(replace(PRESETS["published"], noise=noise, music=music, rir=rir))
+    views = [augment.draw(800, np.random.default_rng((7, seed)), _speech) for seed in range(12000)]
+    cases = Counter((view.room is not None, len(view.interferences)) for view in views)
+    expected = {(False, 0): 1 / 6, (True, 0): 1 / 8, (False, 1): 3 / 8, (True, 1): 1 / 3}
+    assert cases.keys() == expected.keys()
+    for case, probability in expected.items():
+        assert cases[case] / len(views) == pytest.approx(probability, abs=0.015)  # 3 standard deviations
+    added = [interference for view in views for interference in view.interferences]
+    for kind, low, high in (("noise", 0, 15), ("babble", 13, 20), ("music", 5, 15)):
+        ratios = np.array([interference.snr_db for interference in added if interference.kind == kind])
+        assert len(ratios) / len(added) == pytest.approx(1 / 3, abs=0.02)
+        assert low <= ratios.min() < low + 0.2 and high - 0.2 < ratios.max() <= high
+    assert all(
+        view.tilt_db is None and view.band is None and view.gain_db == 0 and view.rt60_s is None
+        for view in views
+    )
+
+
+def test_presets_are_chosen_and_changed_in_a_configuration() -> None:
+    from sdpn.training.config import RunConfig
+
+    def augmentation(*overrides: str) -> AugmentationConfig:
+        return load_config(RunConfig, None, overrides).augmentation
+
+    assert augmentation() == augmentation("augmentation.preset=default") == AugmentationConfig()
+    published = augmentation("augmentation.tilt_probability=0.5", "augmentation.preset=published")
+    assert published == replace(PRESETS["published"], tilt_probability=0.5)
+    with pytest.raises(InputError, match="did you mean 'published'"):
+        augmentation("augmentation.preset=publish")
+
+
+def test_a_noise_folder_without_recordings(tmp_path: Path) -> None:
+    (tmp_path / "wav.scp").touch()
+    with pytest.raises(InputError, match="holds no utterances"):
+        _augmenter(noise=tmp_path)
+
+
+def test_noise_of_another_rate_is_converted(tmp_path: Path) -> None:
+    times_s = np.arange(44100) / 44100
+    folder = tmp_path / "noise"
+    folder.mkdir()
+    soundfile.write(folder / "a.wav", 0.5 * np.sin(2 * np.pi * 1000 * times_s), 44100)
+    write_data_dir(folder, [Utterance("a", folder / "a.wav")])
+    augment = _augmenter(noise=folder, noise_probability=1.0)
+    added = augment(_wave(), np.random.default_rng(0), _speech) - _wave()
+    assert int(np.abs(np.fft.rfft(added)).argmax()) == 1000

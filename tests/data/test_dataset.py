@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 
-from sdpn.data.augment import AugmentationConfig, Augmenter
+from sdpn.data.augment import PRESETS, AugmentationConfig, Augmenter
 from sdpn.data.crops import CropBatch, CropConfig
 from sdpn.data.dataset import CropDataset, load_batches
 from sdpn.data.sampler import Mixture, StepSampler
@@ -105,3 +107,53 @@ def test_segments_are_read_as_such(tmp_path: Path) -> None:
     outside = Utterance("outside", tmp_path / "a.wav", 3.0, 4.0)
     with pytest.raises(InputError, match="after the end"):
         _dataset([outside])[(0, 0)]
+
+
+def _tone(folder: Path) -> Utterance:
+    """A long tone of 1 kHz."""
+    wave = 0.3 * np.sin(2 * np.pi * 1000 * np.arange(48000) / 16000)
+    soundfile.write(folder / "tone.wav", wave, 16000)
+    return Utterance("tone", folder / "tone.wav")
+
+
+def _pitches(views: np.ndarray) -> list[float]:
+    """Loudest frequency of each view, to 100 Hz."""
+    loudest = np.abs(np.fft.rfft(views, axis=1)).argmax(axis=1)
+    pitches_hz: list[float] = np.round(loudest * 16000 / views.shape[1], -2).tolist()
+    return pitches_hz
+
+
+def _with_speed(utterance: Utterance, speaker: Literal["new", "same"]) -> CropDataset:
+    config = replace(PRESETS["none"], speed_probability=0.7, speed_speaker=speaker)
+    crops = replace(_CROPS, num_global=2)
+    return CropDataset([utterance], crops, Augmenter(config), seed=0, cache_mb=0)
+
+
+def test_a_new_speaker_has_one_speed_in_all_crops(tmp_path: Path) -> None:
+    dataset = _with_speed(_tone(tmp_path), "new")
+    seen: list[float] = []
+    for epoch in range(40):
+        views = dataset[(epoch, 0)]
+        pitches = {*_pitches(views.global_GS), *_pitches(views.local_VS)}
+        assert len(pitches) == 1
+        seen += pitches
+    assert set(seen) == {900.0, 1000.0, 1100.0}
+    assert abs(seen.count(1000.0) - 0.3 * 40) < 10
+
+
+def test_the_same_speaker_has_a_speed_in_each_local_crop(tmp_path: Path) -> None:
+    dataset = _with_speed(_tone(tmp_path), "same")
+    items = [dataset[(epoch, 0)] for epoch in range(40)]
+    assert {pitch for views in items for pitch in _pitches(views.global_GS)} == {1000.0}
+    assert any(len(set(_pitches(views.local_VS))) == 2 for views in items)
+
+
+def test_erasures_come_with_the_batch_and_change_nothing_else(utterances: list[Utterance]) -> None:
+    config = AugmentationConfig(erase_probability=0.5)
+    erasing = CropDataset(utterances, _CROPS, Augmenter(config), seed=3, cache_mb=10)
+    batches = list(load_batches(erasing, batch_size=3, seed=3, start_step=0, end_step=6, workers=0))
+    for batch, plain in zip(batches, _batches(utterances, 0, 6), strict=True):
+        assert torch.equal(batch.local_VBS, plain.local_VBS) and plain.erasure_VB4 is None
+        assert batch.erasure_VB4 is not None and batch.erasure_VB4.shape == (2, 3, 4)
+        part = batch.rows(slice(1, 2)).erasure_VB4
+        assert part is not None and torch.equal(part, batch.erasure_VB4[:, 1:2])

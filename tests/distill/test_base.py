@@ -151,3 +151,15 @@ def test_momentum_out_of_range() -> None:
         TeacherConfig(momentum=1.1)
     with pytest.raises(ValueError, match="momentum"):
         TeacherConfig(momentum=0.9, final_momentum=0.5)
+
+
+def test_erasing_reaches_the_student_alone(make_network: Make, make_batch: Make) -> None:
+    network, batch = make_network(), make_batch()
+    erasure_VB4 = torch.zeros(2, 6, 4, dtype=torch.int32)
+    erasure_VB4[1, 2] = torch.tensor([100, 9, 0, 0])
+    plain = network.project(batch)
+    erased = network.project(batch._replace(erasure_VB4=erasure_VB4))
+    nothing = network.project(batch._replace(erasure_VB4=torch.zeros_like(erasure_VB4)))
+    assert torch.equal(erased.teacher_GBE, plain.teacher_GBE)
+    assert torch.equal(nothing.student_VBE, plain.student_VBE)
+    assert not torch.allclose(erased.embedding_VBD[1, 2], plain.embedding_VBD[1, 2])
