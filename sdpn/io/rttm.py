@@ -160,11 +160,16 @@ def write_rttms(path: str | os.PathLike[str], turns: Iterable[Turn]) -> None:
         require_id(turn.speaker, "speaker", path=path)
         if not (0 <= turn.onset_s <= turn.end_s < float("inf")):
             raise InputError(f"a turn runs from {turn.onset_s} to {turn.end_s} s", path=path)
-        onset_ms, end_ms = round(turn.onset_s * 1000), round(turn.end_s * 1000)
+        onset_ms, end_ms = _milliseconds(turn.onset_s), _milliseconds(turn.end_s)
         if end_ms > onset_ms:
             times = f"{onset_ms / 1000:.3f} {(end_ms - onset_ms) / 1000:.3f}"
             lines.append(f"SPEAKER {turn.recording} 1 {times} <NA> <NA> {turn.speaker} <NA> <NA>\n")
     atomic_write_text(path, "".join(lines))
+
+
+def _milliseconds(seconds: float) -> int:
+    """Rounded; half a millisecond goes the same way whether it was computed as an onset or as an end."""
+    return round(round(seconds * 1000, 3))
 
 
 def to_annotation(turns: Iterable[Turn], recording: str | None = None) -> Annotation:

@@ -106,6 +106,14 @@ def test_touching_turns_touch_after_rounding(tmp_path: Path) -> None:
         assert before.end_s == pytest.approx(after.onset_s, abs=1e-9)
 
 
+def test_half_a_millisecond_goes_the_same_way_as_an_end_and_as_an_onset(tmp_path: Path) -> None:
+    turns = [Turn("rec", 0.001, 0.0035, "A"), Turn("rec", 0.0045, 1.0, "A")]
+    assert turns[0].end_s != turns[1].onset_s  # in binary
+    write_rttm(tmp_path / "rec.rttm", "rec", turns)
+    first, second = read_rttm(tmp_path / "rec.rttm")["rec"]
+    assert first.end_s == pytest.approx(second.onset_s, abs=1e-9)
+
+
 @pytest.mark.parametrize("recording", ["my meeting", "", "a\tb"])
 def test_ids_with_blanks_cannot_be_written(tmp_path: Path, recording: str) -> None:
     with pytest.raises(InputError, match=r"rec.rttm: recording .* holds white space"):
