@@ -55,9 +55,10 @@ class VbxConsensus(Vbx):
         return Clustering(cut(edges, count)[points.point_N])
 
     def _models(self) -> list[Vbx]:
+        fa, fb = self.scales
         factors = (1.0 / self.spread, self.spread)
         return [
             self,
-            *(replace(self, fa=self.fa * factor) for factor in factors),
-            *(replace(self, fb=self.fb * factor) for factor in factors),
+            *(replace(self, fa=fa * factor) for factor in factors),
+            *(replace(self, fb=fb * factor) for factor in factors),
         ]
