@@ -36,9 +36,9 @@ class Scales(NamedTuple):
 
 #: With a PLDA: those of the published example.
 PUBLISHED = Scales(fa=0.3, fb=17.0)
-#: Without one, so that fewer speakers are merged. On conversations of 40 and of 180 s between training speakers
-#: that three SDPN models had not seen, the mean DER of all six was 18.4 % with these and 19.8 % with the published
-#: ones, which find two thirds of the speakers.
+#: Without one, so that fewer speakers are merged. On conversations of 40 and of 180 s between training
+#: speakers that three SDPN models had not seen, the mean DER of all six was 18.4 % with these and 19.8 % with
+#: the published ones, which find two thirds of the speakers.
 WITHOUT_PLDA = Scales(fa=0.25, fb=5.0)
 
 
@@ -54,10 +54,10 @@ class Evidence(NamedTuple):
 class Vbx(Clusterer):
     """AHC, then variational Bayes: each speaker a Gaussian around a point drawn from the PLDA, turns a chain.
 
-    The defaults are those of the published example, but for `WITHOUT_PLDA`. A speaker that explains too little loses his windows,
-    so the model finds the number itself, from the AHC's downwards. If that leaves more or fewer speakers
-    than are admissible, speakers are merged or split and the model runs once more from there; if it
-    insists, the merged or split labels stand. The log tells of each.
+    The defaults are those of the published example, but for `WITHOUT_PLDA`. A speaker that explains too
+    little loses his windows, so the model finds the number itself, from the AHC's downwards. If that leaves
+    more or fewer speakers than are admissible, speakers are merged or split and the model runs once more from
+    there; if it insists, the merged or split labels stand. The log tells of each.
 
     Without a PLDA the recording itself stands in for one, see `recording_model`.
 
