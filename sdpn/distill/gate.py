@@ -19,14 +19,12 @@ from torch import Tensor, nn
 
 from sdpn.clustering.calibration import fit_two_gaussians
 
-#: Losses below count as this: the logarithm of a loss of 0 has no place in a Gaussian.
-_SMALLEST_LOSS = 1e-4
-
 
 class LossGate(nn.Module):
     """Remembers the last loss of every utterance; sets the gate anew when an epoch of utterances has come in.
 
-    The logarithms of the losses are fitted: losses pile up at 0 with a long tail, their logarithms do not.
+    log(1 + loss) is fitted. Losses themselves have a long tail, which one of the Gaussians would be spent on;
+    their logarithms tell apart right labels of 10⁻² and 10⁻⁴ nats, and the gate would end up between those.
 
     Args:
         num_utterances: N.
@@ -66,9 +64,8 @@ class LossGate(nn.Module):
     def _fitted(self) -> float:
         # without utterances that never come, because they are silent
         known = self.loss_N[torch.isfinite(self.loss_N)]
-        logs = known.clamp(min=_SMALLEST_LOSS).log().double().cpu().numpy()
-        fit = fit_two_gaussians(logs, iterations=200)
-        return math.exp(fit.threshold) if fit.variance > 0 else math.inf
+        fit = fit_two_gaussians(known.log1p().double().cpu().numpy(), iterations=200)
+        return math.expm1(fit.threshold) if fit.variance > 0 else math.inf
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return how many utterances have come in, for ``state_dict``."""
