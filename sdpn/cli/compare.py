@@ -23,6 +23,7 @@ whole utterances. A model without calibration gives a score and no decision.
 """
 
 EXAMPLE = """\
+  sdpn compare a.wav b.wav
   sdpn compare --model exp/mini/model a.wav b.wav
   sdpn compare --model campplus.bin --format 3dspeaker --threshold 0.33 a.wav b.wav
 """

@@ -26,6 +26,7 @@ same label in two recordings does not mean the same person.
 """
 
 EXAMPLE = """\
+  sdpn diarize --out out/ meeting.wav
   sdpn diarize --model exp/mini/model --out out/ meeting.wav
   sdpn diarize --model exp/mini/model --out out/ --min-speakers 2 --max-speakers 6 *.flac
 """
