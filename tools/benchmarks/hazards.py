@@ -145,11 +145,10 @@ ROWS = [
     Row(
         13,
         "Erasing before the log",
-        "sdpn does not erase at all",
-        ["sdpn/data/augment.py"],
-        [],
+        "erased after the log and its normalisation, to the mean of the band",
+        ["sdpn/data/erasing.py", "sdpn/distill/base.py"],
+        ["tests/data/test_erasing.py::test_runs_of_frames_and_bands_become_the_mean_of_their_band"],
         listening.erasing_before_log,
-        state="absent",
     ),
     Row(
         14,
@@ -182,14 +181,13 @@ ROWS = [
     Row(
         17,
         "The whole file read for every 2 s; wav only; the rate unchecked",
-        "any format and rate; `segments` read their range; **an utterance is still decoded whole, once**",
-        ["sdpn/io/audio.py", "sdpn/data/dataset.py"],
+        "any format and rate; decoded once while memory lasts, beyond it only the crop of a long utterance",
+        ["sdpn/io/audio.py", "sdpn/data/recordings.py"],
         [
+            "tests/data/test_recordings.py::test_ranges_are_those_of_the_whole",
             "tests/data/test_dataset.py::test_segments_are_read_as_such",
-            "tests/data/test_dataset.py::test_the_cache_changes_nothing",
         ],
         listening.whole_files,
-        state="in part",
     ),
     Row(
         18,
@@ -264,14 +262,13 @@ def measure(row: Row, context: Context) -> Measured:
 def as_text(row: Row, measured: Measured) -> str:
     """A row for reading in a terminal."""
     plain = measured.text.replace("**", "")
-    return f"#{row.number} {row.what}\n   {row.state}: {row.here.replace('**', '')}\n   {plain}\n"
+    return f"#{row.number} {row.what}\n   here: {row.here.replace('**', '')}\n   {plain}\n"
 
 
 def as_markdown(row: Row, measured: Measured) -> str:
     """A row of the table."""
     where = ", ".join(f"[{Path(file).name}](../{file})" for file in row.files)
-    state = "" if row.state == "repaired" else f"({row.state}) "
-    return f"| {row.number} | {row.what} | {state}{row.here}: {where} | {measured.text} |"
+    return f"| {row.number} | {row.what} | {row.here}: {where} | {measured.text} |"
 
 
 def pinned_by(row: Row) -> str:

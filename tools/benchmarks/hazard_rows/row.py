@@ -72,7 +72,6 @@ class Row:
         files: where it does so.
         tests: ``file::function`` that pin it.
         measure: re-creates it beside ours.
-        state: ``repaired``, ``absent`` (what it was part of is not here) or ``open``.
     """
 
     number: int
@@ -81,7 +80,6 @@ class Row:
     files: Sequence[str]
     tests: Sequence[str]
     measure: Callable[[Context], Measured]
-    state: str = "repaired"
 
 
 @dataclass
