@@ -15,7 +15,6 @@ model=
 iterations=2
 method=kmeans
 centroids=0
-speeds="0.9 1.1"
 config=$root/conf/pseudo.yaml
 set=()
 seed=0
@@ -31,7 +30,6 @@ what to run
   --iterations N    rounds of clustering and training (default $iterations)
   --stage N         first stage (default $stage)
   --stop_stage N    last stage (default: all)
-                    0 voices at other speeds
                     of round i: 4i-3 embeddings  4i-2 clusters  4i-1 training  4i verification; last: the table
   --force           run the chosen stages even if nothing has changed (default $force)
 
@@ -39,8 +37,6 @@ how
   --method M        kmeans or ahc, how the embeddings are clustered (default $method)
   --centroids K     first make K clusters with sdpn kmeans and merge those; needed above 10,000 utterances
                     (default $centroids: merge utterances)
-  --speeds 'X Y'    also learn from the speech at these speeds, each cluster at each speed a class of its own
-                    (default '$speeds'; '' for none)
   --config FILE     training configuration of every round (default $config)
   --set KEY=VALUE   change one of its values, such as training.steps=500; may be repeated
   --seed N          of everything random (default $seed)
@@ -95,20 +91,6 @@ if [ -f "$data/dev/trials" ]; then
   watched=("evaluation.data=$data/dev" "evaluation.trials=$data/dev/trials" "evaluation.every=1000")
 fi
 
-# ---- 0: voices at other speeds ------------------------------------------------------------------------------
-# Only the training sees them. They are files, so that the data directory says all that it learns from.
-train=$data/train
-perturb() {
-  # the speeds are words
-  # shellcheck disable=SC2086
-  show "$python" "$here/local/perturb_speed.py" --data "$data/train" --speeds $speeds --out "$pseudo/data"
-}
-if [ -n "$speeds" ]; then
-  run_stage 0 "voices at other speeds" perturb --text "speeds=$speeds" "$here/local/perturb_speed.py" \
-    --code sdpn.data.speed "$data/train" --outputs "$pseudo/data"
-  train=$pseudo/data
-fi
-
 # ---- of every round; $round is its number, $from its first model, $folder where it goes -------------------
 # Training continues where the round before ended: a network that can tell more speakers apart finds better
 # clusters, and learns more from those.
@@ -126,14 +108,11 @@ cluster() {
   # the speakers are for the table alone
   if [ -f "$data/train/utt2spk" ]; then options+=(--utt2spk "$data/train/utt2spk"); fi
   show "$python" "$here/local/pseudo_labels.py" --embeddings "$folder/embeddings/embeddings.scp" \
-    --out "$folder/clusters" --json "$folder/labels.json" "${options[@]}"
-  # a line for each copy as well: sp0.9-utterance sp0.9-cluster
-  awk -v speeds="$speeds" '{ print; n = split(speeds, speed, " ")
-    for (i = 1; i <= n; i++) print "sp" speed[i] "-" $1, "sp" speed[i] "-" $2 }' "$folder/clusters" >"$folder/labels"
+    --out "$folder/labels" --json "$folder/labels.json" "${options[@]}"
 }
 
 train_on_clusters() {
-  show sdpn train --config "$config" --data "$train" --out "$folder/train" --objective pseudo \
+  show sdpn train --config "$config" --data "$data/train" --out "$folder/train" --objective pseudo \
     --labels "$folder/labels" --init "$from" "${settings[@]}" ${watched[@]+"${watched[@]}"}
 }
 
@@ -150,11 +129,11 @@ for ((round = 1; round <= iterations; round++)); do
   first=$((4 * round - 3))
   run_stage $first "round $round: embeddings of the training speech" embed_train --code sdpn.cli.extract \
     "$from" "$data/train" --outputs "$folder/embeddings"
-  run_stage $((first + 1)) "round $round: clusters" cluster --text "method=$method $centroids $seed $speeds" \
+  run_stage $((first + 1)) "round $round: clusters" cluster --text "method=$method $centroids $seed" \
     "$here/local/pseudo_labels.py" --code sdpn.cli.kmeans --code sdpn.clustering.pseudo_labels \
-    "$folder/embeddings" --outputs "$folder/clusters" "$folder/labels" "$folder/labels.json" --clears "$folder/centroids"
+    "$folder/embeddings" --outputs "$folder/labels" "$folder/labels.json" --clears "$folder/centroids"
   run_stage $((first + 2)) "round $round: training on the clusters" train_on_clusters \
-    --text "settings=${settings[*]}" --code sdpn.cli.train "$config" "$train" "$folder/labels" "$from" \
+    --text "settings=${settings[*]}" --code sdpn.cli.train "$config" "$data/train" "$folder/labels" "$from" \
     ${augmentation_data[@]+"${augmentation_data[@]}"} \
     --outputs "$folder/train/model" --clears "$folder/train"
   if [ -f "$data/dev/trials" ]; then
