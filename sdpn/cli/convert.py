@@ -46,6 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of a graph: whether it computes its features itself (default: outside)",
     )
     parser.add_argument("--int8", action="store_true", help="of a graph: weights of 8 bits")
+    parser.add_argument(
+        "--head",
+        type=Path,
+        metavar="MODEL",
+        help="of a folder: keep this model's head and prototypes, such as those of the SDPN run that a model "
+        "trained on pseudo-labels, which has no head, came from (default: the model's own)",
+    )
     parser.add_argument("--half", action="store_true", help="of a folder: weights of 16 bits")
 
 
@@ -60,8 +67,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     if args.to == "folder" and (args.int8 or args.features):
         raise InputError("--int8 and --features are about graphs", hint="add --to onnx")
-    if args.to == "onnx" and args.half:
-        raise InputError("--half is about folders", hint="a graph has --int8")
+    if args.to == "onnx" and (args.half or args.head):
+        raise InputError("--half and --head are about folders", hint="a graph has --int8")
     if args.to == "onnx" and args.out.suffix != ".onnx":
         raise InputError("the name of a graph ends in .onnx", path=args.out)
     if args.out.exists():
@@ -102,6 +109,8 @@ def _pretraining(args: argparse.Namespace) -> Pretraining | None:
     from sdpn.models.pretraining import PRETRAINING, read_pretraining
     from sdpn.pretrained import SHIPPED
 
+    if args.head is not None:
+        return read_pretraining(args.head)
     folder = SHIPPED if args.model is None else args.model
     return read_pretraining(folder) if (folder / PRETRAINING).is_file() else None
 

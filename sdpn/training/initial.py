@@ -40,15 +40,20 @@ class InitialConfig:
         prototypes: ``uniform`` draws them from U(±1/√E) (published); ``kmeans`` takes the centres of the
             projections that the initial network gives to the training speech; ``keep`` takes those of
             ``model``; ``classes`` takes the means of the embeddings of each pseudo-label.
+        head: model folder whose head and prototypes are taken instead of those of ``model``. A network that
+            was trained on pseudo-labels has no head; that of the SDPN run before still fits it well.
     """
 
     model: Path | None = None
+    head: Path | None = None
     prototypes: Literal["uniform", "kmeans", "keep", "classes"] = "uniform"
 
     def __post_init__(self) -> None:
         """Check that there is something to keep."""
         if self.prototypes == "keep" and self.model is None:
             raise ValueError("prototypes: keep needs a model to keep them from")
+        if self.head is not None and self.model is None:
+            raise ValueError("head needs a model whose encoder it belongs to")
 
 
 def initialise(
@@ -69,14 +74,14 @@ def initialise(
     """
     kept: Tensor | None = None
     if config.model is not None:
-        kept = _take_over(network, config.model, encoder=encoder)
+        kept = _take_over(network, config.model, config.head or config.model, encoder=encoder)
     if config.prototypes == "keep":
         assert kept is not None and config.model is not None
         if kept.shape != network.prototypes.shape:
             raise InputError(
                 f"holds {kept.shape[0]} prototypes of {kept.shape[1]} dimensions; this run has "
                 f"{network.prototypes.shape[0]} of {network.prototypes.shape[1]}",
-                path=config.model,
+                path=config.head or config.model,
                 hint=f"set num_prototypes={kept.shape[0]}, or initial.prototypes to kmeans or uniform",
             )
         network.set_prototypes(kept)
@@ -91,8 +96,8 @@ def initialise(
         network.set_prototypes(_class_means(network, crops, utterances, labels, seed))
 
 
-def _take_over(network: SelfDistillation, path: Path, *, encoder: AnyEncoderConfig) -> Tensor:
-    """Load encoder and head into student and teacher; return the model's prototypes."""
+def _take_over(network: SelfDistillation, path: Path, head: Path, *, encoder: AnyEncoderConfig) -> Tensor:
+    """Load encoder and head into student and teacher; return the prototypes that belong to the head."""
     model = read_model(path)
     differences = _differences("encoder", to_dict(model.encoder_config), to_dict(encoder))
     differences += _differences("features", to_dict(model.features), to_dict(network.features.config))
@@ -104,11 +109,11 @@ def _take_over(network: SelfDistillation, path: Path, *, encoder: AnyEncoderConf
         )
     for branch in (network.student, network.teacher):
         branch.encoder.load_state_dict(model.encoder.state_dict())
-    pretraining = read_pretraining(path)
+    pretraining = read_pretraining(head)
     if not network.student.head.state_dict():  # classes live where embeddings do
         return pretraining.prototypes
     wanted = {key: tensor.shape for key, tensor in network.student.head.state_dict().items()}
-    check_weights(wanted, pretraining.head, path, against="this run, which has another projection head")
+    check_weights(wanted, pretraining.head, head, against="this run, which has another projection head")
     for branch in (network.student, network.teacher):
         branch.head.load_state_dict(pretraining.head)
     return pretraining.prototypes

@@ -9,10 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 import sdpn
 from sdpn.cli.main import main
+from sdpn.clustering.affinity import cosine
 from sdpn.interop import load
+from sdpn.io.corpus import find_audio
+from sdpn.io.trials import read_trials
+from sdpn.metrics.trial_scores import score_trials
+from sdpn.metrics.verification import equal_error_rate, error_rates
+from sdpn.models.pretraining import read_pretraining
 from sdpn.pretrained import SHIPPED
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,9 +68,36 @@ def test_a_format_needs_a_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert "'wespeaker' without a model" in capsys.readouterr().err
 
 
+def test_it_can_be_trained_on() -> None:
+    head = read_pretraining(SHIPPED)
+    assert head.head, "adaptation needs a projection head"
+    assert head.prototypes.shape[1] == list(head.head.values())[-1].shape[0]
+
+
+def test_the_head_of_another_model(tmp_path: Path) -> None:
+    assert main(["convert", "--half", "--out", str(tmp_path / "a")]) == 0
+    (tmp_path / "a/pretraining.safetensors").unlink()
+    model, out = str(tmp_path / "a"), str(tmp_path / "b")
+    assert main(["convert", "--model", model, "--head", str(SHIPPED), "--half", "--out", out]) == 0
+    assert (tmp_path / "b/pretraining.safetensors").read_bytes() == (
+        SHIPPED / "pretraining.safetensors"
+    ).read_bytes()
+
+
 def test_converting_it_keeps_what_training_goes_on_from(tmp_path: Path, wave: np.ndarray) -> None:
     assert main(["convert", "--half", "--out", str(tmp_path / "copy")]) == 0
     for name in ("model.safetensors", "pretraining.safetensors"):
         assert (tmp_path / "copy" / name).read_bytes() == (SHIPPED / name).read_bytes()
     copy = sdpn.load_model(tmp_path / "copy")
     assert np.array_equal(copy.embed(wave, 16000), sdpn.load_model().embed(wave, 16000))
+
+
+def test_it_is_as_good_as_its_card_says(shared_data: Path) -> None:
+    _, front, _ = (SHIPPED / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    corpus = shared_data / "speechocean762"
+    files = {file.stem: file for file in find_audio(corpus / "dev")}
+    trials = read_trials(corpus / "dev_trials")
+    embeddings = sdpn.load_model().embed([files[name] for name in trials.ids])
+    scores = score_trials(cosine(embeddings), trials.first, trials.second)
+    eer, _ = equal_error_rate(error_rates(scores, trials.is_target))
+    assert 100 * eer == pytest.approx(yaml.safe_load(front)["eer_dev_trials"], abs=0.05)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,22 @@ def test_a_models_weights_and_prototypes(voices: Path, model: Path) -> None:
     for branch in (network.student, network.teacher):
         for name, tensor in branch.state_dict().items():
             torch.testing.assert_close(tensor, weights[name], rtol=0, atol=0)
+
+
+def test_a_network_without_head_takes_that_of_another(voices: Path, model: Path, tmp_path: Path) -> None:
+    headless = shutil.copytree(model, tmp_path / "headless")
+    weights = {key: tensor + 1 for key, tensor in load_file(model / "model.safetensors").items()}
+    save_file(weights, headless / "model.safetensors")
+    save_file({"prototypes": torch.ones(3, 12)}, headless / "pretraining.safetensors")
+    network = _initialised(
+        voices, f"initial.model={headless}", f"initial.head={model}", "initial.prototypes=keep"
+    )
+    weights |= load_file(model / "pretraining.safetensors")
+    assert torch.equal(network.prototypes, weights["prototypes"])
+    for name, tensor in network.teacher.state_dict().items():
+        torch.testing.assert_close(tensor, weights[name], rtol=0, atol=0, check_dtype=False)
+    with pytest.raises(InputError, match="head needs a model"):
+        load_config(RunConfig, None, [f"initial.head={model}"])
 
 
 def test_a_models_weights_with_fresh_prototypes(voices: Path, model: Path) -> None:
