@@ -14,6 +14,7 @@ from torch import nn
 
 from sdpn.config import load_config
 from sdpn.distill.base import LossTerms, SelfDistillation
+from sdpn.distill.labels import Labels
 from sdpn.training import pretrain
 from sdpn.training.config import RunConfig
 from sdpn.training.guards import GuardConfig, Guards, TrainingFault, check_optimizer
@@ -31,8 +32,8 @@ def _plant(monkeypatch: pytest.MonkeyPatch, fault: Callable[[SelfDistillation], 
     """Let every run begin with a network that has the fault."""
     build = pretrain.build
 
-    def build_broken(config: RunConfig) -> SelfDistillation:
-        network = build(config)
+    def build_broken(config: RunConfig, labels: Labels | None = None) -> SelfDistillation:
+        network = build(config, labels)
         fault(network)
         return network
 
