@@ -27,6 +27,7 @@ from sdpn.cli.table import format_markdown
 from sdpn.clustering.affinity import Similarity, cosine
 from sdpn.clustering.plda import train_plda
 from sdpn.data.bands import BANDS, limit_band
+from sdpn.data.interference import Interference, mix
 from sdpn.data.rooms import trim_room
 from sdpn.diarization.pipeline import DiarizationConfig, Diarizer, annotate
 from sdpn.interop.load import load_model, read_any
@@ -156,10 +157,7 @@ def _conditions(
     def noisy(snr_db: float) -> Degrade:
         def degrade(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
             clip = np.resize(noises[rng.integers(len(noises))], len(wave))
-            power = float(np.mean(clip**2))
-            if power == 0:
-                return wave
-            return wave + clip * np.sqrt(np.mean(wave**2) / power / 10 ** (snr_db / 10)).astype(np.float32)
+            return mix(wave, Interference("noise", clip, snr_db))
 
         return degrade
 

@@ -60,11 +60,8 @@ examples
   $0 --stage 4 --force"
 # shellcheck source=tools/parse_options.sh
 source "$root/tools/parse_options.sh"
-
-fail() {
-  echo "run.sh: error: $1" >&2
-  exit 2
-}
+# shellcheck source=tools/recipe.sh
+source "$root/tools/recipe.sh"
 
 [ $# -eq 0 ] || fail "unexpected argument '$1' (see --help)"
 if [ ${#corpus[@]} -eq 0 ]; then
@@ -86,14 +83,7 @@ done
 if [ -n "$dev" ] && [ -z "$trials" ]; then fail "--dev needs --trials"; fi
 if [ -n "$trials" ] && [ -z "$dev" ]; then fail "--trials needs --dev"; fi
 
-# The environment that 'make demo' and 'make test' set up, unless another one is active.
-if ! command -v sdpn >/dev/null && [ -x "$root/.venv/bin/sdpn" ]; then
-  PATH=$root/.venv/bin:$PATH
-fi
-command -v sdpn >/dev/null || fail "the command sdpn is not installed: run 'make demo', or pip install this project"
-python=python3
-"$python" -c 'import sdpn' 2>/dev/null \
-  || fail "python3 cannot import sdpn: activate the environment that sdpn is installed in"
+find_sdpn
 
 mkdir -p "$exp"
 exp=$(cd "$exp" && pwd)
@@ -102,13 +92,6 @@ data=$exp/data
 stage_markers=$exp/.stages
 # shellcheck source=tools/stages.sh
 source "$root/tools/stages.sh"
-
-# Shows a command before it runs, so that it can be copied; never in the output that a stage keeps.
-exec 3>&1
-show() {
-  { printf '$' && printf ' %q' "$@" && printf '\n'; } >&3
-  "$@"
-}
 
 # ---- 0: corpus folders -> validated Kaldi data directories ----------------------------------------------
 # data/train {wav.scp, utt2spk, spk2utt}, data/dev with trials, data/meetings with the reference, data/noise,

@@ -46,11 +46,8 @@ examples
   $0 --exp egs/mini/exp/mini --iterations 3 --set pseudo.above_gate=discard"
 # shellcheck source=tools/parse_options.sh
 source "$root/tools/parse_options.sh"
-
-fail() {
-  echo "run_pseudo.sh: error: $1" >&2
-  exit 2
-}
+# shellcheck source=tools/recipe.sh
+source "$root/tools/recipe.sh"
 
 [ $# -eq 0 ] || fail "unexpected argument '$1' (see --help)"
 [ "$iterations" -ge 1 ] || fail "--iterations must be at least 1"
@@ -59,13 +56,7 @@ model=${model:-$exp/sdpn/model}
 [ -d "$model" ] || fail "no model at $model: run run.sh --exp '$exp' first, or give --model"
 [ -f "$config" ] || fail "no such file: $config"
 
-if ! command -v sdpn >/dev/null && [ -x "$root/.venv/bin/sdpn" ]; then
-  PATH=$root/.venv/bin:$PATH
-fi
-command -v sdpn >/dev/null || fail "the command sdpn is not installed: run 'make demo', or pip install this project"
-python=python3
-"$python" -c 'import sdpn' 2>/dev/null \
-  || fail "python3 cannot import sdpn: activate the environment that sdpn is installed in"
+find_sdpn
 
 exp=$(cd "$exp" && pwd)
 data=$exp/data
@@ -75,12 +66,6 @@ mkdir -p "$pseudo"
 stage_markers=$pseudo/.stages
 # shellcheck source=tools/stages.sh
 source "$root/tools/stages.sh"
-
-exec 3>&1
-show() {
-  { printf '$' && printf ' %q' "$@" && printf '\n'; } >&3
-  "$@"
-}
 
 settings=(${set[@]+"${set[@]}"} "training.seed=$seed")
 augmentation_data=()

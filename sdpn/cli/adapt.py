@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
-from sdpn.cli.model_arguments import add_model_arguments
+from sdpn.cli.model_arguments import add_model_arguments, named_model
 
 DESCRIPTION = """\
 Adapt a model to unlabelled recordings of your own: telephone calls, a meeting room, another language.
@@ -69,7 +68,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from sdpn.adaptation.segments import find_recordings
     from sdpn.config import load_config
     from sdpn.errors import InputError
-    from sdpn.pretrained import SHIPPED
 
     if args.format not in (None, "sdpn"):
         raise InputError(
@@ -82,23 +80,19 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     from sdpn.adaptation.adapt import Sources, adapt
     from sdpn.cli.progress import Meter
-    from sdpn.cli.train import ProgressDisplay
-    from sdpn.training.loop import Stopped
+    from sdpn.cli.train import training_shown
 
     meter = Meter(quiet=args.quiet)
     try:
-        with ProgressDisplay(quiet=args.quiet) as display:
+        with training_shown("adapt", quiet=args.quiet) as display:
             results = adapt(
                 config,
-                Sources(SHIPPED if args.model is None else args.model, recordings, args.rehearse),
+                Sources(named_model(args), recordings, args.rehearse),
                 work=args.work or args.out.with_name(f"{args.out.name}.work"),
                 out=args.out,
                 on_training=display,
                 on_work=meter.show,
             )
-    except Stopped as stopped:
-        print(f"sdpn adapt: {stopped}; the same command continues", file=sys.stderr)
-        raise SystemExit(128 + stopped.signal_number) from None
     finally:
         meter.finish()
     _print(results)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdpn.cli.model_arguments import add_model_arguments
+from sdpn.cli.model_arguments import add_model_arguments, named_model
 
 if TYPE_CHECKING:
     from sdpn.models.folder import ModelFolder
@@ -107,11 +107,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _pretraining(args: argparse.Namespace) -> Pretraining | None:
     """What a folder of ours keeps beside its encoder."""
     from sdpn.models.pretraining import PRETRAINING, read_pretraining
-    from sdpn.pretrained import SHIPPED
 
     if args.head is not None:
         return read_pretraining(args.head)
-    folder = SHIPPED if args.model is None else args.model
+    folder = named_model(args)
     return read_pretraining(folder) if (folder / PRETRAINING).is_file() else None
 
 

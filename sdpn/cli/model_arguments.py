@@ -30,6 +30,13 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def named_model(args: argparse.Namespace) -> Path:
+    """The model that was named, or the folder of the one that comes with sdpn."""
+    from sdpn.pretrained import SHIPPED
+
+    return SHIPPED if args.model is None else args.model
+
+
 def load(args: argparse.Namespace, *, device: str = "cpu") -> Embedder:
     """Load the model that was named.
 

@@ -6,6 +6,8 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,16 +89,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     config = load_config(RunConfig, args.config, [*_options(args), *args.overrides])
 
-    from sdpn.training.loop import Stopped
     from sdpn.training.pretrain import pretrain
 
     first = os.environ.get("RANK", "0") == "0"  # torchrun starts several processes; one of them speaks
-    try:
-        with ProgressDisplay(quiet=args.quiet or not first) as display:
-            results = pretrain(config, args.data, args.out, on_progress=display)
-    except Stopped as stopped:
-        print(f"sdpn train: {stopped}; the same command continues", file=sys.stderr)
-        raise SystemExit(128 + stopped.signal_number) from None
+    with training_shown("train", quiet=args.quiet or not first) as display:
+        results = pretrain(config, args.data, args.out, on_progress=display)
     if first:
         print(f"model: {results['model']}  ({results['encoder_parameters']:,} parameters)")
     return results
@@ -122,14 +119,31 @@ def _terms(scalars: dict[str, float]) -> str:
     )
 
 
-class ProgressDisplay:
+@contextmanager
+def training_shown(command: str, *, quiet: bool) -> Iterator[Callable[[Progress], None]]:
+    """Show a training inside a command; one that a signal stopped ends it as the shell expects.
+
+    Raises:
+        SystemExit: the training was asked to stop and has saved its state.
+    """
+    from sdpn.training.loop import Stopped
+
+    try:
+        with _ProgressDisplay(quiet=quiet) as display:
+            yield display
+    except Stopped as stopped:
+        print(f"sdpn {command}: {stopped}; the same command continues", file=sys.stderr)
+        raise SystemExit(128 + stopped.signal_number) from None
+
+
+class _ProgressDisplay:
     """A bar on a terminal, a plain line at every point of the curves elsewhere."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
         self._bar: Any = None
 
-    def __enter__(self) -> ProgressDisplay:
+    def __enter__(self) -> _ProgressDisplay:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -7,8 +7,6 @@ uninterrupted run sees, with any number of workers.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import logging
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -27,12 +25,12 @@ from sdpn.data.sampler import Item, Mixture, StepSampler
 from sdpn.data.speed import change_speed, samples_needed
 from sdpn.errors import InputError
 from sdpn.io.kaldi import Utterance
+from sdpn.memory import keep_freed_memory
 
 _log = logging.getLogger(__name__)
 
-#: glibc's malloc.h: from which size on an array gets memory of its own, and how much free memory is kept.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_KEPT_BYTES = 32 << 20
+#: Freed memory that a loader process keeps.
+KEPT_MB = 128
 
 #: Purposes of further generators of a view.
 _ERASURE, _SPEED = 1, 2
@@ -249,16 +247,4 @@ def _collate(items: list[Views | InputError]) -> tuple[CropBatch, list[Fault]] |
 
 def _init_worker(_worker: int) -> None:
     torch.set_num_threads(1)  # the cores belong to the network
-    keep_freed_memory()
-
-
-def keep_freed_memory() -> None:
-    """Let this process keep the memory that it frees, where its C library is glibc.
-
-    Otherwise the large arrays of every view are handed back to the system and come back page by page, which
-    takes as long as the transforms that fill them.
-    """
-    with contextlib.suppress(AttributeError, OSError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
-        mallopt(_M_TRIM_THRESHOLD, 4 * _KEPT_BYTES)
+    keep_freed_memory(KEPT_MB)

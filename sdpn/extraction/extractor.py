@@ -17,11 +17,15 @@ import numpy as np
 
 from sdpn.extraction.clips import WindowPlan
 from sdpn.extraction.hearing import Heard, bucketed, hear
-from sdpn.extraction.processor import compute_alone, keep_freed_memory, prepare
+from sdpn.extraction.processor import compute_alone, prepare
 from sdpn.io.audio import RATE_HZ
 from sdpn.io.kaldi import Utterance
+from sdpn.memory import keep_freed_memory
 from sdpn.models.batching import SECONDS_AT_ONCE, UTTERANCES_AT_ONCE
 from sdpn.models.embedder import Embedder, Precision
+
+#: Freed memory that the process keeps.
+_KEPT_MB = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +74,7 @@ class Extractor:
         self._utterances = batch_size or UTTERANCES_AT_ONCE[embedder.device.type]
         if self._on_cpu:
             prepare(embedder.encoder)
-            keep_freed_memory()
+            keep_freed_memory(_KEPT_MB)
 
     def choose_precision(self) -> Precision:
         """The faster precision, found out under the conditions of the work."""

@@ -14,7 +14,7 @@ import torch
 from sdpn.extraction import clips
 from sdpn.extraction.clips import WindowPlan
 from sdpn.extraction.extractor import Extractor, Outcome
-from sdpn.extraction.processor import keep_freed_memory, prepare
+from sdpn.extraction.processor import prepare
 from sdpn.io.kaldi import Utterance
 from sdpn.models.embedder import Embedder
 from sdpn.models.registry import SIZES, build_encoder
@@ -162,9 +162,3 @@ def test_preparing_changes_no_embedding(name: str) -> None:
         prepare(encoder)
         after = encoder(features), encoder(features, lengths)
     torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-4)
-
-
-def test_memory_can_be_kept_more_than_once() -> None:
-    keep_freed_memory()
-    keep_freed_memory()
-    assert torch.ones(1 << 22).sum() == 1 << 22

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,8 +12,8 @@ import pytest
 from sdpn.io.kaldi import read_vectors
 from sdpn.io.rttm import read_rttm
 from tests.conftest import TINY
+from tests.recipes.running import run_recipe, stages
 
-RUN = Path(__file__).resolve().parents[2] / "egs" / "mini" / "run.sh"
 STEPS = 4
 SYNTHESIS = (
     "--train_speakers 3 --utterances 3 --dev_speakers 3 --dev_utterances 3 --meetings 2 --meeting_s 15"
@@ -24,23 +22,8 @@ STAGES = [str(number) for number in range(7)]
 
 
 def recipe(*args: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run the recipe with the interpreter of the tests, and the sdpn beside it, first in PATH."""
-    done = subprocess.run(
-        ["bash", str(RUN), *args],
-        capture_output=True,
-        text=True,
-        timeout=400,
-        stdin=subprocess.DEVNULL,
-        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
-    )
-    assert done.returncode == code, done.stdout[-3000:] + done.stderr[-3000:]
-    return done
-
-
-def stages(done: subprocess.CompletedProcess[str], outcome: str) -> list[str]:
-    """Numbers of the stages that ended with ``outcome``: 'up to date' or 'done'."""
-    pattern = r"^stage (\d): .*up to date$" if outcome == "up to date" else r"^stage (\d): done in"
-    return re.findall(pattern, done.stdout, flags=re.MULTILINE)
+    """Run it."""
+    return run_recipe("run.sh", *args, timeout_s=400, code=code)
 
 
 class Run:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,27 +14,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from sdpn.cli.main import main
 from sdpn.io.kaldi import read_data_dir, read_table, write_data_dir
 from tests.conftest import TINY
+from tests.recipes.running import run_recipe, stages
 
-RUN = Path(__file__).resolve().parents[2] / "egs" / "mini" / "run_pseudo.sh"
+STAGES = [str(number) for number in range(1, 10)]
 
 
 def recipe(*args: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run the recipe with the interpreter of the tests, and the sdpn beside it, first in PATH."""
-    done = subprocess.run(
-        ["bash", str(RUN), *args],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        stdin=subprocess.DEVNULL,
-        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
-    )
-    assert done.returncode == code, done.stdout[-3000:] + done.stderr[-3000:]
-    return done
-
-
-def _stages(done: subprocess.CompletedProcess[str], outcome: str) -> list[int]:
-    pattern = r"^stage (\d+): .*up to date$" if outcome == "up to date" else r"^stage (\d+): done in"
-    return [int(number) for number in re.findall(pattern, done.stdout, flags=re.MULTILINE)]
+    """Run it."""
+    return run_recipe("run_pseudo.sh", *args, timeout_s=300, code=code)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +46,7 @@ def options(exp: Path) -> list[str]:
 
 def test_rounds_are_stages_and_a_table(exp: Path, options: list[str]) -> None:
     first = recipe(*options)
-    assert _stages(first, "done") == list(range(1, 10))
+    assert stages(first, "done") == STAGES
     table = (exp / "pseudo/table.txt").read_text().splitlines()
     assert table[0].split() == ["iteration", "clusters", "NMI", "purity", "EER", "%", "minDCF"]
     assert [line.split()[0] for line in table[1:]] == ["0", "1", "2"]
@@ -81,9 +65,9 @@ def test_rounds_are_stages_and_a_table(exp: Path, options: list[str]) -> None:
     assert sorted(curves.Tags()["scalars"]) == tags
     assert [event.step for event in curves.Scalars("pseudo/nmi")] == [1, 2]
 
-    assert _stages(recipe(*options), "up to date") == list(range(1, 10))
+    assert stages(recipe(*options), "up to date") == STAGES
     changed = recipe(*options, "--set", "pseudo.margin=0.1", "--stop_stage", "3")
-    assert _stages(changed, "up to date") == [1, 2] and _stages(changed, "done") == [3]
+    assert stages(changed, "up to date") == ["1", "2"] and stages(changed, "done") == ["3"]
 
 
 def test_centroids_are_merged(exp: Path, options: list[str]) -> None:

@@ -24,8 +24,9 @@ from scipy.signal import fftconvolve, firwin2
 from sdpn.cli.table import format_markdown
 from sdpn.data.augment import AugmentationConfig, Augmenter
 from sdpn.data.crops import CropConfig
-from sdpn.data.dataset import CropDataset, keep_freed_memory
+from sdpn.data.dataset import KEPT_MB, CropDataset
 from sdpn.io.kaldi import Utterance, read_data_dir
+from sdpn.memory import keep_freed_memory
 
 CROPS = CropConfig()
 #: A loader works on without a break; one that has just been woken is slower.
@@ -81,7 +82,7 @@ def _start(utterances: list[Utterance], config: AugmentationConfig, ours: bool, 
     global _load, _count
     _count = len(utterances)
     if ours:
-        keep_freed_memory()
+        keep_freed_memory(KEPT_MB)
         cache_mb = 4096 if in_memory else 0
         augmenter = Augmenter(config, cache_mb=cache_mb)
         dataset = CropDataset(utterances, CROPS, augmenter, seed=0, cache_mb=cache_mb)

