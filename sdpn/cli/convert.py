@@ -18,7 +18,7 @@ features, and model.safetensors. It gives the same embeddings and needs no --for
 files say is executed.
 
 --half stores weights of 16 bits: half the size, and loaded they are of 32 bits again. A model of ours keeps
-its head and prototypes, which training goes on from.
+its head and prototypes, which training goes on from, and its back end.
 
 With --to onnx, write a graph that onnxruntime runs without torch. Its input is 'features' (B, F, T), or with
 --features inside 'waveform' (B, S) at 16 kHz in [-1, 1]; batch and time may have any size, but the utterances
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     model = read_any(args.model, args.format)
     parameters = sum(parameter.numel() for parameter in model.encoder.parameters())
     if args.to == "folder":
-        save_model(args.out, model, pretraining=_pretraining(args), half=args.half)
+        save_model(args.out, model, pretraining=_pretraining(args), half=args.half, beside=_back_end(args))
         heard = f"features {model.features.kind}"
     else:
         _write_graph(args, model)
@@ -112,6 +112,14 @@ def _pretraining(args: argparse.Namespace) -> Pretraining | None:
         return read_pretraining(args.head)
     folder = named_model(args)
     return read_pretraining(folder) if (folder / PRETRAINING).is_file() else None
+
+
+def _back_end(args: argparse.Namespace) -> list[Path]:
+    """The file of the model's back end, which fits the same embeddings."""
+    from sdpn.verification.storage import BACK_END, has_back_end
+
+    folder = named_model(args)
+    return [folder / BACK_END] if has_back_end(folder) else []
 
 
 def _write_graph(args: argparse.Namespace, model: ModelFolder) -> None:

@@ -33,6 +33,7 @@ COMMANDS = {
     "adapt": "make a model fit unlabelled recordings of your own, if that makes it better",
     "extract": "write the embeddings of a Kaldi data directory to ark/scp",
     "compare": "say how alike the voices of two recordings are, and whether they are one",
+    "backend": "learn from unlabelled recordings to score pairs better than by the cosine",
     "verify": "score verification trials: EER, minDCF, Cllr, with intervals",
     "diarize": "find who spoke when in recordings, as RTTM",
     "cluster": "find the speakers among embeddings of windows, as RTTM",

@@ -25,12 +25,14 @@ in bits) with the least that a calibration could make of it.
 
 Trials are read as VoxCeleb writes them ('1|0 utterance utterance') or as Kaldi does ('utterance utterance
 target|nontarget'). Scores are cosines of embeddings, or with --plda log-likelihood ratios; --mean is
-subtracted before, AS-norm by --cohort comes last."""
+subtracted before, AS-norm by --cohort comes last. --back-end does all three with what 'sdpn backend' has
+learned from unlabelled recordings."""
 
 EXAMPLE = """\
   sdpn verify --trials data/dev/trials --embeddings exp/mini/embeddings/embeddings.scp
   sdpn verify --trials data/dev/trials --embeddings dev.scp --mean train.scp --cohort train.scp \\
-    --utt2spk data/dev/utt2spk --det det.svg"""
+    --utt2spk data/dev/utt2spk --det det.svg
+  sdpn verify --trials data/dev/trials --embeddings dev.scp --back-end exp/mini/model"""
 
 _CONFIDENCE = 0.95
 
@@ -42,6 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--embeddings", type=Path, required=True, metavar="SCP", help="Kaldi scp or ark, from 'sdpn extract'"
     )
     back_end = parser.add_argument_group("scores")
+    back_end.add_argument(
+        "--back-end", type=Path, metavar="MODEL",
+        help="score by PLDA and AS-norm as the back end of this model folder, or of a file of its own, does",
+    )  # fmt: skip
     back_end.add_argument(
         "--mean", type=Path, metavar="FILE",
         help="subtract this from every embedding first: the mean of an scp or ark, or a file with one Kaldi"
@@ -78,20 +84,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Score, print, and return the numbers."""
-    import numpy as np
-
-    from sdpn.clustering.plda import read_plda
     from sdpn.io.kaldi import read_vectors
     from sdpn.io.trials import read_trials
-    from sdpn.metrics.trial_scores import score_trials
     from sdpn.metrics.verification import cllr, equal_error_rate, error_rates, min_cllr, min_dcf
 
     if args.det is not None and args.det.suffix not in (".png", ".svg", ".pdf"):
         raise InputError("is no picture that can be drawn", path=args.det, hint="use .png, .svg or .pdf")
-    if args.save_threshold is not None and (args.mean or args.plda or args.cohort):
+    steps_given = args.mean or args.plda or args.cohort
+    if args.back_end is not None and steps_given:
+        raise InputError("--back-end has its own mean, PLDA and cohort", hint="leave out those options")
+    if args.save_threshold is not None and (args.back_end or steps_given):
         raise InputError(
-            "--save-threshold is for cosines as they are, which is what 'sdpn compare' compares",
-            hint="leave out --mean, --plda and --cohort",
+            "--save-threshold is for cosines as they are, which is what 'sdpn compare --cosine' compares",
+            hint="leave out --back-end, --mean, --plda and --cohort",
         )
     trials = read_trials(args.trials)
     num_target = int(trials.is_target.sum())
@@ -103,25 +108,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         )
     speakers = None if args.utt2spk is None else _speakers(trials, args.utt2spk)
     rows = _rows(trials, read_vectors(args.embeddings), args.embeddings)
-    mean = None if args.mean is None else _mean(args.mean, rows.shape[1])
-    plda = None if args.plda is None else read_plda(args.plda)
-    utterances = _similarity(rows, trials.ids, args.embeddings, mean, plda)
-    scores = score_trials(utterances, trials.first, trials.second)
-    kind = "cosine" if args.plda is None else "PLDA log-likelihood ratio"
-    steps = [kind] + ["mean subtracted"] * (mean is not None)
-    if args.cohort is not None:
-        cohort = read_vectors(args.cohort)
-        cohort_rows = np.stack(list(cohort.values()))
-        if cohort_rows.shape[1] != rows.shape[1]:
-            raise InputError(
-                f"the cohort has {cohort_rows.shape[1]} dimensions, the embeddings have {rows.shape[1]}",
-                path=args.cohort,
-            )
-        strangers = _similarity(cohort_rows, list(cohort), args.cohort, mean, plda)
-        top = min(args.top_n, len(strangers))
-        scores = _normalised(scores, trials, utterances, strangers, top, args.cohort)
-        steps.append(f"AS-norm (top {top} of {len(strangers)})")
-        kind = "normalised score"
+    if args.back_end is not None:
+        scores, steps = _by_back_end(args, rows, trials)
+    else:
+        scores, steps = _by_steps(args, rows, trials)
+    is_normalised = args.cohort is not None or args.back_end is not None
+    kind = "normalised score" if is_normalised else steps[0]
 
     rates = error_rates(scores, trials.is_target)
     eer, threshold = equal_error_rate(rates)
@@ -159,9 +151,55 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     print(f"minDCF(0.05)  {results['min_dcf_005']:.4f}")
     print(f"Cllr          {results['cllr']:.4f}  (after the best calibration {results['min_cllr']:.4f})")
     print(f"\n[low, high]: {method}.")
-    if args.plda is None or args.cohort is not None:
+    if args.plda is None or is_normalised:
         print("Cllr takes scores for log-likelihood ratios, which these are not before they are calibrated.")
     return results
+
+
+def _by_back_end(args: argparse.Namespace, rows: np.ndarray, trials: Trials) -> tuple[np.ndarray, list[str]]:
+    """Scores (N,) of a back end, and its steps in words."""
+    from sdpn.verification.storage import read_back_end
+
+    back_end = read_back_end(args.back_end)
+    try:
+        scores = back_end.score(rows, trials.first, trials.second)
+    except InputError as error:
+        raise InputError(error.message, path=args.embeddings, hint=error.hint) from None
+    return scores, [
+        "PLDA log-likelihood ratio",
+        "mean subtracted",
+        "length 1",
+        f"AS-norm (top {back_end.top} of {len(back_end.cohort_CD)})",
+    ]
+
+
+def _by_steps(args: argparse.Namespace, rows: np.ndarray, trials: Trials) -> tuple[np.ndarray, list[str]]:
+    """Scores (N,) by the steps that options name, and these in words."""
+    import numpy as np
+
+    from sdpn.clustering.plda import read_plda
+    from sdpn.io.kaldi import read_vectors
+    from sdpn.metrics.trial_scores import score_trials
+
+    mean = None if args.mean is None else _mean(args.mean, rows.shape[1])
+    plda = None if args.plda is None else read_plda(args.plda)
+    utterances = _similarity(rows, trials.ids, args.embeddings, mean, plda)
+    scores = score_trials(utterances, trials.first, trials.second)
+    kind = "cosine" if args.plda is None else "PLDA log-likelihood ratio"
+    steps = [kind] + ["mean subtracted"] * (mean is not None)
+    if args.cohort is not None:
+        cohort = read_vectors(args.cohort)
+        cohort_rows = np.stack(list(cohort.values()))
+        if cohort_rows.shape[1] != rows.shape[1]:
+            raise InputError(
+                f"the cohort has {cohort_rows.shape[1]} dimensions, the embeddings have {rows.shape[1]}",
+                path=args.cohort,
+            )
+        strangers = _similarity(cohort_rows, list(cohort), args.cohort, mean, plda)
+        top = min(args.top_n, len(strangers))
+        scores = _normalised(scores, trials, utterances, strangers, top, args.cohort)
+        steps.append(f"AS-norm (top {top} of {len(strangers)})")
+    return scores, steps
 
 
 def _count(text: str) -> int:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ def save_model(
     *,
     pretraining: Pretraining | None = None,
     half: bool = False,
+    beside: Sequence[Path] = (),
 ) -> None:
     """Write a model folder; it appears under its name only when it is whole.
 
@@ -65,6 +67,7 @@ def save_model(
         model: what it holds.
         pretraining: head and prototypes, for those who train on.
         half: store numbers of 16 bits. Loaded, they are float32 again.
+        beside: files that the folder gets a copy of, such as a back end that belongs to the model.
     """
     document = {
         "format": 1,
@@ -82,6 +85,8 @@ def save_model(
             tensors = _stored("head.", pretraining.head, dtype)
             tensors |= _stored("", {"prototypes": pretraining.prototypes}, dtype)
             save_file(tensors, folder / PRETRAINING)
+        for file in beside:
+            shutil.copyfile(file, folder / file.name)
 
 
 def is_model_folder(path: Path) -> bool:

@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "sdpn"
 LAYERS = [
     {"errors", "config", "io", "memory", "pretrained", "torchaudio_import"},
     {"data", "models", "clustering", "metrics"},
-    {"distill", "diarization", "extraction", "interop", "tracking", "report"},
+    {"distill", "diarization", "extraction", "interop", "tracking", "report", "verification"},
     {"training"},
     {"adaptation"},
     {"cli"},
@@ -30,6 +30,7 @@ TORCH_FREE = [
     "sdpn.io",
     "sdpn.clustering",
     "sdpn.metrics",
+    "sdpn.verification",
     "sdpn.cli.cluster",
     "sdpn.cli.kmeans",
     "sdpn.cli.main",

@@ -1,0 +1,1 @@
+"""Do two utterances have one speaker? Scores beyond the cosine, learned without labels."""

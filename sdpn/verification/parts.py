@@ -1,0 +1,90 @@
+"""Utterances and their parts as embeddings: what a back end is learned from.
+
+Shapes: N utterances, P parts of each, D embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from sdpn.errors import InputError
+from sdpn.io.audio import RATE_HZ
+from sdpn.io.kaldi import Utterance
+
+#: A shorter part tells nothing about a voice.
+_SHORTEST_PART_S = 0.5
+#: Utterances that are in memory together.
+_AT_ONCE = 32
+
+
+class Embeds(Protocol):
+    """What is needed of a model."""
+
+    def embed(self, audio: Sequence[np.ndarray], sample_rate: int) -> np.ndarray:
+        """Waveforms to embeddings (N, D)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """Embeddings of utterances and of their parts.
+
+    Attributes:
+        ids: of the utterances that were embedded, N.
+        whole_ND: their embeddings.
+        parts_NPD: those of their parts.
+        left_out: why others were not: utterance -> reason.
+    """
+
+    ids: list[str]
+    whole_ND: np.ndarray
+    parts_NPD: np.ndarray
+    left_out: dict[str, str]
+
+
+def embed_parts(model: Embeds, utterances: Iterable[Utterance], *, parts: int = 2) -> Parts:
+    """Embed utterances whole, and in parts of equal length.
+
+    Args:
+        model: what embeds.
+        utterances: speech; what cannot be read, is silent or too short is left out.
+        parts: of each utterance, at least 2.
+
+    Raises:
+        InputError: nothing remains.
+    """
+    left_out: dict[str, str] = {}
+    ids: list[str] = []
+    rows: list[np.ndarray] = []
+    waves: list[np.ndarray] = []
+
+    def embed_waves() -> None:
+        if waves:
+            pieces = [piece for wave in waves for piece in (wave, *np.array_split(wave, parts))]
+            rows.append(model.embed(pieces, RATE_HZ).reshape(len(waves), 1 + parts, -1))
+            waves.clear()
+
+    for utterance in utterances:
+        try:
+            wave = utterance.read()
+        except InputError as error:
+            left_out[utterance.id] = str(error)
+            continue
+        if len(wave) < parts * _SHORTEST_PART_S * RATE_HZ:
+            left_out[utterance.id] = f"{len(wave) / RATE_HZ:.2f} s are too short for {parts} parts"
+        elif not all(piece.any() for piece in np.array_split(wave, parts)):
+            left_out[utterance.id] = "digital silence"
+        else:
+            ids.append(utterance.id)
+            waves.append(wave)
+            if len(waves) == _AT_ONCE:
+                embed_waves()
+    embed_waves()
+    if not rows:
+        reasons = "; ".join(f"{name}: {why}" for name, why in list(left_out.items())[:3])
+        raise InputError(f"none of {len(left_out)} utterances can be learned from ({reasons})")
+    all_NKD = np.concatenate(rows)
+    return Parts(ids, all_NKD[:, 0], all_NKD[:, 1:], left_out)

@@ -1,0 +1,60 @@
+"""Utterances and their parts: what is embedded, and what is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from sdpn.errors import InputError
+from sdpn.io.kaldi import Utterance, read_data_dir, write_data_dir
+from sdpn.verification.parts import embed_parts
+
+
+class Loudness:
+    """A model whose embedding can be seen in the samples: their number, and their mean."""
+
+    def embed(self, audio: Sequence[np.ndarray], sample_rate: int) -> np.ndarray:
+        assert sample_rate == 16000
+        return np.array([[len(wave), wave.mean()] for wave in audio], dtype=np.float32)
+
+
+def speech(folder: Path, waves: dict[str, np.ndarray]) -> list[Utterance]:
+    (folder / "audio").mkdir()
+    for name, wave in waves.items():
+        soundfile.write(folder / f"audio/{name}.wav", wave, 16000, subtype="FLOAT")
+    utterances = [Utterance(name, folder / f"audio/{name}.wav") for name in waves]
+    write_data_dir(folder / "data", utterances)
+    return read_data_dir(folder / "data")
+
+
+def test_parts_cover_the_utterance_once(tmp_path: Path) -> None:
+    waves = {f"u{n:02}": np.r_[np.full(n + 8000, 0.25), np.full(n + 8000, 0.5)] for n in range(40)}
+    heard = embed_parts(Loudness(), speech(tmp_path, waves))
+    assert heard.ids == list(waves) and not heard.left_out
+    n = np.arange(40)
+    assert heard.whole_ND[:, 0] == pytest.approx(2 * n + 16000)
+    assert heard.parts_NPD[:, 0] == pytest.approx(np.stack([n + 8000, np.full(40, 0.25)], axis=1))
+    assert heard.parts_NPD[:, 1] == pytest.approx(np.stack([n + 8000, np.full(40, 0.5)], axis=1))
+
+
+def test_what_cannot_be_learned_from_is_left_out_and_said(tmp_path: Path) -> None:
+    good = np.random.default_rng(0).normal(size=32000) * 0.1
+    half_silent = np.r_[good[:16000], np.zeros(16000)]
+    waves = {"a": good, "b": good[:20000], "c": half_silent, "d": good, "e": good}
+    utterances = speech(tmp_path, waves)
+    (tmp_path / "audio/d.wav").write_bytes(b"no audio")
+    heard = embed_parts(Loudness(), utterances, parts=3)
+    assert heard.ids == ["a", "e"]
+    assert heard.parts_NPD.shape == (2, 3, 2)
+    assert heard.left_out.keys() == {"b", "c", "d"}
+    assert "1.25 s are too short for 3 parts" in heard.left_out["b"]
+    assert "silence" in heard.left_out["c"] and "d.wav" in heard.left_out["d"]
+
+
+def test_nothing_remains(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none of 1 utterances .*a: 0\.01 s are too short"):
+        embed_parts(Loudness(), speech(tmp_path, {"a": np.full(160, 0.1)}))
