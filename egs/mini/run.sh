@@ -149,8 +149,13 @@ train_networks() {
   show sdpn train --config "$config" --data "$data/train" --out "$exp/untrained" "${settings[@]}" training.steps=0
   show sdpn train --config "$config" --data "$data/train" --out "$exp/sdpn" "${settings[@]}" \
     ${watched[@]+"${watched[@]}"}
+  # PLDA and AS-norm, from the same speech and also without labels; they need more of it than a demo has
+  if [ "$(wc -l <"$data/train/wav.scp")" -ge 500 ]; then
+    show sdpn backend --model "$exp/sdpn/model" --data "$data/train" --json "$exp/sdpn/backend.json"
+  fi
 }
-run_stage 1 "training without labels" train_networks --text "settings=${settings[*]}" --code sdpn.cli.train \
+run_stage 1 "training without labels" train_networks --text "settings=${settings[*]}" \
+  --code sdpn.cli.train --code sdpn.cli.backend \
   "$config" "$data/train" ${augmentation_data[@]+"${augmentation_data[@]}"} \
   --outputs "$exp/sdpn/model" "$exp/untrained/model" --clears "$exp/sdpn" "$exp/untrained"
 
@@ -167,12 +172,17 @@ verify_dev() {
     show sdpn verify --trials "$data/dev/trials" --embeddings "$exp/embeddings/$label/embeddings.scp" \
       --json "$exp/results/verify.$label.json"
   done
+  if [ -f "$exp/sdpn/model/back_end.safetensors" ]; then
+    show sdpn verify --trials "$data/dev/trials" --embeddings "$exp/embeddings/trained/embeddings.scp" \
+      --back-end "$exp/sdpn/model" --json "$exp/results/verify.trained-back-end.json"
+  fi
 }
 if [ -n "$dev" ]; then
   run_stage 2 "embeddings" embed_dev --code sdpn.cli.extract \
     "$exp/sdpn/model" "$exp/untrained/model" "$data/dev" \
     --outputs "$exp/embeddings/trained" "$exp/embeddings/untrained"
-  run_stage 3 "verification" verify_dev --code sdpn.cli.verify "$exp/embeddings" "$data/dev/trials" \
+  run_stage 3 "verification" verify_dev --code sdpn.cli.verify \
+    "$exp/embeddings" "$data/dev/trials" "$exp/sdpn/model" \
     --outputs "$exp/results/verify.trained.json" "$exp/results/verify.untrained.json"
 else
   echo "stages 2 and 3: left out, there is no --dev"
