@@ -147,11 +147,38 @@ def run_one(args: argparse.Namespace, grid: Grid, variant: Variant, seed: int, s
 
     scalars = read_event_log(out / "tensorboard").scalars
     final = {tag: values[max(values)] for tag, values in scalars.items()}
+    for name, data in args.also:
+        final[f"evaluation/eer/{name}"] = _eer_on(data, args.trials, out / "model")
     atomic_write_text(out / "ablation.json", json.dumps({"steps": steps, "tags": final}, indent=2) + "\n")
 
 
-def table(grid: Grid, out: Path, costs: dict[str, float]) -> str:
+def _eer_on(data: Path, trials: Path, model: Path) -> float:
+    """EER of the cosine, on recordings of the trials' utterances."""
+    from sdpn.clustering.affinity import cosine
+    from sdpn.interop.load import load_model
+    from sdpn.io.audio import RATE_HZ
+    from sdpn.io.kaldi import read_data_dir
+    from sdpn.io.trials import read_trials
+    from sdpn.metrics.trial_scores import score_trials
+    from sdpn.metrics.verification import equal_error_rate, error_rates
+
+    listed = read_trials(trials)
+    speech = {utterance.id: utterance for utterance in read_data_dir(data)}
+    missing = [name for name in listed.ids if name not in speech]
+    if missing:
+        raise InputError(f"has no utterance {missing[0]!r}, which is in {trials}", path=data)
+    embeddings = load_model(model).embed([speech[name].read() for name in listed.ids], RATE_HZ)
+    scores = score_trials(cosine(embeddings), listed.first, listed.second)
+    return equal_error_rate(error_rates(scores, listed.is_target))[0]
+
+
+def table(grid: Grid, out: Path, costs: dict[str, float], also: Sequence[str] = ()) -> str:
     """The finished runs as a Markdown table: mean over seeds, ± standard deviation of several."""
+    columns = [
+        _COLUMNS[0],
+        *((f"EER %, {name}", f"evaluation/eer/{name}", 100.0, 2) for name in also),
+        *_COLUMNS[1:],
+    ]
     rows = []
     for variant in grid.variants:
         runs: list[dict[str, Any]] = [
@@ -162,7 +189,7 @@ def table(grid: Grid, out: Path, costs: dict[str, float]) -> str:
         if not runs:
             continue
         row = [variant.name, f"{costs.get(variant.name, 1.0):.2f}", str(runs[0]["steps"])]
-        for _, tag, factor, decimals in _COLUMNS:
+        for _, tag, factor, decimals in columns:
             values = [run["tags"][tag] * factor for run in runs if tag in run["tags"]]
             if not values:
                 row.append("–")
@@ -170,7 +197,7 @@ def table(grid: Grid, out: Path, costs: dict[str, float]) -> str:
             spread = f" ± {statistics.stdev(values):.{decimals}f}" if len(values) > 1 else ""
             row.append(f"{statistics.mean(values):.{decimals}f}{spread}")
         rows.append([*row, str(len(runs))])
-    header = ["variant", "cost of a step", "steps", *(heading for heading, *_ in _COLUMNS), "seeds"]
+    header = ["variant", "cost of a step", "steps", *(heading for heading, *_ in columns), "seeds"]
     return format_markdown(header, rows)
 
 
@@ -193,6 +220,14 @@ def main() -> None:
     parser.add_argument(
         "--tolerance", type=float, default=0.1, help="costs this near to 1 count as 1 (default: 0.1)"
     )
+    parser.add_argument(
+        "--also",
+        type=_named_folder,
+        action="append",
+        default=[],
+        metavar="NAME=DIR",
+        help="other recordings of the utterances of --trials, to be scored, too; may be repeated",
+    )
     parser.add_argument("--table", action="store_true", help="only print the table of what is finished")
     parser.add_argument("settings", nargs="*", metavar="section.key=value", help="for every run")
     args = parser.parse_args()
@@ -205,9 +240,16 @@ def main() -> None:
         costs = json.loads(file.read_text()) if file.exists() else {}
         if not args.table:
             _run_all(args, grid, costs)
-        print(table(grid, args.out, costs))
+        print(table(grid, args.out, costs, [name for name, _ in args.also]))
     except InputError as error:
         raise SystemExit(f"ablate.py: error: {error}") from None
+
+
+def _named_folder(text: str) -> tuple[str, Path]:
+    name, equals, folder = text.partition("=")
+    if not (name and equals and folder):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=DIR")
+    return name, Path(folder)
 
 
 def _run_all(args: argparse.Namespace, grid: Grid, costs: dict[str, float]) -> None:

@@ -15,20 +15,16 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.signal import oaconvolve
 
 from sdpn.cli.table import format_markdown
 from sdpn.clustering.affinity import Similarity, cosine
-from sdpn.clustering.plda import train_plda
-from sdpn.data.bands import BANDS, limit_band
-from sdpn.data.interference import Interference, mix
-from sdpn.data.rooms import trim_room
+from sdpn.data.conditions import Condition, measured_room, noise_at, telephone
 from sdpn.diarization.pipeline import DiarizationConfig, Diarizer, annotate
 from sdpn.interop.load import load_model, read_any
 from sdpn.interop.onnx_export import export_onnx, quantise_onnx
@@ -43,16 +39,17 @@ from sdpn.metrics.eer_interval import eer_interval_over_speakers
 from sdpn.metrics.trial_scores import as_norm, cohort_statistics, score_trials
 from sdpn.metrics.verification import equal_error_rate, error_rates
 from sdpn.models.embedder import Embedder
+from sdpn.pretrained import SHIPPED
+from sdpn.verification.back_end import BackEnd
+from sdpn.verification.learn import learn_back_end
+from sdpn.verification.parts import embed_parts
+from sdpn.verification.storage import has_back_end, read_back_end
 
 #: Younger speakers are children.
 _ADULT = 16
-#: Highest scores of the cohort that AS-norm looks at.
-_TOP = 300
 #: Utterances that speeds are taken from.
 _TIMED = 100
 _SEED = 0
-
-Degrade = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 def main() -> None:
@@ -80,8 +77,9 @@ def main() -> None:
     utterances = {utterance.id: utterance for utterance in read_data_dir(args.dev)}
     waves = [utterances[name].read() for name in trials.ids]
     embeddings = model.embed(waves, audio.RATE_HZ)
-    figures["eer"] = _groups(trials, embeddings, utterances, args.spk2age)
-    figures["eer_by_condition"] = _conditions(model, trials, waves, noise=args.noise, rir=args.rir)
+    back_end = _back_end_of(args.model)
+    figures["eer"] = _groups(trials, embeddings, back_end, utterances, args.spk2age)
+    figures["eer_by_condition"] = _conditions(model, back_end, trials, waves, noise=args.noise, rir=args.rir)
     figures["eer_by_back_end"] = _back_ends(model, trials, embeddings, read_data_dir(args.train))
     figures["eer_by_format"] = _formats(args.model, model, trials, waves)
     for name in ("conversations", "meetings"):
@@ -114,11 +112,28 @@ def main() -> None:
 Row = Mapping[str, float | int | str]
 
 
+def _back_end_of(model: Path | None) -> BackEnd | None:
+    folder = SHIPPED if model is None else model
+    return read_back_end(folder) if has_back_end(folder) else None
+
+
+def _scores(trials: Trials, embeddings: np.ndarray, back_end: BackEnd | None) -> dict[str, np.ndarray]:
+    """Scores (N,) by the cosine, and by the model's back end if it has one."""
+    scores = {"cosine": score_trials(cosine(embeddings), trials.first, trials.second)}
+    if back_end is not None:
+        scores["back end"] = back_end.score(embeddings, trials.first, trials.second)
+    return scores
+
+
 def _groups(
-    trials: Trials, embeddings: np.ndarray, utterances: Mapping[str, Utterance], spk2age: Path
+    trials: Trials,
+    embeddings: np.ndarray,
+    back_end: BackEnd | None,
+    utterances: Mapping[str, Utterance],
+    spk2age: Path,
 ) -> dict[str, Row]:
     """EER of all trials, and of those whose two utterances belong to one group."""
-    scores = score_trials(cosine(embeddings), trials.first, trials.second)
+    scores_by = _scores(trials, embeddings, back_end)
     speakers = [utterances[name].speaker or name for name in trials.ids]
     ages = {name.rsplit("-", 1)[-1]: int(age) for name, age in read_table(spk2age).items()}
     age = np.array([ages[speaker.rsplit("-", 1)[-1]] for speaker in speakers])
@@ -134,74 +149,66 @@ def _groups(
     for name, member in groups.items():
         of_group = member[trials.first] & member[trials.second]
         rows[name] = {
-            "EER %": 100 * _eer(scores[of_group], trials.is_target[of_group]),
+            **{
+                f"EER %, {by}": 100 * _eer(scores[of_group], trials.is_target[of_group])
+                for by, scores in scores_by.items()
+            },
             "target": int(trials.is_target[of_group].sum()),
             "non-target": int((~trials.is_target[of_group]).sum()),
         }
     _names, place = np.unique(speakers, return_inverse=True)
-    interval = eer_interval_over_speakers(
-        scores, trials.is_target, place[trials.first], place[trials.second], confidence=0.95
-    )
-    rows["all"] = {**rows["all"], "interval": f"{100 * interval.low:.2f}–{100 * interval.high:.2f}"}
-    for name in groups:
-        rows[name] = {"interval": "", **rows[name]}
+    for by, scores in scores_by.items():
+        interval = eer_interval_over_speakers(
+            scores, trials.is_target, place[trials.first], place[trials.second], confidence=0.95
+        )
+        for name, row in rows.items():
+            said = f"{100 * interval.low:.2f}–{100 * interval.high:.2f}" if name == "all" else ""
+            rows[name] = {**row, f"interval, {by}": said}
     return rows
 
 
 def _conditions(
-    model: Embedder, trials: Trials, waves: Sequence[np.ndarray], *, noise: Path, rir: Path
+    model: Embedder,
+    back_end: BackEnd | None,
+    trials: Trials,
+    waves: Sequence[np.ndarray],
+    *,
+    noise: Path,
+    rir: Path,
 ) -> dict[str, Row]:
     noises = [entry.read() for entry in read_data_dir(noise)]
-    rooms = [trim_room(entry.read()) for entry in read_data_dir(rir)]
-
-    def noisy(snr_db: float) -> Degrade:
-        def degrade(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-            clip = np.resize(noises[rng.integers(len(noises))], len(wave))
-            return mix(wave, Interference("noise", clip, snr_db))
-
-        return degrade
-
-    def in_room(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        wet: np.ndarray = oaconvolve(wave, rooms[rng.integers(len(rooms))])[: len(wave)]
-        return wet.astype(np.float32)
-
-    conditions: dict[str, Degrade] = {
+    conditions: dict[str, Condition] = {
         "as recorded": lambda wave, _rng: wave,
-        "noise at 15 dB": noisy(15.0),
-        "noise at 5 dB": noisy(5.0),
-        "a measured room each": in_room,
-        "telephone (300-3400 Hz, 8 bits of µ-law)": lambda wave, _rng: limit_band(wave, BANDS["telephone"]),
+        "noise at 15 dB": noise_at(noises, (15.0, 15.0)),
+        "noise at 5 dB": noise_at(noises, (5.0, 5.0)),
+        "a measured room each": measured_room([entry.read() for entry in read_data_dir(rir)]),
+        "telephone (300-3400 Hz, 8 bits of µ-law)": telephone,
     }
     rows: dict[str, Row] = {}
     for name, degrade in conditions.items():
         rng = np.random.default_rng(_SEED)
         embeddings = model.embed([degrade(wave, rng) for wave in waves], audio.RATE_HZ)
-        rows[name] = {"EER %": 100 * _trial_eer(trials, cosine(embeddings))}
+        rows[name] = {
+            f"EER %, {by}": 100 * _eer(scores, trials.is_target)
+            for by, scores in _scores(trials, embeddings, back_end).items()
+        }
     return rows
 
 
 def _back_ends(
     model: Embedder, trials: Trials, embeddings: np.ndarray, train: Sequence[Utterance]
 ) -> dict[str, Row]:
-    waves = [utterance.read() for utterance in train]
-    cohort = model.embed(waves, audio.RATE_HZ)
-    halves = model.embed([half for wave in waves for half in np.array_split(wave, 2)], audio.RATE_HZ)
-    mean = cohort.mean(axis=0)
-
-    def unit(rows: np.ndarray) -> np.ndarray:
-        centred = rows - mean
-        normalised: np.ndarray = centred / np.linalg.norm(centred, axis=1, keepdims=True)
-        return normalised.astype(np.float64)
-
-    plda = train_plda(unit(halves), np.repeat(np.arange(len(waves)), 2))
+    heard = embed_parts(model, train)
+    back_end = learn_back_end(heard.whole_ND, heard.parts_NPD)
+    cohort, mean = heard.whole_ND, back_end.mean_D
     rows: dict[str, Row] = {}
     for name, dev, strangers in (
         ("cosine", cosine(embeddings), cosine(cohort)),
-        ("cosine, mean subtracted", cosine(unit(embeddings)), cosine(unit(cohort))),
-        ("PLDA of utterance halves", plda.similarity(unit(embeddings)), plda.similarity(unit(cohort))),
+        ("cosine, mean subtracted", cosine(embeddings - mean), cosine(cohort - mean)),
+        ("PLDA of utterance halves", back_end.similarity(embeddings), back_end.similarity(cohort)),
     ):
         scores = score_trials(dev, trials.first, trials.second)
-        means, deviations = cohort_statistics(dev, strangers, top=_TOP)
+        means, deviations = cohort_statistics(dev, strangers, top=back_end.top)
         normalised = as_norm(scores, trials.first, trials.second, means, deviations)
         rows[name] = {
             "EER %": 100 * _eer(scores, trials.is_target),

@@ -24,12 +24,13 @@ def ablate() -> ModuleType:
     return module
 
 
-def test_the_shipped_grid_names_settings_that_exist(ablate: ModuleType) -> None:
+@pytest.mark.parametrize("name", ["ablations.yaml", "augmentation_ablations.yaml"])
+def test_the_shipped_grids_name_settings_that_exist(ablate: ModuleType, name: str) -> None:
     from sdpn.config import load_config
     from sdpn.training.config import RunConfig
 
-    grid = ablate.read_grid(ROOT / "egs/mini/conf/ablations.yaml")
-    assert len(grid.variants) == len({variant.name for variant in grid.variants}) > 10
+    grid = ablate.read_grid(ROOT / "egs/mini/conf" / name)
+    assert len(grid.variants) == len({variant.name for variant in grid.variants}) >= 10
     configurations = [
         load_config(RunConfig, None, [*grid.common, *variant.settings]) for variant in grid.variants
     ]
@@ -57,6 +58,7 @@ def test_runs_are_made_once_and_tabulated(
         "  base: {seeds: [0, 1]}\n  no KoLeo: {settings: [sdpn.koleo_weight=0]}\n"
     )
     arguments = ["--data", str(voices), "--valid", str(voices), "--trials", str(voices / "trials")]
+    arguments += ["--also", f"copy={voices}"]
     command = ["ablate.py", "--grid", str(tmp_path / "grid.yaml"), "--out", str(tmp_path / "exp"), *arguments]
     monkeypatch.setattr(sys, "argv", [*command, "--tolerance", "1000", "--jobs", "2", *TINY])
     ablate.main()
@@ -69,6 +71,11 @@ def test_runs_are_made_once_and_tabulated(
         json.loads((tmp_path / f"exp/base-s{seed}/ablation.json").read_text())["tags"]["evaluation/eer"] * 100
         for seed in (0, 1)
     ]
+    copies = [
+        json.loads((tmp_path / f"exp/base-s{seed}/ablation.json").read_text())["tags"]["evaluation/eer/copy"]
+        for seed in (0, 1)
+    ]
+    assert [100 * eer for eer in copies] == pytest.approx(finals, abs=0.01)  # the same recordings
     mean, spread = (finals[0] + finals[1]) / 2, abs(finals[0] - finals[1]) / 2**0.5
     assert rows[0][3].strip() == f"{mean:.2f} ± {spread:.2f}"
 
