@@ -13,6 +13,7 @@ from sdpn.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sdpn.data.conditions import Condition
     from sdpn.io.kaldi import Utterance
 
 DESCRIPTION = """\
@@ -24,6 +25,10 @@ compared, and hold hundreds of speakers; each utterance one.
 The result is a file, back_end.safetensors. In a model folder, 'sdpn compare' uses it, and 'sdpn verify
 --back-end' does with any embeddings of that model. The model that comes with sdpn has one.
 
+Learned from clean speech alone it is at its best on clean speech, and in noise worse than the cosine. With
+--noise, --rir or both, PLDA also gets every part in noise at 0 to 20 dB, and every second one in a room:
+better than the cosine in noise, and less good without. docs/back_end.md has the figures.
+
 --classes says which utterances have one speaker, as far as that is known: labels, or pseudo-labels
 (docs/pseudo_labels.md).
 """
@@ -32,6 +37,7 @@ EXAMPLE = """\
   sdpn backend --model exp/mini/model --data data/train
   sdpn verify --trials data/dev/trials --embeddings dev.scp --back-end exp/mini/model
   sdpn backend --data data/telephone --out telephone.safetensors
+  sdpn backend --data data/train --noise data/noise --rir data/rir --out robust.safetensors
   sdpn backend --model exp/mini/model --data data/train --classes exp/mini/pseudo/1/labels
 """
 
@@ -53,6 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="'utterance class' for every utterance, such as a utt2spk or pseudo-labels (default: every "
         "utterance is a class of its own)",
     )
+    parser.add_argument("--noise", type=Path, metavar="DIR", help="data directory of noises, see above")
+    parser.add_argument("--rir", type=Path, metavar="DIR", help="data directory of room impulse responses")
     parser.add_argument(
         "--utterances",
         type=_count,
@@ -97,12 +105,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if len(utterances) > args.utterances:
         kept = np.random.default_rng(args.seed).permutation(len(utterances))[: args.utterances]
         utterances = [utterances[index] for index in np.sort(kept)]
+    degrade = _condition(args.noise, args.rir)
     classes = None if args.classes is None else _classes(args.classes, utterances)
     model = load(args, device=args.device)
     heard = embed_parts(
         model,
         track(utterances, description="embedding", total=len(utterances), quiet=args.quiet),
         parts=args.parts,
+        degrade=degrade,
+        seed=args.seed,
     )
     back_end = learn_back_end(
         heard.whole_ND,
@@ -112,8 +123,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     )
     write_back_end(out, back_end)
     num_classes = len(heard.ids) if classes is None else len({classes[name] for name in heard.ids})
+    also = "" if degrade is None else ", clean and degraded"
     print(
-        f"{out}: PLDA of {len(heard.ids)} utterances in {args.parts} parts, {num_classes} classes; "
+        f"{out}: PLDA of {len(heard.ids)} utterances in {args.parts} parts{also}, {num_classes} classes; "
         f"AS-norm by the {back_end.top} of {len(back_end.cohort_CD)} most alike"
     )
     for share in (0.05, 0.02, 0.01):
@@ -130,6 +142,20 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "cohort": len(back_end.cohort_CD),
         "top": back_end.top,
     }
+
+
+def _condition(noise: Path | None, rir: Path | None) -> Condition | None:
+    """What parts are degraded by."""
+    from sdpn.data.conditions import measured_room, noise_at, one_after_another, sometimes
+    from sdpn.io.kaldi import read_data_dir
+
+    conditions: list[Condition] = []
+    if rir is not None:
+        room = measured_room([entry.read() for entry in read_data_dir(rir)])
+        conditions.append(sometimes(0.5, room))
+    if noise is not None:
+        conditions.append(noise_at([entry.read() for entry in read_data_dir(noise)], (0.0, 20.0)))
+    return one_after_another(*conditions) if conditions else None
 
 
 def _beside(model: Path | None, name: str) -> Path:

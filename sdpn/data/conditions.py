@@ -45,6 +45,15 @@ def telephone(wave: np.ndarray, _rng: np.random.Generator) -> np.ndarray:
     return limit_band(wave, BANDS["telephone"])
 
 
+def sometimes(share: float, condition: Condition) -> Condition:
+    """A condition, or with the remaining probability none."""
+
+    def degrade(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return condition(wave, rng) if rng.random() < share else wave
+
+    return degrade
+
+
 def one_after_another(*conditions: Condition) -> Condition:
     """Several conditions, in their order."""
 

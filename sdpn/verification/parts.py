@@ -1,11 +1,11 @@
 """Utterances and their parts as embeddings: what a back end is learned from.
 
-Shapes: N utterances, P parts of each, D embedding.
+Shapes: N utterances, P parts of each (twice as many where they are degraded as well), D embedding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -45,13 +45,23 @@ class Parts:
     left_out: dict[str, str]
 
 
-def embed_parts(model: Embeds, utterances: Iterable[Utterance], *, parts: int = 2) -> Parts:
+def embed_parts(
+    model: Embeds,
+    utterances: Iterable[Utterance],
+    *,
+    parts: int = 2,
+    degrade: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None,
+    seed: int = 0,
+) -> Parts:
     """Embed utterances whole, and in parts of equal length.
 
     Args:
         model: what embeds.
         utterances: speech; what cannot be read, is silent or too short is left out.
         parts: of each utterance, at least 2.
+        degrade: a condition (`sdpn.data.conditions`); every part is embedded in it as well, each by
+            itself, so that noise and rooms are seen to differ within a voice.
+        seed: of what the condition draws.
 
     Raises:
         InputError: nothing remains.
@@ -60,11 +70,16 @@ def embed_parts(model: Embeds, utterances: Iterable[Utterance], *, parts: int = 
     ids: list[str] = []
     rows: list[np.ndarray] = []
     waves: list[np.ndarray] = []
+    rng = np.random.default_rng(seed)
+
+    def cut(wave: np.ndarray) -> list[np.ndarray]:
+        clean = np.array_split(wave, parts)
+        return clean if degrade is None else [*clean, *(degrade(piece, rng) for piece in clean)]
 
     def embed_waves() -> None:
         if waves:
-            pieces = [piece for wave in waves for piece in (wave, *np.array_split(wave, parts))]
-            rows.append(model.embed(pieces, RATE_HZ).reshape(len(waves), 1 + parts, -1))
+            pieces = [piece for wave in waves for piece in (wave, *cut(wave))]
+            rows.append(model.embed(pieces, RATE_HZ).reshape(len(waves), len(pieces) // len(waves), -1))
             waves.clear()
 
     for utterance in utterances:

@@ -87,6 +87,22 @@ def test_classes(model: Path, voices: Path, tmp_path: Path, capsys: pytest.Captu
     assert f"has no class for {lines[0].split()[0]!r} (1 of 24" in error
 
 
+def test_noise_changes_what_is_learned(
+    model: Path, voices: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Noise is a difference within voices: the parts of an utterance lie further apart."""
+    clean, noisy = (tmp_path / f"{name}.safetensors" for name in ("clean", "noisy"))
+    assert learn(model, voices, "--out", str(clean)) == 0
+    assert learn(model, voices, "--out", str(noisy), "--noise", str(voices), "--rir", str(voices)) == 0
+    assert "2 parts, clean and degraded, 24 classes" in capsys.readouterr().out
+
+    def within(path: Path) -> float:
+        inverse = np.linalg.inv(read_back_end(path).plda.transform_ED)
+        return float(np.trace(inverse @ inverse.T))
+
+    assert within(noisy) > 1.05 * within(clean)
+
+
 def test_bad_input_is_one_line_and_writes_nothing(
     model: Path, voices: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -326,7 +326,10 @@ def test_the_threshold_goes_into_the_model_folder(folder: Path, capsys: pytest.C
     capsys.readouterr()
     for options, words in (
         (["--save-threshold", str(folder / "none")], "config.yaml: no such file"),
-        (["--save-threshold", str(model), "--mean", str(folder / "embeddings.scp")], "leave out --back-end, --mean"),
+        (
+            ["--save-threshold", str(model), "--mean", str(folder / "embeddings.scp")],
+            "leave out --back-end, --mean",
+        ),
     ):
         assert run(folder, *options) == 2
         assert words in capsys.readouterr().err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sdpn.data.conditions import measured_room, noise_at, one_after_another, telephone
+from sdpn.data.conditions import measured_room, noise_at, one_after_another, sometimes, telephone
 
 RATE = 16000
 
@@ -52,3 +52,9 @@ def test_a_telephone_keeps_its_band() -> None:
 def test_conditions_follow_one_another() -> None:
     degrade = one_after_another(lambda wave, _: wave + 1, lambda wave, _: wave * 2)
     assert degrade(np.zeros(2), np.random.default_rng(0)).tolist() == [2.0, 2.0]
+
+
+def test_a_condition_for_some() -> None:
+    degrade, rng = sometimes(0.3, lambda wave, _: wave + 1), np.random.default_rng(0)
+    share = np.mean([degrade(np.zeros(1), rng)[0] for _ in range(2000)])
+    assert share == pytest.approx(0.3, abs=0.04)

@@ -41,6 +41,16 @@ def test_parts_cover_the_utterance_once(tmp_path: Path) -> None:
     assert heard.parts_NPD[:, 1] == pytest.approx(np.stack([n + 8000, np.full(40, 0.5)], axis=1))
 
 
+def test_every_part_is_degraded_by_itself(tmp_path: Path) -> None:
+    waves = {name: np.full(16000, 0.25) for name in ("a", "b")}
+    utterances = speech(tmp_path, waves)
+    heard = embed_parts(Loudness(), utterances, degrade=lambda wave, rng: wave + rng.random())
+    assert heard.parts_NPD.shape == (2, 4, 2)
+    assert heard.parts_NPD[:, :2, 1] == pytest.approx(0.25) and heard.whole_ND[:, 1] == pytest.approx(0.25)
+    expected = 0.25 + np.random.default_rng(0).random(4)
+    assert heard.parts_NPD[:, 2:, 1].ravel() == pytest.approx(expected, rel=1e-4)
+
+
 def test_what_cannot_be_learned_from_is_left_out_and_said(tmp_path: Path) -> None:
     good = np.random.default_rng(0).normal(size=32000) * 0.1
     half_silent = np.r_[good[:16000], np.zeros(16000)]
