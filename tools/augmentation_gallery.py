@@ -117,7 +117,7 @@ def make_view(augmenter: Augmenter, speech: Sequence[Utterance], seed: tuple[int
     original = draw_speech(num_samples if speed == 1 else samples_needed(num_samples, speed), rng)
     spoken = original if speed == 1 else change_speed(original, speed, num_samples)
     drawn = augmenter.draw(num_samples, rng, draw_speech)
-    wave = augmenter.apply(spoken[None], [drawn])[0]
+    wave = augmenter.apply([spoken], [drawn])[0]
     return View(original, spoken, wave, drawn, speed, augmenter.draw_erasure(rng))
 
 
@@ -156,7 +156,7 @@ def _ratios(view: View) -> str:
     found = []
     for number, interference in enumerate(view.drawn.interferences):
         before, after = (
-            Augmenter.apply(view.spoken[None], [quiet._replace(interferences=quiet.interferences[:count])])[0]
+            Augmenter.apply([view.spoken], [quiet._replace(interferences=quiet.interferences[:count])])[0]
             for count in (number, number + 1)
         )
         ratio_db = 10 * np.log10(power(before) / max(power(after - before), 1e-20))
@@ -177,7 +177,7 @@ def _band(view: View) -> str:
     """Where the view's spectrum is half as large in amplitude as without the band limit."""
     linear = view.drawn._replace(gain_db=-40.0)
     limited, whole = (
-        np.abs(np.fft.rfft(Augmenter.apply(view.spoken[None], [drawn])[0])) ** 2
+        np.abs(np.fft.rfft(Augmenter.apply([view.spoken], [drawn])[0])) ** 2
         for drawn in (linear, linear._replace(band=None))
     )
     frequency_hz = np.fft.rfftfreq(len(view.spoken), 1 / RATE_HZ)

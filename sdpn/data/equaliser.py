@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from sdpn.data.rooms import LONGEST_ROOM
 from sdpn.io.audio import RATE_HZ
 
 #: Points of the equaliser; between them its gain in dB is linear.
@@ -15,60 +16,99 @@ _POINTS_HZ = np.array([0.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0])
 #: Samples beyond the end that keep the equaliser, which goes round, from carrying the end to the start.
 _GUARD = 512
 
+#: Rows that scipy transforms in the time of one: what the processor's registers hold.
+_LANES = 4
+
 
 def draw_tilt(rng: np.random.Generator, limit_db: float) -> np.ndarray:
     """A smooth random gain over frequency: (7,) dB at octave points, 0 on average."""
-    gains_db = np.clip(np.cumsum(rng.standard_normal(len(_POINTS_HZ))) * limit_db / 3, -limit_db, limit_db)
-    centred_db: np.ndarray = gains_db - gains_db.mean()
-    return centred_db
+    gains_db: np.ndarray = rng.standard_normal(len(_POINTS_HZ)).cumsum() * limit_db / 3
+    np.maximum(np.minimum(gains_db, limit_db, out=gains_db), -limit_db, out=gains_db)
+    gains_db -= gains_db.mean()
+    return gains_db
 
 
 def apply_filters(
-    waves_VS: np.ndarray, rooms: Sequence[np.ndarray | None], tilts_db: Sequence[np.ndarray | None]
+    waves: Sequence[np.ndarray], rooms: Sequence[np.ndarray | None], tilts_db: Sequence[np.ndarray | None]
 ) -> np.ndarray:
     """Convolve each crop with its room and its equaliser; the lengths and the powers stay.
 
-    All crops go through the frequency domain together: scipy transforms four rows in the time of one.
+    Crops go through the frequency domain in fours, which scipy transforms in the time of one. The transforms
+    are as long as for a crop alone, so that it comes out the same among others, but for rounding.
 
     Args:
-        waves_VS: crops (V, S), float32.
-        rooms: V impulse responses (R,), float32, or None.
+        waves: V crops (S,), float32.
+        rooms: V impulse responses (R,), float32, or None; R at most `LONGEST_ROOM`.
         tilts_db: V times what `draw_tilt` gave, or None.
 
     Returns:
         (V, S) float32.
     """
-    from scipy.fft import irfft, next_fast_len, rfft
+    from scipy.fft import next_fast_len
 
-    chosen = [view for view in range(len(waves_VS)) if rooms[view] is not None or tilts_db[view] is not None]
-    if not chosen:
-        return waves_VS
-    num_samples = waves_VS.shape[1]
-    in_rooms = [(row, room) for row, view in enumerate(chosen) if (room := rooms[view]) is not None]
-    tail = max((len(room) for _, room in in_rooms), default=0)
-    size = next_fast_len(num_samples + max(tail, _GUARD), real=True)
-    padded = np.zeros((_whole_lanes(len(chosen) + len(in_rooms)), size), dtype=np.float32)
-    padded[: len(chosen), :num_samples] = waves_VS[chosen]
-    for row, (_, room) in enumerate(in_rooms, start=len(chosen)):
-        padded[row, : len(room)] = room
-    spectra = rfft(padded)
-    for row, (wave_row, _) in enumerate(in_rooms, start=len(chosen)):
-        spectra[wave_row] *= spectra[row]
-    for row, view in enumerate(chosen):
-        if (tilt_db := tilts_db[view]) is not None:
-            spectra[row] *= _gain(tilt_db, spectra.shape[1])
-    filtered = irfft(spectra[: _whole_lanes(len(chosen))], size)[:, :num_samples]
-    result = waves_VS.copy()
-    for view, wave in zip(chosen, filtered, strict=False):
-        result[view] = wave * np.float32(np.sqrt(power(result[view]) / max(power(wave), 1e-12)))
-    return result
+    num_samples = len(waves[0])
+    filtered_VS = np.empty((len(waves), num_samples), dtype=np.float32)
+    in_rooms, tilted = [], []
+    for view, (room, tilt_db) in enumerate(zip(rooms, tilts_db, strict=True)):
+        if room is not None:
+            in_rooms.append(view)
+        elif tilt_db is not None:
+            tilted.append(view)
+        else:
+            filtered_VS[view] = waves[view]
+    for views, tail in ((in_rooms, LONGEST_ROOM), (tilted, _GUARD)):
+        size = next_fast_len(num_samples + tail, real=True)
+        for first in range(0, len(views), _LANES):
+            four = views[first : first + _LANES]
+            filtered = _filter(
+                [waves[view] for view in four],
+                [rooms[view] for view in four],
+                [tilts_db[view] for view in four],
+                size,
+            )
+            for view, wave in zip(four, filtered[:, :num_samples], strict=False):
+                level = np.sqrt(power(waves[view]) / max(power(wave), 1e-12))
+                np.multiply(wave, np.float32(level), out=filtered_VS[view])
+    return filtered_VS
 
 
-def _gain(tilt_db: np.ndarray, num_bins: int) -> np.ndarray:
-    """Factors over the bins of a spectrum, (num_bins,) float32."""
-    log_gain = (tilt_db * (np.log(10) / 20)).astype(np.float32) @ _between_points(num_bins)
-    gain: np.ndarray = np.exp(log_gain, out=log_gain)
-    return gain
+def _filter(
+    waves: Sequence[np.ndarray],
+    rooms: Sequence[np.ndarray | None],
+    tilts_db: Sequence[np.ndarray | None],
+    size: int,
+) -> np.ndarray:
+    """Filter crops that are all in rooms, or none of them: as rows of ``size`` samples, at any level."""
+    from scipy.fft import irfft, rfft
+
+    responses = [room for room in rooms if room is not None]
+    spectra = rfft(_padded([*waves, *responses], size))
+    for row, response in enumerate(spectra[len(waves) : len(waves) + len(responses)]):
+        spectra[row] *= response
+    if any(tilt_db is not None for tilt_db in tilts_db):
+        spectra[: len(waves)] *= _gains(tilts_db, spectra.shape[1])
+    # not divided by the size: the level is set afterwards
+    filtered: np.ndarray = irfft(spectra[: _whole_lanes(len(waves))], size, norm="forward")
+    return filtered
+
+
+def _padded(waves: Sequence[np.ndarray], size: int) -> np.ndarray:
+    """Waves as rows with zeros behind."""
+    rows = np.empty((_whole_lanes(len(waves)), size), dtype=np.float32)
+    for row, wave in zip(rows, waves, strict=False):
+        row[: len(wave)] = wave
+        row[len(wave) :] = 0.0
+    rows[len(waves) :] = 0.0
+    return rows
+
+
+def _gains(tilts_db: Sequence[np.ndarray | None], num_bins: int) -> np.ndarray:
+    """Factors over the bins of V spectra, (V, num_bins) float32; 1 where there is no equaliser."""
+    flat_db = np.zeros(len(_POINTS_HZ))
+    tilt_VP = np.array([flat_db if tilt_db is None else tilt_db for tilt_db in tilts_db])
+    log_gain = (tilt_VP * (np.log(10) / 20)).astype(np.float32) @ _between_points(num_bins)
+    gains: np.ndarray = np.exp(log_gain, out=log_gain)
+    return gains
 
 
 @lru_cache(maxsize=64)  # as many as there are lengths of crops and rooms
@@ -80,8 +120,8 @@ def _between_points(num_bins: int) -> np.ndarray:
 
 
 def _whole_lanes(rows: int) -> int:
-    """The next multiple of four: rows that do not fill the processor's lanes are transformed one by one."""
-    return -(-rows // 4) * 4
+    """Rows to transform: two or three take longer than four."""
+    return rows if rows == 1 else -(-rows // _LANES) * _LANES
 
 
 def power(wave: np.ndarray) -> float:

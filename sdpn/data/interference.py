@@ -58,7 +58,9 @@ class Sounds:
         length = self._recordings.length(index)
         first = int(rng.integers(0, max(length, num_samples) - num_samples + 1))
         wave = self._recordings.read(index, first, min(length, num_samples))
-        return Interference(self._kind, np.resize(wave, num_samples), rng.uniform(*snr_db))
+        if length < num_samples:
+            wave = np.resize(wave, num_samples)
+        return Interference(self._kind, wave, rng.uniform(*snr_db))
 
 
 def babble(
@@ -85,10 +87,15 @@ def babble(
     return Interference("babble", wave, rng.uniform(*snr_db))
 
 
-def mix(wave: np.ndarray, interference: Interference) -> np.ndarray:
-    """Add an interference to speech (S,) at its ratio; a silent one changes nothing."""
+def mix(wave: np.ndarray, interference: Interference, *, out: np.ndarray | None = None) -> np.ndarray:
+    """Add an interference to speech at its ratio; a silent one changes nothing.
+
+    Args:
+        wave: (S,) float32 speech.
+        interference: what is added.
+        out: where the result goes, such as ``wave`` itself; None makes a new array.
+    """
     noise_power = power(interference.wave)
-    if noise_power < 1e-10:
-        return wave
-    ratio = power(wave) / noise_power * 10 ** (-interference.snr_db / 10)
-    return wave + interference.wave * np.float32(np.sqrt(ratio))
+    ratio = power(wave) / noise_power * 10 ** (-interference.snr_db / 10) if noise_power >= 1e-10 else 0.0
+    mixed: np.ndarray = np.add(wave, interference.wave * np.float32(np.sqrt(ratio)), out=out)
+    return mixed

@@ -6,8 +6,11 @@ import numpy as np
 
 from sdpn.io.audio import RATE_HZ
 
-#: Longest part of a room response that is used, in seconds.
+#: Longest part of a room response that is used, in seconds and in samples.
 _ROOM_S = 0.5
+LONGEST_ROOM = int(_ROOM_S * RATE_HZ)
+
+_TIMES = np.arange(LONGEST_ROOM, dtype=np.float64)
 
 
 def simulate_room(rt60_s: float, rng: np.random.Generator) -> np.ndarray:
@@ -19,8 +22,9 @@ def simulate_room(rt60_s: float, rng: np.random.Generator) -> np.ndarray:
         (R,) float32 with unit energy, R at most half a second.
     """
     num_samples = max(2, int(min(rt60_s, _ROOM_S) * RATE_HZ))
-    decay = np.exp(-np.log(1000.0) / (rt60_s * RATE_HZ) * np.arange(num_samples))
-    response = rng.standard_normal(num_samples) * decay
+    decay = -np.log(1000.0) / (rt60_s * RATE_HZ) * _TIMES[:num_samples]
+    response = rng.standard_normal(num_samples)
+    response *= np.exp(decay, out=decay)
     response[0] = 0.0
     response *= 10 ** (-rng.uniform(-3.0, 12.0) / 20) / np.linalg.norm(response)
     response[0] = 1.0
@@ -37,5 +41,5 @@ def trim_room(room: np.ndarray) -> np.ndarray:
         (R',) float32 with unit energy, R' at most half a second.
     """
     start = max(0, int(np.abs(room).argmax()) - RATE_HZ // 1000)
-    room = room[start : start + int(_ROOM_S * RATE_HZ)]
+    room = room[start : start + LONGEST_ROOM]
     return (room / np.linalg.norm(room)).astype(np.float32)

@@ -67,6 +67,25 @@ def test_a_batch_says_which_utterances_it_holds(utterances: list[Utterance]) -> 
     assert first.local_VBS.shape[1] == 2 and second.utterance_B.tolist() == batch.utterance_B.tolist()[2:]
 
 
+def test_utterances_together_are_utterances_one_by_one(utterances: list[Utterance]) -> None:
+    dataset = _dataset(utterances)
+    items = [(epoch, index) for epoch in (0, 1) for index in range(7)]
+    for together, item in zip(dataset.__getitems__(items), items, strict=True):
+        for left, right in zip(together, dataset[item], strict=True):
+            np.testing.assert_allclose(left, right, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", [3, 2**32 + 3])
+def test_a_view_draws_from_the_generator_of_its_numbers(utterances: list[Utterance], seed: int) -> None:
+    """The place of the teacher's crop, from NumPy's generator of (seed, epoch, utterance, view)."""
+    plain = Augmenter(PRESETS["none"])
+    dataset = CropDataset(utterances, _CROPS, plain, seed=seed, cache_mb=10)
+    first = int(np.random.default_rng((seed, 5, 6, 0)).integers(0, 22000 - 8000 + 1))
+    np.testing.assert_allclose(
+        dataset[(5, 6)].global_GS[0], utterances[6].read()[first : first + 8000], atol=2e-4
+    )
+
+
 def test_any_start_and_any_number_of_workers_give_the_same_batches(utterances: list[Utterance]) -> None:
     whole = _batches(utterances, 0, 6)
     assert _equal(whole[4:], _batches(utterances, 4, 6))
