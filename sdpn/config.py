@@ -73,6 +73,8 @@ def load_config(
     cls: type[T],
     path: str | os.PathLike[str] | None = None,
     overrides: Sequence[str] = (),
+    *,
+    base: T | None = None,
 ) -> T:
     """Build a configuration dataclass from its defaults, a YAML file and overrides, in that order.
 
@@ -81,6 +83,7 @@ def load_config(
             ``X | None`` and ``tuple[X, ...]``.
         path: YAML file with differences from the defaults; None takes the defaults.
         overrides: ``section.key=value`` strings; values are read as YAML.
+        base: values in place of the defaults.
 
     Raises:
         InputError: an unknown key (the nearest is named), a wrong type, a value out of range, or a file
@@ -89,7 +92,7 @@ def load_config(
     tree: _Tree = {} if path is None else _read_yaml(path)
     for override in overrides:
         _insert(tree, override)
-    result: T = _build(cls, tree, "")
+    result: T = _build(cls, tree, "", base)
     return result
 
 

@@ -38,7 +38,8 @@ how
   --centroids K     first make K clusters with sdpn kmeans and merge those; needed above 10,000 utterances
                     (default $centroids: merge utterances)
   --config FILE     training configuration of every round (default $config)
-  --set KEY=VALUE   change one of its values, such as training.steps=500; may be repeated
+  --set KEY=VALUE   change one of its values, such as training.steps=500; may be repeated. Encoder and features
+                    are those of the model unless they are given
   --seed N          of everything random (default $seed)
 
 examples

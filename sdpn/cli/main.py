@@ -6,7 +6,8 @@ inside its ``run``. Each subcommand module offers
 - ``DESCRIPTION`` and ``EXAMPLE``: what ``--help`` teaches,
 - ``add_arguments(parser)``,
 - ``run(args) -> dict``: does the work, prints for people, and returns what ``--json`` stores,
-- ``exit_code(args, results) -> int``, only where it is not always 0: what the results mean to a script.
+- ``exit_code(args, results) -> int``, only where it is not always 0: what the results mean to a script,
+- ``OPTIONS_ANYWHERE = True``, only where options may stand between the positional arguments, too.
 
 A ``ValueError`` or a plain bug shows its traceback; an `sdpn.errors.InputError` is one line and exit
 code 2.
@@ -55,8 +56,9 @@ A run from recordings to a report:
   sdpn score   --ref meeting.ref.rttm --hyp exp/mini/rttm/meeting.rttm
   sdpn report  exp/mini
   sdpn drift   exp/mini
-A model that fits recordings of your own, without labels:
-  sdpn adapt --data recordings/ --out models/mine
+A model that fits recordings of your own, without labels, and scores of voices that do:
+  sdpn adapt   --data recordings/ --out models/mine
+  sdpn backend --model models/mine --data data/mine
 From embeddings of windows, whoever made them, to speakers:
   sdpn cluster --method vbx --embeddings xvectors.ark --segments segments --out exp/xvectors
 Millions of embeddings to clusters, in chunks that do not fit in memory together:
@@ -113,7 +115,8 @@ def _run(name: str, argv: list[str]) -> int:
     common.add_argument("--json", type=Path, metavar="FILE", help="also write the results here as JSON")
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")
     common.add_argument("--quiet", action="store_true", help="no progress and no information, only results")
-    args = parser.parse_args(argv)
+    parse = parser.parse_intermixed_args if hasattr(module, "OPTIONS_ANYWHERE") else parser.parse_args
+    args = parse(argv)
     logging.basicConfig(
         level=logging.WARNING if args.quiet else logging.INFO,
         format="%(levelname)s: %(message)s",

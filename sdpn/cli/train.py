@@ -38,6 +38,9 @@ EXAMPLE = """\
   sdpn train --config conf/reference.yaml --data data/voxceleb2 --out exp/reference
 """
 
+#: Settings may stand before, between and after the options.
+OPTIONS_ANYWHERE = True
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``sdpn train``."""
@@ -60,7 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--init",
         type=Path,
         metavar="MODEL",
-        help="start from this model folder's encoder and head (same as initial.model=…)",
+        help="start from this model folder's encoder and head (same as initial.model=…); settings of encoder "
+        "and features that are not given are the model's",
     )
     parser.add_argument(
         "--init-prototypes",
@@ -84,10 +88,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Train and export."""
-    from sdpn.config import load_config
-    from sdpn.training.config import RunConfig
+    from sdpn.training.config import load_run_config
 
-    config = load_config(RunConfig, args.config, [*_options(args), *args.overrides])
+    config = load_run_config(args.config, [*_options(args), *args.overrides])
 
     from sdpn.training.pretrain import pretrain
 

@@ -52,6 +52,14 @@ class BadFiles:
         """A line for each, in the order in which they were met."""
         return list(self._problems.values())
 
+    def state(self) -> dict[str, str]:
+        """What a continued run needs to go on counting: the line of each file."""
+        return dict(self._problems)
+
+    def restore(self, state: dict[str, str]) -> None:
+        """Take over what `state` gave: these files are counted, and are not named again."""
+        self._problems = dict(state)
+
     def add(self, faults: Iterable[Fault], *, log: bool = False) -> None:
         """Count files that have not been counted yet, and log them.
 

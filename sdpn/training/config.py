@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sdpn.config import load_config
 from sdpn.data.augment import AugmentationChoice, AugmentationConfig
 from sdpn.data.crops import CropConfig
 from sdpn.data.feature_registry import FeatureChoice
@@ -14,6 +17,7 @@ from sdpn.distill.dino import DINOConfig
 from sdpn.distill.pseudo import PseudoConfig
 from sdpn.distill.sdpn import SDPNConfig
 from sdpn.models.ecapa import EcapaConfig
+from sdpn.models.folder import read_model
 from sdpn.models.heads import HeadConfig
 from sdpn.models.registry import EncoderChoice
 from sdpn.training.evaluation import EvaluationConfig
@@ -107,3 +111,22 @@ class RunConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     guards: GuardConfig = field(default_factory=GuardConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+
+def load_run_config(path: str | os.PathLike[str] | None, overrides: Sequence[str] = ()) -> RunConfig:
+    """The configuration of a run; of encoder and features, what is not given is that of the initial model.
+
+    Args:
+        path: YAML file; None is no file.
+        overrides: ``section.key=value`` strings.
+
+    Raises:
+        InputError: as in `sdpn.config.load_config`, or the model to start from cannot be read.
+    """
+    config = load_config(RunConfig, path, overrides)
+    start = config.initial.model
+    if start is None or not start.exists():  # whoever needs it says so: a run that has begun does not
+        return config
+    model = read_model(start)
+    given = RunConfig(encoder=model.encoder_config, features=model.features)
+    return load_config(RunConfig, path, overrides, base=given)

@@ -176,7 +176,11 @@ class Trainer:
             "model": self._network.state_dict(),
             **self._update.state(),
             "rng": streams,
-            "sampler": {"epoch": epoch, "position": position},
+            "sampler": {
+                "epoch": epoch,
+                "position": position,
+                "bad_files": self._dataset.bad_files.state(),
+            },
             "tracking": {"initial": self._initial_KE, **self._watcher.state()},
             "guards": self._guards.state(),
         }
@@ -189,6 +193,8 @@ class Trainer:
         # in place: guards and watcher hold the same tensor
         self._initial_KE.copy_(state["tracking"]["initial"])
         self._guards.restore(state["guards"])
+        # a checkpoint of an older version does not say
+        self._dataset.bad_files.restore(state["sampler"].get("bad_files", {}))
         if self._watcher is not None:
             self._watcher.restore(state["tracking"])
         _log.info("continuing at step %d", state["step"])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import yaml
 
 from sdpn.cli.main import main
 from sdpn.io.kaldi import Utterance, read_vectors, write_data_dir
@@ -98,6 +99,32 @@ def test_an_unknown_key_names_the_nearest(
     assert _train(data, tmp_path / "exp", "sdpn.num_prototype=3") == 2
     assert "did you mean 'sdpn.num_prototypes'" in capsys.readouterr().err
     assert not (tmp_path / "exp").exists()
+
+
+def test_settings_stand_before_between_and_after_options(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text("training: {workers: 0, seed: 4}\n")
+    out = tmp_path / "exp"
+    files = ["--config", str(tmp_path / "tiny.yaml"), "training.steps=0", "--data", str(data)]
+    settings = ["training.seed=5", "sdpn.num_prototypes=11"]
+    assert main(["train", *TINY, *files, *settings, "--out", str(out), "guards.window=70"]) == 0
+    written = yaml.safe_load((out / "config.yaml").read_text())
+    training = written["training"]
+    assert (training["steps"], training["seed"], training["workers"]) == (0, 5, 0)
+    sizes = written["encoder"]["channels"], written["sdpn"]["num_prototypes"], written["guards"]["window"]
+    assert sizes == (16, 11, 70)
+
+
+def test_a_mistyped_option_between_settings(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        _train(data, tmp_path / "exp", "--confg", "mini.yaml", "training.steps=1")
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("usage: sdpn train") and "unrecognized arguments: --confg" in error
+    with pytest.raises(SystemExit):
+        main(["train", "training.steps=1", "--data", str(data), "training.seed=1"])
+    assert "the following arguments are required: --out" in capsys.readouterr().err
 
 
 def test_the_same_utterance_in_two_directories_is_refused(

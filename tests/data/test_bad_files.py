@@ -82,6 +82,17 @@ def test_only_the_first_few_are_named() -> None:
     assert "3.wav" not in str(caught.value)
 
 
+def test_a_continued_run_goes_on_counting(caplog: pytest.LogCaptureFixture) -> None:
+    faults = [Fault(f"{index}.wav", f"{index}.wav: is empty") for index in range(3)]
+    before, after = BadFiles(100, 0.02), BadFiles(100, 0.02)
+    before.add(faults[:2])
+    after.restore(before.state())
+    after.add(faults[:2], log=True)
+    assert after.problems == ["0.wav: is empty", "1.wav: is empty"] and not caplog.text
+    with pytest.raises(TooManyBadFiles, match="3 of 100"):
+        after.add(faults[2:])
+
+
 @pytest.mark.parametrize("cache_mb", [0, 10])
 def test_samples_that_are_no_numbers_spoil_the_crops_that_hold_them(tmp_path: Path, cache_mb: int) -> None:
     """With a cache and without: a crop that misses them is used."""

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from sklearn.metrics import normalized_mutual_info_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -32,14 +33,15 @@ def exp(voices: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_data_dir(folder / "data" / part, read_data_dir(voices))
     shutil.copy(voices / "trials", folder / "data/dev/trials")
     options = ["train", "--data", str(folder / "data/train"), "--out", str(folder / "sdpn"), "--quiet"]
-    assert main([*options, *TINY, "training.steps=2", "training.workers=0"]) == 0
+    assert main([*options, *TINY, "features.hop_ms=20", "training.steps=2", "training.workers=0"]) == 0
     return folder
 
 
 @pytest.fixture(scope="module")
 def options(exp: Path) -> list[str]:
     given = ["--exp", str(exp), "--iterations", "2"]
-    for setting in [*TINY, "training.steps=4", "training.workers=0"]:
+    settings = [setting for setting in TINY if not setting.startswith("encoder.")]  # those are the model's
+    for setting in [*settings, "training.steps=4", "training.workers=0"]:
         given += ["--set", setting]
     return given
 
@@ -65,6 +67,9 @@ def test_rounds_are_stages_and_a_table(exp: Path, options: list[str]) -> None:
     assert sorted(curves.Tags()["scalars"]) == tags
     assert [event.step for event in curves.Scalars("pseudo/nmi")] == [1, 2]
 
+    for number in (1, 2):
+        model = yaml.safe_load((exp / f"pseudo/{number}/train/model/config.yaml").read_text())
+        assert (model["features"]["hop_ms"], model["encoder"]["channels"]) == (20.0, 16)
     assert stages(recipe(*options), "up to date") == STAGES
     changed = recipe(*options, "--set", "pseudo.margin=0.1", "--stop_stage", "3")
     assert stages(changed, "up to date") == ["1", "2"] and stages(changed, "done") == ["3"]
@@ -76,6 +81,11 @@ def test_centroids_are_merged(exp: Path, options: list[str]) -> None:
     centroids, labels = (read_table(exp / f"pseudo/1/{name}") for name in ("centroids/utt2cluster", "labels"))
     merged = {(centroids[name], labels[name]) for name in labels}
     assert len(merged) == len(set(centroids.values()))  # none is split
+
+
+def test_other_features_than_the_models_are_refused(options: list[str]) -> None:
+    refused = recipe(*options, "--set", "features.hop_ms=10", "--stop_stage", "3", code=2)
+    assert "features.hop_ms is 20.0 there, 10.0 here" in refused.stderr
 
 
 @pytest.mark.parametrize(

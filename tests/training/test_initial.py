@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 from sklearn.cluster import KMeans
 from torch.nn.functional import normalize
@@ -16,7 +17,7 @@ from torch.nn.functional import normalize
 from sdpn.config import load_config
 from sdpn.distill.base import SelfDistillation
 from sdpn.errors import InputError
-from sdpn.training.config import RunConfig
+from sdpn.training.config import RunConfig, load_run_config
 from sdpn.training.initial import InitialConfig, initialise
 from sdpn.training.pretrain import build, pretrain, read_training_data
 from tests.conftest import TINY
@@ -113,6 +114,28 @@ def test_models_that_do_not_fit_are_refused(voices: Path, model: Path) -> None:
     _refused(voices, "holds 10 prototypes of 8 dimensions; this run has 12 of 8", *keep)
     with pytest.raises(ValueError, match="needs a model"):
         InitialConfig(prototypes="keep")
+
+
+def test_what_is_not_given_of_encoder_and_features_is_the_models(
+    voices: Path, model: Path, tmp_path: Path
+) -> None:
+    coarse = shutil.copytree(model, tmp_path / "coarse")
+    document = yaml.safe_load((coarse / "config.yaml").read_text())
+    document["features"]["hop_ms"] = 20.0
+    (coarse / "config.yaml").write_text(yaml.safe_dump(document))
+    file = tmp_path / "run.yaml"
+    file.write_text(f"initial: {{model: {coarse}}}\n")
+    rest = [setting for setting in _RUN if not setting.startswith(("encoder.", "features."))]
+    config = load_run_config(file, rest)
+    assert config.features.hop_ms == 20 and config.encoder.embedding_dim == 12
+    assert config == load_config(RunConfig, file, [*_RUN, "features.hop_ms=20"])
+    _initialise(build(config), config, voices)
+
+    file.write_text(f"initial: {{model: {coarse}}}\nfeatures: {{hop_ms: 10}}\n")
+    config = load_run_config(file, rest)
+    with pytest.raises(InputError, match=r"this run: features\.hop_ms is 20\.0 there, 10\.0 here"):
+        _initialise(build(config), config, voices)
+    assert load_run_config(None, ["initial.model=nowhere"]).features == RunConfig().features
 
 
 @pytest.mark.parametrize("damage", ["absent", "truncated", "no prototypes"])
