@@ -24,7 +24,7 @@ def draw_tilt(rng: np.random.Generator, limit_db: float) -> np.ndarray:
     """A smooth random gain over frequency: (7,) dB at octave points, 0 on average."""
     gains_db: np.ndarray = rng.standard_normal(len(_POINTS_HZ)).cumsum() * limit_db / 3
     np.maximum(np.minimum(gains_db, limit_db, out=gains_db), -limit_db, out=gains_db)
-    gains_db -= gains_db.mean()
+    gains_db -= gains_db.sum() / len(gains_db)
     return gains_db
 
 
@@ -81,20 +81,20 @@ def _filter(
     """Filter crops that are all in rooms, or none of them: as rows of ``size`` samples, at any level."""
     from scipy.fft import irfft, rfft
 
+    spectra = rfft(_padded(waves, size))
     responses = [room for room in rooms if room is not None]
-    spectra = rfft(_padded([*waves, *responses], size))
-    for row, response in enumerate(spectra[len(waves) : len(waves) + len(responses)]):
-        spectra[row] *= response
+    if responses:
+        spectra *= rfft(_padded(responses, size))
     if any(tilt_db is not None for tilt_db in tilts_db):
         spectra[: len(waves)] *= _gains(tilts_db, spectra.shape[1])
     # not divided by the size: the level is set afterwards
-    filtered: np.ndarray = irfft(spectra[: _whole_lanes(len(waves))], size, norm="forward")
+    filtered: np.ndarray = irfft(spectra, size, norm="forward")
     return filtered
 
 
 def _padded(waves: Sequence[np.ndarray], size: int) -> np.ndarray:
-    """Waves as rows with zeros behind."""
-    rows = np.empty((_whole_lanes(len(waves)), size), dtype=np.float32)
+    """Waves as rows with zeros behind; two or three get rows of zeros, for all four take less time."""
+    rows = np.empty((1 if len(waves) == 1 else _LANES, size), dtype=np.float32)
     for row, wave in zip(rows, waves, strict=False):
         row[: len(wave)] = wave
         row[len(wave) :] = 0.0
@@ -111,17 +111,12 @@ def _gains(tilts_db: Sequence[np.ndarray | None], num_bins: int) -> np.ndarray:
     return gains
 
 
-@lru_cache(maxsize=64)  # as many as there are lengths of crops and rooms
+@lru_cache(maxsize=8)  # two for each length of crops
 def _between_points(num_bins: int) -> np.ndarray:
     """Linear interpolation from the points to the bins of a spectrum, as a matrix (7, num_bins), float32."""
     frequency_hz = np.linspace(0.0, RATE_HZ / 2, num_bins)
     rows = [np.interp(frequency_hz, _POINTS_HZ, unit) for unit in np.eye(len(_POINTS_HZ))]
     return np.array(rows, dtype=np.float32)
-
-
-def _whole_lanes(rows: int) -> int:
-    """Rows to transform: two or three take longer than four."""
-    return rows if rows == 1 else -(-rows // _LANES) * _LANES
 
 
 def power(wave: np.ndarray) -> float:

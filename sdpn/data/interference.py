@@ -83,7 +83,7 @@ def babble(
     wave = np.zeros(num_samples, dtype=np.float32)
     for _ in range(talkers):
         voice = draw_speech(num_samples, rng)
-        wave += voice / np.float32(np.sqrt(max(power(voice), 1e-10)))
+        wave += voice * np.float32(1 / np.sqrt(max(power(voice), 1e-10)))
     return Interference("babble", wave, rng.uniform(*snr_db))
 
 
