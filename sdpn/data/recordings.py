@@ -64,9 +64,7 @@ class Recordings:
         if whole is None:
             whole = self._decode_all(index)
         piece = self._decode(index, first, count) if whole is None else whole[first : first + count]
-        samples = piece.astype(np.float32)
-        samples /= _FULL_SCALE
-        return samples
+        return piece.astype(np.float32) / _FULL_SCALE
 
     def _decode_all(self, index: int) -> np.ndarray | None:
         """The whole utterance, where there is room for it or it is short, and all of it can be read."""
