@@ -242,7 +242,7 @@ def main() -> None:
             _run_all(args, grid, costs)
         print(table(grid, args.out, costs, [name for name, _ in args.also]))
     except InputError as error:
-        raise SystemExit(f"ablate.py: error: {error}") from None
+        parser.exit(2, f"ablate.py: error: {error}\n")
 
 
 def _named_folder(text: str) -> tuple[str, Path]:

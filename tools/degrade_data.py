@@ -47,7 +47,7 @@ def main() -> None:
             raise InputError("neither --noise nor --rir was given", hint="give one of them or both")
         degrade(args.data, one_after_another(*conditions), args.seed, args.out)
     except InputError as error:
-        raise SystemExit(f"degrade_data.py: error: {error}") from None
+        parser.exit(2, f"degrade_data.py: error: {error}\n")
 
 
 def degrade(data: Path, condition: Condition, seed: int, out: Path) -> None:

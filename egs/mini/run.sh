@@ -149,10 +149,7 @@ train_networks() {
   show sdpn train --config "$config" --data "$data/train" --out "$exp/untrained" "${settings[@]}" training.steps=0
   show sdpn train --config "$config" --data "$data/train" --out "$exp/sdpn" "${settings[@]}" \
     ${watched[@]+"${watched[@]}"}
-  # PLDA and AS-norm, from the same speech and also without labels; they need more of it than a demo has
-  if [ "$(wc -l <"$data/train/wav.scp")" -ge 500 ]; then
-    show sdpn backend --model "$exp/sdpn/model" --data "$data/train" --json "$exp/sdpn/backend.json"
-  fi
+  learn_back_end "$exp/sdpn/model" "$data/train"
 }
 run_stage 1 "training without labels" train_networks --text "settings=${settings[*]}" \
   --code sdpn.cli.train --code sdpn.cli.backend \

@@ -81,31 +81,39 @@ fi
 # Training continues where the round before ended: a network that can tell more speakers apart finds better
 # clusters, and learns more from those.
 embed_train() {
-  show sdpn extract --precision fp32 --model "$from" --data "$data/train" --out "$folder/embeddings"
+  show "$python" "$here/local/halves.py" --data "$data/train" --out "$folder/halves"
+  show sdpn extract --precision fp32 --model "$from" --data "$data/train" --out "$folder/embeddings/whole"
+  show sdpn extract --precision fp32 --model "$from" --data "$folder/halves" --out "$folder/embeddings/halves"
 }
 
 cluster() {
   local options=(--method "$method")
   if [ "$centroids" -gt 0 ]; then
     show sdpn kmeans --spherical --clusters "$centroids" --seed "$seed" --out "$folder/centroids" \
-      "$folder/embeddings/embeddings.scp"
+      "$folder/embeddings/whole/embeddings.scp"
     options+=(--centroids "$folder/centroids/utt2cluster")
   fi
   # the speakers are for the table alone
   if [ -f "$data/train/utt2spk" ]; then options+=(--utt2spk "$data/train/utt2spk"); fi
-  show "$python" "$here/local/pseudo_labels.py" --embeddings "$folder/embeddings/embeddings.scp" \
-    --out "$folder/labels" --json "$folder/labels.json" "${options[@]}"
+  show "$python" "$here/local/pseudo_labels.py" --embeddings "$folder/embeddings/whole/embeddings.scp" \
+    --halves "$folder/embeddings/halves/embeddings.scp" --out "$folder/labels" --json "$folder/labels.json" "${options[@]}"
 }
 
 train_on_clusters() {
   show sdpn train --config "$config" --data "$data/train" --out "$folder/train" --objective pseudo \
     --labels "$folder/labels" --init "$from" "${settings[@]}" ${watched[@]+"${watched[@]}"}
+  learn_back_end "$folder/train/model" "$data/train"
 }
 
 verify_dev() {
   show sdpn extract --precision fp32 --model "$folder/train/model" --data "$data/dev" --out "$folder/dev"
   show sdpn verify --trials "$data/dev/trials" --embeddings "$folder/dev/embeddings.scp" \
     --json "$folder/verify.json"
+  rm -f "$folder/verify-back-end.json"
+  if [ -f "$folder/train/model/back_end.safetensors" ]; then
+    show sdpn verify --trials "$data/dev/trials" --embeddings "$folder/dev/embeddings.scp" \
+      --back-end "$folder/train/model" --json "$folder/verify-back-end.json"
+  fi
 }
 
 from=$(cd "$model" && pwd)
@@ -114,12 +122,12 @@ for ((round = 1; round <= iterations; round++)); do
   folder=$pseudo/$round
   first=$((4 * round - 3))
   run_stage $first "round $round: embeddings of the training speech" embed_train --code sdpn.cli.extract \
-    "$from" "$data/train" --outputs "$folder/embeddings"
+    "$here/local/halves.py" "$from" "$data/train" --outputs "$folder/halves" "$folder/embeddings"
   run_stage $((first + 1)) "round $round: clusters" cluster --text "method=$method $centroids $seed" \
     "$here/local/pseudo_labels.py" --code sdpn.cli.kmeans --code sdpn.clustering.pseudo_labels \
     "$folder/embeddings" --outputs "$folder/labels" "$folder/labels.json" --clears "$folder/centroids"
   run_stage $((first + 2)) "round $round: training on the clusters" train_on_clusters \
-    --text "settings=${settings[*]}" --code sdpn.cli.train "$config" "$data/train" "$folder/labels" "$from" \
+    --text "settings=${settings[*]}" --code sdpn.cli.train --code sdpn.cli.backend "$config" "$data/train" "$folder/labels" "$from" \
     ${augmentation_data[@]+"${augmentation_data[@]}"} \
     --outputs "$folder/train/model" --clears "$folder/train"
   if [ -f "$data/dev/trials" ]; then
@@ -134,7 +142,8 @@ done
 write_table() {
   rm -rf "$pseudo/tensorboard"
   show "$python" "$here/local/pseudo_table.py" "$pseudo" --rounds "$iterations" \
-    --first "$exp/results/verify.trained.json" >"$pseudo/table.log"
+    --first "$exp/results/verify.trained.json" --first-back-end "$exp/results/verify.trained-back-end.json" \
+    >"$pseudo/table.log"
 }
 run_stage $((4 * iterations + 1)) "table" write_table "$here/local/pseudo_table.py" "$pseudo"/*/labels.json \
   ${verified[@]+"${verified[@]}"} --outputs "$pseudo/table.txt" "$pseudo/tensorboard"

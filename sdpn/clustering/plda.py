@@ -68,6 +68,19 @@ class Plda:
             u_NE * np.sqrt(psi_E / (1 + 2 * psi_E)), 0.5 * constant - 0.5 * (u_NE**2) @ square_E
         )
 
+    def speaker_space(self, emb_ND: np.ndarray) -> np.ndarray:
+        """Bring embeddings to where Euclidean distance tells speakers apart, (N, E).
+
+        In sum and difference of u and v the ratio of `similarity` falls into two parts. That of the
+        difference is -¼ Σ ψ/(1+ψ) (u - v)², so the rows here are u sqrt(ψ/(1+ψ)): as they are for a direction
+        in which speakers differ far more than utterances of one, and nothing for one in which they do not.
+
+        Raises:
+            InputError: as in `project`.
+        """
+        rows_NE: np.ndarray = self.project(emb_ND) * np.sqrt(self.psi_E / (1 + self.psi_E))
+        return rows_NE
+
     def score(self, first_ND: np.ndarray, second_MD: np.ndarray) -> np.ndarray:
         """Log-likelihood ratios (N, M) of all pairs, see `similarity`."""
         first, second = self.similarity(first_ND), self.similarity(second_MD)
@@ -156,6 +169,37 @@ def train_plda(emb_ND: np.ndarray, speakers_N: np.ndarray, *, iterations: int = 
             total_DD - cross_DD - cross_DD.T + (y_SD * count_S[:, None]).T @ y_SD + weighted_DD
         ) / num_rows
     return from_covariances(mean_D, between_DD, within_DD)
+
+
+def train_plda_of_parts(
+    parts_NPD: np.ndarray, mean_D: np.ndarray, classes_N: np.ndarray | None = None
+) -> Plda:
+    """Fit a PLDA with parts of utterances for all that is known of who speaks.
+
+    Parts differ as one voice does, and utterances of a large corpus as voices do.
+
+    Args:
+        parts_NPD: embeddings of the P parts of N utterances; they lose the mean and get the length 1.
+        mean_D: that of the utterances.
+        classes_N: whose each utterance is, as far as it is known, such as pseudo-labels; None takes every
+            utterance for a speaker of its own.
+
+    Raises:
+        InputError: as in `train_plda`, or the embeddings are all alike.
+    """
+    num_utterances, parts, dimension = parts_NPD.shape
+    if num_utterances * (parts - 1) < dimension:
+        raise InputError(
+            f"{num_utterances} utterances, cut into {parts} parts, are too few for embeddings of {dimension}"
+            " dimensions",
+            hint=f"expected at least {-(-dimension // (parts - 1))} utterances",
+        )
+    centred = parts_NPD.reshape(-1, dimension).astype(np.float64) - mean_D
+    lengths = np.linalg.norm(centred, axis=1, keepdims=True)
+    if not lengths.all():
+        raise InputError("the embeddings are all alike", hint="is the model trained?")
+    classes_N = np.arange(num_utterances) if classes_N is None else classes_N
+    return train_plda(centred / lengths, np.repeat(classes_N, parts))
 
 
 def from_covariances(mean_D: np.ndarray, between_DD: np.ndarray, within_DD: np.ndarray) -> Plda:

@@ -1,23 +1,34 @@
-"""Clusters of a whole corpus as labels to train on; silhouettes tell how many.
+"""Clusters of a whole corpus as labels to train on, in number and in kind found without any.
 
-Shapes: N embeddings, M points that stand for them, D embedding dimensions, K clusters.
+The two halves of an utterance have one speaker. What differs between them is no matter of who speaks, and
+clusters of first halves that agree with those of second halves have found something.
+
+Shapes: N embeddings, M points that stand for them, D embedding dimensions, E of their space, K clusters.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Literal
 
 import numpy as np
 
 from sdpn.clustering.affinity import unit_rows
 from sdpn.clustering.linkage import cut, merge_tree, ward_distances
+from sdpn.clustering.plda import train_plda_of_parts
 from sdpn.errors import InputError
+
+Space = Literal["plda", "cosine"]
 
 #: Points that are clustered with a matrix of all pairs: 16 M² bytes.
 MAX_POINTS = 10_000
+
+#: Utterances for every dimension, from which a PLDA of their halves is worth more than the cosine.
+_ENOUGH = 4
+
+#: Share of the best agreement that counts as no worse.
+_AS_GOOD = 0.98
 
 #: Neighbouring counts of the grid differ by this factor.
 _GRID = 1.25
@@ -29,11 +40,14 @@ class PseudoLabels:
 
     Attributes:
         labels_N: cluster of each embedding, 0..K-1, none empty.
-        silhouettes: mean silhouette of every count that was tried.
+        agreement: of every count that was tried, how well clusters of first halves agree with those of
+            second halves: adjusted Rand index (Hubert and Arabie 1985).
+        space: what was clustered, see `pseudo_labels`.
     """
 
     labels_N: np.ndarray
-    silhouettes: dict[int, float]
+    agreement: dict[int, float]
+    space: Space
 
     @property
     def count(self) -> int:
@@ -42,35 +56,42 @@ class PseudoLabels:
 
 
 def pseudo_labels(
-    emb_ND: np.ndarray,
+    whole_ND: np.ndarray,
+    halves_N2D: np.ndarray,
     *,
     method: Literal["kmeans", "ahc"] = "kmeans",
     counts: Sequence[int] = (),
     points_N: np.ndarray | None = None,
 ) -> PseudoLabels:
-    """Cluster directions by Ward's linkage (1963) and, with ``kmeans``, by k-means from the centres it found.
+    """Cluster utterances by Ward's linkage (1963) and, with ``kmeans``, by k-means from the centres it found.
+
+    What is clustered is `Plda.speaker_space` of a PLDA of the halves: the directions in which the halves of
+    an utterance differ hardly count (``plda``). With fewer utterances than four times the dimensions such a
+    PLDA knows too little, and directions are clustered as they are (``cosine``).
 
     Random starts of k-means leave large speakers split and small ones together; from Ward's centres the same
     k-means agrees far better with the speakers (docs/pseudo_labels.md). One tree serves all counts.
 
-    The count is found without labels: from that with the best mean silhouette by cosine distance (Rousseeuw
-    1987) upwards, as long as the silhouette stays within one standard error of the best. The curve is flat
-    around its top, and a speaker in two classes harms a classifier less than two speakers in one.
+    The count is that with which the first halves and the second, clustered each by themselves, agree best:
+    too few clusters join other speakers in the one than in the other, too many split them elsewhere (the
+    stability of Lange et al., Neural Computation 2004, with halves for samples). Among counts within 2 % of
+    the best it is the largest: a speaker in two classes harms a classifier less than two speakers in one.
 
     Args:
-        emb_ND: embeddings (N, D).
+        whole_ND: embeddings of utterances (N, D).
+        halves_N2D: those of their halves.
         method: ``ahc`` cuts the tree, ``kmeans`` goes on from there.
         counts: numbers of clusters to choose from, one alone is taken as it is; none: a grid from √M to M / 2
             for M points, with a factor of 1.25 between neighbours. Men against women is a good partition too,
             but not one of speakers.
-        points_N: cluster of each embedding in a finer partition, whose means are then clustered in place of
-            the embeddings; for corpora of more than ``MAX_POINTS`` utterances.
+        points_N: cluster of each utterance in a finer partition, whose means are then clustered in place of
+            the utterances; for corpora of more than ``MAX_POINTS`` utterances.
 
     Raises:
-        InputError: there are too many embeddings or points, too few for a count, or one is not a direction.
+        InputError: there are too many utterances or points, too few for a count, or an embedding is not a
+            direction.
     """
-    unit_ND = unit_rows(emb_ND)
-    point_N = np.arange(len(unit_ND)) if points_N is None else np.unique(points_N, return_inverse=True)[1]
+    point_N = np.arange(len(whole_ND)) if points_N is None else np.unique(points_N, return_inverse=True)[1]
     weights_M = np.bincount(point_N).astype(np.float64)
     num_points = len(weights_M)
     if num_points > MAX_POINTS:
@@ -81,18 +102,33 @@ def pseudo_labels(
     candidates = sorted(set(counts)) or _grid(num_points)
     if not candidates or candidates[0] < 2 or candidates[-1] >= num_points:
         raise InputError(f"{num_points} points cannot make {candidates or 'any'} clusters", hint="from 2 on")
-    points_MD = _means(unit_ND, point_N, np.ones(len(unit_ND)))
-    edges, _ = merge_tree(ward_distances(points_MD, weights_M), weights_M, "ward")
+    rows, space = _rows(whole_ND, halves_N2D)
 
-    def labels_of(count: int) -> np.ndarray:
-        labels_M = cut(edges, count)
-        return labels_M if method == "ahc" else _refined(points_MD, weights_M, labels_M)
+    def partitions_of(rows_NE: np.ndarray) -> Callable[[int], np.ndarray]:
+        return _partitions(_means(rows_NE, point_N, np.ones(len(point_N))), weights_M, method)
 
-    tried: dict[int, float] = {}
-    best_M = labels_of(candidates[0])
+    agreement: dict[int, float] = {}
+    best = candidates[0]
     if len(candidates) > 1:
-        best_M = _best(labels_of, candidates, points_MD, weights_M, tried)
-    return PseudoLabels(np.unique(best_M, return_inverse=True)[1][point_N], tried)
+        from sklearn.metrics import adjusted_rand_score
+
+        first, second = (partitions_of(half_NE) for half_NE in rows[1:])
+        agreement = {count: float(adjusted_rand_score(first(count), second(count))) for count in candidates}
+        enough = _AS_GOOD * max(agreement.values())
+        best = max(count for count in candidates if agreement[count] >= enough)
+    labels_M = partitions_of(rows[0])(best)
+    return PseudoLabels(np.unique(labels_M, return_inverse=True)[1][point_N], agreement, space)
+
+
+def _rows(whole_ND: np.ndarray, halves_N2D: np.ndarray) -> tuple[list[np.ndarray], Space]:
+    """Utterances, first halves and second halves as rows to cluster, each (N, E)."""
+    sets = [whole_ND, halves_N2D[:, 0], halves_N2D[:, 1]]
+    num_utterances, dimension = whole_ND.shape
+    if num_utterances < _ENOUGH * dimension:
+        return [unit_rows(emb_ND) for emb_ND in sets], "cosine"
+    mean_D = whole_ND.mean(axis=0, dtype=np.float64)
+    plda = train_plda_of_parts(halves_N2D, mean_D)
+    return [plda.speaker_space(unit_rows(emb_ND - mean_D)) for emb_ND in sets], "plda"
 
 
 def _grid(num_points: int) -> list[int]:
@@ -103,43 +139,31 @@ def _grid(num_points: int) -> list[int]:
     return counts
 
 
-def _best(
-    labels_of: Callable[[int], np.ndarray],
-    counts: Sequence[int],
-    points_MD: np.ndarray,
-    weights_M: np.ndarray,
-    tried: dict[int, float],
-) -> np.ndarray:
-    """Labels of the count that `pseudo_labels` describes; fills ``tried``."""
-    from sklearn.metrics import silhouette_samples
+def _partitions(
+    points_ME: np.ndarray, weights_M: np.ndarray, method: Literal["kmeans", "ahc"]
+) -> Callable[[int], np.ndarray]:
+    """Labels (M,) as a function of the number of clusters."""
+    edges, _ = merge_tree(ward_distances(points_ME, weights_M), weights_M, "ward")
 
-    unit_MD = unit_rows(points_MD)
-    distance_MM = np.maximum(1.0 - unit_MD @ unit_MD.T, 0.0)
-    np.fill_diagonal(distance_MM, 0.0)
-    tolerance = {}
-    for count in counts:
-        samples_M = silhouette_samples(distance_MM, labels_of(count), metric="precomputed")
-        tried[count] = float(np.average(samples_M, weights=weights_M))
-        variance = np.average((samples_M - tried[count]) ** 2, weights=weights_M)
-        tolerance[count] = float(np.sqrt(variance / weights_M.sum()))
-    best = max(tried, key=tried.__getitem__)
-    enough = tried[best] - tolerance[best]
-    later = [count for count in counts if count >= best]
-    return labels_of(list(takewhile(lambda count: tried[count] >= enough, later))[-1])
+    def labels_of(count: int) -> np.ndarray:
+        labels_M = cut(edges, count)
+        return labels_M if method == "ahc" else _refined(points_ME, weights_M, labels_M)
+
+    return labels_of
 
 
-def _refined(points_MD: np.ndarray, weights_M: np.ndarray, labels_M: np.ndarray) -> np.ndarray:
+def _refined(points_ME: np.ndarray, weights_M: np.ndarray, labels_M: np.ndarray) -> np.ndarray:
     """K-means from the centres of a partition."""
     from sklearn.cluster import KMeans
 
-    centres_KD = _means(points_MD, labels_M, weights_M)
-    kmeans = KMeans(n_clusters=len(centres_KD), init=centres_KD, n_init=1)
-    refined_M: np.ndarray = kmeans.fit_predict(points_MD, sample_weight=weights_M)
+    centres_KE = _means(points_ME, labels_M, weights_M)
+    kmeans = KMeans(n_clusters=len(centres_KE), init=centres_KE, n_init=1)
+    refined_M: np.ndarray = kmeans.fit_predict(points_ME, sample_weight=weights_M)
     return refined_M
 
 
-def _means(rows_MD: np.ndarray, labels_M: np.ndarray, weights_M: np.ndarray) -> np.ndarray:
-    """Weighted means of the rows of each label, (K, D)."""
-    sums_KD = np.zeros((int(labels_M.max()) + 1, rows_MD.shape[1]))
-    np.add.at(sums_KD, labels_M, rows_MD * weights_M[:, None])
-    return sums_KD / np.bincount(labels_M, weights_M)[:, None]
+def _means(rows_ME: np.ndarray, labels_M: np.ndarray, weights_M: np.ndarray) -> np.ndarray:
+    """Weighted means of the rows of each label, (K, E)."""
+    sums_KE = np.zeros((int(labels_M.max()) + 1, rows_ME.shape[1]))
+    np.add.at(sums_KE, labels_M, rows_ME * weights_M[:, None])
+    return sums_KE / np.bincount(labels_M, weights_M)[:, None]

@@ -26,6 +26,7 @@ prototypes/drift_previous       the same to the last look
 prototypes/similarity           image: cosines between prototypes, similar ones side by side
 pseudo/clusters, nmi, purity    labels of each round of pseudo-label training, over the rounds
 pseudo/eer, min_dcf_001         of the network that the round has trained
+pseudo/eer_back_end             the same with the round's back end
 evaluation/eer                  equal error rate of the teacher on the trial list, in [0, 1]
 embedding/std                   spread of the student's embeddings: about 1, 0 at collapse
 embedding/effective_rank        of the student's embeddings of the last batch

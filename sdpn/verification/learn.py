@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sdpn.clustering.affinity import Similarity
-from sdpn.clustering.plda import Plda, train_plda
+from sdpn.clustering.plda import Plda, train_plda_of_parts
 from sdpn.errors import InputError
 from sdpn.metrics.trial_scores import as_norm, cohort_statistics, score_trials
 from sdpn.verification.back_end import BackEnd, plda_similarity
@@ -69,22 +69,10 @@ def learn_back_end(
         InputError: too few utterances for the dimension, or embeddings that are all alike.
     """
     config = config or LearningConfig()
-    num_utterances, parts, dimension = parts_NPD.shape
-    if num_utterances * (parts - 1) < dimension:
-        raise InputError(
-            f"{num_utterances} utterances, cut into {parts} parts, are too few for embeddings of {dimension}"
-            " dimensions",
-            hint=f"expected at least {-(-dimension // (parts - 1))} utterances",
-        )
     rng = np.random.default_rng(config.seed)
     mean_D = whole_ND.mean(axis=0, dtype=np.float64).astype(np.float32)
-    classes_N = np.arange(num_utterances) if classes_N is None else classes_N
-    centred = parts_NPD.reshape(-1, dimension).astype(np.float64) - mean_D
-    lengths = np.linalg.norm(centred, axis=1, keepdims=True)
-    if not lengths.all():
-        raise InputError("the embeddings are all alike", hint="is the model trained?")
-    plda = _as_stored(train_plda(centred / lengths, np.repeat(classes_N, parts)))
-    chosen = rng.permutation(num_utterances)[: config.cohort]
+    plda = _as_stored(train_plda_of_parts(parts_NPD, mean_D, classes_N))
+    chosen = rng.permutation(len(whole_ND))[: config.cohort]
     cohort_CD = whole_ND[chosen].astype(np.float16)
     top = min(config.top, len(chosen))
     strangers = _strangers(plda_similarity(cohort_CD, mean_D, plda), top, rng)

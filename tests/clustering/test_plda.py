@@ -9,7 +9,14 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from sdpn.clustering.agglomerative import Agglomerative
-from sdpn.clustering.plda import Plda, from_covariances, read_plda, train_plda, write_plda
+from sdpn.clustering.plda import (
+    Plda,
+    from_covariances,
+    read_plda,
+    train_plda,
+    train_plda_of_parts,
+    write_plda,
+)
 from sdpn.errors import InputError
 
 
@@ -44,6 +51,34 @@ def test_score_is_the_ratio_of_the_two_gaussians(seed: int) -> None:
     ]
     np.testing.assert_allclose(plda.score(first, second), expected, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(plda.similarity(first).matrix(), plda.score(first, first), atol=1e-12)
+
+
+def test_distance_in_the_speaker_space_is_what_the_difference_says() -> None:
+    """Pairs with one sum: the rest of the ratio is the same for all of them."""
+    plda = from_covariances(*covariances(4, 1))
+    middle, *apart = np.random.default_rng(2).normal(size=(6, 4))
+    first, second = middle + np.stack(apart), middle - np.stack(apart)
+    ratios = np.diag(plda.score(first, second))
+    squares = ((plda.speaker_space(first) - plda.speaker_space(second)) ** 2).sum(1)
+    np.testing.assert_allclose(np.diff(ratios), -0.25 * np.diff(squares))
+
+
+def test_the_speaker_space_forgets_directions_in_which_speakers_are_alike() -> None:
+    plda = from_covariances(np.zeros(2), np.diag([1e6, 1e-6]), np.eye(2))
+    np.testing.assert_allclose(np.abs(plda.speaker_space(np.array([[3.0, 5.0]]))), [[3.0, 0.005]], rtol=1e-5)
+
+
+def test_parts_of_utterances_are_all_that_training_needs() -> None:
+    """As many utterances as speakers, and directions as in the model that made them, whatever the lengths."""
+    between, within = np.diag([4.0, 1.0, 0.25]), np.diag([0.25, 0.25, 1.0])
+    emb, speakers = embeddings(np.array([20.0, 0, 0]), between / 100, within / 100, [2] * 4000, seed=0)
+    parts = emb.reshape(4000, 2, 3)
+    assert (speakers.reshape(4000, 2) == np.arange(4000)[:, None]).all()
+    plda = train_plda_of_parts(parts, mean_D=np.zeros(3))
+    reference = train_plda(emb / np.linalg.norm(emb, axis=1, keepdims=True), speakers)
+    np.testing.assert_allclose(plda.psi_E, reference.psi_E)
+    joined = train_plda_of_parts(parts, np.zeros(3), np.arange(4000) // 2)
+    assert joined.psi_E[0] < 0.7 * plda.psi_E[0]  # two voices under one name differ within it
 
 
 def test_the_transform_diagonalises_both_covariances() -> None:

@@ -1,85 +1,120 @@
-"""Clusters of a corpus: counts found by silhouettes, on planted speakers of unequal size."""
+"""Clusters of a corpus: planted speakers of unequal size, with halves of their utterances."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import adjusted_rand_score, silhouette_samples, silhouette_score
+from sklearn.metrics import adjusted_rand_score
 
 from sdpn.clustering.pseudo_labels import PseudoLabels, pseudo_labels
 from sdpn.errors import InputError
 
+DIMENSION = 16
 
-def _speakers(sizes: list[int], *, spread: float = 0.05, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+
+def speakers(
+    sizes: list[int], *, spread: float = 0.05, within: np.ndarray | float = 0.02, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Utterances (N, D), their halves (N, 2, D), and who speaks.
+
+    Args:
+        sizes: utterances of each speaker.
+        spread: standard deviation of utterances around their speaker.
+        within: that of halves around their utterance, in every direction or in each (D,).
+        seed: of everything.
+    """
     rng = np.random.default_rng(seed)
-    centres_KD = rng.standard_normal((len(sizes), 16))
+    centres_KD = rng.standard_normal((len(sizes), DIMENSION))
     centres_KD /= np.linalg.norm(centres_KD, axis=1, keepdims=True)
     speaker_N = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
-    return centres_KD[speaker_N] + spread * rng.standard_normal((len(speaker_N), 16)), speaker_N
+    whole_ND = centres_KD[speaker_N] + spread * rng.standard_normal((len(speaker_N), DIMENSION))
+    apart_ND = within * rng.standard_normal(whole_ND.shape)
+    return whole_ND, np.stack([whole_ND + apart_ND, whole_ND - apart_ND], 1), speaker_N
 
 
 @pytest.mark.parametrize("method", ["kmeans", "ahc"])
-def test_speakers_of_unequal_size_are_found(method: str) -> None:
-    emb_ND, speaker_N = _speakers([40, 20, 20, 5, 5, 4, 3])
-    found = pseudo_labels(emb_ND, method=method, counts=range(2, 20))  # type: ignore[arg-type]
+@pytest.mark.parametrize("space", ["plda", "cosine"])
+def test_speakers_of_unequal_size_are_found(method: str, space: str) -> None:
+    sizes = [40, 20, 20, 5, 5, 4, 3] if space == "plda" else [20, 10, 10, 5, 5, 4, 3]
+    whole_ND, halves_N2D, speaker_N = speakers(sizes)
+    found = pseudo_labels(whole_ND, halves_N2D, method=method, counts=range(2, 20))  # type: ignore[arg-type]
+    assert found.space == space
     assert found.count == 7 and adjusted_rand_score(speaker_N, found.labels_N) == 1.0
 
 
-def test_silhouettes_are_those_of_scikit_learn() -> None:
-    emb_ND, _ = _speakers([10] * 4, spread=0.3)
-    found = pseudo_labels(emb_ND * np.linspace(1, 9, 40)[:, None])  # lengths do not count
-    expected = silhouette_score(emb_ND, found.labels_N, metric="cosine")
-    assert found.silhouettes[found.count] == pytest.approx(expected)
+def test_what_differs_within_an_utterance_tells_no_speakers_apart() -> None:
+    """One direction is loud and another in every half: the cosine looks at it, the PLDA of halves does not."""
+    loud_D = np.where(np.arange(DIMENSION) == 3, 1.0, 0.02)
+    whole_ND, halves_N2D, speaker_N = speakers([10] * 10, within=loud_D, seed=1)
+    whole_ND = halves_N2D[:, 0]  # as loud as a half
+    found = pseudo_labels(whole_ND, halves_N2D, counts=[10])
+    assert found.space == "plda" and adjusted_rand_score(speaker_N, found.labels_N) > 0.95
+    few = pseudo_labels(whole_ND[:60], halves_N2D[:60], counts=[10])
+    assert few.space == "cosine" and adjusted_rand_score(speaker_N[:60], few.labels_N) < 0.7
 
 
-def test_the_count_is_the_last_before_the_silhouette_is_a_standard_error_below_its_best() -> None:
-    emb_ND, _ = _speakers([10] * 8, spread=0.3, seed=1)
-    counts = list(range(4, 30))
-    found = pseudo_labels(emb_ND, counts=counts)
-    best = max(counts, key=lambda count: found.silhouettes[count])
-    labels_N = pseudo_labels(emb_ND, counts=[best]).labels_N
-    samples_N = silhouette_samples(emb_ND, labels_N, metric="cosine")
-    enough = samples_N.mean() - samples_N.std() / np.sqrt(80)
-    expected = best
-    while found.silhouettes[expected + 1] >= enough:
-        expected += 1
-    assert found.count == expected > best
+def test_the_count_is_where_halves_agree_best() -> None:
+    """First halves alone and second halves alone, clustered by themselves, as scikit-learn compares them."""
+    whole_ND, halves_N2D, _ = speakers([4] * 15, spread=0.15, within=0.15, seed=2)
+    counts = [5, 10, 15, 20, 30]
+    found = pseudo_labels(whole_ND, halves_N2D, counts=counts)
+    assert found.space == "cosine" and list(found.agreement) == counts
+    for count in counts:
+        first, second = (pseudo_labels(halves_N2D[:, n], halves_N2D, counts=[count]) for n in (0, 1))
+        expected = adjusted_rand_score(first.labels_N, second.labels_N)
+        assert found.agreement[count] == pytest.approx(expected)
+    assert found.count == max(counts, key=found.agreement.__getitem__) == 15
+
+
+def test_among_counts_as_good_it_is_the_largest() -> None:
+    """Speakers so far apart that halves agree on every way to join them."""
+    whole_ND, halves_N2D, _ = speakers([10] * 6, spread=0.01, within=0.01)
+    found = pseudo_labels(whole_ND, halves_N2D, counts=range(2, 12))
+    assert found.agreement[3] > 0.999 and found.agreement[7] < 0.97
+    assert found.count == 6
+
+
+def test_lengths_do_not_count() -> None:
+    whole_ND, halves_N2D, _ = speakers([10] * 4)
+    scale_N = np.linspace(1, 9, 40)
+    found = pseudo_labels(whole_ND * scale_N[:, None], halves_N2D * scale_N[::-1, None, None])
+    np.testing.assert_array_equal(found.labels_N, pseudo_labels(whole_ND, halves_N2D).labels_N)
 
 
 def test_centroids_of_a_finer_partition_are_merged_by_their_weight() -> None:
-    emb_ND, speaker_N = _speakers([30, 20, 10, 5])
+    whole_ND, halves_N2D, speaker_N = speakers([30, 20, 10, 5])
     fine_N = speaker_N * 10 + np.random.default_rng(1).integers(3, size=len(speaker_N))
-    found = pseudo_labels(emb_ND, points_N=fine_N, counts=[2, 3, 4, 5])
+    found = pseudo_labels(whole_ND, halves_N2D, points_N=fine_N, counts=[2, 3, 4, 5])
     assert adjusted_rand_score(speaker_N, found.labels_N) == 1.0
 
 
 def test_the_grid_begins_above_the_coarsest_partition() -> None:
-    """Two heaps of five speakers each: two clusters would have the best silhouette."""
-    emb_ND, _ = _speakers([8] * 10, spread=0.01)
-    heap_N = _speakers([8] * 10, spread=0.01)[1] % 2
-    found = pseudo_labels(emb_ND + 3 * np.where(heap_N, 1, -1)[:, None])
-    assert min(found.silhouettes) == 9 and max(found.silhouettes) <= 40
-    assert silhouette_score(emb_ND + 3 * np.where(heap_N, 1, -1)[:, None], heap_N, metric="cosine") > max(
-        found.silhouettes.values()
-    )
+    """Two heaps of five speakers each: two clusters are a perfect partition of either half, too."""
+    whole_ND, halves_N2D, speaker_N = speakers([8] * 10, spread=0.01, within=0.01)
+    away_ND = 3 * np.where(speaker_N % 2, 1, -1)[:, None] * np.ones(DIMENSION)
+    found = pseudo_labels(whole_ND + away_ND, halves_N2D + away_ND[:, None])
+    assert min(found.agreement) == 9 and max(found.agreement) <= 40
+    assert pseudo_labels(whole_ND + away_ND, halves_N2D + away_ND[:, None], counts=[2, 3]).agreement[2] == 1.0
 
 
 def test_one_count_is_taken_as_it_is() -> None:
-    found: PseudoLabels = pseudo_labels(_speakers([10] * 3)[0], counts=[5])
-    assert found.count == 5 and not found.silhouettes
+    whole_ND, halves_N2D, _ = speakers([10] * 3)
+    found: PseudoLabels = pseudo_labels(whole_ND, halves_N2D, counts=[5])
+    assert found.count == 5 and not found.agreement
 
 
 @pytest.mark.parametrize("counts", [[1], [30], [0, 2]])
 def test_impossible_counts_are_refused(counts: list[int]) -> None:
+    whole_ND, halves_N2D, _ = speakers([10] * 3)
     with pytest.raises(InputError, match="cannot make"):
-        pseudo_labels(_speakers([10] * 3)[0], counts=counts)
+        pseudo_labels(whole_ND, halves_N2D, counts=counts)
 
 
 def test_rows_without_direction_and_too_many_points_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    emb_ND, _ = _speakers([10] * 3)
+    whole_ND, halves_N2D, _ = speakers([10] * 3)
     monkeypatch.setattr("sdpn.clustering.pseudo_labels.MAX_POINTS", 20)
     with pytest.raises(InputError, match="30 points"):
-        pseudo_labels(emb_ND)
-    emb_ND[3] = 0
+        pseudo_labels(whole_ND, halves_N2D)
+    whole_ND[3] = 0
     with pytest.raises(InputError):
-        pseudo_labels(emb_ND, points_N=np.arange(30) % 10)
+        pseudo_labels(whole_ND, halves_N2D, points_N=np.arange(30) % 10)

@@ -37,4 +37,4 @@ def test_speakers_are_apart_and_trials_complete(voices: Path, tmp_path: Path) ->
 
 def test_more_speakers_than_there_are(voices: Path, tmp_path: Path) -> None:
     result = _hold_out(voices, tmp_path, "--speakers", "6")
-    assert result.returncode == 1 and "only 6 speakers" in result.stderr and "Traceback" not in result.stderr
+    assert result.returncode == 2 and "only 6 speakers" in result.stderr and "Traceback" not in result.stderr

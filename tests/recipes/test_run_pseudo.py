@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from sdpn.cli.main import main
 from sdpn.io.kaldi import read_data_dir, read_table, write_data_dir
-from tests.conftest import TINY
+from tests.conftest import ROOT, TINY
 from tests.recipes.running import run_recipe, stages
 
 STAGES = [str(number) for number in range(1, 10)]
@@ -50,7 +51,7 @@ def test_rounds_are_stages_and_a_table(exp: Path, options: list[str]) -> None:
     first = recipe(*options)
     assert stages(first, "done") == STAGES
     table = (exp / "pseudo/table.txt").read_text().splitlines()
-    assert table[0].split() == ["iteration", "clusters", "NMI", "purity", "EER", "%", "minDCF"]
+    assert table[0].split("  ")[0] == "iteration" and table[0].endswith("EER % with back end")
     assert [line.split()[0] for line in table[1:]] == ["0", "1", "2"]
     assert table[-1] in first.stdout
 
@@ -73,6 +74,43 @@ def test_rounds_are_stages_and_a_table(exp: Path, options: list[str]) -> None:
     assert stages(recipe(*options), "up to date") == STAGES
     changed = recipe(*options, "--set", "pseudo.margin=0.1", "--stop_stage", "3")
     assert stages(changed, "up to date") == ["1", "2"] and stages(changed, "done") == ["3"]
+
+
+def test_the_table_shows_what_back_ends_are_worth(tmp_path: Path) -> None:
+    verified = {"eer": 0.0712, "min_dcf_001": 0.5}
+    for name, eer in (("first", 0.08), ("first-back-end", 0.05)):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"results": verified | {"eer": eer}}))
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1/labels.json").write_text(
+        json.dumps({"results": {"clusters": 9, "nmi": 0.9, "purity": 0.8}})
+    )
+    for name, eer in (("verify", 0.07), ("verify-back-end", 0.0412)):
+        (tmp_path / f"1/{name}.json").write_text(json.dumps({"results": verified | {"eer": eer}}))
+    command = [sys.executable, str(ROOT / "egs/mini/local/pseudo_table.py"), str(tmp_path), "--rounds", "1"]
+    for option in ("first", "first-back-end"):
+        command += [f"--{option}", str(tmp_path / f"{option}.json")]
+    subprocess.run(command, check=True, capture_output=True)
+    rows = [line.split() for line in (tmp_path / "table.txt").read_text().splitlines()]
+    assert rows[1] == ["0", "–", "–", "–", "8.00", "0.500", "5.00"]
+    assert rows[2] == ["1", "9", "0.900", "0.800", "7.00", "0.500", "4.12"]
+    curves = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [event.value for event in curves.Scalars("pseudo/eer_back_end")] == pytest.approx([0.05, 0.0412])
+
+
+def test_halves_of_other_utterances_are_refused(exp: Path, tmp_path: Path) -> None:
+    embeddings = exp / "pseudo/1/embeddings/whole/embeddings.scp"
+    command = [sys.executable, str(ROOT / "egs/mini/local/pseudo_labels.py"), "--embeddings", str(embeddings)]
+    command += [
+        "--halves",
+        str(embeddings),
+        "--out",
+        str(tmp_path / "labels"),
+        "--json",
+        str(tmp_path / "json"),
+    ]
+    refused = subprocess.run(command, capture_output=True, text=True)
+    assert refused.returncode == 2 and "UTT-1 and UTT-2 were expected" in refused.stderr
+    assert "Traceback" not in refused.stderr and not (tmp_path / "labels").exists()
 
 
 def test_centroids_are_merged(exp: Path, options: list[str]) -> None:

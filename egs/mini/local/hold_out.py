@@ -70,7 +70,7 @@ def main() -> None:
             list(read_data_dir(args.data)), prefix=args.prefix, num_speakers=args.speakers, seed=args.seed
         )
     except InputError as error:
-        raise SystemExit(f"hold_out.py: error: {error}") from None
+        parser.exit(2, f"hold_out.py: error: {error}\n")
     write_data_dir(args.out / "train", others)
     write_data_dir(args.out / "valid", held)
     lines = trial_lines(held, seed=args.seed + 1)

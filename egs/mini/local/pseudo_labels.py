@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Clusters of embeddings as labels for 'sdpn train --objective pseudo'; their number is found without labels.
+"""Clusters of embeddings as labels for 'sdpn train --objective pseudo'; no label is needed to find them.
 
-    local/pseudo_labels.py --embeddings exp/embeddings/embeddings.scp --out exp/labels --json exp/labels.json
+    local/pseudo_labels.py --embeddings exp/embeddings/embeddings.scp --halves exp/halves/embeddings.scp \\
+        --out exp/labels --json exp/labels.json
 
-The number of clusters is the one with the best mean silhouette (sdpn/clustering/pseudo_labels.py). With
+--halves holds embeddings of the halves of utterances, with ids UTT-1 and UTT-2 (local/halves.py). They tell
+what differs within a voice, and how many clusters there are (sdpn/clustering/pseudo_labels.py). With
 --utt2spk the clusters are compared with the speakers, in the JSON file only: nothing else looks at them.
 """
 
@@ -41,6 +43,26 @@ def look_up(names: list[str], path: Path) -> list[str]:
     return [table[name] for name in names]
 
 
+def stack_halves(vectors: dict[str, np.ndarray], halves: dict[str, np.ndarray], path: Path) -> np.ndarray:
+    """Embeddings of the halves of every utterance, (N, 2, D); one that has none stands for both itself.
+
+    Raises:
+        InputError: no utterance has halves, or theirs are of another dimension.
+    """
+    rows = [
+        [halves.get(f"{name}-1", whole), halves.get(f"{name}-2", whole)] for name, whole in vectors.items()
+    ]
+    if not any(f"{name}-1" in halves for name in vectors):
+        raise InputError(
+            "holds no half of any utterance",
+            path=path,
+            hint="ids UTT-1 and UTT-2 were expected (local/halves.py)",
+        )
+    if len({len(row) for pair in rows for row in pair}) > 1:
+        raise InputError("holds embeddings of another dimension", path=path, hint="one model for both")
+    return np.array(rows)
+
+
 def agreement_with_speakers(labels_N: np.ndarray, speakers: list[str]) -> dict[str, float]:
     """NMI and purity."""
     pairs_P2, counts_P = np.unique(np.stack([labels_N, numbered(speakers)], 1), axis=0, return_counts=True)
@@ -54,6 +76,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--embeddings", type=Path, required=True, metavar="SCP")
+    parser.add_argument("--halves", type=Path, required=True, metavar="SCP", help="UTT-1 and UTT-2")
     parser.add_argument("--method", choices=("kmeans", "ahc"), default="kmeans", help="default: %(default)s")
     parser.add_argument(
         "--clusters", type=int, action="append", default=[], metavar="K", help="try K; may be repeated"
@@ -73,20 +96,25 @@ def main() -> None:
         names = list(vectors)
         points_N = None if args.centroids is None else numbered(look_up(names, args.centroids))
         found = pseudo_labels(
-            np.stack(list(vectors.values())), method=args.method, counts=args.clusters, points_N=points_N
+            np.stack(list(vectors.values())),
+            stack_halves(vectors, read_vectors(args.halves), args.halves),
+            method=args.method,
+            counts=args.clusters,
+            points_N=points_N,
         )
         sizes_K = np.bincount(found.labels_N)
         results: dict[str, Any] = {
             "method": args.method,
             "clusters": found.count,
-            "silhouettes": found.silhouettes,
+            "space": found.space,
+            "agreement_of_halves": found.agreement,
             "largest": int(sizes_K.max()),
             "single": int((sizes_K == 1).sum()),
         }
         if args.utt2spk is not None:
             results |= agreement_with_speakers(found.labels_N, look_up(names, args.utt2spk))
     except InputError as error:
-        raise SystemExit(f"pseudo_labels.py: error: {error}") from None
+        parser.exit(2, f"pseudo_labels.py: error: {error}\n")
     lines = "".join(f"{name} {label}\n" for name, label in zip(names, found.labels_N.tolist(), strict=True))
     atomic_write_text(args.out, lines)
     atomic_write_text(args.json, json.dumps({"schema": "sdpn.pseudo_labels/1", "results": results}, indent=2))

@@ -4,7 +4,7 @@
     local/pseudo_table.py EXP/pseudo --rounds 2 --first EXP/results/verify.trained.json
 
 Row 0 is the network that the first clusters come from; row i tells of the clusters that round i has learned
-and of the network that it made of them. Reads i/labels.json and i/verify.json.
+and of the network that it made of them. Reads labels.json, verify.json and verify-back-end.json in i.
 """
 
 from __future__ import annotations
@@ -12,20 +12,31 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sdpn.cli.table import format_table
 from sdpn.io.atomic import atomic_write_text
 from sdpn.tracking.board import Board
 
-#: Column -> where its value is: file of an iteration, key of its results, how it is shown.
-COLUMNS = {
-    "clusters": ("labels", "clusters", "{:d}"),
-    "NMI": ("labels", "nmi", "{:.3f}"),
-    "purity": ("labels", "purity", "{:.3f}"),
-    "EER %": ("verify", "eer", "{:.2%}"),
-    "minDCF": ("verify", "min_dcf_001", "{:.3f}"),
-}
+
+class Column(NamedTuple):
+    """Where a value is found and shown."""
+
+    heading: str
+    tag: str
+    file: str
+    key: str
+    form: str
+
+
+COLUMNS = (
+    Column("clusters", "clusters", "labels", "clusters", "{:d}"),
+    Column("NMI", "nmi", "labels", "nmi", "{:.3f}"),
+    Column("purity", "purity", "labels", "purity", "{:.3f}"),
+    Column("EER %", "eer", "verify", "eer", "{:.2%}"),
+    Column("minDCF", "min_dcf_001", "verify", "min_dcf_001", "{:.3f}"),
+    Column("EER % with back end", "eer_back_end", "verify-back-end", "eer", "{:.2%}"),
+)
 
 
 def read_results(path: Path | None) -> dict[str, Any]:
@@ -44,26 +55,28 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="with one folder for each iteration: 1, 2, …")
     parser.add_argument("--rounds", type=int, required=True, metavar="N", help="how many")
     parser.add_argument("--first", type=Path, metavar="JSON", help="verification of the first network")
+    parser.add_argument("--first-back-end", type=Path, metavar="JSON", help="the same with its back end")
     args = parser.parse_args()
-    iterations = [{"labels": {}, "verify": read_results(args.first)}]
+    iterations = [
+        {
+            "verify": read_results(args.first),
+            "verify-back-end": read_results(args.first_back_end),
+            "labels": {},
+        }
+    ]
     for number in range(1, args.rounds + 1):
         folder = args.folder / str(number)
-        iterations.append({name: read_results(folder / f"{name}.json") for name in ("labels", "verify")})
+        iterations.append({file: read_results(folder / f"{file}.json") for file in iterations[0]})
     board = Board(args.folder / "tensorboard", start_step=0)
     rows = []
-    for number, parts in enumerate(iterations):
-        values = {column: parts[file].get(key) for column, (file, key, _) in COLUMNS.items()}
-        curves = {
-            f"pseudo/{COLUMNS[column][1]}": value for column, value in values.items() if value is not None
-        }
-        board.scalars(number, curves)
-        shown = [
-            "–" if value is None else COLUMNS[column][2].format(value).rstrip("%")
-            for column, value in values.items()
-        ]
+    for number, results in enumerate(iterations):
+        values = [results[column.file].get(column.key) for column in COLUMNS]
+        pairs = list(zip(COLUMNS, values, strict=True))
+        board.scalars(number, {f"pseudo/{column.tag}": value for column, value in pairs if value is not None})
+        shown = ["–" if value is None else column.form.format(value).rstrip("%") for column, value in pairs]
         rows.append([str(number), *shown])
     board.close()
-    table = format_table(["iteration", *COLUMNS], rows)
+    table = format_table(["iteration", *(column.heading for column in COLUMNS)], rows)
     atomic_write_text(args.folder / "table.txt", table + "\n")
     print(table)
 
