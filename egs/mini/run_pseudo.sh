@@ -88,15 +88,17 @@ embed_train() {
 
 cluster() {
   local options=(--method "$method")
+  local find=("$python" "$here/local/pseudo_labels.py" --embeddings "$folder/embeddings/whole/embeddings.scp"
+    --halves "$folder/embeddings/halves/embeddings.scp")
   if [ "$centroids" -gt 0 ]; then
-    show sdpn kmeans --spherical --clusters "$centroids" --seed "$seed" --out "$folder/centroids" \
-      "$folder/embeddings/whole/embeddings.scp"
+    show "${find[@]}" --rows "$folder/centroids/rows"
+    show sdpn kmeans --clusters "$centroids" --seed "$seed" --out "$folder/centroids" \
+      "$folder/centroids/rows/embeddings.scp"
     options+=(--centroids "$folder/centroids/utt2cluster")
   fi
   # the speakers are for the table alone
   if [ -f "$data/train/utt2spk" ]; then options+=(--utt2spk "$data/train/utt2spk"); fi
-  show "$python" "$here/local/pseudo_labels.py" --embeddings "$folder/embeddings/whole/embeddings.scp" \
-    --halves "$folder/embeddings/halves/embeddings.scp" --out "$folder/labels" --json "$folder/labels.json" "${options[@]}"
+  show "${find[@]}" --out "$folder/labels" --json "$folder/labels.json" "${options[@]}"
 }
 
 train_on_clusters() {

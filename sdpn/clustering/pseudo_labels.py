@@ -42,7 +42,7 @@ class PseudoLabels:
         labels_N: cluster of each embedding, 0..K-1, none empty.
         agreement: of every count that was tried, how well clusters of first halves agree with those of
             second halves: adjusted Rand index (Hubert and Arabie 1985).
-        space: what was clustered, see `pseudo_labels`.
+        space: what was clustered, see `speaker_rows`.
     """
 
     labels_N: np.ndarray
@@ -55,6 +55,29 @@ class PseudoLabels:
         return int(self.labels_N.max()) + 1
 
 
+def speaker_rows(whole_ND: np.ndarray, halves_N2D: np.ndarray) -> tuple[list[np.ndarray], Space]:
+    """Utterances, first halves and second halves as rows that Euclidean distance tells apart, each (N, E).
+
+    With a PLDA of the halves these are `Plda.speaker_space`: directions in which the halves of an utterance
+    differ hardly count. With fewer utterances than four times the dimensions such a PLDA knows too little,
+    and they are directions.
+
+    Args:
+        whole_ND: embeddings of utterances.
+        halves_N2D: those of their halves.
+
+    Raises:
+        InputError: an embedding is not a direction, or all are alike.
+    """
+    sets = [whole_ND, halves_N2D[:, 0], halves_N2D[:, 1]]
+    num_utterances, dimension = whole_ND.shape
+    if num_utterances < _ENOUGH * dimension:
+        return [unit_rows(emb_ND) for emb_ND in sets], "cosine"
+    mean_D = whole_ND.mean(axis=0, dtype=np.float64)
+    plda = train_plda_of_parts(halves_N2D, mean_D)
+    return [plda.speaker_space(unit_rows(emb_ND - mean_D)) for emb_ND in sets], "plda"
+
+
 def pseudo_labels(
     whole_ND: np.ndarray,
     halves_N2D: np.ndarray,
@@ -65,9 +88,7 @@ def pseudo_labels(
 ) -> PseudoLabels:
     """Cluster utterances by Ward's linkage (1963) and, with ``kmeans``, by k-means from the centres it found.
 
-    What is clustered is `Plda.speaker_space` of a PLDA of the halves: the directions in which the halves of
-    an utterance differ hardly count (``plda``). With fewer utterances than four times the dimensions such a
-    PLDA knows too little, and directions are clustered as they are (``cosine``).
+    What is clustered are the `speaker_rows`.
 
     Random starts of k-means leave large speakers split and small ones together; from Ward's centres the same
     k-means agrees far better with the speakers (docs/pseudo_labels.md). One tree serves all counts.
@@ -102,7 +123,7 @@ def pseudo_labels(
     candidates = sorted(set(counts)) or _grid(num_points)
     if not candidates or candidates[0] < 2 or candidates[-1] >= num_points:
         raise InputError(f"{num_points} points cannot make {candidates or 'any'} clusters", hint="from 2 on")
-    rows, space = _rows(whole_ND, halves_N2D)
+    rows, space = speaker_rows(whole_ND, halves_N2D)
 
     def partitions_of(rows_NE: np.ndarray) -> Callable[[int], np.ndarray]:
         return _partitions(_means(rows_NE, point_N, np.ones(len(point_N))), weights_M, method)
@@ -118,17 +139,6 @@ def pseudo_labels(
         best = max(count for count in candidates if agreement[count] >= enough)
     labels_M = partitions_of(rows[0])(best)
     return PseudoLabels(np.unique(labels_M, return_inverse=True)[1][point_N], agreement, space)
-
-
-def _rows(whole_ND: np.ndarray, halves_N2D: np.ndarray) -> tuple[list[np.ndarray], Space]:
-    """Utterances, first halves and second halves as rows to cluster, each (N, E)."""
-    sets = [whole_ND, halves_N2D[:, 0], halves_N2D[:, 1]]
-    num_utterances, dimension = whole_ND.shape
-    if num_utterances < _ENOUGH * dimension:
-        return [unit_rows(emb_ND) for emb_ND in sets], "cosine"
-    mean_D = whole_ND.mean(axis=0, dtype=np.float64)
-    plda = train_plda_of_parts(halves_N2D, mean_D)
-    return [plda.speaker_space(unit_rows(emb_ND - mean_D)) for emb_ND in sets], "plda"
 
 
 def _grid(num_points: int) -> list[int]:

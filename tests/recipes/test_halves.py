@@ -1,4 +1,4 @@
-"""Halves of utterances as a data directory: together they are the utterance, and what is left out is named."""
+"""Halves of utterances as a data directory: together they are the utterance; what is left out is named."""
 
 from __future__ import annotations
 

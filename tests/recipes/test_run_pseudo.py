@@ -116,6 +116,7 @@ def test_halves_of_other_utterances_are_refused(exp: Path, tmp_path: Path) -> No
 def test_centroids_are_merged(exp: Path, options: list[str]) -> None:
     done = recipe(*options, "--centroids", "12", "--method", "ahc", "--stop_stage", "2")
     assert "sdpn kmeans" in done.stdout and "clusters of 24 utterances" in done.stdout
+    assert "24 utterances (cosine): " in done.stdout  # rows for k-means; too few for a PLDA
     centroids, labels = (read_table(exp / f"pseudo/1/{name}") for name in ("centroids/utt2cluster", "labels"))
     merged = {(centroids[name], labels[name]) for name in labels}
     assert len(merged) == len(set(centroids.values()))  # none is split

@@ -7,6 +7,12 @@
 --halves holds embeddings of the halves of utterances, with ids UTT-1 and UTT-2 (local/halves.py). They tell
 what differs within a voice, and how many clusters there are (sdpn/clustering/pseudo_labels.py). With
 --utt2spk the clusters are compared with the speakers, in the JSON file only: nothing else looks at them.
+
+Above 10,000 utterances, cluster finely first, in the same space:
+
+    local/pseudo_labels.py --embeddings … --halves … --rows exp/rows
+    sdpn kmeans --clusters 5000 --out exp/centroids exp/rows/embeddings.scp
+    local/pseudo_labels.py --embeddings … --halves … --centroids exp/centroids/utt2cluster --out … --json …
 """
 
 from __future__ import annotations
@@ -19,10 +25,10 @@ from typing import Any
 import numpy as np
 
 from sdpn.clustering.agreement import agreement
-from sdpn.clustering.pseudo_labels import pseudo_labels
+from sdpn.clustering.pseudo_labels import pseudo_labels, speaker_rows
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_write_text
-from sdpn.io.kaldi import read_table, read_vectors
+from sdpn.io.kaldi import read_table, read_vectors, vector_writer
 
 
 def numbered(words: list[str]) -> np.ndarray:
@@ -63,6 +69,15 @@ def stack_halves(vectors: dict[str, np.ndarray], halves: dict[str, np.ndarray], 
     return np.array(rows)
 
 
+def write_rows(folder: Path, names: list[str], whole_ND: np.ndarray, halves_N2D: np.ndarray) -> None:
+    """Write utterances in the space that they are clustered in."""
+    (rows_NE, *_), space = speaker_rows(whole_ND, halves_N2D)
+    with vector_writer(folder) as write:
+        for name, row_E in zip(names, rows_NE, strict=True):
+            write(name, row_E)
+    print(f"{len(names)} utterances ({space}): {folder / 'embeddings.scp'}")
+
+
 def agreement_with_speakers(labels_N: np.ndarray, speakers: list[str]) -> dict[str, float]:
     """NMI and purity."""
     pairs_P2, counts_P = np.unique(np.stack([labels_N, numbered(speakers)], 1), axis=0, return_counts=True)
@@ -88,16 +103,26 @@ def main() -> None:
         help="merge these 'utterance cluster' clusters (sdpn kmeans)",
     )
     parser.add_argument("--utt2spk", type=Path, metavar="TABLE", help="speakers, to score with only")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="'utterance cluster' lines")
-    parser.add_argument("--json", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="'utterance cluster' lines")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument(
+        "--rows", type=Path, metavar="DIR", help="cluster nothing, write what would be as DIR/embeddings.scp"
+    )
     args = parser.parse_args()
+    if args.rows is None and (args.out is None or args.json is None):
+        parser.error("--out and --json are needed, or --rows")
     try:
         vectors = read_vectors(args.embeddings)
         names = list(vectors)
+        whole_ND = np.stack(list(vectors.values()))
+        halves_N2D = stack_halves(vectors, read_vectors(args.halves), args.halves)
+        if args.rows is not None:
+            write_rows(args.rows, names, whole_ND, halves_N2D)
+            return
         points_N = None if args.centroids is None else numbered(look_up(names, args.centroids))
         found = pseudo_labels(
-            np.stack(list(vectors.values())),
-            stack_halves(vectors, read_vectors(args.halves), args.halves),
+            whole_ND,
+            halves_N2D,
             method=args.method,
             counts=args.clusters,
             points_N=points_N,
@@ -113,11 +138,15 @@ def main() -> None:
         }
         if args.utt2spk is not None:
             results |= agreement_with_speakers(found.labels_N, look_up(names, args.utt2spk))
+        lines = "".join(
+            f"{name} {label}\n" for name, label in zip(names, found.labels_N.tolist(), strict=True)
+        )
+        atomic_write_text(args.out, lines)
+        atomic_write_text(
+            args.json, json.dumps({"schema": "sdpn.pseudo_labels/1", "results": results}, indent=2)
+        )
     except InputError as error:
         parser.exit(2, f"pseudo_labels.py: error: {error}\n")
-    lines = "".join(f"{name} {label}\n" for name, label in zip(names, found.labels_N.tolist(), strict=True))
-    atomic_write_text(args.out, lines)
-    atomic_write_text(args.json, json.dumps({"schema": "sdpn.pseudo_labels/1", "results": results}, indent=2))
     print(f"{found.count} clusters of {len(names)} utterances, the largest of {sizes_K.max()}: {args.out}")
 
 
