@@ -12,7 +12,7 @@ stop_stage=1000
 force=false
 exp=$here/exp/mini
 model=
-iterations=2
+iterations=1
 method=kmeans
 centroids=0
 config=$root/conf/pseudo.yaml
@@ -44,7 +44,7 @@ how
 
 examples
   $0 --exp egs/mini/exp/mini
-  $0 --exp egs/mini/exp/mini --iterations 3 --set pseudo.above_gate=discard"
+  $0 --exp egs/mini/exp/mini --iterations 2 --set pseudo.above_gate=discard"
 # shellcheck source=tools/parse_options.sh
 source "$root/tools/parse_options.sh"
 # shellcheck source=tools/recipe.sh
