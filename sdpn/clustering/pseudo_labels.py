@@ -27,6 +27,9 @@ MAX_POINTS = 10_000
 #: Utterances for every dimension, from which a PLDA of their halves is worth more than the cosine.
 _ENOUGH = 4
 
+#: Most utterances that the PLDA listens to, spread evenly over all: more change nothing but time and memory.
+_MOST_HEARD = 20_000
+
 #: Share of the best agreement that counts as no worse.
 _AS_GOOD = 0.98
 
@@ -74,7 +77,8 @@ def speaker_rows(whole_ND: np.ndarray, halves_N2D: np.ndarray) -> tuple[list[np.
     if num_utterances < _ENOUGH * dimension:
         return [unit_rows(emb_ND) for emb_ND in sets], "cosine"
     mean_D = whole_ND.mean(axis=0, dtype=np.float64)
-    plda = train_plda_of_parts(halves_N2D, mean_D)
+    heard = np.linspace(0, num_utterances - 1, min(num_utterances, _MOST_HEARD)).astype(int)
+    plda = train_plda_of_parts(halves_N2D[heard], mean_D)
     return [plda.speaker_space(unit_rows(emb_ND - mean_D)) for emb_ND in sets], "plda"
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from sdpn.clustering.pseudo_labels import PseudoLabels, pseudo_labels
+from sdpn.clustering.pseudo_labels import PseudoLabels, pseudo_labels, speaker_rows
 from sdpn.errors import InputError
 
 DIMENSION = 16
@@ -51,6 +51,20 @@ def test_what_differs_within_an_utterance_tells_no_speakers_apart() -> None:
     assert found.space == "plda" and adjusted_rand_score(speaker_N, found.labels_N) > 0.95
     few = pseudo_labels(whole_ND[:60], halves_N2D[:60], counts=[10])
     assert few.space == "cosine" and adjusted_rand_score(speaker_N[:60], few.labels_N) < 0.7
+
+
+def test_a_large_corpus_is_heard_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The halves of as many utterances as are allowed shape the space that all are brought to."""
+    monkeypatch.setattr("sdpn.clustering.pseudo_labels._MOST_HEARD", 20)
+    whole_ND, halves_N2D, _ = speakers([8] * 8)
+    (rows_NE, *_), _ = speaker_rows(whole_ND, halves_N2D)
+    heard = []
+    for place in range(len(whole_ND)):
+        other_N2D = halves_N2D.copy()
+        other_N2D[place, 0] += 0.1
+        heard += [place] * (not np.allclose(speaker_rows(whole_ND, other_N2D)[0][0], rows_NE))
+    assert rows_NE.shape == whole_ND.shape and len(heard) == 20
+    assert heard[0] == 0 and heard[-1] == 63 and max(np.diff(heard)) <= 4
 
 
 def test_the_count_is_where_halves_agree_best() -> None:
