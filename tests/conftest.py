@@ -53,6 +53,24 @@ def tiny_run() -> RunConfig:
     return load_config(RunConfig, None, TINY)
 
 
+def write_noise(folder: Path, count: int, *, num_samples: int = 20000) -> Path:
+    """Write a data directory of white noise: u0 in 0.wav and so on, with as many digits as are needed."""
+    import numpy as np
+    import soundfile
+
+    from sdpn.io.kaldi import Utterance, write_data_dir
+
+    folder.mkdir(exist_ok=True)
+    rng = np.random.default_rng(0)
+    utterances = []
+    for index in range(count):
+        name = f"{index:0{len(str(count - 1))}}"
+        soundfile.write(folder / f"{name}.wav", rng.standard_normal(num_samples) * 0.1, 16000)
+        utterances.append(Utterance(f"u{name}", folder / f"{name}.wav"))
+    write_data_dir(folder, utterances)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def voices(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small corpus to train on: 24 utterances of 1.25 s, noise that is coloured differently for 6 voices.

@@ -12,24 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 
 from sdpn.cli.main import main
-from sdpn.io.kaldi import Utterance, write_data_dir
-from tests.conftest import TINY
+from tests.conftest import TINY, write_noise
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real run of 10 steps, with checkpoints at 3, 6, 9 and 10 and looks at 4, 8 and 10."""
     folder = tmp_path_factory.mktemp("trained")
-    rng = np.random.default_rng(0)
-    utterances = []
-    for index in range(6):
-        soundfile.write(folder / f"{index}.wav", rng.standard_normal(20000) * 0.1, 16000)
-        utterances.append(Utterance(f"u{index}", folder / f"{index}.wav"))
-    write_data_dir(folder / "data", utterances)
+    write_noise(folder / "data", 6)
     settings = [
         *TINY, "training.steps=10", "training.workers=0", "training.checkpoint_every=3",
         "training.keep_checkpoints=10", "optimizer.lr=0.01",

@@ -10,15 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import soundfile
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sdpn.cli.main import main
-from sdpn.io.kaldi import Utterance, write_data_dir
 from sdpn.training.checkpoint import CheckpointStore
-from tests.conftest import TINY
+from tests.conftest import TINY, write_noise
 
 #: Four utterances a step of twelve: every three steps ask for each of them.
 _STEPS = 12
@@ -28,15 +25,7 @@ AfterStep = Callable[[int, Callable[[], object]], None]
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    folder = tmp_path / "data"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    utterances = []
-    for index in range(12):
-        soundfile.write(folder / f"{index:02}.wav", rng.standard_normal(19200) * 0.1, 16000)
-        utterances.append(Utterance(f"u{index:02}", folder / f"{index:02}.wav"))
-    write_data_dir(folder, utterances)
-    return folder
+    return write_noise(tmp_path / "data", 12, num_samples=19200)
 
 
 @pytest.fixture

@@ -11,27 +11,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import soundfile
 import torch
 
-from sdpn.io.kaldi import Utterance, write_data_dir
-from tests.conftest import TINY
+from tests.conftest import TINY, write_noise
 
 _STEPS = 24
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    utterances = []
-    for index in range(10):
-        soundfile.write(folder / f"{index}.wav", rng.standard_normal(20000) * 0.1, 16000)
-        utterances.append(Utterance(f"u{index}", folder / f"{index}.wav"))
-    write_data_dir(folder, utterances)
-    return folder
+    return write_noise(tmp_path_factory.mktemp("data"), 10)
 
 
 def _command(data: Path, out: Path, *extra: str) -> list[str]:
