@@ -129,13 +129,13 @@ for ((round = 1; round <= iterations; round++)); do
     "$here/local/pseudo_labels.py" --code sdpn.cli.kmeans --code sdpn.clustering.pseudo_labels \
     "$folder/embeddings" --outputs "$folder/labels" "$folder/labels.json" --clears "$folder/centroids"
   run_stage $((first + 2)) "round $round: training on the clusters" train_on_clusters \
-    --text "settings=${settings[*]}" --code sdpn.cli.train --code sdpn.cli.backend "$config" "$data/train" "$folder/labels" "$from" \
-    ${augmentation_data[@]+"${augmentation_data[@]}"} \
+    --text "settings=${settings[*]}" --code sdpn.cli.train --code sdpn.cli.backend \
+    "$config" "$data/train" "$folder/labels" "$from" ${augmentation_data[@]+"${augmentation_data[@]}"} \
     --outputs "$folder/train/model" --clears "$folder/train"
   if [ -f "$data/dev/trials" ]; then
     run_stage $((first + 3)) "round $round: verification" verify_dev --code sdpn.cli.extract --code sdpn.cli.verify \
       "$folder/train/model" "$data/dev" --outputs "$folder/dev" "$folder/verify.json"
-    verified+=("$folder/verify.json")
+    verified+=("$folder"/verify*.json)
   fi
   from=$folder/train/model
 done

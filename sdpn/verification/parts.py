@@ -16,7 +16,7 @@ from sdpn.io.audio import RATE_HZ
 from sdpn.io.kaldi import Utterance
 
 #: A shorter part tells nothing about a voice.
-_SHORTEST_PART_S = 0.5
+SHORTEST_PART_S = 0.5
 #: Utterances that are in memory together.
 _AT_ONCE = 32
 
@@ -88,7 +88,7 @@ def embed_parts(
         except InputError as error:
             left_out[utterance.id] = str(error)
             continue
-        if len(wave) < parts * _SHORTEST_PART_S * RATE_HZ:
+        if len(wave) < parts * SHORTEST_PART_S * RATE_HZ:
             left_out[utterance.id] = f"{len(wave) / RATE_HZ:.2f} s are too short for {parts} parts"
         elif not all(piece.any() for piece in np.array_split(wave, parts)):
             left_out[utterance.id] = "digital silence"

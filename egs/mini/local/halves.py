@@ -17,15 +17,13 @@ from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_write_text
 from sdpn.io.audio import RATE_HZ
 from sdpn.io.kaldi import Utterance, read_data_dir, write_data_dir
-
-#: A shorter half tells nothing about a voice.
-SHORTEST_S = 0.5
+from sdpn.verification.parts import SHORTEST_PART_S
 
 
 def halves(utterance: Utterance) -> tuple[float, float, float] | None:
     """Where an utterance begins, is halved and ends, in seconds; None where it is too short."""
     duration_s = utterance.num_samples() / RATE_HZ
-    if duration_s < 2 * SHORTEST_S:
+    if duration_s < 2 * SHORTEST_PART_S:
         return None
     return utterance.start_s, utterance.start_s + duration_s / 2, utterance.start_s + duration_s
 
@@ -50,7 +48,7 @@ def main() -> None:
                 without.append(f"{utterance.id}: {error}")
                 continue
             if found is None:
-                without.append(f"{utterance.id}: shorter than {2 * SHORTEST_S:g} s")
+                without.append(f"{utterance.id}: shorter than {2 * SHORTEST_PART_S:g} s")
                 continue
             recording = recordings.setdefault(utterance.path, utterance.id)
             start_s, middle_s, end_s = found

@@ -69,12 +69,12 @@ def main() -> None:
         others, held = hold_out(
             list(read_data_dir(args.data)), prefix=args.prefix, num_speakers=args.speakers, seed=args.seed
         )
+        write_data_dir(args.out / "train", others)
+        write_data_dir(args.out / "valid", held)
+        lines = trial_lines(held, seed=args.seed + 1)
+        atomic_write_text(args.out / "valid/trials", "\n".join(lines) + "\n")
     except InputError as error:
         parser.exit(2, f"hold_out.py: error: {error}\n")
-    write_data_dir(args.out / "train", others)
-    write_data_dir(args.out / "valid", held)
-    lines = trial_lines(held, seed=args.seed + 1)
-    atomic_write_text(args.out / "valid/trials", "\n".join(lines) + "\n")
     print(f"{len(others)} utterances to train on, {len(held)} held out, {len(lines)} trials: {args.out}")
 
 
