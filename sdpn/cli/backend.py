@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sdpn.cli.model_arguments import add_model_arguments, load
 from sdpn.cli.progress import track
 from sdpn.errors import InputError
+from sdpn.io.atomic import OutputKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +44,8 @@ EXAMPLE = """\
 
 #: Utterances that were left out and are named on the terminal.
 _SHOWN = 5
+
+OUTPUTS: dict[str, OutputKind] = {"out": "file"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -94,6 +97,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """
     import numpy as np
 
+    from sdpn.io.atomic import check_writable
     from sdpn.io.kaldi import read_data_dir
     from sdpn.verification.learn import LearningConfig, learn_back_end
     from sdpn.verification.parts import embed_parts
@@ -101,6 +105,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     config = LearningConfig(cohort=args.cohort, top=min(args.top_n, args.cohort), seed=args.seed)
     out = args.out or _beside(args.model, BACK_END)
+    check_writable(out)
     utterances = read_data_dir(args.data)
     if len(utterances) > args.utterances:
         kept = np.random.default_rng(args.seed).permutation(len(utterances))[: args.utterances]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdpn.cli.model_arguments import add_model_arguments, load, named_model
+from sdpn.io.atomic import OutputKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,6 +46,8 @@ _SAID = {
     "verification_threshold": "the model's calibration on trials, equal error rate",
     "ahc_threshold": "the model's calibration without labels, on windows of 1.5 s",
 }
+
+OUTPUTS: dict[str, OutputKind] = {}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,6 +13,7 @@ from sdpn.cli.model_arguments import add_model_arguments, load
 from sdpn.cli.progress import track
 from sdpn.cli.speaker_counts import add_count_arguments, check_count_arguments
 from sdpn.errors import InputError
+from sdpn.io.atomic import OutputKind
 
 if TYPE_CHECKING:
     from sdpn.diarization.pipeline import Diarizer
@@ -32,6 +33,8 @@ EXAMPLE = """\
 """
 
 logger = logging.getLogger(__name__)
+
+OUTPUTS: dict[str, OutputKind] = {"out": "folder"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,8 +108,6 @@ def _check_options(args: argparse.Namespace) -> None:
         raise InputError(f"{args.method} has no threshold", hint=f"those that have: {users}")
     if args.threshold is not None and args.num_speakers is not None:
         raise InputError("--threshold has no effect with --num-speakers", hint="give one of them")
-    if args.out.exists() and not args.out.is_dir():
-        raise InputError("is a file; --out needs a folder", path=args.out)
 
 
 def _recordings(paths: Sequence[Path]) -> dict[str, Path]:

@@ -24,7 +24,7 @@ import numpy as np
 
 from sdpn.errors import InputError
 from sdpn.io.ark import open_ark, vector_entry
-from sdpn.io.atomic import atomic_write_text
+from sdpn.io.atomic import atomic_write_text, explained
 from sdpn.io.kaldi import Utterance
 from sdpn.io.text import numbered_lines
 
@@ -110,12 +110,11 @@ class Part:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._index_path, self._failed_path = path.with_suffix(".index"), path.with_suffix(".failed")
-        try:
+        with explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._archive = open(path, "ab")  # noqa: SIM115
-        except OSError as error:
-            raise InputError(f"cannot be written ({error.strerror})", path=path) from error
         try:
             lock(self._archive, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -143,7 +142,7 @@ class Part:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close; the failures are known only when all utterances have had their turn."""
-        with self._archive, self._index:
+        with explained(self._path), self._archive, self._index:
             self._sync()
         if kind is None:
             atomic_write_text(self._failed_path, "".join(self._failed.values()))
@@ -165,13 +164,14 @@ class Part:
             duration_s,
             zlib.crc32(data),
         )
-        self._archive.write(data)
-        self._archive.flush()  # the vectors before the line that says that they are there
-        self._index.write(entry.line().encode())
-        self._index.flush()
-        self._end += len(data)
-        if time.monotonic() - self._synced > _SYNC_EVERY_S:
-            self._sync()
+        with explained(self._path):
+            self._archive.write(data)
+            self._archive.flush()  # the vectors before the line that says that they are there
+            self._index.write(entry.line().encode())
+            self._index.flush()
+            self._end += len(data)
+            if time.monotonic() - self._synced > _SYNC_EVERY_S:
+                self._sync()
 
     def fail(self, utterance: Utterance, why: str) -> None:
         """Note why an utterance has no embedding."""

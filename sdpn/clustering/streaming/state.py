@@ -25,11 +25,8 @@ def save_state(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
     arrays: dict[str, np.ndarray] = {}
     header = _without_arrays(state, "", arrays)
     with atomic_path(path) as temporary:
-        try:
-            with open(temporary, "wb") as stream:
-                np.savez(stream, allow_pickle=False, **{_HEADER: np.array(json.dumps(header))}, **arrays)
-        except OSError as error:
-            raise InputError(f"cannot be written ({error.strerror})", path=path) from error
+        with open(temporary, "wb") as stream:
+            np.savez(stream, allow_pickle=False, **{_HEADER: np.array(json.dumps(header))}, **arrays)
 
 
 def load_state(path: str | os.PathLike[str]) -> dict[str, Any]:
