@@ -152,12 +152,13 @@ def _recordings(path: Path) -> dict[str, list[RecordingSegment]]:
     import numpy as np
 
     from sdpn.io.kaldi import read_segments
+    from sdpn.io.text import is_file_name
 
     recordings: dict[str, list[RecordingSegment]] = {}
     for window in read_segments(path):
         recordings.setdefault(window.recording, []).append(window)
     for recording, windows in recordings.items():
-        if Path(recording).name != recording:
+        if not is_file_name(recording):
             raise InputError(f"recording {recording!r} cannot be the name of a file", path=path)
         windows.sort(key=lambda window: (window.start_s, window.end_s))
         ends_N = np.array([window.end_s for window in windows])

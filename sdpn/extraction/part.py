@@ -202,9 +202,11 @@ def failed_line(utterance: Utterance, why: str) -> str:
 def read_failed(path: Path) -> Iterator[tuple[str, str, str]]:
     """(id, signature, why) of the utterances that a process could not embed."""
     if path.exists():
-        for _, line in numbered_lines(path):
-            name, signed, why = line.split(maxsplit=2)
-            yield name, signed, why
+        for number, line in numbered_lines(path):
+            fields = line.split(maxsplit=2)
+            if len(fields) != 3:
+                raise InputError("expected 'id signature reason'", path=path, line=number)
+            yield fields[0], fields[1], fields[2]
 
 
 def _whole(entries: Sequence[Entry], path: Path) -> Iterator[Entry]:

@@ -13,8 +13,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from sdpn.config import from_dict
 from sdpn.errors import InputError
 from sdpn.io.atomic import explained
+from sdpn.io.json_text import read_json
 from sdpn.models.embedder import Embedder, Precision
 
 _NAME = "settings.json"
@@ -103,12 +105,9 @@ def read_settings(folder: Path) -> Settings | None:
         InputError: the file is damaged.
     """
     path = folder / _NAME
-    try:
-        return Settings(**json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"are no settings of an extraction ({error})", path=path) from None
+    return from_dict(Settings, read_json(path, "settings of an extraction"), path=path)
 
 
 def _write_once(path: Path, text: str) -> None:

@@ -10,13 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sdpn.data.kaldi_fbank import KaldiFbankConfig
 from sdpn.errors import InputError
 from sdpn.interop.layout import Shapes, find_layout
 from sdpn.interop.published import CAMPPLUS, RESNET, WESPEAKER_ECAPA
 from sdpn.interop.source import Source
+from sdpn.io.yaml_text import read_yaml
 from sdpn.models.folder import ModelFolder
 from sdpn.models.pooling import PoolingConfig
 
@@ -87,11 +86,8 @@ def read(source: Source) -> ModelFolder:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"is not valid YAML ({' '.join(str(error).split())})", path=path) from None
-    if not isinstance(document, dict) or not isinstance(document.get("model"), str):
+    document = read_yaml(path)
+    if not isinstance(document.get("model"), str):
         raise InputError("names no 'model'; WeSpeaker's config.yaml was expected", path=path)
     return document
 
