@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdpn.cli.table import format_markdown, format_table
+from sdpn.cli.table import escape_markdown, format_markdown, format_table
 from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
 
@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         results = {**results, "compared_with": documents[1], "comparison": comparison}
     page = score_page(results) if args.compare is None else comparison_page(results)
     if args.markdown is not None:
-        atomic_write_text(args.markdown, page.render(format_markdown) + "\n")
+        atomic_write_text(args.markdown, page.render(format_markdown, escape_markdown) + "\n")
     if args.csv is not None:
         names = [system.name for system in systems]
         atomic_write_text(args.csv, as_csv(dict(zip(names, documents, strict=True))))

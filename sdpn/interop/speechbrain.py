@@ -21,6 +21,7 @@ from sdpn.errors import InputError
 from sdpn.interop.layout import Shapes, find_layout
 from sdpn.interop.published import SPEECHBRAIN_ECAPA
 from sdpn.interop.source import Source
+from sdpn.io.parsing import parsing
 from sdpn.io.yaml_text import Loader, read_yaml
 from sdpn.models.ecapa import EcapaConfig
 from sdpn.models.folder import ModelFolder
@@ -75,8 +76,9 @@ def read(source: Source) -> ModelFolder:
     features = replace(_FEATURES, num_mels=layout.num_features(shapes))
     if source.path.name == _WEIGHTS and (config_path := source.path.parent / _CONFIG).is_file():
         document = read_hyperparams(config_path)
-        config = _with_dilations(config, document, config_path)
-        features = _features_of(document, config_path)
+        with parsing(config_path, "describes no model as SpeechBrain's hyperparams.yaml does"):
+            config = _with_dilations(config, document, config_path)
+            features = _features_of(document, config_path)
     encoder = layout.build(weights, config, features.num_mels, source.path)
     return ModelFolder(
         encoder,

@@ -64,7 +64,7 @@ def refuse_text(text: str) -> str | None:
     if "\0" in text:
         return "holds a NUL character"
     try:
-        text.encode()
+        text.encode(errors="surrogateescape")  # names of files that are not UTF-8 come as such halves
     except UnicodeEncodeError:
         return "holds half of a surrogate pair, which is no character"
     return None

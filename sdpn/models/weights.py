@@ -41,9 +41,9 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
             with torch.serialization.safe_globals(numpy_scalars()):
                 contents = torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
-            refused = re.search(r"GLOBAL ((?:\w+\.)+\w+)", str(error))  # random bytes rarely name one
-            if refused is None:
-                raise
+            refused = re.search(r"GLOBAL ([\w.]+)", str(error))
+            if refused is None:  # torch would advise to load it all the same
+                raise InputError("is damaged or no torch file", path=path, hint="copy it again") from error
             raise InputError(
                 f"refers to code, '{refused[1]}', and was refused; nothing of it was executed",
                 path=path,

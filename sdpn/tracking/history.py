@@ -31,6 +31,7 @@ from torch import Tensor
 from sdpn.errors import InputError
 from sdpn.io.checksum import file_sha256
 from sdpn.io.json_text import read_json
+from sdpn.io.parsing import reason_of
 from sdpn.models.weights import numpy_scalars
 from sdpn.tracking import drift
 
@@ -249,6 +250,15 @@ def _refuse_mixture(path: Path, found: dict[Path, _Found]) -> None:
 def _read(path: Path) -> _Found:
     meta = _checked_meta(path) if _FOLDER.fullmatch(path.resolve().parent.name) else {}
     state = _load(path)
+    try:
+        return _interpreted(path, state, meta)
+    except _Unusable:
+        raise
+    except Exception as error:  # values of any kind may stand under the right keys
+        raise _Unusable(f"holds something else than a training state ({reason_of(error)})") from error
+
+
+def _interpreted(path: Path, state: dict[str, Any], meta: dict[str, Any]) -> _Found:
     model = state.get("model")
     if isinstance(model, dict) and isinstance(state.get("step"), int):
         return _own(state, model, meta)

@@ -94,6 +94,11 @@ def _material() -> Path:
     torch.save({"teacher": {f"backbone.{key}": value for key, value in ecapa().items()}}, folder / "sdpn.pth")
     torch.save(ecapa(), folder / "ecapa.ckpt")
     save_file(resnet(), folder / "resnet.safetensors")
+    tracking = {"initial": torch.eye(4, 3), "usage": torch.ones(4), "usage_steps": 2}
+    torch.save(
+        {"step": 4, "model": {"prototypes": torch.ones(4, 3)}, "tracking": tracking}, folder / "state.pt"
+    )
+    torch.save({"epoch": 1, "student": {}, "prototypes": torch.ones(4, 3)}, folder / "theirs.pth")
     _write_events(folder / "events.out.tfevents.1.x")
     return folder
 
@@ -228,6 +233,26 @@ def _experiment(name: str, source: str) -> Callable[[Path], Path]:
         return path
 
     return make
+
+
+def _checkpoint(name: str) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        from sdpn.io.checksum import file_sha256
+
+        checkpoint = folder / "step-00000004"
+        checkpoint.mkdir()
+        shutil.copyfile(_material() / "state.pt", checkpoint / "state.pt")
+        meta = {"format": 1, "step": 4, "sha256": file_sha256(checkpoint / "state.pt"), "configuration": {}}
+        (checkpoint / "meta.json").write_text(json.dumps(meta))
+        return checkpoint / name
+
+    return make
+
+
+def _read_history(path: Path) -> None:
+    from sdpn.tracking.history import read_history
+
+    read_history(path if path.suffix == ".pth" else path.parent)
 
 
 def _read_config(path: Path) -> None:
@@ -407,6 +432,9 @@ SPEAKER m 1 3.0 1.5 <NA> <NA> bob <NA>
 """
 
 READERS: dict[str, Reader] = {
+    "checkpoint-meta": Reader(_checkpoint("meta.json"), _read_history),
+    "checkpoint-state": Reader(_checkpoint("state.pt"), _read_history, text=False),
+    "foreign-checkpoint": Reader(_copied("theirs.pth"), _read_history, text=False),
     "configuration": Reader(_written("c.yaml", _CONFIG), _read_config),
     "model-config": Reader(_in_model("config.yaml"), _read_model, slow=True),
     "model-weights": Reader(_in_model("model.safetensors"), _read_model, text=False, slow=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 import time
@@ -16,6 +17,7 @@ import torch
 
 from sdpn.errors import InputError
 from sdpn.io.arrays import read_npz
+from sdpn.io.checksum import file_sha256
 from sdpn.io.json_text import parse_json, read_json
 from sdpn.io.text import is_file_name, is_id, read_text
 from sdpn.io.yaml_text import parse_yaml, read_yaml
@@ -235,6 +237,29 @@ def test_graphs_do_not_reach_out_of_their_folder(tmp_path: Path) -> None:
             READERS["graph"].read(path)
 
 
+@pytest.mark.parametrize("rubbish", [None, [], "text", 3, {}, {"a": torch.zeros(2)}, [torch.zeros(0)], True])
+def test_rubbish_under_right_keys_is_no_checkpoint(rubbish: Any, tmp_path: Path) -> None:
+    """With a right checksum, so that nothing but the contents is wrong."""
+    reader = READERS["checkpoint-state"]
+    path = reader.make(tmp_path)
+    whole = torch.load(path)
+    for section, key in (
+        *(("", key) for key in whole),
+        *(("tracking", key) for key in whole["tracking"]),
+        ("model", "prototypes"),
+    ):
+        state = {**whole, "tracking": dict(whole["tracking"]), "model": dict(whole["model"])}
+        (state[section] if section else state)[key] = rubbish
+        torch.save(state, path)
+        meta = {"sha256": file_sha256(path), "configuration": {"training": rubbish, "crops": rubbish}}
+        path.with_name("meta.json").write_text(json.dumps(meta, default=str))
+        with contextlib.suppress(InputError):
+            reader.read(path)
+    torch.save(rubbish, path.with_name("x.pth"))
+    with pytest.raises(InputError):
+        READERS["foreign-checkpoint"].read(path.with_name("x.pth"))
+
+
 def test_text_has_no_control_characters(tmp_path: Path) -> None:
     path = tmp_path / "t"
     for control in "\0\x1b\x7f\x9b\x08":
@@ -251,3 +276,68 @@ def test_ids_that_are_names_of_files() -> None:
     for name in ("", ".", "..", "a/b", "../a", "/a", "a b", "a\0b", "a\x1b[2J", "\ud800", "a\nb", "\ufeffa"):
         assert not is_file_name(name)
     assert all(map(is_file_name, ("a", "a.b", "…", "日本", "a|b", "<script>", "-rf")))
+
+
+#: Ids that RTTM allows; rendered as Markdown or HTML each must be itself and nothing else.
+IDS = [
+    *("a|b", "`code`", "<script>alert(1)</script>", "**bold**", "_low_", "[x](javascript:alert(1))", "a_b_c"),
+    *(
+        "![x](http://example.org)",
+        "&lt;",
+        "a\\",
+        "\\|",
+        "~~s~~",
+        '"><img/src=x/onerror=alert(1)>',
+        "${x}",
+        "{{x}}",
+    ),
+]
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_ids_are_themselves_in_markdown(name: str) -> None:
+    """As CommonMark with tables, which is what GitHub shows, reads it."""
+    from markdown_it import MarkdownIt
+
+    from sdpn.cli.table import escape_markdown, format_markdown
+
+    text = format_markdown(["recording", name], [[name, "1.0"]]) + "\n\n" + escape_markdown(f"See {name}.")
+    tokens = MarkdownIt("gfm-like", {"linkify": False, "html": True}).parse(text)
+    cells = ["".join(part.content for part in token.children) for token in tokens if token.children]
+    assert cells == ["recording", name, name, "1.0", f"See {name}."]
+    kinds = {part.type for token in tokens for part in token.children or []}
+    assert kinds <= {"text", "text_special"}
+
+
+def test_ids_are_themselves_in_the_report(tmp_path: Path) -> None:
+    from html.parser import HTMLParser
+
+    from sdpn.io.rttm import Turn, write_rttms
+    from sdpn.report.experiment import read_experiment
+    from sdpn.report.page import build_page
+
+    path = READERS["result-score"].make(tmp_path)
+    write_rttms(tmp_path / "m.rttm", [Turn(name, 0, 2, name) for name in IDS])
+    document = json.loads(path.read_text())
+    row = document["results"]["files"][0]
+    document["results"]["files"] = [row | {"recording": name} for name in IDS]
+    path.write_text(json.dumps(document))
+
+    class Page(HTMLParser):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tags: list[str] = []
+            self.seen = ""
+
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            self.tags.append(tag)
+            assert not any(key.startswith("on") for key, _ in attrs), attrs
+            self.seen += " ".join(value or "" for _, value in attrs)
+
+        def handle_data(self, data: str) -> None:
+            self.seen += data
+
+    page = Page()
+    page.feed(build_page(read_experiment(tmp_path)))
+    assert page.tags.count("script") == 1 and "img" not in page.tags
+    assert all(name in page.seen for name in IDS)
