@@ -27,7 +27,7 @@ _DEEPEST = 50
 #: Values, those that an alias stands for counted each time. The largest published hyperparams.yaml has 400.
 _MOST_VALUES = 20_000
 
-#: Characters. PyYAML reads some 30,000 in a second; the largest settings known here have 12,000.
+#: Characters: half a second (tools/benchmarks/hostile_files.py). The largest settings known here have 12,000.
 _MOST_CHARACTERS = 1 << 18
 
 _TAG = "tag:yaml.org,2002:"

@@ -161,4 +161,4 @@ def test_any_bytes_give_a_result_or_an_input_error(name: str, tmp_path: Path) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
 def test_a_lot_of_files_give_a_result_or_an_input_error(name: str, tmp_path: Path) -> None:
-    _try(name, tmp_path / "x", 300 if READERS[name].slow else 2000)
+    _try(name, tmp_path / "x", 60 if READERS[name].slow else 500)
