@@ -57,7 +57,6 @@ def _material() -> Path:
     from sdpn.clustering.streaming.space import Space
     from sdpn.clustering.streaming.state import save_state
     from sdpn.data.features import FeatureConfig
-    from sdpn.interop.onnx_export import export_onnx
     from sdpn.io import kaldi_plda
     from sdpn.models.ecapa import EcapaConfig
     from sdpn.models.folder import ModelFolder, save_model
@@ -77,7 +76,6 @@ def _material() -> Path:
     model = ModelFolder(build_encoder(config, 8).eval(), config, features, {"verification_threshold": 0.3})
     head = {"0.weight": torch.randn(4, 4)}
     save_model(folder / "model", model, pretraining=Pretraining(head, torch.randn(3, 4)))
-    export_onnx(folder / "model.onnx", model)
     plda = Plda(np.zeros(4), np.eye(4), np.ones(4))
     cohort_CD = rng.standard_normal((8, 4))
     write_back_end(folder / "back_end.safetensors", BackEnd(np.zeros(4), plda, cohort_CD, 2, np.arange(5.0)))
@@ -101,6 +99,17 @@ def _material() -> Path:
     torch.save({"epoch": 1, "student": {}, "prototypes": torch.ones(4, 3)}, folder / "theirs.pth")
     _write_events(folder / "events.out.tfevents.1.x")
     return folder
+
+
+def _graph(folder: Path) -> Path:
+    """A graph of the model; made when one is asked for, since the exporter takes seconds to be imported."""
+    path = _material() / "model.onnx"
+    if not path.is_file():
+        from sdpn.interop.load import read_any
+        from sdpn.interop.onnx_export import export_onnx
+
+        export_onnx(path, read_any(_material() / "model"))
+    return _copied("model.onnx")(folder)
 
 
 def _write_events(path: Path) -> None:
@@ -441,7 +450,7 @@ READERS: dict[str, Reader] = {
     "model-pretraining": Reader(_in_model("pretraining.safetensors"), _read_pretraining, text=False),
     "calibration": Reader(_in_model("config.yaml"), _read_stored_calibration),
     "back-end": Reader(_copied("back_end.safetensors"), _read_back_end, text=False),
-    "graph": Reader(_copied("model.onnx"), _read_graph, text=False, slow=True),
+    "graph": Reader(_graph, _read_graph, text=False, slow=True),
     "wespeaker-config": Reader(_wespeaker("config.yaml"), _read_foreign("wespeaker"), slow=True),
     "wespeaker-weights": Reader(
         _wespeaker("avg_model.pt"), _read_foreign("wespeaker"), text=False, slow=True
