@@ -109,9 +109,18 @@ def test_ci_runs_the_readmes_command_and_nothing_else(tmp_path: Path) -> None:
     assert done.returncode == 7  # a failure of the tests is a failure of CI
 
 
+@pytest.mark.parametrize(("target", "marked"), [("test", True), ("test-all", False)])
+def test_only_make_test_all_runs_the_slow_tests(target: str, marked: bool) -> None:
+    """``make -n`` prints its commands; in both it is the same call of pytest, but for the marker."""
+    done = subprocess.run(["make", "-n", "-C", str(ROOT), target], capture_output=True, text=True, timeout=60)
+    (command,) = [line for line in done.stdout.splitlines() if "-m pytest" in line]
+    assert command.partition("-m pytest ")[2].split()[:4] == ["-n", "2", "-ra", "tests"]
+    assert ('-m "not slow"' in command) is marked
+
+
 def test_make_explains_itself() -> None:
     done = subprocess.run(["make", "-C", str(ROOT)], capture_output=True, text=True, timeout=60, check=True)
-    for word in ("make demo", "make test", "make lint", "make clean", "TORCH_BACKEND"):
+    for word in ("make demo", "make test", "make test-all", "make lint", "make clean", "TORCH_BACKEND"):
         assert word in done.stdout
 
 
