@@ -15,12 +15,12 @@ import numpy as np
 from sdpn.clustering.affinity import cosine, cosine_similarity, nearest_neighbour_graph
 from sdpn.clustering.condense import condense
 from sdpn.clustering.contract import Clusterer, Clustering
+from sdpn.clustering.eigen import largest_eigenvalue, smallest_eigenpairs
 from sdpn.clustering.spectral import (
     check_estimation,
     count_at_largest_gap,
     high_for_few_windows,
     kmeans_labels,
-    smallest_eigenpairs,
 )
 
 logger = logging.getLogger(__name__)
@@ -74,11 +74,15 @@ class NmeSc(Clusterer):
         if high == 1:
             return Clustering(np.zeros(len(emb_ND), dtype=np.int64))
         num_values = min(max(low, self.max_estimate) + 1, num_rows)
-        best, best_ratio = None, np.inf
+        best, best_ratio, graph_NN = None, np.inf, np.empty((0, 0))
         for num_neighbours in self._candidates(num_rows):
-            laplacian_NN = _laplacian(nearest_neighbour_graph(similarity_NN, num_neighbours, binary=True))
-            values_M, vectors_NM = smallest_eigenpairs(laplacian_NN, num_values, self.seed)
-            gap = np.diff(values_M).max() / _largest_eigenvalue(laplacian_NN, self.seed)
+            sparser_NN = graph_NN
+            graph_NN = nearest_neighbour_graph(similarity_NN, num_neighbours, binary=True)
+            if np.array_equal(graph_NN, sparser_NN):  # ties: a larger p at the same gap
+                continue
+            laplacian_NN = _laplacian(graph_NN)
+            values_M, vectors_NM = smallest_eigenpairs(laplacian_NN, num_values, seed=self.seed)
+            gap = np.diff(values_M).max() / largest_eigenvalue(laplacian_NN, seed=self.seed)
             ratio = num_neighbours / max(gap, 1e-10)  # more pieces than eigenvalues: only rounding is left
             if ratio < best_ratio:
                 best, best_ratio = (num_neighbours, values_M, vectors_NM), ratio
@@ -99,16 +103,3 @@ def _laplacian(affinity_NN: np.ndarray) -> np.ndarray:
     """L = D - A, not normalised, as in the paper."""
     laplacian_NN: np.ndarray = np.diag(affinity_NN.sum(axis=1)) - affinity_NN
     return laplacian_NN
-
-
-def _largest_eigenvalue(laplacian_NN: np.ndarray, seed: int) -> float:
-    if len(laplacian_NN) <= 500:
-        from scipy.linalg import eigvalsh
-
-        last = len(laplacian_NN) - 1
-        return float(eigvalsh(laplacian_NN, subset_by_index=(last, last))[0])
-    from scipy.sparse import csr_array
-    from scipy.sparse.linalg import eigsh
-
-    start_N = np.random.default_rng(seed).uniform(-1.0, 1.0, len(laplacian_NN))
-    return float(eigsh(csr_array(laplacian_NN), k=1, which="LA", v0=start_N, return_eigenvectors=False)[0])

@@ -16,6 +16,7 @@ import numpy as np
 
 from sdpn.clustering.affinity import Similarity
 from sdpn.clustering.contract import checked_rows
+from sdpn.clustering.eigen import generalised_eigenpairs
 from sdpn.errors import InputError
 from sdpn.io import kaldi_plda
 
@@ -101,12 +102,12 @@ class Plda:
         Raises:
             ValueError: directions have been left out already.
         """
-        from scipy.linalg import eigh
-
         if len(self.transform_ED) < len(self.mean_D):
             raise ValueError("only a PLDA with all its directions can be diagonalised again")
         inverse_DD = np.linalg.inv(self.transform_ED)
-        psi_D, directions_DD = eigh((inverse_DD * self.psi_E) @ inverse_DD.T, inverse_DD @ inverse_DD.T)
+        psi_D, directions_DD = generalised_eigenpairs(
+            (inverse_DD * self.psi_E) @ inverse_DD.T, inverse_DD @ inverse_DD.T
+        )
         keep = slice(num_dimensions)
         return Plda(self.mean_D, directions_DD.T[::-1][keep], np.maximum(psi_D[::-1][keep], 0.0))
 
@@ -204,9 +205,7 @@ def train_plda_of_parts(
 
 def from_covariances(mean_D: np.ndarray, between_DD: np.ndarray, within_DD: np.ndarray) -> Plda:
     """Diagonalise B (D, D) and W (D, D) together."""
-    from scipy.linalg import eigh
-
-    psi_D, directions_DD = eigh(between_DD, within_DD)
+    psi_D, directions_DD = generalised_eigenpairs(between_DD, within_DD)
     return Plda(mean_D, directions_DD.T[::-1].copy(), np.maximum(psi_D[::-1], 0.0))
 
 

@@ -15,11 +15,9 @@ import numpy as np
 from sdpn.clustering.affinity import cosine, cosine_similarity, nearest_neighbour_graph
 from sdpn.clustering.condense import condense
 from sdpn.clustering.contract import Clusterer, Clustering
+from sdpn.clustering.eigen import smallest_eigenpairs
 
 logger = logging.getLogger(__name__)
-
-#: Up to here the dense solver takes less than 0.1 s, and no iteration has to converge.
-_DENSE_ROWS = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,10 +71,10 @@ class Spectral(Clusterer):
         laplacian_NN = normalised_laplacian(nearest_neighbour_graph(similarity_NN, num_neighbours))
         if low == high:
             count = low
-            _, vectors_NM = smallest_eigenpairs(laplacian_NN, count, self.seed)
+            _, vectors_NM = smallest_eigenpairs(laplacian_NN, count, seed=self.seed)
         else:
             largest = max(low, min(self.max_estimate, num_rows - 1))
-            values_M, vectors_NM = smallest_eigenpairs(laplacian_NN, largest + 1, self.seed)
+            values_M, vectors_NM = smallest_eigenpairs(laplacian_NN, largest + 1, seed=self.seed)
             count = count_at_largest_gap(values_M, low, high)
         rows_NK = vectors_NM[:, :count]
         lengths_N1 = np.linalg.norm(rows_NK, axis=1, keepdims=True)
@@ -142,24 +140,3 @@ def normalised_laplacian(affinity_NN: np.ndarray) -> np.ndarray:
     scale_N[linked_N] = degrees_N[linked_N] ** -0.5
     laplacian_NN: np.ndarray = np.diag(linked_N.astype(np.float64)) - scale_N[:, None] * affinity_NN * scale_N
     return laplacian_NN
-
-
-def smallest_eigenpairs(laplacian_NN: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the eigenvalues (M,), ascending, and their eigenvectors (N, M)."""
-    num_rows = len(laplacian_NN)
-    if num_rows <= _DENSE_ROWS or 10 * count > num_rows:
-        from scipy.linalg import eigh
-
-        values_M, vectors_NM = eigh(laplacian_NN, subset_by_index=(0, count - 1))
-        return values_M, vectors_NM
-    # A pruned graph is sparse, and its few smallest eigenvalues are ARPACK's largest of I - L: 2,500 windows
-    # take 0.2 s where the dense solver takes 13 s. The start vector is seeded, and random since a
-    # constant one is an eigenvector of every regular graph.
-    from scipy.sparse import csr_array, eye_array
-    from scipy.sparse.linalg import eigsh
-
-    start_N = np.random.default_rng(seed).uniform(-1.0, 1.0, num_rows)
-    shifted = eye_array(num_rows, format="csr") - csr_array(laplacian_NN)
-    values_M, vectors_NM = eigsh(shifted, k=count, which="LA", v0=start_N)
-    order = np.argsort(-values_M)
-    return 1.0 - values_M[order], vectors_NM[:, order]
