@@ -104,16 +104,8 @@ def generalised_eigenpairs(a_DD: np.ndarray, b_DD: np.ndarray) -> Pairs:
     from scipy.linalg import eigh
 
     _check_finite(a_DD)
-    _check_finite(b_DD)
-    scales_D = np.diag(b_DD)
-    if not (scales_D > 0.0).all():
-        raise _not_definite()
-    # of unit diagonal, so that neither the check nor the solver depends on the units of the dimensions
-    units_D = 1.0 / np.sqrt(scales_D)
-    a_DD, b_DD = a_DD * units_D[:, None] * units_D, b_DD * units_D[:, None] * units_D
-    spread_D, axes_DD = _dense(b_DD)
-    if not spread_D[0] > 1e-14 * spread_D[-1]:
-        raise _not_definite()
+    units_D, b_DD, spread_D, axes_DD = _of_unit_diagonal(b_DD)
+    a_DD = a_DD * units_D[:, None] * units_D
 
     def whitened() -> Pairs:
         white_DD = axes_DD / np.sqrt(spread_D)
@@ -134,6 +126,32 @@ def generalised_eigenpairs(a_DD: np.ndarray, b_DD: np.ndarray) -> Pairs:
 
     psi_D, vectors_DD = _first_right([lambda: eigh(a_DD, b_DD), whitened], is_right)
     return psi_D, vectors_DD * units_D[:, None]
+
+
+def check_definite(covariance_DD: np.ndarray) -> None:
+    """Refuse a covariance that is not positive definite.
+
+    Raises:
+        InputError: it is not, or holds NaN or infinite values.
+    """
+    _of_unit_diagonal(covariance_DD)
+
+
+def _of_unit_diagonal(matrix_DD: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Units (D,) that make the diagonal 1, the matrix in them, its eigenvalues and its eigenvectors.
+
+    So neither checks nor solvers depend on the units of the dimensions.
+    """
+    _check_finite(matrix_DD)
+    scales_D = np.diag(matrix_DD)
+    if not (scales_D > 0.0).all():
+        raise _not_definite()
+    units_D = 1.0 / np.sqrt(scales_D)
+    matrix_DD = matrix_DD * units_D[:, None] * units_D
+    spread_D, axes_DD = _dense(matrix_DD)
+    if not spread_D[0] > 1e-14 * spread_D[-1]:
+        raise _not_definite()
+    return units_D, matrix_DD, spread_D, axes_DD
 
 
 def _smallest_of_component(matrix_CC: np.ndarray, count: int, seed: int) -> Pairs:
@@ -247,6 +265,6 @@ def _check_finite(matrix_NN: np.ndarray) -> None:
 
 def _not_definite() -> InputError:
     return InputError(
-        "the covariance within speakers is not positive definite",
+        "the covariance of the embeddings within speakers is not positive definite",
         hint="do some dimensions of the embeddings never vary, or depend on others?",
     )

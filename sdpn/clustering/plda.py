@@ -16,9 +16,12 @@ import numpy as np
 
 from sdpn.clustering.affinity import Similarity
 from sdpn.clustering.contract import checked_rows
-from sdpn.clustering.eigen import generalised_eigenpairs
+from sdpn.clustering.eigen import check_definite, generalised_eigenpairs
 from sdpn.errors import InputError
 from sdpn.io import kaldi_plda
+
+#: Coordinates in the space of a PLDA that can be squared, added and squared again.
+_LARGEST = 1e70
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +42,8 @@ class Plda:
         """Bring embeddings (N, D) to the space with W = I and B = diag(psi), (N, E).
 
         Raises:
-            InputError: embeddings of another dimension, or a row that is zero or not finite.
+            InputError: embeddings of another dimension, or a row that is zero, not finite, or so far from all
+                speakers that its square is no number any more.
         """
         rows_ND = checked_rows(emb_ND)
         dimension = len(self.mean_D)
@@ -48,7 +52,16 @@ class Plda:
                 f"the PLDA has {dimension} dimensions, the embeddings have {rows_ND.shape[1]}",
                 hint="is a transform missing, or one too many?",
             )
-        projected_NE: np.ndarray = (rows_ND - self.mean_D) @ self.transform_ED.T
+        with np.errstate(over="ignore", invalid="ignore"):
+            projected_NE: np.ndarray = (rows_ND - self.mean_D) @ self.transform_ED.T
+            far_N = ~(np.abs(projected_NE) <= _LARGEST).all(axis=1)  # NaN is not
+        if far_N.any():
+            row = int(far_N.argmax())
+            raise InputError(
+                f"the embedding in row {row} is out of all proportion to the PLDA: its largest value is"
+                f" {np.abs(rows_ND[row]).max():.3g}",
+                hint="is it of the model that the PLDA was learned with?",
+            )
         return projected_NE
 
     def similarity(self, emb_ND: np.ndarray) -> Similarity:
@@ -104,7 +117,7 @@ class Plda:
         """
         if len(self.transform_ED) < len(self.mean_D):
             raise ValueError("only a PLDA with all its directions can be diagonalised again")
-        inverse_DD = np.linalg.inv(self.transform_ED)
+        inverse_DD = _inverse(self.transform_ED, "the transform of the PLDA")
         psi_D, directions_DD = generalised_eigenpairs(
             (inverse_DD * self.psi_E) @ inverse_DD.T, inverse_DD @ inverse_DD.T
         )
@@ -125,10 +138,13 @@ def train_plda(emb_ND: np.ndarray, speakers_N: np.ndarray, *, iterations: int = 
         iterations: of EM, after a start from the moments.
 
     Raises:
-        InputError: bad rows, fewer than two speakers, nobody with two embeddings, or too few embeddings
-            for the dimension.
+        InputError: bad rows, fewer than two speakers, nobody with two embeddings, too few embeddings for the
+            dimension, or dimensions that do not vary or depend on others.
     """
     rows_ND = checked_rows(emb_ND)
+    # a power of two, so that no square overflows or vanishes and no bit of the result is another
+    exponent = int(np.frexp(np.abs(rows_ND).max())[1])
+    rows_ND = np.ldexp(rows_ND, -exponent)
     num_rows, dimension = rows_ND.shape
     names, speaker_N, count_S = np.unique(speakers_N, return_inverse=True, return_counts=True)
     num_speakers = len(names)
@@ -148,17 +164,19 @@ def train_plda(emb_ND: np.ndarray, speakers_N: np.ndarray, *, iterations: int = 
     np.add.at(sums_SD, speaker_N, rows_ND)
     residual_ND = rows_ND - (sums_SD / count_S[:, None])[speaker_N]
     within_DD = residual_ND.T @ residual_ND / (num_rows - num_speakers)
+    check_definite(within_DD)
     mean_D = rows_ND.mean(axis=0)
     between_DD = np.cov(sums_SD / count_S[:, None], rowvar=False, bias=True).reshape(dimension, dimension)
     # centroids of few speakers span few directions; a little of W lets EM find the others
     between_DD = between_DD + 1e-3 * within_DD
     total_DD = rows_ND.T @ rows_ND
     for _ in range(iterations):
-        within_inverse, between_inverse = np.linalg.inv(within_DD), np.linalg.inv(between_DD)
+        within_inverse = _inverse(within_DD, "the covariance within speakers")
+        between_inverse = _inverse(between_DD, "the covariance between speakers")
         y_SD, spread_DD, weighted_DD = np.zeros_like(sums_SD), np.zeros_like(within_DD), 0.0
         for count in np.unique(count_S):
             same_S = count_S == count
-            covariance_DD = np.linalg.inv(between_inverse + count * within_inverse)
+            covariance_DD = _inverse(between_inverse + count * within_inverse, "the spread of a speaker")
             y_SD[same_S] = (between_inverse @ mean_D + sums_SD[same_S] @ within_inverse) @ covariance_DD
             spread_DD = spread_DD + same_S.sum() * covariance_DD
             weighted_DD = weighted_DD + same_S.sum() * count * covariance_DD
@@ -169,7 +187,14 @@ def train_plda(emb_ND: np.ndarray, speakers_N: np.ndarray, *, iterations: int = 
         within_DD = (
             total_DD - cross_DD - cross_DD.T + (y_SD * count_S[:, None]).T @ y_SD + weighted_DD
         ) / num_rows
-    return from_covariances(mean_D, between_DD, within_DD)
+    plda = from_covariances(mean_D, between_DD, within_DD)
+    mean_D, transform_ED = np.ldexp(plda.mean_D, exponent), np.ldexp(plda.transform_ED, -exponent)
+    if not (np.isfinite(transform_ED).all() and transform_ED.any(axis=1).all()):
+        raise InputError(
+            f"the embeddings are too large or too small for a PLDA: the largest value is {2.0**exponent:.0e}",
+            hint="scale them first",
+        )
+    return Plda(mean_D, transform_ED, plda.psi_E)
 
 
 def train_plda_of_parts(
@@ -207,6 +232,16 @@ def from_covariances(mean_D: np.ndarray, between_DD: np.ndarray, within_DD: np.n
     """Diagonalise B (D, D) and W (D, D) together."""
     psi_D, directions_DD = generalised_eigenpairs(between_DD, within_DD)
     return Plda(mean_D, directions_DD.T[::-1].copy(), np.maximum(psi_D[::-1], 0.0))
+
+
+def _inverse(matrix_DD: np.ndarray, what: str) -> np.ndarray:
+    try:
+        inverse_DD: np.ndarray = np.linalg.inv(matrix_DD)
+    except np.linalg.LinAlgError:
+        inverse_DD = np.full_like(matrix_DD, np.nan)
+    if not np.isfinite(inverse_DD).all():
+        raise InputError(f"{what} cannot be inverted", hint="do some dimensions depend on others?")
+    return inverse_DD
 
 
 def read_plda(path: str | os.PathLike[str]) -> Plda:

@@ -74,7 +74,10 @@ def equal_error_rate(rates: ErrorRates) -> tuple[float, float]:
     part = -gap[before] / (gap[after] - gap[before])
     eer = rates.miss[before] + part * (rates.miss[after] - rates.miss[before])
     low, high = rates.thresholds[before], rates.thresholds[after]
-    return float(eer), float(low + part * (high - low) if np.isfinite(high) else low)
+    if not np.isfinite(high):
+        return float(eer), float(low)
+    # halves, since the difference of two finite scores may be infinite; exact, as they are powers of two
+    return float(eer), float(2 * (low / 2 + part * (high / 2 - low / 2)))
 
 
 def min_dcf(
@@ -116,8 +119,10 @@ def cllr(scores: np.ndarray, is_target: np.ndarray) -> float:
         is_target: bool (N,), with targets and non-targets among them.
     """
     scores, is_target = np.asarray(scores, dtype=np.float64), np.asarray(is_target, dtype=bool)
-    cost = np.logaddexp(0, np.where(is_target, -scores, scores)) / np.log(2)
-    return float((cost[is_target].mean() + cost[~is_target].mean()) / 2)
+    nats = np.logaddexp(0, np.where(is_target, -scores, scores))
+    scale = max(1.0, float(nats.max()) / 1e150)  # huge scores have a finite mean, but no finite sum
+    cost = nats / scale / np.log(2)
+    return float(scale * ((cost[is_target].mean() + cost[~is_target].mean()) / 2))
 
 
 def min_cllr(rates: ErrorRates) -> float:

@@ -95,6 +95,18 @@ def test_bad_rows_are_named(name: str, bad: float) -> None:
 
 
 @every_clusterer
+@pytest.mark.parametrize("size", [1e-300, 3e38, 1.7e308])
+def test_extreme_sizes_have_the_same_directions(name: str, size: float) -> None:
+    """Every second row as long or as short as numbers get; and one value that outweighs its row."""
+    emb, truth = speakers([12, 14, 16])
+    emb[::2] *= size / np.abs(emb).max()
+    assert adjusted_rand_score(truth, cluster(name, emb)) == 1.0
+    emb[7, 3] = size
+    clustering = make_clusterer(name).fit_predict(emb)
+    assert clustering.posteriors_NK is None or np.isfinite(clustering.posteriors_NK).all()
+
+
+@every_clusterer
 def test_impossible_counts(name: str) -> None:
     emb, _ = speakers([2, 1])
     with pytest.raises(InputError, match=r"4 speakers are asked for.*3 windows .*at most 3"):

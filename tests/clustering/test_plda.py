@@ -17,6 +17,7 @@ from sdpn.clustering.plda import (
     train_plda_of_parts,
     write_plda,
 )
+from sdpn.clustering.vbx import Vbx
 from sdpn.errors import InputError
 
 
@@ -181,3 +182,49 @@ def test_ahc_with_plda_is_average_linkage_of_its_scores() -> None:
         assert adjusted_rand_score(expected, ours.labels_N) == 1.0
     with pytest.raises(ValueError, match="ward"):
         Agglomerative(plda=plda, linkage="ward")
+
+
+@pytest.mark.parametrize("exponent", [-900, -300, 40, 900])
+def test_the_scale_of_the_embeddings_changes_no_bit_of_a_score(exponent: int) -> None:
+    """A power of two, up to where the transform is a number no more."""
+    rows, speakers = embeddings(*covariances(5, 0), counts=[8] * 20, seed=0)
+    plain, scaled = train_plda(rows, speakers), train_plda(np.ldexp(rows, exponent), speakers)
+    np.testing.assert_array_equal(scaled.psi_E, plain.psi_E)
+    np.testing.assert_array_equal(
+        scaled.score(np.ldexp(rows[:9], exponent), np.ldexp(rows[:9], exponent)),
+        plain.score(rows[:9], rows[:9]),
+    )
+
+
+@pytest.mark.parametrize("kind", ["constant", "twice the same", "a sum of others", "one value of 1e200"])
+def test_dimensions_that_do_not_vary_or_depend_on_others(kind: str) -> None:
+    rows, speakers = embeddings(*covariances(5, 0), counts=[8] * 20, seed=0)
+    if kind == "constant":
+        rows[:, 2] = 1.0
+    elif kind == "twice the same":
+        rows[:, 2] = rows[:, 3]
+    elif kind == "a sum of others":
+        rows[:, 2] = rows[:, 3] + rows[:, 4]
+    else:
+        rows[7, 2] = 1e200
+    with pytest.raises(InputError, match=r"not positive definite|cannot be inverted"):
+        train_plda(rows, speakers)
+
+
+@pytest.mark.parametrize("huge", [1e160, 1.7e308, -1e300])
+def test_a_value_out_of_all_proportion_is_named(huge: float) -> None:
+    rows, speakers = embeddings(*covariances(5, 0), counts=[8] * 20, seed=0)
+    plda = train_plda(rows, speakers)
+    rows[7, 2] = huge
+    for use in (
+        plda.project,
+        plda.similarity,
+        Agglomerative(plda=plda).fit_predict,
+        Vbx(plda=plda).fit_predict,
+    ):
+        with pytest.raises(InputError, match="the embedding in row 7 is out of all proportion to the PLDA"):
+            use(rows)
+    rows[7, 2] = 3e38  # far, but a number
+    assert np.isfinite(plda.score(rows, rows)).all()
+    posteriors = Vbx(plda=plda).fit_predict(rows).posteriors_NK
+    assert posteriors is None or np.isfinite(posteriors).all()

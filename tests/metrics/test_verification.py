@@ -74,6 +74,16 @@ def test_min_dcf_by_hand() -> None:
     assert min_dcf(rates, 0.5, cost_miss=1, cost_false_alarm=10) == pytest.approx(0.5)
 
 
+def test_scores_as_large_as_numbers_get() -> None:
+    """Their differences and sums are not finite, the results are: by hand."""
+    scores = 1.5e308 * np.array([-1, -1, 1, -1, 1])
+    is_target = np.array([True, True, True, False, False])
+    # misses 0 and 2/3, false alarms 1 and 1/2 at the two scores: the lines cross after 6/7 of the way
+    assert equal_error_rate(error_rates(scores, is_target)) == pytest.approx((4 / 7, 1.5e308 * (5 / 7)))
+    assert cllr(scores, is_target) == pytest.approx((2 / 3 + 1 / 2) / 2 / math.log(2) * 1.5e308, rel=1e-12)
+    assert 0 < min_cllr(error_rates(scores, is_target)) <= 1
+
+
 def test_perfect_is_zero_and_useless_is_one() -> None:
     apart = error_rates(np.array([1.0, 0.0]), np.array([True, False]))
     assert min_dcf(apart, 0.01) == 0

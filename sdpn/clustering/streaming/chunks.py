@@ -18,6 +18,12 @@ from sdpn.errors import InputError
 from sdpn.io.kaldi import iterate_vectors
 from sdpn.io.parsing import parsing
 
+#: Values up to here can be squared and added over dimensions and rows in float32.
+LARGEST = 1e12
+
+#: What differs by less, squared, is lost in float32.
+SMALLEST = 1e-15
+
 
 class Block(NamedTuple):
     """Rows (B, D) that follow each other, and their ids where the chunk has ids."""
@@ -159,8 +165,8 @@ def checked_blocks(
         directions: refuse rows that are zero, since they have no direction.
 
     Raises:
-        InputError: numbers of another kind than integer or real, another dimension, a row that holds NaN
-            or infinite values or is zero; the chunk and the row (from 0) are named.
+        InputError: numbers of another kind than integer or real, another dimension, a row that holds NaN,
+            infinite or huge values or is zero; the chunk and the row (from 0) are named.
     """
     row = start
     for rows_BD, keys in chunk.blocks(start, size):
@@ -174,16 +180,31 @@ def checked_blocks(
             )
         with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite, and is named below
             floats_BD = np.ascontiguousarray(rows_BD, dtype=np.float32)
-        finite_BD = np.isfinite(floats_BD)
-        if not finite_BD.all():
-            bad_B = np.logical_not(finite_BD.all(axis=1))
-            raise _bad_row(chunk, row, keys, bad_B, "holds NaN or infinite values")
+        if unfit := unfit_rows(floats_BD):
+            raise _bad_row(chunk, row, keys, *unfit)
         if directions:
-            zero_B = np.logical_not(floats_BD.any(axis=1))
-            if zero_B.any():
-                raise _bad_row(chunk, row, keys, zero_B, "is zero, and so has no direction")
+            short_B = np.logical_not((np.abs(floats_BD) >= SMALLEST).any(axis=1))
+            if short_B.any():
+                zero = not floats_BD[short_B.argmax()].any()
+                problem = "is zero" if zero else f"has no value of at least {SMALLEST:g}"
+                raise _bad_row(chunk, row, keys, short_B, f"{problem}, and so has no direction")
         yield Block(floats_BD, keys)
         row += len(floats_BD)
+
+
+def unfit_rows(rows_BD: np.ndarray) -> tuple[np.ndarray, str] | None:
+    """Find float32 rows whose distances could not be computed: which they are, and what is wrong."""
+    finite_BD = np.isfinite(rows_BD)
+    if not finite_BD.all():
+        return np.logical_not(finite_BD.all(axis=1)), "holds NaN or infinite values"
+    if len(rows_BD) and max(rows_BD.max(), -rows_BD.min()) > LARGEST:
+        huge_B = (np.abs(rows_BD) > LARGEST).any(axis=1)
+        largest = np.abs(rows_BD[huge_B.argmax()]).max()
+        return (
+            huge_B,
+            f"holds a value of {largest:.3g}, too large to be squared (at most {LARGEST:g})",
+        )
+    return None
 
 
 def _bad_row(

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from sdpn.clustering.streaming.chunks import unfit_rows
 from sdpn.clustering.streaming.nearest import nearest
 from sdpn.clustering.streaming.space import Space
 from sdpn.errors import InputError
@@ -65,15 +66,15 @@ class KMeansModel:
             or 2 - 2 cosine, where that is asked for.
 
         Raises:
-            InputError: rows of another dimension, or not finite.
+            InputError: rows of another dimension, or not finite, or huge.
         """
-        rows_ND = np.array(rows_ND, dtype=np.float32)  # a copy, which may be changed
+        with np.errstate(over="ignore"):  # infinite, and so refused below
+            rows_ND = np.array(rows_ND, dtype=np.float32)  # a copy, which may be changed
         if rows_ND.ndim != 2 or rows_ND.shape[1] != self.dimension:
             raise InputError(f"rows have shape {rows_ND.shape}; the model takes (rows, {self.dimension})")
-        if not np.isfinite(rows_ND).all():
-            raise InputError(
-                f"row {int(np.isfinite(rows_ND).all(axis=1).argmin())} holds NaN or infinite values"
-            )
+        if unfit := unfit_rows(rows_ND):
+            bad_N, problem = unfit
+            raise InputError(f"row {int(bad_N.argmax())} {problem}")
         centres_KD = self.space.enter_centres(self.centres_KD)
         return nearest(self.space.enter(rows_ND), centres_KD, backend=backend)
 

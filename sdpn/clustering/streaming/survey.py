@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sdpn.clustering.streaming.chunks import Chunk, checked_blocks
+from sdpn.clustering.streaming.chunks import SMALLEST, Chunk, checked_blocks
 from sdpn.clustering.streaming.moments import Moments
 from sdpn.clustering.streaming.sample import UniformSample
 from sdpn.clustering.streaming.settings import StreamSettings
@@ -76,7 +76,7 @@ class Survey:
         """What the passes to come need to know.
 
         Raises:
-            InputError: fewer rows than clusters, or all rows are the same.
+            InputError: fewer rows than clusters, or all rows are the same, or as good as the same.
         """
         num_clusters = self._settings.n_clusters
         if self.moments is None:
@@ -88,6 +88,11 @@ class Survey:
             )
         if num_clusters > 1 and not self.moments.squares_D.any():
             raise InputError(f"all {self.num_rows} rows are the same: there is nothing to tell apart")
+        if num_clusters > 1 and self.moments.variance_D.max() < SMALLEST**2:
+            raise InputError(
+                f"all {self.num_rows} rows differ by less than {SMALLEST:g}, too little to be squared",
+                hint="scale them first",
+            )
         dimension = len(self.moments.mean_D)
         stream = Stream(
             chunks=self._chunks,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tracemalloc
 from collections.abc import Iterator
 from typing import Any
@@ -164,6 +165,7 @@ def test_batches_fill_the_memory_but_leave_an_epoch_its_updates() -> None:
 
 
 BAD = np.nan * ROWS[:1]
+HUGE = np.where(np.arange(16) == 3, np.float32(3e38), ROWS[:1])
 
 
 @pytest.mark.parametrize(
@@ -176,6 +178,18 @@ BAD = np.nan * ROWS[:1]
         ([ROWS, np.vstack([ROWS[:7], BAD])], {}, "chunk 1: row 7 holds NaN or infinite values"),
         ([ROWS, np.vstack([ROWS[:9], BAD + np.inf])], {}, "chunk 1: row 9 holds NaN or infinite"),
         ([ROWS, np.full((3, 16), 1e300)], {}, "chunk 1: row 0 holds NaN or infinite"),
+        (
+            [ROWS, np.vstack([ROWS[:8], HUGE])],
+            {},
+            "chunk 1: row 8 holds a value of 3e+38, too large",
+        ),
+        ([ROWS * 1e13], {}, "chunk 0: row 0 holds a value of "),
+        ([ROWS * 1e-20], {}, "all 1200 rows differ by less than 1e-15, too little to be"),
+        (
+            [ROWS, ROWS * 1e-20],
+            {"spherical": True},
+            "chunk 1: row 0 has no value of at least 1e-15",
+        ),
         ([ROWS, ROWS.astype(complex)], {}, "chunk 1: holds complex128; expected integers or real"),
         ([ROWS, 0 * ROWS], {"spherical": True}, "chunk 1: row 0 is zero, and so has no direction"),
         ([ROWS[:2], ROWS[:3]], {}, "5 rows in 2 chunks are fewer than 6 clusters"),
@@ -184,8 +198,18 @@ BAD = np.nan * ROWS[:1]
     ],
 )
 def test_rows_that_will_not_do(arrays: list[np.ndarray], settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message.replace("(", r"\(")):
+    with pytest.raises(InputError, match=re.escape(message)):
         fit_stream(chunks_of(arrays), StreamSettings(n_clusters=6, **settings))
+
+
+@pytest.mark.parametrize("scale", [1e11, 1e-11])
+@pytest.mark.parametrize("settings", [{}, {"spherical": True}, {"standardise": True}, {"lloyd_passes": 1}])
+def test_large_and_small_rows_have_the_same_clusters(scale: float, settings: dict[str, Any]) -> None:
+    labels = fit(ROWS, **settings).model.predict(ROWS)
+    rows = ROWS * np.float32(scale)
+    assert adjusted_rand_score(labels, fit(rows, **settings).model.predict(rows)) > 0.98
+    with pytest.raises(InputError, match="row 2 holds a value of 3e\\+38"):
+        fit(ROWS).model.predict(np.vstack([ROWS[:2], HUGE]))
 
 
 def test_rows_of_zeros_have_a_place_if_no_direction() -> None:
