@@ -14,7 +14,7 @@ from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
 
 if TYPE_CHECKING:
-    from sdpn.io.rttm import Turn
+    from sdpn.io.rttm import Records
     from sdpn.metrics.diarization import DerComponents, Figures, RecordingScore
     from sdpn.metrics.resampling import PairedComparison
     from sdpn.metrics.speaker_states import Regions
@@ -27,7 +27,8 @@ reference speakers, and in total with a bootstrap interval.
 
 Recordings are joined by the id inside the files. One without a hypothesis counts as all missed; a
 hypothesis without a reference is an error. An empty file stands for silence in the recording it is named
-after. Speaker labels need not agree: the best one-to-one mapping in each recording counts."""
+after. Speaker labels need not agree: the best one-to-one mapping in each recording counts. Channels of a
+recording are scored apart. What the reference marks as NOSCORE or NON-LEX is not scored, as by md-eval."""
 
 EXAMPLE = """\
   sdpn score --ref meeting.ref.rttm --hyp out/meeting.rttm
@@ -80,20 +81,20 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Score, print the tables, and return them."""
     from sdpn.cli.score_tables import as_csv, comparison_page, score_page
     from sdpn.io.atomic import atomic_write_text
-    from sdpn.io.rttm import read_rttms
-    from sdpn.io.uem import read_uem
+    from sdpn.io.rttm import read_records
+    from sdpn.io.uem import read_uem_channels
 
     reference_files = _rttm_files(args.ref)
-    reference = read_rttms(reference_files)
-    regions = None if args.uem is None else read_uem(args.uem)
+    reference = read_records(reference_files)
+    uem = None if args.uem is None else read_uem_channels(args.uem)
     if args.compare is None:
         systems = [_System("", _rttm_files(args.hyp))]
     else:
         systems = [_System(name, _system_files(path)) for name, path in zip("AB", args.compare, strict=True)]
-    scores = [_score(system, reference, regions, args) for system in systems]
+    scores = [_score(system, reference, uem, args) for system in systems]
     documents = [
         {
-            **_document(of_system, args),
+            **_document(of_system, reference, args),
             "reference": [str(path.resolve()) for path in reference_files],
             "hypothesis": [str(path.resolve()) for path in system.files],
         }
@@ -173,18 +174,21 @@ def _system_files(path: Path) -> list[Path]:
 
 def _score(
     system: _System,
-    reference: Mapping[str, Sequence[Turn]],
-    regions: Mapping[str, Regions] | None,
+    reference: Records,
+    uem: Mapping[str, Mapping[str, Regions]] | None,
     args: argparse.Namespace,
 ) -> list[RecordingScore]:
-    from sdpn.io.rttm import read_rttms
+    from sdpn.io.rttm import read_records
+    from sdpn.metrics.channels import match_channels
     from sdpn.metrics.diarization import score_recordings
 
     try:
+        sides = match_channels(reference, read_records(system.files), uem)
         return score_recordings(
-            reference,
-            read_rttms(system.files),
-            regions=regions,
+            sides.reference,
+            sides.hypothesis,
+            regions=sides.regions,
+            unscored=sides.unscored,
             collar_s=args.collar or 0.0,
             skip_overlap=args.skip_overlap,
             ignore_extra=args.ignore_extra,
@@ -196,10 +200,17 @@ def _score(
         raise InputError(f"{system.name}: {error.message}", hint=error.hint) from None
 
 
-def _document(scores: Sequence[RecordingScore], args: argparse.Namespace) -> dict[str, Any]:
+def _document(
+    scores: Sequence[RecordingScore], reference: Records, args: argparse.Namespace
+) -> dict[str, Any]:
     """What ``--json`` stores about one system."""
     from sdpn.metrics.diarization import total_figures
 
+    unscored = sorted(
+        recording
+        for recording, marks in reference.marks.items()
+        if any(mark.kind != "LEXEME" for mark in marks)
+    )
     by_count: dict[int, list[RecordingScore]] = {}
     for score in scores:
         by_count.setdefault(score.speakers.reference, []).append(score)
@@ -214,7 +225,8 @@ def _document(scores: Sequence[RecordingScore], args: argparse.Namespace) -> dic
         "collar_s": args.collar or 0.0,
         "skip_overlap": args.skip_overlap,
         "uem": None if args.uem is None else str(args.uem.resolve()),
-        "conditions": _conditions(args.collar, args.skip_overlap, args.uem),
+        "with_unscored_regions": unscored,
+        "conditions": _conditions(args.collar, args.skip_overlap, args.uem, unscored),
         "without_hypothesis": [score.recording for score in scores if not score.has_hypothesis],
         "with_merged_turns": {
             "reference": [score.recording for score in scores if score.num_merged_reference],
@@ -322,7 +334,7 @@ def _comparison(
     }
 
 
-def _conditions(collar_s: float | None, skip_overlap: bool, uem: Path | None) -> str:
+def _conditions(collar_s: float | None, skip_overlap: bool, uem: Path | None, unscored: Sequence[str]) -> str:
     """Say under which conditions the DER was computed; without them it is not comparable."""
 
     def forgiven(collar_s: float) -> str:
@@ -344,6 +356,9 @@ def _conditions(collar_s: float | None, skip_overlap: bool, uem: Path | None) ->
         else "without a UEM each recording is scored from the first to the last instant that reference or"
         " hypothesis call speech"
     )
+    if unscored:
+        others = f" and {len(unscored) - 1} more" if len(unscored) > 1 else ""
+        region += f", without the NOSCORE and NON-LEX regions of the reference ({unscored[0]}{others})"
     only_der = (
         "; JER, purity and coverage know no collar and keep overlap" if collar_s or skip_overlap else ""
     )

@@ -4,7 +4,9 @@ One turn per line, times in seconds::
 
     SPEAKER <recording> <channel> <onset> <duration> <NA> <NA> <speaker> <NA> <NA>
 
-The tenth field (look-ahead) was added in 2009: files with nine are read too. The channel is ignored.
+The tenth field (look-ahead) was added in 2009: files with nine are read too. Channels of one recording are
+told apart by who asks for them (`sdpn.metrics.channels`). A time may carry the asterisk of an estimate, and a
+duration may be ``<NA>``, which is none.
 Source: NIST, "The 2009 (RT-09) Rich Transcription Meeting Recognition Evaluation Plan", appendix A.
 """
 
@@ -13,7 +15,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,11 +28,19 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: Record types that say nothing about turns.
+#: Record types that say nothing about who speaks or what is scored.
 _OTHER_TYPES = {
-    *("A/P", "CB", "EDIT", "FILLER", "IP", "LEXEME", "NO_RT_METADATA"),
-    *("NON-LEX", "NON-SPEECH", "NOSCORE", "SEGMENT", "SPKR-INFO", "SU"),
+    *("A/P", "CB", "EDIT", "FILLER", "IP", "NO_RT_METADATA", "NON-SPEECH", "SEGMENT", "SPKR-INFO", "SU"),
 }
+
+#: Record types that say which stretches are not scored, and the words that bound them.
+_MARKS = {"NOSCORE", "NON-LEX", "LEXEME"}
+
+#: Subtypes of sounds that are no words.
+_NON_LEX = {"laugh", "breath", "lipsmack", "cough", "sneeze", "other"}
+
+#: A channel that is not named.
+NO_CHANNEL = "<na>"
 
 #: Turns of one speaker that overlap by less only do so in the rounding of onset + duration.
 _ROUNDING_S = 1e-6
@@ -44,13 +54,15 @@ class Turn:
         recording: recording id.
         onset_s: start, in seconds.
         duration_s: length, in seconds.
-        speaker: speaker label, meaningful within its recording only.
+        speaker: speaker label, meaningful within its recording and channel only.
+        channel: channel of the recording, as RTTM has it: usually counted from 1.
     """
 
     recording: str
     onset_s: float
     duration_s: float
     speaker: str
+    channel: str = "1"
 
     @property
     def end_s(self) -> float:
@@ -58,74 +70,132 @@ class Turn:
         return self.onset_s + self.duration_s
 
 
-def read_rttm(path: str | os.PathLike[str]) -> dict[str, list[Turn]]:
-    """Read the turns of an RTTM file; other record types, ``;;`` comments and blank lines are skipped.
+@dataclass(frozen=True, order=True)
+class Mark:
+    """A stretch of a recording that bears on what is scored.
 
-    Returns:
-        turns by recording, in the order of time; turns of zero length are left out, with a warning in the
-        log. A recording that only other records name has none. A file without any record stands for one
-        recording without speech that is called like the file (``meeting.rttm``: ``meeting``).
-
-    Raises:
-        InputError: the file is missing, is not UTF-8, or a line is malformed (with its number).
+    Attributes:
+        onset_s: start, in seconds.
+        end_s: end, in seconds, later.
+        kind: ``NOSCORE`` (not to be scored), ``NON-LEX`` (a sound that is no word) or ``LEXEME`` (a word).
+        channel: as in `Turn`.
     """
-    recordings: dict[str, list[Turn]] = {}
-    empty: list[int] = []  # lines of turns without length
-    for number, line in numbered_lines(path):
-        if line.startswith(";;"):
-            continue
-        fields = line.split()
-        if fields[0] in _OTHER_TYPES:
-            if len(fields) > 1:
-                recordings.setdefault(fields[1], [])
-            continue
-        if fields[0] != "SPEAKER":
-            raise InputError(
-                f"expected an RTTM record such as 'SPEAKER', found {fields[0]!r}", path=path, line=number
-            )
-        if len(fields) not in (9, 10):
-            raise InputError(
-                f"a SPEAKER record has 9 or 10 fields, found {len(fields)}",
-                path=path,
-                line=number,
-                hint="SPEAKER recording 1 onset duration <NA> <NA> speaker <NA> <NA>; ids hold no blanks",
-            )
-        onset_s = parse_seconds(fields[3], "onset", path=path, line=number)
-        duration_s = parse_seconds(fields[4], "duration", path=path, line=number)
-        turns = recordings.setdefault(fields[1], [])
-        if duration_s > 0:
-            turns.append(Turn(fields[1], onset_s, duration_s, fields[7]))
-        else:
-            empty.append(number)
-    if empty:
-        _log.warning("%s:%d: %d turns of zero length are left out", path, empty[0], len(empty))
-    for turns in recordings.values():
-        turns.sort()
-    return recordings or {Path(path).stem: []}
+
+    onset_s: float
+    end_s: float
+    kind: str
+    channel: str
+
+
+@dataclass(frozen=True)
+class Records:
+    """What RTTM files say.
+
+    Attributes:
+        turns: by recording, in the order of time.
+        marks: by recording, in the order of time; recordings without any are not in it.
+    """
+
+    turns: dict[str, list[Turn]] = field(default_factory=dict)
+    marks: dict[str, list[Mark]] = field(default_factory=dict)
+
+
+def read_rttm(path: str | os.PathLike[str]) -> dict[str, list[Turn]]:
+    """Read the turns of an RTTM file, on whichever channel; see `read_records`."""
+    return read_records([path]).turns
 
 
 def read_rttms(paths: Iterable[str | os.PathLike[str]]) -> dict[str, list[Turn]]:
-    """Read many RTTM files as one.
+    """Read the turns of many RTTM files, on whichever channel; see `read_records`."""
+    return read_records(paths).turns
+
+
+def read_records(paths: Iterable[str | os.PathLike[str]]) -> Records:
+    """Read RTTM files as one; record types of no use here, ``;;`` comments and blank lines are skipped.
 
     Returns:
-        turns by recording, as `read_rttm`.
+        turns and marks; turns of zero length are left out, with a warning in the log. A recording that only
+        other records name has no turns. A file without any record stands for one recording without speech
+        that is called like the file (``meeting.rttm``: ``meeting``).
 
     Raises:
-        InputError: as `read_rttm`, and when two files hold the same recording.
+        InputError: a file is missing or is not UTF-8; a line is malformed (with its number); two files hold
+            the same channel of a recording.
     """
-    recordings: dict[str, list[Turn]] = {}
+    together = Records()
     origin: dict[str, str | os.PathLike[str]] = {}
     for path in paths:
-        for recording, turns in read_rttm(path).items():
-            if recording in recordings:
+        records = _read(path)
+        for recording, turns in records.turns.items():
+            before = together.turns.get(recording)
+            if before is not None and not _other_channels(before, turns):
                 raise InputError(
                     f"recording {recording!r} is also in {os.fspath(origin[recording])}",
                     path=path,
                     hint="give each recording once",
                 )
-            recordings[recording] = turns
+            together.turns[recording] = sorted([*(before or ()), *turns])
             origin[recording] = path
-    return recordings
+        for recording, marks in records.marks.items():
+            together.marks[recording] = sorted([*together.marks.get(recording, ()), *marks])
+    return together
+
+
+def _other_channels(before: Sequence[Turn], turns: Sequence[Turn]) -> bool:
+    """Whether both have turns, and none on a channel of the other."""
+    channels = [{turn.channel.lower() for turn in side} for side in (before, turns)]
+    return all(channels) and channels[0].isdisjoint(channels[1])
+
+
+def _read(path: str | os.PathLike[str]) -> Records:
+    records = Records()
+    empty: list[int] = []  # lines of turns without length
+    for number, line in numbered_lines(path):
+        if line.startswith(";;"):
+            continue
+        fields = line.split()
+        kind = fields[0]
+        if kind in _OTHER_TYPES:
+            if len(fields) > 1:
+                records.turns.setdefault(fields[1], [])
+            continue
+        if kind not in ("SPEAKER", *_MARKS):
+            raise InputError(
+                f"expected an RTTM record such as 'SPEAKER', found {fields[0]!r}", path=path, line=number
+            )
+        if len(fields) not in (9, 10):
+            raise InputError(
+                f"a {kind} record has 9 or 10 fields, found {len(fields)}",
+                path=path,
+                line=number,
+                hint=f"{kind} recording 1 onset duration <NA> <NA> speaker <NA> <NA>; ids hold no blanks",
+            )
+        turns = records.turns.setdefault(fields[1], [])
+        onset_s = parse_seconds(fields[3].replace("*", "", 1), "onset", path=path, line=number)
+        duration = "0" if fields[4].lower() == "<na>" else fields[4].replace("*", "", 1)
+        duration_s = parse_seconds(duration, "duration", path=path, line=number)
+        if kind == "SPEAKER":
+            if duration_s > 0:
+                turns.append(Turn(fields[1], onset_s, duration_s, fields[7], fields[2]))
+            else:
+                empty.append(number)
+        elif kind == "NON-LEX" and fields[6].lower() not in _NON_LEX:
+            raise InputError(
+                f"{fields[6]!r} is no subtype of NON-LEX",
+                path=path,
+                line=number,
+                hint=f"expected one of: {', '.join(sorted(_NON_LEX))}",
+            )
+        elif duration_s > 0:
+            mark = Mark(onset_s, onset_s + duration_s, kind, fields[2])
+            records.marks.setdefault(fields[1], []).append(mark)
+    if empty:
+        _log.warning("%s:%d: %d turns of zero length are left out", path, empty[0], len(empty))
+    for turns in records.turns.values():
+        turns.sort()
+    if not records.turns:
+        records.turns[Path(path).stem] = []
+    return records
 
 
 def write_rttm(path: str | os.PathLike[str], recording: str, turns: Iterable[Turn]) -> None:
@@ -146,7 +216,7 @@ def write_rttm(path: str | os.PathLike[str], recording: str, turns: Iterable[Tur
 
 
 def write_rttms(path: str | os.PathLike[str], turns: Iterable[Turn]) -> None:
-    """Write the turns of any recordings, sorted, with 10 fields, channel 1 and milliseconds.
+    """Write the turns of any recordings, sorted, with 10 fields and milliseconds.
 
     Both ends of a turn are rounded, so that turns that touch still touch; a turn that is empty then is
     left out.
@@ -158,12 +228,15 @@ def write_rttms(path: str | os.PathLike[str], turns: Iterable[Turn]) -> None:
     for turn in sorted(turns):
         require_id(turn.recording, "recording", path=path)
         require_id(turn.speaker, "speaker", path=path)
+        require_id(turn.channel, "channel", path=path)
         if not (0 <= turn.onset_s <= turn.end_s < float("inf")):
             raise InputError(f"a turn runs from {turn.onset_s} to {turn.end_s} s", path=path)
         onset_ms, end_ms = _milliseconds(turn.onset_s), _milliseconds(turn.end_s)
         if end_ms > onset_ms:
             times = f"{onset_ms / 1000:.3f} {(end_ms - onset_ms) / 1000:.3f}"
-            lines.append(f"SPEAKER {turn.recording} 1 {times} <NA> <NA> {turn.speaker} <NA> <NA>\n")
+            lines.append(
+                f"SPEAKER {turn.recording} {turn.channel} {times} <NA> <NA> {turn.speaker} <NA> <NA>\n"
+            )
     atomic_write_text(path, "".join(lines))
 
 
@@ -211,7 +284,7 @@ def from_annotation(annotation: Annotation, recording: str | None = None) -> lis
 
 
 def merge_overlaps(turns: Sequence[Turn], *, pause_s: float = -_ROUNDING_S) -> list[Turn]:
-    """Join turns of one speaker and recording that overlap.
+    """Join turns of one speaker, recording and channel that overlap.
 
     Args:
         turns: sorted.
@@ -221,9 +294,9 @@ def merge_overlaps(turns: Sequence[Turn], *, pause_s: float = -_ROUNDING_S) -> l
         the turns, sorted.
     """
     merged: list[Turn] = []
-    last: dict[tuple[str, str], int] = {}
+    last: dict[tuple[str, str, str], int] = {}
     for turn in turns:
-        key = (turn.recording, turn.speaker)
+        key = (turn.recording, turn.channel, turn.speaker)
         at = last.get(key)
         if at is not None and turn.onset_s < merged[at].end_s + pause_s:
             before = merged[at]

@@ -11,15 +11,27 @@ from sdpn.io.text import numbered_lines, parse_seconds, require_id
 
 
 def read_uem(path: str | os.PathLike[str]) -> dict[str, list[tuple[float, float]]]:
-    """Read a UEM file; ``;;`` comments and blank lines are skipped, the channel is ignored.
+    """Read a UEM file, on whichever channel; see `read_uem_channels`.
 
     Returns:
         (start_s, end_s) by recording, in the order of time; regions may overlap, as in the file.
+    """
+    return {
+        recording: sorted(span for spans in channels.values() for span in spans)
+        for recording, channels in read_uem_channels(path).items()
+    }
+
+
+def read_uem_channels(path: str | os.PathLike[str]) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """Read a UEM file; ``;;`` comments and blank lines are skipped.
+
+    Returns:
+        (start_s, end_s) by recording and channel, in the order of time; regions may overlap, as in the file.
 
     Raises:
         InputError: the file is missing, empty, or not UTF-8, or a line is malformed (with its number).
     """
-    regions: dict[str, list[tuple[float, float]]] = {}
+    regions: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for number, line in numbered_lines(path):
         if line.startswith(";;"):
             continue
@@ -40,11 +52,12 @@ def read_uem(path: str | os.PathLike[str]) -> dict[str, list[tuple[float, float]
                 line=number,
                 hint="expected start < end",
             )
-        regions.setdefault(fields[0], []).append((start_s, end_s))
+        regions.setdefault(fields[0], {}).setdefault(fields[1], []).append((start_s, end_s))
     if not regions:
         raise InputError("holds no regions", path=path, hint="expected 'recording channel start end' lines")
-    for spans in regions.values():
-        spans.sort()
+    for channels in regions.values():
+        for spans in channels.values():
+            spans.sort()
     return regions
 
 

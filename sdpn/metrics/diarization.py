@@ -206,6 +206,7 @@ def score_recordings(
     hypothesis: Mapping[str, Sequence[Turn]],
     *,
     regions: Mapping[str, Regions] | None = None,
+    unscored: Mapping[str, Regions] | None = None,
     collar_s: float = 0.0,
     skip_overlap: bool = False,
     ignore_extra: bool = False,
@@ -218,6 +219,8 @@ def score_recordings(
             overlaps himself become one, since a speaker is one voice.
         hypothesis: the same; a recording that it lacks is missed altogether.
         regions: scored region by recording (a UEM); None scores everything that anybody says.
+        unscored: stretches by recording that no figure takes into account, whatever the regions are
+            (`sdpn.metrics.exclusion`).
         collar_s: what is forgiven on **each side** of every reference boundary, in seconds: the collar
             of NIST's md-eval, and half of pyannote's, which is the total width.
         skip_overlap: leave out of the DER where the reference has two or more speakers.
@@ -249,7 +252,13 @@ def score_recordings(
             hint="give it a line for every recording that is scored",
         )
     tasks = [
-        (name, reference[name], hypothesis.get(name), None if regions is None else regions[name])
+        (
+            name,
+            reference[name],
+            hypothesis.get(name),
+            None if regions is None else regions[name],
+            () if unscored is None else unscored.get(name, ()),
+        )
         for name in sorted(reference)
     ]
     score = partial(_score_recording, collar_s=collar_s, skip_overlap=skip_overlap)
@@ -264,7 +273,7 @@ def score_recordings(
         return list(pool.map(partial(_score_shared, score), range(len(tasks)), chunksize=chunk))
 
 
-_Task = tuple[str, Sequence[Turn], Sequence[Turn] | None, Regions | None]
+_Task = tuple[str, Sequence[Turn], Sequence[Turn] | None, Regions | None, Regions]
 
 #: What a process of the pool works on; empty in every other.
 _shared_tasks: list[_Task] = []
@@ -279,15 +288,17 @@ def _score_shared(score: Callable[[_Task], RecordingScore], at: int) -> Recordin
 
 
 def _score_recording(task: _Task, *, collar_s: float, skip_overlap: bool) -> RecordingScore:
-    name, *sides, regions = task
+    name, *sides, regions, unscored = task
     given = [sorted(side or ()) for side in sides]
     reference, hypothesis = map(merge_overlaps, given)
-    everything = speaker_states(reference, hypothesis, regions=regions)
+    everything = speaker_states(reference, hypothesis, regions=regions, unscored=unscored)
 
     def der_at(collar_s: float) -> DerComponents:
         states = everything
         if collar_s:
-            states = speaker_states(reference, hypothesis, regions=regions, collar_s=collar_s)
+            states = speaker_states(
+                reference, hypothesis, regions=regions, unscored=unscored, collar_s=collar_s
+            )
         return der_components(states.without_overlap() if skip_overlap else states)
 
     components = der_at(collar_s)

@@ -20,7 +20,7 @@ from sdpn.io.rttm import Turn
 #: (start_s, end_s) of the scored stretches of one recording; they may overlap.
 Regions = Sequence[tuple[float, float]]
 
-_REFERENCE, _HYPOTHESIS, _REGION, _COLLAR = range(4)
+_REFERENCE, _HYPOTHESIS, _REGION, _UNSCORED = range(4)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +64,7 @@ def speaker_states(
     hypothesis: Iterable[Turn],
     *,
     regions: Regions | None = None,
+    unscored: Regions = (),
     collar_s: float = 0.0,
 ) -> SpeakerStates:
     """Add up how long each combination of speakers talks in the scored part of one recording.
@@ -72,6 +73,7 @@ def speaker_states(
         reference: turns in which no speaker overlaps himself (`sdpn.io.rttm.merge_overlaps`).
         hypothesis: the same.
         regions: the scored stretches; None scores everything.
+        unscored: stretches that are not scored after all; an end may be infinite.
         collar_s: what is not scored on each side of every boundary of the reference, in seconds.
 
     Returns:
@@ -88,23 +90,25 @@ def speaker_states(
             events += ((start_s, side, bit), (end_s, side, bit))
             if collar_s and side == _REFERENCE:
                 for edge_s in (start_s, end_s):
-                    events += ((edge_s - collar_s, _COLLAR, 1), (edge_s + collar_s, _COLLAR, -1))
+                    events += ((edge_s - collar_s, _UNSCORED, 1), (edge_s + collar_s, _UNSCORED, -1))
+    for start_s, end_s in unscored:
+        events += ((start_s, _UNSCORED, 1), (end_s, _UNSCORED, -1))
     for start_s, end_s in regions or ():
         events += ((start_s, _REGION, 1), (end_s, _REGION, -1))
     events.sort(key=itemgetter(0))
 
     talking = [0, 0]  # on each side, as bits
     scored = 1 if regions is None else 0
-    collars = 0
+    forgiven = 0
     spent: defaultdict[tuple[int, int], float] = defaultdict(float)
     last_s = 0.0
     for time_s, what, value in events:
         if time_s > last_s:
-            if scored and not collars:
+            if scored and not forgiven:
                 spent[talking[0], talking[1]] += time_s - last_s
             last_s = time_s
-        if what == _COLLAR:
-            collars += value
+        if what == _UNSCORED:
+            forgiven += value
         elif what == _REGION:
             scored += value
         else:

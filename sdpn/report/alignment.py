@@ -79,6 +79,7 @@ def align(
     hypothesis: Sequence[Turn],
     *,
     uem: Iterable[Span] | None = None,
+    unscored: Iterable[Span] = (),
     collar_s: float = 0.0,
     skip_overlap: bool = False,
 ) -> Alignment:
@@ -88,6 +89,7 @@ def align(
         reference: turns of one recording.
         hypothesis: turns of the same recording.
         uem: regions that are scored; None is everything between the first and the last turn.
+        unscored: regions that are not scored after all; an end may be infinite.
         collar_s: what is not scored on each side of a reference boundary, half of pyannote's collar.
         skip_overlap: leave out overlapped reference speech.
 
@@ -103,7 +105,8 @@ def align(
     ends = [turn.end_s for turn in (*reference, *hypothesis)]
     first_s, last_s = min(starts, default=0.0), max(ends, default=0.0)
     regions = [Segment(first_s, last_s)] if uem is None else [Segment(*span) for span in uem]
-    scored = metric.extrude(Timeline(regions).support(), annotations[0], metric.collar, skip_overlap)
+    evaluated = Timeline(regions).support().extrude(Timeline(Segment(*span) for span in unscored).support())
+    scored = metric.extrude(evaluated, annotations[0], metric.collar, skip_overlap)
     # the mapping, too, is found within what is scored
     scored_reference, scored_hypothesis = (each.crop(scored, mode="intersection") for each in annotations)
     mapping = metric.optimal_mapping(scored_reference, scored_hypothesis)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from sdpn.io.rttm import Turn, read_rttms
-from sdpn.io.uem import read_uem
+from sdpn.io.rttm import Records, read_records
+from sdpn.io.uem import read_uem_channels
+from sdpn.metrics.channels import match_channels
 from sdpn.report.alignment import CONFUSION, FALSE_ALARM, MISSED, Alignment, align
 from sdpn.report.results import ErrorSeconds, Score
 
@@ -29,15 +30,19 @@ def align_recordings(score: Score) -> tuple[dict[str, Alignment], list[str]]:
     if gone:
         others = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
         return {}, [f"The timelines cannot be drawn: {gone[0]}{others} no longer exists. Score again."]
-    reference, hypothesis = _turns(score.reference), _turns(score.hypothesis)
-    uem = None if score.uem is None else read_uem(score.uem)
+    sides = match_channels(
+        _records(score.reference),
+        _records(score.hypothesis),
+        None if score.uem is None else read_uem_channels(score.uem),
+    )
     alignments: dict[str, Alignment] = {}
     changed = []
     for file in score.files:
         alignment = align(
-            reference.get(file.recording, ()),
-            hypothesis.get(file.recording, ()),
-            uem=None if uem is None else uem.get(file.recording, ()),
+            sides.reference.get(file.recording, ()),
+            sides.hypothesis.get(file.recording, ()),
+            uem=None if sides.regions is None else sides.regions.get(file.recording, ()),
+            unscored=sides.unscored.get(file.recording, ()),
             collar_s=score.collar_s,
             skip_overlap=score.skip_overlap,
         )
@@ -53,8 +58,8 @@ def align_recordings(score: Score) -> tuple[dict[str, Alignment], list[str]]:
     return alignments, notes
 
 
-def _turns(paths: Sequence[Path]) -> dict[str, list[Turn]]:
-    return read_rttms(dict.fromkeys(paths))
+def _records(paths: Sequence[Path]) -> Records:
+    return read_records(dict.fromkeys(paths))
 
 
 def _agree(alignment: Alignment, errors: ErrorSeconds) -> bool:

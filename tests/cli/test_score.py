@@ -215,6 +215,39 @@ def test_dialects_and_foreign_names_are_scored(folders: Path, capsys: pytest.Cap
     assert capsys.readouterr().err == ""  # what is logged goes to the log
 
 
+def test_no_score_regions_are_left_out_and_said(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of two.rttm 19 to 24 s are left out: 25 s of speech, 3 s missed first, 3 s too much at the end."""
+    reference = folders / "ref" / "two.rttm"
+    reference.write_text(reference.read_text() + "NOSCORE two 1 19 5 <NA> <NA> <NA> <NA>\n")
+    code, document = score(folders)
+    assert code == 0
+    assert document["files"][1]["total_s"] == 25
+    assert (document["files"][1]["missed_s"], document["files"][1]["false_alarm_s"]) == (3, 3)
+    assert document["files"][1]["confusion_s"] == 0
+    assert document["with_unscored_regions"] == ["two"]
+    assert "without the NOSCORE and NON-LEX regions of the reference (two)" in capsys.readouterr().out
+
+
+def test_channels_are_rows(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for side in ("ref", "hyp"):
+        (folders / side / "call.rttm").write_text(
+            "SPEAKER call 1 0 8 <NA> <NA> s <NA> <NA>\nSPEAKER call 2 5 9 <NA> <NA> s <NA> <NA>\n"
+        )
+    _, document = score(folders)
+    assert [row["recording"] for row in document["files"]] == [
+        "call channel 1",
+        "call channel 2",
+        "one",
+        "two",
+    ]
+    assert [row["total_s"] for row in document["files"][:2]] == [8, 9]
+    assert document["total"]["der"] == pytest.approx(9 / 57)
+    uem = folders / "all.uem"
+    uem.write_text("call 1 0 4\none 1 0 9\ntwo 1 0 9\n")
+    assert score(folders, "--uem", str(uem))[0] == 2
+    assert "the UEM has no region for recording 'call channel 2'" in capsys.readouterr().err
+
+
 def test_zero_length_is_logged(folders: Path, caplog: pytest.LogCaptureFixture) -> None:
     with open(folders / "hyp" / "one.rttm", "a") as stream:
         stream.write("SPEAKER one 1 3 0 <NA> <NA> y <NA> <NA>\nSPEAKER one 1 4 0.0 <NA> <NA> y <NA> <NA>\n")

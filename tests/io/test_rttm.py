@@ -14,9 +14,11 @@ from pyannote.core import Annotation, Segment
 
 from sdpn.errors import InputError
 from sdpn.io.rttm import (
+    Mark,
     Turn,
     from_annotation,
     merge_overlaps,
+    read_records,
     read_rttm,
     read_rttms,
     to_annotation,
@@ -85,6 +87,51 @@ def test_many_files_are_one_but_a_recording_is_in_one_only(tmp_path: Path) -> No
     assert list(read_rttms([a, b])) == ["a", "b"]
     with pytest.raises(InputError, match=f"again.rttm: recording 'a' is also in {a}"):
         read_rttms([a, b, again])
+
+
+def test_channels_of_a_recording_may_be_in_files_of_their_own(tmp_path: Path) -> None:
+    line = "SPEAKER call {} {} 1 <NA> <NA> ann <NA> <NA>\n"
+    files = [write(tmp_path / f"{name}.rttm", line.format(name, at)) for name, at in (("A", 5), ("B", 2))]
+    assert [(turn.channel, turn.onset_s) for turn in read_rttms(files)["call"]] == [("B", 2.0), ("A", 5.0)]
+    with pytest.raises(InputError, match="recording 'call' is also in"):
+        read_rttms([*files, write(tmp_path / "again.rttm", line.format("a", 9))])
+
+
+def test_marks_estimated_times_and_durations_that_are_not_known(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "rec.rttm",
+        "NOSCORE rec 1 3.5* 2 <NA> <NA> <NA> <NA>\n"
+        "LEXEME rec 1 1 <NA> uh fp ann <NA> <NA>\n"
+        "NON-LEX rec a 0 1* <NA> LAUGH ann <NA>\n"
+        "SPEAKER rec 1 0* 4.5* <NA> <NA> ann <NA> <NA>\n"
+        "SPEAKER rec 1 6 <NA> <NA> <NA> ann <NA> <NA>\n",
+    )
+    records = read_records([path])
+    assert records.turns == {"rec": [Turn("rec", 0.0, 4.5, "ann")]}
+    assert records.marks == {"rec": [Mark(0.0, 1.0, "NON-LEX", "a"), Mark(3.5, 5.5, "NOSCORE", "1")]}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("NOSCORE rec 1 3", "a NOSCORE record has 9 or 10 fields, found 4"),
+        ("NOSCORE rec 1 3 -2 <NA> <NA> <NA> <NA>", "duration '-2' is not a time"),
+        ("NON-LEX rec 1 3 2 <NA> yodel ann <NA>", "'yodel' is no subtype of NON-LEX"),
+        ("NON-LEX rec 1 <NA> 2 <NA> laugh ann <NA>", "onset '<NA>' is not a time"),
+    ],
+)
+def test_a_malformed_mark_is_named(tmp_path: Path, line: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        read_records([write(tmp_path / "bad.rttm", f"\n{line}\n")])
+    assert caught.value.line == 2
+
+
+def test_the_channel_is_written(tmp_path: Path) -> None:
+    turns = [Turn("rec", 0.0, 1.0, "ann", "2"), Turn("rec", 0.5, 1.0, "bob", "1")]
+    write_rttms(tmp_path / "rec.rttm", turns)
+    assert read_rttm(tmp_path / "rec.rttm")["rec"] == turns
+    with pytest.raises(InputError, match="channel"):
+        write_rttms(tmp_path / "bad.rttm", [Turn("rec", 0.0, 1.0, "ann", "left right")])
 
 
 def test_the_written_line_is_the_standard_one(tmp_path: Path) -> None:

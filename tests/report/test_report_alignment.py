@@ -153,3 +153,15 @@ def test_thousands_of_spans_need_no_more_than_the_pixels() -> None:
     spans = [(0.01 * number, 0.01 * number + 0.004) for number in range(100_000)]  # 1000 s
     assert len(merge_narrow(spans, 1.0)) == 1
     assert len(merge_narrow(spans[::500], 1.0)) <= 1000 / 2
+
+
+def test_regions_that_the_reference_leaves_out_are_not_scored() -> None:
+    """Confusion from 10 to 12, which 8 to 14 covers; a region without an end; and collars beside it."""
+    reference, hypothesis = _turns((0, 10, "A"), (10, 20, "B")), _turns((0, 12, "x"), (12, 20, "y"))
+    assert align(reference, hypothesis).error_seconds(CONFUSION) == pytest.approx(2)
+    alignment = align(reference, hypothesis, unscored=[(8, 14)])
+    assert alignment.errors == ()
+    assert alignment.not_scored == ((8, 14),)
+    alignment = align(reference, hypothesis, uem=[(0, 30)], unscored=[(15, float("inf"))], collar_s=0.25)
+    assert alignment.error_seconds(CONFUSION) == pytest.approx(1.75)
+    assert alignment.not_scored[-1] == (15, 30)
