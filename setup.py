@@ -31,8 +31,8 @@ setup(
         "soundfile>=0.13",
         "tensorboard>=2.16",
         "torch>=2.6",
-        # 2.11 and later name no torch version of their own; see sdpn/torchaudio_import.py
-        "torchaudio>=2.11",
+        # whisperX wants ~= 2.8, which names its torch; 2.11 names none: see sdpn/torchaudio_import.py
+        "torchaudio>=2.8",
         "tqdm>=4.66",
     ],
     extras_require={

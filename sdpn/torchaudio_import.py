@@ -1,9 +1,9 @@
 """The one place that imports torchaudio, and makes it work beside any torch.
 
-torchaudio is frozen at 2.11 while torch moves on. Its package loads a native extension at import, built
-against one torch with one CUDA, and raises when that is not the one installed:
+torchaudio is frozen at 2.11 while torch moves on, and whisperX holds it at 2.8. Its package loads a native
+extension at import, built against one torch with one CUDA, and raises when that is not the one installed:
 
-- a CPU build of torch: ``OSError``, the extension's CUDA libraries are missing;
+- a CPU build of torch, or another version of it: ``OSError``, libraries or symbols are missing;
 - a torch for a newer CUDA: ``RuntimeError``, the CUDA versions differ;
 - the matching pair: it imports.
 
@@ -20,7 +20,7 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, NoReturn
 
 _log = logging.getLogger(__name__)
@@ -56,6 +56,10 @@ def _absent_extension() -> ModuleType:
         _IS_ALIGN_AVAILABLE=False,
         _check_cuda_version=lambda: None,
         fail_if_no_align=lambda _function: fail,
+        # up to 2.8
+        _IS_RIR_AVAILABLE=False,
+        fail_if_no_rir=lambda _function: fail,
+        lazy_import_sox_ext=lambda: SimpleNamespace(is_available=lambda: False),
     )
     return module
 

@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-_USE = """
+USE = """
 from sdpn.torchaudio_import import torchaudio
 import torch, torchaudio as again
 assert again is torchaudio
@@ -63,7 +63,7 @@ def test_torchaudio_works(name: str, setup: str, expected_error: str | None) -> 
     if expected_error is not None:  # the simulation is honest: a plain import really fails that way
         plain = _run(setup + "\nimport torchaudio")
         assert plain.returncode != 0 and expected_error in plain.stderr, name
-    result = _run(setup + _USE)
+    result = _run(setup + USE)
     assert result.returncode == 0 and result.stdout.strip() == "works", result.stderr
 
 
