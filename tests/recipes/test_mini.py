@@ -119,6 +119,7 @@ def test_run_ends_with_the_table_and_where_things_are(mini: Run) -> None:
     assert "meeting00" in page
 
 
+@pytest.mark.slow
 def test_then_nothing_runs_until_something_changes(mini: Run) -> None:
     """One test, since each step starts from the state that the one before has left."""
     again = mini("--seed", "3")

@@ -8,22 +8,25 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from sklearn.metrics import normalized_mutual_info_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sdpn.cli.main import main
-from sdpn.io.kaldi import read_data_dir, read_table, write_data_dir
+from sdpn.io.kaldi import read_data_dir, read_table, vector_writer, write_data_dir
 from tests.conftest import ROOT, TINY
 from tests.recipes.running import run_recipe, stages
-
-STAGES = [str(number) for number in range(1, 10)]
 
 
 def recipe(*args: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     """Run it."""
     return run_recipe("run_pseudo.sh", *args, timeout_s=300, code=code)
+
+
+#: What the other tests leave in the folder that they share.
+_OF_OTHER_TESTS = shutil.ignore_patterns("pseudo")
 
 
 @pytest.fixture(scope="module")
@@ -40,23 +43,32 @@ def exp(voices: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def options(exp: Path) -> list[str]:
-    given = ["--exp", str(exp), "--iterations", "2"]
+    return settings_of(exp)
+
+
+def settings_of(exp: Path, *, rounds: int = 1) -> list[str]:
+    """Options of the recipe, with every setting as small as it gets."""
+    given = ["--exp", str(exp), "--iterations", str(rounds)]
     settings = [setting for setting in TINY if not setting.startswith("encoder.")]  # those are the model's
     for setting in [*settings, "training.steps=4", "training.workers=0"]:
         given += ["--set", setting]
     return given
 
 
-def test_rounds_are_stages_and_a_table(exp: Path, options: list[str]) -> None:
-    first = recipe(*options)
-    assert stages(first, "done") == STAGES
+@pytest.mark.parametrize("rounds", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_rounds_are_stages_and_a_table(exp: Path, tmp_path: Path, rounds: int) -> None:
+    exp = Path(shutil.copytree(exp, tmp_path / "rounds with a space" / "exp", ignore=_OF_OTHER_TESTS))
+    options = settings_of(exp, rounds=rounds)
+    run = recipe(*options)
+    every = [str(number) for number in range(1, 4 * rounds + 2)]
+    assert stages(run, "done") == every
     table = (exp / "pseudo/table.txt").read_text().splitlines()
     assert table[0].split("  ")[0] == "iteration" and table[0].endswith("EER % with back end")
-    assert [line.split()[0] for line in table[1:]] == ["0", "1", "2"]
-    assert table[-1] in first.stdout
+    assert [line.split()[0] for line in table[1:]] == ["0", "1", "2"][: rounds + 1]
+    assert table[-1] in run.stdout
 
     speakers = read_table(exp / "data/train/utt2spk")
-    for number, row in ((1, table[2]), (2, table[3])):
+    for number, row in enumerate(table[2:], start=1):
         labels = read_table(exp / f"pseudo/{number}/labels")
         assert labels.keys() == speakers.keys()
         nmi = normalized_mutual_info_score(list(speakers.values()), [labels[name] for name in speakers])
@@ -66,12 +78,12 @@ def test_rounds_are_stages_and_a_table(exp: Path, options: list[str]) -> None:
     curves = EventAccumulator(str(exp / "pseudo/tensorboard")).Reload()
     tags = ["pseudo/clusters", "pseudo/eer", "pseudo/min_dcf_001", "pseudo/nmi", "pseudo/purity"]
     assert sorted(curves.Tags()["scalars"]) == tags
-    assert [event.step for event in curves.Scalars("pseudo/nmi")] == [1, 2]
+    assert [event.step for event in curves.Scalars("pseudo/nmi")] == [1, 2][:rounds]
 
-    for number in (1, 2):
+    for number in range(1, rounds + 1):
         model = yaml.safe_load((exp / f"pseudo/{number}/train/model/config.yaml").read_text())
         assert (model["features"]["hop_ms"], model["encoder"]["channels"]) == (20.0, 16)
-    assert stages(recipe(*options), "up to date") == STAGES
+    assert stages(recipe(*options), "up to date") == every
     changed = recipe(*options, "--set", "pseudo.margin=0.1", "--stop_stage", "3")
     assert stages(changed, "up to date") == ["1", "2"] and stages(changed, "done") == ["3"]
 
@@ -97,8 +109,11 @@ def test_the_table_shows_what_back_ends_are_worth(tmp_path: Path) -> None:
     assert [event.value for event in curves.Scalars("pseudo/eer_back_end")] == pytest.approx([0.05, 0.0412])
 
 
-def test_halves_of_other_utterances_are_refused(exp: Path, tmp_path: Path) -> None:
-    embeddings = exp / "pseudo/1/embeddings/whole/embeddings.scp"
+def test_halves_of_other_utterances_are_refused(tmp_path: Path) -> None:
+    with vector_writer(tmp_path) as write:
+        for index in range(6):
+            write(f"u{index}", np.eye(6, dtype=np.float32)[index])
+    embeddings = tmp_path / "embeddings.scp"
     command = [sys.executable, str(ROOT / "egs/mini/local/pseudo_labels.py"), "--embeddings", str(embeddings)]
     command += [
         "--halves",
