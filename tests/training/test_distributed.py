@@ -55,7 +55,14 @@ def _torchrun(processes: int, *command: str) -> subprocess.CompletedProcess[str]
     return subprocess.run([*runner, *command], env=environment, capture_output=True, text=True, timeout=300)
 
 
-@pytest.mark.parametrize(("objective", "accumulate"), [("sdpn", 1), ("sdpn", 2), ("dino", 1)])
+@pytest.mark.parametrize(
+    ("objective", "accumulate"),
+    [
+        pytest.param("sdpn", 1, marks=pytest.mark.slow),
+        ("sdpn", 2),  # whose parts come one by one, as without them
+        pytest.param("dino", 1, marks=pytest.mark.slow),
+    ],
+)
 def test_two_processes_train_as_one(tmp_path: Path, objective: str, accumulate: int) -> None:
     script = tmp_path / "worker.py"
     script.write_text(_WORKER)
