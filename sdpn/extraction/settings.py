@@ -44,7 +44,7 @@ def fingerprint(embedder: Embedder) -> str:
     digest = hashlib.sha256(repr(embedder.feature_config).encode())
     for key, value in embedder.encoder.state_dict().items():
         digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.cpu().contiguous().numpy().tobytes())
+        digest.update(value.contiguous().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
