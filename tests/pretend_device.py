@@ -1,8 +1,8 @@
 """A device that is not there: what breaks on a GPU alone breaks here, on the CPU.
 
 Inside `pretend_device`, torch seems to have a GPU. Tensors that code moves to it stay on the CPU and are
-remembered as being elsewhere, with everything that is computed from them, until ``.cpu()`` brings them back. As on
-a GPU,
+remembered as being elsewhere, with everything that is computed from them, until ``.cpu()`` brings them back. As
+on a GPU,
 
 - ``.numpy()`` and ``__array__`` (so ``np.asarray``, and NumPy's functions) refuse them,
 - an operation refuses tensors of both places, unless those of the CPU are single numbers.
@@ -52,8 +52,8 @@ class PretendDevice(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.waits: Counter[str] = Counter()
-        # Storages rather than tensors: views, parameters and their data share them. A weak reference keeps the
-        # address from being given to another one.
+        # Storages rather than tensors: views, parameters and their data share them. A weak reference keeps
+        # the address from being given to another one.
         self._storages: dict[int, StorageWeakRef] = {}
 
     @contextlib.contextmanager
@@ -113,8 +113,8 @@ class PretendDevice(TorchFunctionMode):
             return  # indices may be on the CPU, and so may a value of one number
         if any(tensor.dim() for tensor in given if not self.holds(tensor)):
             raise RuntimeError(
-                f"Expected all tensors to be on the same device, but found at least two devices, {self.device} "
-                f"and cpu! (in {name})"
+                "Expected all tensors to be on the same device, but found at least two devices, "
+                f"{self.device} and cpu! (in {name})"
             )
 
     def _count(self, name: str, args: Any, held: list[torch.Tensor]) -> None:

@@ -114,7 +114,9 @@ def adapt(
     if blend < 1:
         new = blend_models(old, new, blend)
         heard = [utterance for directory in directories for utterance in read_data_dir(directory)]
-        calibration = calibrate(Embedder(new[0]), heard, seed=config.training.seed)
+        calibration = calibrate(
+            Embedder(new[0]), heard, seed=config.training.seed, channel=config.crops.channel
+        )
         new = replace(new[0], calibration=calibration), new[1]
     save_model(work / "adapted", new[0], pretraining=new[1])
     verdict = assess(Embedder(old[0]), Embedder(new[0]), config, work, on_work)
