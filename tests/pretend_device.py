@@ -1,8 +1,8 @@
 """A device that is not there: what breaks on a GPU alone breaks here, on the CPU.
 
 Inside `pretend_device`, torch seems to have a GPU. Tensors that code moves to it stay on the CPU and are
-remembered as being elsewhere, with everything that is computed from them, until ``.cpu()`` brings them back. As
-on a GPU,
+remembered as being elsewhere, with everything that is computed from them, until ``.cpu()`` brings them back.
+As on a GPU,
 
 - ``.numpy()`` and ``__array__`` (so ``np.asarray``, and NumPy's functions) refuse them,
 - an operation refuses tensors of both places, unless those of the CPU are single numbers.

@@ -1,7 +1,7 @@
 """What the state in a checkpoint has to be like: a file may be whole and hold rubbish.
 
-The run itself is the pattern: everything in a state has the kind and the shape of what the run, just built, has
-in its place.
+The run itself is the pattern: everything in a state has the kind and the shape of what the run, just built,
+has in its place.
 """
 
 from __future__ import annotations
