@@ -20,8 +20,9 @@ _OUT_OF_MEMORY = (
     "cannot allocate memory",
     "not enough memory",
     "alloc_failed",
+    "unable to allocate",
+    "memoryerror",  # of another process, in a message
     "out of shared memory",
-    "unable to allocate shared memory",
 )
 
 

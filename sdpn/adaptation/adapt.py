@@ -312,8 +312,7 @@ def _hold_out(
             units.setdefault((segment.path, scene), []).append(segment)
     if len(units) < 2:
         raise InputError(
-            f"found less than {SCENE_S:.0f} s of speech, in {len(paths)} of the recordings: too little to learn "
-            "from",
+            f"found less than {SCENE_S:.0f} s of speech, in {len(paths)} of the recordings: too little",
             hint="give more recordings",
         )
     in_order = list(units.values())
