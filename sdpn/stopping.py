@@ -6,6 +6,7 @@ A command ends with one line, whatever it was doing (`ends_on_signals`); what ca
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -63,12 +64,29 @@ def collects_signals() -> Iterator[list[int]]:
 
 @contextmanager
 def inherited_without_signals() -> Iterator[None]:
-    """Hold signals back: processes that start inside the block never get any, and end with their parent."""
+    """Hold signals back: processes that start inside the block never get any; see `obeys_its_parent`."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def obeys_its_parent() -> None:
+    """Let the parent alone end this process, by SIGTERM; for what `inherited_without_signals` has started.
+
+    Without it a parent that ends its children before it goes would wait for ever.
+    """
+    if not hasattr(signal, "sigwaitinfo"):  # macOS does not tell who sent a signal
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        return
+
+    def listen() -> None:
+        while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+            continue
+        os._exit(0)
+
+    threading.Thread(target=listen, name="obeys its parent", daemon=True).start()
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from sdpn.data.speed import change_speed, samples_needed
 from sdpn.errors import InputError
 from sdpn.io.kaldi import Utterance
 from sdpn.memory import keep_freed_memory
-from sdpn.stopping import inherited_without_signals
+from sdpn.stopping import inherited_without_signals, obeys_its_parent
 
 _log = logging.getLogger(__name__)
 
@@ -296,5 +296,6 @@ def _collate(items: Sequence[Views | InputError]) -> tuple[CropBatch, list[Fault
 
 
 def _init_worker(_worker: int) -> None:
+    obeys_its_parent()
     torch.set_num_threads(1)  # the cores belong to the network
     keep_freed_memory(KEPT_MB)

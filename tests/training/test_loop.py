@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import subprocess
 from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
@@ -233,11 +234,30 @@ def test_loader_processes_see_no_signal(voices: Path) -> None:
     next(batches)
     loaders = set(active_children()) - before
     assert len(loaders) == 2
+    names = ("INT", "TERM", "HUP", "USR1")
     for loader in loaders:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
-            os.kill(int(loader.pid or 0), number)
+        for name in names:  # as kill(1) and timeout(1) send them
+            subprocess.run(["kill", "-s", name, str(loader.pid)], check=True)
     assert sum(1 for _ in batches) == 29
     assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_loader_processes_end_when_their_parent_says_so(voices: Path) -> None:
+    """As multiprocessing does when a program ends; else one that failed would never end."""
+    config = load_config(RunConfig, None, _RUN)
+    dataset = CropDataset(
+        read_data_dir(voices), config.crops, Augmenter(config.augmentation), seed=0, cache_mb=1
+    )
+    before = set(active_children())
+    batches = load_batches(dataset, batch_size=4, seed=0, start_step=0, end_step=10**6, workers=1)
+    next(batches)
+    (loader,) = set(active_children()) - before
+    with pytest.raises(RuntimeError, match="DataLoader worker"):
+        loader.terminate()
+        loader.join(30)
+        assert not loader.is_alive()
+        for _ in batches:
+            pass
 
 
 # ---- channels that cancel ---------------------------------------------------------------------------------
