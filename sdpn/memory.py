@@ -1,8 +1,9 @@
-"""Memory that a process has freed, kept for its next arrays."""
+"""Memory: what a process has freed is kept for its next arrays; what an error says when there is none."""
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import logging
 import sys
 
@@ -11,6 +12,18 @@ _log = logging.getLogger(__name__)
 # mallopt's parameters, from glibc's malloc.h
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 _MMAP_THRESHOLD_BYTES = 32 << 20  # glibc's own limit
+
+#: How torch says that memory ran out: on the CPU, on a GPU, in what processes share.
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+    "alloc_failed",
+    "unable to allocate",
+    "memoryerror",  # of another process, in a message
+    "out of shared memory",
+)
 
 
 def keep_freed_memory(kept_mb: int) -> None:
@@ -33,3 +46,15 @@ def keep_freed_memory(kept_mb: int) -> None:
     mallopt(_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES)
     mallopt(_TRIM_THRESHOLD, kept_mb << 20)
     mallopt(_TOP_PAD, _MMAP_THRESHOLD_BYTES)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: of the process, of the system, of a GPU, or of what processes share.
+
+    Torch says so in a `RuntimeError` of many wordings; it is not imported for this.
+    """
+    if isinstance(error, MemoryError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)

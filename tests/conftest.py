@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import pytest
 
 if TYPE_CHECKING:
     from sdpn.training.config import RunConfig
+    from tests.pretend_device import PretendDevice, RealDevice
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -33,6 +35,31 @@ TINY = [
     "training.watch_every=4",
     "optimizer.warmup_steps=2",
 ]
+
+
+def pytest_report_header() -> str:
+    """Say on which card the tests of devices run."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return "GPU: none; tests that want one run on tests/pretend_device.py alone"
+    return f"GPU: {torch.cuda.get_device_name()}"
+
+
+@pytest.fixture(params=["pretended", "real"])
+def device(request: pytest.FixtureRequest) -> Iterator[PretendDevice | RealDevice]:
+    """A device that is not the CPU: one that is pretended, and the GPU, where there is one."""
+    import torch
+
+    from tests.pretend_device import RealDevice, pretend_device
+
+    if request.param == "pretended":
+        with pretend_device() as pretended:
+            yield pretended
+    elif torch.cuda.is_available():
+        yield RealDevice()
+    else:
+        pytest.skip("there is no GPU")
 
 
 @pytest.fixture(scope="session")

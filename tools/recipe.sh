@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# What every recipe begins with: how it fails, how it shows a command, and the sdpn that it runs. Source it after
-# parse_options.sh, with $root set to the top of the repository; defines fail, show, learn_back_end and find_sdpn, which
-# sets $python.
+# What every recipe begins with: how it fails, how it shows a command, how it is stopped, and the sdpn that it runs.
+# Source it after parse_options.sh, with $root set to the top of the repository; defines fail, show, learn_back_end,
+# find_sdpn, which sets $python, and claim.
 # shellcheck disable=SC2154  # root is set by who sources this
 
 fail() {
@@ -9,12 +9,50 @@ fail() {
   exit 2
 }
 
-# Shows a command before it runs, so that it can be copied; never in the output that a stage keeps.
+# Shows a command before it runs, so that it can be copied; never in the output that a stage keeps. The command has a
+# process group of its own: a signal reaches it by stop_by, once, and it saves what it can before the recipe ends.
 exec 3>&1
+running=
+stopping=
 show() {
   { printf '$' && printf ' %q' "$@" && printf '\n'; } >&3
-  "$@"
+  local status=0
+  set -m
+  "$@" 9>&- &
+  running=$!
+  set +m
+  running_sdpn=false
+  [ "$1" != sdpn ] || running_sdpn=true
+  while :; do # a signal interrupts 'wait'
+    wait "$running" && status=0 || status=$?
+    kill -0 "$running" 2>/dev/null || break
+  done
+  running=
+  [ -z "$stopping" ] || end_by "$stopping"
+  return "$status"
 }
+
+# Ctrl-C, SIGTERM and the like go to the running command; what is no sdpn has nothing to save and ends at once.
+stop_by() {
+  stopping=$1
+  [ -n "$running" ] || end_by "$1"
+  if [ "$running_sdpn" = true ]; then
+    kill -s "$1" -- "-$running" 2>/dev/null || true
+  else
+    kill -s TERM -- "-$running" 2>/dev/null || true
+  fi
+}
+
+end_by() {
+  trap - "$1"
+  echo "$(basename "$0"): stopped by SIG$1; the same command continues" >&2
+  exit $((128 + $(kill -l "$1")))
+}
+
+for signal in INT TERM HUP USR1; do
+  # shellcheck disable=SC2064  # the name, now
+  trap "stop_by $signal" "$signal"
+done
 
 # The environment that 'make demo' and 'make test' set up, unless another one is active.
 find_sdpn() {
@@ -25,6 +63,14 @@ find_sdpn() {
   python=python3
   "$python" -c 'import sdpn' 2>/dev/null \
     || fail "python3 cannot import sdpn: activate the environment that sdpn is installed in"
+}
+
+# Two recipes never work on one experiment. The kernel drops the lock when this shell is gone, however it ended;
+# commands do not inherit it. Python takes it, for not every system has flock(1).
+claim() {
+  exec 9>>"$1/.lock"
+  "$python" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)' 2>/dev/null \
+    || fail "another recipe is at work on $1: wait for it, or use another --exp"
 }
 
 # PLDA and AS-norm into the model folder $1, from the data directory $2, also without labels; they need more speech than

@@ -87,6 +87,7 @@ find_sdpn
 
 mkdir -p "$exp"
 exp=$(cd "$exp" && pwd)
+claim "$exp"
 data=$exp/data
 # shellcheck disable=SC2034  # read by stages.sh
 stage_markers=$exp/.stages

@@ -60,6 +60,7 @@ model=${model:-$exp/sdpn/model}
 find_sdpn
 
 exp=$(cd "$exp" && pwd)
+claim "$exp"
 data=$exp/data
 pseudo=$exp/pseudo
 mkdir -p "$pseudo"

@@ -3,6 +3,7 @@
 Everything is kept in a work folder, so that the same call goes on where an earlier one was stopped::
 
     WORK/settings.json      what this adaptation is of; a call with other settings is refused
+    WORK/speech.jsonl       where speech was found so far
     WORK/target             segments to train on; WORK/target_held_out: those that are not
     WORK/old                rehearsed utterances; WORK/old_held_out: those that are not trained on
     WORK/training           the run: checkpoints, curves, the trained model
@@ -114,7 +115,9 @@ def adapt(
     if blend < 1:
         new = blend_models(old, new, blend)
         heard = [utterance for directory in directories for utterance in read_data_dir(directory)]
-        calibration = calibrate(Embedder(new[0]), heard, seed=config.training.seed)
+        calibration = calibrate(
+            Embedder(new[0]), heard, seed=config.training.seed, channel=config.crops.channel
+        )
         new = replace(new[0], calibration=calibration), new[1]
     save_model(work / "adapted", new[0], pretraining=new[1])
     verdict = assess(Embedder(old[0]), Embedder(new[0]), config, work, on_work)
@@ -264,15 +267,21 @@ def _prepare(config: AdaptConfig, sources: Sources, work: Path, on_work: Report)
     if file.is_file():
         return read_json(file, "figures of an adaptation's data", hint=_DAMAGED)
     found = []
-    for done, segments in enumerate(find_segments(sources.recordings, config.segments), start=1):
+    are_segments = all(recording.end_s is not None for recording in sources.recordings)
+    stage = "taking segments" if are_segments else "finding speech"
+    searched = find_segments(sources.recordings, config.segments, notes=work / "speech.jsonl")
+    for done, segments in enumerate(searched, start=1):
         found.append(segments)
-        on_work("finding speech", done, len(sources.recordings))
+        on_work(stage, done, len(sources.recordings))
     trained, held = _hold_out([segments for segments in found if segments], config)
+    silent = {
+        recording.path for recording, segments in zip(sources.recordings, found, strict=True) if not segments
+    } - {segments[0].path for segments in found if segments}
     write_segments(work / "target", trained)
     write_segments(work / "target_held_out", held)
     figures = {
-        "recordings": len(found),
-        "recordings_without_speech": sum(not segments for segments in found),
+        "recordings": len({recording.path for recording in sources.recordings}),
+        "recordings_without_speech": len(silent),
         "segments": len(trained),
         "trained_s": round(_duration_s(trained), 1),
         "held_out_s": round(_duration_s(held), 1),
@@ -303,7 +312,7 @@ def _hold_out(
             units.setdefault((segment.path, scene), []).append(segment)
     if len(units) < 2:
         raise InputError(
-            f"found speech in {len(paths)} recordings, less than {SCENE_S:.0f} s: too little to learn from",
+            f"found less than {SCENE_S:.0f} s of speech, in {len(paths)} of the recordings: too little",
             hint="give more recordings",
         )
     in_order = list(units.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -72,27 +73,67 @@ def find_recordings(data: Path | None, files: Sequence[Path]) -> list[Utterance]
     return found
 
 
-def find_segments(recordings: Iterable[Utterance], config: SegmentConfig) -> Iterator[list[Utterance]]:
+def find_segments(
+    recordings: Iterable[Utterance], config: SegmentConfig, *, notes: Path | None = None
+) -> Iterator[list[Utterance]]:
     """Stretches of speech of each recording in turn; an empty list where nobody speaks or it cannot be read.
 
     What a data directory gave as a segment already is taken as speech. A file that cannot be read is named
     in a warning and stops nothing.
+
+    Args:
+        recordings: whole ones, or segments.
+        config: which stretches.
+        notes: file of what was found so far, a JSON line for each recording, where it is kept. What it holds
+            is not looked for again.
+
+    Raises:
+        InputError: the notes cannot be written.
     """
+    known = {} if notes is None else _read_notes(notes)
     for recording in recordings:
         if recording.end_s is not None:
             spans = [(recording.start_s, recording.end_s)]
+        elif recording.id in known:
+            spans = known[recording.id]
         else:
             try:
                 spans = list(detect_speech(audio.read(recording.path), config.vad))
             except InputError as error:
                 _log.warning("left out: %s", error)
                 spans = []
+            else:
+                if notes is not None:
+                    _note(notes, recording.id, spans)
         yield [
             Utterance(f"{recording.id}-{round(1000 * start_s):08d}", recording.path, start_s, end_s)
             for whole in spans
             for start_s, end_s in _divide(*whole, config.longest_s)
             if end_s - start_s >= config.shortest_s
         ]
+
+
+def _read_notes(notes: Path) -> dict[str, list[tuple[float, float]]]:
+    """What an earlier call found; a line that a kill cut off is left out."""
+    known: dict[str, list[tuple[float, float]]] = {}
+    if not notes.is_file():
+        return known
+    for line in notes.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            name, spans = json.loads(line)
+            known[str(name)] = [(float(start_s), float(end_s)) for start_s, end_s in spans]
+        except (ValueError, TypeError, RecursionError):
+            continue
+    return known
+
+
+def _note(notes: Path, name: str, spans: Sequence[tuple[float, float]]) -> None:
+    try:
+        with open(notes, "a", encoding="utf-8") as stream:
+            # it begins a line of its own: the one before may have been cut off
+            stream.write("\n" + json.dumps([name, spans]) + "\n")
+    except OSError as error:
+        raise InputError(f"cannot be written ({error.strerror})", path=notes) from error
 
 
 def write_segments(directory: Path, segments: Sequence[Utterance]) -> None:

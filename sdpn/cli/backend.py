@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +100,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     from sdpn.io.atomic import check_writable
     from sdpn.io.kaldi import read_data_dir
+    from sdpn.models.weights import weights_digest
     from sdpn.verification.learn import LearningConfig, learn_back_end
     from sdpn.verification.parts import embed_parts
     from sdpn.verification.storage import BACK_END, write_back_end
@@ -126,7 +128,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         config,
         classes_N=None if classes is None else np.array([classes[name] for name in heard.ids]),
     )
-    write_back_end(out, back_end)
+    write_back_end(out, replace(back_end, model=weights_digest(model.encoder)))
     num_classes = len(heard.ids) if classes is None else len({classes[name] for name in heard.ids})
     also = "" if degrade is None else ", clean and degraded"
     print(

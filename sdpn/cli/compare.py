@@ -91,6 +91,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if back_end is None and args.threshold is not None and not -1 <= args.threshold <= 1:
         raise InputError(f"--threshold {args.threshold} is no cosine", hint="expected -1 to 1")
     model = load(args)
+    if back_end is not None:
+        from sdpn.models.weights import weights_digest
+
+        back_end.refuse_other_model(weights_digest(model.encoder), path=named_model(args))
     embeddings_2D = model.embed(list(args.audio))
     cosine = float(similarity(*embeddings_2D))
     if back_end is None:

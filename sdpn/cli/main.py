@@ -31,6 +31,8 @@ from typing import Any
 from sdpn import __version__
 from sdpn.cli.outputs import check_outputs
 from sdpn.errors import InputError
+from sdpn.memory import is_out_of_memory
+from sdpn.stopping import Stop, ends_on_signals
 
 #: Subcommand -> one line for ``sdpn --help``. The module is ``sdpn.cli.<subcommand>``.
 COMMANDS = {
@@ -106,7 +108,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             args = parser.parse_args(argv[:1])
             if args.command is None:
                 parser.print_help()
-            code = 2 if args.command is None else _run(args.command, argv[1:])
+            with ends_on_signals():
+                code = 2 if args.command is None else _run(args.command, argv[1:])
         except SystemExit:  # --help, --version
             _flush_output()
             raise
@@ -115,12 +118,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output (head, less) has gone
         _discard_output()
         return 1
-    except (InputError, OSError) as error:
-        if "--debug" in argv:
+    except (InputError, OSError, MemoryError, RuntimeError) as error:
+        explained = _explained(error)
+        if explained is None or "--debug" in argv:
             raise
         _discard_output()
-        print(f"{name}: error: {_one_line(str(_explained(error)))}", file=sys.stderr)
+        print(f"{name}: error: {_one_line(str(explained))}", file=sys.stderr)
         return 2
+    except Stop as stop:
+        print(f"{name}: {stop}", file=sys.stderr)
+        return 128 + stop.signal_number
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
         return 130
@@ -161,10 +168,18 @@ def _run(name: str, argv: list[str]) -> int:
     return module.exit_code(args, results) if hasattr(module, "exit_code") else 0
 
 
-def _explained(error: InputError | OSError) -> InputError:
-    """What the system refused, in the user's terms; a writer names its file, which leaves what is printed."""
+def _explained(error: BaseException) -> InputError | None:
+    """What the system refused, in the user's terms; a writer names its file, which leaves what is printed.
+
+    None where it is a bug of ours.
+    """
     if isinstance(error, InputError):
         return error
+    if is_out_of_memory(error):
+        reason = str(error) or type(error).__name__
+        return InputError(f"ran out of memory ({reason[:200]})")
+    if not isinstance(error, OSError):
+        return None
     why = error.strerror or str(error)
     if error.filename is None:
         return InputError(f"the output cannot be written ({why})")

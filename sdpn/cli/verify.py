@@ -163,9 +163,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _by_back_end(args: argparse.Namespace, rows: np.ndarray, trials: Trials) -> tuple[np.ndarray, list[str]]:
     """Scores (N,) of a back end, and its steps in words."""
-    from sdpn.verification.storage import read_back_end
+    from sdpn.verification.storage import model_of_embeddings, read_back_end
 
     back_end = read_back_end(args.back_end)
+    back_end.refuse_other_model(model_of_embeddings(args.embeddings), path=args.embeddings)
     try:
         scores = back_end.score(rows, trials.first, trials.second)
     except InputError as error:

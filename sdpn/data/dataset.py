@@ -26,6 +26,7 @@ from sdpn.data.speed import change_speed, samples_needed
 from sdpn.errors import InputError
 from sdpn.io.kaldi import Utterance
 from sdpn.memory import keep_freed_memory
+from sdpn.stopping import inherited_without_signals, obeys_its_parent
 
 _log = logging.getLogger(__name__)
 
@@ -254,7 +255,9 @@ def load_batches(
         # its own generator: starting an iterator draws from it, which must not move the run's random state
         generator=torch.Generator().manual_seed(seed),
     )
-    for delivered in loader:
+    with inherited_without_signals():
+        deliveries = iter(loader)
+    for delivered in deliveries:
         if isinstance(delivered, InputError):
             raise delivered
         batch, faults = delivered
@@ -293,5 +296,6 @@ def _collate(items: Sequence[Views | InputError]) -> tuple[CropBatch, list[Fault
 
 
 def _init_worker(_worker: int) -> None:
+    obeys_its_parent()
     torch.set_num_threads(1)  # the cores belong to the network
     keep_freed_memory(KEPT_MB)

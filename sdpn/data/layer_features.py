@@ -74,13 +74,13 @@ def _rows(output: Any, shares_B: Tensor | None, layer: str, feature_axis: int) -
         raise InputError(f"layer {layer!r} gives {shape}; expected (batch, features) or three axes")
     if output.ndim == 2:
         return output.float().cpu().numpy()
-    output_BTD = (output.transpose(1, 2) if feature_axis == 1 else output).float().cpu()
+    output_BTD = (output.transpose(1, 2) if feature_axis == 1 else output).float()
     num_items, num_frames, dimension = output_BTD.shape
     if shares_B is None:
-        return output_BTD.reshape(num_items * num_frames, dimension).numpy()
+        return output_BTD.reshape(num_items * num_frames, dimension).cpu().numpy()
     lengths_B = (shares_B.cpu() * num_frames).round().long().clamp(1, num_frames)
     inside_BT = torch.arange(num_frames) < lengths_B[:, None]
-    return output_BTD[inside_BT].numpy()
+    return output_BTD[inside_BT].cpu().numpy()
 
 
 def accumulate_features(

@@ -113,7 +113,7 @@ def speech_probabilities(wave_S: np.ndarray, *, gain: float = 1.0) -> np.ndarray
         for block in frames.split(_BLOCK):
             probabilities, state = network(block * gain, state)
             blocks.append(probabilities)
-        result: np.ndarray = torch.cat(blocks).numpy()
+        result: np.ndarray = torch.cat(blocks).cpu().numpy()
     return result
 
 

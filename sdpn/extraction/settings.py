@@ -18,6 +18,7 @@ from sdpn.errors import InputError
 from sdpn.io.atomic import explained
 from sdpn.io.json_text import read_json
 from sdpn.models.embedder import Embedder, Precision
+from sdpn.models.weights import weights_digest
 
 _NAME = "settings.json"
 
@@ -31,12 +32,14 @@ class Settings:
         embedding_dim: size D of an embedding.
         windows: ``length/hop`` in seconds, or None for whole utterances.
         precision: of the network.
+        weights: digest of the weights alone, which a back end is known by; older versions did not note it.
     """
 
     model: str
     embedding_dim: int
     windows: str | None
     precision: Precision
+    weights: str | None = None
 
 
 def fingerprint(embedder: Embedder) -> str:
@@ -44,7 +47,7 @@ def fingerprint(embedder: Embedder) -> str:
     digest = hashlib.sha256(repr(embedder.feature_config).encode())
     for key, value in embedder.encoder.state_dict().items():
         digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.cpu().contiguous().numpy().tobytes())
+        digest.update(value.contiguous().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -76,6 +79,7 @@ def agree(
             embedding_dim=embedder.embedding_dim,
             windows=windows,
             precision=precision or choose(),
+            weights=weights_digest(embedder.encoder),
         )
         _write_once(folder / _NAME, json.dumps(asdict(ours), indent=2) + "\n")
         found = read_settings(folder)  # another process may have been faster

@@ -41,13 +41,16 @@ class Utterance:
     end_s: float | None = None
     speaker: str | None = None
 
-    def read(self) -> np.ndarray:
+    def read(self, *, channel: int | None = None) -> np.ndarray:
         """Read its samples (S,), float32, 16 kHz mono.
+
+        Args:
+            channel: of files with several, counted from 0; None averages them.
 
         Raises:
             InputError: the file cannot be read, or ends before the utterance starts.
         """
-        wave = audio.read(self.path, start_s=self.start_s, duration_s=self._duration_s)
+        wave = audio.read(self.path, channel=channel, start_s=self.start_s, duration_s=self._duration_s)
         if not len(wave):
             raise self._is_outside()
         return wave

@@ -202,7 +202,8 @@ def _blocks(starts_N: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _checked(wave: np.ndarray | Tensor) -> np.ndarray:
-    array = np.ascontiguousarray(wave, dtype=np.float32)
+    samples = wave.detach().cpu().numpy() if isinstance(wave, Tensor) else wave
+    array = np.ascontiguousarray(samples, dtype=np.float32)
     if array.ndim != 1 or not len(array):
         raise InputError(f"a waveform of shape (samples,) was expected, found {array.shape}")
     if not np.isfinite(array).all():

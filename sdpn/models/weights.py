@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import re
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from sdpn.errors import InputError
 from sdpn.io.parsing import parsing
@@ -91,3 +92,19 @@ def numpy_scalars() -> list[Any]:
     names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
     kinds = {type(np.dtype(code)) for code in "?bBhHiIlLqQefd"}
     return [*((scalar, name) for name in names), np.dtype, *kinds]
+
+
+def weights_digest(network: nn.Module) -> str | None:
+    """Digest of the numbers of a network, by which what was learned with it knows it again.
+
+    In 16 bits, so that a model folder that stores those (`sdpn.models.folder.save_model`) has the same.
+
+    Returns:
+        16 hexadecimal digits; None where the network has no weights of its own, such as an ONNX graph.
+    """
+    digest = hashlib.sha256()
+    numbers = {key: value for key, value in network.state_dict().items() if value.is_floating_point()}
+    for key, value in numbers.items():
+        digest.update(f"{key} {tuple(value.shape)}\n".encode())
+        digest.update(value.half().contiguous().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16] if numbers else None

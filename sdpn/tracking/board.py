@@ -53,8 +53,8 @@ class Board:
     """Writes the curves of a run below ``directory``; a resumed run continues them."""
 
     def __init__(self, directory: Path, *, start_step: int) -> None:
-        # purge_step hides the points that a killed run wrote after its last checkpoint
-        self._writer = SummaryWriter(str(directory), purge_step=start_step if start_step else None)
+        # purge_step hides the points from there on: what a killed run wrote after its last checkpoint
+        self._writer = SummaryWriter(str(directory), purge_step=start_step + 1 if start_step else None)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Write numbers under their tags."""
@@ -128,11 +128,13 @@ class Board:
         """Draw ``module`` as it runs on ``example``, in evaluation mode."""
         was_training = module.training
         module.eval()
-        with warnings.catch_warnings():
-            # tensorboard traces with torch.jit, which torch has deprecated with nothing in its place here
-            warnings.simplefilter("ignore", DeprecationWarning)
-            self._writer.add_graph(module, example)
-        module.train(was_training)
+        try:
+            with warnings.catch_warnings():
+                # tensorboard traces with torch.jit, which torch has deprecated with nothing in its place here
+                warnings.simplefilter("ignore", DeprecationWarning)
+                self._writer.add_graph(module, example)
+        finally:
+            module.train(was_training)
 
     def close(self) -> None:
         """Write what is left."""

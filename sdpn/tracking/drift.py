@@ -59,5 +59,5 @@ def order_by_similarity(similarity_KK: Tensor) -> Tensor:
     from scipy.spatial.distance import squareform
 
     distance = (1 - similarity_KK.double()).clamp(min=0).fill_diagonal_(0)
-    condensed = squareform(((distance + distance.T) / 2).numpy(), checks=False)
+    condensed = squareform(((distance + distance.T) / 2).cpu().numpy(), checks=False)
     return torch.from_numpy(leaves_list(linkage(condensed, "average")).astype("int64"))

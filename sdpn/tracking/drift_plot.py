@@ -88,7 +88,7 @@ def _heat_map(figure: SubFigure, curves: DriftCurves, unit: str) -> None:
     order_K = curves.since_first_NK[-1].argsort(descending=True)
     axes = figure.subplots()
     # the upper end is never 0, so that prototypes that stand still are drawn as 0 and not as noise
-    drift_KN = curves.since_first_NK[:, order_K].T.numpy()
+    drift_KN = curves.since_first_NK[:, order_K].T.cpu().numpy()
     image = axes.imshow(
         drift_KN,
         aspect="auto",

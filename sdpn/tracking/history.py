@@ -37,6 +37,9 @@ from sdpn.tracking import drift
 
 _FOLDER = re.compile(r"step-\d{8}")
 
+#: No run has more steps or epochs than this.
+_MOST = 10**15
+
 
 @dataclass(frozen=True)
 class Usage:
@@ -261,7 +264,7 @@ def _read(path: Path) -> _Found:
 def _interpreted(path: Path, state: dict[str, Any], meta: dict[str, Any]) -> _Found:
     model = state.get("model")
     if isinstance(model, dict) and isinstance(state.get("step"), int):
-        return _own(state, model, meta)
+        return _own(_count(state["step"], "step"), state, model, meta)
     if "prototypes" not in state:
         if "student" in state or "teacher" in state:
             raise _Unusable(
@@ -276,53 +279,89 @@ def _interpreted(path: Path, state: dict[str, Any], meta: dict[str, Any]) -> _Fo
     return _Found("3D-Speaker", _epoch(path, state), _prototypes(state["prototypes"]), None, None)
 
 
-def _own(state: dict[str, Any], model: dict[str, Any], meta: dict[str, Any]) -> _Found:
+def _own(step: int, state: dict[str, Any], model: dict[str, Any], meta: dict[str, Any]) -> _Found:
     if "prototypes" not in model:
         raise _Unusable("holds a model without prototypes")
     prototypes_KE = _prototypes(model["prototypes"])
     tracking = state.get("tracking")
     tracking = tracking if isinstance(tracking, dict) else {}
     initial_KE = _prototypes(tracking["initial"]) if "initial" in tracking else None
-    return _Found("sdpn", state["step"], prototypes_KE, initial_KE, _usage(state["step"], tracking, meta))
+    if initial_KE is not None and initial_KE.shape != prototypes_KE.shape:
+        raise _Unusable(
+            f"holds prototypes {tuple(prototypes_KE.shape)}, and of step 0 {tuple(initial_KE.shape)}: these "
+            "are two runs"
+        )
+    return _Found("sdpn", step, prototypes_KE, initial_KE, _usage(step, len(prototypes_KE), tracking, meta))
 
 
-def _usage(step: int, tracking: dict[str, Any], meta: dict[str, Any]) -> Usage | None:
+def _usage(step: int, num_prototypes: int, tracking: dict[str, Any], meta: dict[str, Any]) -> Usage | None:
     """The longer of the two windows that a checkpoint may keep: the open one, and the one before it.
 
     The open window starts at each look at the prototypes, so that a checkpoint made at a look finds it empty.
     """
     windows: list[tuple[int, Tensor]] = []
-    if (steps := tracking.get("usage_steps", 0)) and "usage" in tracking:
-        windows.append((int(steps), tracking["usage"].double() / steps))
-    if (steps := tracking.get("last_usage_steps", 0)) and "last_usage" in tracking:
-        windows.append((int(steps), tracking["last_usage"].double()))
+    for name in ("usage", "last_usage"):
+        steps = _count(tracking.get(f"{name}_steps", 0), f"tracking.{name}_steps")
+        if steps and name in tracking:
+            usage_K = _numbers(tracking[name], "usage", "K", dims=1)
+            if len(usage_K) != num_prototypes:
+                raise _Unusable(f"holds the usage of {len(usage_K)} prototypes, and has {num_prototypes}")
+            windows.append((steps, usage_K / steps if name == "usage" else usage_K))
     if not windows:
         return None
     longest, share_K = max(windows, key=lambda window: window[0])
-    configuration = meta.get("configuration", {})
-    per_step = configuration.get("training", {}).get("batch_size")
-    num_global = configuration.get("crops", {}).get("num_global")
+    per_step = _setting(meta, "training", "batch_size")
+    num_global = _setting(meta, "crops", "num_global")
     rows = longest * per_step * num_global if per_step and num_global else None
-    return Usage(share_K.clone(), step, longest, rows)
+    return Usage(share_K, step, longest, rows)
+
+
+def _setting(meta: dict[str, Any], section: str, key: str) -> int | None:
+    """A whole number of the configuration in ``meta.json``; None where there is none."""
+    values: Any = meta
+    for name in ("configuration", section, key):
+        values = values.get(name) if isinstance(values, dict) else None
+    return _count(values, f"{section}.{key} in meta.json") if values is not None else None
+
+
+def _count(value: Any, name: str) -> int:
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not 0 <= value < _MOST:
+        raise _Unusable(f"holds as {name} no count of things")
+    return int(value)
 
 
 def _prototypes(value: Any) -> Tensor:
     """Check and copy out of the mapped file; float64, so that small turns are not lost in rounding."""
-    if not isinstance(value, Tensor) or value.dim() != 2 or not value.is_floating_point() or not len(value):
-        what = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-        raise _Unusable(f"holds as prototypes {what}; a matrix (K, E) of real numbers was expected")
-    prototypes_KE = value.detach().to(torch.float64, copy=True)
-    if not bool(torch.isfinite(prototypes_KE).all()):
-        raise _Unusable("holds prototypes with NaN or infinite values: training has diverged")
-    return prototypes_KE
+    return _numbers(value, "prototypes", "K, E", dims=2)
+
+
+def _numbers(value: Any, what: str, shape: str, *, dims: int) -> Tensor:
+    if (
+        not isinstance(value, Tensor)
+        or value.layout != torch.strided
+        or value.device.type != "cpu"
+        or value.dim() != dims
+        or not value.is_floating_point()
+        or not value.numel()
+    ):
+        found = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        kind = "matrix" if dims == 2 else "vector"
+        raise _Unusable(f"holds as {what} {found}; a {kind} ({shape}) of real numbers was expected")
+    # a tensor of a few bytes can claim to be of any size, by repeating them
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        raise _Unusable(f"holds {what} {tuple(value.shape)} in fewer bytes than they have")
+    numbers = value.detach().to(torch.float64, copy=True)
+    if not bool(torch.isfinite(numbers).all()):
+        raise _Unusable(f"holds {what} with NaN or infinite values: training has diverged")
+    return numbers
 
 
 def _epoch(path: Path, state: dict[str, Any]) -> int | None:
     """Epochs done: what the checkpoint says, else the number that its name ends with."""
     epoch = state.get("epoch")
     if isinstance(epoch, (int, np.integer)):
-        return int(epoch)
-    digits = re.search(r"(\d+)$", path.stem)
+        return _count(epoch, "epoch")
+    digits = re.search(r"(\d{1,15})$", path.stem)
     return None if digits is None else int(digits[1])
 
 

@@ -33,7 +33,9 @@ _SHARE = 0.55
 _FEWEST = 20
 
 
-def calibrate(model: Embedder, utterances: Sequence[Utterance], *, seed: int) -> dict[str, float]:
+def calibrate(
+    model: Embedder, utterances: Sequence[Utterance], *, seed: int, channel: int | None = None
+) -> dict[str, float]:
     """Measure what clustering needs to know about a model.
 
     Args:
@@ -41,6 +43,7 @@ def calibrate(model: Embedder, utterances: Sequence[Utterance], *, seed: int) ->
         utterances: speech of many speakers, for example what the model was trained on. Those that cannot be
             read are left out.
         seed: of the choice of utterances.
+        channel: of files with several, as in training; None averages them.
 
     Returns:
         ``same_cosine`` and ``different_cosine``, the mean similarities of two windows of one utterance and of
@@ -54,7 +57,7 @@ def calibrate(model: Embedder, utterances: Sequence[Utterance], *, seed: int) ->
         if len(early) == _NUM_UTTERANCES:
             break
         try:
-            wave = utterances[index].read()
+            wave = utterances[index].read(channel=channel)
         except InputError:
             continue  # training has skipped it, too, and named it
         duration_s = len(wave) / RATE_HZ

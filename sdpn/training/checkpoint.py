@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,13 @@ import torch
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_directory
 from sdpn.io.checksum import file_sha256
+from sdpn.memory import is_out_of_memory
 from sdpn.training.provenance import provenance
 
 _log = logging.getLogger(__name__)
 _NAME = re.compile(r"step-(\d{8})")
+#: Beside a state: the look that was due with it has been taken.
+_LOOKED = "looked"
 
 
 class CheckpointStore:
@@ -37,6 +41,9 @@ class CheckpointStore:
         keep: how many of the newest to keep.
         keep_every: checkpoints whose step is a multiple of this are kept for good; 0 keeps none.
         world: number of processes that train; for people.
+
+    Attributes:
+        versions: of the code that made the newest checkpoint read or written; of this code if there is none.
     """
 
     def __init__(
@@ -55,6 +62,7 @@ class CheckpointStore:
         self._keep = keep
         self._keep_every = keep_every
         self._world = world
+        self.versions = provenance()
 
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Write the state after ``step`` steps, then drop the oldest checkpoints.
@@ -65,7 +73,7 @@ class CheckpointStore:
         try:
             with atomic_directory(self._directory / f"step-{step:08d}") as folder:
                 torch.save(state, folder / "state.pt")
-                meta = {
+                meta: dict[str, Any] = {
                     "format": 1,
                     "step": step,
                     "sha256": file_sha256(folder / "state.pt"),
@@ -75,19 +83,26 @@ class CheckpointStore:
                 }
                 (folder / "meta.json").write_text(json.dumps(meta, indent=2, default=str) + "\n")
         except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
+            if "DataLoader worker" in str(error):  # so does torch, anywhere, when a loader process is killed
+                raise
             raise InputError(
                 f"the checkpoint of step {step} cannot be written: {error}",
                 path=self._directory,
                 hint="earlier checkpoints are intact; free some space and start the same command again",
             ) from error
-        for old in self._folders()[: -self._keep]:
-            if not self._keep_every or int(old.name.removeprefix("step-")) % self._keep_every:
+        self.versions = meta["versions"]
+        # later ones are damaged: this run has begun before them
+        for old in [folder for folder in self._folders() if _step(folder) <= step][: -self._keep]:
+            if not self._keep_every or _step(old) % self._keep_every:
                 shutil.rmtree(old)
 
-    def load_newest(self) -> dict[str, Any] | None:
+    def load_newest(self, check: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any] | None:
         """State of the newest checkpoint that is whole, or None where there is none.
 
         What a kill during a save left behind is removed.
+
+        Args:
+            check: raises a ValueError for a state that cannot be one of this run; it counts as damaged.
 
         Raises:
             InputError: the checkpoint was made with another configuration; the keys are named.
@@ -97,14 +112,19 @@ class CheckpointStore:
         folders = self._folders()
         for folder in reversed(folders):
             try:
-                meta = json.loads((folder / "meta.json").read_text())
+                meta = read_meta(folder / "meta.json")
                 if file_sha256(folder / "state.pt") != meta["sha256"]:
                     raise ValueError("its checksum does not match")
-            except (OSError, ValueError, KeyError) as error:
+                self._refuse_other_configuration(meta["configuration"], folder)
+                state = _read_state(folder / "state.pt")
+                if state.get("step") != _step(folder):
+                    raise ValueError("its step is not that of its name")
+                if check is not None:
+                    check(state)
+            except (OSError, ValueError) as error:
                 _log.warning("%s is damaged (%s): using the checkpoint before it", folder, error)
                 continue
-            self._refuse_other_configuration(meta["configuration"], folder)
-            state: dict[str, Any] = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
+            self.versions = meta["versions"]
             return state
         if folders:
             raise InputError(
@@ -113,6 +133,14 @@ class CheckpointStore:
                 hint="move the folder away to start again",
             )
         return None
+
+    def note_look(self, step: int) -> None:
+        """Note that the look that was due when the state after ``step`` steps was written has been taken."""
+        (self._directory / f"step-{step:08d}" / _LOOKED).touch()
+
+    def has_looked(self, step: int) -> bool:
+        """Whether `note_look` was called, here or by an earlier process."""
+        return (self._directory / f"step-{step:08d}" / _LOOKED).exists()
 
     def is_empty(self) -> bool:
         """Whether there is nothing to continue."""
@@ -143,6 +171,54 @@ class CheckpointStore:
                 path=folder,
                 hint="a resumed run must be the same run: use another --out, or go back to these values",
             )
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """Read ``meta.json``: checksum, configuration and versions.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not what `CheckpointStore.save` writes.
+    """
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+        whole = (
+            isinstance(meta, dict)
+            and isinstance(meta.get("sha256"), str)
+            and isinstance(meta.get("configuration"), dict)
+            and isinstance(meta.get("versions"), dict)
+        )
+        _flat(meta["configuration"] if whole else {})
+    except RecursionError:
+        whole = False
+    if not whole:
+        raise ValueError("meta.json is no JSON document with sha256, configuration and versions")
+    return {**meta, "versions": {str(key): str(value) for key, value in meta["versions"].items()}}
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    """Load tensors and plain values; nothing that the file says is executed.
+
+    Raises:
+        ValueError: it is no such file, or no dictionary.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # of any kind: it depends on the byte that is wrong
+        if is_out_of_memory(error):
+            raise
+        raise ValueError(
+            f"state.pt is no file of tensors and plain values: {type(error).__name__}"
+        ) from error
+    if not isinstance(state, dict):
+        raise ValueError(f"state.pt holds {type(state).__name__}, a dictionary was expected")
+    return state
+
+
+def _step(folder: Path) -> int:
+    return int(folder.name.removeprefix("step-"))
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

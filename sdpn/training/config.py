@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -48,6 +49,7 @@ class TrainingConfig:
         watch_every: steps between two looks at the prototypes (drift, usage, similarity).
         projector_every: steps between two snapshots for TensorBoard's projector; 0 makes one at the end.
         checkpoint_every: steps between checkpoints.
+        checkpoint_minutes: and minutes between them at most, however long steps take; 0 goes by steps alone.
         keep_checkpoints: how many of the newest to keep.
         keep_every: checkpoints at multiples of this step are kept for good, for `sdpn drift`; 0 keeps none.
     """
@@ -66,6 +68,7 @@ class TrainingConfig:
     watch_every: int = 50
     projector_every: int = 0
     checkpoint_every: int = 200
+    checkpoint_minutes: float = 5.0
     keep_checkpoints: int = 2
     keep_every: int = 0
 
@@ -80,8 +83,8 @@ class TrainingConfig:
                 f"batch_size ({self.batch_size}) must be a multiple of accumulate ({self.accumulate}), with "
                 "at least 2 utterances in each part: batch norm and KoLeo compare utterances"
             )
-        if min(self.projector_every, self.keep_every) < 0:
-            raise ValueError("projector_every and keep_every must not be negative")
+        if min(self.projector_every, self.keep_every) < 0 or not 0 <= self.checkpoint_minutes < math.inf:
+            raise ValueError("projector_every, keep_every and checkpoint_minutes must not be negative")
         if min(self.log_every, self.watch_every, self.checkpoint_every, self.keep_checkpoints) < 1:
             raise ValueError("log_every, watch_every, checkpoint_every, keep_checkpoints must be at least 1")
 

@@ -185,7 +185,7 @@ def _projections(
     rows: list[Tensor] = [torch.empty(0, network.prototypes.shape[1], device=device)]
     places: list[int] = []
     for index in chosen:
-        wave = utterances[index].read()
+        wave = utterances[index].read(channel=crops.channel)
         drawn = [crop(wave, crops.global_samples, rng) for _ in range(each)]
         pieces = [piece for piece in drawn if piece is not None]
         waves += pieces

@@ -10,25 +10,30 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from sdpn.data.dataset import CropDataset, load_batches
 from sdpn.distill.base import SelfDistillation
+from sdpn.stopping import collects_signals
 from sdpn.training.checkpoint import CheckpointStore
 from sdpn.training.config import RunConfig
 from sdpn.training.distributed import Processes
 from sdpn.training.guards import Guards, check_optimizer
 from sdpn.training.optim import CosineSchedule
 from sdpn.training.random_streams import RandomStreams, random_streams, set_random_streams
+from sdpn.training.state import check_like, check_optimizer_state
 from sdpn.training.step import Update
 from sdpn.training.watch import Watcher
 
 _log = logging.getLogger(__name__)
+
+#: Parts of a state that older versions did not write.
+_NEW = {"state.sampler.bad_files", "state.tracking.look_due"}
 
 
 @dataclass(frozen=True)
@@ -96,20 +101,42 @@ class Trainer:
     def run(self) -> None:
         """Train to the last step.
 
+        A state is saved before the look that is due at its step, and says so: whatever happens while looking,
+        the step is not lost, and a continued run takes the look first.
+
         Raises:
             TrainingFault: a guard stopped the run; the last checkpoint stays.
-            Stopped: SIGTERM or SIGUSR1 arrived; the state is saved.
+            Stopped: a signal arrived; the state is saved.
+            Stop: Ctrl-C was pressed twice.
         """
+        with collects_signals() as asked_to_stop:
+            self._run(asked_to_stop)
+        if asked_to_stop:  # while looking at the last step
+            raise Stopped(asked_to_stop[0], self._config.training.steps)
+
+    def _run(self, asked_to_stop: list[int]) -> None:
         training, processes = self._config.training, self._processes
-        state = self._store.load_newest()
+        state = self._store.load_newest(self._check)
         start = 0 if state is None else int(state["step"])
-        if start >= training.steps:
+        finished = start >= training.steps
+        if finished and (state is None or not self._is_due(state) or self._store.has_looked(start)):
             if state is not None:
                 self._network.load_state_dict(state["model"])
             return
         watcher = self._watcher = self._make_watcher(start, self._initial_KE) if processes.first else None
-        if state is not None:
-            self._restore(state)
+        try:
+            if state is not None:
+                self._restore(state)
+                if watcher is not None and self._is_due(state):
+                    self._look(watcher, start, saved=True)
+            if not finished:
+                self._train(start, watcher, asked_to_stop)
+        finally:
+            if watcher is not None:
+                watcher.close()
+
+    def _train(self, start: int, watcher: Watcher | None, asked_to_stop: list[int]) -> None:
+        training, processes = self._config.training, self._processes
         lr = CosineSchedule(
             self._config.optimizer.lr,
             self._config.optimizer.final_lr,
@@ -129,44 +156,57 @@ class Trainer:
             share=(processes.rank, processes.world),
         )
         self._network.train()
-        try:
-            with _stop_signals() as asked_to_stop:
-                for step in range(start, training.steps):
-                    asked = time.perf_counter()
-                    batch = next(batches).to(processes.device)
-                    waited_s = time.perf_counter() - asked
-                    terms, norms = self._update(batch, lr=lr[step], momentum=momentum[step])
-                    self._guards.observe(terms)
-                    if watcher is not None:
-                        watcher.add(terms, norms, waited_s=waited_s, started=asked)
-                    done = step + 1
-                    last = done == training.steps
-                    # Several processes agree at the points of the curves only: asking costs a round trip.
-                    looking = last or done % training.log_every == 0
-                    stop = (looking or processes.world == 1) and processes.any(bool(asked_to_stop))
-                    if looking:
-                        self._guards.check_finite(done)
-                        if watcher is not None:
-                            scalars = watcher.point(
-                                done,
-                                lr=lr[step],
-                                momentum=momentum[step],
-                                bad_files=len(self._dataset.bad_files),
-                            )
-                            self._on_progress(Progress(done, training.steps, scalars))
-                    self._guards.judge(done, self._network.prototypes.detach())
-                    if watcher is not None:
-                        watcher.look(done, last=last)
-                    if stop or last or done % training.checkpoint_every == 0:
-                        self._guards.check_finite(done)  # a checkpoint never holds a broken run
-                        streams = processes.gather(random_streams())
-                        if processes.first:
-                            self._store.save(done, self._state(done, streams))
-                    if stop and not last:
-                        raise Stopped(asked_to_stop[0] if asked_to_stop else signal.SIGTERM, done)
-        finally:
+        saved_at = time.monotonic()
+        for step in range(start, training.steps):
+            asked = time.perf_counter()
+            batch = next(batches).to(processes.device)
+            waited_s = time.perf_counter() - asked
+            terms, norms = self._update(batch, lr=lr[step], momentum=momentum[step])
+            self._guards.observe(terms)
             if watcher is not None:
-                watcher.close()
+                watcher.add(terms, norms, waited_s=waited_s, started=asked)
+            done = step + 1
+            last = done == training.steps
+            # Several processes agree at the points of the curves only: asking costs a round trip.
+            looking = last or done % training.log_every == 0
+            agreeing = looking or processes.world == 1
+            stop = agreeing and processes.any(bool(asked_to_stop))
+            late = agreeing and processes.any(self._is_late(saved_at))
+            if looking:
+                self._guards.check_finite(done)
+                if watcher is not None:
+                    scalars = watcher.point(
+                        done, lr=lr[step], momentum=momentum[step], bad_files=len(self._dataset.bad_files)
+                    )
+                    self._on_progress(Progress(done, training.steps, scalars))
+            self._guards.judge(done, self._network.prototypes.detach())
+            saving = stop or late or last or done % training.checkpoint_every == 0
+            if saving:
+                self._guards.check_finite(done)  # a checkpoint never holds a broken run
+                streams = processes.gather(random_streams())
+                if processes.first:
+                    self._store.save(done, self._state(done, streams))
+                saved_at = time.monotonic()
+            if stop:
+                raise Stopped(asked_to_stop[0] if asked_to_stop else signal.SIGTERM, done)
+            if watcher is not None:
+                self._look(watcher, done, saved=saving)
+
+    def _is_late(self, saved_at: float) -> bool:
+        """Whether a checkpoint is due by the clock."""
+        minutes = self._config.training.checkpoint_minutes
+        return minutes > 0 and time.monotonic() - saved_at >= 60 * minutes
+
+    def _look(self, watcher: Watcher, step: int, *, saved: bool) -> None:
+        """Look where it is due; of the last step it is noted, for the run may be started again."""
+        last = step == self._config.training.steps
+        if watcher.look(step, last=last) and last and saved:
+            self._store.note_look(step)
+
+    @staticmethod
+    def _is_due(state: dict[str, Any]) -> bool:
+        """Whether the look at the step of a state came after it; in older versions it came before."""
+        return bool(state["tracking"].get("look_due", False))
 
     def _state(self, step: int, streams: list[RandomStreams]) -> dict[str, Any]:
         assert self._watcher is not None
@@ -181,9 +221,42 @@ class Trainer:
                 "position": position,
                 "bad_files": self._dataset.bad_files.state(),
             },
-            "tracking": {"initial": self._initial_KE, **self._watcher.state()},
+            "tracking": {"initial": self._initial_KE, **self._watcher.state(), "look_due": True},
             "guards": self._guards.state(),
         }
+
+    def _check(self, state: dict[str, Any]) -> None:
+        """Refuse a state that cannot be one of this run.
+
+        Raises:
+            ValueError: something in it is missing, or of another kind or shape; it is named.
+        """
+        usage_K = self._initial_KE[:, 0]
+        pattern = {
+            "step": 0,
+            "model": self._network.state_dict(),
+            "scaler": self._update.scaler.state_dict(),
+            "rng": [{"cpu": torch.get_rng_state(), "cuda": None}],
+            "sampler": {"epoch": 0, "position": 0, "bad_files": {}},
+            "tracking": {
+                "initial": self._initial_KE,
+                "previous": self._initial_KE,
+                "usage": usage_K,
+                "usage_steps": 0,
+                "last_usage": usage_K,
+                "last_usage_steps": 0,
+                "look_due": True,
+            },
+            "guards": self._guards.state(),
+        }
+        check_like(state, pattern, "state", optional=_NEW)
+        unknown = state["model"].keys() - pattern["model"].keys()  # type: ignore[attr-defined]
+        if unknown:
+            raise ValueError(f"state.model holds an unknown {min(map(str, unknown))}")
+        for path, problem in state["sampler"].get("bad_files", {}).items():
+            check_like(path, "", "a path in state.sampler.bad_files")
+            check_like(problem, "", "a problem in state.sampler.bad_files")
+        check_optimizer_state(state.get("optimizer"), self._update.optimizer)
 
     def _restore(self, state: dict[str, Any]) -> None:
         self._network.load_state_dict(state["model"])
@@ -198,18 +271,3 @@ class Trainer:
         if self._watcher is not None:
             self._watcher.restore(state["tracking"])
         _log.info("continuing at step %d", state["step"])
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """Collect SIGTERM and SIGUSR1 (a cluster's warning) instead of dying in the middle of a step."""
-    received: list[int] = []
-    numbers = (signal.SIGTERM, signal.SIGUSR1)
-    before = {
-        number: signal.signal(number, lambda signum, _frame: received.append(signum)) for number in numbers
-    }
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

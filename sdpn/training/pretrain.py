@@ -33,9 +33,9 @@ from sdpn.training.checkpoint import CheckpointStore, lock
 from sdpn.training.config import RunConfig
 from sdpn.training.distributed import Processes, joined
 from sdpn.training.evaluation import Evaluation
+from sdpn.training.failures import failures_explained
 from sdpn.training.initial import initialise
 from sdpn.training.loop import Progress, Trainer
-from sdpn.training.provenance import provenance
 from sdpn.training.watch import Watcher
 
 #: Settings that may change between a run and its continuation: they do not change what is computed.
@@ -45,6 +45,7 @@ _FREE = (
     "max_bad_share",
     "log_every",
     "checkpoint_every",
+    "checkpoint_minutes",
     "keep_checkpoints",
     "keep_every",
     "projector_every",
@@ -114,10 +115,11 @@ def pretrain(
         plain figures of the run.
 
     Raises:
-        InputError: bad data or settings, a checkpoint of another run, or a guard that stopped the run.
+        InputError: bad data or settings, a checkpoint of another run, a guard that stopped the run, memory
+            that ran out, or a loader process that was killed.
         sdpn.training.loop.Stopped: a signal asked the run to stop; its state is saved.
     """
-    with joined(config.training.device) as processes:
+    with failures_explained(config.training), joined(config.training.device) as processes:
         _check_shares(config, processes)
         # a run that has begun goes on without files that have gone since
         begun = any((out / "checkpoints").glob("step-*"))
@@ -166,12 +168,7 @@ def pretrain(
         def make_watcher(start_step: int, initial_KE: Tensor) -> Watcher:
             atomic_write_text(out / "config.yaml", text)
             board = Board(out / "tensorboard", start_step=start_step)
-            if start_step == 0:
-                board.text("configuration", f"```yaml\n{text}```")
-                board.text("code", "\n".join(f"{key}: {value}  " for key, value in provenance().items()))
-                example = torch.zeros(2, config.crops.local_samples, device=processes.device)
-                board.graph(network.student, network.features(example))
-            return Watcher(
+            watcher = Watcher(
                 config,
                 network,
                 board,
@@ -179,6 +176,9 @@ def pretrain(
                 utterances=utterances,
                 evaluation=evaluation,
             )
+            if start_step == 0:
+                watcher.introduce(text)
+            return watcher
 
         Trainer(
             config,
@@ -191,7 +191,7 @@ def pretrain(
         ).run()
         if processes.first:
             atomic_write_text(out / "config.yaml", text)
-            _export(config, network, utterances, out / "model")
+            _export(config, network, utterances, out / "model", versions=store.versions)
     return {
         "model": str(out / "model"),
         "bad_files": dataset.bad_files.problems,
@@ -213,9 +213,14 @@ def _check_shares(config: RunConfig, processes: Processes) -> None:
 
 
 def _export(
-    config: RunConfig, network: SelfDistillation, utterances: Sequence[Utterance], path: Path
+    config: RunConfig,
+    network: SelfDistillation,
+    utterances: Sequence[Utterance],
+    path: Path,
+    *,
+    versions: dict[str, str],
 ) -> None:
-    """Write the teacher as a model folder, with what clustering needs to know about it."""
+    """Write the teacher as a model folder, with what clustering needs to know about it and who trained it."""
     teacher = network.teacher.to("cpu").eval()
     model = ModelFolder(
         teacher.encoder,
@@ -226,10 +231,12 @@ def _export(
             "steps": config.training.steps,
             "seed": config.training.seed,
             "num_utterances": len(utterances),
-            **provenance(),
+            **versions,
         },
     )
-    calibration = calibrate(Embedder(model), utterances, seed=config.training.seed)
+    calibration = calibrate(
+        Embedder(model), utterances, seed=config.training.seed, channel=config.crops.channel
+    )
     save_model(
         path,
         replace(model, calibration=calibration),

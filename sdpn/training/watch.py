@@ -5,8 +5,10 @@ Shapes: K prototypes, E projection, N rows, D embedding.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +27,9 @@ from sdpn.tracking.board import Board
 from sdpn.training.config import RunConfig
 from sdpn.training.evaluation import Evaluation
 from sdpn.training.optim import GradientNorms
+from sdpn.training.provenance import provenance
+
+_log = logging.getLogger(__name__)
 
 #: The projector shows this many utterances, of this many speakers where speakers are known, with so many
 #: crops. TensorBoard colours by a label only where it has at most 50 values.
@@ -34,7 +39,7 @@ _PROJECTED_CROPS = 4
 
 
 class Watcher:
-    """Writes the dashboard of a run.
+    """Writes the dashboard of a run. What fails there is named in a warning and ends nothing.
 
     Args:
         config: the whole configuration.
@@ -65,12 +70,22 @@ class Watcher:
         self._usage_steps = 0
         # of the window before: a checkpoint made right at a look would otherwise know nothing of usage
         self._last_usage_K, self._last_usage_steps = self._usage_K.clone(), 0
-        self._sample = _Sample.draw(
-            evaluation.utterances if evaluation else utterances,
-            config.crops.local_samples,
-            seed=config.training.seed,
-        )
+        self._shown = evaluation.utterances if evaluation else utterances
+        self._channel = None if evaluation else config.crops.channel
+        self._drawn: _Sample | None = None
         self._window = _Window()
+        self._warned: set[str] = set()
+        self._failures = 0
+
+    def introduce(self, configuration: str) -> None:
+        """Write what comes before the first step: settings as YAML, the code, a picture of the student."""
+        with self._attempt("the picture of the network"):
+            self._board.text("configuration", f"```yaml\n{configuration}```")
+            code = "\n".join(f"{key}: {value}  " for key, value in provenance().items())
+            self._board.text("code", code)
+            samples = self._config.crops.local_samples
+            example = torch.zeros(2, samples, device=self._initial_KE.device)
+            self._board.graph(self._network.student, self._network.features(example))
 
     def add(self, terms: LossTerms, norms: GradientNorms, *, waited_s: float, started: float) -> None:
         """Take in a step; nothing is read off the device."""
@@ -84,50 +99,84 @@ class Watcher:
         samples = crops.num_global * crops.global_samples + crops.num_local * crops.local_samples
         scalars = self._window.close(self._config.training.batch_size * samples / RATE_HZ)
         scalars |= {"train/lr": lr, "train/momentum": momentum, "train/bad_files": float(bad_files)}
-        self._board.scalars(step, scalars)
         self._window = _Window()
+        with self._attempt("the curves"):
+            self._board.scalars(step, scalars)
         return scalars
 
-    def look(self, step: int, *, last: bool) -> None:
-        """Look at prototypes, trials and projector where this step is due for it."""
+    def look(self, step: int, *, last: bool) -> bool:
+        """Look at prototypes, trials and projector where this step is due for it.
+
+        Returns:
+            whether all of it went well.
+        """
         training, evaluation = self._config.training, self._config.evaluation
+        failures = self._failures
         if last or step % training.watch_every == 0:
             self._look_at_prototypes(step)
         if self._evaluation is not None and (last or step % evaluation.every == 0):
-            self._board.scalars(step, {"evaluation/eer": self._evaluation.eer(self._network.teacher.encoder)})
+            with self._attempt("the evaluation"):
+                eer = self._evaluation.eer(self._network.teacher.encoder)
+                self._board.scalars(step, {"evaluation/eer": eer})
         if last or (training.projector_every and step % training.projector_every == 0):
-            self._project(step)
+            with self._attempt("the projector"):
+                self._project(step)
+        return self._failures == failures
+
+    @contextmanager
+    def _attempt(self, what: str) -> Iterator[None]:
+        """Go on without a part of the dashboard that fails; each fault is named once."""
+        try:
+            yield
+        except Exception as error:  # whatever it is, it is not worth a run
+            self._failures += 1
+            fault = f"{what} failed ({type(error).__name__}: {' '.join(str(error).split())})"
+            if fault not in self._warned:
+                self._warned.add(fault)
+                _log.warning("%s; the training goes on without", fault)
 
     def _look_at_prototypes(self, step: int) -> None:
         """Write what the prototypes do, then start a new window of usage."""
-        now_KE = self._network.prototypes.detach().clone()
+        now_KE, previous_KE = self._network.prototypes.detach().clone(), self._previous_KE
         self._last_usage_K = self._usage_K / max(1, self._usage_steps)
         self._last_usage_steps = self._usage_steps
-        self._board.prototypes(
-            step,
-            now_KE=now_KE,
-            initial_KE=self._initial_KE,
-            previous_KE=self._previous_KE,
-            usage_K=self._last_usage_K,
-        )
         self._previous_KE = now_KE
         self._usage_K.zero_()
         self._usage_steps = 0
+        with self._attempt("the look at the prototypes"):
+            self._board.prototypes(
+                step,
+                now_KE=now_KE,
+                initial_KE=self._initial_KE,
+                previous_KE=previous_KE,
+                usage_K=self._last_usage_K,
+            )
 
     @torch.no_grad()
     def _project(self, step: int) -> None:
         """Prototypes and some projections on one sphere, for the projector."""
+        if self._drawn is None:
+            self._drawn = _Sample.draw(
+                self._shown,
+                self._config.crops.local_samples,
+                channel=self._channel,
+                seed=self._config.training.seed,
+            )
         teacher = self._network.teacher
-        was_training = teacher.training
-        teacher.eval()
-        features = self._network.features(self._sample.crops_NS.to(self._initial_KE.device))
-        unit_NE = normalize(teacher(features)[1].float(), dim=1)
-        teacher.train(was_training)
+        unit_NE = self._initial_KE[:0]
+        if self._drawn.labels:  # nothing but silence gives no crops
+            was_training = teacher.training
+            teacher.eval()
+            try:
+                features = self._network.features(self._drawn.crops_NS.to(self._initial_KE.device))
+                unit_NE = normalize(teacher(features)[1].float(), dim=1)
+            finally:
+                teacher.train(was_training)
         self._board.projector(
             step,
             prototypes_KE=normalize(self._network.prototypes.detach(), dim=1),
             rows_NE=unit_NE,
-            labels=self._sample.labels,
+            labels=self._drawn.labels,
         )
 
     def state(self) -> dict[str, Any]:
@@ -150,7 +199,8 @@ class Watcher:
 
     def close(self) -> None:
         """Write what is left."""
-        self._board.close()
+        with self._attempt("the curves"):
+            self._board.close()
 
 
 @dataclass(frozen=True)
@@ -161,7 +211,9 @@ class _Sample:
     labels: list[tuple[str, str]]
 
     @classmethod
-    def draw(cls, utterances: Sequence[Utterance], num_samples: int, *, seed: int) -> _Sample:
+    def draw(
+        cls, utterances: Sequence[Utterance], num_samples: int, *, channel: int | None, seed: int
+    ) -> _Sample:
         rng = np.random.default_rng((seed, num_samples))
         crops: list[np.ndarray] = []
         labels: list[tuple[str, str]] = []
@@ -169,7 +221,7 @@ class _Sample:
         voices = list(dict.fromkeys(utterance.speaker for utterance in shuffled))[:_PROJECTED_SPEAKERS]
         for utterance in [u for u in shuffled if u.speaker in voices][:_PROJECTED_UTTERANCES]:
             try:
-                wave = utterance.read()
+                wave = utterance.read(channel=channel)
             except InputError:
                 continue  # the loader skips it, too, and names it
             for _ in range(_PROJECTED_CROPS):

@@ -5,6 +5,7 @@ Shapes: M utterances, N trials, C cohort utterances, D embedding, Q quantiles.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -32,6 +33,8 @@ class BackEnd:
         top: how many of the strangers most like an utterance it is normalised by.
         strangers_Q: quantiles 0, 1/(Q-1), …, 1 of the scores of pairs of different utterances of the
             speech that all this was learned from.
+        model: digest of the weights that it was learned with (`sdpn.models.weights.weights_digest`); None
+            where nobody knows.
     """
 
     mean_D: np.ndarray
@@ -39,6 +42,24 @@ class BackEnd:
     cohort_CD: np.ndarray
     top: int
     strangers_Q: np.ndarray
+    model: str | None = None
+
+    def refuse_other_model(self, model: str | None, *, path: str | os.PathLike[str] | None) -> None:
+        """Make sure that it was learned with a model, as far as that is known.
+
+        Args:
+            model: digest of the weights of that model; None where nobody knows.
+            path: the model or its embeddings, for the message.
+
+        Raises:
+            InputError: it was learned with another one.
+        """
+        if self.model is not None and model is not None and self.model != model:
+            raise InputError(
+                "is not of the model that the back end was learned with",
+                path=path,
+                hint="take the back end of this model, learn one with 'sdpn backend', or score by the cosine",
+            )
 
     @property
     def embedding_dim(self) -> int:

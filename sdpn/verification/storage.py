@@ -12,12 +12,15 @@ from safetensors.numpy import save
 from sdpn.clustering.plda import Plda
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_path
+from sdpn.io.json_text import read_json
 from sdpn.io.parsing import parsing
 from sdpn.verification.back_end import BackEnd
 
 #: Its name in a model folder.
 BACK_END = "back_end.safetensors"
 _FORMAT = "sdpn.back-end/1"
+#: In the metadata: digest of the weights that it was learned with. Older files do not say.
+_MODEL = "model"
 _TENSORS = ("mean", "plda.mean", "plda.transform", "plda.psi", "cohort", "top", "strangers")
 
 
@@ -36,8 +39,19 @@ def write_back_end(path: str | os.PathLike[str], back_end: BackEnd) -> None:
         "top": np.array([back_end.top], dtype=np.int64),
         "strangers": back_end.strangers_Q,
     }
+    metadata = {"format": _FORMAT} | ({} if back_end.model is None else {_MODEL: back_end.model})
     with atomic_path(path) as temporary:
-        temporary.write_bytes(save(tensors, metadata={"format": _FORMAT}))
+        temporary.write_bytes(save(tensors, metadata=metadata))
+
+
+def model_of_embeddings(embeddings: Path) -> str | None:
+    """Digest of the weights that a table of embeddings was made with, where `sdpn extract` noted it."""
+    try:
+        settings = read_json(embeddings.parent / "progress" / "settings.json", "settings of an extraction")
+    except InputError:
+        return None  # a table from elsewhere
+    weights = settings.get("weights")
+    return weights if isinstance(weights, str) else None
 
 
 def has_back_end(model: Path) -> bool:
@@ -62,9 +76,9 @@ def read_back_end(path: str | os.PathLike[str]) -> BackEnd:
         parsing(path, "is damaged or no safetensors file", hint="copy or learn it again"),
         safe_open(path, "numpy") as file,
     ):
-        known = (file.metadata() or {}).get("format")
+        metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if known != _FORMAT or set(tensors) != set(_TENSORS):
+    if metadata.get("format") != _FORMAT or set(tensors) != set(_TENSORS):
         raise InputError(f"is no back end of {_FORMAT!r}", path=path, hint="'sdpn backend' writes those")
     mean, cohort, strangers = tensors["mean"], tensors["cohort"], tensors["strangers"]
     plda = Plda(tensors["plda.mean"], tensors["plda.transform"], tensors["plda.psi"])
@@ -89,4 +103,4 @@ def read_back_end(path: str | os.PathLike[str]) -> BackEnd:
         wrong = ["strangers are no quantiles"]
     if wrong:
         raise InputError("; ".join(wrong), path=path, hint="learn it again")
-    return BackEnd(mean, plda, cohort, int(tensors["top"][0]), strangers)
+    return BackEnd(mean, plda, cohort, int(tensors["top"][0]), strangers, metadata.get(_MODEL))

@@ -98,5 +98,5 @@ def test_few_recordings_are_divided_by_scenes(base: Path, calls: Path, tmp_path:
     data.mkdir()
     (data / "wav.scp").write_text(f"call0 {calls / '0.wav'}\n")
     (data / "segments").write_text("call0-0 call0 0.0 24.0\n")
-    with pytest.raises(InputError, match="1 recordings"):
+    with pytest.raises(InputError, match="in 1 of the recordings"):
         _adapt(base, data, tmp_path)

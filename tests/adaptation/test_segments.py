@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,6 +63,29 @@ def test_silence_and_broken_files_give_nothing(tmp_path: Path, caplog: pytest.Lo
     with caplog.at_level(logging.WARNING):
         assert list(find_segments(recordings, SegmentConfig())) == [[], []]
     assert "broken.wav" in caplog.text and "silent" not in caplog.text
+
+
+def test_what_was_found_is_not_looked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes = tmp_path / "speech.jsonl"
+    names = ("a", "b", "c")
+    recordings = [Utterance(name, _write(tmp_path / f"{name}.wav", 3.0)) for name in names]
+    listened = []
+
+    def detect(wave: np.ndarray, _config: Any) -> list[tuple[float, float]]:
+        listened.append(len(wave))
+        return [(0.25, 1.75)]
+
+    monkeypatch.setattr("sdpn.adaptation.segments.detect_speech", detect)
+    whole = list(find_segments(recordings, SegmentConfig()))
+    listened.clear()
+    search = find_segments(recordings, SegmentConfig(), notes=notes)
+    assert [next(search), next(search)] == whole[:2]
+    search.close()
+    notes.write_bytes(notes.read_bytes()[:-7])  # stopped while it wrote
+    assert list(find_segments(recordings, SegmentConfig(), notes=notes)) == whole
+    assert len(listened) == 2 + 2
+    assert list(find_segments(recordings, SegmentConfig(), notes=notes)) == whole
+    assert len(listened) == 2 + 2
 
 
 def test_speech_between_silences_is_found(shared_data: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "sdpn"
 
 #: From the ground up; a part imports from its own layer and from those below.
 LAYERS = [
-    {"errors", "config", "io", "memory", "pretrained", "torchaudio_import"},
+    {"errors", "config", "io", "memory", "pretrained", "stopping", "torchaudio_import"},
     {"data", "models", "clustering", "metrics"},
     {"distill", "diarization", "extraction", "interop", "tracking", "report", "verification"},
     {"training"},

@@ -77,6 +77,35 @@ def test_verify_takes_it_and_tells_its_steps(
     assert "--back-end has its own mean" in capsys.readouterr().err
 
 
+def test_another_model_is_refused(
+    model: Path, voices: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "own.safetensors"
+    assert learn(model, voices, "--out", str(file)) == 0
+    torch.manual_seed(1)
+    config = EcapaConfig(channels=16, aggregation_channels=24, embedding_dim=4, bottleneck=8)
+    save_model(tmp_path / "other", ModelFolder(Ecapa(config, 80).eval(), config, FeatureConfig()))
+    half = ["convert", "--model", str(model), "--out", str(tmp_path / "half"), "--half"]
+    assert main(half) == 0
+    two = [str(utterance.path) for utterance in read_data_dir(voices)[:2]]
+    table = ["--trials", str(voices / "trials"), "--resamples", "10", "--back-end", str(file)]
+    for name, code in (
+        ("model", 0),
+        ("half", 0),
+        ("other", 2),
+    ):  # the same model in 16 bits is the same model
+        folder = str(tmp_path / name)
+        out = tmp_path / f"embeddings.{name}"
+        assert main(["extract", "--model", folder, "--data", str(voices), "--out", str(out), "--quiet"]) == 0
+        capsys.readouterr()
+        for command in (
+            ["compare", "--model", folder, "--back-end", str(file), *two],
+            ["verify", "--embeddings", str(out / "embeddings.scp"), *table],
+        ):
+            assert main(command) == code
+            assert ("is not of the model" in capsys.readouterr().err) == (code == 2)
+
+
 def test_classes(model: Path, voices: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert learn(model, voices, "--classes", str(voices / "utt2spk")) == 0
     assert "6 classes" in capsys.readouterr().out

@@ -112,18 +112,35 @@ def test_kill_9_and_the_same_command_give_the_uninterrupted_run(
     assert _final_state(out) == _final_state(uninterrupted)
 
 
-def test_sigterm_saves_and_exits_and_the_run_goes_on(data: Path, uninterrupted: Path, tmp_path: Path) -> None:
-    out = tmp_path / "stopped"
-    command = _command(data, out, "training.checkpoint_every=1000")
-    process = subprocess.Popen(command, env=_environment(), stderr=subprocess.PIPE, text=True)
+def _begun(command: list[str]) -> subprocess.Popen[str]:
+    """A run in a process group of its own, after its first steps."""
+    process = subprocess.Popen(
+        command, env=_environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("step "):
-            process.send_signal(signal.SIGTERM)
-            break
-    message = process.stderr.read()
-    assert process.wait() == 128 + signal.SIGTERM
-    assert "the same command continues" in message
+    next(line for line in process.stderr if line.startswith("step "))
+    return process
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGTERM,
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(signal.SIGUSR1, marks=pytest.mark.slow),
+    ],
+)
+def test_a_signal_to_the_group_saves_and_exits_and_the_run_goes_on(
+    data: Path, uninterrupted: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    out = tmp_path / "stopped"
+    process = _begun(_command(data, out, "training.checkpoint_every=1000"))
+    os.killpg(process.pid, number)
+    _, message = process.communicate()
+    assert process.returncode == 128 + number
+    (line,) = [line for line in message.splitlines() if not line.startswith(("step ", "WARNING", "INFO"))]
+    assert line.startswith(f"sdpn train: stopped by {number.name} after step")
+    assert line.endswith("state saved; the same command continues")
     assert [name for name in os.listdir(out / "checkpoints") if name.startswith("step-")]
     assert _run(data, out).returncode == 0
     assert _final_state(out) == _final_state(uninterrupted)

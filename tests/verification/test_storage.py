@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,13 @@ from safetensors.numpy import load_file, save_file
 
 from sdpn.errors import InputError
 from sdpn.verification.back_end import BackEnd
-from sdpn.verification.storage import BACK_END, has_back_end, read_back_end, write_back_end
+from sdpn.verification.storage import (
+    BACK_END,
+    has_back_end,
+    model_of_embeddings,
+    read_back_end,
+    write_back_end,
+)
 
 
 def test_a_round_trip_changes_no_score(back_end: BackEnd, parts: np.ndarray, tmp_path: Path) -> None:
@@ -22,6 +29,26 @@ def test_a_round_trip_changes_no_score(back_end: BackEnd, parts: np.ndarray, tmp
         read = read_back_end(path)
         assert np.array_equal(read.score(parts[:3, 0], *trial), back_end.score(parts[:3, 0], *trial))
         assert read.threshold(0.03) == back_end.threshold(0.03)
+
+
+def test_it_knows_the_model_that_it_was_learned_with(back_end: BackEnd, tmp_path: Path) -> None:
+    path = tmp_path / BACK_END
+    write_back_end(path, back_end)  # as older versions did
+    read_back_end(path).refuse_other_model("0123", path=None)
+    write_back_end(path, replace(back_end, model="0123"))
+    known = read_back_end(path)
+    known.refuse_other_model("0123", path=None)
+    known.refuse_other_model(None, path=None)  # embeddings from elsewhere
+    with pytest.raises(InputError, match="other: is not of the model that the back end was learned with"):
+        known.refuse_other_model("4567", path="other")
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "{}", '{"weights": 3}', "[" * 100_000, "\0"])
+def test_embeddings_may_not_say_what_made_them(tmp_path: Path, text: str) -> None:
+    assert model_of_embeddings(tmp_path / "embeddings.scp") is None
+    (tmp_path / "progress").mkdir()
+    (tmp_path / "progress/settings.json").write_text(text)
+    assert model_of_embeddings(tmp_path / "embeddings.scp") is None
 
 
 def test_there_is_none(tmp_path: Path) -> None:

@@ -1,0 +1,107 @@
+"""Signals that ask a process to stop: Ctrl-C, a hang-up, the end of a job.
+
+A command ends with one line, whatever it was doing (`ends_on_signals`); what can be saved first is saved
+(`collects_signals`). Signals that whoever started the process had ignored stay ignored.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+#: A cluster warns of the end of a job by SIGUSR1.
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+#: A second Ctrl-C counts after so many seconds. A signal comes twice at once where a process gets its own and
+#: that of its group, as from timeout(1).
+_SAME_S = 0.2
+
+
+class Stop(BaseException):
+    """A signal has asked the process to stop. Like `KeyboardInterrupt`, it is no `Exception`."""
+
+    def __init__(self, signal_number: int) -> None:
+        self.signal_number = signal_number
+        super().__init__(f"stopped by {signal.Signals(signal_number).name}")
+
+
+@contextmanager
+def ends_on_signals() -> Iterator[None]:
+    """Raise `Stop` when a signal comes, so that what is half written is removed; the main thread only."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        raise Stop(number)
+
+    with _handled_by(end):
+        yield
+
+
+@contextmanager
+def collects_signals() -> Iterator[list[int]]:
+    """Yield a list that signals are added to, for a loop that stops where it can; the main thread only.
+
+    A second Ctrl-C raises `Stop`: whoever presses it does not want to wait.
+    """
+    received: list[int] = []
+    interrupted_at = -_SAME_S
+
+    def collect(number: int, _frame: FrameType | None) -> None:
+        nonlocal interrupted_at
+        received.append(number)
+        if number == signal.SIGINT:
+            now = time.monotonic()
+            if received.count(signal.SIGINT) > 1 and now - interrupted_at >= _SAME_S:
+                raise Stop(number)
+            interrupted_at = now
+
+    with _handled_by(collect):
+        yield received
+
+
+@contextmanager
+def inherited_without_signals() -> Iterator[None]:
+    """Hold signals back: processes that start inside the block never get any; see `obeys_its_parent`."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def obeys_its_parent() -> None:
+    """Let the parent alone end this process, by SIGTERM; for what `inherited_without_signals` has started.
+
+    Without it a parent that ends its children before it goes would wait for ever.
+    """
+    if not hasattr(signal, "sigwaitinfo"):  # macOS does not tell who sent a signal
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        return
+
+    def listen() -> None:
+        while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+            continue
+        os._exit(0)
+
+    threading.Thread(target=listen, name="obeys its parent", daemon=True).start()
+
+
+@contextmanager
+def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # Python lets no other thread set handlers
+        yield
+        return
+    before = {
+        number: signal.signal(number, handler)
+        for number in STOPPING
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            # None: a handler that was not set from Python
+            signal.signal(number, signal.SIG_DFL if earlier is None else earlier)
