@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -97,8 +97,7 @@ class Clip:
         Raises:
             InputError: the file cannot be read.
         """
-        part = Utterance(utterance.id, utterance.path, self.start_s, self.end_s)
-        return part.read()
+        return replace(utterance, start_s=self.start_s, end_s=self.end_s).read()
 
 
 @dataclass(frozen=True, kw_only=True)
