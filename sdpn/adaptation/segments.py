@@ -9,7 +9,6 @@ from pathlib import Path
 
 from sdpn.diarization.vad import VadConfig, detect_speech
 from sdpn.errors import InputError
-from sdpn.io import audio
 from sdpn.io.atomic import atomic_write_text
 from sdpn.io.corpus import as_word, find_audio
 from sdpn.io.kaldi import Utterance, read_data_dir, write_data_dir
@@ -83,7 +82,7 @@ def find_segments(recordings: Iterable[Utterance], config: SegmentConfig) -> Ite
             if recording.end_s is not None:
                 spans = [(recording.start_s, recording.end_s)]
             elif recording.start_s:  # a segment that goes to the end of its file
-                spans = [(recording.start_s, audio.info(recording.path).duration_s)]
+                spans = [(recording.start_s, recording.file_duration_s())]
             else:
                 spans = list(detect_speech(recording.read(), config.vad))
         except InputError as error:

@@ -59,7 +59,8 @@ def add_audio_arguments(
         parser.add_argument(
             "--skip-bad",
             action="store_true",
-            help="leave out recordings that cannot be read, and name them, instead of stopping",
+            help="leave out recordings that cannot be read, and read those that break off as far as they go; "
+            "they are named and stop nothing",
         )
 
 
@@ -189,8 +190,10 @@ def seekable_stdin(paths: Sequence[Path]) -> Iterator[list[Path]]:
 def find_utterances(
     data: Path | None,
     paths: Sequence[Path],
-    channel: int | str | None,
-    failures: list[InputError] | None = None,
+    *,
+    channel: int | str | None = None,
+    skip_bad: bool = False,
+    check_files: bool = True,
 ) -> list[Utterance]:
     """Utterances of a Kaldi data directory, or else of files and folders.
 
@@ -198,7 +201,8 @@ def find_utterances(
         data: ``--data``: a Kaldi data directory, or a folder of recordings.
         paths: files and folders of recordings, where there is no ``data``.
         channel: from ``--channel``; where ``segments`` name a channel, that one counts.
-        failures: as in `by_channel`.
+        skip_bad: leave out, with a warning, what cannot be opened, and read what breaks off so far.
+        check_files: demand that every file exists, unless bad ones are skipped.
 
     Raises:
         InputError: neither or both were given, or one of them cannot be read.
@@ -210,22 +214,36 @@ def find_utterances(
     if (data is None) == (not paths):
         raise InputError("give either --data DIR or recordings: files, folders, or - for standard input")
     if data is not None and ((data / "wav.scp").is_file() or not data.is_dir()):
-        utterances = read_data_dir(data, check_files=False)
+        utterances = read_data_dir(data, check_files=check_files and not skip_bad)
         if channel == "separate":
             raise InputError(
                 "--channel separate is for recordings; a data directory says in the fifth field of segments "
                 "which channel an utterance is in",
                 path=data,
             )
-        if not isinstance(channel, int):
-            return utterances
-        return [
-            utterance if utterance.channel is not None else replace(utterance, channel=channel)
-            for utterance in utterances
-        ]
-    chosen = by_channel(recordings([data] if data is not None else paths), channel, failures)
+        if isinstance(channel, int):
+            utterances = [
+                utterance if utterance.channel is not None else replace(utterance, channel=channel)
+                for utterance in utterances
+            ]
+        return [replace(one, keep_truncated=True) for one in utterances] if skip_bad else utterances
+    audio_of = recordings([data] if data is not None else paths)
+    for path in audio_of.values():
+        if not (skip_bad or path.exists()):
+            raise InputError("no such audio file", path=path)
+    failures: list[InputError] = []
+    chosen = by_channel(audio_of, channel, failures if skip_bad else None)
+    for failure in failures:
+        _log.warning("left out: %s", failure)
+    if not chosen:
+        raise InputError(f"none of {len(audio_of)} recordings can be read: {failures[0]}")
     return [
-        Utterance(one.id, one.path, channel=one.channel if isinstance(one.channel, int) else None)
+        Utterance(
+            one.id,
+            one.path,
+            channel=one.channel if isinstance(one.channel, int) else None,
+            keep_truncated=skip_bad,
+        )
         for one in chosen
     ]
 

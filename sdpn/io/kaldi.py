@@ -35,6 +35,7 @@ class Utterance:
         end_s: where it ends, in seconds; None is the end of the file.
         speaker: speaker id from ``utt2spk``, or None. Training never looks at it.
         channel: the channel of the file in which it is, counted from 0; None: whatever the reader takes.
+        keep_truncated: read a file that breaks off as far as it goes, with a warning.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Utterance:
     end_s: float | None = None
     speaker: str | None = None
     channel: int | None = None
+    keep_truncated: bool = False
 
     def read(self, *, channel: audio.Channel = None) -> np.ndarray:
         """Read its samples (S,), float32, 16 kHz mono.
@@ -53,9 +55,8 @@ class Utterance:
         Raises:
             InputError: the file cannot be read, or ends before the utterance starts.
         """
-        wave = audio.read(
-            self.path, start_s=self.start_s, duration_s=self._duration_s, channel=self._taken(channel)
-        )
+        with self._opened(channel) as stream:
+            wave = stream.read(self.start_s, self._duration_s)
         if not len(wave):
             raise self._is_outside()
         return wave
@@ -71,28 +72,36 @@ class Utterance:
         Raises:
             InputError: the file cannot be read.
         """
-        return audio.read_range(
-            self.path,
-            first,
-            count,
-            channel=self._taken(channel),
-            start_s=self.start_s,
-            duration_s=self._duration_s,
-        )
+        with self._opened(channel) as stream:
+            return stream.read_range(first, count, self.start_s, self._duration_s)
 
     def num_samples(self) -> int:
-        """Its length at 16 kHz, from the file's header.
+        """Its length at 16 kHz, from the file's header where that tells.
 
         Raises:
             InputError: the file cannot be read, or ends before the utterance starts.
         """
-        count = audio.num_samples(self.path, start_s=self.start_s, duration_s=self._duration_s)
+        with self._opened() as stream:
+            count = stream.num_samples(self.start_s, self._duration_s)
         if not count:
             raise self._is_outside()
         return count
 
-    def _taken(self, channel: audio.Channel) -> audio.Channel:
-        return channel if self.channel is None else self.channel
+    def file_duration_s(self) -> float:
+        """Length of its file in seconds.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        with self._opened() as stream:
+            return stream.num_frames() / stream.source_rate_hz
+
+    def _opened(self, channel: audio.Channel = None) -> audio.AudioStream:
+        return audio.open_audio(
+            self.path,
+            channel=channel if self.channel is None else self.channel,
+            keep_truncated=self.keep_truncated,
+        )
 
     @property
     def _duration_s(self) -> float | None:
