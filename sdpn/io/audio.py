@@ -241,7 +241,7 @@ class AudioStream:
                         single += float(np.einsum("sc,sc->", frames, frames)) / channels
                     else:
                         mono = np.ascontiguousarray(frames[:, take])
-                    _check(mono)
+                    _check(mono, level=self._decoder.is_float)
                     yield mono
             except TruncatedAudio as error:
                 self._broke_off(error)
@@ -463,9 +463,9 @@ def _joined(pieces: Iterator[np.ndarray]) -> np.ndarray:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _check(mono: np.ndarray) -> None:
+def _check(mono: np.ndarray, *, level: bool) -> None:
     """Refuse what is no waveform in [-1, 1]: one pass, in which NaN and infinity show as well."""
-    if max(float(mono.max()), -float(mono.min())) <= LOUDEST:
+    if max(float(mono.max()), -float(mono.min())) <= (LOUDEST if level else np.finfo(np.float32).max):
         return
     bad = mono.size - int(np.isfinite(mono).sum())
     if bad:

@@ -164,7 +164,9 @@ def _open_ogg(path: str | os.PathLike[str], state: os.stat_result) -> Decoder:
     codec = next((codec for codec in _OGG_CODECS if layout.codec.startswith(codec)), None)
     decoder: Decoder
     try:
-        if codec is not None and layout.num_streams == 1:
+        # without an end, libsndfile fails at the last packet of Opus
+        endless_opus = codec == b"OpusHead" and not layout.flagged
+        if codec is not None and layout.num_streams == 1 and not endless_opus:
             decoder = SndfileDecoder(path)
         else:
             decoder = FfmpegDecoder(path, chained=layout.num_streams > 1)
@@ -183,6 +185,12 @@ def _open_ogg(path: str | os.PathLike[str], state: os.stat_result) -> Decoder:
         decoder.damage = TruncatedAudio(
             f"is truncated: {layout.cut} is cut off"
             + (f", after {played_s:.2f} s" if layout.num_streams == 1 else ""),
+            path=path,
+            hint=REPAIR,
+        )
+    elif layout.lost:
+        decoder.damage = TruncatedAudio(
+            f"is damaged: {layout.lost} bytes between its pages are what is left of others",
             path=path,
             hint=REPAIR,
         )

@@ -19,8 +19,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from sdpn.errors import InputError
-from sdpn.io.containers import adts_frame_length, mpeg_frame_length, mpeg_frames_promised
+from sdpn.io.containers import (
+    ac3_frame_length,
+    adts_frame_length,
+    amr_frame_length,
+    mpeg_frame_length,
+    mpeg_frames_promised,
+)
 from sdpn.io.decoding import REPAIR, Decoder, TruncatedAudio, check_header, truncated
+from sdpn.io.riff import UNKNOWN_SIZE
 from sdpn.io.samples import scale
 
 if TYPE_CHECKING:
@@ -119,6 +126,7 @@ class FfmpegDecoder(Decoder):
             state = os.stat(path)
             self._key = os.path.abspath(path), state.st_size, state.st_mtime_ns
         self.damage: TruncatedAudio | None = None
+        self.is_float = False
         self._opened: _Opened | None = _Opened(path, stream)
         try:
             self.rate_hz, self.num_channels = self._opened.rate_hz, self._opened.num_channels
@@ -247,6 +255,12 @@ class FfmpegDecoder(Decoder):
     def _end(self, opened: _Opened, at: int, last: av.Packet | None) -> TruncatedAudio | None:
         """What is missing at the end, as far as the last packet and the header tell."""
         held_s = at / self.rate_hz
+        if opened.broken is not None:
+            return TruncatedAudio(
+                f"is damaged: it cannot be read beyond {held_s:.2f} s ({opened.broken})",
+                path=self._path,
+                hint=REPAIR,
+            )
         if last is not None and opened.is_cut(last):
             return TruncatedAudio(
                 f"is truncated: it breaks off in the middle of a frame, after {held_s:.2f} s",
@@ -260,7 +274,11 @@ class FfmpegDecoder(Decoder):
 
 
 class _Opened:
-    """An open container and its first audio stream."""
+    """An open container and its first audio stream.
+
+    Attributes:
+        broken: why it cannot be read to its end, once that is known.
+    """
 
     def __init__(self, path: str | os.PathLike[str], stream: BinaryIO | None) -> None:
         import av
@@ -269,6 +287,7 @@ class _Opened:
         self.once = stream is not None
         self._file: BinaryIO = open(path, "rb") if stream is None else stream  # noqa: SIM115
         self._again: list[_Opened] = []
+        self.broken: str | None = None
         try:
             self._container: Any = av.open(
                 self._file,
@@ -312,7 +331,12 @@ class _Opened:
             frames, samples = promised
             return (frames - _PADDING) * samples / self.rate_hz
         telling = not _TELLING.isdisjoint(self._format.split(","))
-        return self.duration_s if telling and self._stream.duration is not None else None
+        if not telling or self._stream.duration is None:
+            return None
+        seconds = float(self._stream.duration * self._stream.time_base)
+        # where a WAV file is streamed its size stands for "unknown"
+        num_bytes = seconds * (self._context.bit_rate or 0) / 8
+        return None if num_bytes > UNKNOWN_SIZE - (1 << 16) else seconds
 
     def fresh(self) -> _Fresh:
         """A decoder that has decoded nothing."""
@@ -332,11 +356,7 @@ class _Opened:
         return _Fresh(context)
 
     def packets(self) -> Iterator[av.Packet]:
-        """The packets of the stream, from where it stands.
-
-        Raises:
-            InputError: it cannot be read on.
-        """
+        """The packets of the stream, from where it stands, up to its end or to where it is `broken`."""
         import av
 
         try:
@@ -344,7 +364,7 @@ class _Opened:
                 if packet.size:
                     yield packet
         except (av.FFmpegError, ValueError) as error:
-            raise InputError(f"cannot be read ({_reason(error)})", path=self._path, hint=REPAIR) from error
+            self.broken = _reason(error)
 
     def packets_from(self, wanted: _Packet) -> Iterator[av.Packet]:
         """The packets from a known one on, wherever the container can seek to, or else all before skipped."""
@@ -366,16 +386,23 @@ class _Opened:
             for number, packet in enumerate(again.packets()):
                 if number >= wanted.number:
                     yield packet
+            self.broken = again.broken
 
     def is_cut(self, packet: av.Packet) -> bool:
         """Whether a packet is shorter than it says."""
+        if self.name.startswith("pcm_"):
+            return False  # its last packet is whatever is left
         if packet.is_corrupt:
             return True
         length = None
         if self.name in ("mp3", "mp3float", "mp2", "mp2float"):
             length = mpeg_frame_length(bytes(packet)[:4])
-        elif self.name == "aac" and self._format == "aac":
+        elif self.name == "aac":  # in a file of its own or in a transport stream
             length = adts_frame_length(bytes(packet)[:7])
+        elif self.name in ("ac3", "eac3"):
+            length = ac3_frame_length(bytes(packet)[:6])
+        elif self._format == "amr":
+            length = amr_frame_length(bytes(packet)[:1], wide="wb" in self.name)
         return length is not None and packet.size < length
 
     def close(self) -> None:

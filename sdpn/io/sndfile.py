@@ -57,6 +57,7 @@ class SndfileDecoder(Decoder):
         self.rate_hz: int = self._file.samplerate
         self.num_channels: int = self._file.channels
         self.damage: TruncatedAudio | None = None
+        self.is_float = self._file.subtype in ("FLOAT", "DOUBLE")
         try:
             check_header(self.rate_hz, self.num_channels, path)
             self._find_damage()
