@@ -426,12 +426,13 @@ def _open_path(path: str | os.PathLike[str], channel: Channel, settings: dict[st
     if os.fspath(path) in ("-", "/dev/stdin"):
         return _open_piped(sys.stdin.buffer, "stdin", "stdin", channel, settings)
     path = Path(path)
+    state = None
     with contextlib.suppress(OSError, ValueError):  # which opening it will tell
-        mode = path.stat().st_mode
-        if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode):
+        state = os.stat(path)
+        if not (stat.S_ISREG(state.st_mode) or stat.S_ISDIR(state.st_mode)):
             stream = open(path, "rb")  # noqa: SIM115
             return _open_piped(stream, str(path), path.stem, channel, settings, closing=stream.close)
-    return AudioStream(open_decoder(path), name=path.stem, path=path, channel=channel, **settings)
+    return AudioStream(open_decoder(path, state), name=path.stem, path=path, channel=channel, **settings)
 
 
 def _open_piped(

@@ -27,7 +27,6 @@ from sdpn.io.containers import (
     mpeg_frames_promised,
 )
 from sdpn.io.decoding import REPAIR, Decoder, TruncatedAudio, check_header, truncated
-from sdpn.io.riff import UNKNOWN_SIZE
 from sdpn.io.samples import scale
 
 if TYPE_CHECKING:
@@ -109,6 +108,7 @@ class FfmpegDecoder(Decoder):
     Args:
         path: named in errors, and opened where ``stream`` is None.
         stream: what to decode instead, once and from its start; it need not know how to seek.
+        promised_s: length that its header tells, where the caller knows better than ffmpeg.
         chained: whether it is several recordings one after the other, each with headers of its own.
 
     Raises:
@@ -116,9 +116,15 @@ class FfmpegDecoder(Decoder):
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, stream: BinaryIO | None = None, chained: bool = False
+        self,
+        path: str | os.PathLike[str],
+        *,
+        stream: BinaryIO | None = None,
+        promised_s: float | None = None,
+        chained: bool = False,
     ) -> None:
         self._path = path
+        self._promised_s = promised_s
         self._once = stream
         self._chained = chained
         self._key: tuple[str, int, int] | None = None
@@ -267,7 +273,7 @@ class FfmpegDecoder(Decoder):
                 path=self._path,
                 hint=REPAIR,
             )
-        promised_s = opened.promised_s
+        promised_s = opened.promised_s if self._promised_s is None else self._promised_s
         if promised_s is not None and held_s < promised_s - _SLACK_S:
             return truncated(self._path, held_s, promised_s)
         return None
@@ -331,12 +337,7 @@ class _Opened:
             frames, samples = promised
             return (frames - _PADDING) * samples / self.rate_hz
         telling = not _TELLING.isdisjoint(self._format.split(","))
-        if not telling or self._stream.duration is None:
-            return None
-        seconds = float(self._stream.duration * self._stream.time_base)
-        # where a WAV file is streamed its size stands for "unknown"
-        num_bytes = seconds * (self._context.bit_rate or 0) / 8
-        return None if num_bytes > UNKNOWN_SIZE - (1 << 16) else seconds
+        return self.duration_s if telling and self._stream.duration is not None else None
 
     def fresh(self) -> _Fresh:
         """A decoder that has decoded nothing."""
