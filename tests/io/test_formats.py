@@ -103,6 +103,27 @@ def test_the_whole_file_is_read(folder: Path, name: str) -> None:
     assert audio.num_samples(folder / name) == len(audio.read(folder / name))
 
 
+@pytest.mark.parametrize(
+    ("name", "duration_s"),
+    [
+        ("mp3-vbr-without-tag/vbr.mp3", 8.10),
+        ("mp3-cbr-without-tag/cbr44k.mp3", 5.17),
+        ("wav-gsm610/voicemail.wav", 8.00),
+        ("concatenated-ogg/two.ogg", 16.02),
+        ("m4a/phone.m4a", 8.00),
+        ("speech8.wav", 8.00),
+    ],
+)
+def test_files_that_were_read_in_part_or_refused(shared_data: Path, name: str, duration_s: float) -> None:
+    path = shared_data.parent / "cases" / name
+    if not path.is_file():
+        pytest.skip(f"the shared cases are not here: {path}")
+    assert audio.info(path).duration_s == pytest.approx(duration_s, abs=0.005)
+    whole = audio.read(path)
+    assert len(whole) == pytest.approx(duration_s * 16000, abs=80)
+    np.testing.assert_array_equal(audio.read_range(path, 60000, 500), whole[60000:60500])
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_ranges_and_blocks_are_the_whole_bit_for_bit(folder: Path, name: str) -> None:
     path = folder / name
