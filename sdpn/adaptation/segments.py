@@ -10,7 +10,6 @@ from pathlib import Path
 
 from sdpn.diarization.vad import VadConfig, detect_speech
 from sdpn.errors import InputError
-from sdpn.io import audio
 from sdpn.io.atomic import atomic_write_text
 from sdpn.io.corpus import as_word, find_audio
 from sdpn.io.kaldi import Utterance, read_data_dir, write_data_dir
@@ -92,21 +91,23 @@ def find_segments(
     """
     known = {} if notes is None else _read_notes(notes)
     for recording in recordings:
-        if recording.end_s is not None:
-            spans = [(recording.start_s, recording.end_s)]
-        elif recording.id in known:
+        if recording.id in known:
             spans = known[recording.id]
         else:
             try:
-                spans = list(detect_speech(audio.read(recording.path), config.vad))
+                if recording.end_s is not None:
+                    spans = [(recording.start_s, recording.end_s)]
+                elif recording.start_s:  # a segment that goes to the end of its file
+                    spans = [(recording.start_s, recording.file_duration_s())]
+                else:
+                    spans = list(detect_speech(recording.read(), config.vad))
+                    if notes is not None:
+                        _note(notes, recording.id, spans)
             except InputError as error:
                 _log.warning("left out: %s", error)
                 spans = []
-            else:
-                if notes is not None:
-                    _note(notes, recording.id, spans)
         yield [
-            Utterance(f"{recording.id}-{round(1000 * start_s):08d}", recording.path, start_s, end_s)
+            replace(recording, id=f"{recording.id}-{round(1000 * start_s):08d}", start_s=start_s, end_s=end_s)
             for whole in spans
             for start_s, end_s in _divide(*whole, config.longest_s)
             if end_s - start_s >= config.shortest_s
@@ -150,7 +151,8 @@ def write_segments(directory: Path, segments: Sequence[Utterance]) -> None:
         names.setdefault(segment.path, f"recording{len(names):06d}")
     write_data_dir(directory, [Utterance(name, path) for path, name in names.items()])
     lines = [
-        f"{segment.id} {names[segment.path]} {segment.start_s:.3f} {segment.end_s:.3f}\n"
+        f"{segment.id} {names[segment.path]} {segment.start_s:.3f} {segment.end_s:.3f}"
+        + ("\n" if segment.channel is None else f" {segment.channel}\n")
         for segment in sorted(segments, key=lambda segment: segment.id.encode())
     ]
     atomic_write_text(directory / "segments", "".join(lines))

@@ -23,9 +23,9 @@ from sdpn.io.atomic import check_writable
 INPUTS = {
     "train": {"config", "data", "init", "labels"},
     "adapt": {"data", "audio", "rehearse", "model"},
-    "extract": {"data", "model"},
+    "extract": {"data", "audio", "model"},
     "compare": {"audio", "model", "back_end"},
-    "backend": {"model", "data", "classes", "noise", "rir"},
+    "backend": {"model", "data", "audio", "classes", "noise", "rir"},
     "verify": {"trials", "embeddings", "mean", "plda", "cohort", "utt2spk", "back_end"},
     "diarize": {"audio", "model", "reference_speech"},
     "cluster": {"embeddings", "segments", "transform", "plda"},
