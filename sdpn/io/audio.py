@@ -1,59 +1,76 @@
-"""Audio files to mono float32 arrays, with a clear error for everything that is not speech-ready.
+"""Audio of every kind to mono float32, with a clear error for everything that is not speech-ready.
 
-Whatever libsndfile reads is accepted (wav, flac, ogg/opus, mp3, ...), at any rate and with any
-number of channels.
+Files of nearly every format, pipes, file objects, arrays and tensors, at any rate and with any number of
+channels: docs/audio.md says what is read by what.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-import re
+import stat
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from math import gcd
 from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Literal, Protocol, TypeAlias
 
 import numpy as np
-import soundfile
 
 from sdpn.errors import InputError
+from sdpn.io.choice import open_decoder, warn_once
+from sdpn.io.decoding import Decoder, TruncatedAudio
+from sdpn.io.resampling import needed, resample, resample_stream, resampled_length
+from sdpn.io.samples import LOUDEST, SamplesDecoder
+from sdpn.io.spool import Piped
+
+__all__ = [
+    "RATE_HZ", "Audio", "AudioInfo", "AudioStream", "Channel", "info", "is_audio", "num_samples",
+    "open_audio", "read", "read_range", "resample",
+]  # fmt: skip
 
 #: Sampling rate of everything inside sdpn, in Hz.
 RATE_HZ = 16000
 
-#: Rates beyond these are a damaged header, and resampling from them would need filters without end.
-_RATES_HZ = range(1000, 768001)
+#: One channel, counted from 0, or the mean of all (None and "mix").
+Channel: TypeAlias = "int | Literal['mix'] | None"
 
-#: Samples (frames times channels) read at once: a broken header may promise more than memory holds.
-_BLOCK = 1 << 24
+#: Share of the energy of the channels that their mean keeps, times their number. It is 1 where they have
+#: nothing in common or all but one are silent, and more where they agree; below this, they cancel each other.
+_CANCELLED = 0.2
 
-#: These decoders remember: a sample depends, if only a little, on where decoding began. So that a range is
-#: the same however it is asked for, they begin at multiples of 20 s, a second early to have settled by then.
-_REMEMBERING = {"MPEG_LAYER_III", "OPUS"}
-_ANCHOR_S = 20
-_LEAD_S = 1
 
-#: Zero crossings of scipy's polyphase filter on each side.
-_FILTER_REACH = 10
+class TensorLike(Protocol):
+    """A torch tensor, which this module does not import."""
 
-#: From here on a size is what streaming writers (sox, ffmpeg) leave when they never learn the true length.
-_UNKNOWN_SIZE = 0x7FFFF000
+    def detach(self) -> Any:
+        """The same numbers without their history."""
 
-#: Size in the header against what the file holds, as libsndfile logs it for wav, aiff, w64 and au.
-_LOGGED_SIZE = re.compile(
-    r"^ *(?:data|SSND|riff|Data Size)\s*: (\d+) \(should be (\d+)\)", flags=re.MULTILINE
+
+#: What counts as a recording: a path, ``"-"`` (standard input), a binary file object, samples with their rate
+#: ``(samples, rate)`` in either order, pyannote's ``{"waveform": (channels, time), "sample_rate": rate}`` or
+#: ``{"audio": path}``, and samples alone where their rate is given separately. Samples are numpy arrays or
+#: torch tensors, (S,) or a matrix whose longer axis is time; floats in [-1, 1] or PCM of 8, 16 or 32 bits.
+Audio: TypeAlias = (
+    "str | os.PathLike[str] | BinaryIO | np.ndarray | TensorLike | tuple[Any, Any] | Mapping[str, Any]"
 )
-#: The same for rf64: frames there, frames promised.
-_LOGGED_FRAMES = re.compile(r"Calculated frame count (\d+) does not match value from 'ds64' chunk of (\d+)")
 
-_REPAIR = "copy it again, or re-encode it to accept it as it is"
 
-#: Longest page of an Ogg stream, in bytes.
-_OGG_PAGE = 65307
+def is_audio(thing: object) -> bool:
+    """Whether ``thing`` is one recording, and not several."""
+    if isinstance(thing, tuple):
+        return len(thing) == 2 and (_is_rate(thing[0]) or _is_rate(thing[1]))
+    return (
+        isinstance(thing, (str, os.PathLike, np.ndarray, Mapping))
+        or hasattr(thing, "detach")
+        or hasattr(thing, "read")
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class AudioInfo:
-    """What the header of an audio file says.
+    """What is known of an audio file.
 
     Attributes:
         path: the file.
@@ -73,37 +90,272 @@ class AudioInfo:
         return self.num_frames / self.rate_hz
 
 
+class AudioStream:
+    """An opened recording, read from start to end or in ranges; see `open_audio`.
+
+    Attributes:
+        name: of the recording: a file's stem, ``stdin``, or what a mapping calls it.
+        path: the file it comes from, or None.
+        rate_hz: rate of what it gives.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        *,
+        name: str,
+        path: Path | None = None,
+        shown: str | None = None,
+        channel: Channel = None,
+        rate_hz: int = RATE_HZ,
+        keep_truncated: bool = False,
+        closing: Callable[[], None] | None = None,
+    ) -> None:
+        self.name = name
+        self.path = path
+        self.rate_hz = rate_hz
+        self._decoder = decoder
+        self._shown = shown if path is None else path
+        self._keep_truncated = keep_truncated
+        self._closing = closing
+        self._channel = None if channel == "mix" else channel
+        try:
+            if self._channel is not None and not 0 <= self._channel < decoder.num_channels:
+                raise InputError(
+                    f"has no channel {channel}: it holds {decoder.num_channels}",
+                    path=self._shown,
+                    hint="channels are counted from 0",
+                )
+            if decoder.damage is not None:
+                self._broke_off(decoder.damage)
+        except InputError:
+            self.close()
+            raise
+
+    def __enter__(self) -> AudioStream:
+        """Itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    @property
+    def num_channels(self) -> int:
+        """Channels that the recording has."""
+        return self._decoder.num_channels
+
+    @property
+    def duration_s(self) -> float | None:
+        """Length in seconds; None where only its end will tell."""
+        return None if self._decoder.length is None else self._decoder.length / self._decoder.rate_hz
+
+    @property
+    def expected_s(self) -> float | None:
+        """Length in seconds that the header claims, for a progress bar: it may be an estimate, or None."""
+        return self._decoder.expected_s
+
+    def blocks(self, block_s: float = 30.0) -> Iterator[np.ndarray]:
+        """Yield the recording in blocks, in memory that does not grow with its length.
+
+        Args:
+            block_s: length of a block in seconds; the last one may be shorter.
+
+        Yields:
+            mono float32 at ``rate_hz``; concatenated they are `read`, bit for bit.
+
+        Raises:
+            InputError: it breaks off, cannot be decoded, or holds NaN or infinite samples.
+        """
+        block = max(1, round(block_s * self.rate_hz))
+        yield from resample_stream(self._mono(0, None), self._decoder.rate_hz, self.rate_hz, block=block)
+
+    def read(self, start_s: float = 0.0, duration_s: float | None = None) -> np.ndarray:
+        """As the function `read`."""
+        start, stop = self._stretch(start_s, duration_s)
+        return resample(_joined(self._mono(start, stop)), self._decoder.rate_hz, self.rate_hz)
+
+    def read_range(
+        self, first: int, count: int, start_s: float = 0.0, duration_s: float | None = None
+    ) -> np.ndarray:
+        """As the function `read_range`."""
+        start, stop = self._stretch(start_s, duration_s)
+        rate_hz = self._decoder.rate_hz
+        stretch = needed(first, count, rate_hz, self.rate_hz)
+        end = start + stretch.end if stop is None else min(start + stretch.end, stop)
+        mono = _joined(self._mono(start + stretch.begin, end))
+        return resample(mono, rate_hz, self.rate_hz)[stretch.skip : stretch.skip + count]
+
+    def num_frames(self) -> int:
+        """Frames at the rate of the recording; decodes all of it where no header tells.
+
+        Raises:
+            InputError: it breaks off or cannot be decoded.
+        """
+        with self._renamed():
+            count = self._decoder.num_frames()
+            if self._decoder.damage is not None:
+                self._broke_off(self._decoder.damage)
+        return count
+
+    def num_samples(self, start_s: float = 0.0, duration_s: float | None = None) -> int:
+        """As the function `num_samples`."""
+        start, stop = self._stretch(start_s, duration_s)
+        held = self.num_frames()
+        count = max(0, (held if stop is None else min(stop, held)) - start)
+        return resampled_length(count, self._decoder.rate_hz, self.rate_hz)
+
+    @property
+    def source_rate_hz(self) -> int:
+        """Rate of the recording itself."""
+        return self._decoder.rate_hz
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._decoder.close()
+        if self._closing is not None:
+            self._closing()
+
+    def _stretch(self, start_s: float, duration_s: float | None) -> tuple[int, int | None]:
+        start = round(start_s * self._decoder.rate_hz)
+        return start, None if duration_s is None else start + round(duration_s * self._decoder.rate_hz)
+
+    def _mono(self, start: int, stop: int | None) -> Iterator[np.ndarray]:
+        """Frames from ``start`` on as mono, at the rate of the recording, checked."""
+        channels = self._decoder.num_channels
+        take = 0 if channels == 1 else self._channel
+        mixed = single = 0.0
+        with self._renamed():
+            try:
+                for frames in self._decoder.frames(start, stop):
+                    if take is None:
+                        mono = frames.mean(axis=1)
+                        mixed += float(np.dot(mono, mono))
+                        single += float(np.einsum("sc,sc->", frames, frames)) / channels
+                    else:
+                        mono = np.ascontiguousarray(frames[:, take])
+                    _check(mono)
+                    yield mono
+            except TruncatedAudio as error:
+                self._broke_off(error)
+        if mixed * channels < _CANCELLED * single:
+            warn_once(
+                self._shown or self.name,
+                f"its {channels} channels cancel each other: their mean keeps {mixed / single:.1%} of their "
+                "energy (choose one with --channel 0)",
+            )
+
+    def _broke_off(self, error: TruncatedAudio) -> None:
+        if not self._keep_truncated:
+            raise InputError(error.message, path=self._shown, hint=error.hint) from error
+        warn_once(self._shown or self.name, f"{error.message}: read so far")
+
+    @contextlib.contextmanager
+    def _renamed(self) -> Iterator[None]:
+        """Errors name what the user gave."""
+        try:
+            yield
+        except InputError as error:
+            raise InputError(error.message, path=self._shown, hint=error.hint) from error
+
+
+def open_audio(
+    audio: Audio,
+    *,
+    channel: Channel = None,
+    rate_hz: int = RATE_HZ,
+    sample_rate: int | None = None,
+    keep_truncated: bool = False,
+) -> AudioStream:
+    """Open a recording of any kind; a context manager.
+
+    Args:
+        audio: see `Audio`.
+        channel: channel to take, counted from 0; None and "mix" average all, with a warning where that
+            cancels what the channels hold.
+        rate_hz: rate of what is read; the recording is resampled (polyphase) where its own differs.
+        sample_rate: rate in Hz of samples that come without one.
+        keep_truncated: read a file that breaks off as far as it goes, with a warning.
+
+    Raises:
+        InputError: it is missing, empty, truncated, not audio, or has no such channel; or samples that
+            cannot be a waveform.
+    """
+    settings: dict[str, Any] = {"rate_hz": rate_hz, "keep_truncated": keep_truncated}
+    if isinstance(audio, Mapping):
+        if channel is None:
+            channel = audio.get("channel")
+        name = str(audio.get("uri", "audio"))
+        if "waveform" in audio:
+            if "sample_rate" not in audio:
+                raise InputError("a mapping with 'waveform' has no 'sample_rate'")
+            samples = SamplesDecoder(audio["waveform"], audio["sample_rate"], channels_first=True)
+            return AudioStream(samples, name=name, channel=channel, **settings)
+        if "audio" not in audio:
+            raise InputError(
+                f"a mapping of {', '.join(map(repr, audio)) or 'nothing'}",
+                hint="expected 'waveform' and 'sample_rate', or 'audio'",
+            )
+        stream = open_audio(audio["audio"], channel=channel, **settings)
+        if "uri" in audio:
+            stream.name = name
+        return stream
+    if isinstance(audio, tuple):
+        if not is_audio(audio):
+            raise InputError("a tuple that is not (samples, rate)", hint="several recordings make a list")
+        wave, rate = audio if _is_rate(audio[1]) else audio[::-1]
+        return AudioStream(SamplesDecoder(wave, rate), name="audio", channel=channel, **settings)
+    if isinstance(audio, (str, os.PathLike)):
+        return _open_path(audio, channel, settings)
+    if hasattr(audio, "read"):
+        file: Any = audio
+        if hasattr(file, "seekable") and file.seekable():
+            file.seek(0)  # so that it can be given twice, and right after it was written
+        named = getattr(file, "name", None)
+        name = named if isinstance(named, str) else "audio"
+        return _open_piped(file, name, Path(name).stem, channel, settings)
+    if sample_rate is None and (isinstance(audio, np.ndarray) or hasattr(audio, "detach")):
+        raise InputError(
+            "a waveform came without its rate", hint="embed(wave, sample_rate=16000), or (wave, 16000)"
+        )
+    return AudioStream(SamplesDecoder(audio, sample_rate), name="audio", channel=channel, **settings)
+
+
 def info(path: str | os.PathLike[str]) -> AudioInfo:
-    """Read the header of an audio file.
+    """What is known of an audio file; all of it is decoded, once, where its header does not tell its length.
 
     Raises:
         InputError: the file is missing, empty, truncated or not audio.
     """
-    with _open(path) as file:
+    with open_audio(path) as audio:
         return AudioInfo(
             path=Path(path),
-            rate_hz=file.samplerate,
-            num_frames=file.frames,
-            num_channels=file.channels,
+            rate_hz=audio.source_rate_hz,
+            num_frames=audio.num_frames(),
+            num_channels=audio.num_channels,
         )
 
 
 def read(
-    path: str | os.PathLike[str],
+    audio: Audio,
     *,
     rate_hz: int = RATE_HZ,
-    channel: int | None = None,
+    channel: Channel = None,
     start_s: float = 0.0,
     duration_s: float | None = None,
+    sample_rate: int | None = None,
 ) -> np.ndarray:
-    """Read (a part of) an audio file as mono float32 in [-1, 1].
+    """Read (a part of) a recording as mono float32 in [-1, 1].
 
     Args:
-        path: any file that libsndfile reads.
-        rate_hz: rate of the result; the file is resampled (polyphase) when its own differs.
-        channel: channel to take, counted from 0; None averages all channels.
+        audio: see `Audio`.
+        rate_hz: rate of the result; the recording is resampled (polyphase) when its own differs.
+        channel: channel to take, counted from 0; None and "mix" average all channels.
         start_s: where to start, in seconds.
         duration_s: how much to read, in seconds; None reads to the end.
+        sample_rate: rate in Hz of samples that come without one.
 
     Returns:
         samples (S,), float32. A range that ends after the file is cut at its end.
@@ -112,10 +364,8 @@ def read(
         InputError: the file is missing, empty, truncated, not audio, holds NaN or infinite
             samples, or has no such channel.
     """
-    with _open(path) as file:
-        start, wanted = _stretch(file, start_s, duration_s)
-        mono = _decode(file, path, start, wanted, channel)
-        return resample(mono, file.samplerate, rate_hz)
+    with open_audio(audio, channel=channel, rate_hz=rate_hz, sample_rate=sample_rate) as stream:
+        return stream.read(start_s, duration_s)
 
 
 def num_samples(
@@ -125,14 +375,13 @@ def num_samples(
     start_s: float = 0.0,
     duration_s: float | None = None,
 ) -> int:
-    """Samples that `read` gives, from the file's header alone.
+    """Samples that `read` gives, from the file's header where that tells.
 
     Raises:
         InputError: the file is missing, empty, truncated or not audio.
     """
-    with _open(path) as file:
-        up, down = _ratio(file.samplerate, rate_hz)
-        return -(-_stretch(file, start_s, duration_s)[1] * up // down)
+    with open_audio(path, rate_hz=rate_hz) as stream:
+        return stream.num_samples(start_s, duration_s)
 
 
 def read_range(
@@ -141,7 +390,7 @@ def read_range(
     count: int,
     *,
     rate_hz: int = RATE_HZ,
-    channel: int | None = None,
+    channel: Channel = None,
     start_s: float = 0.0,
     duration_s: float | None = None,
 ) -> np.ndarray:
@@ -150,7 +399,7 @@ def read_range(
     They are the same, bit for bit: what resampling and lossy decoders need around the range is read with it.
 
     Args:
-        path: any file that libsndfile reads.
+        path: an audio file.
         first: first sample, at ``rate_hz``.
         count: how many.
         rate_hz: as for `read`.
@@ -164,190 +413,62 @@ def read_range(
     Raises:
         InputError: as `read`, as far as the range shows it.
     """
-    with _open(path) as file:
-        start, available = _stretch(file, start_s, duration_s)
-        up, down = _ratio(file.samplerate, rate_hz)
-        reach = 0 if up == down else _FILTER_REACH * max(up, down)
-        # whole periods of the polyphase filter, so that each sample meets the phase that it has in the whole
-        period = max(0, (first * down - reach) // (up * down))
-        begin = min(period * down, available)
-        end = min(available, -(-((first + count) * down + reach) // up))
-        mono = _decode(file, path, start + begin, max(0, end - begin), channel)
-        skip = first - period * up
-        return resample(mono, file.samplerate, rate_hz)[skip : skip + count]
+    with open_audio(path, channel=channel, rate_hz=rate_hz) as stream:
+        return stream.read_range(first, count, start_s, duration_s)
 
 
-def _stretch(file: soundfile.SoundFile, start_s: float, duration_s: float | None) -> tuple[int, int]:
-    """First frame of a stretch, and how many frames of it there are."""
-    start = round(start_s * file.samplerate)
-    end = file.frames if duration_s is None else start + round(duration_s * file.samplerate)
-    return start, max(0, min(end, file.frames) - start)
+def _open_path(path: str | os.PathLike[str], channel: Channel, settings: dict[str, Any]) -> AudioStream:
+    if os.fspath(path) in ("-", "/dev/stdin"):
+        return _open_piped(sys.stdin.buffer, "stdin", "stdin", channel, settings)
+    path = Path(path)
+    with contextlib.suppress(OSError, ValueError):  # which opening it will tell
+        mode = path.stat().st_mode
+        if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode):
+            stream = open(path, "rb")  # noqa: SIM115
+            return _open_piped(stream, str(path), path.stem, channel, settings, closing=stream.close)
+    return AudioStream(open_decoder(path), name=path.stem, path=path, channel=channel, **settings)
 
 
-def _decode(
-    file: soundfile.SoundFile,
-    path: str | os.PathLike[str],
-    start: int,
-    wanted: int,
-    channel: int | None,
-) -> np.ndarray:
-    """Frames ``start`` … ``start + wanted - 1`` as mono, at the file's rate."""
-    if channel is not None and not 0 <= channel < file.channels:
-        raise InputError(
-            f"has no channel {channel}: it holds {file.channels}",
-            path=path,
-            hint="channels are counted from 0",
-        )
-    try:
-        first, *further = _parts(file, start, wanted)
-        parts = [_read_mono(file, *first, channel)]
-        for part in further:
-            with soundfile.SoundFile(os.fspath(path)) as fresh:  # seeking alone does not make it forget
-                parts.append(_read_mono(fresh, *part, channel))
-    except soundfile.LibsndfileError as error:
-        raise InputError(
-            f"cannot be decoded ({_reason(error)}): the file is damaged or truncated",
-            path=path,
-            hint="copy or convert it again",
-        ) from error
-    mono = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    if len(mono) < wanted:
-        raise _truncated(path, len(mono), wanted)
+def _open_piped(
+    stream: Any,
+    shown: str,
+    name: str,
+    channel: Channel,
+    settings: dict[str, Any],
+    closing: Callable[[], None] | None = None,
+) -> AudioStream:
+    piped = Piped(stream, shown)
+
+    def close() -> None:
+        piped.close()
+        if closing is not None:
+            closing()
+
+    return AudioStream(piped.decoder, name=name, shown=shown, channel=channel, closing=close, **settings)
+
+
+def _is_rate(thing: object) -> bool:
+    return isinstance(thing, (int, float, np.integer, np.floating)) and not isinstance(thing, bool)
+
+
+def _joined(pieces: Iterator[np.ndarray]) -> np.ndarray:
+    parts = list(pieces)
+    if not parts:
+        return np.zeros(0, dtype=np.float32)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _check(mono: np.ndarray) -> None:
+    """Refuse what is no waveform in [-1, 1]: one pass, in which NaN and infinity show as well."""
+    if max(float(mono.max()), -float(mono.min())) <= LOUDEST:
+        return
     bad = mono.size - int(np.isfinite(mono).sum())
     if bad:
         raise InputError(
             f"holds {bad} NaN or infinite samples of {mono.size}",
-            path=path,
-            hint="float files must hold finite numbers in [-1, 1]",
+            hint="float samples must be finite numbers in [-1, 1]",
         )
-    return mono
-
-
-def _parts(file: soundfile.SoundFile, start: int, wanted: int) -> list[tuple[int, int, int]]:
-    """What to read for a range: (where decoding begins, frames to drop, frames to keep)."""
-    if file.subtype not in _REMEMBERING:
-        return [(min(start, file.frames), 0, wanted)]
-    step, lead = _ANCHOR_S * file.samplerate, _LEAD_S * file.samplerate
-    parts: list[tuple[int, int, int]] = []
-    at = start
-    while at < start + wanted or not parts:
-        anchor = at // step * step
-        begin, end = max(0, anchor - lead), min(start + wanted, anchor + step)
-        parts.append((min(begin, file.frames), at - begin, end - at))
-        at = end
-    return parts
-
-
-def _read_mono(
-    file: soundfile.SoundFile, begin: int, drop: int, keep: int, channel: int | None
-) -> np.ndarray:
-    """Up to ``keep`` frames after ``drop`` from ``begin`` on, of one channel or averaged over all."""
-    if begin != file.tell():
-        file.seek(begin)
-    take = 0 if file.channels == 1 else channel
-    wanted = drop + keep
-    blocks = []
-    while wanted > 0:
-        frames = file.read(min(wanted, _BLOCK // file.channels), dtype="float32", always_2d=True)
-        if not len(frames):
-            break
-        wanted -= len(frames)
-        blocks.append(frames.mean(axis=1) if take is None else np.ascontiguousarray(frames[:, take]))
-    if not blocks:
-        return np.zeros(0, dtype=np.float32)
-    return (blocks[0] if len(blocks) == 1 else np.concatenate(blocks))[drop:]
-
-
-def resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
-    """Change the sampling rate with scipy's polyphase filter.
-
-    Args:
-        samples: (S,) float32.
-        from_hz: rate of ``samples``.
-        to_hz: rate of the result.
-
-    Returns:
-        (ceil(S * to_hz / from_hz),) float32.
-    """
-    if from_hz == to_hz:
-        return samples
-    from scipy.signal import resample_poly  # imports half of scipy: only when it is needed
-
-    resampled: np.ndarray = resample_poly(samples, *_ratio(from_hz, to_hz))
-    return resampled.astype(np.float32, copy=False)
-
-
-def _ratio(from_hz: int, to_hz: int) -> tuple[int, int]:
-    """(up, down) of a change of rate, without a common divisor."""
-    divisor = gcd(from_hz, to_hz)
-    return to_hz // divisor, from_hz // divisor
-
-
-def _open(path: str | os.PathLike[str]) -> soundfile.SoundFile:
-    """Open for reading, or say what is wrong with the file."""
-    if not os.path.exists(path):
-        raise InputError("no such audio file", path=path)
-    if os.path.isdir(path):
-        raise InputError("is a folder; an audio file was expected", path=path)
-    if os.path.getsize(path) == 0:
-        raise InputError("the audio file is empty (0 bytes)", path=path)
-    try:
-        file = soundfile.SoundFile(os.fspath(path))
-    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: headerless .raw, rate unknown
-        reason = _reason(error) if isinstance(error, soundfile.LibsndfileError) else "it has no header"
-        raise InputError(
-            f"is not audio that can be read ({reason})",
-            path=path,
-            hint="expected wav, flac, ogg, opus or mp3",
-        ) from error
-    try:
-        if file.samplerate not in _RATES_HZ:
-            raise InputError(
-                f"its header says {file.samplerate} samples per second", path=path, hint="is it damaged?"
-            )
-        _refuse_truncated(file, path)
-        if file.frames == 0:
-            raise InputError("the audio file holds no samples", path=path)
-    except InputError:
-        file.close()
-        raise
-    return file
-
-
-def _refuse_truncated(file: soundfile.SoundFile, path: str | os.PathLike[str]) -> None:
-    """Libsndfile reads a cut file without a word, but its log knows: half a meeting is no meeting."""
-    held = promised = 0
-    if match := _LOGGED_SIZE.search(file.extra_info):
-        promised, held = int(match[1]), int(match[2])
-    elif match := _LOGGED_FRAMES.search(file.extra_info):
-        held, promised = int(match[1]), int(match[2])
-    if held < promised < _UNKNOWN_SIZE:
-        raise _truncated(path, held, promised)
-    if file.format == "OGG" and _lacks_ogg_end(path):
-        raise InputError("is truncated: the end of its Ogg stream is missing", path=path, hint=_REPAIR)
-
-
-def _lacks_ogg_end(path: str | os.PathLike[str]) -> bool:
-    """Whether the last page is cut or is not marked as the last (RFC 3533, section 6)."""
-    with open(path, "rb") as stream:
-        stream.seek(max(0, os.path.getsize(path) - _OGG_PAGE))
-        tail = stream.read()
-    at = tail.rfind(b"OggS")
-    if at < 0:
-        return False  # something else was appended
-    if len(tail) < at + 27:
-        return True
-    sizes = tail[at + 27 : at + 27 + tail[at + 26]]
-    return not tail[at + 5] & 4 or len(tail) < at + 27 + tail[at + 26] + sum(sizes)
-
-
-def _truncated(path: str | os.PathLike[str], held: int, promised: int) -> InputError:
-    return InputError(
-        f"is truncated: {100 * held / promised:.1f} % of what its header promises is there",
-        path=path,
-        hint=_REPAIR,
+    raise InputError(
+        f"holds samples up to {float(np.abs(mono).max()):.0f}; float samples are expected in [-1, 1]",
+        hint="divide by 32768 what was 16-bit PCM",
     )
-
-
-def _reason(error: soundfile.LibsndfileError) -> str:
-    return str(error.error_string).strip().removeprefix("Error :").strip().rstrip(".")

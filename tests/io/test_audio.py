@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdpn.errors import InputError
-from sdpn.io import audio
+from sdpn.io import audio, sndfile
 
 #: How each format is asked for, and how far a lossy one may be from the original.
 FORMATS = {
@@ -67,7 +67,7 @@ def test_files_longer_than_a_block_are_read_in_pieces(
     path = tmp_path / "stereo.wav"
     noise = np.random.default_rng(0).uniform(-1, 1, (5000, 2)).astype(np.float32)
     soundfile.write(path, noise, 16000, subtype="FLOAT")
-    monkeypatch.setattr(audio, "_BLOCK", 1024)
+    monkeypatch.setattr(sndfile, "BLOCK", 1024)
     np.testing.assert_array_equal(audio.read(path, channel=1), noise[:, 1])
     np.testing.assert_allclose(audio.read(path), (noise[:, 0] + noise[:, 1]) / 2, atol=1e-7)
 

@@ -1,0 +1,195 @@
+"""Which decoder a file gets, from what is inside it and not from its name.
+
+libsndfile reads what it reads wholly and seeks in exactly; ffmpeg everything else.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from functools import lru_cache
+from typing import BinaryIO, cast
+
+import soundfile
+
+from sdpn.errors import InputError
+from sdpn.io.containers import bytes_promised, lacks_index
+from sdpn.io.decoding import REPAIR, Decoder, TruncatedAudio, truncated
+from sdpn.io.ffmpeg import FfmpegDecoder
+from sdpn.io.ogg import OggLayout, ogg_layout
+from sdpn.io.riff import UNKNOWN_SIZE, MendedWav, WavLayout, wav_layout
+from sdpn.io.sndfile import SndfileDecoder, reason
+
+_log = logging.getLogger(__name__)
+
+#: Bytes that tell what a file is.
+_HEAD = 32
+
+#: How the files begin that libsndfile is asked for first.
+_SNDFILE = (b"fLaC", b"FORM", b".snd", b"dns.", b"caff", b"riff", b"RF64", b"BW64", b"NIST")
+
+#: Codecs in Ogg that libsndfile reads, with their clock in Hz; None: the rate of the samples.
+_OGG_CODECS = {b"OpusHead": 48000, b"\x01vorbis": None, b"\x7fFLAC": None}
+
+#: Files of which something was said.
+_said: set[str] = set()
+
+
+def open_decoder(path: str | os.PathLike[str]) -> Decoder:
+    """Open a recording, or say what is wrong with the file.
+
+    Raises:
+        InputError: it is missing, empty, not audio, or holds no samples.
+    """
+    try:
+        state = os.stat(path)
+        if stat.S_ISDIR(state.st_mode):
+            raise InputError("is a folder; an audio file was expected", path=path)
+        with open(path, "rb") as stream:
+            head = stream.read(_HEAD)
+            wav = wav_layout(stream, state.st_size) if is_wav(head) else None
+    except FileNotFoundError:
+        raise InputError("no such audio file", path=path) from None
+    except (OSError, ValueError) as error:  # a ValueError: its name holds a zero byte
+        raise InputError(f"cannot be read ({error})", path=path) from error
+    if not head:
+        raise InputError("the audio file is empty (0 bytes)", path=path)
+    if head.startswith(b"OggS"):
+        return _open_ogg(path, state)
+    if wav is not None:
+        return _open_wav(path, wav)
+    if head.startswith(_SNDFILE) and not _is_endless_flac(head):
+        return _open_sndfile(path)
+    return _open_other(path, state.st_size)
+
+
+def is_wav(head: bytes) -> bool:
+    """Whether a file that begins so is a WAV file."""
+    return head[:4] in (b"RIFF", b"RIFX") and head[8:12] == b"WAVE"
+
+
+def warn_once(path: str | os.PathLike[str], what: str) -> None:
+    """Log what is odd about a file, once however often it is opened."""
+    key = f"{os.fspath(path)}: {what}"
+    if key not in _said:
+        _said.add(key)
+        _log.warning("%s", key)
+
+
+def _is_endless_flac(head: bytes) -> bool:
+    """Whether a FLAC file was streamed, so that its header does not know its length."""
+    return head.startswith(b"fLaC") and not (head[21] & 15 or any(head[22:26])) if len(head) > 25 else False
+
+
+def _open_sndfile(path: str | os.PathLike[str]) -> Decoder:
+    try:
+        decoder = SndfileDecoder(path)
+    except (soundfile.LibsndfileError, TypeError) as error:
+        try:
+            return FfmpegDecoder(path)
+        except InputError:
+            raise _refused(error, path) from error
+    return _exact(decoder, path)
+
+
+def _exact(decoder: SndfileDecoder, path: str | os.PathLike[str]) -> Decoder:
+    """A decoder that finds any frame: libsndfile's or, where that one cannot, ffmpeg's."""
+    if decoder.is_exact:
+        return decoder
+    try:
+        other = FfmpegDecoder(path)
+    except InputError:
+        return decoder
+    other.damage = decoder.damage
+    decoder.close()
+    return other
+
+
+def _open_wav(path: str | os.PathLike[str], layout: WavLayout) -> Decoder:
+    if layout.is_wrong and not layout.is_short:
+        warn_once(
+            path,
+            "its header does not say how long it is: read to the end"
+            if layout.promised >= UNKNOWN_SIZE or not layout.promised
+            else f"its header is wrong by {abs(layout.promised - layout.held)} bytes: read to the end",
+        )
+    decoder: Decoder
+    if layout.plain:
+
+        def mended() -> BinaryIO:
+            return cast(BinaryIO, MendedWav(path, layout))
+
+        try:
+            decoder = SndfileDecoder(path, mended if layout.hides else None)
+        except (soundfile.LibsndfileError, TypeError) as error:
+            raise _refused(error, path) from error
+    else:
+        decoder = FfmpegDecoder(path)
+    if layout.is_short:
+        decoder.damage = truncated(path, layout.held, layout.promised)
+    return decoder
+
+
+def _open_ogg(path: str | os.PathLike[str], state: os.stat_result) -> Decoder:
+    layout = _cached_ogg_layout(os.fspath(path), state.st_size, state.st_mtime_ns)
+    codec = next((codec for codec in _OGG_CODECS if layout.codec.startswith(codec)), None)
+    decoder: Decoder
+    try:
+        if codec is not None and layout.num_streams == 1:
+            decoder = SndfileDecoder(path)
+        else:
+            decoder = FfmpegDecoder(path, chained=layout.num_streams > 1)
+    except (soundfile.LibsndfileError, InputError) as error:
+        if layout.cut is not None:
+            raise TruncatedAudio(
+                f"is truncated: {layout.cut} is cut off, and nothing can be read before",
+                path=path,
+                hint=REPAIR,
+            ) from error
+        if isinstance(error, InputError):
+            raise
+        raise _refused(error, path) from error
+    if layout.cut is not None:
+        played_s = layout.played / ((codec and _OGG_CODECS[codec]) or decoder.rate_hz)
+        decoder.damage = TruncatedAudio(
+            f"is truncated: {layout.cut} is cut off"
+            + (f", after {played_s:.2f} s" if layout.num_streams == 1 else ""),
+            path=path,
+            hint=REPAIR,
+        )
+    elif not layout.flagged:
+        warn_once(path, "its last page is whole but not marked as the last: read to the end")
+    return decoder
+
+
+@lru_cache(maxsize=4096)
+def _cached_ogg_layout(path: str, _size: int, _mtime_ns: int) -> OggLayout:
+    return ogg_layout(path)
+
+
+def _open_other(path: str | os.PathLike[str], size: int) -> Decoder:
+    promised = bytes_promised(path)
+    try:
+        decoder: Decoder = FfmpegDecoder(path)
+    except InputError as error:
+        if lacks_index(path):
+            raise InputError(
+                "is cut off or was never finished: the table that says where its sound is (moov) is missing",
+                path=path,
+                hint="copy it again, or repair it with what recorded it",
+            ) from error
+        try:
+            return SndfileDecoder(path)
+        except soundfile.LibsndfileError:
+            raise error from None
+        except TypeError as headerless:
+            raise _refused(headerless, path) from headerless
+    if promised is not None and promised > size:
+        decoder.damage = truncated(path, size, promised)
+    return decoder
+
+
+def _refused(error: Exception, path: str | os.PathLike[str]) -> InputError:
+    said = reason(error) if isinstance(error, soundfile.LibsndfileError) else "it has no header"
+    return InputError(f"is not audio that can be read ({said})", path=path, hint="convert it to wav or flac")

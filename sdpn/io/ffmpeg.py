@@ -1,0 +1,464 @@
+"""What libsndfile does not read, or not wholly: MP3, AAC, GSM, chained Ogg, video, ..., by ffmpeg (PyAV).
+
+Such decoders remember: a sample depends on what was decoded before it. So that a range gives the samples of
+the whole bit for bit, the whole itself is decoded in pieces: at the first packet after each multiple of 20 s,
+a decoder takes over that began fresh a second earlier. A range then begins at the same packet, which an index
+of the file knows; it is a by-product of decoding the file once, and nothing else is sure of the length.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from sdpn.errors import InputError
+from sdpn.io.containers import adts_frame_length, mpeg_frame_length, mpeg_frames_promised
+from sdpn.io.decoding import REPAIR, Decoder, TruncatedAudio, check_header, truncated
+from sdpn.io.samples import scale
+
+if TYPE_CHECKING:
+    import av
+
+_log = logging.getLogger(__name__)
+
+_HINT = "convert it to wav or flac"
+
+#: Demuxers that may be asked. Playlists and the like, which name other files, are not among them.
+_FORMATS = (
+    "aac,ac3,eac3,aiff,amr,amrnb,amrwb,ape,asf,asf_o,au,avi,caf,dsf,dts,flac,flv,gsm,loas,matroska,webm,"
+    "mov,mp4,m4a,3gp,3g2,mj2,mp3,mpc,mpc8,mpeg,mpegts,nut,ogg,rm,shn,tak,tta,voc,w64,wav,wv,xwma"
+)
+
+_ANCHOR_S = 20
+_LEAD_S = 1
+
+#: Decoders that need no more than what a new one can be told; others are opened with the file once more.
+_SIMPLE = {
+    "aac", "ac3", "alac", "amrnb", "amrwb", "eac3", "flac", "libopencore_amrnb", "libopencore_amrwb", "mp2",
+    "mp2float", "mp3", "mp3float", "opus", "vorbis",
+}  # fmt: skip
+
+#: Containers of one stream whose header tells its length to a part of a second.
+_TELLING = {"wav", "w64", "aiff", "au", "caf", "flac", "tta", "wv", "ape"}
+#: How much less than promised is there without anything missing: encoders count their padding differently.
+_SLACK_S = 0.1
+
+#: Frames of MP3 that hold nothing but an encoder's delay and padding, at most.
+_PADDING = 4
+
+#: Share of packets that may fail to decode: more is no recording with a scratch.
+_MOST_FAULTY = 0.1
+
+#: Files whose index is kept.
+_KEPT = 4096
+
+
+@dataclass(frozen=True)
+class _Packet:
+    """How a packet is recognised."""
+
+    number: int
+    pts: int | None
+    size: int
+
+
+@dataclass(frozen=True)
+class _Anchor:
+    """Where a decoder takes over.
+
+    Attributes:
+        at: first frame that is its own.
+        lead: the packet with which it began.
+        packet: number of the packet that gives frame ``at``.
+    """
+
+    at: int
+    lead: _Packet
+    packet: int
+
+
+@dataclass
+class _Index:
+    """What decoding a file once has told."""
+
+    length: int = 0
+    anchors: list[_Anchor] = field(default_factory=list)
+    damage: TruncatedAudio | None = None
+
+
+_indices: OrderedDict[tuple[str, int, int], _Index] = OrderedDict()
+
+
+class FfmpegDecoder(Decoder):
+    """A file that ffmpeg plays: the first of its audio streams.
+
+    Args:
+        path: named in errors, and opened where ``stream`` is None.
+        stream: what to decode instead, once and from its start; it need not know how to seek.
+        chained: whether it is several recordings one after the other, each with headers of its own.
+
+    Raises:
+        InputError: it is not audio, or cannot be decoded.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, stream: BinaryIO | None = None, chained: bool = False
+    ) -> None:
+        self._path = path
+        self._once = stream
+        self._chained = chained
+        self._key: tuple[str, int, int] | None = None
+        if stream is None:
+            state = os.stat(path)
+            self._key = os.path.abspath(path), state.st_size, state.st_mtime_ns
+        self.damage: TruncatedAudio | None = None
+        self._opened: _Opened | None = _Opened(path, stream)
+        try:
+            self.rate_hz, self.num_channels = self._opened.rate_hz, self._opened.num_channels
+            check_header(self.rate_hz, self.num_channels, path)
+        except InputError:
+            self.close()
+            raise
+        self.expected_s: float | None = self._opened.duration_s
+        index = _indices.get(self._key) if self._key else None
+        self.length: int | None = None if index is None else index.length
+
+    def num_frames(self) -> int:
+        """Its length; decodes all of it, unless that was done before.
+
+        Raises:
+            TruncatedAudio: it breaks off.
+            InputError: it cannot be decoded.
+        """
+        index = self._index()
+        self.damage = self.damage or index.damage
+        return index.length
+
+    def frames(self, start: int, stop: int | None = None) -> Iterator[np.ndarray]:
+        """As `Decoder.frames`."""
+        anchor = None
+        if start >= _ANCHOR_S * self.rate_hz and not self._chained and self._once is None:
+            before = [anchor for anchor in self._index().anchors if anchor.at <= start]
+            anchor = before[-1] if before else None
+        at = 0 if anchor is None else anchor.at
+        for piece in self._decode(anchor):
+            end = at + len(piece)
+            if stop is not None and at >= stop:
+                return
+            if end > start:
+                yield piece[max(0, start - at) : None if stop is None else stop - at]
+            at = end
+            if stop is not None and at >= stop:
+                return
+
+    def close(self) -> None:
+        """Let the file go."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    def _index(self) -> _Index:
+        index = _indices.get(self._key) if self._key else None
+        if index is None:
+            with contextlib.suppress(TruncatedAudio):  # the index has it
+                for _ in self._decode(None):
+                    pass
+            if self._key is None:
+                raise ValueError("a stream has no length before its end")
+            index = _indices[self._key]
+        self.length = index.length
+        return index
+
+    def _decode(self, anchor: _Anchor | None) -> Iterator[np.ndarray]:
+        """Everything from an anchor on, or from the start; afterwards the index is known."""
+        opened, self._opened = self._opened, None
+        if opened is None:
+            if self._once is not None:
+                raise InputError("can be read once only: it is a stream", path=self._path)
+            opened = _Opened(self._path, None)
+        try:
+            yield from self._decode_opened(opened, anchor)
+        finally:
+            opened.close()
+
+    def _decode_opened(self, opened: _Opened, anchor: _Anchor | None) -> Iterator[np.ndarray]:
+        step, lead = _ANCHOR_S * self.rate_hz, _LEAD_S * self.rate_hz
+        anchors: list[_Anchor] = []
+        at = number = faults = 0
+        packets = opened.packets()
+        if anchor is not None:
+            at, number = anchor.at, anchor.lead.number
+            packets = opened.packets_from(anchor.lead)
+        boundary = (at // step + 1) * step
+        current = opened.fresh()
+        following: tuple[_Packet, _Fresh] | None = None
+        uniform = _Uniform(self.rate_hz, self.num_channels)
+        last = None
+        for packet in packets:
+            if anchor is not None and number < anchor.packet:
+                current.decode(packet)  # to settle
+                number += 1
+                continue
+            if not (self._chained or opened.once or uniform.varies):
+                if following is None and at >= boundary - lead:
+                    following = _Packet(number, packet.pts, packet.size), opened.fresh()
+                if following is not None and at >= boundary:
+                    anchors.append(_Anchor(at, following[0], number))
+                    current, following = following[1], None
+                    boundary = (at // step + 1) * step
+                if following is not None:
+                    following[1].decode(packet)
+            frames = current.decode(packet)
+            if frames is None:
+                faults += 1
+            number += 1
+            last = packet
+            for piece in uniform.take(frames or []):
+                at += len(piece)
+                yield piece
+        for piece in [*uniform.take(current.decode(None) or []), *uniform.rest()]:
+            at += len(piece)
+            yield piece
+        if at == 0 or faults > _MOST_FAULTY * number:
+            raise InputError(
+                f"cannot be decoded: {faults} of {number} packets are damaged"
+                if number
+                else "the audio file holds no samples",
+                path=self._path,
+                hint="copy or convert it again",
+            )
+        damage = self._end(opened, at, last)
+        if faults and damage is None and anchor is None:
+            _log.warning("%s: %d of %d packets are damaged and left out", self._path, faults, number)
+        if anchor is None and self._key is not None:
+            _indices[self._key] = _Index(at, anchors, damage)
+            while len(_indices) > _KEPT:
+                _indices.popitem(last=False)
+        if damage is not None:
+            raise damage
+
+    def _end(self, opened: _Opened, at: int, last: av.Packet | None) -> TruncatedAudio | None:
+        """What is missing at the end, as far as the last packet and the header tell."""
+        held_s = at / self.rate_hz
+        if last is not None and opened.is_cut(last):
+            return TruncatedAudio(
+                f"is truncated: it breaks off in the middle of a frame, after {held_s:.2f} s",
+                path=self._path,
+                hint=REPAIR,
+            )
+        promised_s = opened.promised_s
+        if promised_s is not None and held_s < promised_s - _SLACK_S:
+            return truncated(self._path, held_s, promised_s)
+        return None
+
+
+class _Opened:
+    """An open container and its first audio stream."""
+
+    def __init__(self, path: str | os.PathLike[str], stream: BinaryIO | None) -> None:
+        import av
+
+        self._path = path
+        self.once = stream is not None
+        self._file: BinaryIO = open(path, "rb") if stream is None else stream  # noqa: SIM115
+        self._again: list[_Opened] = []
+        try:
+            self._container: Any = av.open(
+                self._file,
+                options={"format_whitelist": _FORMATS},
+                metadata_errors="replace",
+            )
+        except (av.FFmpegError, ValueError) as error:
+            self._file.close()
+            raise InputError(
+                f"is not audio that can be read ({_reason(error)})", path=path, hint=_HINT
+            ) from error
+        if not self._container.streams.audio:
+            self.close()
+            raise InputError("holds no sound", path=path, hint=_HINT)
+        self._stream: Any = self._container.streams.audio[0]
+        context: Any = self._stream.codec_context
+        if context is None:
+            self.close()
+            raise InputError("is coded in a way that ffmpeg does not know", path=path, hint=_HINT)
+        context.thread_count = 1
+        self._context = context
+        self.name: str = context.codec.name
+        self._format: str = self._container.format.name
+        self.rate_hz: int = context.sample_rate or 0
+        self.num_channels: int = context.channels or 0
+
+    @property
+    def duration_s(self) -> float | None:
+        """What the header claims, estimates included."""
+        if self._stream.duration is not None:
+            return float(self._stream.duration * self._stream.time_base)
+        return None if self._container.duration is None else self._container.duration / 1e6
+
+    @property
+    def promised_s(self) -> float | None:
+        """Length that is no estimate, in seconds, or None."""
+        if self._format == "mp3" and not self.once:
+            promised = mpeg_frames_promised(self._path)
+            if promised is None:
+                return None
+            frames, samples = promised
+            return (frames - _PADDING) * samples / self.rate_hz
+        telling = not _TELLING.isdisjoint(self._format.split(","))
+        return self.duration_s if telling and self._stream.duration is not None else None
+
+    def fresh(self) -> _Fresh:
+        """A decoder that has decoded nothing."""
+        import av
+
+        if self.once:
+            return _Fresh(self._context)
+        if self.name not in _SIMPLE:  # it would need to be told what only the container knows
+            self._again.append(_Opened(self._path, None))
+            return _Fresh(self._again[-1]._context)
+        context: Any = av.CodecContext.create(self.name, "r")
+        if self._context.extradata:
+            context.extradata = self._context.extradata
+        context.sample_rate = self._context.sample_rate
+        context.layout = self._context.layout
+        context.thread_count = 1
+        return _Fresh(context)
+
+    def packets(self) -> Iterator[av.Packet]:
+        """The packets of the stream, from where it stands.
+
+        Raises:
+            InputError: it cannot be read on.
+        """
+        import av
+
+        try:
+            for packet in self._container.demux(self._stream):
+                if packet.size:
+                    yield packet
+        except (av.FFmpegError, ValueError) as error:
+            raise InputError(f"cannot be read ({_reason(error)})", path=self._path, hint=REPAIR) from error
+
+    def packets_from(self, wanted: _Packet) -> Iterator[av.Packet]:
+        """The packets from a known one on, wherever the container can seek to, or else all before skipped."""
+        import av
+
+        found = False
+        if wanted.pts is not None:
+            with contextlib.suppress(av.FFmpegError):
+                self._container.seek(wanted.pts, stream=self._stream)
+                for packet in self.packets():
+                    if not found and (packet.pts is None or packet.pts > wanted.pts):
+                        break
+                    found = found or (packet.pts, packet.size) == (wanted.pts, wanted.size)
+                    if found:
+                        yield packet
+        if not found:
+            again = _Opened(self._path, None)
+            self._again.append(again)
+            for number, packet in enumerate(again.packets()):
+                if number >= wanted.number:
+                    yield packet
+
+    def is_cut(self, packet: av.Packet) -> bool:
+        """Whether a packet is shorter than it says."""
+        if packet.is_corrupt:
+            return True
+        length = None
+        if self.name in ("mp3", "mp3float", "mp2", "mp2float"):
+            length = mpeg_frame_length(bytes(packet)[:4])
+        elif self.name == "aac" and self._format == "aac":
+            length = adts_frame_length(bytes(packet)[:7])
+        return length is not None and packet.size < length
+
+    def close(self) -> None:
+        """Let go of all that was opened."""
+        for again in self._again:
+            again.close()
+        container = getattr(self, "_container", None)
+        if container is not None:
+            container.close()
+        self._file.close()
+
+
+class _Fresh:
+    """A decoder of its own."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+
+    def decode(self, packet: av.Packet | None) -> list[Any] | None:
+        """The frames that a packet brings (None: those that were held back); None: it is damaged."""
+        import av
+
+        try:
+            return list(self._context.decode(packet))
+        except (av.FFmpegError, ValueError):
+            return None
+
+
+class _Uniform:
+    """Makes frames (n, channels) at one rate of whatever the packets bring.
+
+    Attributes:
+        varies: whether rate or channels have changed on the way.
+    """
+
+    def __init__(self, rate_hz: int, num_channels: int) -> None:
+        self.varies = False
+        self._rate_hz = rate_hz
+        self._num_channels = num_channels
+        self._resampler: Any = None
+        self._from: tuple[int, str, str] | None = None
+
+    def take(self, frames: list[Any]) -> Iterator[np.ndarray]:
+        """Convert frames."""
+        for frame in frames:
+            if frame.sample_rate == self._rate_hz:
+                yield from self.rest()
+                yield self._as_array(frame)
+                continue
+            import av
+
+            self.varies = True
+            kind = frame.sample_rate, frame.layout.name, frame.format.name
+            if kind != self._from:
+                yield from self.rest()
+                self._from = kind
+                self._resampler = av.AudioResampler("fltp", frame.layout.name, self._rate_hz)
+            frame.pts = None
+            for resampled in self._resampler.resample(frame):
+                yield self._as_array(resampled)
+
+    def rest(self) -> Iterator[np.ndarray]:
+        """What the change of rate has held back."""
+        if self._resampler is not None:
+            for resampled in self._resampler.resample(None):
+                if resampled.samples:
+                    yield self._as_array(resampled)
+            self._resampler = self._from = None
+
+    def _as_array(self, frame: Any) -> np.ndarray:
+        samples = frame.to_ndarray()
+        channels = len(frame.layout.channels)
+        if not frame.format.is_planar:
+            samples = samples.reshape(-1, channels).T
+        array = scale(samples).T
+        if channels == self._num_channels:
+            return array
+        self.varies = True
+        mono = array.mean(axis=1, keepdims=True)
+        return np.ascontiguousarray(np.repeat(mono, self._num_channels, axis=1))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return str(error.strerror)
+    return type(error).__name__

@@ -1,0 +1,70 @@
+"""The pages of an Ogg file (RFC 3533): how many streams it holds, and whether they end as they should."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+#: Fixed part of a page's header.
+_HEADER = 27
+_CONTINUED, _FIRST, _LAST = 1, 2, 4
+
+
+class OggLayout(NamedTuple):
+    """What the pages of an Ogg file say.
+
+    Attributes:
+        codec: first bytes of the first packet, which name the codec.
+        num_streams: logical streams, one after the other or side by side.
+        flagged: whether the last page is marked as the last.
+        cut: what is cut off, in words, or None.
+        played: samples before the end at the clock of the codec, as the last whole page says.
+    """
+
+    codec: bytes
+    num_streams: int
+    flagged: bool
+    cut: str | None
+    played: int
+
+
+def ogg_layout(path: str | os.PathLike[str]) -> OggLayout:
+    """Walk the pages of a file, reading their headers alone.
+
+    What follows the last page and is none (tags that some tools append) does not count.
+    """
+    codec, streams, flagged, open_packet, played = b"", 0, False, False, 0
+    cut = None
+    size = os.path.getsize(path)
+    at = 0
+    with open(path, "rb") as stream:
+        while at < size:
+            stream.seek(at)
+            head = stream.read(_HEADER + 255)
+            if head[:4] != b"OggS":
+                if b"OggS".startswith(head[:4]):
+                    cut = "its last page"
+                break
+            if len(head) < _HEADER or len(head) < _HEADER + head[26]:
+                cut = "its last page"
+                break
+            flags, sizes = head[5], head[_HEADER : _HEADER + head[26]]
+            body = at + _HEADER + len(sizes)
+            if flags & _FIRST:
+                streams += 1
+                if not codec:
+                    stream.seek(body)
+                    codec = stream.read(8)
+            at = body + sum(sizes)
+            if at > size:
+                cut = "its last page"
+                break
+            flagged = bool(flags & _LAST)
+            if sizes:
+                open_packet = sizes[-1] == 255
+            granule = int.from_bytes(head[6:14], "little", signed=True)
+            if granule >= 0:
+                played = granule
+    if cut is None and open_packet and not flagged:
+        cut = "its last packet"
+    return OggLayout(codec, streams, flagged, cut, played)

@@ -1,0 +1,153 @@
+"""The chunks of a WAV file: how its samples are coded, and how many bytes of them are there."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+from typing import BinaryIO, NamedTuple
+
+#: From here on a size is what streaming writers (sox, ffmpeg) leave when they never learn the true length.
+UNKNOWN_SIZE = 0x7FFFF000
+
+#: Codings that libsndfile reads and seeks exactly: PCM, float, A-law and mu-law.
+_PLAIN = {1, 3, 6, 7}
+_EXTENSIBLE = 0xFFFE
+
+#: Bytes at the start of a file in which most have all that comes before the samples.
+_FIRST = 128
+
+#: Bytes by which writers get the size of the samples wrong: the header counted as well, or an odd byte.
+_SLIP = 256
+
+#: What taggers append to any kind of file.
+_TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICS")
+
+
+class WavLayout(NamedTuple):
+    """What the chunks of a WAV file say.
+
+    Attributes:
+        plain: whether its samples are PCM, float, A-law or mu-law.
+        begin: where the samples begin, in bytes.
+        promised: bytes of samples that the header promises; from `UNKNOWN_SIZE` on it does not know.
+        held: bytes of samples that are there.
+        bytes_per_s: of the samples.
+    """
+
+    plain: bool
+    begin: int
+    promised: int
+    held: int
+    bytes_per_s: int
+
+    @property
+    def is_short(self) -> bool:
+        """Whether less is there than the header promises, by more than a slip of the writer."""
+        missing = self.promised - self.held
+        return self.promised < UNKNOWN_SIZE and missing > max(_SLIP, self.begin + 8)
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether the size in the header is not that of the samples."""
+        return self.promised != self.held
+
+    @property
+    def hides(self) -> bool:
+        """Whether a reader that believes the header would not see all samples."""
+        return self.promised < self.held
+
+
+def wav_layout(stream: BinaryIO, size: int) -> WavLayout | None:
+    """Walk the chunks of ``stream``, which holds ``size`` bytes, up to the samples; None: there are none."""
+    stream.seek(0)
+    first = stream.read(_FIRST)
+    order = ">" if first[:4] == b"RIFX" else "<"
+    plain, bytes_per_s, at, begins = True, 0, 12, 0
+    while True:
+        if at + 34 > begins + len(first):
+            stream.seek(at)
+            first, begins = stream.read(34), at
+        head = first[at - begins : at - begins + 8]
+        if len(head) < 8:
+            return None
+        name, length = head[:4], struct.unpack(order + "I", head[4:])[0]
+        begin = at + 8
+        if name == b"fmt ":
+            coding = first[at - begins + 8 : at - begins + 34]
+            if len(coding) >= 14:
+                tag, _, _, bytes_per_s = struct.unpack_from(order + "HHII", coding)
+                if tag == _EXTENSIBLE and len(coding) == 26:
+                    tag = struct.unpack_from(order + "H", coding, 24)[0]
+                plain = tag in _PLAIN
+        elif name == b"data":
+            there = size - begin
+            if length >= UNKNOWN_SIZE and length > there:
+                return WavLayout(plain, begin, UNKNOWN_SIZE, there, bytes_per_s)
+            if length < there and not _ends_there(stream, begin + length, size, order):
+                return WavLayout(plain, begin, length, there, bytes_per_s)
+            return WavLayout(plain, begin, length, min(length, there), bytes_per_s)
+        at = begin + length + length % 2
+
+
+def _ends_there(stream: BinaryIO, at: int, size: int, order: str) -> bool:
+    """Whether what stands from ``at`` on is no samples: chunks, a tag, padding, or next to nothing."""
+    for begin in (at, at + at % 2):  # some writers forget the byte that makes a chunk's length even
+        stream.seek(begin)
+        head = stream.read(4096)
+        if len(head) < 8 or head.startswith(_TAGS) or not head.strip(b"\0"):
+            return True
+        named = all(32 <= byte < 127 for byte in head[:4])
+        if named and begin + 8 + struct.unpack(order + "I", head[4:8])[0] <= size:
+            return True
+    return False
+
+
+class MendedWav(io.RawIOBase):
+    """A WAV file whose header says how many bytes of samples there are, as its reader wants to believe.
+
+    Args:
+        path: the file.
+        layout: of it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], layout: WavLayout) -> None:
+        self._stream = open(path, "rb")  # noqa: SIM115
+        header = bytearray(self._stream.read(layout.begin))
+        order = ">I" if header[:4] == b"RIFX" else "<I"
+        # a size of 32 bits cannot say more; beyond, libsndfile reads to the end of the file as well
+        struct.pack_into(order, header, 4, min(layout.begin - 8 + layout.held, 0xFFFFFFFF))
+        struct.pack_into(order, header, layout.begin - 4, min(layout.held, 0xFFFFFFFF))
+        self._header = bytes(header)
+        self._stream.seek(0)
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def seekable(self) -> bool:
+        """True."""
+        return True
+
+    def tell(self) -> int:
+        """Where the next byte is read."""
+        return self._stream.tell()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """As of any file."""
+        return self._stream.seek(offset, whence)
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        """Fill ``buffer``, and return how many bytes that took."""
+        at = self._stream.tell()
+        data = bytearray(self._stream.read(len(buffer)))
+        if at < len(self._header):
+            part = self._header[at : at + len(data)]
+            data[: len(part)] = part
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+        super().close()

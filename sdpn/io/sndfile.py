@@ -1,0 +1,155 @@
+"""What libsndfile reads wholly and seeks in exactly: PCM of every container, FLAC, Vorbis and Opus."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+
+from sdpn.errors import InputError
+from sdpn.io.decoding import Decoder, TruncatedAudio, check_header, truncated
+from sdpn.io.riff import UNKNOWN_SIZE
+
+#: Samples (frames times channels) read at once: a broken header may promise more than memory holds.
+BLOCK = 1 << 24
+
+#: Codings in which a frame is found by its number.
+_SEEKABLE = {
+    "PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW", "VORBIS", "OPUS",
+}  # fmt: skip
+
+#: These decoders remember: a sample depends, if only a little, on where decoding began. So that a range is
+#: the same however it is asked for, they begin at multiples of 20 s, a second early to have settled by then.
+_REMEMBERING = {"OPUS"}
+_ANCHOR_S = 20
+_LEAD_S = 1
+
+#: Size in the header against what the file holds, as libsndfile logs it for aiff, w64 and au.
+_LOGGED_SIZE = re.compile(r"^ *(?:SSND|riff|Data Size)\s*: (\d+) \(should be (\d+)\)", flags=re.MULTILINE)
+#: The same for rf64: frames there, frames promised.
+_LOGGED_FRAMES = re.compile(r"Calculated frame count (\d+) does not match value from 'ds64' chunk of (\d+)")
+
+
+class SndfileDecoder(Decoder):
+    """A file that libsndfile reads.
+
+    Args:
+        path: named in errors.
+        opened: opens it again, from its start; by default the file at ``path``.
+
+    Raises:
+        soundfile.LibsndfileError, TypeError: libsndfile does not take it (a TypeError: it has no header).
+        InputError: its header makes no sense, or it holds no samples.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], opened: Callable[[], str | BinaryIO] | None = None
+    ) -> None:
+        self._path = path
+        self._opened = opened or (lambda: os.fspath(path))
+        source = self._opened()
+        self._source = source
+        self._file = soundfile.SoundFile(source)
+        self.rate_hz: int = self._file.samplerate
+        self.num_channels: int = self._file.channels
+        self.damage: TruncatedAudio | None = None
+        try:
+            check_header(self.rate_hz, self.num_channels, path)
+            self._find_damage()
+            if self._file.frames == 0:
+                raise InputError("the audio file holds no samples", path=path)
+        except InputError:
+            self.close()
+            raise
+        self.length: int | None = self._file.frames
+        self.expected_s: float | None = self._file.frames / self.rate_hz
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether libsndfile finds any frame of such a file."""
+        return self._file.subtype in _SEEKABLE
+
+    def num_frames(self) -> int:
+        """Its length, from the header."""
+        return int(self._file.frames)
+
+    def frames(self, start: int, stop: int | None = None) -> Iterator[np.ndarray]:
+        """As `Decoder.frames`."""
+        held = self.num_frames()
+        stop = held if stop is None else min(stop, held)
+        at = start
+        try:
+            for number, (begin, end) in enumerate(self._parts(start, stop)):
+                drop = at - begin
+                if number == 0:
+                    for piece in self._read(self._file, begin, drop, end - at):
+                        at += len(piece)
+                        yield piece
+                else:  # seeking alone does not make a decoder forget
+                    with soundfile.SoundFile(self._opened()) as fresh:
+                        for piece in self._read(fresh, begin, drop, end - at):
+                            at += len(piece)
+                            yield piece
+                if at < end:
+                    raise truncated(self._path, at - start, stop - start)
+        except soundfile.LibsndfileError as error:
+            raise InputError(
+                f"cannot be decoded ({reason(error)}): the file is damaged or truncated",
+                path=self._path,
+                hint="copy or convert it again",
+            ) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        if not isinstance(self._source, str):
+            self._source.close()
+
+    def _parts(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """What to read for a range: (where decoding begins, where it ends)."""
+        if not self.is_exact:
+            yield 0, stop
+            return
+        if self._file.subtype not in _REMEMBERING:
+            yield min(start, stop), stop
+            return
+        step, lead = _ANCHOR_S * self.rate_hz, _LEAD_S * self.rate_hz
+        at = start
+        while at < stop:
+            anchor = at // step * step
+            yield max(0, anchor - lead), min(stop, anchor + step)
+            at = anchor + step
+
+    def _read(self, file: soundfile.SoundFile, begin: int, drop: int, keep: int) -> Iterator[np.ndarray]:
+        """Up to ``keep`` frames after ``drop`` from ``begin`` on."""
+        if begin != file.tell():
+            file.seek(begin)
+        wanted = drop + keep
+        while wanted > 0:
+            frames = file.read(min(wanted, BLOCK // file.channels), dtype="float32", always_2d=True)
+            if not len(frames):
+                return
+            wanted -= len(frames)
+            kept = frames[drop:]
+            drop = max(0, drop - len(frames))
+            if len(kept):
+                yield kept
+
+    def _find_damage(self) -> None:
+        """Libsndfile reads a cut file without a word, but its log knows: half a meeting is no meeting."""
+        held = promised = 0
+        if match := _LOGGED_SIZE.search(self._file.extra_info):
+            promised, held = int(match[1]), int(match[2])
+        elif match := _LOGGED_FRAMES.search(self._file.extra_info):
+            held, promised = int(match[1]), int(match[2])
+        if held < promised < UNKNOWN_SIZE:
+            self.damage = truncated(self._path, held, promised)
+
+
+def reason(error: soundfile.LibsndfileError) -> str:
+    """What libsndfile has to say."""
+    return str(error.error_string).strip().removeprefix("Error :").strip().rstrip(".")

@@ -1,0 +1,106 @@
+"""Recordings that come through a pipe: decoded on the way where possible, or put into a file first."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from sdpn.errors import InputError
+from sdpn.io.choice import is_wav, open_decoder
+from sdpn.io.decoding import Decoder
+from sdpn.io.ffmpeg import FfmpegDecoder
+
+#: What is looked at to see what it is.
+_PEEK = 64
+
+#: Codings of WAV that need no memory of what came before: PCM, float, A-law, mu-law, and what extends them.
+_PLAIN = {1, 3, 6, 7, 0xFFFE}
+
+
+class Piped:
+    """A recording from a stream.
+
+    Lossless formats that tell at once how to play them are decoded as they come, in bounded memory: WAV, FLAC
+    and AU. Others go to a temporary file, so that they give the samples that the same bytes give as a file.
+
+    Args:
+        stream: where the bytes come from, in order.
+        name: of it, for messages.
+
+    Attributes:
+        decoder: of the recording.
+
+    Raises:
+        InputError: it is empty, no binary stream or no audio.
+    """
+
+    def __init__(self, stream: Any, name: str) -> None:
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        head = b""
+        while len(head) < _PEEK and (more := _read(stream, _PEEK - len(head), name)):
+            head += more
+        if not head:
+            raise InputError("is empty (0 bytes); audio was expected", path=name)
+        joined = _Joined(head, stream, name)
+        if _plays_at_once(head):
+            self.decoder: Decoder = FfmpegDecoder(name, stream=joined)  # type: ignore[arg-type]
+            return
+        self._folder = tempfile.TemporaryDirectory(prefix="sdpn-")
+        spooled = Path(self._folder.name) / "audio"
+        try:
+            with open(spooled, "wb") as file:
+                while data := joined.read(1 << 20):
+                    file.write(data)
+            self.decoder = open_decoder(spooled)
+        except InputError as error:
+            self.close()
+            raise InputError(error.message, path=name, hint=error.hint) from error
+        except OSError as error:
+            self.close()
+            raise InputError(
+                f"cannot be put into a temporary file ({error.strerror})",
+                path=name,
+                hint=f"it needs room in {tempfile.gettempdir()} (TMPDIR names another folder)",
+            ) from error
+
+    def close(self) -> None:
+        """Remove the temporary file."""
+        if self._folder is not None:
+            self._folder.cleanup()
+
+
+class _Joined:
+    """What was looked at, and what follows it: a file to read from, without ``seek``."""
+
+    def __init__(self, head: bytes, stream: BinaryIO, name: str) -> None:
+        self._head = head
+        self._stream = stream
+        self._name = name
+
+    def read(self, size: int) -> bytes:
+        if self._head:
+            part, self._head = self._head[:size], self._head[size:]
+            return part
+        return _read(self._stream, size, self._name)
+
+    def close(self) -> None:
+        """The stream belongs to whoever opened it."""
+
+
+def _read(stream: Any, size: int, name: str) -> bytes:
+    try:
+        data = stream.read(size)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot be read ({error})", path=name) from error
+    if not isinstance(data, (bytes, bytearray, type(None))):
+        raise InputError("is opened as text", path=name, hint='open it with mode "rb"')
+    return bytes(data or b"")
+
+
+def _plays_at_once(head: bytes) -> bool:
+    if is_wav(head):
+        return (
+            head[:4] == b"RIFF" and head[12:16] == b"fmt " and int.from_bytes(head[20:22], "little") in _PLAIN
+        )
+    return head.startswith((b"fLaC", b".snd"))
