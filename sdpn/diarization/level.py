@@ -48,12 +48,14 @@ class Levelled(NamedTuple):
 
     Attributes:
         wave_S: its samples; `CHUNK_FRAMES` whole frames, fewer in the last chunk.
+        rms_T: level of each frame; the last is filled up with zeros.
         around_T: level of each frame's surroundings; 0 where nothing is to be heard.
         near_T: level of its neighbourhood, on the quieter side: before and after a loud sound, the level of what
             is there. In recordings that are too short for that, the level of the surroundings.
     """
 
     wave_S: np.ndarray
+    rms_T: np.ndarray
     around_T: np.ndarray
     near_T: np.ndarray
 
@@ -114,7 +116,7 @@ def _measured(
         sounding = sounding[sounding > 0]
         around_T[start : start + _STEP] = np.percentile(sounding, _AROUND_PERCENTILE) if len(sounding) else 0.0
     near_T = _quieter_side(all_T)[first : first + count]
-    return Levelled(wave_S, around_T, np.where(np.isinf(near_T), around_T, near_T))
+    return Levelled(wave_S, rms_T, around_T, np.where(np.isinf(near_T), around_T, near_T))
 
 
 def _quieter_side(rms_T: np.ndarray) -> np.ndarray:

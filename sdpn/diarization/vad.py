@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +34,10 @@ CONTEXT = 64
 
 #: The neighbourhood is raised by no more than this above what the surroundings are raised by.
 _MOST_RISE_DB = 40.0
+
+#: Frames this much louder than their neighbourhood are none of its business: what listens to it hears nothing
+#: in them, and begins anew after them.
+_TOO_LOUD_DB = 20.0
 
 #: A probability of the raised neighbourhood counts for this much less: noise between words comes up with it.
 _RISE_COSTS = 0.1
@@ -110,9 +115,10 @@ class SpeechDetector:
             return self._spans.push(self._around(piece.wave_S).tolist())
         around_T = piece.around_T
         near_T = np.maximum(piece.near_T, around_T * 10 ** (-_MOST_RISE_DB / 20))
+        too_loud_T = piece.rms_T > near_T * 10 ** (_TOO_LOUD_DB / 20)
         heard_T = np.maximum(
             self._around(piece.wave_S, _gains(around_T, self._level)),
-            self._near(piece.wave_S, _gains(near_T, self._level)) - np.float32(_RISE_COSTS),
+            self._near(piece.wave_S, _gains(near_T, self._level), too_loud_T) - np.float32(_RISE_COSTS),
         )
         return self._spans.push(heard_T.tolist())
 
@@ -138,12 +144,15 @@ class Listener:
         self._before = np.zeros(CONTEXT, dtype=np.float32)  # the first frame follows silence
         self._state: Any = None
 
-    def __call__(self, wave_S: np.ndarray, gain_T: np.ndarray | None = None) -> np.ndarray:
+    def __call__(
+        self, wave_S: np.ndarray, gain_T: np.ndarray | None = None, deaf_T: np.ndarray | None = None
+    ) -> np.ndarray:
         """Probability of speech in each frame of 32 ms.
 
         Args:
             wave_S: (S,) float32, 16 kHz mono, whole frames but in the last chunk.
             gain_T: factor on the samples of each frame.
+            deaf_T: in these frames the probability is 0, and after them the network knows of nothing before.
 
         Returns:
             (ceil(S / 512),) float32; the last frame is filled up with zeros.
@@ -157,9 +166,22 @@ class Listener:
             frames = torch.from_numpy(padded).unfold(0, CONTEXT + FRAME, FRAME)
             if gain_T is not None:
                 frames = frames * torch.from_numpy(gain_T.astype(np.float32))[:, None]
-            probabilities, self._state = network(frames, self._state)
-            result: np.ndarray = probabilities.numpy()
+            features = network.features(frames)
+            result = np.zeros(len(frames), dtype=np.float32)
+            for begin, end, deaf in _stretches(np.zeros(len(frames), dtype=bool) if deaf_T is None else deaf_T):
+                if deaf:
+                    self._state = None
+                else:
+                    heard, self._state = network.listen(features[begin:end], self._state)
+                    result[begin:end] = heard.cpu().numpy()
         return result
+
+
+def _stretches(mark_T: np.ndarray) -> Iterator[tuple[int, int, bool]]:
+    """Runs of equal marks: begin, end, mark."""
+    cuts = [0, *(np.flatnonzero(mark_T[1:] != mark_T[:-1]) + 1).tolist(), len(mark_T)]
+    for begin, end in pairwise(cuts):
+        yield begin, end, bool(mark_T[begin])
 
 
 def speech_probabilities(wave_S: np.ndarray) -> np.ndarray:
@@ -228,8 +250,8 @@ class _Network:
         self.lstm = torch.nn.LSTM(hidden, hidden)
         self.lstm.load_state_dict({f"{name}_l0": weights[f"_model.decoder.rnn.{name}"] for name in names})
 
-    def __call__(self, frames: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
-        """Map consecutive frames (T, 576) and the LSTM's state to probabilities (T,) and its new state."""
+    def features(self, frames: torch.Tensor) -> torch.Tensor:
+        """What the LSTM hears of frames (T, 576): (T, 128, 1)."""
         from torch.nn import functional
 
         padded = functional.pad(frames[:, None], (0, CONTEXT), mode="reflect")
@@ -238,6 +260,12 @@ class _Network:
         features = (real**2 + imaginary**2).sqrt()
         for (weight, bias), stride in zip(self.convolutions, (1, 2, 2, 1), strict=True):
             features = functional.conv1d(features, weight, bias, stride=stride, padding=1).relu()
+        return features
+
+    def listen(self, features: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
+        """Map consecutive features and the LSTM's state to probabilities (T,) and its new state."""
+        from torch.nn import functional
+
         hidden, state = self.lstm(features.transpose(1, 2), state)  # (T, 1, 128): T steps of a batch of 1
         weight, bias = self.output
         scores = functional.conv1d(hidden.relu().transpose(1, 2), weight, bias)

@@ -87,6 +87,6 @@ def test_neither_pieces_nor_powers_of_two_change_a_bit(cuts: list[int], power: i
     again = list(levelled(np.split(wave * scale, sorted(cuts))))
     assert len(whole) == len(again) == 3
     for one, other in zip(whole, again, strict=True):
-        scaled = Levelled(*(part * scale for part in one))
+        scaled = Levelled(*(part * scale for part in one))  # samples and levels alike
         for expected, found in zip(scaled, other, strict=True):
             np.testing.assert_array_equal(found, expected)
