@@ -9,7 +9,6 @@ from pathlib import Path
 
 from sdpn.diarization.vad import VadConfig, detect_speech
 from sdpn.errors import InputError
-from sdpn.io import audio
 from sdpn.io.atomic import atomic_write_text
 from sdpn.io.corpus import as_word, find_audio
 from sdpn.io.kaldi import Utterance, read_data_dir, write_data_dir
@@ -79,16 +78,18 @@ def find_segments(recordings: Iterable[Utterance], config: SegmentConfig) -> Ite
     in a warning and stops nothing.
     """
     for recording in recordings:
-        if recording.end_s is not None:
-            spans = [(recording.start_s, recording.end_s)]
-        else:
-            try:
-                spans = list(detect_speech(audio.read(recording.path), config.vad))
-            except InputError as error:
-                _log.warning("left out: %s", error)
-                spans = []
+        try:
+            if recording.end_s is not None:
+                spans = [(recording.start_s, recording.end_s)]
+            elif recording.start_s:  # a segment that goes to the end of its file
+                spans = [(recording.start_s, recording.file_duration_s())]
+            else:
+                spans = list(detect_speech(recording.read(), config.vad))
+        except InputError as error:
+            _log.warning("left out: %s", error)
+            spans = []
         yield [
-            Utterance(f"{recording.id}-{round(1000 * start_s):08d}", recording.path, start_s, end_s)
+            replace(recording, id=f"{recording.id}-{round(1000 * start_s):08d}", start_s=start_s, end_s=end_s)
             for whole in spans
             for start_s, end_s in _divide(*whole, config.longest_s)
             if end_s - start_s >= config.shortest_s
@@ -109,7 +110,8 @@ def write_segments(directory: Path, segments: Sequence[Utterance]) -> None:
         names.setdefault(segment.path, f"recording{len(names):06d}")
     write_data_dir(directory, [Utterance(name, path) for path, name in names.items()])
     lines = [
-        f"{segment.id} {names[segment.path]} {segment.start_s:.3f} {segment.end_s:.3f}\n"
+        f"{segment.id} {names[segment.path]} {segment.start_s:.3f} {segment.end_s:.3f}"
+        + ("\n" if segment.channel is None else f" {segment.channel}\n")
         for segment in sorted(segments, key=lambda segment: segment.id.encode())
     ]
     atomic_write_text(directory / "segments", "".join(lines))

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdpn.cli.audio_arguments import STDIN, add_audio_arguments, find_utterances
 from sdpn.cli.model_arguments import add_model_arguments, load
 from sdpn.cli.progress import track
 from sdpn.errors import InputError
@@ -37,9 +38,13 @@ EXAMPLE = """\
   sdpn backend --model exp/mini/model --data data/train
   sdpn verify --trials data/dev/trials --embeddings dev.scp --back-end exp/mini/model
   sdpn backend --data data/telephone --out telephone.safetensors
+  sdpn backend --out mine.safetensors recordings/
   sdpn backend --data data/train --noise data/noise --rir data/rir --out robust.safetensors
   sdpn backend --model exp/mini/model --data data/train --classes exp/mini/pseudo/1/labels
 """
+
+#: Options may stand between the recordings.
+OPTIONS_ANYWHERE = True
 
 #: Utterances that were left out and are named on the terminal.
 _SHOWN = 5
@@ -48,7 +53,13 @@ _SHOWN = 5
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``sdpn backend``."""
     add_model_arguments(parser)
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="Kaldi data directory")
+    parser.add_argument(
+        "audio", nargs="*", type=Path, metavar="AUDIO", help="files and folders of recordings, one voice each"
+    )
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="instead: a Kaldi data directory, or a folder of recordings"
+    )
+    add_audio_arguments(parser)
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="file to write (default: back_end.safetensors in --model)"
     )
@@ -94,14 +105,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """
     import numpy as np
 
-    from sdpn.io.kaldi import read_data_dir
     from sdpn.verification.learn import LearningConfig, learn_back_end
     from sdpn.verification.parts import embed_parts
     from sdpn.verification.storage import BACK_END, write_back_end
 
     config = LearningConfig(cohort=args.cohort, top=min(args.top_n, args.cohort), seed=args.seed)
     out = args.out or _beside(args.model, BACK_END)
-    utterances = read_data_dir(args.data)
+    if STDIN in args.audio:
+        raise InputError("a back end is learned from many recordings, standard input is one")
+    utterances = find_utterances(args.data, args.audio, channel=args.channel, skip_bad=args.skip_bad)
     if len(utterances) > args.utterances:
         kept = np.random.default_rng(args.seed).permutation(len(utterances))[: args.utterances]
         utterances = [utterances[index] for index in np.sort(kept)]

@@ -154,6 +154,10 @@ def _recordings(path: Path) -> dict[str, list[RecordingSegment]]:
 
     recordings: dict[str, list[RecordingSegment]] = {}
     for window in read_segments(path):
+        if window.end_s is None:
+            raise InputError(
+                f"window {window.id!r} has no end", path=path, hint="expected its end in seconds, not -1"
+            )
         recordings.setdefault(window.recording, []).append(window)
     for recording, windows in recordings.items():
         if Path(recording).name != recording:

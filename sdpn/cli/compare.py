@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdpn.cli.audio_arguments import STDIN, add_audio_arguments
 from sdpn.cli.model_arguments import add_model_arguments, load, named_model
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ score and no decision.
 EXAMPLE = """\
   sdpn compare a.wav b.wav
   sdpn compare --false-alarms 0.001 a.wav b.wav
+  ffmpeg -i call.mkv -f wav - | sdpn compare a.wav -
   sdpn compare --model exp/mini/model a.wav b.wav
   sdpn compare --model campplus.bin --format 3dspeaker --threshold 0.33 a.wav b.wav
 """
@@ -50,7 +52,14 @@ _SAID = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``sdpn compare``."""
     add_model_arguments(parser)
-    parser.add_argument("audio", nargs=2, type=Path, metavar="AUDIO", help="two recordings of one voice each")
+    parser.add_argument(
+        "audio",
+        nargs=2,
+        type=Path,
+        metavar="AUDIO",
+        help="two recordings of one voice each; - is standard input",
+    )
+    add_audio_arguments(parser, separate=False, skip_bad=False)
     parser.add_argument("--threshold", type=float, metavar="T", help="score from which on it is one voice")
     parser.add_argument(
         "--false-alarms",
@@ -80,6 +89,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         )
     if args.false_alarms is not None and args.threshold is not None:
         raise InputError("--threshold and --false-alarms both decide", hint="give one of them")
+    if args.audio.count(STDIN) > 1:
+        raise InputError("standard input can be read once only, and '-' is there twice")
     back_end = _back_end(args)
     if back_end is None and args.false_alarms is not None:
         raise InputError(
@@ -88,7 +99,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if back_end is None and args.threshold is not None and not -1 <= args.threshold <= 1:
         raise InputError(f"--threshold {args.threshold} is no cosine", hint="expected -1 to 1")
     model = load(args)
-    embeddings_2D = model.embed(list(args.audio))
+    embeddings_2D = model.embed(list(args.audio), channel=args.channel)
     cosine = float(similarity(*embeddings_2D))
     if back_end is None:
         score = cosine

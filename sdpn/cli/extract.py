@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdpn.cli.audio_arguments import add_audio_arguments, find_utterances, seekable_stdin
 from sdpn.cli.model_arguments import add_model_arguments, load
 from sdpn.errors import InputError
 
@@ -19,29 +20,34 @@ if TYPE_CHECKING:
     from sdpn.io.kaldi import Utterance
 
 DESCRIPTION = """\
-Write one embedding for every utterance of a Kaldi data directory, or with --windows for every window of it,
-as OUT/embeddings.ark and .scp.
+Write one embedding for every utterance of a Kaldi data directory, or every recording that is named (files,
+folders, - for standard input), as OUT/embeddings.ark and .scp; with --windows for every window of it.
 
-Audio of any rate and format that libsndfile reads is taken; with a segments file, each segment is an
-utterance. The tables appear only when all is embedded; until then what is finished lies in OUT/progress, and
-the same command goes on from there. Utterances that cannot be read are listed, in OUT/failed.txt too, and do
-not stop the others.
+Audio of any rate and nearly any format is taken (docs/audio.md); with a segments file, each segment is an
+utterance. A file is called by its stem, one in a folder by its path below it. The tables appear only when
+all is embedded; until then what is finished lies in OUT/progress, and the same command goes on from there.
+Utterances that cannot be read are listed, in OUT/failed.txt too, and do not stop the others.
 
 Several processes share the work under torchrun, or with --shard, on one machine or on many that see the same
 folder. The last to finish writes the tables, once nothing is missing and nothing is double.
 
-Exit code: 0, all utterances are embedded (or this shard's); 1, some failed, the others are embedded; 2,
-nothing was done or written, and the message says why. Under torchrun the process that writes the tables says
-1 for all.
+Exit code: 0, all utterances are embedded (or this shard's); 1, some failed, the others are embedded (0 with
+--skip-bad); 2, nothing was done or written, and the message says why. Under torchrun the process that writes
+the tables says 1 for all.
 """
 
 EXAMPLE = """\
   sdpn extract --model exp/mini/model --data data/dev --out exp/mini/embeddings
   sdpn extract --model exp/mini/model --data data/meetings --windows 1.5/0.75 --out exp/mini/windows
+  sdpn extract --out out/voices a.wav b.mp3 recordings/
+  sdpn extract --out out/calls --channel separate calls/
   torchrun --nproc-per-node 4 --no-python sdpn extract --model campplus.bin --format 3dspeaker \\
     --data data/train --out exp/campplus
   sdpn extract --model exp/mini/model --data data/train --out exp/mini/train --shard 0/8
 """
+
+#: Options may stand between the recordings.
+OPTIONS_ANYWHERE = True
 
 #: Failures that are told on the terminal; all stand in the file.
 _SHOWN = 10
@@ -50,7 +56,12 @@ _SHOWN = 10
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``sdpn extract``."""
     add_model_arguments(parser)
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="Kaldi data directory")
+    parser.add_argument(
+        "audio", nargs="*", type=Path, metavar="AUDIO", help="files, folders, or - for standard input"
+    )
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="instead: a Kaldi data directory, or a folder of recordings"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the ark and scp")
     parser.add_argument(
         "--windows",
@@ -61,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--npz", action="store_true", help="also OUT/embeddings.npz: ids (N,) and embeddings (N, D)"
     )
+    add_audio_arguments(parser)
     work = parser.add_argument_group("how the work is done")
     work.add_argument(
         "--precision",
@@ -95,13 +107,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Embed what is not embedded yet, and write the tables once all is."""
+    with seekable_stdin(args.audio) as paths:
+        return _run(args, paths)
+
+
+def _run(args: argparse.Namespace, paths: Sequence[Path]) -> dict[str, Any]:
     from sdpn.extraction.clips import parse_windows
     from sdpn.extraction.shard import find_shard
-    from sdpn.io.kaldi import read_data_dir
 
     windows = None if args.windows is None else parse_windows(args.windows)
     shard = find_shard(args.shard)
-    utterances = read_data_dir(args.data, check_files=False)
+    utterances = find_utterances(
+        args.data, paths, channel=args.channel, skip_bad=args.skip_bad, check_files=False
+    )
 
     import time
 
@@ -133,11 +151,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def exit_code(args: argparse.Namespace, results: dict[str, Any]) -> int:
-    """1 where utterances failed.
+    """1 where utterances failed, unless that was allowed.
 
     Under torchrun only the process that merges says so: torchrun would take the first 1 for a crash and kill
     the others.
     """
+    if args.skip_bad:
+        return 0
     by_torchrun = args.shard is None and results["shard"] != "0-of-1"
     return 1 if results["num_failed"] and (results["merged"] or not by_torchrun) else 0
 
@@ -236,11 +256,11 @@ def _device(named: str | None) -> str:
     return named
 
 
-def _recordings(data: Path) -> dict[str, str]:
+def _recordings(data: Path | None) -> dict[str, str]:
     """Utterance -> recording where there are segments."""
     from sdpn.io.kaldi import read_segments
 
-    if not (data / "segments").is_file():
+    if data is None or not (data / "segments").is_file():
         return {}
     return {segment.id: segment.recording for segment in read_segments(data / "segments")}
 

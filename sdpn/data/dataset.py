@@ -37,6 +37,8 @@ _TOGETHER = 8
 
 #: Purposes of further generators of a view.
 _ERASURE, _SPEED = 1, 2
+#: Purpose of the generator that draws who stands in for an utterance.
+_STAND_IN = 3
 
 
 class Views(NamedTuple):
@@ -79,6 +81,9 @@ class _Cut(NamedTuple):
 
 class CropDataset(Dataset[Views]):
     """Global and local crops of utterances. Speakers are never looked at.
+
+    An utterance that cannot be read or is silent throughout gives its place to another one, drawn for it
+    alone from those that the batch does not hold, with crops of its own: no two rows of a batch are copies.
 
     Args:
         utterances: of all corpora, one corpus after the other.
@@ -129,18 +134,21 @@ class CropDataset(Dataset[Views]):
         return self.__getitems__([item])[0]
 
     def __getitems__(self, items: Sequence[Item]) -> list[Views]:
-        """Crops of several utterances, each as by itself, in less time; torch's loader asks for batches so.
+        """Crops of the utterances of a batch, each as by itself, in less time; torch's loader asks so.
+
+        What stands in for another is not one of the batch, as long as there are others.
 
         Raises:
             InputError: as for one.
         """
         views: list[Views] = []
+        present = {index for _, index in items}
         for first in range(0, len(items), _TOGETHER):
-            views += self._views(items[first : first + _TOGETHER])
+            views += self._views(items[first : first + _TOGETHER], present)
         return views
 
-    def _views(self, items: Sequence[Item]) -> list[Views]:
-        cuts = [self._cut(epoch, index) for epoch, index in items]
+    def _views(self, items: Sequence[Item], present: set[int]) -> list[Views]:
+        cuts = [self._cut(epoch, index, present) for epoch, index in items]
         local = self._augmenter.apply(
             [piece for cut in cuts for piece in cut.local], [effects for cut in cuts for effects in cut.drawn]
         )
@@ -149,18 +157,32 @@ class CropDataset(Dataset[Views]):
             for cut, local_VS in zip(cuts, np.split(local, len(cuts)), strict=True)
         ]
 
-    def _cut(self, epoch: int, index: int) -> _Cut:
-        """An utterance that cannot be read or is silent throughout gives its place to the next one."""
+    def _cut(self, epoch: int, index: int, present: set[int]) -> _Cut:
+        """Crops of an utterance, or of the one that stands in for it, which ``present`` is then told."""
         self._faults = []
-        for offset in range(len(self)):
-            cut = self._attempt(epoch, (index + offset) % len(self))
-            if cut is not None:
-                return cut._replace(faults=tuple(self._faults))
-        raise InputError("every utterance of the training data is digitally silent or cannot be read")
+        cut = self._attempt(epoch, index)
+        if cut is None:
+            for other in self._stand_ins(epoch, index, present):
+                cut = self._attempt(epoch, other, stands_in_for=index)
+                if cut is not None:
+                    present.add(other)
+                    break
+            else:
+                raise InputError("every utterance of the training data is digitally silent or cannot be read")
+        return cut._replace(faults=tuple(self._faults))
 
-    def _attempt(self, epoch: int, index: int) -> _Cut | None:
+    def _stand_ins(self, epoch: int, index: int, present: set[int]) -> Iterator[int]:
+        """All other utterances, from a place that is drawn; those of the batch last."""
+        start = int(self._rng(epoch, index, 0, _STAND_IN).integers(len(self)))
+        for again in (False, True):
+            for offset in range(len(self)):
+                other = (start + offset) % len(self)
+                if other != index and (other in present) is again:
+                    yield other
+
+    def _attempt(self, epoch: int, index: int, *, stands_in_for: int | None = None) -> _Cut | None:
         try:
-            return self._crops_of(epoch, index)
+            return self._crops_of(epoch, index, stands_in_for)
         except TooManyBadFiles:
             raise
         except InputError as error:
@@ -173,19 +195,20 @@ class CropDataset(Dataset[Views]):
         self._faults.append(fault)
         self._met.add([fault])
 
-    def _crops_of(self, epoch: int, index: int) -> _Cut | None:
+    def _crops_of(self, epoch: int, index: int, stands_in_for: int | None) -> _Cut | None:
         crops, augmenter = self._crops, self._augmenter
+        draw = partial(self._rng, epoch, index, stands_in_for=stands_in_for)
         changes_speed = augmenter.config.speed_probability > 0
         shared = augmenter.config.speed_speaker == "new"  # speed makes another speaker of all crops
         speed = Fraction(1)
         if changes_speed and shared:
-            speed = augmenter.draw_speed(self._rng(epoch, index, 0, _SPEED))
+            speed = augmenter.draw_speed(draw(0, _SPEED))
         erases = augmenter.config.erase_probability > 0
         pieces: list[np.ndarray] = []
         drawn: list[Drawn] = []
         erasure_V4 = np.zeros((crops.num_local, 4), dtype=np.int32)
         for view in range(crops.num_global + crops.num_local):
-            rng = self._rng(epoch, index, view)
+            rng = draw(view)
             local = view - crops.num_global
             if local >= 0 and changes_speed and not shared:
                 speed = augmenter.draw_speed(rng)
@@ -200,12 +223,21 @@ class CropDataset(Dataset[Views]):
             if local >= 0:
                 drawn.append(augmenter.draw(num_samples, rng, self._draw_speech))
                 if erases:
-                    erasure_V4[local] = augmenter.draw_erasure(self._rng(epoch, index, view, _ERASURE))
+                    erasure_V4[local] = augmenter.draw_erasure(draw(view, _ERASURE))
         return _Cut(pieces[: crops.num_global], pieces[crops.num_global :], drawn, index, erasure_V4)
 
-    def _rng(self, epoch: int, index: int, view: int, *purpose: int) -> np.random.Generator:
-        """The generator of a view; each further purpose has its own, so that it does not move this one."""
-        key = (self._seed, epoch, index, view, *purpose)
+    def _rng(
+        self, epoch: int, index: int, view: int, purpose: int = 0, *, stands_in_for: int | None = None
+    ) -> np.random.Generator:
+        """The generator of a view; each further purpose has its own, so that it does not move this one.
+
+        So has an utterance that stands in for another: it may be in the batch on its own account as well.
+        """
+        key: tuple[int, ...] = (self._seed, epoch, index, view)
+        if stands_in_for is not None:
+            key += (purpose, stands_in_for + 1)
+        elif purpose:
+            key += (purpose,)
         # of numbers of 32 bits an array makes the same generator as the tuple, in two thirds of the time
         return np.random.default_rng(key if max(key) >> 32 else np.array(key, dtype=np.uint32))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -15,7 +15,6 @@ import numpy as np
 from sdpn.diarization.speech import Segment
 from sdpn.diarization.windows import sliding_windows
 from sdpn.errors import InputError
-from sdpn.io import audio
 from sdpn.io.kaldi import Utterance
 
 #: Longest stretch that is embedded as one: a longer utterance is cut into equal parts. Bounds memory; longer
@@ -97,8 +96,7 @@ class Clip:
         Raises:
             InputError: the file cannot be read.
         """
-        part = Utterance(utterance.id, utterance.path, self.start_s, self.end_s)
-        return part.read()
+        return replace(utterance, start_s=self.start_s, end_s=self.end_s).read()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +118,7 @@ def cut(utterance: Utterance, windows: WindowPlan | None = None) -> Cut:
     Raises:
         InputError: the file cannot be read, or ends before the utterance starts.
     """
-    file_s = audio.info(utterance.path).duration_s
+    file_s = utterance.file_duration_s()
     end_s = file_s if utterance.end_s is None else min(utterance.end_s, file_s)
     duration_s = end_s - utterance.start_s
     if duration_s <= 0:

@@ -67,8 +67,10 @@ class Entry:
 
 
 def signature(utterance: Utterance) -> str:
-    """What is embedded under an id: file and stretch. Another file under an old id is embedded anew."""
+    """What is embedded under an id: file, stretch, channel. Another file under an old id is embedded anew."""
     text = f"{os.path.abspath(utterance.path)}\n{utterance.start_s}\n{utterance.end_s}"
+    if utterance.channel is not None:
+        text += f"\n{utterance.channel}"
     return f"{zlib.crc32(text.encode(errors='surrogateescape')):08x}"
 
 

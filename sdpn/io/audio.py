@@ -20,14 +20,14 @@ from typing import Any, BinaryIO, Literal, Protocol, TypeAlias
 import numpy as np
 
 from sdpn.errors import InputError
-from sdpn.io.choice import open_decoder, warn_once
+from sdpn.io.choice import archived, open_decoder, warn_once
 from sdpn.io.decoding import Decoder, TruncatedAudio
 from sdpn.io.resampling import needed, resample, resample_stream, resampled_length
 from sdpn.io.samples import LOUDEST, SamplesDecoder
 from sdpn.io.spool import Piped
 
 __all__ = [
-    "RATE_HZ", "Audio", "AudioInfo", "AudioStream", "Channel", "info", "is_audio", "num_samples",
+    "RATE_HZ", "Audio", "AudioInfo", "AudioStream", "Channel", "info", "is_audio", "is_file", "num_samples",
     "open_audio", "read", "read_range", "resample",
 ]  # fmt: skip
 
@@ -67,6 +67,11 @@ def is_audio(thing: object) -> bool:
         or hasattr(thing, "detach")
         or hasattr(thing, "read")
     )
+
+
+def is_file(path: str | os.PathLike[str]) -> bool:
+    """Whether ``path`` names a file, or a place in a Kaldi archive (``x.ark:5``)."""
+    return os.path.isfile(path) or archived(path) is not None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from functools import lru_cache
-from typing import BinaryIO, cast
+from functools import lru_cache, partial
 
 import soundfile
 
@@ -18,8 +17,9 @@ from sdpn.io.containers import bytes_promised, lacks_index
 from sdpn.io.decoding import REPAIR, Decoder, TruncatedAudio, truncated
 from sdpn.io.ffmpeg import FfmpegDecoder
 from sdpn.io.ogg import OggLayout, ogg_layout
-from sdpn.io.riff import UNKNOWN_SIZE, MendedWav, WavLayout, wav_layout
+from sdpn.io.riff import UNKNOWN_SIZE, WavLayout, mended, wav_layout
 from sdpn.io.sndfile import SndfileDecoder, reason
+from sdpn.io.windowed_file import WindowedFile
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +50,8 @@ def open_decoder(path: str | os.PathLike[str]) -> Decoder:
             head = stream.read(_HEAD)
             wav = wav_layout(stream, state.st_size) if is_wav(head) else None
     except FileNotFoundError:
+        if (entry := archived(path)) is not None:
+            return _open_archived(path, *entry)
         raise InputError("no such audio file", path=path) from None
     except (OSError, ValueError) as error:  # a ValueError: its name holds a zero byte
         raise InputError(f"cannot be read ({error})", path=path) from error
@@ -62,6 +64,12 @@ def open_decoder(path: str | os.PathLike[str]) -> Decoder:
     if head.startswith(_SNDFILE) and not _is_endless_flac(head):
         return _open_sndfile(path)
     return _open_other(path, state.st_size)
+
+
+def archived(path: str | os.PathLike[str]) -> tuple[str, int] | None:
+    """Archive and byte of ``x.ark:5``, audio inside a Kaldi archive; None: it is no such name."""
+    name, colon, offset = os.fspath(path).rpartition(":")
+    return (name, int(offset)) if colon and offset.isdecimal() and os.path.isfile(name) else None
 
 
 def is_wav(head: bytes) -> bool:
@@ -106,6 +114,30 @@ def _exact(decoder: SndfileDecoder, path: str | os.PathLike[str]) -> Decoder:
     return other
 
 
+def _open_archived(path: str | os.PathLike[str], archive: str, offset: int) -> Decoder:
+    """Audio as Kaldi (a WAV file) and kaldiio (any file, its length before it) put it into archives."""
+    size = os.path.getsize(archive) - offset
+    with open(archive, "rb") as stream:
+        stream.seek(offset)
+        head = stream.read(14)
+    if is_wav(head) and (length := int.from_bytes(head[4:8], "little")) < UNKNOWN_SIZE:
+        if length + 8 > size:
+            raise truncated(path, size, length + 8)
+        size = length + 8
+    elif head[:5] == b"AUDIO" and 1 <= head[5] <= 8:
+        begin = 6 + head[5]
+        held, size = size - begin, int.from_bytes(head[6:begin], "little")
+        if size > held:
+            raise truncated(path, held, size)
+        offset += begin
+    if size <= 0:
+        raise InputError("no audio is there in the archive", path=path)
+    try:
+        return SndfileDecoder(path, partial(WindowedFile, archive, offset, size))
+    except (soundfile.LibsndfileError, TypeError) as error:
+        raise _refused(error, path) from error
+
+
 def _open_wav(path: str | os.PathLike[str], layout: WavLayout) -> Decoder:
     if layout.is_wrong and not layout.is_short:
         warn_once(
@@ -116,12 +148,8 @@ def _open_wav(path: str | os.PathLike[str], layout: WavLayout) -> Decoder:
         )
     decoder: Decoder
     if layout.plain:
-
-        def mended() -> BinaryIO:
-            return cast(BinaryIO, MendedWav(path, layout))
-
         try:
-            decoder = SndfileDecoder(path, mended if layout.hides else None)
+            decoder = SndfileDecoder(path, partial(mended, path, layout) if layout.hides else None)
         except (soundfile.LibsndfileError, TypeError) as error:
             raise _refused(error, path) from error
     else:

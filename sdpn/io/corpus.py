@@ -11,7 +11,13 @@ from typing import NamedTuple
 
 from sdpn.errors import InputError
 
-_SUFFIXES = {".wav", ".flac", ".opus", ".ogg", ".mp3"}
+#: Suffixes by which recordings are found in folders; what a file is, only its inside says.
+SUFFIXES = {
+    ".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".asf", ".au", ".avi", ".caf", ".flac",
+    ".flv", ".gsm", ".m4a", ".m4b", ".mka", ".mkv", ".mov", ".mp2", ".mp3", ".mp4", ".mpg", ".oga", ".ogg",
+    ".opus", ".ra", ".rm", ".snd", ".sph", ".spx", ".tta", ".voc", ".w64", ".wav", ".wave", ".webm", ".wma",
+    ".wmv", ".wv",
+}  # fmt: skip
 #: Folder names that say nothing about which corpus it is.
 _SPLIT_NAMES = {"train", "dev", "test", "eval", "wav", "wavs", "flac", "audio", "data"}
 
@@ -36,20 +42,33 @@ def find_audio(folder: Path) -> list[Path]:
     Raises:
         InputError: ``folder`` is no folder, or holds no audio.
     """
+    return survey_audio(folder)[0]
+
+
+def survey_audio(folder: Path) -> tuple[list[Path], int]:
+    """As `find_audio`, and how many other files there are, hidden ones left out.
+
+    Raises:
+        InputError: ``folder`` is no folder, or holds no audio.
+    """
     if not folder.is_dir():
         raise InputError("no such folder", path=folder)
-    files = []
+    files: list[Path] = []
+    others = 0
     for directory, folders, names in os.walk(folder, followlinks=True):
         here = Path(directory)
         folders[:] = [name for name in folders if not name.startswith(".") and not _leads_up(here / name)]
-        files += [
-            here / name
-            for name in names
-            if not name.startswith(".") and Path(name).suffix.lower() in _SUFFIXES
-        ]
+        shown = [name for name in names if not name.startswith(".")]
+        audio = [here / name for name in shown if Path(name).suffix.lower() in SUFFIXES]
+        files += audio
+        others += len(shown) - len(audio)
     if not files:
-        raise InputError(f"holds no audio ({', '.join(sorted(_SUFFIXES))})", path=folder)
-    return sorted(files)
+        raise InputError(
+            f"holds no audio, by its suffixes, among {others} files",
+            path=folder,
+            hint="such as .wav, .flac, .mp3",
+        )
+    return sorted(files), others
 
 
 def _leads_up(folder: Path) -> bool:

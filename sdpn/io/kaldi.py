@@ -1,7 +1,8 @@
 """Kaldi tables: data directories and vectors in ark/scp.
 
-A data directory holds ``wav.scp`` (``id path``), optionally ``segments`` (``utt rec start end``, in
-seconds) and ``utt2spk`` (``utt spk``). Paths may hold spaces and may be relative to the table.
+A data directory holds ``wav.scp`` (``id path``), optionally ``segments`` (``utt rec start end [channel]``,
+in seconds; an end of -1 is that of the recording) and ``utt2spk`` (``utt spk``). Paths may hold spaces and
+may be relative to the table; ``x.ark:5`` is audio inside an archive, at byte 5.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ class Utterance:
         start_s: where it starts in the file, in seconds.
         end_s: where it ends, in seconds; None is the end of the file.
         speaker: speaker id from ``utt2spk``, or None. Training never looks at it.
+        channel: the channel of the file in which it is, counted from 0; None: whatever the reader takes.
+        keep_truncated: read a file that breaks off as far as it goes, with a warning.
     """
 
     id: str
@@ -40,38 +43,65 @@ class Utterance:
     start_s: float = 0.0
     end_s: float | None = None
     speaker: str | None = None
+    channel: int | None = None
+    keep_truncated: bool = False
 
-    def read(self) -> np.ndarray:
+    def read(self, *, channel: audio.Channel = None) -> np.ndarray:
         """Read its samples (S,), float32, 16 kHz mono.
+
+        Args:
+            channel: to take where the utterance has none of its own; None averages all.
 
         Raises:
             InputError: the file cannot be read, or ends before the utterance starts.
         """
-        wave = audio.read(self.path, start_s=self.start_s, duration_s=self._duration_s)
+        with self._opened(channel) as stream:
+            wave = stream.read(self.start_s, self._duration_s)
         if not len(wave):
             raise self._is_outside()
         return wave
 
-    def read_range(self, first: int, count: int, *, channel: int | None = None) -> np.ndarray:
+    def read_range(self, first: int, count: int, *, channel: audio.Channel = None) -> np.ndarray:
         """Read ``count`` of its samples from ``first`` on, without the rest: (count,) float32, 16 kHz mono.
+
+        Args:
+            first: the first sample.
+            count: how many.
+            channel: as for `read`.
 
         Raises:
             InputError: the file cannot be read.
         """
-        return audio.read_range(
-            self.path, first, count, channel=channel, start_s=self.start_s, duration_s=self._duration_s
-        )
+        with self._opened(channel) as stream:
+            return stream.read_range(first, count, self.start_s, self._duration_s)
 
     def num_samples(self) -> int:
-        """Its length at 16 kHz, from the file's header.
+        """Its length at 16 kHz, from the file's header where that tells.
 
         Raises:
             InputError: the file cannot be read, or ends before the utterance starts.
         """
-        count = audio.num_samples(self.path, start_s=self.start_s, duration_s=self._duration_s)
+        with self._opened() as stream:
+            count = stream.num_samples(self.start_s, self._duration_s)
         if not count:
             raise self._is_outside()
         return count
+
+    def file_duration_s(self) -> float:
+        """Length of its file in seconds.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        with self._opened() as stream:
+            return stream.num_frames() / stream.source_rate_hz
+
+    def _opened(self, channel: audio.Channel = None) -> audio.AudioStream:
+        return audio.open_audio(
+            self.path,
+            channel=channel if self.channel is None else self.channel,
+            keep_truncated=self.keep_truncated,
+        )
 
     @property
     def _duration_s(self) -> float | None:
@@ -82,12 +112,21 @@ class Utterance:
 
 
 class RecordingSegment(NamedTuple):
-    """A line of ``segments``: which stretch of which recording, in seconds."""
+    """A line of ``segments``: which stretch of which recording, in seconds.
+
+    Attributes:
+        id: of the utterance.
+        recording: that it is in.
+        start_s: where it starts.
+        end_s: where it ends; None (-1 in the file): at the end of the recording.
+        channel: of the recording, counted from 0; None: the file does not say.
+    """
 
     id: str
     recording: str
     start_s: float
-    end_s: float
+    end_s: float | None
+    channel: int | None = None
 
 
 def read_table(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -302,7 +341,7 @@ def _read_wav_scp(path: Path, *, check_files: bool) -> dict[str, Path]:
         if value.endswith("|") or value.startswith("|"):
             raise _refused_command(f"recording {key!r}", path, number)
         file = path.parent / value  # which is value where it is absolute
-        if check_files and not os.path.isfile(file):  # Path.is_file() raises on names that are too long
+        if check_files and not audio.is_file(file):
             raise InputError(f"recording {key!r}: no such audio file: {file}", path=path, line=number)
         recordings[key] = file
     return recordings
@@ -326,7 +365,7 @@ def _table_path(path: Path) -> str:
 
 
 def read_segments(path: str | os.PathLike[str]) -> list[RecordingSegment]:
-    """Read a ``segments`` file, ``utterance recording start end``, in file order.
+    """Read a ``segments`` file, ``utterance recording start end [channel]``, in file order.
 
     Raises:
         InputError: the file is missing or empty, a line is malformed, or an utterance occurs twice.
@@ -349,6 +388,7 @@ def _read_segments(
             segment.start_s,
             segment.end_s,
             speakers.get(segment.id),
+            segment.channel,
         )
 
 
@@ -358,24 +398,35 @@ def _segments(path: str | os.PathLike[str]) -> Iterator[tuple[int, RecordingSegm
     for number, line in numbered_lines(path):
         fields = line.split()
         try:
-            key, recording, start_s, end_s = fields[0], fields[1], float(fields[2]), float(fields[3])
+            key, recording, start_s, until_s = fields[0], fields[1], float(fields[2]), float(fields[3])
+            channel = int(fields[4]) if len(fields) > 4 else -1
         except (IndexError, ValueError):
             raise InputError(
-                f"expected 'utterance recording start end', found {line!r}", path=path, line=number
-            ) from None
-        if len(fields) != 4:
-            raise InputError(f"expected 4 fields, found {len(fields)}", path=path, line=number)
-        if not 0 <= start_s < end_s < float("inf"):
-            raise InputError(
-                f"utterance {key!r} runs from {start_s} to {end_s} s",
+                f"expected 'utterance recording start end' and maybe a channel, found {line!r}",
                 path=path,
                 line=number,
-                hint="expected 0 <= start < end",
+            ) from None
+        if len(fields) > 5:
+            raise InputError(f"expected 4 or 5 fields, found {len(fields)}", path=path, line=number)
+        end_s = None if until_s == -1 else until_s
+        if not (0 <= start_s < float("inf") if end_s is None else 0 <= start_s < end_s < float("inf")):
+            raise InputError(
+                f"utterance {key!r} runs from {start_s} to {until_s} s",
+                path=path,
+                line=number,
+                hint="expected 0 <= start < end, or -1 for the end of the recording",
+            )
+        if channel < -1:
+            raise InputError(
+                f"utterance {key!r} is in channel {channel}",
+                path=path,
+                line=number,
+                hint="channels are counted from 0; -1 is none in particular",
             )
         if key in seen:
             raise InputError(f"utterance {key!r} occurs a second time", path=path, line=number)
         seen.add(key)
-        yield number, RecordingSegment(key, recording, start_s, end_s)
+        yield number, RecordingSegment(key, recording, start_s, end_s, None if channel < 0 else channel)
 
 
 def _rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, str, str]]:

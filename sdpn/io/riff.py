@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import os
 import struct
 from typing import BinaryIO, NamedTuple
+
+from sdpn.io.windowed_file import WindowedFile
 
 #: From here on a size is what streaming writers (sox, ffmpeg) leave when they never learn the true length.
 UNKNOWN_SIZE = 0x7FFFF000
@@ -103,51 +104,12 @@ def _ends_there(stream: BinaryIO, at: int, size: int, order: str) -> bool:
     return False
 
 
-class MendedWav(io.RawIOBase):
-    """A WAV file whose header says how many bytes of samples there are, as its reader wants to believe.
-
-    Args:
-        path: the file.
-        layout: of it.
-    """
-
-    def __init__(self, path: str | os.PathLike[str], layout: WavLayout) -> None:
-        self._stream = open(path, "rb")  # noqa: SIM115
-        header = bytearray(self._stream.read(layout.begin))
-        order = ">I" if header[:4] == b"RIFX" else "<I"
-        # a size of 32 bits cannot say more; beyond, libsndfile reads to the end of the file as well
-        struct.pack_into(order, header, 4, min(layout.begin - 8 + layout.held, 0xFFFFFFFF))
-        struct.pack_into(order, header, layout.begin - 4, min(layout.held, 0xFFFFFFFF))
-        self._header = bytes(header)
-        self._stream.seek(0)
-
-    def readable(self) -> bool:
-        """True."""
-        return True
-
-    def seekable(self) -> bool:
-        """True."""
-        return True
-
-    def tell(self) -> int:
-        """Where the next byte is read."""
-        return self._stream.tell()
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """As of any file."""
-        return self._stream.seek(offset, whence)
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Fill ``buffer``, and return how many bytes that took."""
-        at = self._stream.tell()
-        data = bytearray(self._stream.read(len(buffer)))
-        if at < len(self._header):
-            part = self._header[at : at + len(data)]
-            data[: len(part)] = part
-        buffer[: len(data)] = data
-        return len(data)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._stream.close()
-        super().close()
+def mended(path: str | os.PathLike[str], layout: WavLayout) -> WindowedFile:
+    """A WAV file with a header that tells the bytes of samples that are there."""
+    with open(path, "rb") as stream:
+        header = bytearray(stream.read(layout.begin))
+    order = ">I" if header[:4] == b"RIFX" else "<I"
+    # 32 bits cannot say more; libsndfile then reads to the end of the file as well
+    struct.pack_into(order, header, 4, min(layout.begin - 8 + layout.held, 0xFFFFFFFF))
+    struct.pack_into(order, header, layout.begin - 4, min(layout.held, 0xFFFFFFFF))
+    return WindowedFile(path, 0, layout.begin + layout.held, bytes(header))

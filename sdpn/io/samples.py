@@ -119,7 +119,7 @@ def _as_rate(rate_hz: Any) -> int:
         rate, whole = 0, False
     if not whole or rate not in RATES_HZ:
         raise InputError(
-            f"audio at a rate of {rate_hz!r} Hz",
+            f"audio at {rate_hz!r} Hz",
             hint=f"expected a whole number from {RATES_HZ.start} to {RATES_HZ.stop - 1}",
         )
     return rate

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from io import RawIOBase
 
 import numpy as np
 import soundfile
@@ -47,7 +47,7 @@ class SndfileDecoder(Decoder):
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], opened: Callable[[], str | BinaryIO] | None = None
+        self, path: str | os.PathLike[str], opened: Callable[[], str | RawIOBase] | None = None
     ) -> None:
         self._path = path
         self._opened = opened or (lambda: os.fspath(path))

@@ -5,10 +5,8 @@ Shapes: S samples, B batch, N utterances or windows, F mel bins, T frames, D emb
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, cast
 
 import numpy as np
 import torch
@@ -19,7 +17,7 @@ from sdpn.data.frontend import FrontEnd
 from sdpn.data.waveform import WaveformConfig
 from sdpn.errors import InputError
 from sdpn.io import audio as audio_files
-from sdpn.io.audio import RATE_HZ, resample
+from sdpn.io.audio import RATE_HZ, Audio, Channel, is_audio
 from sdpn.models.batching import SECONDS_AT_ONCE, UTTERANCES_AT_ONCE, batches_by_length
 from sdpn.models.encoder import Encoder
 
@@ -27,9 +25,6 @@ from sdpn.models.encoder import Encoder
 _SHORTEST_S = 0.5
 #: Windows embedded together: bounds memory, and more does not run faster on CPUs.
 _WINDOWS_AT_ONCE = 64
-
-#: What can be embedded: (S,) samples in [-1, 1], or an audio file.
-Audio: TypeAlias = "np.ndarray | Tensor | str | os.PathLike[str]"
 
 Precision = Literal["fp32", "bf16"]
 
@@ -76,26 +71,31 @@ class Embedder:
         """Size D of an embedding."""
         return self.encoder.embedding_dim
 
-    def embed(self, audio: Audio | Sequence[Audio], sample_rate: int | None = None) -> np.ndarray:
+    def embed(
+        self, audio: Audio | Sequence[Audio], sample_rate: int | None = None, *, channel: Channel = None
+    ) -> np.ndarray:
         """Embed an utterance, or several.
 
         Args:
-            audio: (S,) samples in [-1, 1], the path of an audio file, or a list of such, which share batches.
-            sample_rate: rate in Hz of samples; anything but 16 kHz is resampled. Files say theirs.
+            audio: a recording of any kind (`sdpn.io.audio.Audio`: a file, samples, ...), or a list of such,
+                which share batches.
+            sample_rate: rate in Hz of samples that come without one; anything but 16 kHz is resampled.
+            channel: channel to take, counted from 0; None and "mix" average all.
 
         Returns:
             (D,) float32, not normalised; of a list (N, D).
 
         Raises:
-            InputError: samples come without a rate, are empty, not one-dimensional, or hold NaN or infinite
-                values, a file cannot be read, or the list is empty.
+            InputError: samples come without a rate, have a shape that no recording has, or hold NaN or
+                infinite values, a file cannot be read, or the list is empty.
         """
-        if isinstance(audio, (np.ndarray, Tensor, str, os.PathLike)):
-            embedding: np.ndarray = self.embed_batch([_heard(audio, sample_rate)])[0]
+        if is_audio(audio):
+            embedding: np.ndarray = self.embed_batch([_heard(cast(Audio, audio), sample_rate, channel)])[0]
             return embedding
-        if not len(audio):
+        several = cast("Sequence[Audio]", audio)
+        if not len(several):
             raise InputError("an empty list has no embeddings")
-        waves = [_heard(one, sample_rate) for one in audio]
+        waves = [_heard(one, sample_rate, channel) for one in several]
         embeddings_ND = np.empty((len(waves), self.embedding_dim), dtype=np.float32)
         for batch in batches_by_length(
             [len(wave) for wave in waves],
@@ -132,7 +132,7 @@ class Embedder:
         """Embed windows of one recording; neighbouring windows share their features.
 
         Args:
-            audio: (S,) float32 at 16 kHz in [-1, 1], or the path of an audio file.
+            audio: samples at 16 kHz, or a recording of any other kind (`sdpn.io.audio.Audio`).
             windows_N2: (N, 2) start and end in seconds; rounded to whole frames.
 
         Returns:
@@ -142,7 +142,7 @@ class Embedder:
             InputError: the waveform is not finite, the file cannot be read, or a window ends before it starts
                 or lies outside.
         """
-        wave_S = _heard(audio, RATE_HZ)
+        wave_S = _heard(audio, RATE_HZ, None)
         windows_N2 = np.asarray(windows_N2, dtype=np.float64).reshape(-1, 2)
         starts_N, ends_N = windows_N2.T
         duration_s = len(wave_S) / RATE_HZ
@@ -179,13 +179,9 @@ class Embedder:
         return embedding_BD.float().cpu().numpy()
 
 
-def _heard(audio: Audio, sample_rate: int | None) -> np.ndarray:
+def _heard(audio: Audio, sample_rate: int | None, channel: Channel) -> np.ndarray:
     """The samples (S,) at 16 kHz, checked."""
-    if isinstance(audio, (str, os.PathLike)):
-        return audio_files.read(Path(audio))
-    if sample_rate is None:
-        raise InputError("a waveform came without its rate", hint="embed(wave, sample_rate=16000)")
-    return resample(_checked(audio), sample_rate, RATE_HZ)
+    return audio_files.read(audio, sample_rate=sample_rate, channel=channel)
 
 
 def _long_enough(wave_S: np.ndarray) -> np.ndarray:
@@ -199,12 +195,3 @@ def _blocks(starts_N: np.ndarray) -> Iterator[np.ndarray]:
     order = np.argsort(starts_N, kind="stable")
     for begin in range(0, len(order), _WINDOWS_AT_ONCE):
         yield order[begin : begin + _WINDOWS_AT_ONCE]
-
-
-def _checked(wave: np.ndarray | Tensor) -> np.ndarray:
-    array = np.ascontiguousarray(wave, dtype=np.float32)
-    if array.ndim != 1 or not len(array):
-        raise InputError(f"a waveform of shape (samples,) was expected, found {array.shape}")
-    if not np.isfinite(array).all():
-        raise InputError("the waveform holds NaN or infinite samples")
-    return array

@@ -263,6 +263,8 @@ def _identity(
 ) -> dict[str, Any]:
     """What must be equal for a checkpoint to be continued: settings and data."""
     ids = "\n".join(f"{utterance.id} {utterance.start_s} {utterance.end_s}" for utterance in utterances)
+    if any(utterance.channel is not None for utterance in utterances):
+        ids += f"\n{[utterance.channel for utterance in utterances]}"
     if mixture.weights:  # else it does not matter where a corpus ends
         ids += f"\n{mixture.sizes}"
     if labels is not None:

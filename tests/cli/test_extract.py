@@ -172,8 +172,8 @@ def test_windows_come_with_their_times(extract: Any, data: Path, tmp_path: Path,
     assert [segment.id for segment in times] == list(vectors) and len(times) == results["num_embeddings"]
     if segmented:
         assert [tuple(segment) for segment in times] == [
-            ("late-000000", "u20", 0.5, 1.5),
-            ("late-000001", "u20", 1.0, 2.0),
+            ("late-000000", "u20", 0.5, 1.5, None),
+            ("late-000001", "u20", 1.0, 2.0, None),
         ]
     else:
         own = [segment for segment in times if segment.recording == "u20"]  # of 2.5 s

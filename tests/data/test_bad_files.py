@@ -51,11 +51,19 @@ def test_a_file_deleted_while_training_is_skipped_counted_and_named(
     assert caplog.text.count("no such audio file") == 1
 
 
-def test_its_place_is_taken_by_the_next_utterance(tmp_path: Path) -> None:
-    utterances = _corpus(tmp_path)
-    (tmp_path / "3.wav").unlink()
-    dataset = _dataset(utterances, share=0.25, config=AugmentationConfig(babble_probability=0.0))
-    np.testing.assert_array_equal(dataset[(2, 3)].local_VS, dataset[(2, 4)].local_VS)
+def test_no_two_rows_of_a_batch_are_alike_where_files_are_missing(tmp_path: Path) -> None:
+    utterances = _corpus(tmp_path, 12)
+    dataset = _dataset(utterances, share=0.25)
+    for index in (3, 4):
+        (tmp_path / f"{index}.wav").unlink()
+    first = _load(dataset, steps=9)
+    for batch in first:
+        rows = [row.numpy().tobytes() for row in batch.global_GBS[0]]
+        assert len(set(rows)) == len(rows)
+        assert len(set(batch.utterance_B.tolist())) == len(rows)
+    again = _load(_dataset(utterances, share=0.25), workers=2, steps=9)
+    for batch, same in zip(first, again, strict=True):
+        np.testing.assert_array_equal(batch.local_VBS, same.local_VBS)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

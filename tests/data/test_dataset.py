@@ -104,16 +104,25 @@ def test_epochs_differ(utterances: list[Utterance]) -> None:
     assert not np.array_equal(dataset[(0, 6)][0], dataset[(1, 6)][0])
 
 
-def test_a_silent_utterance_gives_its_place_to_the_next(
+def test_a_silent_utterance_gives_its_place_to_one_that_the_batch_does_not_hold(
     utterances: list[Utterance], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     soundfile.write(tmp_path / "s.wav", np.zeros(9000), 16000)
     silent = Utterance("s", tmp_path / "s.wav")
     with_silence = _dataset([silent, *utterances])
-    # Item 0 is served by utterance 1, with the views that item 1 has.
-    np.testing.assert_array_equal(with_silence[(0, 0)][0], with_silence[(0, 1)][0])
-    assert with_silence[(0, 0)].utterance == 1
+    stand_in = with_silence[(0, 0)].utterance
+    assert stand_in > 0
     assert "digitally silent" in caplog.text
+    others = [(0, index) for index in range(1, len(with_silence)) if index != stand_in]
+    for batch in ([(0, 0), *others], [*others, (0, 0)]):
+        served = [views.utterance for views in with_silence.__getitems__(batch)]
+        assert len(set(served)) == len(batch)
+        assert 0 not in served
+    # where the batch holds all others, one occurs twice, but with other crops
+    whole = with_silence.__getitems__([(0, index) for index in range(len(with_silence))])
+    (twin,) = [views for views in whole[1:] if views.utterance == whole[0].utterance]
+    assert not np.array_equal(whole[0].global_GS, twin.global_GS)
+    assert not np.array_equal(whole[0].local_VS, twin.local_VS)
     with pytest.raises(InputError, match="every utterance"):
         _dataset([silent])[(0, 0)]
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
 import kaldiio
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,7 +62,7 @@ def test_segments_cut_files(tmp_path: Path) -> None:
 def test_segments_without_the_recordings(tmp_path: Path) -> None:
     (tmp_path / "segments").write_text("s2 rec 1.5 2.25\n\ns1 other 0 1\n")
     rows = read_segments(tmp_path / "segments")
-    assert rows == [("s2", "rec", 1.5, 2.25), ("s1", "other", 0.0, 1.0)]
+    assert rows == [("s2", "rec", 1.5, 2.25, None), ("s1", "other", 0.0, 1.0, None)]
     assert rows[1].recording == "other"
     (tmp_path / "segments").write_text("\n")
     with pytest.raises(InputError, match="holds no segments"):
@@ -103,7 +105,10 @@ def test_files_need_not_exist_where_only_the_tables_matter(tmp_path: Path) -> No
     [
         ("s2 rec 1", "expected 'utterance recording start end'"),
         ("s2 rec 1 two", "expected 'utterance recording start end'"),
-        ("s2 rec 1 2 3", "expected 4 fields, found 5"),
+        ("s2 rec 1 2 3 4", "expected 4 or 5 fields, found 6"),
+        ("s2 rec 1 2 A", "expected 'utterance recording start end'"),
+        ("s2 rec 1 2 -2", "'s2' is in channel -2"),
+        ("s2 rec 1 -2", "'s2' runs from 1.0 to -2.0 s"),
         ("s2 rec 2 2", "'s2' runs from 2.0 to 2.0 s"),
         ("s2 rec 3 2", "'s2' runs from 3.0 to 2.0 s"),
         ("s2 rec -1 2", "'s2' runs from -1.0 to 2.0 s"),
@@ -318,3 +323,57 @@ def test_random_vectors_are_read_or_refused(tmp_path: Path, content: bytes, suff
         assert error.path == str(path)
     else:
         assert all(np.isfinite(vector).all() and vector.ndim == 1 for vector in vectors.values())
+
+
+def test_segments_to_the_end_and_of_one_channel(tmp_path: Path) -> None:
+    # as Kaldi's extract-segments: an end of -1 is that of the recording, the fifth field is the channel
+    left, right = np.full(32000, 0.25), np.linspace(-0.5, 0.5, 32000)
+    soundfile.write(tmp_path / "a.wav", np.stack([left, right], axis=1), 16000, subtype="FLOAT")
+    segments = "tail rec 1.5 -1\none rec 0.5 1 1\nmixed rec 0 1 -1\n"
+    tail, one, mixed = read_data_dir(data_dir(tmp_path, wav_scp="rec a.wav\n", segments=segments))
+    np.testing.assert_allclose(tail.read(), (left + right)[24000:] / 2, atol=1e-7)
+    assert tail.num_samples() == 8000
+    np.testing.assert_allclose(one.read(), right[8000:16000], atol=1e-7)
+    np.testing.assert_allclose(one.read_range(100, 50, channel=0), right[8100:8150], atol=1e-7)
+    np.testing.assert_allclose(mixed.read(channel=0), left[:16000], atol=1e-7)
+    data_dir(tmp_path, wav_scp="rec a.wav\n", segments="s rec 0 1 2\n")
+    with pytest.raises(InputError, match="has no channel 2: it holds 2"):
+        read_data_dir(tmp_path)[0].read()
+
+
+def test_audio_inside_archives(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    waves = {f"u{index}": (rng.standard_normal(1000 + index) * 3000).astype(np.int16) for index in range(3)}
+    # as Kaldi's wav-copy: key, blank, the WAV file
+    with open(tmp_path / "kaldi.ark", "wb") as ark:
+        lines = []
+        for key, wave in waves.items():
+            ark.write(f"{key} ".encode())
+            lines.append(f"{key} kaldi.ark:{ark.tell()}\n")
+            buffer = io.BytesIO()
+            soundfile.write(buffer, wave, 16000, format="WAV")
+            ark.write(buffer.getvalue())
+    data_dir(tmp_path, wav_scp="".join(lines))
+    utterances = read_data_dir(tmp_path)
+    # as kaldiio writes them
+    kaldiio.save_ark(
+        str(tmp_path / "other.ark"),
+        {key: (wave, 16000) for key, wave in waves.items()},
+        scp=str(tmp_path / "wav.scp"),
+        write_function="soundfile",
+    )
+    for utterance in [*utterances, *read_data_dir(tmp_path)]:
+        wave = waves[utterance.id]
+        np.testing.assert_array_equal(utterance.read(), wave.astype(np.float32) / 32768)
+        np.testing.assert_array_equal(utterance.read_range(500, 20), wave[500:520] / np.float32(32768))
+    content = (tmp_path / "kaldi.ark").read_bytes()
+    (tmp_path / "kaldi.ark").write_bytes(content[:-500])
+    with pytest.raises(InputError, match="is truncated"):
+        utterances[-1].read()
+    (tmp_path / "wav.scp").write_text("a kaldi.ark:0\nb kaldi.ark:99999999\n")
+    for utterance in read_data_dir(tmp_path):
+        with pytest.raises(InputError, match=r"is not audio|no audio is there"):
+            utterance.read()
+    (tmp_path / "wav.scp").write_text("a absent.ark:5\n")
+    with pytest.raises(InputError, match="no such audio file"):
+        read_data_dir(tmp_path)
