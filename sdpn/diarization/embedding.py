@@ -11,11 +11,15 @@ from typing import Protocol
 
 import numpy as np
 
+from sdpn.diarization.level import hiss
 from sdpn.io.audio import RATE_HZ
 
-#: RMS that every window is brought to: -23 dB relative to full scale. What a network adds before the log of its
-#: features counts for more in quiet speech; from -33 to -15 dB it made no difference (docs/diarization.md).
+#: RMS that every window is brought to: -23 dB relative to full scale. What a network adds before the log of
+#: its features counts for more in quiet speech; from -33 to -18 dB it made no difference (docs/diarization.md).
 _LEVEL = 10 ** (-23 / 20)
+
+#: Hiss that is added, in dB relative to that: see `sdpn.diarization.level.hiss`.
+_HISS_DB = -25.0
 
 #: Windows embedded together, counted from the start of the recording: the result does not depend on when they
 #: come.
@@ -67,7 +71,9 @@ class WindowEmbedder:
         self._waiting.extend(map(tuple, windows_N2.tolist()))
         while self._waiting and round(self._waiting[0][1] * RATE_HZ) + _MARGIN <= self._heard:
             self._take(*self._waiting.popleft())
-        needed_from = round(min([needed_from_s, *(start_s for start_s, _ in self._waiting)]) * RATE_HZ) - _MARGIN
+        needed_from = (
+            round(min([needed_from_s, *(start_s for start_s, _ in self._waiting)]) * RATE_HZ) - _MARGIN
+        )
         while self._chunks and self._kept_from + len(self._chunks[0]) <= needed_from:
             self._kept_from += len(self._chunks.popleft())
 
@@ -86,7 +92,10 @@ class WindowEmbedder:
         piece_S = self._samples(first - _MARGIN, last + _MARGIN)
         inner_S = piece_S[_MARGIN : len(piece_S) - _MARGIN].astype(np.float64)
         rms = float(np.sqrt(inner_S @ inner_S / max(len(inner_S), 1)))
-        self._batch.append(piece_S * np.float32(_LEVEL / rms) if rms > 0 else piece_S)
+        if rms > 0:
+            piece_S *= np.float32(_LEVEL / rms)
+        piece_S += np.float32(_LEVEL * 10 ** (_HISS_DB / 20)) * hiss(len(piece_S))
+        self._batch.append(piece_S)
         if len(self._batch) == _AT_ONCE:
             self._embed()
 
@@ -109,7 +118,5 @@ class WindowEmbedder:
             wave_S[start : start + len(piece_S)] = piece_S
         firsts = starts[:-1] + _MARGIN
         lasts = starts[:-1] + [len(piece_S) - _MARGIN for piece_S in self._batch]
-        self._embedded.append(
-            self._model.embed_windows(wave_S, np.stack([firsts, lasts], axis=1) / RATE_HZ)
-        )
+        self._embedded.append(self._model.embed_windows(wave_S, np.stack([firsts, lasts], axis=1) / RATE_HZ))
         self._batch = []

@@ -1,11 +1,10 @@
 """How loud a recording is around each of its moments, in one pass and whatever its length.
 
-What hears speech hears less in quiet recordings, so samples are brought to one level first. One level for a whole
-recording would have to wait for its end, and a telephone that rings louder than people speak would set it. Here a
-moment has two levels: that of its surroundings, a minute on both sides, and that of its neighbourhood, three
-seconds of it on the quieter side. Both are ratios of what the recording holds: twice the samples give twice the
-levels (bit for bit, as for every power of two), so that what is brought to a level is the same however loud
-the file was.
+What hears speech hears less in quiet recordings, so samples are brought to one level first. One level for a
+whole recording would have to wait for its end, and a telephone that rings louder than people speak would set
+it. Here a moment has two levels: that of its surroundings, a minute on both sides, and that of its
+neighbourhood, three seconds on the quieter side. Twice the samples give twice the levels (bit for bit, as for every power of
+two), so that what has been brought to a level is the same however loud the file was.
 
 Shapes: S samples, T frames.
 """
@@ -13,6 +12,7 @@ Shapes: S samples, T frames.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -30,12 +30,12 @@ CHUNK_FRAMES = 2048
 _AROUND = round(60 * RATE_HZ / FRAME)
 #: The level of the surroundings is measured anew after so many frames (about a second).
 _STEP = 32
-#: It is this percentile of the frames' RMS, digital silence left out: that of speech, unless speech fills less
-#: than a twentieth of the time.
+#: It is this percentile of the frames' RMS, digital silence left out: that of speech, unless speech fills
+#: less than a twentieth of the time.
 _AROUND_PERCENTILE = 95
 
-#: Frames on each side that count as neighbourhood (3 s), and the percentile of their RMS: a click of up to 0.3 s
-#: is overheard.
+#: Frames on each side that count as neighbourhood (3 s), and the percentile of their RMS: a click of up to
+#: 0.3 s is overheard.
 _NEAR = round(3 * RATE_HZ / FRAME)
 _NEAR_PERCENTILE = 90
 
@@ -50,8 +50,8 @@ class Levelled(NamedTuple):
         wave_S: its samples; `CHUNK_FRAMES` whole frames, fewer in the last chunk.
         rms_T: level of each frame; the last is filled up with zeros.
         around_T: level of each frame's surroundings; 0 where nothing is to be heard.
-        near_T: level of its neighbourhood, on the quieter side: before and after a loud sound, the level of what
-            is there. In recordings that are too short for that, the level of the surroundings.
+        near_T: level of its neighbourhood, on the quieter side: before and after a loud sound, the level of
+            what is there. In recordings that are too short for that, the level of the surroundings.
     """
 
     wave_S: np.ndarray
@@ -81,6 +81,20 @@ def levelled(blocks: Iterable[np.ndarray]) -> Iterator[Levelled]:
         yield _measured(now[0], before_T, now[1], np.zeros(0))
 
 
+def hiss(num_samples: int) -> np.ndarray:
+    """White noise of RMS 1, (S,) float32, always the same.
+
+    What listens gets a little of it with everything. The last bits of the samples, and with them
+    the level of a 16-bit file, then are no longer what decides in the faintest sounds.
+    """
+    return _hiss(max(num_samples, CHUNK_FRAMES * FRAME + FRAME))[:num_samples]
+
+
+@lru_cache(maxsize=2)
+def _hiss(num_samples: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(num_samples, dtype=np.float32)
+
+
 def frame_rms(wave_S: np.ndarray) -> np.ndarray:
     """RMS of each frame of 512 samples, (ceil(S / 512),) float64; the last is filled up with zeros."""
     padded = np.pad(wave_S, (0, -len(wave_S) % FRAME)).reshape(-1, FRAME).astype(np.float64)
@@ -104,9 +118,7 @@ def _chunks(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         yield chunk_S[:filled]
 
 
-def _measured(
-    wave_S: np.ndarray, before_T: np.ndarray, rms_T: np.ndarray, after_T: np.ndarray
-) -> Levelled:
+def _measured(wave_S: np.ndarray, before_T: np.ndarray, rms_T: np.ndarray, after_T: np.ndarray) -> Levelled:
     all_T = np.concatenate([before_T, rms_T, after_T])
     first, count = len(before_T), len(rms_T)
     around_T = np.empty(count)
@@ -114,7 +126,9 @@ def _measured(
         at = first + start
         sounding = all_T[max(0, at - _AROUND) : at + _AROUND]
         sounding = sounding[sounding > 0]
-        around_T[start : start + _STEP] = np.percentile(sounding, _AROUND_PERCENTILE) if len(sounding) else 0.0
+        around_T[start : start + _STEP] = (
+            np.percentile(sounding, _AROUND_PERCENTILE) if len(sounding) else 0.0
+        )
     near_T = _quieter_side(all_T)[first : first + count]
     return Levelled(wave_S, rms_T, around_T, np.where(np.isinf(near_T), around_T, near_T))
 

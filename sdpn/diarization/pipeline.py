@@ -163,6 +163,7 @@ class Diarizer:
         *,
         speech: Sequence[tuple[float, float]] | None = None,
         channel: Channel = None,
+        keep_truncated: bool = False,
         progress: Progress | None = None,
     ) -> EmbeddedRecording:
         """Do the part that costs time: read, find the speech, embed its windows.
@@ -174,12 +175,13 @@ class Diarizer:
             audio: as in `__call__`.
             speech: as in `__call__`.
             channel: as in `__call__`, but for "separate".
+            keep_truncated: read a file that breaks off as far as it goes, with a warning.
             progress: is told now and then how many seconds of audio are done, and of how many.
 
         Raises:
             InputError: audio that cannot be read.
         """
-        with open_audio(audio, channel=channel) as stream:
+        with open_audio(audio, channel=channel, keep_truncated=keep_truncated) as stream:
             listening = self._listening(speech)
             for piece in levelled(stream.blocks()):
                 listening.push(piece)
@@ -193,10 +195,11 @@ class Diarizer:
         audio: Audio,
         *,
         speech: Sequence[tuple[float, float]] | None = None,
+        keep_truncated: bool = False,
         progress: Progress | None = None,
     ) -> list[EmbeddedRecording]:
         """Do the same for each channel by itself; arguments are those of `embed`. It reads once, too."""
-        with open_audio(audio) as stream:
+        with open_audio(audio, keep_truncated=keep_truncated) as stream:
             each = [self._listening(speech) for _ in range(stream.num_channels)]
             copies = itertools.tee(stream.channel_blocks(), len(each))  # read in step: none gets ahead
 

@@ -30,9 +30,7 @@ class SpeechSpans:
         pad_s: added to both ends of each stretch; two that meet share the silence between them.
     """
 
-    def __init__(
-        self, *, threshold: float, min_speech_s: float, min_silence_s: float, pad_s: float
-    ) -> None:
+    def __init__(self, *, threshold: float, min_speech_s: float, min_silence_s: float, pad_s: float) -> None:
         self._upper, self._lower = threshold, max(threshold - _HYSTERESIS, _LEAST)
         self._min_speech, self._min_silence = RATE_HZ * min_speech_s, RATE_HZ * min_silence_s
         self._pad = RATE_HZ * pad_s
@@ -64,7 +62,11 @@ class SpeechSpans:
                     continue
             if self._start is not None and not self._sure:
                 self._grow(at if self._quiet_from is None else self._quiet_from)
-        if self._ended is not None and self._start is None and self._at - self._ended[1] >= 2 * self._pad + FRAME:
+        if (
+            self._ended is not None
+            and self._start is None
+            and self._at - self._ended[1] >= 2 * self._pad + FRAME
+        ):
             self._finish_ended(self._ended[1] + self._pad)
         return self._taken()
 

@@ -6,9 +6,9 @@ it once per frame. Only the LSTM needs the past, though, so here the STFT and th
 of frames at once and the LSTM runs over them in one call: the same numbers, up to float32 rounding,
 about 13 times faster (``tools/benchmarks/vad.py``).
 
-It hears less in quiet recordings, and next to nothing 40 dB below a loud sound. So it listens twice: once with the
-surroundings of a minute brought to one level, once with the neighbourhood of three seconds on the quieter side, see
-`sdpn.diarization.level`. What either hears is speech (docs/diarization.md has what that is worth).
+It hears less in quiet recordings, and next to nothing 40 dB below a loud sound. So it listens twice: once
+with the surroundings of a minute brought to one level, once with the neighbourhood of three seconds on the
+quieter side, see `sdpn.diarization.level`. What either hears is speech (docs/diarization.md has what that is worth).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sdpn.diarization.level import CHUNK_FRAMES, FRAME, Levelled, levelled
+from sdpn.diarization.level import CHUNK_FRAMES, FRAME, Levelled, hiss, levelled
 from sdpn.diarization.spans import SpeechSpans
 from sdpn.diarization.speech import Segment
 
@@ -38,6 +38,9 @@ _MOST_RISE_DB = 40.0
 #: Frames this much louder than their neighbourhood are none of its business: what listens to it hears nothing
 #: in them, and begins anew after them.
 _TOO_LOUD_DB = 20.0
+
+#: Below the level that all is brought to, so much hiss is added: see `sdpn.diarization.level.hiss`.
+_HISS_DB = -45.0
 
 #: A probability of the raised neighbourhood counts for this much less: noise between words comes up with it.
 _RISE_COSTS = 0.1
@@ -105,7 +108,8 @@ class SpeechDetector:
             min_silence_s=config.min_silence_s,
             pad_s=config.pad_s,
         )
-        self._around, self._near = Listener(), Listener()
+        hiss_rms = 0.0 if self._level is None else self._level * 10 ** (_HISS_DB / 20)
+        self._around, self._near = Listener(hiss_rms), Listener(hiss_rms)
         self._num_samples = 0
 
     def push(self, piece: Levelled) -> list[Segment]:
@@ -138,9 +142,14 @@ class SpeechDetector:
 
 
 class Listener:
-    """Silero's network over the consecutive chunks of one recording."""
+    """Silero's network over the consecutive chunks of one recording.
 
-    def __init__(self) -> None:
+    Args:
+        hiss_rms: level of the hiss that it hears with everything, after the gain.
+    """
+
+    def __init__(self, hiss_rms: float = 0.0) -> None:
+        self._hiss_rms = np.float32(hiss_rms)
         self._before = np.zeros(CONTEXT, dtype=np.float32)  # the first frame follows silence
         self._state: Any = None
 
@@ -166,9 +175,14 @@ class Listener:
             frames = torch.from_numpy(padded).unfold(0, CONTEXT + FRAME, FRAME)
             if gain_T is not None:
                 frames = frames * torch.from_numpy(gain_T.astype(np.float32))[:, None]
+            if self._hiss_rms:
+                noise = torch.from_numpy(self._hiss_rms * hiss(len(padded)))
+                frames = frames + noise.unfold(0, CONTEXT + FRAME, FRAME)
             features = network.features(frames)
             result = np.zeros(len(frames), dtype=np.float32)
-            for begin, end, deaf in _stretches(np.zeros(len(frames), dtype=bool) if deaf_T is None else deaf_T):
+            for begin, end, deaf in _stretches(
+                np.zeros(len(frames), dtype=bool) if deaf_T is None else deaf_T
+            ):
                 if deaf:
                     self._state = None
                 else:

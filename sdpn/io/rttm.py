@@ -45,12 +45,14 @@ class Turn:
         onset_s: start, in seconds.
         duration_s: length, in seconds.
         speaker: speaker label, meaningful within its recording only.
+        channel: of the recording, counted from 1 as everything in this format.
     """
 
     recording: str
     onset_s: float
     duration_s: float
     speaker: str
+    channel: int = 1
 
     @property
     def end_s(self) -> float:
@@ -146,7 +148,7 @@ def write_rttm(path: str | os.PathLike[str], recording: str, turns: Iterable[Tur
 
 
 def write_rttms(path: str | os.PathLike[str], turns: Iterable[Turn]) -> None:
-    """Write the turns of any recordings, sorted, with 10 fields, channel 1 and milliseconds.
+    """Write the turns of any recordings, sorted, with 10 fields and milliseconds.
 
     Both ends of a turn are rounded, so that turns that touch still touch; a turn that is empty then is
     left out.
@@ -163,7 +165,9 @@ def write_rttms(path: str | os.PathLike[str], turns: Iterable[Turn]) -> None:
         onset_ms, end_ms = _milliseconds(turn.onset_s), _milliseconds(turn.end_s)
         if end_ms > onset_ms:
             times = f"{onset_ms / 1000:.3f} {(end_ms - onset_ms) / 1000:.3f}"
-            lines.append(f"SPEAKER {turn.recording} 1 {times} <NA> <NA> {turn.speaker} <NA> <NA>\n")
+            lines.append(
+                f"SPEAKER {turn.recording} {turn.channel} {times} <NA> <NA> {turn.speaker} <NA> <NA>\n"
+            )
     atomic_write_text(path, "".join(lines))
 
 
@@ -191,12 +195,13 @@ def to_annotation(turns: Iterable[Turn], recording: str | None = None) -> Annota
     return annotation
 
 
-def from_annotation(annotation: Annotation, recording: str | None = None) -> list[Turn]:
+def from_annotation(annotation: Annotation, recording: str | None = None, *, channel: int = 1) -> list[Turn]:
     """Convert pyannote's type to turns in the order of time.
 
     Args:
         annotation: labels may be of any type; their text is the speaker.
         recording: recording id; default: the annotation's ``uri``.
+        channel: of all turns, counted from 1.
 
     Raises:
         ValueError: neither names the recording.
@@ -205,7 +210,7 @@ def from_annotation(annotation: Annotation, recording: str | None = None) -> lis
     if not recording:
         raise ValueError("the annotation has no uri: name its recording")
     return sorted(
-        Turn(recording, segment.start, segment.duration, str(label))
+        Turn(recording, segment.start, segment.duration, str(label), channel)
         for segment, _, label in annotation.itertracks(yield_label=True)
     )
 

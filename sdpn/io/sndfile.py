@@ -15,7 +15,7 @@ from sdpn.io.decoding import Decoder, TruncatedAudio, check_header, truncated
 from sdpn.io.riff import UNKNOWN_SIZE
 
 #: Samples (frames times channels) read at once: a broken header may promise more than memory holds.
-BLOCK = 1 << 24
+BLOCK = 1 << 20
 
 #: Codings in which a frame is found by its number.
 _SEEKABLE = {

@@ -67,9 +67,7 @@ def test_against_scipy() -> None:
     rank = int(np.ceil(0.9 * size)) - 1
     origin = (size - 1) // 2
     back_T = rank_filter(rms_T, rank, size=size, mode="constant", cval=np.inf, origin=origin)
-    ahead_T = rank_filter(
-        rms_T[::-1], rank, size=size, mode="constant", cval=np.inf, origin=origin
-    )[::-1]
+    ahead_T = rank_filter(rms_T[::-1], rank, size=size, mode="constant", cval=np.inf, origin=origin)[::-1]
     np.testing.assert_array_equal(near_T, np.minimum(back_T, ahead_T))
     minute = 60 * RATE_HZ // FRAME
     for at in range(0, len(rms_T), 32):

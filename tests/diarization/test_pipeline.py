@@ -174,7 +174,7 @@ def test_settings_come_from_the_user_then_the_model_then_the_defaults() -> None:
     [
         (np.zeros(0), 16000, "shape"),
         (np.zeros((2, 3, 4)), 16000, "shape"),
-        (np.zeros(10), 0, "rate of 0 Hz"),
+        (np.zeros(10), 0, "at 0 Hz"),
         (np.full(10, np.nan), 16000, "NaN"),
     ],
 )
@@ -240,6 +240,7 @@ class MeanEmbedder(HumEmbedder):
     """Costs nothing."""
 
     def embed_windows(self, wave_S: np.ndarray, windows_N2: np.ndarray) -> np.ndarray:
+        del wave_S
         return np.ones((len(windows_N2), 4), dtype=np.float32)
 
 

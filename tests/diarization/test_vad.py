@@ -133,7 +133,7 @@ def test_speech_far_below_other_speech_is_heard(meeting: np.ndarray) -> None:
 
 
 def test_noise_that_swells_is_no_speech() -> None:
-    """Steps of 12 dB from -96 dB to full scale, 8 s each, and back: the neighbourhood is raised all the time."""
+    """Steps of 12 dB from -96 dB to full scale and back, 8 s each: there is always something to be raised."""
     steps = [*range(-96, 0, 12), *range(-12, -97, -12)]
     levels = np.repeat(10 ** (np.array(steps) / 20), 8 * audio.RATE_HZ)
     noise = np.random.default_rng(0).uniform(-1.0, 1.0, len(levels)) * levels
