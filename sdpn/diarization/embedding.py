@@ -15,7 +15,8 @@ from sdpn.diarization.level import hiss
 from sdpn.io.audio import RATE_HZ
 
 #: RMS that every window is brought to: -23 dB relative to full scale. What a network adds before the log of
-#: its features counts for more in quiet speech; from -33 to -18 dB it made no difference (docs/diarization.md).
+#: its features counts for more in quiet speech; from -33 to -18 dB that made no difference
+#: (docs/diarization.md).
 _LEVEL = 10 ** (-23 / 20)
 
 #: Hiss that is added, in dB relative to that: see `sdpn.diarization.level.hiss`.

@@ -3,8 +3,8 @@
 What hears speech hears less in quiet recordings, so samples are brought to one level first. One level for a
 whole recording would have to wait for its end, and a telephone that rings louder than people speak would set
 it. Here a moment has two levels: that of its surroundings, a minute on both sides, and that of its
-neighbourhood, three seconds on the quieter side. Twice the samples give twice the levels (bit for bit, as for every power of
-two), so that what has been brought to a level is the same however loud the file was.
+neighbourhood, three seconds on the quieter side. Twice the samples give twice the levels (bit for bit, as for
+every power of two), so that what has been brought to a level is the same however loud the file was.
 
 Shapes: S samples, T frames.
 """

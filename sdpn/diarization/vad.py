@@ -8,7 +8,8 @@ about 13 times faster (``tools/benchmarks/vad.py``).
 
 It hears less in quiet recordings, and next to nothing 40 dB below a loud sound. So it listens twice: once
 with the surroundings of a minute brought to one level, once with the neighbourhood of three seconds on the
-quieter side, see `sdpn.diarization.level`. What either hears is speech (docs/diarization.md has what that is worth).
+quieter side, see `sdpn.diarization.level`. What either hears is speech; docs/diarization.md has what that is
+worth.
 """
 
 from __future__ import annotations
