@@ -197,7 +197,7 @@ class AudioStream:
             for frame_block in frames:
                 mono = np.ascontiguousarray(frame_block[:, channel])
                 with self._renamed():
-                    _check(mono)
+                    _check(mono, level=self._decoder.is_float)
                 yield mono
 
         rates = self._decoder.rate_hz, self.rate_hz
@@ -269,7 +269,7 @@ class AudioStream:
             else:
                 mono = np.ascontiguousarray(frames[:, take])
             with self._renamed():
-                _check(mono)
+                _check(mono, level=self._decoder.is_float)
             yield mono
         if mixed * channels < _CANCELLED * single:
             warn_once(
@@ -460,12 +460,13 @@ def _open_path(path: str | os.PathLike[str], channel: Channel, settings: dict[st
     if os.fspath(path) in ("-", "/dev/stdin"):
         return _open_piped(sys.stdin.buffer, "stdin", "stdin", channel, settings)
     path = Path(path)
+    state = None
     with contextlib.suppress(OSError, ValueError):  # which opening it will tell
-        mode = path.stat().st_mode
-        if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode):
+        state = os.stat(path)
+        if not (stat.S_ISREG(state.st_mode) or stat.S_ISDIR(state.st_mode)):
             stream = open(path, "rb")  # noqa: SIM115
             return _open_piped(stream, str(path), path.stem, channel, settings, closing=stream.close)
-    return AudioStream(open_decoder(path), name=path.stem, path=path, channel=channel, **settings)
+    return AudioStream(open_decoder(path, state), name=path.stem, path=path, channel=channel, **settings)
 
 
 def _open_piped(
@@ -497,9 +498,9 @@ def _joined(pieces: Iterator[np.ndarray]) -> np.ndarray:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _check(mono: np.ndarray) -> None:
+def _check(mono: np.ndarray, *, level: bool) -> None:
     """Refuse what is no waveform in [-1, 1]: one pass, in which NaN and infinity show as well."""
-    if max(float(mono.max()), -float(mono.min())) <= LOUDEST:
+    if max(float(mono.max()), -float(mono.min())) <= (LOUDEST if level else np.finfo(np.float32).max):
         return
     bad = mono.size - int(np.isfinite(mono).sum())
     if bad:

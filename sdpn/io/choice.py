@@ -36,25 +36,28 @@ _OGG_CODECS = {b"OpusHead": 48000, b"\x01vorbis": None, b"\x7fFLAC": None}
 _said: set[str] = set()
 
 
-def open_decoder(path: str | os.PathLike[str]) -> Decoder:
+def open_decoder(path: str | os.PathLike[str], state: os.stat_result | None = None) -> Decoder:
     """Open a recording, or say what is wrong with the file.
+
+    Args:
+        path: the file.
+        state: what `os.stat` says of it, where that was asked already.
 
     Raises:
         InputError: it is missing, empty, not audio, or holds no samples.
     """
     try:
-        state = os.stat(path)
+        state = os.stat(path) if state is None else state
         if stat.S_ISDIR(state.st_mode):
             raise InputError("is a folder; an audio file was expected", path=path)
-        with open(path, "rb") as stream:
-            head = stream.read(_HEAD)
-            wav = wav_layout(stream, state.st_size) if is_wav(head) else None
+        head, wav = _beginning(os.fspath(path), state.st_size, state.st_mtime_ns)
     except FileNotFoundError:
         if (entry := archived(path)) is not None:
             return _open_archived(path, *entry)
         raise InputError("no such audio file", path=path) from None
     except (OSError, ValueError) as error:  # a ValueError: its name holds a zero byte
-        raise InputError(f"cannot be read ({error})", path=path) from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"cannot be read ({why})", path=path) from error
     if not head:
         raise InputError("the audio file is empty (0 bytes)", path=path)
     if head.startswith(b"OggS"):
@@ -153,7 +156,7 @@ def _open_wav(path: str | os.PathLike[str], layout: WavLayout) -> Decoder:
         except (soundfile.LibsndfileError, TypeError) as error:
             raise _refused(error, path) from error
     else:
-        decoder = FfmpegDecoder(path)
+        decoder = FfmpegDecoder(path, promised_s=0.0)  # the chunks have told already
     if layout.is_short:
         decoder.damage = truncated(path, layout.held, layout.promised)
     return decoder
@@ -164,7 +167,9 @@ def _open_ogg(path: str | os.PathLike[str], state: os.stat_result) -> Decoder:
     codec = next((codec for codec in _OGG_CODECS if layout.codec.startswith(codec)), None)
     decoder: Decoder
     try:
-        if codec is not None and layout.num_streams == 1:
+        # without an end, libsndfile fails at the last packet of Opus
+        endless_opus = codec == b"OpusHead" and not layout.flagged
+        if codec is not None and layout.num_streams == 1 and not endless_opus:
             decoder = SndfileDecoder(path)
         else:
             decoder = FfmpegDecoder(path, chained=layout.num_streams > 1)
@@ -186,9 +191,23 @@ def _open_ogg(path: str | os.PathLike[str], state: os.stat_result) -> Decoder:
             path=path,
             hint=REPAIR,
         )
+    elif layout.lost:
+        decoder.damage = TruncatedAudio(
+            f"is damaged: {layout.lost} bytes between its pages are what is left of others",
+            path=path,
+            hint=REPAIR,
+        )
     elif not layout.flagged:
         warn_once(path, "its last page is whole but not marked as the last: read to the end")
     return decoder
+
+
+@lru_cache(maxsize=4096)
+def _beginning(path: str, size: int, _mtime_ns: int) -> tuple[bytes, WavLayout | None]:
+    """First bytes of a file, and the chunks of a WAV file: crops of one file are read one after the other."""
+    with open(path, "rb") as stream:
+        head = stream.read(_HEAD)
+        return head, wav_layout(stream, size) if is_wav(head) else None
 
 
 @lru_cache(maxsize=4096)

@@ -16,6 +16,12 @@ _KBIT = {
 }
 _RATES_HZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 
+_AC3_KBIT = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640)
+
+#: Bytes of a frame by its type.
+_AMR_NB = (13, 14, 16, 18, 20, 21, 27, 32, 6, 1, 1, 1, 1, 1, 1, 1)
+_AMR_WB = (18, 24, 33, 37, 41, 47, 51, 59, 61, 6, 1, 1, 1, 1, 1, 1)
+
 _EBML, _SEGMENT = b"\x1aE\xdf\xa3", b"\x18S\x80g"
 
 
@@ -40,6 +46,24 @@ def adts_frame_length(head: bytes) -> int | None:
     if len(head) < 6 or head[0] != 0xFF or head[1] & 0xF6 != 0xF0:
         return None
     return (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
+
+
+def ac3_frame_length(head: bytes) -> int | None:
+    """Bytes of the AC-3 or E-AC-3 frame with this header (ATSC A/52, 5.4 and E.2); None: there is none."""
+    if len(head) < 6 or head[:2] != b"\x0bw":
+        return None
+    if head[5] >> 3 > 10:
+        return (((head[2] & 7) << 8 | head[3]) + 1) * 2
+    rate, code = head[4] >> 6, head[4] & 63
+    if rate == 3 or code >= 2 * len(_AC3_KBIT):
+        return None
+    kbit = _AC3_KBIT[code >> 1]
+    return (4 * kbit, 2 * (320 * kbit // 147 + code % 2), 6 * kbit)[rate]
+
+
+def amr_frame_length(head: bytes, *, wide: bool) -> int | None:
+    """Bytes of the AMR frame that begins so (RFC 4867, 5.3); None: there is none."""
+    return (_AMR_WB if wide else _AMR_NB)[head[0] >> 3 & 15] if head else None
 
 
 def mpeg_frames_promised(path: str | os.PathLike[str]) -> tuple[int, int] | None:

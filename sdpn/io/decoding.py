@@ -31,6 +31,7 @@ class Decoder(Protocol):
         num_channels: samples per frame.
         length: frames, where they are known without decoding.
         expected_s: length in seconds that the header claims, or None.
+        is_float: whether it holds floats, of which nothing says that they are in [-1, 1].
         damage: what is known to be missing before anything is decoded, or None.
     """
 
@@ -38,6 +39,7 @@ class Decoder(Protocol):
     num_channels: int
     length: int | None
     expected_s: float | None
+    is_float: bool
     damage: TruncatedAudio | None
 
     def num_frames(self) -> int:

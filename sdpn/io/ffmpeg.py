@@ -19,7 +19,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from sdpn.errors import InputError
-from sdpn.io.containers import adts_frame_length, mpeg_frame_length, mpeg_frames_promised
+from sdpn.io.containers import (
+    ac3_frame_length,
+    adts_frame_length,
+    amr_frame_length,
+    mpeg_frame_length,
+    mpeg_frames_promised,
+)
 from sdpn.io.decoding import REPAIR, Decoder, TruncatedAudio, check_header, truncated
 from sdpn.io.samples import scale
 
@@ -102,6 +108,7 @@ class FfmpegDecoder(Decoder):
     Args:
         path: named in errors, and opened where ``stream`` is None.
         stream: what to decode instead, once and from its start; it need not know how to seek.
+        promised_s: length that its header tells, where the caller knows better than ffmpeg.
         chained: whether it is several recordings one after the other, each with headers of its own.
 
     Raises:
@@ -109,9 +116,15 @@ class FfmpegDecoder(Decoder):
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, stream: BinaryIO | None = None, chained: bool = False
+        self,
+        path: str | os.PathLike[str],
+        *,
+        stream: BinaryIO | None = None,
+        promised_s: float | None = None,
+        chained: bool = False,
     ) -> None:
         self._path = path
+        self._promised_s = promised_s
         self._once = stream
         self._chained = chained
         self._key: tuple[str, int, int] | None = None
@@ -119,6 +132,7 @@ class FfmpegDecoder(Decoder):
             state = os.stat(path)
             self._key = os.path.abspath(path), state.st_size, state.st_mtime_ns
         self.damage: TruncatedAudio | None = None
+        self.is_float = False
         self._opened: _Opened | None = _Opened(path, stream)
         try:
             self.rate_hz, self.num_channels = self._opened.rate_hz, self._opened.num_channels
@@ -247,20 +261,30 @@ class FfmpegDecoder(Decoder):
     def _end(self, opened: _Opened, at: int, last: av.Packet | None) -> TruncatedAudio | None:
         """What is missing at the end, as far as the last packet and the header tell."""
         held_s = at / self.rate_hz
+        if opened.broken is not None:
+            return TruncatedAudio(
+                f"is damaged: it cannot be read beyond {held_s:.2f} s ({opened.broken})",
+                path=self._path,
+                hint=REPAIR,
+            )
         if last is not None and opened.is_cut(last):
             return TruncatedAudio(
                 f"is truncated: it breaks off in the middle of a frame, after {held_s:.2f} s",
                 path=self._path,
                 hint=REPAIR,
             )
-        promised_s = opened.promised_s
+        promised_s = opened.promised_s if self._promised_s is None else self._promised_s
         if promised_s is not None and held_s < promised_s - _SLACK_S:
             return truncated(self._path, held_s, promised_s)
         return None
 
 
 class _Opened:
-    """An open container and its first audio stream."""
+    """An open container and its first audio stream.
+
+    Attributes:
+        broken: why it cannot be read to its end, once that is known.
+    """
 
     def __init__(self, path: str | os.PathLike[str], stream: BinaryIO | None) -> None:
         import av
@@ -269,6 +293,7 @@ class _Opened:
         self.once = stream is not None
         self._file: BinaryIO = open(path, "rb") if stream is None else stream  # noqa: SIM115
         self._again: list[_Opened] = []
+        self.broken: str | None = None
         try:
             self._container: Any = av.open(
                 self._file,
@@ -332,11 +357,7 @@ class _Opened:
         return _Fresh(context)
 
     def packets(self) -> Iterator[av.Packet]:
-        """The packets of the stream, from where it stands.
-
-        Raises:
-            InputError: it cannot be read on.
-        """
+        """The packets of the stream, from where it stands, up to its end or to where it is `broken`."""
         import av
 
         try:
@@ -344,7 +365,7 @@ class _Opened:
                 if packet.size:
                     yield packet
         except (av.FFmpegError, ValueError) as error:
-            raise InputError(f"cannot be read ({_reason(error)})", path=self._path, hint=REPAIR) from error
+            self.broken = _reason(error)
 
     def packets_from(self, wanted: _Packet) -> Iterator[av.Packet]:
         """The packets from a known one on, wherever the container can seek to, or else all before skipped."""
@@ -366,16 +387,23 @@ class _Opened:
             for number, packet in enumerate(again.packets()):
                 if number >= wanted.number:
                     yield packet
+            self.broken = again.broken
 
     def is_cut(self, packet: av.Packet) -> bool:
         """Whether a packet is shorter than it says."""
+        if self.name.startswith("pcm_"):
+            return False  # its last packet is whatever is left
         if packet.is_corrupt:
             return True
         length = None
         if self.name in ("mp3", "mp3float", "mp2", "mp2float"):
             length = mpeg_frame_length(bytes(packet)[:4])
-        elif self.name == "aac" and self._format == "aac":
+        elif self.name == "aac":  # in a file of its own or in a transport stream
             length = adts_frame_length(bytes(packet)[:7])
+        elif self.name in ("ac3", "eac3"):
+            length = ac3_frame_length(bytes(packet)[:6])
+        elif self._format == "amr":
+            length = amr_frame_length(bytes(packet)[:1], wide="wb" in self.name)
         return length is not None and packet.size < length
 
     def close(self) -> None:

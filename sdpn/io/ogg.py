@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 #: Fixed part of a page's header.
 _HEADER = 27
-_CONTINUED, _FIRST, _LAST = 1, 2, 4
+_FIRST, _LAST = 2, 4
 
 
 class OggLayout(NamedTuple):
@@ -19,6 +19,7 @@ class OggLayout(NamedTuple):
         flagged: whether the last page is marked as the last.
         cut: what is cut off, in words, or None.
         played: samples before the end at the clock of the codec, as the last whole page says.
+        lost: bytes between pages that are no page: what is left of one.
     """
 
     codec: bytes
@@ -26,6 +27,7 @@ class OggLayout(NamedTuple):
     flagged: bool
     cut: str | None
     played: int
+    lost: int
 
 
 def ogg_layout(path: str | os.PathLike[str]) -> OggLayout:
@@ -33,7 +35,7 @@ def ogg_layout(path: str | os.PathLike[str]) -> OggLayout:
 
     What follows the last page and is none (tags that some tools append) does not count.
     """
-    codec, streams, flagged, open_packet, played = b"", 0, False, False, 0
+    codec, streams, flagged, open_packet, played, lost = b"", 0, False, False, 0, 0
     cut = None
     size = os.path.getsize(path)
     at = 0
@@ -44,7 +46,13 @@ def ogg_layout(path: str | os.PathLike[str]) -> OggLayout:
             if head[:4] != b"OggS":
                 if b"OggS".startswith(head[:4]):
                     cut = "its last page"
-                break
+                    break
+                following = _next_page(stream, at)
+                if following is None:
+                    break  # something else was appended
+                lost += following - at
+                at = following
+                continue
             if len(head) < _HEADER or len(head) < _HEADER + head[26]:
                 cut = "its last page"
                 break
@@ -67,4 +75,17 @@ def ogg_layout(path: str | os.PathLike[str]) -> OggLayout:
                 played = granule
     if cut is None and open_packet and not flagged:
         cut = "its last packet"
-    return OggLayout(codec, streams, flagged, cut, played)
+    return OggLayout(codec, streams, flagged, cut, played, lost)
+
+
+def _next_page(stream: BinaryIO, at: int) -> int | None:
+    """Where the next page begins after ``at``; None: nowhere."""
+    while True:
+        stream.seek(at)
+        block = stream.read(1 << 16)
+        found = block.find(b"OggS")
+        if found >= 0:
+            return at + found
+        if len(block) < 4:
+            return None
+        at += len(block) - 3

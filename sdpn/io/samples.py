@@ -51,6 +51,7 @@ class SamplesDecoder(Decoder):
         self.length: int | None = len(self._frames_SC)
         self.expected_s: float | None = len(self._frames_SC) / self.rate_hz
         self.damage: TruncatedAudio | None = None
+        self.is_float = self._frames_SC.dtype.kind == "f"
 
     def num_frames(self) -> int:
         """Its length."""

@@ -15,7 +15,7 @@ from sdpn.io.decoding import Decoder, TruncatedAudio, check_header, truncated
 from sdpn.io.riff import UNKNOWN_SIZE
 
 #: Samples (frames times channels) read at once: a broken header may promise more than memory holds.
-BLOCK = 1 << 20
+BLOCK = 1 << 22
 
 #: Codings in which a frame is found by its number.
 _SEEKABLE = {
@@ -57,6 +57,7 @@ class SndfileDecoder(Decoder):
         self.rate_hz: int = self._file.samplerate
         self.num_channels: int = self._file.channels
         self.damage: TruncatedAudio | None = None
+        self.is_float = self._file.subtype in ("FLOAT", "DOUBLE")
         try:
             check_header(self.rate_hz, self.num_channels, path)
             self._find_damage()

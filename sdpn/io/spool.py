@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -10,9 +11,10 @@ from sdpn.errors import InputError
 from sdpn.io.choice import is_wav, open_decoder
 from sdpn.io.decoding import Decoder
 from sdpn.io.ffmpeg import FfmpegDecoder
+from sdpn.io.riff import UNKNOWN_SIZE, wav_layout
 
 #: What is looked at to see what it is.
-_PEEK = 64
+_PEEK = 4096
 
 #: Codings of WAV that need no memory of what came before: PCM, float, A-law, mu-law, and what extends them.
 _PLAIN = {1, 3, 6, 7, 0xFFFE}
@@ -44,7 +46,11 @@ class Piped:
             raise InputError("is empty (0 bytes); audio was expected", path=name)
         joined = _Joined(head, stream, name)
         if _plays_at_once(head):
-            self.decoder: Decoder = FfmpegDecoder(name, stream=joined)  # type: ignore[arg-type]
+            self.decoder: Decoder = FfmpegDecoder(
+                name,
+                stream=joined,  # type: ignore[arg-type]
+                promised_s=_promised_s(head),
+            )
             return
         self._folder = tempfile.TemporaryDirectory(prefix="sdpn-")
         spooled = Path(self._folder.name) / "audio"
@@ -96,6 +102,14 @@ def _read(stream: Any, size: int, name: str) -> bytes:
     if not isinstance(data, (bytes, bytearray, type(None))):
         raise InputError("is opened as text", path=name, hint='open it with mode "rb"')
     return bytes(data or b"")
+
+
+def _promised_s(head: bytes) -> float | None:
+    """Length that the header of a WAV file tells, which ffmpeg forgets where it cannot seek."""
+    layout = wav_layout(io.BytesIO(head), 1 << 62) if is_wav(head) else None
+    if layout is None or not layout.bytes_per_s or not 0 < layout.promised < UNKNOWN_SIZE:
+        return None
+    return layout.promised / layout.bytes_per_s
 
 
 def _plays_at_once(head: bytes) -> bool:

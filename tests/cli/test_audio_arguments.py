@@ -1,0 +1,123 @@
+"""Recordings on the command line: names, folders, channels, and what cannot be read."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from sdpn.cli.audio_arguments import add_audio_arguments, by_channel, find_utterances, recordings
+from sdpn.cli.main import main
+from sdpn.errors import InputError
+from sdpn.io.kaldi import read_vectors
+
+NOISE = np.random.default_rng(0).standard_normal((20000, 2)) * 0.1
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Recordings at two depths, of one and two channels, and files that are none."""
+    folder = tmp_path / "recordings"
+    (folder / "day 1").mkdir(parents=True)
+    soundfile.write(folder / "day 1" / "b.flac", NOISE[:, 0], 16000)
+    soundfile.write(folder / "a.wav", NOISE, 16000)
+    (folder / "notes.txt").write_text("nothing to hear")
+    (folder / ".hidden.wav").touch()
+    return folder
+
+
+def test_recordings_of_folders_and_files(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    single = folder.parent / "one more.wav"
+    found = recordings([folder, single, Path("-")])
+    assert found == {
+        "a": folder / "a.wav",
+        "day_1-b": folder / "day 1" / "b.flac",
+        "one_more": single,
+        "stdin": Path("-"),
+    }
+    assert "1 files with no suffix of audio were skipped" in caplog.text
+    with pytest.raises(InputError, match=r"has the recording id 'a', and so has .*a\.wav"):
+        recordings([folder, Path("elsewhere/a.mp3")])
+
+
+def test_every_channel_is_a_recording(folder: Path) -> None:
+    found = by_channel(recordings([folder]), "separate")
+    assert [(one.id, one.channel) for one in found] == [("a_ch0", 0), ("a_ch1", 1), ("day_1-b", 0)]
+    assert [(one.id, one.channel) for one in by_channel(recordings([folder]), 1)] == [
+        ("a", 1),
+        ("day_1-b", 1),
+    ]
+    assert [one.channel for one in by_channel(recordings([folder]), "mix")] == [None, None]
+    with pytest.raises(InputError, match="standard input comes once"):
+        by_channel(recordings([Path("-")]), "separate")
+    (folder / "bad.wav").write_bytes(b"RIFF")
+    with pytest.raises(InputError, match=r"bad\.wav"):
+        by_channel(recordings([folder]), "separate")
+    failures: list[InputError] = []
+    assert len(by_channel(recordings([folder]), "separate", failures)) == 3
+    assert [failure.path for failure in failures] == [str(folder / "bad.wav")]
+
+
+@pytest.mark.parametrize("text", ["-1", "left", "1.5", "", "²"])
+def test_what_is_no_channel(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    add_audio_arguments(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args([f"--channel={text}"])
+    assert "no channel" in capsys.readouterr().err
+
+
+def test_utterances_of_a_data_directory_and_of_a_folder(folder: Path) -> None:
+    assert [one.id for one in find_utterances(folder, [])] == ["a", "day_1-b"]
+    (folder / "wav.scp").write_text("x a.wav\n")
+    (folder / "segments").write_text("u x 0 1\nv x 0 1 0\n")
+    found = find_utterances(folder, [], channel=1)
+    assert [(one.id, one.channel) for one in found] == [("u", 1), ("v", 0)]
+    for data, paths in ((None, []), (folder, [folder])):
+        with pytest.raises(InputError, match="either --data DIR or recordings"):
+            find_utterances(data, paths)
+    with pytest.raises(InputError, match="no such audio file"):
+        find_utterances(None, [folder / "absent.wav"])
+
+
+def test_extract_of_a_folder_goes_on_past_bad_files(folder: Path, tmp_path: Path) -> None:
+    content = (folder / "a.wav").read_bytes()
+    (folder / "cut.wav").write_bytes(content[: len(content) * 3 // 4])
+    (folder / "bad.mp3").write_bytes(b"nothing that sounds")
+    arguments = ["extract", str(folder), "--precision", "fp32", "--quiet", "--out"]
+    assert main([*arguments, str(tmp_path / "strict")]) == 1
+    assert set(read_vectors(tmp_path / "strict/embeddings.scp")) == {"a", "day_1-b"}
+    assert main([*arguments, str(tmp_path / "kept"), "--skip-bad"]) == 0
+    assert set(read_vectors(tmp_path / "kept/embeddings.scp")) == {"a", "day_1-b", "cut"}
+    assert main([*arguments, str(tmp_path / "apart"), "--skip-bad", "--channel", "separate"]) == 0
+    apart = read_vectors(tmp_path / "apart/embeddings.scp")
+    assert {"a_ch0", "a_ch1", "day_1-b"} <= apart.keys()
+    assert not np.allclose(apart["a_ch0"], apart["a_ch1"])
+
+
+def test_standard_input(folder: Path, tmp_path: Path) -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        with open(folder / "a.wav", "rb") as stdin:
+            return subprocess.run(
+                [sys.executable, "-m", "sdpn.cli.main", *arguments],
+                stdin=stdin,
+                capture_output=True,
+                text=True,
+            )
+
+    assert run("extract", "-", "--precision", "fp32", "--out", str(tmp_path / "piped")).returncode == 0
+    assert (
+        main(["extract", str(folder / "a.wav"), "--precision", "fp32", "--out", str(tmp_path / "file")]) == 0
+    )
+    piped, file = (read_vectors(tmp_path / name / "embeddings.scp") for name in ("piped", "file"))
+    np.testing.assert_array_equal(piped["stdin"], file["a"])
+    compared = run("compare", "--cosine", str(folder / "a.wav"), "-")
+    assert "score      1.0000" in compared.stdout
+    assert run("compare", "-", "-").returncode == 2
