@@ -3,36 +3,47 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sdpn.cli.audio_arguments import STDIN, add_audio_arguments, recordings
 from sdpn.cli.model_arguments import add_model_arguments, load
-from sdpn.cli.progress import track
+from sdpn.cli.progress import Meter
 from sdpn.cli.speaker_counts import add_count_arguments, check_count_arguments
 from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
 
 if TYPE_CHECKING:
-    from sdpn.diarization.pipeline import Diarizer
+    from sdpn.diarization.finished import Finished
+    from sdpn.diarization.pipeline import Diarizer, Progress
+    from sdpn.models.embedder import Embedder
 
 DESCRIPTION = """\
 Find out who spoke when in recordings, and write one RTTM file for each.
 
-The audio may be any file that libsndfile reads, at any rate and with any number of channels. A recording in
-which nobody speaks gets an empty RTTM file. Speakers are speaker00, speaker01, ... in each recording: the
-same label in two recordings does not mean the same person.
+Audio of nearly any format (docs/audio.md) is taken, at any rate, of any length and with any number of
+channels; - is standard input, and a folder stands for the audio below it. A recording in which nobody speaks
+gets an empty RTTM file. Speakers are speaker00, speaker01, ... in each recording: the same label in two
+recordings does not mean the same person. With --channel separate every channel has speakers of its own.
+
+The same command goes on where it was stopped: recordings whose file, model and settings are those of their
+RTTM file are not diarized again (DIR/.diarized remembers).
 """
 
 EXAMPLE = """\
   sdpn diarize --out out/ meeting.wav
   sdpn diarize --model exp/mini/model --out out/ meeting.wav
   sdpn diarize --model exp/mini/model --out out/ --min-speakers 2 --max-speakers 6 *.flac
+  sdpn diarize --out out/ --skip-bad recordings/
+  sdpn diarize --out out/ --channel separate calls/
+  ffmpeg -i talk.mkv -f wav - | sdpn diarize --out out/ -
 """
 
-logger = logging.getLogger(__name__)
+#: Options may stand between the recordings.
+OPTIONS_ANYWHERE = True
 
 OUTPUTS: dict[str, OutputKind] = {"out": "folder"}
 
@@ -41,9 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``sdpn diarize``."""
     from sdpn.clustering.registry import CLUSTERERS
 
-    parser.add_argument("audio", nargs="+", type=Path, metavar="AUDIO", help="recordings")
+    parser.add_argument(
+        "audio", nargs="+", type=Path, metavar="AUDIO", help="files, folders, or - for standard input"
+    )
     add_model_arguments(parser)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="writes DIR/<name>.rttm")
+    parser.add_argument("--force", action="store_true", help="diarize finished recordings again")
+    add_audio_arguments(parser)
     add_count_arguments(parser)
     clustering = parser.add_argument_group("clustering")
     clustering.add_argument(
@@ -65,37 +80,57 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Diarize every recording; one that fails is reported at the end and does not stop the others.
+    """Diarize every recording that is not finished; one that fails is told at the end and stops no other.
 
     Raises:
         InputError: before any work if an option, a name or a file's header is wrong, or at the end if some
             recordings failed.
     """
     _check_options(args)
-    audio_of = _recordings(args.audio)
-    _check_headers(list(audio_of.values()))
+    audio_of = recordings(args.audio)
+    bad = _check_headers(audio_of, args)
     speech_of = None if args.reference_speech is None else _speech(args.reference_speech, list(audio_of))
 
     from sdpn.diarization.pipeline import DiarizationConfig, Diarizer
 
     settings = {} if args.threshold is None else {"threshold": args.threshold}
     config = DiarizationConfig(method=args.method, settings=settings)
-    diarizer = Diarizer(load(args), config=config)
+    model = load(args)
+    diarizer = Diarizer(model, config=config)
+    finished = _finished(diarizer, model, args)
 
     files: list[dict[str, Any]] = []
     failures: list[InputError] = []
-    for recording, audio in track(
-        audio_of.items(), description="diarizing", total=len(audio_of), quiet=args.quiet
-    ):
-        speech = None if speech_of is None else speech_of[recording]
+    meter = Meter(quiet=args.quiet, unit="min of audio")
+    for number, (recording, audio) in enumerate(audio_of.items(), start=1):
+        if recording in bad:
+            continue
+        work = _Work(recording, audio, _rttm(args.out, recording, audio), (speech_of or {}).get(recording))
+        known = None if args.force or not _can_be_read_again(audio) else finished.find(*work)
+        if known is not None:
+            files.append({**known, "audio": str(audio), "rttm": str(work.rttm), "finished_before": True})
+            continue
+        where = f" {number}/{len(audio_of)}, {recording}" if len(audio_of) > 1 else ""
         try:
-            files.append(_diarize(diarizer, recording, audio, speech, args))
+            files.append(_diarize(diarizer, work, args, partial(_show, meter, f"diarizing{where}")))
+        except _Unreadable as error:
+            if args.skip_bad:
+                bad[recording] = error.reason
+            else:
+                failures.append(error.reason)
         except InputError as error:
             failures.append(error)
-    results = {"files": files, "total": _total(files)}
+        else:
+            if _can_be_read_again(audio):
+                finished.remember(*work, files[-1])
+    meter.finish()
+    left_out = [{"recording": name, "audio": str(audio_of[name]), "reason": str(bad[name])} for name in bad]
+    results = {"files": files, "left_out": left_out, "total": _total(files)}
     _print(results)
     if failures:
         raise _together(failures, of=len(audio_of), what="could not be diarized")
+    if left_out and not files:
+        raise _together(list(bad.values()), of=len(audio_of), what="cannot be read")
     return results
 
 
@@ -108,37 +143,61 @@ def _check_options(args: argparse.Namespace) -> None:
         raise InputError(f"{args.method} has no threshold", hint=f"those that have: {users}")
     if args.threshold is not None and args.num_speakers is not None:
         raise InputError("--threshold has no effect with --num-speakers", hint="give one of them")
+    if args.reference_speech is not None and args.channel == "separate":
+        raise InputError("--reference-speech does not tell channels apart", hint="give --channel N")
 
 
-def _recordings(paths: Sequence[Path]) -> dict[str, Path]:
-    """Name the recordings by their stems, in which RTTM allows no white space."""
-    audio_of: dict[str, Path] = {}
-    for path in paths:
-        recording = "_".join(path.stem.split())
-        if recording != path.stem:
-            logger.info("%s is called %r in its RTTM, which allows no white space", path, recording)
-        if recording in audio_of:
-            raise InputError(
-                f"has the recording id {recording!r}, and so has {audio_of[recording]}",
-                path=path,
-                hint="rename one, or diarize them into different folders",
-            )
-        audio_of[recording] = path
-    return audio_of
+def _check_headers(audio_of: Mapping[str, Path], args: argparse.Namespace) -> dict[str, InputError]:
+    """Find a wrong name among forty before thirty-nine are diarized; returns them with --skip-bad."""
+    from sdpn.io.audio import open_audio
 
-
-def _check_headers(paths: Sequence[Path]) -> None:
-    """Find a wrong name among forty before thirty-nine are diarized."""
-    from sdpn.io import audio
-
-    failures = []
-    for path in paths:
+    channel = None if args.channel == "separate" else args.channel
+    bad: dict[str, InputError] = {}
+    for recording, path in audio_of.items():
+        if (path.exists() and not _can_be_read_again(path)) or path == STDIN:
+            continue  # to look at it would be to take from it
         try:
-            audio.info(path)
+            with open_audio(path, channel=channel, keep_truncated=args.skip_bad):
+                pass
         except InputError as error:
-            failures.append(error)
-    if failures:
-        raise _together(failures, of=len(paths), what="cannot be read, and none was diarized")
+            bad[recording] = error
+    if bad and not args.skip_bad:
+        raise _together(list(bad.values()), of=len(audio_of), what="cannot be read, and none was diarized")
+    return bad
+
+
+def _can_be_read_again(audio: Path) -> bool:
+    """Whether it is a file, and no pipe."""
+    return audio != STDIN and audio.is_file()
+
+
+def _rttm(out: Path, recording: str, audio: Path) -> Path:
+    """A file's own name may hold white space, which a recording's cannot."""
+    return out / f"{audio.stem if '_'.join(audio.stem.split()) == recording else recording}.rttm"
+
+
+def _finished(diarizer: Diarizer, model: Embedder, args: argparse.Namespace) -> Finished:
+    from sdpn import __version__
+    from sdpn.diarization.finished import Finished
+    from sdpn.extraction.settings import fingerprint
+
+    return Finished(
+        args.out,
+        {
+            "sdpn": __version__,
+            "model": fingerprint(model),
+            "config": repr(diarizer.config),
+            "clusterer": repr(diarizer.clusterer),
+            "counts": [args.num_speakers, args.min_speakers, args.max_speakers],
+            "channel": args.channel,
+            "keep_truncated": args.skip_bad,
+        },
+    )
+
+
+def _show(meter: Meter, stage: str, done_s: float, total_s: float | None) -> None:
+    minutes = None if total_s is None else round(max(total_s, done_s) / 60, 1)
+    meter.show(stage, round(done_s / 60, 1), minutes)
 
 
 def _speech(rttm: Path, recordings: Sequence[str]) -> Mapping[str, list[tuple[float, float]]]:
@@ -157,39 +216,76 @@ def _speech(rttm: Path, recordings: Sequence[str]) -> Mapping[str, list[tuple[fl
     }
 
 
-def _diarize(
-    diarizer: Diarizer,
-    recording: str,
-    audio: Path,
-    speech: Sequence[tuple[float, float]] | None,
-    args: argparse.Namespace,
-) -> dict[str, Any]:
+class _Work(NamedTuple):
+    """One recording to diarize."""
+
+    recording: str
+    audio: Path
+    rttm: Path
+    speech: Sequence[tuple[float, float]] | None
+
+
+class _Unreadable(Exception):
+    """A recording that ``--skip-bad`` leaves out."""
+
+    def __init__(self, reason: InputError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+def _diarize(diarizer: Diarizer, work: _Work, args: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     from sdpn.io.rttm import from_annotation, write_rttm
 
     started = time.perf_counter()
-    embedded = diarizer.embed(audio, speech=speech)
-    annotation = diarizer.label(
-        embedded,
+    listening: dict[str, Any] = {
+        "speech": work.speech,
+        "keep_truncated": args.skip_bad,
+        "progress": progress,
+    }
+    try:
+        if args.channel == "separate":
+            channels = diarizer.embed_channels(work.audio, **listening)
+        else:
+            channels = [diarizer.embed(work.audio, channel=args.channel, **listening)]
+    except InputError as error:
+        raise _Unreadable(error) from error
+    annotations = diarizer.label_channels(
+        channels,
         num_speakers=args.num_speakers,
         min_speakers=1 if args.min_speakers is None else args.min_speakers,
         max_speakers=args.max_speakers,
     )
-    rttm = args.out / f"{audio.stem}.rttm"
-    turns = from_annotation(annotation, recording)
-    write_rttm(rttm, recording, turns)
+    turns_of = [
+        from_annotation(annotation, work.recording, channel=1 + (embedded.channel or 0))
+        for embedded, annotation in zip(channels, annotations, strict=True)
+    ]
+    write_rttm(work.rttm, work.recording, [turn for turns in turns_of for turn in turns])
+    each = [
+        {
+            "channel": "mix" if embedded.channel is None else embedded.channel,
+            "speech_s": sum(segment.duration_s for segment in embedded.speech),
+            "speakers": annotation.labels(),
+            "num_turns": len(turns),
+        }
+        for embedded, annotation, turns in zip(channels, annotations, turns_of, strict=True)
+    ]
     return {
-        "recording": recording,
-        "audio": str(audio),
-        "rttm": str(rttm),
-        "duration_s": embedded.duration_s,
-        "speech_s": sum(segment.duration_s for segment in embedded.speech),
-        "num_speakers": len(annotation.labels()),
-        "num_turns": len(turns),
+        "recording": work.recording,
+        "audio": str(work.audio),
+        "rttm": str(work.rttm),
+        "duration_s": channels[0].duration_s,
+        "speech_s": sum(one["speech_s"] for one in each),
+        "num_speakers": sum(len(one["speakers"]) for one in each),
+        "num_turns": sum(one["num_turns"] for one in each),
+        "channels": each,
         "seconds": time.perf_counter() - started,
+        "finished_before": False,
     }
 
 
 def _total(files: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Of what was diarized now."""
+    files = [file for file in files if not file["finished_before"]]
     duration_s = sum(file["duration_s"] for file in files)
     seconds = sum(file["seconds"] for file in files)
     return {
@@ -201,21 +297,30 @@ def _total(files: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 def _print(results: Mapping[str, Any]) -> None:
     files, total = results["files"], results["total"]
-    if not files:
-        return
-    width = max(len("recording"), *(len(file["recording"]) for file in files))
-    print(f"{'recording':<{width}}  speakers  turns  speech s  length s     RTF  RTTM")
-    for file in files:
+    now = [file for file in files if not file["finished_before"]]
+    if now:
+        width = max(len("recording"), *(len(file["recording"]) for file in now))
+        print(f"{'recording':<{width}}  speakers  turns  speech s  length s     RTF  RTTM")
+        for file in now:
+            print(
+                f"{file['recording']:<{width}}  {file['num_speakers']:>8}  {file['num_turns']:>5}"
+                f"  {file['speech_s']:>8.1f}  {file['duration_s']:>8.1f}"
+                f"  {file['seconds'] / file['duration_s']:>6.3f}  {file['rttm']}"
+            )
         print(
-            f"{file['recording']:<{width}}  {file['num_speakers']:>8}  {file['num_turns']:>5}"
-            f"  {file['speech_s']:>8.1f}  {file['duration_s']:>8.1f}"
-            f"  {file['seconds'] / file['duration_s']:>6.3f}  {file['rttm']}"
+            f"{_count(now)}, {total['duration_s']:.1f} s, in {total['seconds']:.1f} s: "
+            f"real-time factor {total['real_time_factor']:.3f}"
         )
-    count = "1 recording" if len(files) == 1 else f"{len(files)} recordings"
-    print(
-        f"{count}, {total['duration_s']:.1f} s, in {total['seconds']:.1f} s: "
-        f"real-time factor {total['real_time_factor']:.3f}"
-    )
+    if len(files) > len(now):
+        print(f"{_count(files[len(now) :])} finished before, not diarized again (--force does)")
+    if results["left_out"]:
+        print(f"{_count(results['left_out'])} left out:")
+        for one in results["left_out"]:
+            print(f"  {one['reason']}")
+
+
+def _count(what: Sequence[object]) -> str:
+    return "1 recording" if len(what) == 1 else f"{len(what)} recordings"
 
 
 def _together(failures: Sequence[InputError], *, of: int, what: str) -> InputError:

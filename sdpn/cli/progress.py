@@ -43,17 +43,19 @@ class Meter:
 
     Args:
         quiet: show nothing.
+        unit: of what is done, such as "min of audio".
     """
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, unit: str = "") -> None:
         self._quiet = quiet
+        self._unit = f" {unit}" if unit else ""
         self._stage: str | None = None
         self._bar: Any = None
         self._line = ""
         self._started = self._last = time.monotonic()
 
-    def show(self, stage: str, done: int, total: int, note: str = "") -> None:
-        """Tell that ``done`` of ``total`` are done; another ``stage`` starts another bar."""
+    def show(self, stage: str, done: float, total: float | None, note: str = "") -> None:
+        """Tell that ``done`` of ``total`` (None: nobody knows) are done; another ``stage``, another bar."""
         if self._quiet:
             return
         if stage != self._stage:
@@ -62,7 +64,14 @@ class Meter:
             if sys.stderr.isatty():
                 from tqdm import tqdm
 
-                self._bar = tqdm(desc=stage, total=total, file=sys.stderr, leave=False, unit_scale=True)
+                self._bar = tqdm(
+                    desc=stage,
+                    total=total,
+                    file=sys.stderr,
+                    leave=False,
+                    unit=self._unit or "it",
+                    unit_scale=not self._unit,
+                )
         if self._bar is not None:
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(done - self._bar.n)
@@ -70,7 +79,10 @@ class Meter:
                 self._bar.refresh()
             return
         now = time.monotonic()
-        self._line = f"{stage}: {done}/{total} in {now - self._started:.0f} s" + (f", {note}" if note else "")
+        of = "" if total is None else f"/{total}"
+        self._line = f"{stage}: {done}{of}{self._unit} in {now - self._started:.0f} s" + (
+            f", {note}" if note else ""
+        )
         if now - self._last >= _LINE_EVERY_S:
             self._last = now
             self._write()

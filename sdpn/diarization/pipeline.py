@@ -5,41 +5,31 @@ Shapes: S samples, N windows, D embedding dimensions.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from sdpn.clustering.contract import Clusterer, check_counts
 from sdpn.clustering.registry import make_clusterer
-from sdpn.diarization.speech import Segment, union
+from sdpn.diarization.embedding import Embedder, WindowEmbedder
+from sdpn.diarization.given import GivenSpeech
+from sdpn.diarization.level import Levelled, levelled
+from sdpn.diarization.speech import Segment
 from sdpn.diarization.timeline import label_speech
-from sdpn.diarization.vad import VadConfig, detect_speech
-from sdpn.diarization.windows import Windows, sliding_windows
+from sdpn.diarization.vad import SpeechDetector, VadConfig
+from sdpn.diarization.windows import WindowPlanner, Windows, joined
 from sdpn.errors import InputError
-from sdpn.io import audio as audio_io
+from sdpn.io.audio import RATE_HZ, Audio, Channel, open_audio
 
 if TYPE_CHECKING:
     from pyannote.core import Annotation
 
-#: A file, or samples (S,) or (S, channels) with their rate in Hz.
-Audio = str | os.PathLike[str] | tuple[np.ndarray, int]
-
-
-class Embedder(Protocol):
-    """What the pipeline needs of a model."""
-
-    @property
-    def calibration(self) -> Mapping[str, float]:
-        """Settings that depend on the model, such as ``ahc_threshold``; may be empty."""
-        ...
-
-    def embed_windows(self, wave_S: np.ndarray, windows_N2: np.ndarray) -> np.ndarray:
-        """Embed windows (N, 2) in seconds of a 16 kHz mono float32 wave: (N, D)."""
-        ...
+#: Told how many seconds of audio are done, and of how many; None where only the end will tell.
+Progress = Callable[[float, "float | None"], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +78,7 @@ class EmbeddedRecording:
     Attributes:
         recording: its name, the ``uri`` of its annotations.
         path: the file, if it came from one.
+        channel: the channel of it, counted from 0, where only that one was listened to.
         duration_s: its length in seconds.
         speech: segments of speech, in order of time.
         max_pause_s: a pause up to this within one speaker's speech belongs to the turn.
@@ -102,6 +93,7 @@ class EmbeddedRecording:
     max_pause_s: float
     windows: Windows
     emb_ND: np.ndarray
+    channel: int | None = None
 
 
 class Diarizer:
@@ -133,73 +125,106 @@ class Diarizer:
         min_speakers: int = 1,
         max_speakers: int | None = None,
         speech: Sequence[tuple[float, float]] | None = None,
+        channel: Channel | Literal["separate"] = None,
     ) -> Annotation:
         """Diarize one recording.
 
         Args:
-            audio: a file, or (samples, rate in Hz); any rate and number of channels.
+            audio: a file, (samples, rate in Hz) or anything else that `sdpn.io.audio.open_audio` takes; any
+                rate and number of channels.
             num_speakers: exactly that many speakers; overrules the bounds.
             min_speakers: at least that many.
             max_speakers: at most that many.
             speech: (start, end) in seconds, to be used instead of voice activity detection.
+            channel: the channel to listen to, counted from 0; None and "mix" take the mean of all; with
+                "separate" each has speakers of its own, to which the counts apply, as a telephone's two ends.
 
         Returns:
-            turns of ``speaker00``, ``speaker01``, ... numbered by first appearance, without overlap; the
-            ``uri`` is the file's stem. Empty if nobody speaks.
+            turns of ``speaker00``, ``speaker01``, ... numbered by first appearance (channel after channel),
+            without overlap within a channel; the ``uri`` is the file's stem. Empty if nobody speaks.
 
         Raises:
             InputError: audio that cannot be read, or counts that this recording cannot satisfy.
         """
         check_counts(num_speakers=num_speakers, min_speakers=min_speakers, max_speakers=max_speakers)
-        return self.label(
-            self.embed(audio, speech=speech),
-            num_speakers=num_speakers,
-            min_speakers=min_speakers,
-            max_speakers=max_speakers,
+        if channel == "separate":
+            embedded = self.embed_channels(audio, speech=speech)
+        else:
+            embedded = [self.embed(audio, speech=speech, channel=channel)]
+        return together(
+            self.label_channels(
+                embedded, num_speakers=num_speakers, min_speakers=min_speakers, max_speakers=max_speakers
+            )
         )
 
     def embed(
-        self, audio: Audio, *, speech: Sequence[tuple[float, float]] | None = None
+        self,
+        audio: Audio,
+        *,
+        speech: Sequence[tuple[float, float]] | None = None,
+        channel: Channel = None,
+        keep_truncated: bool = False,
+        progress: Progress | None = None,
     ) -> EmbeddedRecording:
         """Do the part that costs time: read, find the speech, embed its windows.
 
-        The result goes to `label`, or to `annotate` with as many clusterers as there are to try.
+        It reads once, from the start to the end, and keeps a few minutes of samples at most. The result
+        goes to `label`, or to `annotate` with as many clusterers as there are to try.
 
         Args:
             audio: as in `__call__`.
             speech: as in `__call__`.
+            channel: as in `__call__`, but for "separate".
+            keep_truncated: read a file that breaks off as far as it goes, with a warning.
+            progress: is told now and then how many seconds of audio are done, and of how many.
 
         Raises:
             InputError: audio that cannot be read.
         """
-        path = None if isinstance(audio, tuple) else Path(audio)
-        wave_S = _samples(*audio) if isinstance(audio, tuple) else audio_io.read(audio)
-        duration_s = len(wave_S) / audio_io.RATE_HZ
-        if speech is None:
-            segments = detect_speech(wave_S, self.config.vad)
-        else:
-            segments = union(speech, duration_s=duration_s)
-        windows = sliding_windows(
-            segments,
-            window_s=self.config.window_s,
-            hop_s=self.config.hop_s,
-            min_window_s=self.config.min_window_s,
-            duration_s=duration_s,
+        with open_audio(audio, channel=channel, keep_truncated=keep_truncated) as stream:
+            listening = self._listening(speech)
+            for piece in levelled(stream.blocks()):
+                listening.push(piece)
+                if progress is not None:
+                    progress(listening.heard_s, stream.expected_s)
+            number = channel if isinstance(channel, int) else None
+            return listening.finish(recording=stream.name, path=stream.path, channel=number)
+
+    def embed_channels(
+        self,
+        audio: Audio,
+        *,
+        speech: Sequence[tuple[float, float]] | None = None,
+        keep_truncated: bool = False,
+        progress: Progress | None = None,
+    ) -> list[EmbeddedRecording]:
+        """Do the same for each channel by itself; arguments are those of `embed`. It reads once, too."""
+        with open_audio(audio, keep_truncated=keep_truncated) as stream:
+            each = [self._listening(speech) for _ in range(stream.num_channels)]
+            copies = itertools.tee(stream.channel_blocks(), len(each))  # read in step: none gets ahead
+
+            def single(blocks: Iterator[tuple[np.ndarray, ...]], number: int) -> Iterator[np.ndarray]:
+                return (block[number] for block in blocks)
+
+            channels = [levelled(single(copy, number)) for number, copy in enumerate(copies)]
+            for pieces in zip(*channels, strict=True):
+                for listening, piece in zip(each, pieces, strict=True):
+                    listening.push(piece)
+                if progress is not None:
+                    progress(each[0].heard_s, stream.expected_s)
+            return [
+                listening.finish(recording=stream.name, path=stream.path, channel=number)
+                for number, listening in enumerate(each)
+            ]
+
+    def _listening(self, speech: Sequence[tuple[float, float]] | None) -> _Listening:
+        source = SpeechDetector(self.config.vad) if speech is None else GivenSpeech(speech)
+        # speech that was given is meant literally, its pauses included
+        max_pause_s = self.config.max_pause_s if speech is None else 0.0
+        planner = WindowPlanner(
+            window_s=self.config.window_s, hop_s=self.config.hop_s, min_window_s=self.config.min_window_s
         )
-        if segments:
-            emb_ND = self.model.embed_windows(wave_S, windows.times_N2)
-        else:
-            emb_ND = np.zeros((0, 0), dtype=np.float32)
-        return EmbeddedRecording(
-            recording="audio" if path is None else path.stem,
-            path=path,
-            duration_s=duration_s,
-            speech=segments,
-            # speech that was given is meant literally, its pauses included
-            max_pause_s=self.config.max_pause_s if speech is None else 0.0,
-            windows=windows,
-            emb_ND=emb_ND,
-        )
+        return _Listening(source, planner, WindowEmbedder(self.model), max_pause_s)
 
     def label(
         self,
@@ -218,6 +243,81 @@ class Diarizer:
             max_speakers=max_speakers,
         )
 
+    def label_channels(
+        self,
+        channels: Sequence[EmbeddedRecording],
+        *,
+        num_speakers: int | None = None,
+        min_speakers: int = 1,
+        max_speakers: int | None = None,
+    ) -> list[Annotation]:
+        """Cluster what `embed_channels` returned, each channel by itself; no two share a speaker's name."""
+        annotations: list[Annotation] = []
+        for embedded in channels:
+            annotations.append(
+                annotate(
+                    embedded,
+                    self.clusterer,
+                    num_speakers=num_speakers,
+                    min_speakers=min_speakers,
+                    max_speakers=max_speakers,
+                    first=sum(len(annotation.labels()) for annotation in annotations),
+                )
+            )
+        return annotations
+
+
+class _Listening:
+    """What has been found so far in a recording, or in one channel of it."""
+
+    def __init__(
+        self,
+        source: SpeechDetector | GivenSpeech,
+        planner: WindowPlanner,
+        embedder: WindowEmbedder,
+        max_pause_s: float,
+    ) -> None:
+        self._source, self._planner, self._embedder = source, planner, embedder
+        self._max_pause_s = max_pause_s
+        self._num_samples = 0
+        self._speech: list[Segment] = []
+        self._windows: list[Windows] = []
+
+    @property
+    def heard_s(self) -> float:
+        """How much of the recording has been read, in seconds."""
+        return self._num_samples / RATE_HZ
+
+    def push(self, piece: Levelled) -> None:
+        """Take the next chunk."""
+        self._num_samples += len(piece.wave_S)
+        windows = self._plan(self._source.push(piece), self._source.growing)
+        self._embedder.push(
+            piece.wave_S, windows.times_N2, self._source.undecided_from_s - self._planner.reach_s
+        )
+
+    def finish(self, *, recording: str, path: Path | None, channel: int | None) -> EmbeddedRecording:
+        """Say that there are no more."""
+        emb_ND = self._embedder.finish(self._plan(self._source.finish(), None).times_N2)
+        windows = joined(self._windows)
+        windows.times_N2[:, 1] = np.minimum(windows.times_N2[:, 1], self.heard_s)
+        return EmbeddedRecording(
+            recording=recording,
+            path=path,
+            channel=channel,
+            duration_s=self.heard_s,
+            speech=self._speech,
+            max_pause_s=self._max_pause_s,
+            windows=windows,
+            emb_ND=emb_ND,
+        )
+
+    def _plan(self, finished: list[Segment], growing: Segment | None) -> Windows:
+        self._speech += finished
+        windows = self._planner.push(finished, growing)
+        self._windows.append(windows)
+        return windows
+
 
 def annotate(
     embedded: EmbeddedRecording,
@@ -226,6 +326,7 @@ def annotate(
     num_speakers: int | None = None,
     min_speakers: int = 1,
     max_speakers: int | None = None,
+    first: int = 0,
 ) -> Annotation:
     """Cluster the windows of a recording and write the outcome on its timeline.
 
@@ -235,6 +336,7 @@ def annotate(
         num_speakers: as in `Diarizer.__call__`, and so are the bounds.
         min_speakers: see there.
         max_speakers: see there.
+        first: number of the first speaker.
 
     Raises:
         InputError: counts that this recording cannot satisfy.
@@ -259,8 +361,19 @@ def annotate(
         embedded.speech, embedded.windows, clustering.labels_N, max_pause_s=embedded.max_pause_s
     )
     for track, span in enumerate(spans):
-        annotation[Turn(span.start_s, span.end_s), track] = f"speaker{span.label:02d}"
+        annotation[Turn(span.start_s, span.end_s), track] = f"speaker{first + span.label:02d}"
     return annotation
+
+
+def together(annotations: Sequence[Annotation]) -> Annotation:
+    """Put annotations of one recording into one, each turn on a track of its own."""
+    from pyannote.core import Annotation
+
+    merged = Annotation(uri=annotations[0].uri)
+    turns = (turn for annotation in annotations for turn in annotation.itertracks(yield_label=True))
+    for track, (segment, _, speaker) in enumerate(turns):
+        merged[segment, track] = speaker
+    return merged
 
 
 def calibrated_clusterer(
@@ -278,17 +391,3 @@ def calibrated_clusterer(
     if method == "ahc" and "ahc_threshold" in calibration:
         calibrated["threshold"] = calibration["ahc_threshold"]
     return make_clusterer(method, {**calibrated, **settings})
-
-
-def _samples(samples: np.ndarray, rate_hz: int) -> np.ndarray:
-    """Check samples that come from Python, and bring them to 16 kHz mono float32."""
-    if samples.ndim not in (1, 2) or len(samples) == 0 or rate_hz <= 0:
-        raise InputError(
-            f"audio of shape {samples.shape} at {rate_hz} Hz; expected (samples,) or (samples, channels)"
-        )
-    if not np.issubdtype(samples.dtype, np.floating):
-        raise InputError(f"audio samples are {samples.dtype}; expected floats in [-1, 1]")
-    if not np.isfinite(samples).all():
-        raise InputError("the audio holds NaN or infinite samples")
-    mono = samples.astype(np.float32, copy=False)
-    return audio_io.resample(mono if mono.ndim == 1 else mono.mean(axis=1), rate_hz, audio_io.RATE_HZ)

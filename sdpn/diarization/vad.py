@@ -5,6 +5,11 @@ a probability of speech: STFT, four convolutions, an LSTM over the frames, one o
 it once per frame. Only the LSTM needs the past, though, so here the STFT and the convolutions see thousands
 of frames at once and the LSTM runs over them in one call: the same numbers, up to float32 rounding,
 about 13 times faster (``tools/benchmarks/vad.py``).
+
+It hears less in quiet recordings, and next to nothing 40 dB below a loud sound. So it listens twice: once
+with the surroundings of a minute brought to one level, once with the neighbourhood of three seconds on the
+quieter side, see `sdpn.diarization.level`. What either hears is speech; docs/diarization.md has what that is
+worth.
 """
 
 from __future__ import annotations
@@ -13,24 +18,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sdpn.diarization.level import CHUNK_FRAMES, FRAME, Levelled, hiss, levelled
+from sdpn.diarization.spans import SpeechSpans
 from sdpn.diarization.speech import Segment
-from sdpn.io.audio import RATE_HZ
 
 if TYPE_CHECKING:
     import torch
 
-#: Samples per frame, and samples of the frame before that the model sees again.
-FRAME, CONTEXT = 512, 64
+#: Samples of the frame before that the model sees again.
+CONTEXT = 64
 
-#: Frames per call: 65 s of audio. It bounds the memory and does not change the result.
-_BLOCK = 2048
+#: The neighbourhood is raised by no more than this above what the surroundings are raised by.
+_MOST_RISE_DB = 40.0
 
-#: Below that, what is there to be heard is the noise of the converter.
-_MOST_GAIN_DB = 40.0
+#: Frames this much louder than their neighbourhood are none of its business: what listens to it hears nothing
+#: in them, and begins anew after them.
+_TOO_LOUD_DB = 20.0
+
+#: Below the level that all is brought to, so much hiss is added: see `sdpn.diarization.level.hiss`.
+_HISS_DB = -45.0
+
+#: A probability of the raised neighbourhood counts for this much less: noise between words comes up with it.
+_RISE_COSTS = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +54,7 @@ class VadConfig:
     Attributes:
         level_db: the model hears less in quiet recordings, so they are first brought to this level, in dB
             relative to full scale; None leaves them as they are. Of read speech in measured rooms at
-            -46 dB it misses 15 % as it is and 3 % at the default. The level is the 95th percentile of the
-            frames' RMS, hence that of speech unless speech fills less than a twentieth of the time.
+            -46 dB it misses 15 % as it is and 3 % at the default.
         threshold: speech starts where the probability reaches this, and ends where it falls 0.15 below.
         min_speech_s: shorter speech is dropped.
         min_silence_s: shorter silence does not end a stretch of speech.
@@ -65,7 +78,7 @@ class VadConfig:
 
 
 def detect_speech(wave_S: np.ndarray, config: VadConfig | None = None) -> list[Segment]:
-    """Find the speech in a recording.
+    """Find the speech in a recording that is in memory.
 
     Args:
         wave_S: (S,) float32, 16 kHz mono.
@@ -74,57 +87,136 @@ def detect_speech(wave_S: np.ndarray, config: VadConfig | None = None) -> list[S
     Returns:
         disjoint segments in order of time, inside the recording; none where nobody speaks.
     """
-    config = config or VadConfig()
-    if len(wave_S) == 0:
-        return []
-    gain = 1.0 if config.level_db is None else _gain(wave_S, config.level_db)
-    timestamps = _silero().get_speech_timestamps_from_probs(
-        speech_probabilities(wave_S, gain=gain).tolist(),
-        sampling_rate=RATE_HZ,
-        threshold=config.threshold,
-        min_speech_duration_ms=1000 * config.min_speech_s,
-        min_silence_duration_ms=1000 * config.min_silence_s,
-        speech_pad_ms=1000 * config.pad_s,
-        audio_length_samples=len(wave_S),
-    )
-    segments = [Segment(span["start"] / RATE_HZ, span["end"] / RATE_HZ) for span in timestamps]
-    return [segment for segment in segments if segment.duration_s > 0]
+    detector = SpeechDetector(config or VadConfig())
+    found: list[Segment] = []
+    for piece in levelled([wave_S]):
+        found += detector.push(piece)
+    return found + detector.finish()
 
 
-def speech_probabilities(wave_S: np.ndarray, *, gain: float = 1.0) -> np.ndarray:
-    """Probability of speech in each frame of 32 ms.
+class SpeechDetector:
+    """Finds the speech in a recording, chunk after chunk, in memory that does not grow.
+
+    Args:
+        config: when a stretch counts as speech.
+    """
+
+    def __init__(self, config: VadConfig) -> None:
+        self._level = None if config.level_db is None else 10 ** (config.level_db / 20)
+        self._spans = SpeechSpans(
+            threshold=config.threshold,
+            min_speech_s=config.min_speech_s,
+            min_silence_s=config.min_silence_s,
+            pad_s=config.pad_s,
+        )
+        hiss_rms = 0.0 if self._level is None else self._level * 10 ** (_HISS_DB / 20)
+        self._around, self._near = Listener(hiss_rms), Listener(hiss_rms)
+        self._num_samples = 0
+
+    def push(self, piece: Levelled) -> list[Segment]:
+        """Take the next chunk; returns the segments that nothing to come can change any more."""
+        self._num_samples += len(piece.wave_S)
+        if self._level is None:
+            return self._spans.push(self._around(piece.wave_S).tolist())
+        around_T = piece.around_T
+        near_T = np.maximum(piece.near_T, around_T * 10 ** (-_MOST_RISE_DB / 20))
+        too_loud_T = piece.rms_T > near_T * 10 ** (_TOO_LOUD_DB / 20)
+        heard_T = np.maximum(
+            self._around(piece.wave_S, _gains(around_T, self._level)),
+            self._near(piece.wave_S, _gains(near_T, self._level), too_loud_T) - np.float32(_RISE_COSTS),
+        )
+        return self._spans.push(heard_T.tolist())
+
+    def finish(self) -> list[Segment]:
+        """Say that the recording has ended; returns the last segments."""
+        return self._spans.finish(self._num_samples)
+
+    @property
+    def growing(self) -> Segment | None:
+        """The segment that is not over, up to where it is certain."""
+        return self._spans.growing
+
+    @property
+    def undecided_from_s(self) -> float:
+        """What was speech before this is certain, in seconds."""
+        return self._spans.undecided_from_s
+
+
+class Listener:
+    """Silero's network over the consecutive chunks of one recording.
+
+    Args:
+        hiss_rms: level of the hiss that it hears with everything, after the gain.
+    """
+
+    def __init__(self, hiss_rms: float = 0.0) -> None:
+        self._hiss_rms = np.float32(hiss_rms)
+        self._before = np.zeros(CONTEXT, dtype=np.float32)  # the first frame follows silence
+        self._state: Any = None
+
+    def __call__(
+        self, wave_S: np.ndarray, gain_T: np.ndarray | None = None, deaf_T: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Probability of speech in each frame of 32 ms.
+
+        Args:
+            wave_S: (S,) float32, 16 kHz mono, whole frames but in the last chunk.
+            gain_T: factor on the samples of each frame.
+            deaf_T: in these frames the probability is 0, and after them the network knows of nothing before.
+
+        Returns:
+            (ceil(S / 512),) float32; the last frame is filled up with zeros.
+        """
+        import torch
+
+        network = _network()
+        with _one_thread(), torch.inference_mode():
+            padded = np.concatenate([self._before, wave_S, np.zeros(-len(wave_S) % FRAME, dtype=np.float32)])
+            self._before = padded[-CONTEXT:]
+            frames = torch.from_numpy(padded).unfold(0, CONTEXT + FRAME, FRAME)
+            if gain_T is not None:
+                frames = frames * torch.from_numpy(gain_T.astype(np.float32))[:, None]
+            if self._hiss_rms:
+                noise = torch.from_numpy(self._hiss_rms * hiss(len(padded)))
+                frames = frames + noise.unfold(0, CONTEXT + FRAME, FRAME)
+            features = network.features(frames)
+            result = np.zeros(len(frames), dtype=np.float32)
+            for begin, end, deaf in _stretches(
+                np.zeros(len(frames), dtype=bool) if deaf_T is None else deaf_T
+            ):
+                if deaf:
+                    self._state = None
+                else:
+                    heard, self._state = network.listen(features[begin:end], self._state)
+                    result[begin:end] = heard.cpu().numpy()
+        return result
+
+
+def _stretches(mark_T: np.ndarray) -> Iterator[tuple[int, int, bool]]:
+    """Runs of equal marks: begin, end, mark."""
+    cuts = [0, *(np.flatnonzero(mark_T[1:] != mark_T[:-1]) + 1).tolist(), len(mark_T)]
+    for begin, end in pairwise(cuts):
+        yield begin, end, bool(mark_T[begin])
+
+
+def speech_probabilities(wave_S: np.ndarray) -> np.ndarray:
+    """Probability of speech in each frame of 32 ms of a recording that is in memory, its level as it is.
 
     Args:
         wave_S: (S,) float32, 16 kHz mono, at least one sample.
-        gain: factor on the samples.
 
     Returns:
         (ceil(S / 512),) float32; the last frame is filled up with zeros.
     """
-    import torch
-
-    network = _network()
-    with _one_thread(), torch.inference_mode():
-        padded = np.pad(
-            np.asarray(wave_S, dtype=np.float32), (CONTEXT, -len(wave_S) % FRAME)
-        )  # the first frame follows silence
-        frames = torch.from_numpy(padded).unfold(0, CONTEXT + FRAME, FRAME)
-        state, blocks = None, []
-        for block in frames.split(_BLOCK):
-            probabilities, state = network(block * gain, state)
-            blocks.append(probabilities)
-        result: np.ndarray = torch.cat(blocks).cpu().numpy()
-    return result
+    listener, size = Listener(), CHUNK_FRAMES * FRAME
+    return np.concatenate([listener(wave_S[at : at + size]) for at in range(0, len(wave_S), size)])
 
 
-def _gain(wave_S: np.ndarray, level_db: float) -> float:
-    """Factor that brings the recording to a level, but not by more than `_MOST_GAIN_DB`."""
-    if len(wave_S) < FRAME:
-        return 1.0
-    frames = wave_S[: len(wave_S) // FRAME * FRAME].reshape(-1, FRAME)
-    rms = np.sqrt(np.einsum("ts,ts->t", frames, frames) / FRAME)
-    loudness = max(float(np.percentile(rms, 95)), 10 ** ((level_db - _MOST_GAIN_DB) / 20))
-    return float(10 ** (level_db / 20) / loudness)
+def _gains(level_T: np.ndarray, wanted: float) -> np.ndarray:
+    """Factors that bring levels to the one that is wanted; silence stays."""
+    sounding_T = level_T > 0
+    gains_T: np.ndarray = np.where(sounding_T, wanted / np.where(sounding_T, level_T, 1.0), 1.0)
+    return gains_T
 
 
 @contextmanager
@@ -173,8 +265,8 @@ class _Network:
         self.lstm = torch.nn.LSTM(hidden, hidden)
         self.lstm.load_state_dict({f"{name}_l0": weights[f"_model.decoder.rnn.{name}"] for name in names})
 
-    def __call__(self, frames: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
-        """Map consecutive frames (T, 576) and the LSTM's state to probabilities (T,) and its new state."""
+    def features(self, frames: torch.Tensor) -> torch.Tensor:
+        """What the LSTM hears of frames (T, 576): (T, 128, 1)."""
         from torch.nn import functional
 
         padded = functional.pad(frames[:, None], (0, CONTEXT), mode="reflect")
@@ -183,6 +275,12 @@ class _Network:
         features = (real**2 + imaginary**2).sqrt()
         for (weight, bias), stride in zip(self.convolutions, (1, 2, 2, 1), strict=True):
             features = functional.conv1d(features, weight, bias, stride=stride, padding=1).relu()
+        return features
+
+    def listen(self, features: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
+        """Map consecutive features and the LSTM's state to probabilities (T,) and its new state."""
+        from torch.nn import functional
+
         hidden, state = self.lstm(features.transpose(1, 2), state)  # (T, 1, 128): T steps of a batch of 1
         weight, bias = self.output
         scores = functional.conv1d(hidden.relu().transpose(1, 2), weight, bias)

@@ -90,3 +90,55 @@ def sliding_windows(
         ),
         segment_N=segment_N,
     )
+
+
+def joined(parts: Sequence[Windows]) -> Windows:
+    """Put consecutive parts of the windows of a recording together."""
+    return Windows(
+        times_N2=np.concatenate([np.zeros((0, 2)), *(part.times_N2 for part in parts)]),
+        segment_N=np.concatenate([np.zeros(0, dtype=np.int64), *(part.segment_N for part in parts)]),
+    )
+
+
+class WindowPlanner:
+    """Gives the windows of `sliding_windows` while the speech is still being found.
+
+    Args:
+        window_s: as for `sliding_windows`, and so are the others.
+        hop_s: see there.
+        min_window_s: see there.
+    """
+
+    def __init__(self, *, window_s: float, hop_s: float, min_window_s: float) -> None:
+        self._settings = {"window_s": window_s, "hop_s": hop_s, "min_window_s": min_window_s}
+        self._segment = 0  # the one that windows are being given for
+        self._given = 0  # how many of its windows were given
+
+    @property
+    def reach_s(self) -> float:
+        """How far a window can begin before what was certain when it was given, in seconds."""
+        return self._settings["window_s"] + self._settings["min_window_s"]
+
+    def push(self, finished: Sequence[Segment], growing: Segment | None) -> Windows:
+        """The windows that have become certain.
+
+        Args:
+            finished: the next segments in order of time; the first may be the one that was growing.
+            growing: the segment after those, up to where it is certain; the same start until it is finished.
+
+        Returns:
+            the next windows. They may reach beyond the end of the recording, where it is not known yet.
+        """
+        times: list[np.ndarray] = [np.zeros((0, 2))]
+        owners: list[int] = []
+        for segment in [*finished, *([] if growing is None else [growing])]:
+            windows_N2 = sliding_windows([segment], **self._settings, duration_s=float("inf")).times_N2
+            if segment is growing:
+                windows_N2 = windows_N2[:-1]  # all but the one that ends where the segment does
+            times.append(windows_N2[self._given :])
+            owners += [self._segment] * len(times[-1])
+            if segment is growing:
+                self._given = max(self._given, len(windows_N2))
+            else:
+                self._segment, self._given = self._segment + 1, 0
+        return Windows(times_N2=np.concatenate(times), segment_N=np.array(owners, dtype=np.int64))

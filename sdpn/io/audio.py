@@ -7,6 +7,7 @@ channels: docs/audio.md says what is read by what.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import stat
 import sys
@@ -177,6 +178,34 @@ class AudioStream:
         block = max(1, round(block_s * self.rate_hz))
         yield from resample_stream(self._mono(0, None), self._decoder.rate_hz, self.rate_hz, block=block)
 
+    def channel_blocks(self, block_s: float = 30.0) -> Iterator[tuple[np.ndarray, ...]]:
+        """Yield the recording in blocks as `blocks` does, each channel by itself, reading once.
+
+        Args:
+            block_s: as for `blocks`.
+
+        Yields:
+            the next block of each channel.
+
+        Raises:
+            InputError: as `blocks`.
+        """
+        block = max(1, round(block_s * self.rate_hz))
+        copies = itertools.tee(self._frames(0, None), self.num_channels)  # read in step: none gets ahead
+
+        def single(frames: Iterator[np.ndarray], channel: int) -> Iterator[np.ndarray]:
+            for frame_block in frames:
+                mono = np.ascontiguousarray(frame_block[:, channel])
+                with self._renamed():
+                    _check(mono, level=self._decoder.is_float)
+                yield mono
+
+        rates = self._decoder.rate_hz, self.rate_hz
+        yield from zip(
+            *(resample_stream(single(copy, at), *rates, block=block) for at, copy in enumerate(copies)),
+            strict=True,
+        )
+
     def read(self, start_s: float = 0.0, duration_s: float | None = None) -> np.ndarray:
         """As the function `read`."""
         start, stop = self._stretch(start_s, duration_s)
@@ -232,25 +261,30 @@ class AudioStream:
         channels = self._decoder.num_channels
         take = 0 if channels == 1 else self._channel
         mixed = single = 0.0
-        with self._renamed():
-            try:
-                for frames in self._decoder.frames(start, stop):
-                    if take is None:
-                        mono = frames.mean(axis=1)
-                        mixed += float(np.dot(mono, mono))
-                        single += float(np.einsum("sc,sc->", frames, frames)) / channels
-                    else:
-                        mono = np.ascontiguousarray(frames[:, take])
-                    _check(mono, level=self._decoder.is_float)
-                    yield mono
-            except TruncatedAudio as error:
-                self._broke_off(error)
+        for frames in self._frames(start, stop):
+            if take is None:
+                mono = frames.mean(axis=1)
+                mixed += float(np.dot(mono, mono))
+                single += float(np.einsum("sc,sc->", frames, frames)) / channels
+            else:
+                mono = np.ascontiguousarray(frames[:, take])
+            with self._renamed():
+                _check(mono, level=self._decoder.is_float)
+            yield mono
         if mixed * channels < _CANCELLED * single:
             warn_once(
                 self._shown or self.name,
                 f"its {channels} channels cancel each other: their mean keeps {mixed / single:.1%} of their "
                 "energy (choose one with --channel 0)",
             )
+
+    def _frames(self, start: int, stop: int | None) -> Iterator[np.ndarray]:
+        """Frames (n, channels) from ``start`` on, as far as they go."""
+        with self._renamed():
+            try:
+                yield from self._decoder.frames(start, stop)
+            except TruncatedAudio as error:
+                self._broke_off(error)
 
     def _broke_off(self, error: TruncatedAudio) -> None:
         if not self._keep_truncated:

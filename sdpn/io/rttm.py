@@ -264,12 +264,13 @@ def to_annotation(turns: Iterable[Turn], recording: str | None = None) -> Annota
     return annotation
 
 
-def from_annotation(annotation: Annotation, recording: str | None = None) -> list[Turn]:
+def from_annotation(annotation: Annotation, recording: str | None = None, *, channel: int = 1) -> list[Turn]:
     """Convert pyannote's type to turns in the order of time.
 
     Args:
         annotation: labels may be of any type; their text is the speaker.
         recording: recording id; default: the annotation's ``uri``.
+        channel: of all turns, counted from 1.
 
     Raises:
         ValueError: neither names the recording.
@@ -278,7 +279,7 @@ def from_annotation(annotation: Annotation, recording: str | None = None) -> lis
     if not recording:
         raise ValueError("the annotation has no uri: name its recording")
     return sorted(
-        Turn(recording, segment.start, segment.duration, str(label))
+        Turn(recording, segment.start, segment.duration, str(label), str(channel))
         for segment, _, label in annotation.itertracks(yield_label=True)
     )
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -172,7 +175,7 @@ def bad_audio(kind: str, folder: Path) -> Path:
         ("empty", "empty"),
         ("text", "is not audio"),
         ("truncated", "truncated"),
-        ("folder", "is a folder"),
+        ("folder", "holds no audio"),
     ],
 )
 def test_a_file_that_cannot_be_opened_stops_everything_before_any_work(
@@ -198,7 +201,7 @@ def test_a_file_that_fails_later_does_not_stop_the_others(
     captured = capsys.readouterr()
     assert "1 of 2 recordings could not be diarized" in captured.err
     assert f"{broken}: holds 8000 NaN or infinite samples" in captured.err
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["noise.rttm"]
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.rttm")) == ["noise.rttm"]
     assert "noise.rttm" in captured.out
 
 
@@ -280,3 +283,159 @@ def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
         diarize("--help")
     assert exit_.value.code == 0
     assert "sdpn diarize --model exp/mini/model --out out/ meeting.wav" in capsys.readouterr().out
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.glob("*.rttm")}
+
+
+def test_a_stopped_run_goes_on_where_it_was(
+    model: Path, shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out, results = tmp_path / "recordings", tmp_path / "out", tmp_path / "results.json"
+    (folder / "monday").mkdir(parents=True)
+    for name in ("trn00", "trn09"):
+        (folder / "monday" / f"{name}.flac").write_bytes(
+            (shared_data / "ami_excerpt" / f"{name}.flac").read_bytes()
+        )
+    args = ("--model", model, "--out", out, "--json", results)
+    assert diarize(*args, folder / "monday" / "trn00.flac") == 0  # and here it was stopped, say
+    before = snapshot(out)
+    capsys.readouterr()
+    # by its id in the folder it is another recording
+    assert diarize(*args, folder) == 0
+    assert sorted(snapshot(out)) == ["monday-trn00.rttm", "monday-trn09.rttm", "trn00.rttm"]
+    assert diarize(*args, *sorted((folder / "monday").iterdir())) == 0
+    assert snapshot(out)["trn00.rttm"] == before["trn00.rttm"]
+    assert "1 recording finished before, not diarized again" in capsys.readouterr().out
+    rows = json.loads(results.read_text())["results"]["files"]
+    assert [row["finished_before"] for row in rows] == [True, False]
+    assert rows[0]["num_turns"] == len(read_rttm(out / "trn00.rttm")["trn00"])
+
+    def again(*options: object) -> list[bool]:
+        assert diarize(*args, *options, *sorted((folder / "monday").iterdir())) == 0
+        return [row["finished_before"] for row in json.loads(results.read_text())["results"]["files"]]
+
+    assert again() == [True, True]
+    assert again("--force") == [False, False]
+    assert again("--max-speakers", 1) == [False, False]
+    assert again("--max-speakers", 1) == [True, True]
+    assert again("--method", "ahc") == [False, False]
+    assert again() == [False, False]
+    (out / "trn09.rttm").write_text("")  # not what was written
+    assert again() == [True, False]
+    (folder / "monday" / "trn00.flac").touch()
+    assert again() == [False, True]
+    (out / ".diarized" / "trn00.json").write_text("[" * 100000)
+    assert again() == [False, True]
+    other = save_untrained(tmp_path / "other", ahc_threshold=0.5)
+    state = (other / "model.safetensors").read_bytes()
+    assert state == (model / "model.safetensors").read_bytes()
+    assert again("--model", other) == [True, True]  # the same network, and vbx has no use for the threshold
+
+
+def test_a_bad_one_among_many_is_left_out(
+    model: Path, noise: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, results = tmp_path / "recordings", tmp_path / "results.json"
+    folder.mkdir()
+    for name in ("a", "z"):
+        (folder / f"{name}.wav").write_bytes(noise.read_bytes())
+    (folder / "m.wav").write_bytes(b"RIFF of something else")
+    (folder / "notes.txt").write_text("no audio")
+    bad = np.full(20 * RATE_HZ, np.nan, dtype=np.float32)
+    soundfile.write(folder / "n.wav", bad, RATE_HZ, subtype="FLOAT")
+    args = ("--model", model, "--out", tmp_path / "out", "--json", results, folder)
+    assert diarize(*args) == 2
+    assert not (tmp_path / "out").exists()
+    assert diarize(*args, "--skip-bad") == 0
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.rttm")) == ["a.rttm", "z.rttm"]
+    printed = capsys.readouterr().out
+    assert "2 recordings left out" in printed
+    left_out = json.loads(results.read_text())["results"]["left_out"]
+    assert [one["recording"] for one in left_out] == ["m", "n"]
+    assert "NaN" in left_out[1]["reason"]
+    for name in ("a", "z"):
+        (folder / f"{name}.wav").unlink()
+    assert diarize(*args, "--skip-bad") == 2
+    assert "2 of 2 recordings cannot be read" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def call(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Path:
+    """A telephone call: 12 s of one meeting at one end, later 12 s of another at the other."""
+    path = tmp_path_factory.mktemp("calls") / "call.wav"
+    ends = []
+    for name, roll_s in (("trn09", 0), ("dev00", 13)):
+        samples, rate_hz = soundfile.read(shared_data / "ami_excerpt" / f"{name}.flac")
+        ends.append(np.roll(np.pad(samples[: 12 * rate_hz], (0, 14 * rate_hz)), roll_s * rate_hz))
+    soundfile.write(path, np.stack(ends, axis=1), RATE_HZ)
+    return path
+
+
+def test_the_channels_of_a_call(model: Path, call: Path, tmp_path: Path) -> None:
+    out, results = tmp_path / "out", tmp_path / "results.json"
+    args = ("--model", model, "--json", results, "--num-speakers", 1)
+    assert diarize(*args, "--out", out, "--channel", "separate", call) == 0
+    fields = [line.split() for line in (out / "call.rttm").read_text().splitlines()]
+    assert {(field[2], field[7]) for field in fields} == {("1", "speaker00"), ("2", "speaker01")}
+    assert all(float(field[3]) < 13 for field in fields if field[2] == "1")
+    assert all(float(field[3]) > 12 for field in fields if field[2] == "2")
+    (file,) = json.loads(results.read_text())["results"]["files"]
+    assert [(one["channel"], one["speakers"]) for one in file["channels"]] == [
+        (0, ["speaker00"]),
+        (1, ["speaker01"]),
+    ]
+    assert file["num_speakers"] == 2
+    for channel in (0, 1):
+        assert diarize(*args, "--out", tmp_path / "one", "--channel", channel, call) == 0
+        alone = [line.split() for line in (tmp_path / "one" / "call.rttm").read_text().splitlines()]
+        expected = [field for field in fields if field[2] == str(1 + channel)]
+        assert [field[:5] for field in alone] == [field[:5] for field in expected]
+        (file,) = json.loads(results.read_text())["results"]["files"]
+        assert [one["channel"] for one in file["channels"]] == [channel]
+
+
+def test_channels_that_are_not_there(
+    model: Path, call: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ("--model", model, "--out", tmp_path / "out", call)
+    assert diarize(*args, "--channel", 2) == 2
+    assert f"{call}: has no channel 2: it holds 2" in capsys.readouterr().err
+    speech = write_speech_rttm(tmp_path / "speech.rttm", "call", (0.0, 2.0))
+    assert diarize(*args, "--channel", "separate", "--reference-speech", speech) == 2
+    assert "--reference-speech does not tell channels apart" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("name", "channel"), [("-", "separate"), ("/dev/stdin", "mix"), ("fifo", "mix")])
+def test_pipes(name: str, channel: str, model: Path, call: Path, tmp_path: Path) -> None:
+    """The same turns as from the file."""
+    args = ("--model", model, "--num-speakers", 1, "--channel", channel)
+    assert diarize(*args, "--out", tmp_path / "file", call) == 0
+    expected = read_rttm(tmp_path / "file" / "call.rttm")["call"]
+    command = [sys.executable, "-m", "sdpn.cli.main", "diarize", *map(str, args), "--out", tmp_path / "out"]
+    if name == "fifo":
+        os.mkfifo(tmp_path / "call")
+        with subprocess.Popen([*command, tmp_path / "call"]) as process:
+            (tmp_path / "call").write_bytes(call.read_bytes())
+        assert process.returncode == 0
+    else:
+        with open(call, "rb") as stream:
+            cat = subprocess.Popen(["cat"], stdin=stream, stdout=subprocess.PIPE)
+            subprocess.run([*command, name], stdin=cat.stdout, check=True)
+            cat.wait()
+    (rttm,) = (tmp_path / "out").glob("*.rttm")
+    assert rttm.stem == {"-": "stdin", "/dev/stdin": "stdin", "fifo": "call"}[name]
+    found = read_rttm(rttm)[rttm.stem]
+    assert [(turn.onset_s, turn.end_s, turn.speaker) for turn in found] == [
+        (turn.onset_s, turn.end_s, turn.speaker) for turn in expected
+    ]
+
+
+def test_progress_in_minutes_of_audio(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    audio = write_noise(tmp_path / "long.wav", 150.0)
+    assert diarize("--model", model, "--out", tmp_path / "out", audio) == 0
+    assert "diarizing: 2.5/2.5 min of audio in" in capsys.readouterr().err

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tracemalloc
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,8 +26,8 @@ from sdpn.diarization.pipeline import (
     annotate,
     calibrated_clusterer,
 )
-from sdpn.diarization.speech import Segment
-from sdpn.diarization.windows import Windows
+from sdpn.diarization.speech import Segment, union
+from sdpn.diarization.windows import Windows, sliding_windows
 from sdpn.errors import InputError
 from sdpn.io.kaldi import read_vectors
 from sdpn.io.rttm import read_rttm, to_annotation
@@ -174,12 +176,94 @@ def test_settings_come_from_the_user_then_the_model_then_the_defaults() -> None:
         (np.zeros((2, 3, 4)), 16000, "shape"),
         (np.zeros(10), 0, "at 0 Hz"),
         (np.full(10, np.nan), 16000, "NaN"),
-        (np.zeros(10, dtype=np.int16), 16000, "int16"),
     ],
 )
 def test_samples_that_are_no_audio(samples: np.ndarray, rate_hz: int, message: str) -> None:
     with pytest.raises(InputError, match=message):
         Diarizer(HumEmbedder())((samples, rate_hz))
+
+
+def test_the_same_bits_from_a_file_from_samples_and_from_a_pipe(tmp_path: Path) -> None:
+    """And with neighbours of a minute and more: the chunks of the pipeline are 65.5 s long."""
+    wave = np.tile(hum(RATE_HZ), 8).astype(np.float32) / 2
+    soundfile.write(tmp_path / "hum.wav", wave, RATE_HZ, subtype="FLOAT")
+    speech = [(start_s + 20 * n, end_s + 20 * n) for n in range(8) for start_s, end_s in SPEECH]
+    speech.append((130.0, 1000.0))  # beyond the end
+    diarizer = Diarizer(HumEmbedder())
+    expected = diarizer.embed(tmp_path / "hum.wav", speech=speech)
+    whole = sliding_windows(
+        union(speech, duration_s=160.0), window_s=1.5, hop_s=0.75, min_window_s=0.5, duration_s=160.0
+    )
+    np.testing.assert_array_equal(expected.windows.times_N2, whole.times_N2)
+    np.testing.assert_array_equal(expected.windows.segment_N, whole.segment_N)
+    assert expected.speech == union(speech, duration_s=160.0)
+    with open(tmp_path / "hum.wav", "rb") as stream:
+        for audio in (stream, io.BytesIO((tmp_path / "hum.wav").read_bytes()), (wave, RATE_HZ)):
+            found = diarizer.embed(audio, speech=speech)
+            np.testing.assert_array_equal(found.emb_ND, expected.emb_ND)
+            np.testing.assert_array_equal(found.windows.times_N2, expected.windows.times_N2)
+
+
+def test_the_channels_of_a_call(tmp_path: Path) -> None:
+    """One hums high at one end while another hums low at the other."""
+    wave = hum(RATE_HZ)
+    call = np.stack([wave, np.roll(wave, 7 * RATE_HZ)], axis=1)
+    soundfile.write(tmp_path / "call.wav", call, RATE_HZ, subtype="FLOAT")
+    diarizer = Diarizer(HumEmbedder())
+    first, second = diarizer.embed_channels(tmp_path / "call.wav", speech=SPEECH)
+    assert (first.channel, second.channel) == (0, 1)
+    for embedded in (first, second):
+        alone = diarizer.embed(tmp_path / "call.wav", speech=SPEECH, channel=embedded.channel)
+        np.testing.assert_array_equal(embedded.emb_ND, alone.emb_ND)
+    both = diarizer(tmp_path / "call.wav", speech=SPEECH, channel="separate", num_speakers=2)
+    assert sorted(both.labels()) == [f"speaker{number:02d}" for number in range(4)]
+    labels = [annotation.labels() for annotation in diarizer.label_channels([first, second], num_speakers=2)]
+    assert labels == [["speaker00", "speaker01"], ["speaker02", "speaker03"]]
+    assert both.get_timeline().duration() == pytest.approx(sum(end - start for start, end in SPEECH))
+    assert sum(segment.duration for segment, _ in both.itertracks()) == pytest.approx(
+        2 * sum(end - start for start, end in SPEECH)
+    )
+    for audio in (tmp_path / "call.wav", (call, RATE_HZ)):
+        one = diarizer(audio, speech=SPEECH, channel=0)
+        assert turns(one) == EXPECTED
+
+
+def test_progress_is_told_in_seconds_of_audio(tmp_path: Path) -> None:
+    told: list[tuple[float, float | None]] = []
+    soundfile.write(tmp_path / "long.wav", np.zeros(140 * RATE_HZ), RATE_HZ)
+    Diarizer(HumEmbedder()).embed(tmp_path / "long.wav", progress=lambda *it: told.append(it))
+    assert [done for done, _ in told] == [65.536, 131.072, 140.0]
+    assert {total for _, total in told} == {140.0}
+
+
+class MeanEmbedder(HumEmbedder):
+    """Costs nothing."""
+
+    def embed_windows(self, wave_S: np.ndarray, windows_N2: np.ndarray) -> np.ndarray:
+        del wave_S
+        return np.ones((len(windows_N2), 4), dtype=np.float32)
+
+
+def test_memory_does_not_grow_with_the_recording(tmp_path: Path) -> None:
+    """The samples of half an hour would take 115 MB more than those of one thirtieth."""
+    noise = np.random.default_rng(0).normal(scale=0.1, size=60 * RATE_HZ)
+    peaks = []
+    for minutes in (5, 30):
+        path = tmp_path / f"{minutes}.wav"
+        with soundfile.SoundFile(path, "w", RATE_HZ, 1) as file:
+            for _ in range(minutes):
+                file.write(noise)
+        spoken = [(0.0, 120.0), (121.0, 60.0 * minutes)]  # the second goes on to the end
+        for speech in (None, spoken):
+            tracemalloc.start()
+            embedded = Diarizer(MeanEmbedder()).embed(path, speech=speech)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+            assert embedded.duration_s == 60 * minutes
+            assert len(embedded.emb_ND) == (0 if speech is None else len(embedded.windows.times_N2))
+        assert len(embedded.emb_ND) > 75 * minutes
+    assert max(peaks) < 100e6
+    assert max(peaks[2:]) - max(peaks[:2]) < 3e6
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdpn.diarization.speech import Segment, union
-from sdpn.diarization.windows import Windows, sliding_windows, windows_at
+from sdpn.diarization.windows import WindowPlanner, Windows, joined, sliding_windows, windows_at
 
 DURATION_S = 60.0
 
@@ -87,3 +87,24 @@ def test_windows_that_are_given_cover_their_speech() -> None:
     for wrong in ([[1.0, 2.0], [0.5, 2.5]], [[0.0, 3.0], [1.0, 2.0]]):
         with pytest.raises(ValueError, match="out of order, or one lies within another"):
             windows_at(np.array(wrong))
+
+
+@given(data=st.data())
+def test_windows_come_while_the_speech_goes_on(data: st.DataObject) -> None:
+    """Whatever is known of the segments when, the windows are in the end those of all of them together."""
+    bounds = data.draw(st.lists(st.integers(0, 3000), min_size=2, max_size=12, unique=True).map(sorted))
+    speech = [Segment(a / 100, b / 100) for a, b in zip(bounds[::2], bounds[1::2], strict=False)]
+    settings = {"window_s": 1.5, "hop_s": 0.75, "min_window_s": 0.5}
+    planner = WindowPlanner(**settings)
+    parts = []
+    waiting: list[Segment] = []
+    for segment in speech:
+        for end_s in data.draw(st.lists(st.floats(segment.start_s, segment.end_s), max_size=3).map(sorted)):
+            parts.append(planner.push(waiting, Segment(segment.start_s, end_s)))
+            assert (parts[-1].times_N2[:, 1] <= max([end_s, *(each.end_s + 0.25 for each in waiting)])).all()
+            waiting = []
+        waiting.append(segment)
+    parts.append(planner.push(waiting, None))
+    expected = sliding_windows(speech, **settings, duration_s=float("inf"))
+    np.testing.assert_array_equal(joined(parts).times_N2, expected.times_N2)
+    np.testing.assert_array_equal(joined(parts).segment_N, expected.segment_N)

@@ -1,0 +1,123 @@
+"""Embeddings of windows while the recording goes on, each window at one level.
+
+Shapes: S samples, N windows, D embedding dimensions.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+
+from sdpn.diarization.level import hiss
+from sdpn.io.audio import RATE_HZ
+
+#: RMS that every window is brought to: -23 dB relative to full scale. What a network adds before the log of
+#: its features counts for more in quiet speech; from -33 to -18 dB that made no difference
+#: (docs/diarization.md).
+_LEVEL = 10 ** (-23 / 20)
+
+#: Hiss that is added, in dB relative to that: see `sdpn.diarization.level.hiss`.
+_HISS_DB = -25.0
+
+#: Windows embedded together, counted from the start of the recording: the result does not depend on when they
+#: come.
+_AT_ONCE = 64
+
+#: Samples on both sides of a window that go with it: features stand around their time, and the window's ends
+#: are rounded to them. Windows begin at multiples of this, and so of the hop of any features.
+_MARGIN = RATE_HZ // 10
+
+
+class Embedder(Protocol):
+    """What the pipeline needs of a model."""
+
+    @property
+    def calibration(self) -> Mapping[str, float]:
+        """Settings that depend on the model, such as ``ahc_threshold``; may be empty."""
+        ...
+
+    def embed_windows(self, wave_S: np.ndarray, windows_N2: np.ndarray) -> np.ndarray:
+        """Embed windows (N, 2) in seconds of a 16 kHz mono float32 wave: (N, D)."""
+        ...
+
+
+class WindowEmbedder:
+    """Embeds the windows of one recording, and keeps no more of its samples than they need.
+
+    Args:
+        model: embeds them.
+    """
+
+    def __init__(self, model: Embedder) -> None:
+        self._model = model
+        self._chunks: deque[np.ndarray] = deque()
+        self._kept_from = self._heard = 0  # samples
+        self._waiting: deque[tuple[float, float]] = deque()
+        self._batch: list[np.ndarray] = []
+        self._embedded: list[np.ndarray] = []
+
+    def push(self, wave_S: np.ndarray, windows_N2: np.ndarray, needed_from_s: float) -> None:
+        """Take the next samples of the recording, and the next windows.
+
+        Args:
+            wave_S: float32.
+            windows_N2: start and end in seconds; they may end where samples are still to come.
+            needed_from_s: no window to come begins before this.
+        """
+        self._chunks.append(wave_S)
+        self._heard += len(wave_S)
+        self._waiting.extend(map(tuple, windows_N2.tolist()))
+        while self._waiting and round(self._waiting[0][1] * RATE_HZ) + _MARGIN <= self._heard:
+            self._take(*self._waiting.popleft())
+        needed_from = (
+            round(min([needed_from_s, *(start_s for start_s, _ in self._waiting)]) * RATE_HZ) - _MARGIN
+        )
+        while self._chunks and self._kept_from + len(self._chunks[0]) <= needed_from:
+            self._kept_from += len(self._chunks.popleft())
+
+    def finish(self, windows_N2: np.ndarray) -> np.ndarray:
+        """Say that the recording has ended, with its last windows; returns all embeddings (N, D)."""
+        self._waiting.extend(map(tuple, windows_N2.tolist()))
+        for start_s, end_s in self._waiting:
+            self._take(start_s, end_s)
+        if self._batch:
+            self._embed()
+        return np.concatenate(self._embedded) if self._embedded else np.zeros((0, 0), dtype=np.float32)
+
+    def _take(self, start_s: float, end_s: float) -> None:
+        """Put a window with its margins, at its level, into the batch."""
+        first, last = round(start_s * RATE_HZ), min(round(end_s * RATE_HZ), self._heard)
+        piece_S = self._samples(first - _MARGIN, last + _MARGIN)
+        inner_S = piece_S[_MARGIN : len(piece_S) - _MARGIN].astype(np.float64)
+        rms = float(np.sqrt(inner_S @ inner_S / max(len(inner_S), 1)))
+        if rms > 0:
+            piece_S *= np.float32(_LEVEL / rms)
+        piece_S += np.float32(_LEVEL * 10 ** (_HISS_DB / 20)) * hiss(len(piece_S))
+        self._batch.append(piece_S)
+        if len(self._batch) == _AT_ONCE:
+            self._embed()
+
+    def _samples(self, first: int, last: int) -> np.ndarray:
+        """Samples of the recording, zeros where it has none."""
+        samples = np.zeros(last - first, dtype=np.float32)
+        at = self._kept_from
+        for chunk_S in self._chunks:
+            begin, end = max(first, at), min(last, at + len(chunk_S))
+            if begin < end:
+                samples[begin - first : end - first] = chunk_S[begin - at : end - at]
+            at += len(chunk_S)
+        return samples
+
+    def _embed(self) -> None:
+        strides = [-(-len(piece_S) // _MARGIN) * _MARGIN for piece_S in self._batch]
+        starts = np.cumsum([0, *strides])
+        wave_S = np.zeros(starts[-1], dtype=np.float32)
+        for start, piece_S in zip(starts, self._batch, strict=False):
+            wave_S[start : start + len(piece_S)] = piece_S
+        firsts = starts[:-1] + _MARGIN
+        lasts = starts[:-1] + [len(piece_S) - _MARGIN for piece_S in self._batch]
+        self._embedded.append(self._model.embed_windows(wave_S, np.stack([firsts, lasts], axis=1) / RATE_HZ))
+        self._batch = []

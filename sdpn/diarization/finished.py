@@ -1,0 +1,70 @@
+"""What of a folder of RTTM files is finished, so that a run that was stopped goes on where it was.
+
+Beside the RTTM files lies ``.diarized/<recording>.json``, written after the RTTM file: from which file and
+with which settings it came, and what there is to say about it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sdpn.io.atomic import atomic_write_text
+from sdpn.io.checksum import file_sha256
+
+_FOLDER, _FORMAT = ".diarized", 1
+
+
+class Finished:
+    """The finished recordings of a folder.
+
+    Args:
+        out: the folder.
+        settings: everything that the turns of a recording depend on, apart from its audio and its speech.
+    """
+
+    def __init__(self, out: Path, settings: Mapping[str, Any]) -> None:
+        self._folder = out / _FOLDER
+        self._settings = dict(settings)
+
+    def find(self, recording: str, audio: Path, rttm: Path, speech: object) -> dict[str, Any] | None:
+        """What was said about a recording when it was finished.
+
+        Args:
+            recording: its id.
+            audio: its file.
+            rttm: where its turns belong.
+            speech: what its turns depend on besides.
+
+        Returns:
+            None where it is not finished: another file or one that has changed, other settings, an RTTM
+            file that is missing or is no longer what was written.
+        """
+        try:
+            known = json.loads((self._folder / f"{recording}.json").read_text(encoding="utf-8"))
+            if known["made_from"] != self._made_from(audio, speech) or known["rttm"] != file_sha256(rttm):
+                return None
+            row = known["said"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None  # what cannot be read is made again
+        return row if isinstance(row, dict) else None
+
+    def remember(
+        self, recording: str, audio: Path, rttm: Path, speech: object, said: Mapping[str, Any]
+    ) -> None:
+        """Note that a recording is finished; arguments are those of `find`, and what there is to say.
+
+        Raises:
+            InputError: the note cannot be written.
+        """
+        known = {"made_from": self._made_from(audio, speech), "rttm": file_sha256(rttm), "said": said}
+        atomic_write_text(self._folder / f"{recording}.json", json.dumps(known, indent=2) + "\n")
+
+    def _made_from(self, audio: Path, speech: object) -> str:
+        status = os.stat(audio)
+        parts = [_FORMAT, self._settings, os.path.realpath(audio), status.st_size, status.st_mtime_ns, speech]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
