@@ -21,6 +21,7 @@ import torch
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_directory
 from sdpn.io.checksum import file_sha256
+from sdpn.io.json_text import read_json
 from sdpn.memory import is_out_of_memory
 from sdpn.training.provenance import provenance
 
@@ -177,23 +178,16 @@ def read_meta(path: Path) -> dict[str, Any]:
     """Read ``meta.json``: checksum, configuration and versions.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is not what `CheckpointStore.save` writes.
+        ValueError: it cannot be read, or is not what `CheckpointStore.save` writes.
     """
     try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-        whole = (
-            isinstance(meta, dict)
-            and isinstance(meta.get("sha256"), str)
-            and isinstance(meta.get("configuration"), dict)
-            and isinstance(meta.get("versions"), dict)
-        )
-        _flat(meta["configuration"] if whole else {})
-    except RecursionError:
-        whole = False
-    if not whole:
-        raise ValueError("meta.json is no JSON document with sha256, configuration and versions")
-    return {**meta, "versions": {str(key): str(value) for key, value in meta["versions"].items()}}
+        meta = read_json(path, "account of a checkpoint")
+    except InputError as error:
+        raise ValueError(f"meta.json {error.message}") from error
+    for key, kind in (("sha256", str), ("configuration", dict), ("versions", dict)):
+        if not isinstance(meta.get(key), kind):
+            raise ValueError(f"meta.json holds no {key}")
+    return {**meta, "versions": {key: str(value) for key, value in meta["versions"].items()}}
 
 
 def _read_state(path: Path) -> dict[str, Any]:

@@ -104,14 +104,14 @@ DAMAGES = {
     "truncated": (_truncate, "its checksum is not the one in meta.json"),
     "one bit": (_flip, "its checksum is not the one in meta.json"),
     "no state": (Path.unlink, "state.pt: No such file or directory"),
-    "no meta": (lambda file: file.with_name("meta.json").unlink(), "meta.json: No such file or directory"),
+    "no meta": (lambda file: file.with_name("meta.json").unlink(), "meta.json no such file"),
     "cut meta": (
         lambda file: file.with_name("meta.json").write_text('{"sha'),
         "meta.json is no JSON document",
     ),
     "empty meta": (
         lambda file: file.with_name("meta.json").write_text("{}"),
-        "meta.json is no JSON document",
+        "its checksum is not the one in meta.json",
     ),
 }
 
