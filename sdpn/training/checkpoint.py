@@ -180,18 +180,14 @@ def read_meta(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: it cannot be read, or is not what `CheckpointStore.save` writes.
     """
-    what = "JSON document with sha256, configuration and versions"
     try:
-        meta = read_json(path, what)
+        meta = read_json(path, "account of a checkpoint")
     except InputError as error:
         raise ValueError(f"meta.json {error.message}") from error
-    if not (
-        isinstance(meta.get("sha256"), str)
-        and isinstance(meta.get("configuration"), dict)
-        and isinstance(meta.get("versions"), dict)
-    ):
-        raise ValueError(f"meta.json is no {what}")
-    return {**meta, "versions": {str(key): str(value) for key, value in meta["versions"].items()}}
+    for key, kind in (("sha256", str), ("configuration", dict), ("versions", dict)):
+        if not isinstance(meta.get(key), kind):
+            raise ValueError(f"meta.json holds no {key}")
+    return {**meta, "versions": {key: str(value) for key, value in meta["versions"].items()}}
 
 
 def _read_state(path: Path) -> dict[str, Any]:
