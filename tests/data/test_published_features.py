@@ -100,7 +100,13 @@ def test_speechbrain_features_equal_a_plain_computation() -> None:
 
 @pytest.mark.parametrize(
     "config",
-    [FeatureConfig(), SDPN, KaldiFbankConfig(normalisation="mean-variance"), SpeechBrainFbankConfig()],
+    [
+        FeatureConfig(),
+        FeatureConfig(level="relative", floor=1e-4, normalisation="none"),
+        SDPN,
+        KaldiFbankConfig(normalisation="mean-variance"),
+        SpeechBrainFbankConfig(),
+    ],
     ids=lambda config: f"{config.kind}-{config.normalisation}",
 )
 def test_padding_changes_nothing(config: AnyFeatureConfig) -> None:

@@ -66,6 +66,7 @@ def _folder(path: Path, name: str, features: AnyFeatureConfig) -> Path:
     ("name", "features", "where"),
     [
         ("ecapa", FeatureConfig(), "inside"),
+        ("ecapa", FeatureConfig(level="relative", floor=1e-4), "inside"),
         ("resnet", KaldiFbankConfig(window="hamming", scale=32768.0), "inside"),
         ("xvector", SpeechBrainFbankConfig(), "inside"),
         ("campplus", KaldiFbankConfig(), "outside"),
