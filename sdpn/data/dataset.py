@@ -36,7 +36,7 @@ KEPT_MB = 128
 _TOGETHER = 8
 
 #: Purposes of further generators of a view.
-_ERASURE, _SPEED = 1, 2
+_ERASURE, _SPEED, _LENGTH = 1, 2, 3
 
 
 class Views(NamedTuple):
@@ -46,6 +46,7 @@ class Views(NamedTuple):
         global_GS: (G, S) clean.
         local_VS: (V, S') augmented.
         utterance: its place in the training data.
+        speed: how much faster than recorded all of them are.
         erasure_V4: (V, 4) what to erase in the features of the local crops.
         faults: files that could not be read on the way.
     """
@@ -53,6 +54,7 @@ class Views(NamedTuple):
     global_GS: np.ndarray
     local_VS: np.ndarray
     utterance: int
+    speed: float
     erasure_V4: np.ndarray
     faults: tuple[Fault, ...] = ()
 
@@ -65,6 +67,7 @@ class _Cut(NamedTuple):
         local: the V local ones, (S',) each.
         drawn: what happens to each of the local ones.
         utterance: as in `Views`.
+        speed: as in `Views`.
         erasure_V4: as in `Views`.
         faults: as in `Views`.
     """
@@ -73,6 +76,7 @@ class _Cut(NamedTuple):
     local: list[np.ndarray]
     drawn: list[Drawn]
     utterance: int
+    speed: float
     erasure_V4: np.ndarray
     faults: tuple[Fault, ...] = ()
 
@@ -135,32 +139,33 @@ class CropDataset(Dataset[Views]):
             InputError: as for one.
         """
         views: list[Views] = []
+        local_samples = self._crops.draw_local_samples(self._rng(*items[0], 0, _LENGTH))
         for first in range(0, len(items), _TOGETHER):
-            views += self._views(items[first : first + _TOGETHER])
+            views += self._views(items[first : first + _TOGETHER], local_samples)
         return views
 
-    def _views(self, items: Sequence[Item]) -> list[Views]:
-        cuts = [self._cut(epoch, index) for epoch, index in items]
+    def _views(self, items: Sequence[Item], local_samples: int) -> list[Views]:
+        cuts = [self._cut(epoch, index, local_samples) for epoch, index in items]
         local = self._augmenter.apply(
             [piece for cut in cuts for piece in cut.local], [effects for cut in cuts for effects in cut.drawn]
         )
         return [
-            Views(np.stack(cut.clean), local_VS, cut.utterance, cut.erasure_V4, cut.faults)
+            Views(_stacked(cut.clean), local_VS, cut.utterance, cut.speed, cut.erasure_V4, cut.faults)
             for cut, local_VS in zip(cuts, np.split(local, len(cuts)), strict=True)
         ]
 
-    def _cut(self, epoch: int, index: int) -> _Cut:
+    def _cut(self, epoch: int, index: int, local_samples: int) -> _Cut:
         """An utterance that cannot be read or is silent throughout gives its place to the next one."""
         self._faults = []
         for offset in range(len(self)):
-            cut = self._attempt(epoch, (index + offset) % len(self))
+            cut = self._attempt(epoch, (index + offset) % len(self), local_samples)
             if cut is not None:
                 return cut._replace(faults=tuple(self._faults))
         raise InputError("every utterance of the training data is digitally silent or cannot be read")
 
-    def _attempt(self, epoch: int, index: int) -> _Cut | None:
+    def _attempt(self, epoch: int, index: int, local_samples: int) -> _Cut | None:
         try:
-            return self._crops_of(epoch, index)
+            return self._crops_of(epoch, index, local_samples)
         except TooManyBadFiles:
             raise
         except InputError as error:
@@ -173,13 +178,14 @@ class CropDataset(Dataset[Views]):
         self._faults.append(fault)
         self._met.add([fault])
 
-    def _crops_of(self, epoch: int, index: int) -> _Cut | None:
+    def _crops_of(self, epoch: int, index: int, local_samples: int) -> _Cut | None:
         crops, augmenter = self._crops, self._augmenter
         changes_speed = augmenter.config.speed_probability > 0
         shared = augmenter.config.speed_speaker == "new"  # speed makes another speaker of all crops
         speed = Fraction(1)
         if changes_speed and shared:
             speed = augmenter.draw_speed(self._rng(epoch, index, 0, _SPEED))
+        voice_speed = float(speed)
         erases = augmenter.config.erase_probability > 0
         pieces: list[np.ndarray] = []
         drawn: list[Drawn] = []
@@ -189,7 +195,7 @@ class CropDataset(Dataset[Views]):
             local = view - crops.num_global
             if local >= 0 and changes_speed and not shared:
                 speed = augmenter.draw_speed(rng)
-            num_samples = crops.global_samples if local < 0 else crops.local_samples
+            num_samples = crops.global_samples if local < 0 else local_samples
             piece = self._crop(index, num_samples, speed, rng)
             if piece is None:
                 if index not in self._warned:
@@ -201,7 +207,8 @@ class CropDataset(Dataset[Views]):
                 drawn.append(augmenter.draw(num_samples, rng, self._draw_speech))
                 if erases:
                     erasure_V4[local] = augmenter.draw_erasure(self._rng(epoch, index, view, _ERASURE))
-        return _Cut(pieces[: crops.num_global], pieces[crops.num_global :], drawn, index, erasure_V4)
+        clean, augmented = pieces[: crops.num_global], pieces[crops.num_global :]
+        return _Cut(clean, augmented, drawn, index, voice_speed, erasure_V4)
 
     def _rng(self, epoch: int, index: int, view: int, *purpose: int) -> np.random.Generator:
         """The generator of a view; each further purpose has its own, so that it does not move this one."""
@@ -288,8 +295,14 @@ def _collate(items: Sequence[Views | InputError]) -> tuple[CropBatch, list[Fault
         torch.from_numpy(np.stack([one.local_VS for one in views], axis=1)),
         torch.tensor([one.utterance for one in views]),
         torch.from_numpy(erasure_VB4) if erasure_VB4.any() else None,
+        torch.tensor([one.speed for one in views], dtype=torch.float32),
     )
     return batch, [fault for one in views for fault in one.faults]
+
+
+def _stacked(crops: Sequence[np.ndarray]) -> np.ndarray:
+    """(G, S) of G crops; of none, (0, 0)."""
+    return np.stack(crops) if crops else np.zeros((0, 0), dtype=np.float32)
 
 
 def _init_worker(_worker: int) -> None:

@@ -33,9 +33,9 @@ class FeatureConfig:
         fft_size: points of the FFT.
         low_hz: lower edge of the first band.
         high_hz: upper edge of the last band.
-        level: what the floor is measured in. ``absolute``: full scale, so that a quiet recording loses what is
-            faint in it, and the features hear the gain. ``relative``: the mean mel power of the utterance, so
-            that the features are the same at any gain; a window is measured by itself, as it would be alone.
+        level: what the floor is measured in. ``absolute``: full scale, so that a quiet recording loses what
+            is faint in it, and the features hear the gain. ``relative``: the mean mel power of the utterance,
+            so that they are the same at any gain; a window is measured by itself, as it would be alone.
         floor: added to the mel power before the log, in units of ``level``. Of a relative one, 1e-4 (40 dB
             below the mean) still covers what rounding to 16 bits does to speech that is 20 dB too quiet.
         normalisation: per utterance and band over time: ``mean`` subtracts the mean, ``mean-variance`` also

@@ -28,12 +28,14 @@ class Settings:
         embedding_dim: size D of an embedding.
         windows: ``length/hop`` in seconds, or None for whole utterances.
         precision: of the network.
+        speed: how much faster than recorded the speech was heard.
     """
 
     model: str
     embedding_dim: int
     windows: str | None
     precision: Precision
+    speed: float = 1.0
 
 
 def fingerprint(embedder: Embedder) -> str:
@@ -50,6 +52,7 @@ def agree(
     embedder: Embedder,
     *,
     windows: str | None,
+    speed: float = 1.0,
     precision: Precision | None,
     choose: Callable[[], Precision],
 ) -> Settings:
@@ -59,6 +62,7 @@ def agree(
         folder: where the settings are kept.
         embedder: the model.
         windows: as in `Settings`.
+        speed: as in `Settings`.
         precision: what was asked for; None takes what is there, or what ``choose`` finds.
         choose: finds a precision.
 
@@ -73,6 +77,7 @@ def agree(
             embedding_dim=embedder.embedding_dim,
             windows=windows,
             precision=precision or choose(),
+            speed=speed,
         )
         _write_once(folder / _NAME, json.dumps(asdict(ours), indent=2) + "\n")
         found = read_settings(folder)  # another process may have been faster
@@ -83,6 +88,7 @@ def agree(
             ("another model", found.model, model),
             ("other windows", found.windows or "none", windows or "none"),
             ("another precision", found.precision, precision or found.precision),
+            ("another speed", found.speed, speed),
         )
         if theirs != ours_is
     ]
@@ -90,7 +96,7 @@ def agree(
         raise InputError(
             f"holds embeddings made with {' and '.join(differences)}",
             path=folder.parent,
-            hint="name another --out, or remove this folder",
+            hint="name another folder for them (--out, distill.cache), or remove this one",
         )
     return found
 
