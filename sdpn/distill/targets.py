@@ -19,11 +19,13 @@ class Targets(NamedTuple):
         rows_SNE: (S, N, E) float32, in the order of the data; zeros where the teacher has none.
         speeds: how fast each utterance was for the teacher, S of them, 1 first.
         teacher: fingerprint of the teacher.
+        teacher_parameters: trainable numbers of the teacher; None where it was not there to be counted.
     """
 
     rows_SNE: Tensor
     speeds: tuple[float, ...]
     teacher: str
+    teacher_parameters: int | None = None
 
     @property
     def embedding_dim(self) -> int:

@@ -101,7 +101,8 @@ def listen(
         raise InputError(f"was made by another teacher than {other}", path=one, hint="remove one of the two")
     parts = [torch.from_numpy(np.concatenate(own)) for own in rows]
     (teacher,) = made_by
-    return Targets(torch.stack(parts), tuple(map(float, speeds)), teacher)
+    size = None if model is None else sum(tensor.numel() for tensor in model.encoder.parameters())
+    return Targets(torch.stack(parts), tuple(map(float, speeds)), teacher, size)
 
 
 def _load(config: DistillConfig, cache: Path, device: torch.device) -> Embedder | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
@@ -41,6 +42,8 @@ from sdpn.training.initial import initialise
 from sdpn.training.loop import Progress, Trainer
 from sdpn.training.provenance import provenance
 from sdpn.training.watch import Watcher
+
+_log = logging.getLogger(__name__)
 
 #: Settings that may change between a run and its continuation: they do not change what is computed.
 _FREE = (
@@ -158,6 +161,8 @@ def pretrain(
         )
         torch.manual_seed(config.training.seed)
         network = build(config, labels, targets).to(processes.device)
+        if targets is not None and processes.first:
+            _compare_sizes(network, targets)
         if not processes.first:  # the same weights, but other units to drop
             torch.manual_seed(config.training.seed + 1_000_003 * processes.rank)
         if store.is_empty():
@@ -208,7 +213,7 @@ def pretrain(
         ).run()
         if processes.first:
             atomic_write_text(out / "config.yaml", text)
-            _export(config, network, utterances, out / "model")
+            _export(config, network, utterances, targets, out / "model")
     return {
         "model": str(out / "model"),
         "bad_files": dataset.bad_files.problems,
@@ -229,8 +234,23 @@ def _check_shares(config: RunConfig, processes: Processes) -> None:
         )
 
 
+def _compare_sizes(student: SelfDistillation, targets: Targets) -> None:
+    """Say so where a student is larger than its teacher: it may be, but it costs more and knows no more."""
+    own = sum(tensor.numel() for tensor in student.student.encoder.parameters())
+    if targets.teacher_parameters is not None and own > targets.teacher_parameters:
+        _log.warning(
+            "the student has %s parameters, more than its teacher's %s",
+            f"{own:,}",
+            f"{targets.teacher_parameters:,}",
+        )
+
+
 def _export(
-    config: RunConfig, network: SelfDistillation, utterances: Sequence[Utterance], path: Path
+    config: RunConfig,
+    network: SelfDistillation,
+    utterances: Sequence[Utterance],
+    targets: Targets | None,
+    path: Path,
 ) -> None:
     """Write the teacher as a model folder, with what clustering needs to know about it."""
     teacher = network.teacher.to("cpu").eval()
@@ -243,6 +263,11 @@ def _export(
             "steps": config.training.steps,
             "seed": config.training.seed,
             "num_utterances": len(utterances),
+            **(
+                {}
+                if targets is None
+                else {"teacher": f"{Path(str(config.distill.teacher)).name} {targets.teacher}"}
+            ),
             **provenance(),
         },
     )

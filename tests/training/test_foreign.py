@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 import sdpn
+from sdpn.cli.main import main
 from sdpn.data.augment import AugmentationConfig
 from sdpn.data.features import FeatureConfig
 from sdpn.data.speed import at_speed
@@ -23,7 +25,7 @@ from sdpn.models.ecapa import Ecapa, EcapaConfig
 from sdpn.models.folder import ModelFolder, save_model
 from sdpn.training.distributed import Processes
 from sdpn.training.foreign import Corpus, listen, speeds_of
-from tests.conftest import write_noise
+from tests.conftest import TINY, write_noise
 
 _ALONE = Processes(0, 1, torch.device("cpu"))
 _SPEEDS = [Fraction(1), Fraction(9, 10)]
@@ -170,6 +172,29 @@ def test_utterances_that_the_teacher_cannot_hear_have_no_row(
 def test_no_teacher_is_named(corpora: list[Corpus], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="learns from a teacher and was given none"):
         listen(DistillConfig(), corpora, _SPEEDS, tmp_path / "cache", processes=_ALONE, max_missing_share=0.0)
+
+
+def test_a_student_larger_than_its_teacher_is_allowed_and_said(
+    teacher: Path, corpora: list[Corpus], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = ["--objective", "distill", "--teacher", str(teacher), "--out", str(tmp_path / "exp"), "--quiet"]
+    settings = ["encoder.channels=32", "training.steps=2", "distill.num_prototypes=8", "distill.cache=null"]
+    data = ["--data", str(corpora[0].directory)]
+    arguments = ["train", *data, *options, *TINY, *settings]
+    assert main(arguments) == 0
+    assert "more than its teacher's 12,328" in caplog.text
+    source = yaml.safe_load((tmp_path / "exp/model/config.yaml").read_text())["source"]
+    assert source["objective"] == "distill" and source["teacher"].startswith("teacher ")
+
+
+def test_a_teacher_without_its_objective_is_refused(
+    teacher: Path, corpora: list[Corpus], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ["--data", str(corpora[0].directory), "--out", str(tmp_path / "exp")]
+    assert main(["train", *data, "--teacher", str(teacher), *TINY]) == 2
+    assert "distill.teacher is of no use to objective=sdpn" in capsys.readouterr().err
+    assert main(["train", *data, "--objective", "sdpn", *TINY, "crops.num_global=0"]) == 2
+    assert "objective sdpn needs crops.num_global" in capsys.readouterr().err
 
 
 def test_the_speeds_that_a_teacher_must_know() -> None:

@@ -182,6 +182,7 @@ def test_a_distillation_goes_on_bit_for_bit_even_where_its_teacher_has_gone(tmp_
     ]
     whole, halved = tmp_path / "whole", tmp_path / "halved"
     assert (result := _run(data, whole, *settings)).returncode == 0, result.stderr
+    assert "more than its teacher's" not in result.stderr
     process = subprocess.Popen(
         _command(data, halved, *settings), env=_environment(), stderr=subprocess.DEVNULL
     )
