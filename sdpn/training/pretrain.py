@@ -245,6 +245,13 @@ def _compare_sizes(student: SelfDistillation, targets: Targets) -> None:
         )
 
 
+def _taught_by(config: RunConfig, targets: Targets | None) -> dict[str, str]:
+    """File and fingerprint of the foreign teacher, for people."""
+    if targets is None or config.distill.teacher is None:
+        return {}
+    return {"teacher": f"{config.distill.teacher.name} {targets.teacher}"}
+
+
 def _export(
     config: RunConfig,
     network: SelfDistillation,
@@ -263,11 +270,7 @@ def _export(
             "steps": config.training.steps,
             "seed": config.training.seed,
             "num_utterances": len(utterances),
-            **(
-                {}
-                if targets is None
-                else {"teacher": f"{Path(str(config.distill.teacher)).name} {targets.teacher}"}
-            ),
+            **_taught_by(config, targets),
             **provenance(),
         },
     )
