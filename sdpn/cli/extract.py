@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,6 @@ from sdpn.io.atomic import OutputKind
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sdpn.extraction.extractor import Outcome
     from sdpn.extraction.merge import Output, Standing
     from sdpn.extraction.shard import Shard
     from sdpn.io.kaldi import Utterance
@@ -169,19 +169,13 @@ def _embed(
     args: argparse.Namespace, utterances: Sequence[Utterance], output: Output, shard: Shard, windows: Any
 ) -> dict[str, Any]:
     """Embed the utterances of this shard that are not embedded yet."""
-    import os
-
-    import torch
-
     from sdpn.cli.progress import Meter
+    from sdpn.extraction.embed import embed_missing
     from sdpn.extraction.extractor import Extractor
-    from sdpn.extraction.merge import alone, take_stock
-    from sdpn.extraction.part import Part
-    from sdpn.extraction.settings import agree
+    from sdpn.extraction.processor import usable_threads
     from sdpn.interop.onnx import OnnxEncoder
 
-    # OMP_NUM_THREADS where it is set, as torchrun does, or else the cores that this process may use
-    threads = args.threads or min(torch.get_num_threads(), len(os.sched_getaffinity(0)))
+    threads = args.threads or usable_threads()
     model = load(args, device=_device(args.device))
     extractor = Extractor(
         model,
@@ -192,47 +186,24 @@ def _embed(
     )
     if isinstance(model.encoder, OnnxEncoder) and args.precision == "bf16":
         raise InputError("--precision bf16 is for torch; a graph has the precision it was written with")
-    settings = agree(
-        output.progress,
-        model,
-        windows=None if windows is None else str(windows),
-        precision=None if args.precision == "auto" else args.precision,
-        choose=extractor.choose_precision,
-    )
-    model.precision = settings.precision
-    with alone(output):
-        finished = take_stock(output, utterances).finished
-        todo = [utterance for utterance in shard.of(utterances) if utterance.id not in finished]
-        opened = Part(output.part(str(shard))) if todo else None
     meter = Meter(quiet=args.quiet)
-    speech_s = 0.0
-    if opened is not None:
-        with opened as part:
-
-            def write(outcomes: Sequence[Outcome]) -> None:
-                nonlocal speech_s
-                for outcome in outcomes:
-                    if outcome.embeddings_ND is None:
-                        part.fail(outcome.utterance, outcome.error or "")
-                    else:
-                        speech_s += outcome.duration_s
-                        part.add(
-                            outcome.utterance,
-                            outcome.embeddings_ND,
-                            outcome.duration_s,
-                            windows=windows is not None,
-                        )
-
-            try:
-                for done in extractor.run(todo, write):
-                    meter.show("embedding", done, len(todo))
-            finally:
-                meter.finish()
+    try:
+        settings, number, speech_s = embed_missing(
+            output,
+            utterances,
+            model,
+            extractor,
+            shard=shard,
+            precision=None if args.precision == "auto" else args.precision,
+            on_progress=partial(meter.show, "embedding"),
+        )
+    finally:
+        meter.finish()
     return {
         "embedding_dim": model.embedding_dim,
         "precision": settings.precision,
         "device": str(model.device),
-        "num_embedded_now": len(todo),
+        "num_embedded_now": number,
         "duration_s": speech_s,
     }
 

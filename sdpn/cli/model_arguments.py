@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from sdpn.models.embedder import Embedder
 
 #: The names in `sdpn.interop.registry.FORMATS`, which is not imported for ``--help``: it needs torch.
-FORMATS = ("sdpn", "3dspeaker", "wespeaker", "speechbrain", "onnx")
+FORMATS = ("sdpn", "3dspeaker", "wespeaker", "speechbrain", "redimnet", "onnx")
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,8 +19,8 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         type=Path,
         metavar="M",
-        help="model: EXP/model, a file or folder of 3D-Speaker, WeSpeaker or SpeechBrain, or an ONNX graph "
-        "(default: the one that comes with sdpn)",
+        help="model: EXP/model, a file or folder of 3D-Speaker, WeSpeaker, SpeechBrain or ReDimNet2, or an "
+        "ONNX graph (default: the one that comes with sdpn)",
     )
     parser.add_argument(
         "--format",

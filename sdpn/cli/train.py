@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdpn.cli.model_arguments import FORMATS
+from sdpn.cli.progress import Meter
 from sdpn.io.atomic import OutputKind
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ EXAMPLE = """\
              --init exp/mini/model --init-prototypes keep
   sdpn train --config conf/mini.yaml --data data/train --out exp/watched \
              evaluation.data=data/dev evaluation.trials=data/dev/trials evaluation.every=200
+  sdpn train --config conf/fast.yaml --data data/mine --out exp/fast \
+             --objective distill --teacher campplus.bin --teacher-format 3dspeaker
   torchrun --nproc-per-node 8 --no-python \
   sdpn train --config conf/reference.yaml --data data/voxceleb2 --out exp/reference
 """
@@ -60,8 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="EXP", help="experiment folder")
     parser.add_argument(
         "--objective",
-        choices=("sdpn", "dino", "pseudo"),
-        help="same as objective=…; dino is a baseline, pseudo learns --labels (default: sdpn)",
+        choices=("sdpn", "dino", "pseudo", "distill"),
+        help="same as objective=…; dino is a baseline, pseudo learns --labels, distill learns from --teacher "
+        "(default: sdpn)",
     )
     parser.add_argument(
         "--init",
@@ -83,6 +88,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="clusters to learn with --objective pseudo, 'utterance cluster' lines (same as pseudo.labels=…)",
     )
     parser.add_argument(
+        "--teacher",
+        type=Path,
+        metavar="MODEL",
+        help="model of any format to learn from with --objective distill (same as distill.teacher=…); what "
+        "it says about the speech is computed once and kept in OUT/teacher, or distill.cache=DIR",
+    )
+    parser.add_argument(
+        "--teacher-format",
+        choices=FORMATS,
+        metavar="F",
+        help="its format, where its files leave that open (same as distill.teacher_format=…)",
+    )
+    parser.add_argument(
         "overrides",
         nargs="*",
         metavar="section.key=value",
@@ -99,8 +117,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from sdpn.training.pretrain import pretrain
 
     first = os.environ.get("RANK", "0") == "0"  # torchrun starts several processes; one of them speaks
+    meter = Meter(quiet=args.quiet or not first)
     with training_shown("train", quiet=args.quiet or not first) as display:
-        results = pretrain(config, args.data, args.out, on_progress=display)
+        results = pretrain(config, args.data, args.out, on_progress=display, on_listening=meter.show)
     if first:
         print(f"model: {results['model']}  ({results['encoder_parameters']:,} parameters)")
     return results
@@ -111,6 +130,8 @@ def _options(args: argparse.Namespace) -> list[str]:
     given = {
         "objective": args.objective,
         "pseudo.labels": args.labels,
+        "distill.teacher": args.teacher,
+        "distill.teacher_format": args.teacher_format,
         "initial.model": args.init,
         "initial.prototypes": args.init_prototypes,
     }

@@ -57,6 +57,7 @@ class AugmentationConfig:
         band_probability: of a band limit, such as that of a telephone.
         bands: which ones, each as likely; see `sdpn.data.bands`.
         gain_db: range of a random gain.
+        rounding_probability: of rounding to 16 bits after the gain, as in a file that is so faint.
         speed_probability: of another speed, which moves the pitch with the tempo.
         speed_factors: which ones, each as likely; 1.1 is a tenth faster.
         speed_speaker: ``new``: all crops of an utterance, the teacher's too, have one speed, and what is said
@@ -86,6 +87,7 @@ class AugmentationConfig:
     band_probability: float = 0.0
     bands: tuple[BandName, ...] = tuple(BANDS)
     gain_db: tuple[float, float] = (-12.0, 6.0)
+    rounding_probability: float = 0.0
     speed_probability: float = 0.0
     speed_factors: tuple[float, ...] = (0.9, 1.1)
     speed_speaker: Literal["new", "same"] = "new"
@@ -103,6 +105,7 @@ class AugmentationConfig:
             "simulated_room_share",
             "tilt_probability",
             "band_probability",
+            "rounding_probability",
             "speed_probability",
             "erase_probability",
         ):
@@ -164,6 +167,9 @@ PRESETS = {"default": AugmentationConfig(), "none": _NOTHING, "published": _PUBL
 #: The section of a configuration.
 AugmentationChoice = Annotated[AugmentationConfig, Choice("augmentation preset", PRESETS, key="preset")]
 
+#: Steps of 16 bits up to full scale.
+_STEPS = np.float32(32767)
+
 #: Gives (S,) samples of a random other utterance.
 DrawSpeech = Callable[[int, np.random.Generator], np.ndarray]
 
@@ -178,6 +184,7 @@ class Drawn(NamedTuple):
         interferences: what is added.
         band: name of the band limit.
         gain_db: gain at the end.
+        rounded: whether to 16 bits after it.
     """
 
     room: np.ndarray | None
@@ -186,6 +193,7 @@ class Drawn(NamedTuple):
     interferences: tuple[Interference, ...]
     band: BandName | None
     gain_db: float
+    rounded: bool
 
 
 class Augmenter:
@@ -239,7 +247,8 @@ class Augmenter:
         if _happens(rng, config.band_probability):
             band = config.bands[rng.integers(len(config.bands))]
         gain_db = rng.uniform(*config.gain_db)
-        return Drawn(response, rt60_s, tilt_db, tuple(added), band, gain_db)
+        rounded = _happens(rng, config.rounding_probability)
+        return Drawn(response, rt60_s, tilt_db, tuple(added), band, gain_db, rounded)
 
     @staticmethod
     def apply(waves: Sequence[np.ndarray], drawn: Sequence[Drawn]) -> np.ndarray:
@@ -256,6 +265,9 @@ class Augmenter:
                 wave[:] = limit_band(wave, BANDS[effects.band])
             wave *= np.float32(10 ** (effects.gain_db / 20))
             np.clip(wave, -1.0, 1.0, out=wave)
+            if effects.rounded:
+                np.rint(wave * _STEPS, out=wave)
+                wave /= _STEPS
         return augmented_VS
 
     def draw_speed(self, rng: np.random.Generator) -> Fraction:

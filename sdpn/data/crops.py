@@ -25,10 +25,12 @@ class CropConfig:
     """How many crops of what length. Published: one global of 4 s, four local of 2 s.
 
     Attributes:
-        num_global: global crops G per utterance, for the teacher.
+        num_global: global crops G per utterance, for the teacher; 0 where it hears none (``distill``).
         global_s: their length in seconds.
         num_local: local crops V per utterance, for the student.
         local_s: their length in seconds.
+        longest_local_s: local crops are between ``local_s`` and this long, those of a batch (of a process)
+            equally; None: all are ``local_s`` long.
         channel: which one of files with several, counted from 0; None averages them.
     """
 
@@ -36,14 +38,17 @@ class CropConfig:
     global_s: float = 3.0
     num_local: int = 4
     local_s: float = 1.5
+    longest_local_s: float | None = None
     channel: int | None = None
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        if self.num_global < 1 or self.num_local < 1:
-            raise ValueError("num_global and num_local must be at least 1")
+        if self.num_global < 0 or self.num_local < 1:
+            raise ValueError("num_global must not be negative, num_local at least 1")
         if self.global_s < 0.1 or self.local_s < 0.1:
             raise ValueError("global_s and local_s must be at least 0.1 s")
+        if self.longest_local_s is not None and self.longest_local_s < self.local_s:
+            raise ValueError("longest_local_s must not be below local_s")
         if self.channel is not None and self.channel < 0:
             raise ValueError("channel is counted from 0")
 
@@ -54,8 +59,20 @@ class CropConfig:
 
     @property
     def local_samples(self) -> int:
-        """Samples in a local crop."""
+        """Samples in a local crop, of the shortest where lengths differ."""
         return round(self.local_s * RATE_HZ)
+
+    @property
+    def mean_samples(self) -> int:
+        """Samples in all crops of an utterance together, on average."""
+        local_s = (self.local_s + (self.longest_local_s or self.local_s)) / 2
+        return self.num_global * self.global_samples + self.num_local * round(local_s * RATE_HZ)
+
+    def draw_local_samples(self, rng: np.random.Generator) -> int:
+        """Samples in the local crops of a batch; draws only where lengths differ."""
+        if self.longest_local_s is None:
+            return self.local_samples
+        return round(rng.uniform(self.local_s, self.longest_local_s) * RATE_HZ)
 
 
 class CropBatch(NamedTuple):
@@ -67,12 +84,14 @@ class CropBatch(NamedTuple):
         utterance_B: (B,) int64, the place of each utterance in the training data.
         erasure_VB4: (V, B, 4) what to erase in the features of local crops (`sdpn.data.erasing`); None is
             nothing.
+        speed_B: (B,) float32, how much faster than recorded all crops of an utterance are; None: not at all.
     """
 
     global_GBS: Tensor
     local_VBS: Tensor
     utterance_B: Tensor
     erasure_VB4: Tensor | None = None
+    speed_B: Tensor | None = None
 
     def to(self, device: torch.device) -> CropBatch:
         """Move to a device."""
@@ -80,14 +99,22 @@ class CropBatch(NamedTuple):
         def move(part: Tensor) -> Tensor:
             return part.to(device, non_blocking=True)
 
-        erasure_VB4 = None if self.erasure_VB4 is None else move(self.erasure_VB4)
-        return CropBatch(move(self.global_GBS), move(self.local_VBS), move(self.utterance_B), erasure_VB4)
+        return CropBatch(
+            move(self.global_GBS),
+            move(self.local_VBS),
+            move(self.utterance_B),
+            None if self.erasure_VB4 is None else move(self.erasure_VB4),
+            None if self.speed_B is None else move(self.speed_B),
+        )
 
     def rows(self, rows: slice) -> CropBatch:
         """Some of the utterances, with all their crops."""
-        erasure_VB4 = None if self.erasure_VB4 is None else self.erasure_VB4[:, rows]
         return CropBatch(
-            self.global_GBS[:, rows], self.local_VBS[:, rows], self.utterance_B[rows], erasure_VB4
+            self.global_GBS[:, rows],
+            self.local_VBS[:, rows],
+            self.utterance_B[rows],
+            None if self.erasure_VB4 is None else self.erasure_VB4[:, rows],
+            None if self.speed_B is None else self.speed_B[rows],
         )
 
     def chunk(self, parts: int) -> list[CropBatch]:

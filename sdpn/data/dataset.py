@@ -37,9 +37,9 @@ KEPT_MB = 128
 _TOGETHER = 8
 
 #: Purposes of further generators of a view.
-_ERASURE, _SPEED = 1, 2
+_ERASURE, _SPEED, _LENGTH = 1, 2, 3
 #: Purpose of the generator that draws who stands in for an utterance.
-_STAND_IN = 3
+_STAND_IN = 4
 
 
 class Views(NamedTuple):
@@ -49,6 +49,7 @@ class Views(NamedTuple):
         global_GS: (G, S) clean.
         local_VS: (V, S') augmented.
         utterance: its place in the training data.
+        speed: how much faster than recorded all of them are.
         erasure_V4: (V, 4) what to erase in the features of the local crops.
         faults: files that could not be read on the way.
     """
@@ -56,6 +57,7 @@ class Views(NamedTuple):
     global_GS: np.ndarray
     local_VS: np.ndarray
     utterance: int
+    speed: float
     erasure_V4: np.ndarray
     faults: tuple[Fault, ...] = ()
 
@@ -68,6 +70,7 @@ class _Cut(NamedTuple):
         local: the V local ones, (S',) each.
         drawn: what happens to each of the local ones.
         utterance: as in `Views`.
+        speed: as in `Views`.
         erasure_V4: as in `Views`.
         faults: as in `Views`.
     """
@@ -76,6 +79,7 @@ class _Cut(NamedTuple):
     local: list[np.ndarray]
     drawn: list[Drawn]
     utterance: int
+    speed: float
     erasure_V4: np.ndarray
     faults: tuple[Fault, ...] = ()
 
@@ -144,27 +148,28 @@ class CropDataset(Dataset[Views]):
         """
         views: list[Views] = []
         present = {index for _, index in items}
+        local_samples = self._crops.draw_local_samples(self._rng(*items[0], 0, _LENGTH))
         for first in range(0, len(items), _TOGETHER):
-            views += self._views(items[first : first + _TOGETHER], present)
+            views += self._views(items[first : first + _TOGETHER], present, local_samples)
         return views
 
-    def _views(self, items: Sequence[Item], present: set[int]) -> list[Views]:
-        cuts = [self._cut(epoch, index, present) for epoch, index in items]
+    def _views(self, items: Sequence[Item], present: set[int], local_samples: int) -> list[Views]:
+        cuts = [self._cut(epoch, index, present, local_samples) for epoch, index in items]
         local = self._augmenter.apply(
             [piece for cut in cuts for piece in cut.local], [effects for cut in cuts for effects in cut.drawn]
         )
         return [
-            Views(np.stack(cut.clean), local_VS, cut.utterance, cut.erasure_V4, cut.faults)
+            Views(_stacked(cut.clean), local_VS, cut.utterance, cut.speed, cut.erasure_V4, cut.faults)
             for cut, local_VS in zip(cuts, np.split(local, len(cuts)), strict=True)
         ]
 
-    def _cut(self, epoch: int, index: int, present: set[int]) -> _Cut:
+    def _cut(self, epoch: int, index: int, present: set[int], local_samples: int) -> _Cut:
         """Crops of an utterance, or of the one that stands in for it, which ``present`` is then told."""
         self._faults = []
-        cut = self._attempt(epoch, index)
+        cut = self._attempt(epoch, index, local_samples)
         if cut is None:
             for other in self._stand_ins(epoch, index, present):
-                cut = self._attempt(epoch, other, stands_in_for=index)
+                cut = self._attempt(epoch, other, local_samples, stands_in_for=index)
                 if cut is not None:
                     present.add(other)
                     break
@@ -181,9 +186,11 @@ class CropDataset(Dataset[Views]):
                 if other != index and (other in present) is again:
                     yield other
 
-    def _attempt(self, epoch: int, index: int, *, stands_in_for: int | None = None) -> _Cut | None:
+    def _attempt(
+        self, epoch: int, index: int, local_samples: int, *, stands_in_for: int | None = None
+    ) -> _Cut | None:
         try:
-            return self._crops_of(epoch, index, stands_in_for)
+            return self._crops_of(epoch, index, local_samples, stands_in_for)
         except TooManyBadFiles:
             raise
         except InputError as error:
@@ -196,7 +203,9 @@ class CropDataset(Dataset[Views]):
         self._faults.append(fault)
         self._met.add([fault])
 
-    def _crops_of(self, epoch: int, index: int, stands_in_for: int | None) -> _Cut | None:
+    def _crops_of(
+        self, epoch: int, index: int, local_samples: int, stands_in_for: int | None
+    ) -> _Cut | None:
         crops, augmenter = self._crops, self._augmenter
         draw = partial(self._rng, epoch, index, stands_in_for=stands_in_for)
         changes_speed = augmenter.config.speed_probability > 0
@@ -204,6 +213,7 @@ class CropDataset(Dataset[Views]):
         speed = Fraction(1)
         if changes_speed and shared:
             speed = augmenter.draw_speed(draw(0, _SPEED))
+        voice_speed = float(speed)
         erases = augmenter.config.erase_probability > 0
         pieces: list[np.ndarray] = []
         drawn: list[Drawn] = []
@@ -213,7 +223,7 @@ class CropDataset(Dataset[Views]):
             local = view - crops.num_global
             if local >= 0 and changes_speed and not shared:
                 speed = augmenter.draw_speed(rng)
-            num_samples = crops.global_samples if local < 0 else crops.local_samples
+            num_samples = crops.global_samples if local < 0 else local_samples
             piece = self._crop(index, num_samples, speed, rng)
             if piece is None:
                 if index not in self._warned:
@@ -225,7 +235,8 @@ class CropDataset(Dataset[Views]):
                 drawn.append(augmenter.draw(num_samples, rng, self._draw_speech))
                 if erases:
                     erasure_V4[local] = augmenter.draw_erasure(draw(view, _ERASURE))
-        return _Cut(pieces[: crops.num_global], pieces[crops.num_global :], drawn, index, erasure_V4)
+        clean, augmented = pieces[: crops.num_global], pieces[crops.num_global :]
+        return _Cut(clean, augmented, drawn, index, voice_speed, erasure_V4)
 
     def _rng(
         self, epoch: int, index: int, view: int, purpose: int = 0, *, stands_in_for: int | None = None
@@ -323,8 +334,14 @@ def _collate(items: Sequence[Views | InputError]) -> tuple[CropBatch, list[Fault
         torch.from_numpy(np.stack([one.local_VS for one in views], axis=1)),
         torch.tensor([one.utterance for one in views]),
         torch.from_numpy(erasure_VB4) if erasure_VB4.any() else None,
+        torch.tensor([one.speed for one in views], dtype=torch.float32),
     )
     return batch, [fault for one in views for fault in one.faults]
+
+
+def _stacked(crops: Sequence[np.ndarray]) -> np.ndarray:
+    """(G, S) of G crops; of none, (0, 0)."""
+    return np.stack(crops) if crops else np.zeros((0, 0), dtype=np.float32)
 
 
 def _init_worker(_worker: int) -> None:

@@ -8,10 +8,11 @@ from sdpn.config import Choice
 from sdpn.data.features import FeatureConfig, LogMel
 from sdpn.data.frontend import FrontEnd
 from sdpn.data.kaldi_fbank import KaldiFbank, KaldiFbankConfig
+from sdpn.data.redimnet_mel import ReDimNetMel, ReDimNetMelConfig
 from sdpn.data.speechbrain_fbank import SpeechBrainFbank, SpeechBrainFbankConfig
 from sdpn.data.waveform import Waveform, WaveformConfig
 
-AnyFeatureConfig: TypeAlias = FeatureConfig | KaldiFbankConfig | SpeechBrainFbankConfig
+AnyFeatureConfig: TypeAlias = FeatureConfig | KaldiFbankConfig | SpeechBrainFbankConfig | ReDimNetMelConfig
 
 #: As a field of a configuration: a section whose ``kind`` is one of these.
 FeatureChoice: TypeAlias = Annotated[
@@ -22,6 +23,7 @@ FeatureChoice: TypeAlias = Annotated[
             "log-mel": FeatureConfig(),
             "kaldi-fbank": KaldiFbankConfig(),
             "speechbrain-fbank": SpeechBrainFbankConfig(),
+            "redimnet-mel": ReDimNetMelConfig(),
         },
     ),
 ]
@@ -35,4 +37,6 @@ def build_features(config: AnyFeatureConfig | WaveformConfig) -> FrontEnd:
         return KaldiFbank(config)
     if isinstance(config, SpeechBrainFbankConfig):
         return SpeechBrainFbank(config)
+    if isinstance(config, ReDimNetMelConfig):
+        return ReDimNetMel(config)
     return LogMel(config)

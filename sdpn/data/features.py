@@ -12,9 +12,12 @@ import torch
 from torch import Tensor
 
 from sdpn.data.frontend import FrontEnd, check_bands, power_spectrum
-from sdpn.data.lengths import reflect
+from sdpn.data.lengths import mean_over_time, reflect
 from sdpn.io.audio import RATE_HZ
 from sdpn.torchaudio_import import torchaudio
+
+#: Mel power of digital silence, whose logarithm has to be a number; 16 bits of rounding make 1e-8.
+_SMALLEST_POWER = 1e-30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +33,11 @@ class FeatureConfig:
         fft_size: points of the FFT.
         low_hz: lower edge of the first band.
         high_hz: upper edge of the last band.
-        floor: added to the mel power before the log, for waveforms in [-1, 1].
+        level: what the floor is measured in. ``absolute``: full scale, so that a quiet recording loses what
+            is faint in it, and the features hear the gain. ``relative``: the mean mel power of the utterance,
+            so that they are the same at any gain; a window is measured by itself, as it would be alone.
+        floor: added to the mel power before the log, in units of ``level``. Of a relative one, 1e-4 (40 dB
+            below the mean) still covers what rounding to 16 bits does to speech that is 20 dB too quiet.
         normalisation: per utterance and band over time: ``mean`` subtracts the mean, ``mean-variance`` also
             divides by the standard deviation (instance normalisation, as published for SDPN).
         centred: frames stand around every hop and the waveform is mirrored at its ends; otherwise they begin
@@ -45,6 +52,7 @@ class FeatureConfig:
     fft_size: int = 512
     low_hz: float = 20.0
     high_hz: float = 7600.0
+    level: Literal["absolute", "relative"] = "absolute"
     floor: float = 1e-6
     normalisation: Literal["mean", "mean-variance", "none"] = "mean"
     centred: bool = False
@@ -90,4 +98,14 @@ class LogMel(FrontEnd):
         if self.centred:
             wave_BS = reflect(wave_BS, self.window_samples // 2, mask_BS)
         power_BTH = power_spectrum(self.frames(wave_BS) * self.window, self.config.fft_size)
-        return (power_BTH @ self.mel).add_(self.config.floor).log_().transpose(1, 2)
+        mel_BTF = power_BTH @ self.mel
+        if self.config.level == "relative":  # which floor, only the whole utterance says: see normalise
+            return mel_BTF.clamp_(min=_SMALLEST_POWER).log_().transpose(1, 2)
+        return mel_BTF.add_(self.config.floor).log_().transpose(1, 2)
+
+    def normalise(self, log_BFT: Tensor, mask_BT: Tensor | None = None) -> Tensor:
+        """Measure the level of the utterance and put the floor below it, then as all features do."""
+        if self.config.level == "relative":
+            level_B11 = mean_over_time(log_BFT.exp(), mask_BT).mean(1).log().view(-1, 1, 1)
+            log_BFT = (log_BFT - level_B11).exp().add(self.config.floor).log()
+        return super().normalise(log_BFT, mask_BT)

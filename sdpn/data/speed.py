@@ -33,13 +33,20 @@ def change_speed(wave: np.ndarray, speed: Fraction, num_samples: int) -> np.ndar
     Returns:
         (num_samples,) float32, without the ends, which the filter has not seen whole.
     """
+    margin = _margin(speed)
+    return at_speed(wave, speed)[margin : margin + num_samples]
+
+
+def at_speed(wave: np.ndarray, speed: Fraction) -> np.ndarray:
+    """All of an utterance (S,), ``speed`` times as fast: (about S / speed,) float32, ends included."""
+    if speed == 1:
+        return wave
     from scipy.signal import resample_poly
 
-    margin = _margin(speed)
     changed: np.ndarray = resample_poly(
         wave, speed.denominator, speed.numerator, window=_filter(speed.denominator, speed.numerator)
     )
-    return changed[margin : margin + num_samples]
+    return changed
 
 
 def _margin(speed: Fraction) -> int:

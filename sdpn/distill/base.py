@@ -13,7 +13,7 @@ import abc
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -50,6 +50,10 @@ class TeacherConfig:
         """Check ranges."""
         if not 0 <= self.momentum <= self.final_momentum <= 1:
             raise ValueError("0 <= momentum <= final_momentum <= 1 is needed")
+
+    def following(self) -> TeacherConfig:
+        """The same for a teacher that hears nothing itself: its batch norms are the student's."""
+        return replace(self, batch_norm="student")
 
 
 class NetworkConfig(NamedTuple):

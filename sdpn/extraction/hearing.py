@@ -9,11 +9,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from typing import TypeVar
 
 import numpy as np
 
+from sdpn.data.speed import at_speed
 from sdpn.errors import InputError
 from sdpn.extraction.clips import Clip, Cut, WindowPlan, cut
 from sdpn.io.kaldi import Utterance
@@ -51,7 +53,11 @@ class Heard:
 
 
 def hear(
-    utterances: Iterable[Utterance], *, windows: WindowPlan | None = None, threads: int = 1
+    utterances: Iterable[Utterance],
+    *,
+    windows: WindowPlan | None = None,
+    threads: int = 1,
+    speed: Fraction = Fraction(1),
 ) -> Iterator[Heard]:
     """Read utterances clip by clip, in order, some clips ahead of who asks.
 
@@ -62,10 +68,11 @@ def hear(
         utterances: what is read.
         windows: windows over every utterance; None: each utterance as a whole.
         threads: how many read.
+        speed: the samples are those of speech this much faster; times stay those of the file.
     """
     with ThreadPoolExecutor(threads, thread_name_prefix="reader") as pool:
         ahead = _AHEAD * threads
-        openings = (partial(_open, utterance, windows) for utterance in utterances)
+        openings = (partial(_open, utterance, windows, speed) for utterance in utterances)
         for utterance, plan, first in _in_order(pool, openings, ahead):
             if isinstance(plan, InputError):
                 yield _unheard(utterance, plan)
@@ -73,27 +80,27 @@ def hear(
             if first is not None:
                 yield first
             readings = (
-                partial(_read, utterance, plan, number)
+                partial(_read, utterance, plan, number, speed)
                 for number in range(0 if first is None else 1, len(plan.clips))
             )
             yield from _in_order(pool, readings, ahead)
 
 
 def _open(
-    utterance: Utterance, windows: WindowPlan | None
+    utterance: Utterance, windows: WindowPlan | None, speed: Fraction
 ) -> tuple[Utterance, Cut | InputError, Heard | None]:
     """How to read an utterance, and at once its only clip."""
     try:
         plan = cut(utterance, windows)
     except (InputError, OSError) as error:
         return utterance, _as_input_error(error, utterance), None
-    return utterance, plan, _read(utterance, plan, 0) if len(plan.clips) == 1 else None
+    return utterance, plan, _read(utterance, plan, 0, speed) if len(plan.clips) == 1 else None
 
 
-def _read(utterance: Utterance, plan: Cut, number: int) -> Heard:
+def _read(utterance: Utterance, plan: Cut, number: int, speed: Fraction) -> Heard:
     clip: Clip = plan.clips[number]
     try:
-        wave_S = clip.read(utterance)
+        wave_S = at_speed(clip.read(utterance), speed)
     except (InputError, OSError) as error:
         return _unheard(utterance, _as_input_error(error, utterance))
     return Heard(

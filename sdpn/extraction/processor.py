@@ -6,6 +6,8 @@ once, each on one core, need none of that. What stands in the way is set here.
 
 from __future__ import annotations
 
+import os
+
 import torch
 from torch import nn
 
@@ -25,3 +27,8 @@ def prepare(encoder: nn.Module) -> None:
 def compute_alone() -> None:
     """Make the calling thread compute by itself; others do the same beside it."""
     torch.set_num_threads(1)
+
+
+def usable_threads() -> int:
+    """OMP_NUM_THREADS where it is set, as torchrun does, or else the cores that this process may use."""
+    return min(torch.get_num_threads(), len(os.sched_getaffinity(0)))

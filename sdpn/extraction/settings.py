@@ -33,6 +33,7 @@ class Settings:
         windows: ``length/hop`` in seconds, or None for whole utterances.
         precision: of the network.
         weights: digest of the weights alone, which a back end is known by; older versions did not note it.
+        speed: how much faster than recorded the speech was heard.
     """
 
     model: str
@@ -40,6 +41,7 @@ class Settings:
     windows: str | None
     precision: Precision
     weights: str | None = None
+    speed: float = 1.0
 
 
 def fingerprint(embedder: Embedder) -> str:
@@ -56,6 +58,7 @@ def agree(
     embedder: Embedder,
     *,
     windows: str | None,
+    speed: float = 1.0,
     precision: Precision | None,
     choose: Callable[[], Precision],
 ) -> Settings:
@@ -65,6 +68,7 @@ def agree(
         folder: where the settings are kept.
         embedder: the model.
         windows: as in `Settings`.
+        speed: as in `Settings`.
         precision: what was asked for; None takes what is there, or what ``choose`` finds.
         choose: finds a precision.
 
@@ -80,6 +84,7 @@ def agree(
             windows=windows,
             precision=precision or choose(),
             weights=weights_digest(embedder.encoder),
+            speed=speed,
         )
         _write_once(folder / _NAME, json.dumps(asdict(ours), indent=2) + "\n")
         found = read_settings(folder)  # another process may have been faster
@@ -90,6 +95,7 @@ def agree(
             ("another model", found.model, model),
             ("other windows", found.windows or "none", windows or "none"),
             ("another precision", found.precision, precision or found.precision),
+            ("another speed", found.speed, speed),
         )
         if theirs != ours_is
     ]
@@ -97,7 +103,7 @@ def agree(
         raise InputError(
             f"holds embeddings made with {' and '.join(differences)}",
             path=folder.parent,
-            hint="name another --out, or remove this folder",
+            hint="name another folder for them (--out, distill.cache), or remove this one",
         )
     return found
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from sdpn.interop import onnx, speechbrain, threed_speaker, wespeaker
+from sdpn.interop import onnx, redimnet, speechbrain, threed_speaker, wespeaker
 from sdpn.interop.source import Source
 from sdpn.models.embedder import Model
 from sdpn.models.folder import is_model_folder, read_model
@@ -55,6 +55,12 @@ FORMATS = MappingProxyType(
             speechbrain.fits_folder,
             speechbrain.fits_file,
             speechbrain.read,
+        ),
+        "redimnet": Format(
+            "a file with model_config and state_dict (ReDimNet2)",
+            redimnet.fits_folder,
+            redimnet.fits_file,
+            redimnet.read,
         ),
         "onnx": Format(
             "a file .onnx, from 'sdpn convert --to onnx'",

@@ -15,6 +15,7 @@ from sdpn.models.ecapa import Ecapa, EcapaConfig
 from sdpn.models.encoder import Encoder
 from sdpn.models.eres2net import ERes2Net, ERes2NetConfig
 from sdpn.models.eres2netv2 import ERes2NetV2, ERes2NetV2Config
+from sdpn.models.redimnet2 import ReDimNet2, ReDimNet2Config
 from sdpn.models.resnet import ResNet, ResNetConfig
 from sdpn.models.xvector import XVector, XVectorConfig
 
@@ -26,6 +27,7 @@ AnyEncoderConfig: TypeAlias = (
     | ERes2NetV2Config
     | XVectorConfig
     | ConformerConfig
+    | ReDimNet2Config
 )
 
 #: Kind -> network.
@@ -37,6 +39,7 @@ ENCODERS: dict[str, Any] = {
     "eres2netv2": ERes2NetV2,
     "xvector": XVector,
     "conformer": Conformer,
+    "redimnet2": ReDimNet2,
 }
 
 #: Name -> configuration; the name of a kind stands for its defaults.
@@ -63,6 +66,26 @@ SIZES: dict[str, AnyEncoderConfig] = {
     "xvector-tiny": XVectorConfig(channels=96, pooled_channels=288, embedding_dim=128),
     "conformer": ConformerConfig(),
     "conformer-tiny": ConformerConfig(width=48, feed_forward=96, num_blocks=2, embedding_dim=128),
+    "redimnet2": ReDimNet2Config(),
+    "redimnet2-tiny": ReDimNet2Config(
+        channels=4,
+        band_strides=(1, 2, 2),
+        frame_strides=(1, 2, 1),
+        blocks=(1, 1, 1),
+        expansions=(2, 1, 1),
+        context_divisors=(20, 20, 10),
+        output_channels=None,
+        embedding_dim=128,
+    ),
+    "redimnet2-b1": ReDimNet2Config(
+        channels=16, context_divisors=(32, 32, 32, 32, 16, 16), output_channels=None
+    ),
+    "redimnet2-b2": ReDimNet2Config(
+        channels=20,
+        band_strides=(1, 2, 1, 3, 1, 2),
+        context_divisors=(40, 30, 30, 20, 20, 10),
+        output_channels=None,
+    ),
 }
 
 #: As a field of a configuration: a section whose ``kind`` is one of the names above.

@@ -15,6 +15,7 @@ from sdpn.data.feature_registry import FeatureChoice
 from sdpn.data.features import FeatureConfig
 from sdpn.distill.base import TeacherConfig
 from sdpn.distill.dino import DINOConfig
+from sdpn.distill.distill import DistillConfig
 from sdpn.distill.pseudo import PseudoConfig
 from sdpn.distill.sdpn import SDPNConfig
 from sdpn.models.ecapa import EcapaConfig
@@ -93,13 +94,14 @@ class TrainingConfig:
 class RunConfig:
     """Everything that ``sdpn train`` can be told in a YAML file or as ``section.key=value``.
 
-    ``objective`` chooses between the sections ``sdpn``, ``dino`` and ``pseudo``; the others are not used.
+    ``objective`` chooses between the sections ``sdpn``, ``dino``, ``pseudo`` and ``distill``; the others are
+    not used.
     ``encoder.kind`` is the name of an encoder or of one of its sizes (``sdpn models`` lists them),
     ``features.kind`` that of features; the other settings of the section are those of that kind.
     ``augmentation.preset`` is what that section starts from: ``default``, ``none`` or ``published``.
     """
 
-    objective: Literal["sdpn", "dino", "pseudo"] = "sdpn"
+    objective: Literal["sdpn", "dino", "pseudo", "distill"] = "sdpn"
     features: FeatureChoice = field(default_factory=FeatureConfig)
     encoder: EncoderChoice = field(default_factory=EcapaConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
@@ -107,6 +109,7 @@ class RunConfig:
     sdpn: SDPNConfig = field(default_factory=SDPNConfig)
     dino: DINOConfig = field(default_factory=DINOConfig)
     pseudo: PseudoConfig = field(default_factory=PseudoConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
     initial: InitialConfig = field(default_factory=InitialConfig)
     crops: CropConfig = field(default_factory=CropConfig)
     augmentation: AugmentationChoice = field(default_factory=AugmentationConfig)
@@ -114,6 +117,11 @@ class RunConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     guards: GuardConfig = field(default_factory=GuardConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def __post_init__(self) -> None:
+        """Check what only several sections together decide."""
+        if not self.crops.num_global and self.objective != "distill":
+            raise ValueError(f"objective {self.objective} needs crops.num_global of at least 1")
 
 
 def load_run_config(path: str | os.PathLike[str] | None, overrides: Sequence[str] = ()) -> RunConfig:

@@ -18,6 +18,7 @@ from torch.nn.functional import normalize
 from sdpn.config import to_dict
 from sdpn.data.crops import CropConfig, crop
 from sdpn.distill.base import SelfDistillation
+from sdpn.distill.distill import Distill
 from sdpn.distill.labels import Labels
 from sdpn.errors import InputError
 from sdpn.io.kaldi import Utterance
@@ -38,7 +39,8 @@ class InitialConfig:
     Attributes:
         model: model folder (``EXP/model``) whose encoder and head student and teacher start from.
         prototypes: ``uniform`` draws them from U(±1/√E) (published); ``kmeans`` takes the centres of the
-            projections that the initial network gives to the training speech; ``keep`` takes those of
+            projections that the initial network gives to the training speech, or with ``distill`` of the
+            teacher's embeddings; ``keep`` takes those of
             ``model``; ``classes`` takes the means of the embeddings of each pseudo-label.
         head: model folder whose head and prototypes are taken instead of those of ``model``. A network that
             was trained on pseudo-labels has no head; that of the SDPN run before still fits it well.
@@ -85,6 +87,9 @@ def initialise(
                 hint=f"set num_prototypes={kept.shape[0]}, or initial.prototypes to kmeans or uniform",
             )
         network.set_prototypes(kept)
+    elif config.prototypes == "kmeans" and isinstance(network, Distill):
+        said_NE = normalize(network.targets.known(), dim=1)
+        network.set_prototypes(_means(said_NE, len(network.prototypes), "embeddings of the teacher", seed))
     elif config.prototypes == "kmeans":
         network.set_prototypes(_centres(network, crops, utterances, seed))
     elif config.prototypes == "classes":
@@ -132,18 +137,23 @@ def _centres(
     network: SelfDistillation, crops: CropConfig, utterances: Sequence[Utterance], seed: int
 ) -> Tensor:
     """K-means centres of the initial network's projections of clean crops, (K, E)."""
-    from sklearn.cluster import MiniBatchKMeans
-
     num_prototypes = len(network.prototypes)
     rng = np.random.default_rng((seed, len(utterances)))
     wanted = _CROPS_PER_PROTOTYPE * num_prototypes
     order = rng.permutation(len(utterances))
     each = -(-wanted // len(utterances))
     rows_NE, _ = _projections(network, crops, utterances, order[: -(-wanted // each)], each, rng)
+    return _means(rows_NE, num_prototypes, "crops that are not silent", seed)
+
+
+def _means(rows_NE: Tensor, num_prototypes: int, what: str, seed: int) -> Tensor:
+    """K-means centres of unit rows, (K, E)."""
+    from sklearn.cluster import MiniBatchKMeans
+
     unit_NE = rows_NE.cpu().numpy()
     if len(unit_NE) < num_prototypes:
         raise InputError(
-            f"only {len(unit_NE)} crops that are not silent for {num_prototypes} k-means prototypes",
+            f"only {len(unit_NE)} {what} for {num_prototypes} k-means prototypes",
             hint="use fewer prototypes, or initial.prototypes=uniform",
         )
     means = MiniBatchKMeans(num_prototypes, batch_size=4096, n_init=3, random_state=seed).fit(unit_NE)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,11 @@ from sdpn.data.dataset import CropDataset
 from sdpn.data.sampler import Mixture
 from sdpn.distill.base import NetworkConfig, SelfDistillation
 from sdpn.distill.dino import DINO
+from sdpn.distill.distill import Distill
 from sdpn.distill.labels import Labels, read_labels
 from sdpn.distill.pseudo import Pseudo
 from sdpn.distill.sdpn import SDPN
+from sdpn.distill.targets import Targets
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_write_text
 from sdpn.io.kaldi import Utterance, read_data_dir
@@ -34,9 +38,12 @@ from sdpn.training.config import RunConfig
 from sdpn.training.distributed import Processes, joined
 from sdpn.training.evaluation import Evaluation
 from sdpn.training.failures import failures_explained
+from sdpn.training.foreign import Corpus, listen, speeds_of
 from sdpn.training.initial import initialise
 from sdpn.training.loop import Progress, Trainer
 from sdpn.training.watch import Watcher
+
+_log = logging.getLogger(__name__)
 
 #: Settings that may change between a run and its continuation: they do not change what is computed.
 _FREE = (
@@ -50,6 +57,9 @@ _FREE = (
     "keep_every",
     "projector_every",
 )
+
+#: The same of the section ``distill``.
+_WHEREABOUTS = ("teacher", "teacher_format", "teacher_precision", "cache")
 
 
 def read_training_data(
@@ -85,12 +95,17 @@ def read_training_data(
     return list(utterances.values()), Mixture(tuple(sizes), weights)
 
 
-def build(config: RunConfig, labels: Labels | None = None) -> SelfDistillation:
+def build(
+    config: RunConfig, labels: Labels | None = None, targets: Targets | None = None
+) -> SelfDistillation:
     """The network of a run, freshly initialised from torch's random state."""
     parts = NetworkConfig(config.teacher, config.encoder, config.head, config.features)
     if config.objective == "pseudo":
         assert labels is not None
         return Pseudo(config.pseudo, parts, labels)
+    if config.objective == "distill":
+        assert targets is not None
+        return Distill(config.distill, parts, targets)
     return DINO(config.dino, parts) if config.objective == "dino" else SDPN(config.sdpn, parts)
 
 
@@ -100,6 +115,7 @@ def pretrain(
     out: Path,
     *,
     on_progress: Callable[[Progress], None],
+    on_listening: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
 ) -> dict[str, Any]:
     """Train (or continue) a network without labels and export its teacher to ``out/model``.
 
@@ -110,6 +126,7 @@ def pretrain(
         directories: Kaldi data directories of the training speech.
         out: experiment folder; ``checkpoints/``, ``tensorboard/``, ``config.yaml`` and ``model/`` go there.
         on_progress: called at every point of the training curves, in the first process.
+        on_listening: called while a foreign teacher hears the speech, with (what, done, all).
 
     Returns:
         plain figures of the run.
@@ -121,12 +138,15 @@ def pretrain(
     """
     with failures_explained(config.training), joined(config.training.device) as processes:
         _check_shares(config, processes)
+        if config.objective == "distill":  # the teacher has heard all of it before
+            config = replace(config, crops=replace(config.crops, num_global=0))
         # a run that has begun goes on without files that have gone since
         begun = any((out / "checkpoints").glob("step-*"))
         utterances, mixture = read_training_data(
             directories, config.training.corpus_weights, check_files=not begun
         )
         labels = _labels(config, utterances)
+        targets = _targets(config, directories, utterances, mixture, out, processes, on_listening)
         evaluation = None
         if config.evaluation.data is not None and processes.first:
             evaluation = Evaluation(config.evaluation, encoder=config.encoder, features=config.features)
@@ -135,14 +155,16 @@ def pretrain(
         text = yaml.safe_dump(_plain(configuration), sort_keys=False)
         store = CheckpointStore(
             out / "checkpoints",
-            _identity(configuration, utterances, mixture, labels),
+            _identity(configuration, utterances, mixture, labels, targets),
             defaults=to_dict(RunConfig()),
             keep=config.training.keep_checkpoints,
             keep_every=config.training.keep_every,
             world=processes.world,
         )
         torch.manual_seed(config.training.seed)
-        network = build(config, labels).to(processes.device)
+        network = build(config, labels, targets).to(processes.device)
+        if targets is not None and processes.first:
+            _compare_sizes(network, targets)
         if not processes.first:  # the same weights, but other units to drop
             torch.manual_seed(config.training.seed + 1_000_003 * processes.rank)
         if store.is_empty():
@@ -191,7 +213,7 @@ def pretrain(
         ).run()
         if processes.first:
             atomic_write_text(out / "config.yaml", text)
-            _export(config, network, utterances, out / "model", versions=store.versions)
+            _export(config, network, utterances, targets, out / "model", versions=store.versions)
     return {
         "model": str(out / "model"),
         "bad_files": dataset.bad_files.problems,
@@ -212,10 +234,29 @@ def _check_shares(config: RunConfig, processes: Processes) -> None:
         )
 
 
+def _compare_sizes(student: SelfDistillation, targets: Targets) -> None:
+    """Say so where a student is larger than its teacher: it may be, but it costs more and knows no more."""
+    own = sum(tensor.numel() for tensor in student.student.encoder.parameters())
+    if targets.teacher_parameters is not None and own > targets.teacher_parameters:
+        _log.warning(
+            "the student has %s parameters, more than its teacher's %s",
+            f"{own:,}",
+            f"{targets.teacher_parameters:,}",
+        )
+
+
+def _taught_by(config: RunConfig, targets: Targets | None) -> dict[str, str]:
+    """File and fingerprint of the foreign teacher, for people."""
+    if targets is None or config.distill.teacher is None:
+        return {}
+    return {"teacher": f"{config.distill.teacher.name} {targets.teacher}"}
+
+
 def _export(
     config: RunConfig,
     network: SelfDistillation,
     utterances: Sequence[Utterance],
+    targets: Targets | None,
     path: Path,
     *,
     versions: dict[str, str],
@@ -231,6 +272,7 @@ def _export(
             "steps": config.training.steps,
             "seed": config.training.seed,
             "num_utterances": len(utterances),
+            **_taught_by(config, targets),
             **versions,
         },
     )
@@ -265,8 +307,42 @@ def _labels(config: RunConfig, utterances: Sequence[Utterance]) -> Labels | None
     return read_labels(path, utterances)
 
 
+def _targets(
+    config: RunConfig,
+    directories: Sequence[Path],
+    utterances: Sequence[Utterance],
+    mixture: Mixture,
+    out: Path,
+    processes: Processes,
+    on_listening: Callable[[str, int, int], None],
+) -> Targets | None:
+    """What ``distill.teacher`` says about the training speech, where the objective learns from it."""
+    if config.objective != "distill":
+        if config.distill.teacher is not None:
+            raise InputError(f"distill.teacher is of no use to objective={config.objective}", hint="drop it")
+        return None
+    ends = list(accumulate(mixture.sizes, initial=0))
+    corpora = [
+        Corpus(directory, utterances[first:last])
+        for directory, (first, last) in zip(directories, pairwise(ends), strict=True)
+    ]
+    return listen(
+        config.distill,
+        corpora,
+        speeds_of(config.augmentation),
+        config.distill.cache or out / "teacher",
+        processes=processes,
+        max_missing_share=config.training.max_bad_share,
+        on_progress=on_listening if processes.first else lambda _what, _done, _total: None,
+    )
+
+
 def _identity(
-    configuration: dict[str, Any], utterances: Sequence[Utterance], mixture: Mixture, labels: Labels | None
+    configuration: dict[str, Any],
+    utterances: Sequence[Utterance],
+    mixture: Mixture,
+    labels: Labels | None,
+    targets: Targets | None,
 ) -> dict[str, Any]:
     """What must be equal for a checkpoint to be continued: settings and data."""
     ids = "\n".join(f"{utterance.id} {utterance.start_s} {utterance.end_s}" for utterance in utterances)
@@ -278,6 +354,9 @@ def _identity(
         ids += f"\n{labels.label_N.tolist()}"
     training = {key: value for key, value in configuration["training"].items() if key not in _FREE}
     watched = {key: value for key, value in configuration.items() if key != "evaluation"}
+    if targets is not None:  # what the teacher says counts, not where it and its words are kept
+        objective = {key: value for key, value in watched["distill"].items() if key not in _WHEREABOUTS}
+        watched["distill"] = {**objective, "targets": targets.digest}
     return {**watched, "training": training, "data": hashlib.sha256(ids.encode()).hexdigest()[:16]}
 
 

@@ -95,9 +95,8 @@ class Watcher:
 
     def point(self, step: int, *, lr: float, momentum: float, bad_files: int) -> dict[str, float]:
         """Write and return the means since the last point, by tag."""
-        crops = self._config.crops
-        samples = crops.num_global * crops.global_samples + crops.num_local * crops.local_samples
-        scalars = self._window.close(self._config.training.batch_size * samples / RATE_HZ)
+        samples = self._config.training.batch_size * self._config.crops.mean_samples
+        scalars = self._window.close(samples / RATE_HZ)
         scalars |= {"train/lr": lr, "train/momentum": momentum, "train/bad_files": float(bad_files)}
         self._window = _Window()
         with self._attempt("the curves"):

@@ -207,3 +207,12 @@ def test_noise_of_another_rate_is_converted(tmp_path: Path) -> None:
     augment = _augmenter(noise=folder, noise_probability=1.0)
     added = augment(_wave(), np.random.default_rng(0), _speech) - _wave()
     assert int(np.abs(np.fft.rfft(added)).argmax()) == 1000
+
+
+def test_rounding_after_the_gain_is_that_of_a_file_of_16_bits() -> None:
+    faint = replace(PRESETS["none"], gain_db=(-60.0, -60.0), rounding_probability=1.0)
+    rounded = Augmenter(faint)(_wave(), np.random.default_rng(0), _speech)
+    exact = Augmenter(replace(faint, rounding_probability=0.0))(_wave(), np.random.default_rng(0), _speech)
+    steps = rounded * 32767
+    np.testing.assert_allclose(steps, np.rint(steps), atol=1e-3)
+    assert 0 < np.abs(rounded - exact).max() <= 0.5001 / 32767

@@ -35,7 +35,18 @@ def test_digital_silence_gives_none_and_is_avoided_where_possible() -> None:
     assert all(piece is not None and piece.any() for piece in pieces)
 
 
-@pytest.mark.parametrize("changes", [{"num_global": 0}, {"num_local": 0}, {"local_s": 0.05}])
+@pytest.mark.parametrize(
+    "changes", [{"num_global": -1}, {"num_local": 0}, {"local_s": 0.05}, {"longest_local_s": 1.0}]
+)
 def test_settings_out_of_range(changes: dict[str, float]) -> None:
     with pytest.raises(ValueError):
         CropConfig(**changes)  # type: ignore[arg-type]
+
+
+def test_lengths_of_local_crops_lie_between_both_and_differ() -> None:
+    config = CropConfig(num_global=0, local_s=1.0, longest_local_s=3.0, num_local=2)
+    rng = np.random.default_rng(0)
+    samples = [config.draw_local_samples(rng) for _ in range(500)]
+    assert 16000 <= min(samples) < 17000 and 47000 < max(samples) <= 48000
+    assert config.mean_samples == pytest.approx(np.mean(samples) * 2, rel=0.05)
+    assert CropConfig(local_s=1.5).draw_local_samples(rng) == 24000

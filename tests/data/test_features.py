@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from scipy.signal import lfilter
 
 from sdpn.data.features import FeatureConfig, LogMel
+from sdpn.data.frontend import Normalisation
 
 
 def _hz_to_mel(hz: np.ndarray | float) -> np.ndarray:
@@ -46,6 +50,53 @@ def test_level_does_not_matter_after_mean_subtraction() -> None:
     wave = torch.randn(1, 8000, generator=torch.Generator().manual_seed(0)) * 0.1
     features = LogMel(FeatureConfig())
     torch.testing.assert_close(features(wave), features(wave * 0.5), atol=5e-3, rtol=0)
+
+
+RELATIVE = FeatureConfig(level="relative", floor=1e-4)
+
+
+@pytest.mark.parametrize("normalisation", ["mean", "mean-variance", "none"])
+def test_a_relative_floor_does_not_hear_the_gain(normalisation: Normalisation) -> None:
+    wave = _voiced()
+    features = LogMel(replace(RELATIVE, normalisation=normalisation))
+    for gain_db in (-80, -30, 20):
+        torch.testing.assert_close(
+            features(wave * 10 ** (gain_db / 20)), features(wave), atol=2e-3, rtol=0, msg=str(gain_db)
+        )
+
+
+def test_a_relative_floor_is_that_share_of_the_mean_power() -> None:
+    """Against the definition: log(power / mean power + floor), then the mean over time is subtracted."""
+    wave = _voiced()
+    power = np.exp(_reference(wave[0].numpy().astype(np.float64), FeatureConfig(floor=1e-30))).T
+    expected = np.log(power / power.mean() + 1e-4)
+    ours = LogMel(RELATIVE)(wave)[0].T.numpy()
+    np.testing.assert_allclose(ours, expected - expected.mean(0), atol=2e-3)
+
+
+@pytest.mark.parametrize(("gain_db", "most"), [(0, 0.001), (-20, 0.01), (-40, 0.1)])
+def test_a_relative_floor_covers_rounding_to_16_bits(gain_db: float, most: float) -> None:
+    wave = _voiced()
+    wave = wave * 10 ** (-25 / 20) / wave.square().mean().sqrt()  # as loud as speech usually is
+    rounded = torch.round(wave * 10 ** (gain_db / 20) * 32768) / 32768
+    features = LogMel(RELATIVE)
+    error = (features(rounded) - features(wave)).square().mean().sqrt()
+    assert error < most * features(wave).square().mean().sqrt()
+
+
+def test_silence_has_features_too() -> None:
+    silence, wave = torch.zeros(1, 8000), _voiced()
+    half_silent = torch.cat([wave, torch.zeros_like(wave)], dim=1)
+    features = LogMel(RELATIVE)
+    assert not features(silence).any()
+    assert features(half_silent).isfinite().all()
+
+
+def _voiced() -> torch.Tensor:
+    """(1, 16000): pulses through a falling spectrum, with pauses: 60 dB between its loud and faint bins."""
+    rng = np.random.default_rng(3)
+    wave = lfilter([1.0], [1.0, -0.97], rng.standard_normal(16000)) * (1 + np.sin(np.arange(16000) / 900))
+    return torch.from_numpy(wave * 0.02).float()[None]
 
 
 @pytest.mark.parametrize(("num_samples", "num_frames"), [(1, 1), (400, 1), (559, 1), (560, 2), (16000, 98)])

@@ -10,6 +10,7 @@ import torch
 from sdpn.data.feature_registry import AnyFeatureConfig, build_features
 from sdpn.data.features import FeatureConfig
 from sdpn.data.kaldi_fbank import KaldiFbank, KaldiFbankConfig
+from sdpn.data.redimnet_mel import ReDimNetMelConfig
 from sdpn.data.speechbrain_fbank import SpeechBrainFbank, SpeechBrainFbankConfig
 from sdpn.torchaudio_import import torchaudio
 
@@ -100,7 +101,14 @@ def test_speechbrain_features_equal_a_plain_computation() -> None:
 
 @pytest.mark.parametrize(
     "config",
-    [FeatureConfig(), SDPN, KaldiFbankConfig(normalisation="mean-variance"), SpeechBrainFbankConfig()],
+    [
+        FeatureConfig(),
+        FeatureConfig(level="relative", floor=1e-4, normalisation="none"),
+        SDPN,
+        KaldiFbankConfig(normalisation="mean-variance"),
+        SpeechBrainFbankConfig(),
+        ReDimNetMelConfig(),
+    ],
     ids=lambda config: f"{config.kind}-{config.normalisation}",
 )
 def test_padding_changes_nothing(config: AnyFeatureConfig) -> None:

@@ -15,12 +15,14 @@ from sdpn.cli.main import main
 from sdpn.data.feature_registry import AnyFeatureConfig
 from sdpn.data.features import FeatureConfig
 from sdpn.data.kaldi_fbank import KaldiFbankConfig
+from sdpn.data.redimnet_mel import ReDimNetMelConfig
 from sdpn.data.speechbrain_fbank import SpeechBrainFbankConfig
 from sdpn.errors import InputError
 from sdpn.interop.load import read_any
 from sdpn.models.campplus import CamPlusPlusConfig
 from sdpn.models.ecapa import EcapaConfig
 from sdpn.models.folder import ModelFolder, save_model
+from sdpn.models.redimnet2 import ReDimNet2Config
 from sdpn.models.registry import AnyEncoderConfig, build_encoder
 from sdpn.models.resnet import ResNetConfig
 from sdpn.models.xvector import XVectorConfig
@@ -48,6 +50,15 @@ CONFIGS: dict[str, AnyEncoderConfig] = {
     "resnet": ResNetConfig(blocks=(1, 1, 1, 1), channels=4, embedding_dim=12),
     "campplus": CamPlusPlusConfig(head_channels=4, channels=8, growth=4, blocks=(1, 1, 1), embedding_dim=12),
     "xvector": XVectorConfig(channels=16, pooled_channels=24, embedding_dim=12),
+    "redimnet2": ReDimNet2Config(
+        channels=4,
+        band_strides=(2,),
+        frame_strides=(2,),
+        blocks=(1,),
+        expansions=(2,),
+        context_divisors=(20,),
+        embedding_dim=12,
+    ),
 }
 
 
@@ -66,9 +77,11 @@ def _folder(path: Path, name: str, features: AnyFeatureConfig) -> Path:
     ("name", "features", "where"),
     [
         ("ecapa", FeatureConfig(), "inside"),
+        ("ecapa", FeatureConfig(level="relative", floor=1e-4), "inside"),
         ("resnet", KaldiFbankConfig(window="hamming", scale=32768.0), "inside"),
         ("xvector", SpeechBrainFbankConfig(), "inside"),
         ("campplus", KaldiFbankConfig(), "outside"),
+        ("redimnet2", ReDimNetMelConfig(), "inside"),
     ],
 )
 def test_a_graph_equals_torch_at_any_length(
@@ -85,7 +98,7 @@ def test_a_graph_equals_torch_at_any_length(
         np.testing.assert_allclose(theirs.embed(wave, 16000), row, atol=1e-4)
     unequal = theirs.embed_batch([waves[1], waves[1][:-1600]])  # in one batch, as extraction does
     np.testing.assert_allclose(unequal[0], expected[1], atol=1e-4)
-    if isinstance(features, SpeechBrainFbankConfig):
+    if isinstance(features, SpeechBrainFbankConfig | ReDimNetMelConfig):
         return  # a graph with its features inside hears no further than its window; these frames reach beyond
     windows = np.array([[0.0, 1.5], [0.75, 2.25], [3.0, 4.5]])
     np.testing.assert_allclose(

@@ -62,6 +62,27 @@ def test_windows_embed_like_the_waveform_cut_out(folder: Path) -> None:
         np.testing.assert_allclose(row, alone, atol=1e-4)
 
 
+def test_each_window_is_heard_at_its_own_level(tmp_path: Path) -> None:
+    """A loud neighbour does not raise the floor of a quiet window, and no gain moves an embedding."""
+    torch.manual_seed(0)
+    config = EcapaConfig(channels=16, aggregation_channels=24, embedding_dim=12, bottleneck=8)
+    features = FeatureConfig(level="relative", floor=1e-4)
+    save_model(tmp_path / "model", ModelFolder(Ecapa(config, 80), config, features))
+    model = sdpn.load_model(tmp_path / "model")
+    wave = _wave()
+    wave[:24000] *= 1e-3
+    windows = np.array([[0.0, 1.5], [0.75, 2.25], [1.5, 3.0], [0.3, 1.2]])
+    together = model.embed_windows(wave, windows)
+    for (start, end), row in zip(windows, together, strict=True):
+        alone = model.embed(wave[round(start * 16000) : round(end * 16000)], 16000)
+        np.testing.assert_allclose(row, alone, atol=1e-4)
+    for gain in (0.03, 10.0):
+        np.testing.assert_allclose(model.embed_windows(wave * np.float32(gain), windows), together, atol=1e-4)
+        np.testing.assert_allclose(
+            model.embed(wave * np.float32(gain), 16000), model.embed(wave, 16000), atol=1e-4
+        )
+
+
 def test_many_windows_in_any_order_equal_few(folder: Path) -> None:
     model = sdpn.load_model(folder)
     starts = np.random.default_rng(1).permutation(150) * 0.1

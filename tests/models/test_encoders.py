@@ -15,6 +15,7 @@ from sdpn.models.cost import cost_of
 from sdpn.models.ecapa import EcapaConfig
 from sdpn.models.encoder import Encoder
 from sdpn.models.pooling import POOLINGS, PoolingConfig
+from sdpn.models.redimnet2 import ReDimNet2Config
 from sdpn.models.registry import ENCODERS, SIZES, AnyEncoderConfig, EncoderChoice, build_encoder
 from sdpn.models.resnet import ResNetConfig
 
@@ -23,6 +24,17 @@ VARIANTS: dict[str, AnyEncoderConfig] = {
     **{name: config for name, config in SIZES.items() if name.endswith("-tiny")},
     "ecapa-reflect": EcapaConfig(
         channels=16, aggregation_channels=24, embedding_dim=12, padding="reflect", aggregation_norm=True
+    ),
+    "redimnet2-as-b0": ReDimNet2Config(
+        channels=4,
+        band_strides=(1, 2),
+        frame_strides=(2, 2),
+        blocks=(1, 1),
+        expansions=(2, 1),
+        context_divisors=(20, 10),
+        output_channels=6,
+        map_norm=False,
+        embedding_norm=True,
     ),
     "resnet-bottleneck": ResNetConfig(blocks=(1, 1, 1, 1), bottleneck=True, channels=4, two_layers=True),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,10 @@ from typing import Any
 import pytest
 import torch
 
+import sdpn
+from sdpn.data.features import FeatureConfig
+from sdpn.models.ecapa import Ecapa, EcapaConfig
+from sdpn.models.folder import ModelFolder, save_model
 from tests.conftest import TINY, write_noise
 
 _STEPS = 24
@@ -176,3 +181,39 @@ def test_another_number_of_prototypes_or_another_objective_is_refused(
     result = _run(data, uninterrupted, "objective=dino")
     assert result.returncode == 2 and "Traceback" not in result.stderr
     assert "belongs to a run of objective 'sdpn', not 'dino'" in result.stderr
+
+
+def test_a_distillation_goes_on_bit_for_bit_even_where_its_teacher_has_gone(tmp_path: Path) -> None:
+    data = write_noise(tmp_path / "data", 8)
+    torch.manual_seed(1)
+    config = EcapaConfig(channels=16, aggregation_channels=24, embedding_dim=20, bottleneck=8)
+    teacher = tmp_path / "teacher"
+    save_model(teacher, ModelFolder(Ecapa(config, 80).eval(), config, FeatureConfig()))
+    settings = [
+        "--objective=distill",
+        f"--teacher={teacher}",
+        "distill.num_prototypes=10",
+        "initial.prototypes=kmeans",
+        "augmentation.speed_probability=0.7",
+        "crops.longest_local_s=0.7",
+    ]
+    whole, halved = tmp_path / "whole", tmp_path / "halved"
+    assert (result := _run(data, whole, *settings)).returncode == 0, result.stderr
+    assert "more than its teacher's" not in result.stderr
+    process = subprocess.Popen(
+        _command(data, halved, *settings), env=_environment(), stderr=subprocess.DEVNULL
+    )
+    _wait_for((halved / "checkpoints/step-00000006").is_dir, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    shutil.rmtree(teacher)
+    result = _run(data, halved, *settings)
+    assert result.returncode == 0 and "going on with what" in result.stderr, result.stderr
+    assert _final_state(halved) == _final_state(whole)
+    assert sdpn.load_model(halved / "model").embedding_dim == 12  # the linear map is not part of it
+    # what the teacher says belongs to the run
+    shutil.rmtree(halved / "teacher")
+    torch.manual_seed(2)
+    save_model(teacher, ModelFolder(Ecapa(config, 80).eval(), config, FeatureConfig()))
+    result = _run(data, halved, *settings)
+    assert result.returncode == 2 and "distill.targets:" in result.stderr and "Traceback" not in result.stderr

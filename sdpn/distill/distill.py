@@ -1,0 +1,178 @@
+"""Distillation: a student that is to embed as a foreign, usually larger network does, on unlabelled speech.
+
+The teacher has heard every utterance clean and whole before the training begins (`sdpn.distill.targets`); the
+student hears short, augmented crops. Three things can be learned from the teacher, each with its weight: the
+direction of its embedding, how alike it finds the utterances of a batch, and to which of its prototypes it
+assigns an utterance. The prototypes live in the space of the teacher's embeddings and learn with the student,
+as in SDPN. What is exported is an average of the student.
+
+Shapes: B batch, V crops, D student's embedding, E teacher's embedding, K prototypes.
+
+Sources: relational distillation, arXiv 1904.05068 and 2003.05491 (in-batch similarities as distributions);
+prototypes and balanced assignment, arXiv 2308.02774.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from sdpn.data.crops import CropBatch
+from sdpn.distill import losses
+from sdpn.distill.assignment import assign
+from sdpn.distill.base import LossTerms, NetworkConfig, Projections, SelfDistillation, cosine_logits
+from sdpn.distill.targets import Targets
+from sdpn.models.embedder import Precision
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillConfig:
+    """Whom the student learns from, and what.
+
+    Attributes:
+        teacher: a model of any format that ``--model`` takes.
+        teacher_format: its format, where its files leave that open.
+        teacher_precision: of its network. ``bf16`` takes half of the time where the processor computes it.
+            It is not left to timing, as in ``sdpn extract``, so that a run can be repeated.
+        cache: folder that keeps the teacher's embeddings, for other runs too; None is ``EXP/teacher``.
+        subtract_mean: the teacher's mean embedding is taken off first: what all voices share says nothing.
+        cosine_weight: weight of 1 − cosine between the student's and the teacher's embedding.
+        relation_weight: weight of the KL divergence between what teacher and student say about the other
+            utterances of the batch.
+        relation_temperature: divides the cosines between utterances before the softmax.
+        prototype_weight: weight of the cross-entropy with the teacher's assignment to prototypes; at 0 the
+            prototypes go on learning, but not the student from them.
+        num_prototypes: number K of prototypes.
+        temperature: τ, divides the cosine to a prototype.
+        sharpening: T, makes the teacher's assignment sharper than the student's prediction.
+        sinkhorn_iterations: balancing steps of the assignment over the batch; 0 takes it as it is.
+    """
+
+    teacher: Path | None = None
+    teacher_format: str | None = None
+    teacher_precision: Precision = "fp32"
+    cache: Path | None = None
+    subtract_mean: bool = True
+    cosine_weight: float = 1.0
+    relation_weight: float = 0.3
+    relation_temperature: float = 0.1
+    prototype_weight: float = 0.1
+    num_prototypes: int = 1024
+    temperature: float = 0.1
+    sharpening: float = 0.5
+    sinkhorn_iterations: int = 0
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        if min(self.cosine_weight, self.relation_weight, self.prototype_weight) < 0:
+            raise ValueError("cosine_weight, relation_weight and prototype_weight must not be negative")
+        if not self.cosine_weight + self.relation_weight + self.prototype_weight:
+            raise ValueError("one of cosine_weight, relation_weight and prototype_weight must be positive")
+        if min(self.relation_temperature, self.temperature, self.sharpening) <= 0:
+            raise ValueError("relation_temperature, temperature and sharpening must be positive")
+        if self.num_prototypes < 2 or self.sinkhorn_iterations < 0:
+            raise ValueError("num_prototypes must be at least 2, sinkhorn_iterations not negative")
+
+
+class Distill(SelfDistillation):
+    """Student, its average, and prototypes among the teacher's embeddings.
+
+    The average, which stands where other objectives have their teacher, hears nothing while training: its
+    batch norms are the student's, whatever ``teacher.batch_norm`` says.
+
+    Args:
+        config: the objective.
+        network: what the student is made of. It has no head where its embeddings are as long as the
+            teacher's, and else a linear map, which is not exported as part of the encoder.
+        targets: what the teacher says.
+    """
+
+    def __init__(self, config: DistillConfig, network: NetworkConfig, targets: Targets) -> None:
+        followed = network.teacher.following()
+        super().__init__(config.num_prototypes, network._replace(head=None, teacher=followed))
+        self.config = config
+        #: Not a buffer: it belongs in no checkpoint, and DDP would send it around at every step.
+        self.targets = targets.centred() if config.subtract_mean else targets
+        own_dim, their_dim = self.student.encoder.embedding_dim, targets.embedding_dim
+        if own_dim != their_dim:
+            self.student.head = nn.Linear(own_dim, their_dim)
+            self.teacher.head = copy.deepcopy(self.student.head).requires_grad_(False)
+            bound = their_dim**-0.5
+            self.prototypes = nn.Parameter(
+                torch.empty(config.num_prototypes, their_dim).uniform_(-bound, bound)
+            )
+
+    def project(self, batch: CropBatch) -> Projections:
+        """What the teacher said about the utterances, and what the student says about their crops."""
+        if self.targets.rows_SNE.device != batch.utterance_B.device:
+            self.targets = self.targets.to(batch.utterance_B.device)
+        target_BE = self.targets.of(batch.utterance_B, batch.speed_B)
+        embedding_VBD, student_VBE = self._look(self.student, batch.local_VBS, batch.erasure_VB4)
+        return Projections(target_BE.unsqueeze(0), student_VBE, embedding_VBD, batch.utterance_B)
+
+    def objective(self, projections: Projections) -> LossTerms:
+        """Cosine, relations and prototypes, weighted, over the utterances that the teacher knows."""
+        config = self.config
+        target_1BE, student_VBE, embedding_VBD, _ = projections
+        known_B = target_1BE[0].abs().amax(-1) > 0
+        if not known_B.all():
+            target_1BE, student_VBE = target_1BE[:, known_B], student_VBE[:, known_B]
+        with torch.autocast(student_VBE.device.type, enabled=False):
+            teacher_BE, student_unit_VBE = losses.direction(target_1BE[0]), losses.direction(student_VBE)
+            with torch.no_grad():
+                teacher_BK = cosine_logits(target_1BE[0], self.prototypes, config.temperature)
+                targets_BK = assign(
+                    teacher_BK, sharpening=config.sharpening, iterations=config.sinkhorn_iterations
+                )
+            # without weight, only the prototypes learn: the guards and the dashboard see them move
+            heard_VBE = student_VBE if config.prototype_weight else student_VBE.detach()
+            log_student_VBK = torch.log_softmax(
+                cosine_logits(heard_VBE, self.prototypes, config.temperature), dim=-1
+            )
+            terms = {
+                "ce": losses.cross_entropy(log_student_VBK, targets_BK),
+                "cosine": (1 - (student_unit_VBE * teacher_BE).sum(-1)).mean(),
+                "relation": relation(student_unit_VBE, teacher_BE, config.relation_temperature),
+            }
+            total = (
+                (config.prototype_weight or 1.0) * terms["ce"]
+                + config.cosine_weight * terms["cosine"]
+                + config.relation_weight * terms["relation"]
+            )
+        return LossTerms(
+            total,
+            {name: term.detach() for name, term in terms.items()},
+            torch.softmax(teacher_BK / config.sharpening, dim=-1),
+            embedding_VBD.detach().flatten(0, 1),
+            target_1BE.flatten(0, 1),
+        )
+
+
+def relation(student_VBE: Tensor, teacher_BE: Tensor, temperature: float) -> Tensor:
+    """Mean KL divergence of how alike an utterance is to the others of the batch, teacher from student.
+
+    Every crop of the student is compared with the teacher's embeddings of the other utterances, so that both
+    distributions are over the same things.
+
+    Args:
+        student_VBE: (V, B, E), unit length.
+        teacher_BE: (B, E), unit length.
+        temperature: divides cosines.
+
+    Returns:
+        scalar; 0 for fewer than three utterances, between which there is nothing to choose.
+    """
+    if len(teacher_BE) < 3:
+        return student_VBE.sum() * 0.0
+    own_BB = torch.eye(len(teacher_BE), dtype=torch.bool, device=teacher_BE.device)
+    others = -1e4  # as good as −inf, and its difference from itself is a number
+
+    def log_shares(rows: Tensor) -> Tensor:
+        return torch.log_softmax((rows @ teacher_BE.T / temperature).masked_fill(own_BB, others), dim=-1)
+
+    teacher_log_BB, student_log_VBB = log_shares(teacher_BE), log_shares(student_VBE)
+    return (teacher_log_BB.exp() * (teacher_log_BB - student_log_VBB)).sum(-1).mean()

@@ -1,0 +1,90 @@
+"""What an output lacks is embedded: the work of one process, which goes on where it was killed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from sdpn.extraction.extractor import Extractor, Outcome
+from sdpn.extraction.merge import Output, alone, take_stock
+from sdpn.extraction.part import Part
+from sdpn.extraction.settings import Settings, agree
+from sdpn.extraction.shard import Shard
+from sdpn.io.kaldi import Utterance
+from sdpn.models.embedder import Embedder, Precision
+
+
+class Embedded(NamedTuple):
+    """What a process did.
+
+    Attributes:
+        settings: what all embeddings of the output have in common.
+        number: utterances that it embedded now, or tried to.
+        duration_s: speech in those that it could embed.
+    """
+
+    settings: Settings
+    number: int
+    duration_s: float
+
+
+def embed_missing(
+    output: Output,
+    utterances: Sequence[Utterance],
+    model: Embedder,
+    extractor: Extractor,
+    *,
+    shard: Shard,
+    precision: Precision | None = None,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Embedded:
+    """Embed the utterances of a shard that the output does not hold yet, into the shard's part.
+
+    Args:
+        output: the files.
+        utterances: all of the data.
+        model: what embeds; takes on the precision that the output was begun with.
+        extractor: made of that model.
+        shard: which utterances are this process's.
+        precision: as in `sdpn.extraction.settings.agree`.
+        on_progress: is told (done, all that is to do).
+
+    Raises:
+        InputError: the output was begun with another model or in another way, another process is writing the
+            shard's part, or the folder does not let us write.
+    """
+    settings = agree(
+        output.progress,
+        model,
+        windows=None if extractor.windows is None else str(extractor.windows),
+        speed=float(extractor.speed),
+        precision=precision,
+        choose=extractor.choose_precision,
+    )
+    model.precision = settings.precision
+    with alone(output):
+        finished = take_stock(output, utterances).finished
+        todo = [utterance for utterance in shard.of(utterances) if utterance.id not in finished]
+        opened = Part(output.part(str(shard))) if todo else None
+    if opened is None:
+        return Embedded(settings, 0, 0.0)
+    speech_s = 0.0
+    with opened as part:
+
+        def write(outcomes: Sequence[Outcome]) -> None:
+            nonlocal speech_s
+            for outcome in outcomes:
+                if outcome.embeddings_ND is None:
+                    part.fail(outcome.utterance, outcome.error or "")
+                    continue
+                speech_s += outcome.duration_s
+                part.add(
+                    outcome.utterance,
+                    outcome.embeddings_ND,
+                    outcome.duration_s,
+                    windows=extractor.windows is not None,
+                )
+
+        for done in extractor.run(todo, write):
+            on_progress(done, len(todo))
+    return Embedded(settings, len(todo), speech_s)

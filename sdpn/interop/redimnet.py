@@ -1,0 +1,232 @@
+"""Files of ReDimNet2: ``state_dict`` and ``model_config``, so that a file says its own configuration.
+
+Source: github.com/PalabraAI/redimnet2.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sdpn.data.redimnet_mel import ReDimNetMelConfig
+from sdpn.errors import InputError
+from sdpn.interop.layout import Layout
+from sdpn.interop.source import Source
+from sdpn.models.folder import ModelFolder
+from sdpn.models.redimnet2 import ReDimNet2Config
+
+#: Buffers of the features, which are computed anew.
+_FEATURES = "spec."
+#: Settings with the only value that can be read.
+_FIXED: dict[str, Any] = {
+    "causal": "none",
+    "spec_in_channels": 1,
+    "block_1d_type": "conv+att",
+    "block_2d_type": "basic_resnet",
+    "compress_tconvs": True,
+    "use_freq_pos_enc": False,
+    "fm_weigthing_type": "NC",
+    "group_divisor": 1,
+    "dual_agg": False,
+    "pooling_func": "ASTP",
+    "global_context_att": True,
+    "feat_agg_dropout": 0.0,
+    "head_activation": None,
+    "pad_right_samples": None,
+    "before_pool_offset": None,
+    "return_all_outputs": False,
+}
+#: What the published constructor takes where the file says nothing, as far as it is not what is fixed above.
+_DEFAULTS: dict[str, Any] = {
+    "F": 72,
+    "C": 24,
+    "out_channels": None,
+    "return_2d_output": False,
+    "agg_gnorm": False,
+    "att_dos": None,
+    "stages_setup": [
+        [[1, 1], 2, 4, [[3, 3]], 24],
+        [[2, 1], 3, 3, [[3, 3]], 24],
+        [[1, 2], 4, 2, [[3, 3]], 24],
+        [[2, 1], 5, 1, [[3, 3]], 24],
+        [[1, 2], 4, 1, [[3, 3]], 24],
+        [[2, 1], 3, 1, [[3, 3]], 24],
+    ],
+    "embed_dim": 192,
+    "num_classes": None,
+    "hop_length": 160,
+    "feat_type": "pt",
+    "emb_bn": False,
+    "spec_params": {},
+}
+#: Settings of the features -> those without effect after training, and those with the value that can be read.
+_SPEC_FREE = {"do_spec_aug", "freq_start_bin", "freq_mask_width", "time_mask_width", "num_apply_spec_aug"}
+_SPEC_FIXED = {"sample_rate": 16000, "n_fft": 512, "win_length": 400, "f_min": 20, "f_max": 7600, "eps": 1e-8}
+
+
+def fits_folder(source: Source) -> bool:  # noqa: ARG001 - a folder never is
+    """Tell whether a folder is of this format."""
+    return False
+
+
+def fits_file(source: Source) -> bool:
+    """Tell whether a file is one of ReDimNet2."""
+    return source.holds("model_config", "state_dict")
+
+
+def read(source: Source) -> ModelFolder:
+    """Read a file.
+
+    Raises:
+        InputError: it cannot be read, describes a network that is not known here, or does not fit what it
+            describes.
+    """
+    contents = source.contents
+    described, weights = contents.get("model_config"), contents.get("state_dict")
+    if not isinstance(described, dict) or not isinstance(weights, dict):
+        raise InputError(
+            "is no file of ReDimNet2: it holds no 'model_config' beside a 'state_dict'", path=source.path
+        )
+    settings = _settings(described, source.path)
+    config = _encoder_of(settings, source.path)
+    features = _features_of(settings, source.path)
+    tensors = source.tensors(weights)
+    kept = {key: tensor for key, tensor in tensors.items() if not key.startswith(_FEATURES)}
+    # the first stage mixes one map: its weights, a softmax over one, are ones
+    kept.pop("backbone.stage0.0.w", None)
+    encoder = _layout(config, features.num_mels).build(kept, config, features.num_mels, source.path)
+    return ModelFolder(
+        encoder,
+        config,
+        features,
+        source={"format": "redimnet", "network": "ReDimNet2", "file": source.path.name},
+    )
+
+
+def _settings(described: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The whole configuration; what cannot be read is refused by name."""
+    known = {**_FIXED, **_DEFAULTS}
+    unknown = described.keys() - known.keys()
+    if unknown:
+        raise InputError(f"its model_config has settings that are not known: {sorted(unknown)}", path=path)
+    settings = {**known, **described}
+    if settings["causal"] is False:  # an older way to say none
+        settings["causal"] = "none"
+    for name, wanted in _FIXED.items():
+        if settings[name] != wanted:
+            raise InputError(
+                f"its model_config has {name} = {settings[name]!r}; only {wanted!r} can be read", path=path
+            )
+    return settings
+
+
+def _encoder_of(settings: dict[str, Any], path: Path) -> ReDimNet2Config:
+    try:
+        strides, blocks, expansions, _kernels, divisors = zip(*settings["stages_setup"], strict=True)
+        bands, frames = zip(*strides, strict=True)
+        groups = settings["agg_gnorm"]
+        if groups not in (True, False, None, settings["C"]):
+            raise ValueError(f"agg_gnorm = {groups!r} is neither true nor false")
+        if not settings["return_2d_output"]:
+            raise ValueError("return_2d_output = False is not known")
+        return ReDimNet2Config(
+            channels=settings["C"],
+            band_strides=bands,
+            frame_strides=frames,
+            blocks=blocks,
+            expansions=expansions,
+            context_divisors=divisors,
+            map_norm=bool(groups),
+            output_channels=settings["out_channels"],
+            embedding_dim=settings["embed_dim"],
+            embedding_norm=bool(settings["emb_bn"]),
+        )
+    except (TypeError, ValueError) as error:
+        raise InputError(f"its model_config cannot be read: {error}", path=path) from None
+
+
+def _features_of(settings: dict[str, Any], path: Path) -> ReDimNetMelConfig:
+    if settings["feat_type"] not in ("tf", "tf_mel"):
+        raise InputError(
+            f"its features are of type {settings['feat_type']!r}; only 'tf' can be read", path=path
+        )
+    spec = dict(settings["spec_params"] or {})
+    signal = bool(spec.pop("norm_signal", False))
+    emphasised = bool(spec.pop("do_preemph", True))
+    for name, value in spec.items():
+        if name not in _SPEC_FREE and (name not in _SPEC_FIXED or _SPEC_FIXED[name] != value):
+            raise InputError(f"its features have {name} = {value!r}, which cannot be read", path=path)
+    try:
+        return ReDimNetMelConfig(
+            num_mels=settings["F"],
+            hop_ms=settings["hop_length"] / 16,
+            unit_variance=signal,
+            preemphasis=0.97 if emphasised else 0.0,
+        )
+    except (TypeError, ValueError) as error:
+        raise InputError(f"its features cannot be read: {error}", path=path) from None
+
+
+def _layout(config: ReDimNet2Config, num_mels: int) -> Layout:
+    """Their names: a stage is a list of layers, whose numbers depend on how many blocks it has."""
+    rules = [
+        ("stem.", "backbone.stem.0."),
+        ("stem_norm.", "backbone.stem.1."),
+        ("map_norms.0.", "backbone.stem_gnorm."),
+        ("output.", "backbone.head."),
+        ("pooling.frame.", "pool.linear1."),
+        ("pooling.context.", "pool.linear1."),
+        ("pooling.score.", "pool.linear2."),
+        ("pooled_norm.", "bn."),
+        ("embedding.", "linear."),
+        ("embedding_norm.", "bn2."),
+    ]
+    last = len(config.blocks) - 1
+    for index, (blocks, expansion) in enumerate(zip(config.blocks, config.expansions, strict=True)):
+        ours, theirs = f"stages.{index}.", f"backbone.stage{index}."
+        # layers: 0 mixes, 1 folds, 2 reduces, then the blocks, maybe a projection, 1 unfolds, the context
+        after = 3 + blocks
+        context = after + (2 if expansion > 1 else 1)
+        inner = f"{theirs}{context}."
+        rules += [
+            (f"{ours}reduce.", f"{theirs}2."),
+            (f"{ours}project.", f"{theirs}{after}."),
+            (f"{ours}context.reduce.", f"{inner}red_dim_conv.0."),
+            (f"{ours}context.reduced_norm.", f"{inner}red_dim_conv.1."),
+            (f"{ours}context.expand.", f"{inner}exp_dim_conv."),
+            # behind the context the map is brought back to the full rate
+            (f"map_norms.{index + 1}.", f"{theirs}{context + 2}."),
+        ]
+        for block in range(blocks):
+            rules += [
+                (f"{ours}blocks.{block}.{own}{number}.", f"{theirs}{3 + block}.conv_block.{their}.")
+                for number in (1, 2)
+                for own, their in (
+                    ("depth", f"conv{number}"),
+                    ("point", f"conv{number}pw"),
+                    ("norm", f"bn{number}"),
+                )
+            ]
+        for number in range(4):
+            rules += [
+                (f"{ours}context.convolutions.{number}.{own}.", f"{inner}tcm.{number}.{their}.")
+                for own, their in (("depth", "dwconvs.0"), ("norm", "norm"), ("point", "pwconv1"))
+            ]
+        rules += [
+            (f"{ours}context.attention.{own}.", f"{inner}tcm.4.{their}.")
+            for own, their in (
+                ("query", "attention.q_proj"),
+                ("key", "attention.k_proj"),
+                ("value", "attention.v_proj"),
+                ("output", "attention.out_proj"),
+                ("norm", "layer_norm"),
+                ("feed1", "feed_forward.intermediate_dense"),
+                ("feed2", "feed_forward.output_dense"),
+                ("final_norm", "final_layer_norm"),
+            )
+        ]
+        mix = "backbone.fin_wght1d.w" if index == last else f"backbone.stage{index + 1}.0.w"
+        rules.append((f"mixes.{index}.weights", mix))
+    return Layout(
+        "ReDimNet2", ("backbone.stem.",), tuple(rules), lambda _shapes: config, lambda _shapes: num_mels
+    )
