@@ -203,9 +203,7 @@ class CropDataset(Dataset[Views]):
         self._faults.append(fault)
         self._met.add([fault])
 
-    def _crops_of(
-        self, epoch: int, index: int, local_samples: int, stands_in_for: int | None
-    ) -> _Cut | None:
+    def _crops_of(self, epoch: int, index: int, local_samples: int, stands_in_for: int | None) -> _Cut | None:
         crops, augmenter = self._crops, self._augmenter
         draw = partial(self._rng, epoch, index, stands_in_for=stands_in_for)
         changes_speed = augmenter.config.speed_probability > 0
