@@ -15,7 +15,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["sdpn", "sdpn.*"]),
-    package_data={"sdpn": ["py.typed", "report/assets/*", "data/*.json", "pretrained/*/*"]},
+    package_data={"sdpn": ["py.typed", "report/assets/*", "simulation/*.json", "pretrained/*/*"]},
     install_requires=[
         "Jinja2>=3.1",
         "PyYAML>=6",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sdpn.diarization.pipeline import Diarizer
     from sdpn.interop.load import load_model
-    from sdpn.metrics.similarity import similarity
+    from sdpn.verification.similarity import similarity
 
 __version__ = "0.1.0"
 __all__ = ["Diarizer", "__version__", "load_model", "similarity"]
@@ -25,7 +25,7 @@ __all__ = ["Diarizer", "__version__", "load_model", "similarity"]
 _HOMES = {
     "Diarizer": "sdpn.diarization.pipeline",
     "load_model": "sdpn.interop.load",
-    "similarity": "sdpn.metrics.similarity",
+    "similarity": "sdpn.verification.similarity",
 }
 
 

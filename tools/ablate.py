@@ -154,13 +154,13 @@ def run_one(args: argparse.Namespace, grid: Grid, variant: Variant, seed: int, s
 
 def _eer_on(data: Path, trials: Path, model: Path) -> float:
     """EER of the cosine, on recordings of the trials' utterances."""
-    from sdpn.clustering.affinity import cosine
     from sdpn.interop.load import load_model
     from sdpn.io.audio import RATE_HZ
     from sdpn.io.kaldi import read_data_dir
     from sdpn.io.trials import read_trials
-    from sdpn.metrics.trial_scores import score_trials
     from sdpn.metrics.verification import equal_error_rate, error_rates
+    from sdpn.verification.similarity import cosine
+    from sdpn.verification.trial_scores import score_trials
 
     listed = read_trials(trials)
     speech = {utterance.id: utterance for utterance in read_data_dir(data)}

@@ -28,16 +28,16 @@ import numpy as np
 import soundfile
 import torch
 
+from sdpn.augmentation.augment import PRESETS, AugmentationConfig, Augmenter, Drawn
+from sdpn.augmentation.bands import BANDS
+from sdpn.augmentation.equaliser import power
+from sdpn.augmentation.erasing import erase
+from sdpn.augmentation.speed import change_speed, samples_needed
 from sdpn.cli.table import format_markdown
-from sdpn.data.augment import PRESETS, AugmentationConfig, Augmenter, Drawn
-from sdpn.data.bands import BANDS
 from sdpn.data.crops import crop
-from sdpn.data.equaliser import power
-from sdpn.data.erasing import erase
-from sdpn.data.feature_registry import build_features
-from sdpn.data.features import FeatureConfig
-from sdpn.data.speed import change_speed, samples_needed
 from sdpn.errors import InputError
+from sdpn.features.log_mel import FeatureConfig
+from sdpn.features.registry import build_features
 from sdpn.io.audio import RATE_HZ
 from sdpn.io.kaldi import Utterance, read_data_dir
 
@@ -125,7 +125,7 @@ def describe(view: View) -> str:
     """What was drawn, in words."""
     drawn = view.drawn
     room = "" if drawn.room is None else ("measured room" if drawn.rt60_s is None else "simulated room")
-    kinds = [interference.kind for interference in drawn.interferences]
+    kinds = [additive_noise.kind for additive_noise in drawn.additive_noises]
     speed = "" if view.speed == 1 else f"speed {float(view.speed):g}"
     erased = f"-{view.erasure[1]} frames -{view.erasure[3]} bands" if view.erasure.any() else ""
     effects = [speed, room, "" if drawn.tilt_db is None else "tilt", *kinds, drawn.band or "", erased]
@@ -154,13 +154,13 @@ def _ratios(view: View) -> str:
     """Power of everything before each interference over that of what it added, in dB."""
     quiet = view.drawn._replace(band=None, gain_db=-40.0)  # nothing clips
     found = []
-    for number, interference in enumerate(view.drawn.interferences):
+    for number, additive_noise in enumerate(view.drawn.additive_noises):
         before, after = (
-            Augmenter.apply([view.spoken], [quiet._replace(interferences=quiet.interferences[:count])])[0]
+            Augmenter.apply([view.spoken], [quiet._replace(additive_noises=quiet.additive_noises[:count])])[0]
             for count in (number, number + 1)
         )
         ratio_db = 10 * np.log10(power(before) / max(power(after - before), 1e-20))
-        found.append(f"{ratio_db:.1f} ({interference.snr_db:.1f})")
+        found.append(f"{ratio_db:.1f} ({additive_noise.snr_db:.1f})")
     return ", ".join(found)
 
 
@@ -223,8 +223,8 @@ def draw(views: Sequence[View], path: Path) -> None:
     for number, (axis, view, picture) in enumerate(zip(axes.flat, views, seen, strict=True)):
         low, high = np.percentile(picture, [2, 99.5])
         axis.imshow(picture, origin="lower", aspect="auto", cmap="magma", vmin=low, vmax=high)
-        ratios = ", ".join(f"{one.kind} {one.snr_db:.0f} dB" for one in view.drawn.interferences)
-        kept = describe(view._replace(drawn=view.drawn._replace(interferences=())))
+        ratios = ", ".join(f"{one.kind} {one.snr_db:.0f} dB" for one in view.drawn.additive_noises)
+        kept = describe(view._replace(drawn=view.drawn._replace(additive_noises=())))
         label = ", ".join(filter(None, [kept if kept != "nothing" or not ratios else "", ratios]))
         axis.set_title(fill(f"{number:02}: {label}", 52), fontsize=8)
         axis.set_xticks([])

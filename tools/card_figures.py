@@ -22,9 +22,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from sdpn.augmentation.conditions import Condition, measured_room, noise_at, telephone
 from sdpn.cli.table import format_markdown
-from sdpn.clustering.affinity import Similarity, cosine
-from sdpn.data.conditions import Condition, measured_room, noise_at, telephone
 from sdpn.diarization.pipeline import DiarizationConfig, Diarizer, annotate
 from sdpn.interop.load import load_model, read_any
 from sdpn.interop.onnx_export import export_onnx, quantise_onnx
@@ -36,14 +35,15 @@ from sdpn.io.trials import Trials, read_trials
 from sdpn.io.uem import read_uem
 from sdpn.metrics.diarization import score_recordings, total_figures
 from sdpn.metrics.eer_interval import eer_interval_over_speakers
-from sdpn.metrics.trial_scores import as_norm, cohort_statistics, score_trials
 from sdpn.metrics.verification import equal_error_rate, error_rates
 from sdpn.models.embedder import Embedder
 from sdpn.pretrained import SHIPPED
 from sdpn.verification.back_end import BackEnd
 from sdpn.verification.learn import learn_back_end
 from sdpn.verification.parts import embed_parts
+from sdpn.verification.similarity import Similarity, cosine
 from sdpn.verification.storage import has_back_end, read_back_end
+from sdpn.verification.trial_scores import as_norm, cohort_statistics, score_trials
 
 #: Younger speakers are children.
 _ADULT = 16

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sdpn.cli.table import format_markdown, format_table
-from sdpn.clustering.contract import Clusterer
+from sdpn.clustering.base import Clusterer
 from sdpn.clustering.registry import CLUSTERERS
 from sdpn.diarization.pipeline import Diarizer, EmbeddedRecording, annotate, calibrated_clusterer
 from sdpn.interop.load import load_model

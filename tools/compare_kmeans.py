@@ -20,12 +20,12 @@ from pathlib import Path
 import numpy as np
 
 from sdpn.cli.table import format_markdown
-from sdpn.clustering.streaming.chunks import ArrayChunk
-from sdpn.clustering.streaming.fit import fit_stream
-from sdpn.clustering.streaming.nearest import nearest
-from sdpn.clustering.streaming.settings import StreamSettings
 from sdpn.errors import InputError
 from sdpn.io.kaldi import read_vectors
+from sdpn.kmeans.chunks import ArrayChunk
+from sdpn.kmeans.fit import fit_stream
+from sdpn.kmeans.model import nearest
+from sdpn.kmeans.settings import StreamSettings
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from sdpn.data.conditions import Condition, measured_room, noise_at, one_after_another
+from sdpn.augmentation.conditions import Condition, measured_room, noise_at, one_after_another
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_directory
 from sdpn.io.audio import RATE_HZ

@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from sdpn.data.turn_statistics import JOIN_S, Observed, observe
 from sdpn.errors import InputError
 from sdpn.io.rttm import Turn, merge_overlaps, read_rttms
+from sdpn.simulation.turn_statistics import JOIN_S, Observed, observe
 
 COLOURS = ("#3b6fb6", "#d1495b", "#3a9a6b", "#e0a030", "#7d5ba6", "#5a5a5a")
 REAL, SIMULATED = "#8a8a8a", "#d1495b"

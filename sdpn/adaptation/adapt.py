@@ -26,7 +26,7 @@ from sdpn.adaptation.config import AdaptConfig
 from sdpn.adaptation.segments import find_segments, write_segments
 from sdpn.adaptation.separation import (
     SCENE_S,
-    Windows,
+    HeldOutWindows,
     across_recordings,
     cut_windows,
     embed_stretches,
@@ -47,7 +47,7 @@ from sdpn.models.pretraining import Pretraining, read_pretraining
 from sdpn.training.calibrate import calibrate
 from sdpn.training.config import RunConfig
 from sdpn.training.initial import InitialConfig
-from sdpn.training.loop import Progress
+from sdpn.training.loop import TrainingProgress
 from sdpn.training.pretrain import pretrain
 
 _log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ def adapt(
     *,
     work: Path,
     out: Path,
-    on_training: Callable[[Progress], None],
+    on_training: Callable[[TrainingProgress], None],
     on_work: Report,
 ) -> dict[str, Any]:
     """Adapt a model without labels and write the better of old and adapted.
@@ -203,7 +203,7 @@ def assess(old: Embedder, new: Embedder, config: AdaptConfig, work: Path, on_wor
 
 
 def _embed(
-    models: tuple[Embedder, Embedder], windows: Windows, stage: str, on_work: Report
+    models: tuple[Embedder, Embedder], windows: HeldOutWindows, stage: str, on_work: Report
 ) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings (N, D) of both models, of unit length."""
     rows: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from sdpn.adaptation.segments import SegmentConfig
 from sdpn.adaptation.verdict import VerdictConfig
-from sdpn.data.augment import AugmentationChoice, AugmentationConfig
+from sdpn.augmentation.augment import AugmentationChoice, AugmentationConfig
 from sdpn.data.crops import CropConfig
 from sdpn.distill.base import TeacherConfig
 from sdpn.training.config import TrainingConfig

@@ -43,7 +43,7 @@ _MOST_RIVALS = 500
 
 
 @dataclass(frozen=True, eq=False)
-class Windows:
+class HeldOutWindows:
     """Windows of held-out speech, cut once and embedded by every model.
 
     Attributes:
@@ -84,7 +84,7 @@ class Separation:
         return float(self.sums_U.sum() / total) if total else float("nan")
 
 
-def cut_windows(utterances: Sequence[Utterance]) -> Windows:
+def cut_windows(utterances: Sequence[Utterance]) -> HeldOutWindows:
     """Cut windows that follow each other out of every stretch of speech that holds two or more.
 
     Raises:
@@ -107,10 +107,10 @@ def cut_windows(utterances: Sequence[Utterance]) -> Windows:
     columns = list(zip(*rows, strict=True)) or [()] * 4
     stretch_N, recording_N, scene_N = (np.array(column, dtype=np.int64) for column in columns[:3])
     start_N = np.array(columns[3], dtype=np.float64)
-    return Windows(tuple(stretches), stretch_N, recording_N, scene_N, start_N)
+    return HeldOutWindows(tuple(stretches), stretch_N, recording_N, scene_N, start_N)
 
 
-def embed_stretches(model: Embedder, windows: Windows) -> Iterator[np.ndarray]:
+def embed_stretches(model: Embedder, windows: HeldOutWindows) -> Iterator[np.ndarray]:
     """Embeddings (n, D) of the windows of one stretch after the other, of unit length.
 
     Raises:
@@ -122,7 +122,7 @@ def embed_stretches(model: Embedder, windows: Windows) -> Iterator[np.ndarray]:
         yield rows_ND / np.maximum(np.linalg.norm(rows_ND, axis=1, keepdims=True), 1e-12)
 
 
-def within_scenes(unit_ND: np.ndarray, windows: Windows) -> Separation:
+def within_scenes(unit_ND: np.ndarray, windows: HeldOutWindows) -> Separation:
     """Separation from windows of the same scene, other stretches, 5 s away or more.
 
     Args:
@@ -141,7 +141,7 @@ def within_scenes(unit_ND: np.ndarray, windows: Windows) -> Separation:
     return Separation(sums_U, anchors_U)
 
 
-def across_recordings(unit_ND: np.ndarray, windows: Windows, *, seed: int) -> Separation:
+def across_recordings(unit_ND: np.ndarray, windows: HeldOutWindows, *, seed: int) -> Separation:
     """Separation from windows of other recordings.
 
     Args:

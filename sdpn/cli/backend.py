@@ -16,7 +16,7 @@ from sdpn.io.atomic import OutputKind
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sdpn.data.conditions import Condition
+    from sdpn.augmentation.conditions import Condition
     from sdpn.io.kaldi import Utterance
 
 DESCRIPTION = """\
@@ -165,7 +165,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _condition(noise: Path | None, rir: Path | None) -> Condition | None:
     """What parts are degraded by."""
-    from sdpn.data.conditions import measured_room, noise_at, one_after_another, sometimes
+    from sdpn.augmentation.conditions import measured_room, noise_at, one_after_another, sometimes
     from sdpn.io.kaldi import read_data_dir
 
     conditions: list[Condition] = []

@@ -17,10 +17,10 @@ from sdpn.io.atomic import OutputKind
 if TYPE_CHECKING:
     import numpy as np
 
-    from sdpn.clustering.contract import Clusterer
-    from sdpn.clustering.plda import Plda
-    from sdpn.clustering.transform import Transform
+    from sdpn.clustering.base import Clusterer
     from sdpn.io.kaldi import RecordingSegment
+    from sdpn.verification.plda import Plda
+    from sdpn.verification.transform import Transform
 
 DESCRIPTION = """\
 Find the speakers among the embeddings of windows, and write one RTTM file for each recording.
@@ -90,10 +90,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         InputError: before any work if an option or a file is wrong, or at the end if some recordings failed.
     """
-    from sdpn.clustering.plda import read_plda
     from sdpn.clustering.registry import make_clusterer
-    from sdpn.clustering.transform import read_transform
     from sdpn.io.kaldi import read_vectors
+    from sdpn.verification.plda import read_plda
+    from sdpn.verification.transform import read_transform
 
     _check_options(args)
     plda = None if args.plda is None else read_plda(args.plda)
@@ -221,11 +221,11 @@ def _cluster(
 ) -> dict[str, Any]:
     import numpy as np
 
-    from sdpn.clustering.affinity import cosine
-    from sdpn.clustering.recount import without_minor
+    from sdpn.clustering.force_count import without_minor
     from sdpn.diarization.timeline import label_speech
     from sdpn.diarization.windows import windows_at
     from sdpn.io.rttm import Turn, write_rttm
+    from sdpn.verification.similarity import cosine
 
     started = time.perf_counter()
     times_N2 = np.array([(window.start_s, window.end_s) for window in windows])

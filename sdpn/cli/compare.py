@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         InputError: the model, its back end or a recording cannot be read, or an option is out of range.
     """
     from sdpn.errors import InputError
-    from sdpn.metrics.similarity import similarity
+    from sdpn.verification.similarity import similarity
 
     if args.false_alarms is not None and not 0 < args.false_alarms < 1:
         raise InputError(

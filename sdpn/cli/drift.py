@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from sdpn.tracking.drift_curves import DriftCurves
     from sdpn.tracking.history import History
-    from sdpn.tracking.verdict import Verdict
+    from sdpn.tracking.verdict import DriftVerdict
 
 DESCRIPTION = """\
 Rebuild the drift curves of a run's prototypes from its saved checkpoints alone, list which prototypes moved
@@ -143,7 +143,7 @@ def _shown(name: str, value: float | None) -> str:
     return f"{value:#.3g}" if value else "0"
 
 
-def _print_movement(curves: DriftCurves, verdict: Verdict) -> None:
+def _print_movement(curves: DriftCurves, verdict: DriftVerdict) -> None:
     from sdpn.tracking.drift_curves import degrees
 
     has_moved_K = verdict.has_moved_K
@@ -161,7 +161,7 @@ def _listed(indices: Tensor) -> str:
     return (shown or "none") + (f", … and {more:,} more" if more > 0 else "")
 
 
-def _results(history: History, curves: DriftCurves, verdict: Verdict, usage_said: str) -> dict[str, Any]:
+def _results(history: History, curves: DriftCurves, verdict: DriftVerdict, usage_said: str) -> dict[str, Any]:
     from sdpn.tracking.drift_curves import degrees
     from sdpn.tracking.verdict import State
 

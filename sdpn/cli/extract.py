@@ -16,7 +16,7 @@ from sdpn.io.atomic import OutputKind
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sdpn.extraction.merge import Output, Standing
+    from sdpn.extraction.merge import Output, Status
     from sdpn.extraction.shard import Shard
     from sdpn.io.kaldi import Utterance
 
@@ -126,7 +126,7 @@ def _run(args: argparse.Namespace, paths: Sequence[Path]) -> dict[str, Any]:
 
     import time
 
-    from sdpn.extraction.merge import Output, alone, merge, take_stock
+    from sdpn.extraction.merge import Output, alone, merge, scan
 
     output = Output(folder=args.out)
     results: dict[str, Any] = {
@@ -139,18 +139,18 @@ def _run(args: argparse.Namespace, paths: Sequence[Path]) -> dict[str, Any]:
         results |= _embed(args, utterances, output, shard, windows)
         results["seconds"] = time.perf_counter() - started
         with alone(output):
-            standing = take_stock(output, utterances)
-        if standing.missing:
+            status = scan(output, utterances)
+        if status.missing:
             own = {utterance.id for utterance in shard.of(utterances)}
-            failed = {name: why for name, why in standing.failed.items() if name in own}
+            failed = {name: why for name, why in status.failed.items() if name in own}
             _tell_failed(failed, output.part(str(shard)).with_suffix(".failed"))
             print(
                 f"shard {shard}: {len(own) - len(failed)} of {len(own)} utterances are embedded; "
-                f"{len(standing.missing)} of other shards are missing, and the last one will write the tables"
+                f"{len(status.missing)} of other shards are missing, and the last one will write the tables"
             )
             return results | {"merged": False, "num_failed": len(failed)}
-    standing = merge(output, utterances, _recordings(args.data), npz=args.npz)
-    return results | _summary(standing, output, results)
+    status = merge(output, utterances, _recordings(args.data), npz=args.npz)
+    return results | _summary(status, output, results)
 
 
 def exit_code(args: argparse.Namespace, results: dict[str, Any]) -> int:
@@ -239,10 +239,10 @@ def _recordings(data: Path | None) -> dict[str, str]:
     return {segment.id: segment.recording for segment in read_segments(data / "segments")}
 
 
-def _summary(standing: Standing, output: Output, results: dict[str, Any]) -> dict[str, Any]:
+def _summary(status: Status, output: Output, results: dict[str, Any]) -> dict[str, Any]:
     """Tell what the tables hold."""
-    _tell_failed(standing.failed, output.failed)
-    entries = [entry for entry, _ in standing.finished.values()]
+    _tell_failed(status.failed, output.failed)
+    entries = [entry for entry, _ in status.finished.values()]
     number = sum(entry.num_vectors for entry in entries)
     total_s = sum(entry.duration_s for entry in entries)
     line = f"{number} embeddings"
@@ -259,8 +259,8 @@ def _summary(standing: Standing, output: Output, results: dict[str, Any]) -> dic
     return {
         "merged": True,
         "num_embeddings": number,
-        "num_failed": len(standing.failed),
-        "failed": dict(standing.failed),
+        "num_failed": len(status.failed),
+        "failed": dict(status.failed),
         "total_duration_s": total_s,
     }
 

@@ -16,12 +16,11 @@ from sdpn.io.atomic import OutputKind
 if TYPE_CHECKING:
     import numpy as np
 
-    from sdpn.clustering.streaming.assign import Assignment
-    from sdpn.clustering.streaming.chunks import Chunk
-    from sdpn.clustering.streaming.fit import Fit
-    from sdpn.clustering.streaming.model import KMeansModel
-    from sdpn.clustering.streaming.quality import Quality
-    from sdpn.clustering.streaming.settings import StreamSettings
+    from sdpn.kmeans.chunks import Chunk
+    from sdpn.kmeans.fit import Fit
+    from sdpn.kmeans.labelling import Assignment, Quality
+    from sdpn.kmeans.model import KMeansModel
+    from sdpn.kmeans.settings import StreamSettings
 
 DESCRIPTION = """\
 Cluster rows that do not fit in memory together: embeddings, or the outputs of a layer.
@@ -90,11 +89,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         InputError: an option or a file is wrong, or a row will not do. What was learned until then is kept.
     """
-    from sdpn.clustering.streaming.chunks import open_chunk
-    from sdpn.clustering.streaming.model import KMeansModel
-    from sdpn.clustering.streaming.pictures import plot_quality
-    from sdpn.clustering.streaming.state import remove_state
     from sdpn.io.kaldi import read_table
+    from sdpn.kmeans.chunks import open_chunk
+    from sdpn.kmeans.fit import remove_state
+    from sdpn.kmeans.labelling import plot_quality
+    from sdpn.kmeans.model import KMeansModel
 
     _check_options(args)
     chunks = [open_chunk(path) for path in args.chunks]
@@ -131,8 +130,8 @@ def _check_options(args: argparse.Namespace) -> None:
 
 
 def _settings(args: argparse.Namespace) -> StreamSettings:
-    from sdpn.clustering.streaming.settings import StreamSettings
     from sdpn.config import from_dict, parse_override
+    from sdpn.kmeans.settings import StreamSettings
 
     options = {
         "n_clusters": args.clusters,
@@ -151,8 +150,8 @@ def _settings(args: argparse.Namespace) -> StreamSettings:
 
 
 def _learn(args: argparse.Namespace, chunks: Sequence[Chunk]) -> Fit:
-    from sdpn.clustering.streaming.fit import Progress, fit_stream
-    from sdpn.clustering.streaming.model import KMeansModel
+    from sdpn.kmeans.fit import FitProgress, fit_stream
+    from sdpn.kmeans.model import KMeansModel
 
     settings = _settings(args)
     start = None
@@ -163,7 +162,7 @@ def _learn(args: argparse.Namespace, chunks: Sequence[Chunk]) -> Fit:
         start = model.centres_KD
     meter = Meter(quiet=args.quiet)
 
-    def show(progress: Progress) -> None:
+    def show(progress: FitProgress) -> None:
         stage = {"survey": "reading", "epochs": "epoch {}", "lloyd": "exact pass {}"}[progress.stage]
         note = "" if progress.inertia is None else f"inertia {progress.inertia:.4g}"
         meter.show(stage.format(progress.number), progress.done, progress.total, note)
@@ -183,9 +182,8 @@ def _label(
     """Write the labels of all chunks and judge them."""
     import numpy as np
 
-    from sdpn.clustering.streaming.assign import assign
-    from sdpn.clustering.streaming.quality import QualityTally
     from sdpn.io.atomic import atomic_path
+    from sdpn.kmeans.labelling import QualityTally, assign
 
     tally = QualityTally(model)
     seen: set[str] = set()

@@ -16,9 +16,9 @@ from sdpn.io.atomic import OutputKind
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sdpn.data.manifest import Conversation
-    from sdpn.data.sources import Folders
-    from sdpn.data.turn_statistics import TurnStatistics
+    from sdpn.simulation.manifest import Conversation
+    from sdpn.simulation.sources import Folders
+    from sdpn.simulation.turn_statistics import TurnStatistics
 
 DESCRIPTION = """\
 Simulate conversations from a corpus with one folder for each speaker, DIR/<speaker>/**/<utterance>.flac.
@@ -109,11 +109,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         InputError: an option, a folder, a recording or the manifest is wrong.
     """
     _check_options(args)
-    from sdpn.data.manifest import read_manifest, write_manifest
-    from sdpn.data.simulate import render
-    from sdpn.data.sources import Folders, check_sources
-    from sdpn.data.turn_statistics import estimate, read_statistics, voxconverse, write_statistics
     from sdpn.io.atomic import atomic_directory
+    from sdpn.simulation.manifest import read_manifest, write_manifest
+    from sdpn.simulation.simulate import render
+    from sdpn.simulation.sources import Folders, check_sources
+    from sdpn.simulation.turn_statistics import estimate, read_statistics, voxconverse, write_statistics
 
     statistics = voxconverse() if args.statistics is None else read_statistics(args.statistics)
     folders = Folders(corpora=args.corpus, rir=args.rir, noise=args.noise)
@@ -155,8 +155,8 @@ def _check_options(args: argparse.Namespace) -> None:
 
 
 def _plan(args: argparse.Namespace, statistics: TurnStatistics, folders: Folders) -> list[Conversation]:
-    from sdpn.data.simulate import SimulationConfig, plan
     from sdpn.diarization.vad import detect_speech
+    from sdpn.simulation.simulate import SimulationConfig, plan
 
     options = {
         "duration_s": args.duration,
@@ -200,7 +200,7 @@ def _results(
 
 
 def _figures(statistics: TurnStatistics) -> dict[str, float]:
-    from sdpn.data.turn_statistics import quantile
+    from sdpn.simulation.turn_statistics import quantile
 
     figures = {
         "speech overlapped, %": 100 * statistics.overlap_share,

@@ -22,7 +22,7 @@ def check_count_arguments(args: argparse.Namespace) -> None:
     Raises:
         InputError: a number beside bounds, a count below 1, or a minimum above the maximum.
     """
-    from sdpn.clustering.contract import check_counts
+    from sdpn.clustering.base import check_counts
 
     if args.num_speakers is not None and (args.min_speakers is not None or args.max_speakers is not None):
         raise InputError(

@@ -16,7 +16,7 @@ from sdpn.cli.progress import Meter
 from sdpn.io.atomic import OutputKind
 
 if TYPE_CHECKING:
-    from sdpn.training.loop import Progress
+    from sdpn.training.loop import TrainingProgress
 
 DESCRIPTION = """\
 Learn speaker embeddings from unlabelled speech with a Self-Distillation Prototypes Network.
@@ -148,7 +148,7 @@ def _terms(scalars: dict[str, float]) -> str:
 
 
 @contextmanager
-def training_shown(command: str, *, quiet: bool) -> Iterator[Callable[[Progress], None]]:
+def training_shown(command: str, *, quiet: bool) -> Iterator[Callable[[TrainingProgress], None]]:
     """Show a training inside a command; one that a signal stopped ends it as the shell expects.
 
     Raises:
@@ -178,7 +178,7 @@ class _ProgressDisplay:
         if self._bar is not None:
             self._bar.close()
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: TrainingProgress) -> None:
         if self._quiet:
             return
         scalars = progress.scalars

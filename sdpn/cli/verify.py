@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from sdpn.clustering.affinity import Similarity
-    from sdpn.clustering.plda import Plda
     from sdpn.io.trials import Trials
     from sdpn.metrics.resampling import Interval
+    from sdpn.verification.plda import Plda
+    from sdpn.verification.similarity import Similarity
 
 DESCRIPTION = """\
 Score verification trials: equal error rate (EER) with a bootstrap interval, minimum detection cost (minDCF,
@@ -183,9 +183,9 @@ def _by_steps(args: argparse.Namespace, rows: np.ndarray, trials: Trials) -> tup
     """Scores (N,) by the steps that options name, and these in words."""
     import numpy as np
 
-    from sdpn.clustering.plda import read_plda
     from sdpn.io.kaldi import read_vectors
-    from sdpn.metrics.trial_scores import score_trials
+    from sdpn.verification.plda import read_plda
+    from sdpn.verification.trial_scores import score_trials
 
     mean = None if args.mean is None else _mean(args.mean, rows.shape[1])
     plda = None if args.plda is None else read_plda(args.plda)
@@ -271,7 +271,7 @@ def _similarity(
     """How alike embeddings are: the cosine or the PLDA, after the mean was subtracted."""
     import numpy as np
 
-    from sdpn.clustering.affinity import cosine
+    from sdpn.verification.similarity import cosine
 
     rows = rows.astype(np.float64)
     if mean is not None:
@@ -292,7 +292,7 @@ def _normalised(
     """AS-norm of the scores (N,)."""
     import numpy as np
 
-    from sdpn.metrics.trial_scores import as_norm, cohort_statistics
+    from sdpn.verification.trial_scores import as_norm, cohort_statistics
 
     means, deviations = cohort_statistics(utterances, cohort, top=top)
     if not deviations.all():

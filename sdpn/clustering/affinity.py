@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sdpn.clustering.contract import checked_rows
+from sdpn.verification.similarity import checked_rows
 
 
 @dataclass(frozen=True, eq=False)

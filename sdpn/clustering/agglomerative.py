@@ -11,12 +11,12 @@ from typing import Literal
 
 import numpy as np
 
-from sdpn.clustering.affinity import Similarity, cosine
+from sdpn.clustering.base import Clusterer, Clustering
 from sdpn.clustering.calibration import fit_to_pairs
-from sdpn.clustering.condense import condense
-from sdpn.clustering.contract import Clusterer, Clustering
+from sdpn.clustering.coarsen import coarsen
 from sdpn.clustering.linkage import Linkage, cut, merge_tree, ward_distances
-from sdpn.clustering.plda import Plda
+from sdpn.verification.plda import Plda
+from sdpn.verification.similarity import Similarity, cosine
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class Agglomerative(Clusterer):
     undone from the last backwards, as long as they joined clusters whose mean similarity is below the
     threshold, which so means the same for both.
 
-    Up to ``exact_windows`` memory is 16 N² bytes; beyond, see `sdpn.clustering.condense`.
+    Up to ``exact_windows`` memory is 16 N² bytes; beyond, see `sdpn.clustering.coarsen`.
 
     Attributes:
         threshold: clusters whose mean similarity reaches this are one speaker: a cosine, or with a PLDA
@@ -63,7 +63,7 @@ class Agglomerative(Clusterer):
     def _fit(self, emb_ND: np.ndarray, times_N2: np.ndarray | None, low: int, high: int) -> Clustering:
         del times_N2
         windows = cosine(emb_ND) if self.plda is None else self.plda.similarity(emb_ND)
-        points = condense(windows, limit=max(self.exact_windows, low), method="ahc")
+        points = coarsen(windows, limit=max(self.exact_windows, low), method="ahc")
         edges, similarities = self._tree(points.similarity, points.weights_M)
         if low < high:
             threshold = self._threshold(windows)

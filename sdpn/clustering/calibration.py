@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sdpn.clustering.affinity import Similarity
+from sdpn.verification.similarity import Similarity
 
 #: Windows whose pairs are looked at; two million pairs pin five numbers down.
 _MAX_WINDOWS = 2000

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sdpn.clustering.affinity import Similarity, cosine
-from sdpn.clustering.condense import condense
-from sdpn.clustering.contract import Clustering
+from sdpn.clustering.base import Clustering
+from sdpn.clustering.coarsen import coarsen
 from sdpn.clustering.linkage import cut, merge_tree
 from sdpn.clustering.vbx import Vbx
+from sdpn.verification.similarity import Similarity, cosine
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class VbxConsensus(Vbx):
         one_hot = [np.eye(int(labels_N.max()) + 1)[labels_N] for labels_N in votes]
         features_NF = np.concatenate(one_hot, axis=1) / np.sqrt(len(votes))
         agreement = Similarity(features_NF, np.zeros(len(emb_ND)))
-        points = condense(agreement, limit=max(self.exact_windows, low), method="consensus")
+        points = coarsen(agreement, limit=max(self.exact_windows, low), method="consensus")
         edges, heights = merge_tree(-points.similarity.matrix(), points.weights_M, "average")
         count = min(max(1 + int((heights > -0.5).sum()), low), high)
         return Clustering(cut(edges, count)[points.point_N])

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sdpn.clustering.affinity import cosine
-from sdpn.clustering.condense import condense
-from sdpn.clustering.contract import Clusterer, Clustering
+from sdpn.clustering.base import Clusterer, Clustering
+from sdpn.clustering.coarsen import coarsen
+from sdpn.clustering.force_count import with_admissible_count
 from sdpn.clustering.linkage import cut, merge_tree, ward_distances
-from sdpn.clustering.recount import with_admissible_count
+from sdpn.verification.similarity import cosine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class KMeans(Clusterer):
         from sklearn.cluster import KMeans as SklearnKMeans
 
         del times_N2
-        points = condense(cosine(emb_ND), limit=max(self.exact_windows, low), method="kmeans")
+        points = coarsen(cosine(emb_ND), limit=max(self.exact_windows, low), method="kmeans")
         rows_MD, weights_M = points.similarity.features_NF, points.weights_M
         # rounded, since equal windows may differ in the last bits of their length
         num_distinct = len(np.unique(rows_MD.round(12), axis=0))

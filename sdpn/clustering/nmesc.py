@@ -12,16 +12,17 @@ from math import ceil
 
 import numpy as np
 
-from sdpn.clustering.affinity import cosine, cosine_similarity, nearest_neighbour_graph
-from sdpn.clustering.condense import condense
-from sdpn.clustering.contract import Clusterer, Clustering
-from sdpn.clustering.eigen import largest_eigenvalue, smallest_eigenpairs
+from sdpn.clustering.affinity import nearest_neighbour_graph
+from sdpn.clustering.base import Clusterer, Clustering
+from sdpn.clustering.coarsen import coarsen
 from sdpn.clustering.spectral import (
     check_estimation,
     count_at_largest_gap,
     high_for_few_windows,
     kmeans_labels,
 )
+from sdpn.eigen import largest_eigenvalue, smallest_eigenpairs
+from sdpn.verification.similarity import cosine, cosine_similarity
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class NmeSc(Clusterer):
 
     def _fit(self, emb_ND: np.ndarray, times_N2: np.ndarray | None, low: int, high: int) -> Clustering:
         del times_N2
-        points = condense(cosine(emb_ND), limit=max(self.exact_windows, low), method="nmesc")
+        points = coarsen(cosine(emb_ND), limit=max(self.exact_windows, low), method="nmesc")
         similarity_NN = cosine_similarity(points.similarity.features_NF)
         num_rows = len(similarity_NN)
         high = high_for_few_windows(num_rows, self.min_windows, low, high, "nmesc")

@@ -14,10 +14,10 @@ from typing import Literal
 
 import numpy as np
 
-from sdpn.clustering.affinity import unit_rows
 from sdpn.clustering.linkage import cut, merge_tree, ward_distances
-from sdpn.clustering.plda import train_plda_of_parts
 from sdpn.errors import InputError
+from sdpn.verification.plda import train_plda_of_parts
+from sdpn.verification.similarity import unit_rows
 
 Space = Literal["plda", "cosine"]
 

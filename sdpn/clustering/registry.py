@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from dataclasses import fields
 
 from sdpn.clustering.agglomerative import Agglomerative
+from sdpn.clustering.base import Clusterer
 from sdpn.clustering.consensus import VbxConsensus
-from sdpn.clustering.contract import Clusterer
-from sdpn.clustering.density import Hdbscan
+from sdpn.clustering.hdbscan import Hdbscan
 from sdpn.clustering.kmeans import KMeans
 from sdpn.clustering.nmesc import NmeSc
-from sdpn.clustering.plda import Plda
 from sdpn.clustering.spectral import Spectral
 from sdpn.clustering.vbx import Vbx
 from sdpn.config import from_dict
 from sdpn.errors import InputError
+from sdpn.verification.plda import Plda
 
 CLUSTERERS: dict[str, type[Clusterer]] = {
     "ahc": Agglomerative,

@@ -12,10 +12,11 @@ from math import ceil
 
 import numpy as np
 
-from sdpn.clustering.affinity import cosine, cosine_similarity, nearest_neighbour_graph
-from sdpn.clustering.condense import condense
-from sdpn.clustering.contract import Clusterer, Clustering
-from sdpn.clustering.eigen import smallest_eigenpairs
+from sdpn.clustering.affinity import nearest_neighbour_graph
+from sdpn.clustering.base import Clusterer, Clustering
+from sdpn.clustering.coarsen import coarsen
+from sdpn.eigen import smallest_eigenpairs
+from sdpn.verification.similarity import cosine, cosine_similarity
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class Spectral(Clusterer):
     Few windows: an eigengap needs λ_{k+1}, so K = N can never be estimated, and a graph of two nodes has
     the same eigenvalues whatever the similarity. Below ``min_windows`` the count is therefore not
     estimated: it is the smallest one that is admissible, and a log line says so. Steps 1, 2 and 4 stay
-    as they are. Up to ``exact_windows`` memory is about 40 N² bytes; beyond, see `sdpn.clustering.condense`.
+    as they are. Up to ``exact_windows`` memory is about 40 N² bytes; beyond, see `sdpn.clustering.coarsen`.
 
     Attributes:
         neighbours: share of the other windows that each one keeps as neighbours.
@@ -61,7 +62,7 @@ class Spectral(Clusterer):
 
     def _fit(self, emb_ND: np.ndarray, times_N2: np.ndarray | None, low: int, high: int) -> Clustering:
         del times_N2
-        points = condense(cosine(emb_ND), limit=max(self.exact_windows, low), method="spectral")
+        points = coarsen(cosine(emb_ND), limit=max(self.exact_windows, low), method="spectral")
         similarity_NN = cosine_similarity(points.similarity.features_NF)
         num_rows = len(similarity_NN)
         high = high_for_few_windows(num_rows, self.min_windows, low, high, "spectral")

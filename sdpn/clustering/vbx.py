@@ -14,12 +14,12 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from sdpn.clustering.affinity import Similarity, cosine
 from sdpn.clustering.agglomerative import Agglomerative
+from sdpn.clustering.base import Clusterer, Clustering
 from sdpn.clustering.calibration import fit_to_pairs
-from sdpn.clustering.contract import Clusterer, Clustering
-from sdpn.clustering.plda import Plda
-from sdpn.clustering.recount import with_admissible_count
+from sdpn.clustering.force_count import with_admissible_count
+from sdpn.verification.plda import Plda
+from sdpn.verification.similarity import Similarity, cosine
 
 logger = logging.getLogger(__name__)
 

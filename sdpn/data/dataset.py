@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from sdpn.data.augment import Augmenter, Drawn
+from sdpn.augmentation.augment import Augmenter, Drawn
+from sdpn.augmentation.speed import change_speed, samples_needed
 from sdpn.data.bad_files import BadFiles, Fault, TooManyBadFiles
 from sdpn.data.crops import CropBatch, CropConfig, crop_range
-from sdpn.data.recordings import Recordings
 from sdpn.data.sampler import Item, Mixture, StepSampler
-from sdpn.data.speed import change_speed, samples_needed
 from sdpn.errors import InputError
 from sdpn.io.kaldi import Utterance
+from sdpn.io.recordings import Recordings
 from sdpn.memory import keep_freed_memory
 from sdpn.stopping import inherited_without_signals, obeys_its_parent
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from sdpn.clustering.contract import Clusterer, check_counts
+from sdpn.clustering.base import Clusterer, check_counts
 from sdpn.clustering.registry import make_clusterer
 from sdpn.diarization.embedding import Embedder, WindowEmbedder
 from sdpn.diarization.given import GivenSpeech

@@ -19,11 +19,11 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from sdpn.augmentation.erasing import erase
 from sdpn.data.crops import CropBatch
-from sdpn.data.erasing import erase
-from sdpn.data.feature_registry import AnyFeatureConfig, build_features
 from sdpn.distill.gather import gather_batch
 from sdpn.distill.losses import direction
+from sdpn.features.registry import AnyFeatureConfig, build_features
 from sdpn.models.encoder import Encoder
 from sdpn.models.heads import HeadConfig, ProjectionHead
 from sdpn.models.registry import AnyEncoderConfig, build_encoder

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from sdpn.extraction.extractor import Extractor, Outcome
-from sdpn.extraction.merge import Output, alone, take_stock
+from sdpn.extraction.merge import Output, alone, scan
 from sdpn.extraction.part import Part
 from sdpn.extraction.settings import Settings, agree
 from sdpn.extraction.shard import Shard
@@ -63,7 +63,7 @@ def embed_missing(
     )
     model.precision = settings.precision
     with alone(output):
-        finished = take_stock(output, utterances).finished
+        finished = scan(output, utterances).finished
         todo = [utterance for utterance in shard.of(utterances) if utterance.id not in finished]
         opened = Part(output.part(str(shard))) if todo else None
     if opened is None:

@@ -17,8 +17,8 @@ from threading import Lock
 import numpy as np
 
 from sdpn.extraction.clips import WindowPlan
-from sdpn.extraction.hearing import Heard, bucketed, hear
 from sdpn.extraction.processor import compute_alone, prepare
+from sdpn.extraction.reader import ReadClip, bucketed, read_ahead
 from sdpn.io.audio import RATE_HZ
 from sdpn.io.kaldi import Utterance
 from sdpn.memory import keep_freed_memory
@@ -55,7 +55,7 @@ class Extractor:
         threads: utterances that are embedded at a time on a CPU. A GPU takes one batch at a time.
         readers: files that are read at a time.
         batch_size: most utterances in a batch; None: what suits the device.
-        speed: every utterance is heard this much faster (`sdpn.data.speed`); without windows.
+        speed: every utterance is heard this much faster (`sdpn.augmentation.speed`); without windows.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Extractor:
             finished: is handed what a batch brought, by one thread at a time, as soon as it is there.
         """
         assembly = _Assembly(finished)
-        heard = hear(utterances, windows=self.windows, threads=self._readers, speed=self.speed)
+        heard = read_ahead(utterances, windows=self.windows, threads=self._readers, speed=self.speed)
         batches = bucketed(
             (one for one in heard if not assembly.refuse(one)),
             samples=self._samples,
@@ -118,7 +118,7 @@ class Extractor:
                 for future in working:
                     future.cancel()
 
-    def _embed(self, batch: Sequence[Heard], assembly: _Assembly) -> None:
+    def _embed(self, batch: Sequence[ReadClip], assembly: _Assembly) -> None:
         if batch[0].windows_N2 is None:
             rows = self._embedder.embed_batch([one.wave_S for one in batch])
             assembly.add([(one, rows[at : at + 1]) for at, one in enumerate(batch)])
@@ -154,7 +154,7 @@ class _Assembly:
     _failed: set[str] = field(default_factory=set)
     _lock: Lock = field(default_factory=Lock)
 
-    def refuse(self, one: Heard) -> bool:
+    def refuse(self, one: ReadClip) -> bool:
         """Note a clip that could not be read, and leave out the others of its utterance."""
         name = one.utterance.id
         with self._lock:
@@ -164,7 +164,7 @@ class _Assembly:
                 self._fail(one.utterance, one.error)
             return True
 
-    def add(self, rows: Sequence[tuple[Heard, np.ndarray]]) -> None:
+    def add(self, rows: Sequence[tuple[ReadClip, np.ndarray]]) -> None:
         """Take the embeddings of clips, and hand over what they complete."""
         with self._lock:
             whole = []
@@ -189,7 +189,7 @@ class _Assembly:
         self.done += 1
 
 
-def _outcome(last: Heard, clips: dict[int, np.ndarray]) -> Outcome:
+def _outcome(last: ReadClip, clips: dict[int, np.ndarray]) -> Outcome:
     """Windows one after the other; the parts of a long utterance, which are equally long, as their mean."""
     rows_ND = np.concatenate([clips[number] for number in range(last.num_clips)])
     if last.windows_N2 is None:

@@ -94,7 +94,7 @@ class Output:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class Status:
     """How far an extraction is.
 
     Attributes:
@@ -110,7 +110,7 @@ class Standing:
     is_merged: bool
 
 
-def take_stock(output: Output, utterances: Sequence[Utterance]) -> Standing:
+def scan(output: Output, utterances: Sequence[Utterance]) -> Status:
     """Find out which utterances are finished, failed and missing.
 
     What was embedded under an id from another file or stretch does not count, nor do ids that the data no
@@ -141,7 +141,7 @@ def take_stock(output: Output, utterances: Sequence[Utterance]) -> Standing:
         failed |= _failed(path.with_suffix(".failed"), signatures)
     failed = {name: failed[name] for name in signatures if name in failed and name not in finished}
     order = [name for name in signatures if name in finished]
-    return Standing(
+    return Status(
         finished=finished,
         failed=failed,
         missing=[name for name in signatures if name not in finished and name not in failed],
@@ -151,7 +151,7 @@ def take_stock(output: Output, utterances: Sequence[Utterance]) -> Standing:
 
 def merge(
     output: Output, utterances: Sequence[Utterance], recordings: Mapping[str, str], *, npz: bool
-) -> Standing:
+) -> Status:
     """Write the table of all embeddings, in the order of the data, and take the parts away.
 
     Every vector is compared with the checksum of what was embedded. The files appear whole: the archive, then
@@ -169,25 +169,25 @@ def merge(
         InputError: utterances are missing or double, an archive is damaged, or nothing was embedded.
     """
     with alone(output):
-        standing = take_stock(output, utterances)
-        if standing.missing:
+        status = scan(output, utterances)
+        if status.missing:
             raise InputError(
-                f"{len(standing.missing)} of {len(utterances)} utterances are missing, the first is "
-                f"{standing.missing[0]!r}",
+                f"{len(status.missing)} of {len(utterances)} utterances are missing, the first is "
+                f"{status.missing[0]!r}",
                 path=output.progress,
                 hint="run the shards that are not finished, with the same commands",
             )
-        if not standing.finished:
-            why = next(iter(standing.failed.values()))
+        if not status.finished:
+            why = next(iter(status.failed.values()))
             raise InputError(f"none of the {len(utterances)} utterances could be embedded; the first: {why}")
-        if not standing.is_merged:
-            _write(output, standing, utterances, recordings)
+        if not status.is_merged:
+            _write(output, status, utterances, recordings)
         if npz:
             _write_npz(output)
-        _write_failed(output, standing, utterances)
+        _write_failed(output, status, utterances)
         for path in output.parts():
             remove_part(path)
-        return standing
+        return status
 
 
 def _failed(path: Path, signatures: Mapping[str, str]) -> dict[str, str]:
@@ -196,7 +196,7 @@ def _failed(path: Path, signatures: Mapping[str, str]) -> dict[str, str]:
 
 
 def _write(
-    output: Output, standing: Standing, utterances: Sequence[Utterance], recordings: Mapping[str, str]
+    output: Output, status: Status, utterances: Sequence[Utterance], recordings: Mapping[str, str]
 ) -> None:
     settings = read_settings(output.progress)
     assert settings is not None
@@ -208,9 +208,9 @@ def _write(
     with ExitStack() as stack, atomic_path(output.ark) as temporary, open(temporary, "wb") as stream:
         archives: dict[Path, mmap.mmap | bytes] = {}
         for utterance in utterances:
-            if utterance.id not in standing.finished:
+            if utterance.id not in status.finished:
                 continue
-            entry, path = standing.finished[utterance.id]
+            entry, path = status.finished[utterance.id]
             if path not in archives:
                 archives[path] = stack.enter_context(mapped(path))
             data = entry.bytes_in(archives[path])
@@ -256,16 +256,16 @@ def _write_npz(output: Output) -> None:
         np.savez(temporary, ids=np.array(keys), embeddings=np.stack(rows))
 
 
-def _write_failed(output: Output, standing: Standing, utterances: Sequence[Utterance]) -> None:
+def _write_failed(output: Output, status: Status, utterances: Sequence[Utterance]) -> None:
     """The list of failures; none where there are none."""
     lines = [
-        failed_line(utterance, standing.failed[utterance.id])
+        failed_line(utterance, status.failed[utterance.id])
         for utterance in utterances
-        if utterance.id in standing.failed
+        if utterance.id in status.failed
     ]
     atomic_write_text(output.merged_failed, "".join(lines))
-    if standing.failed:
-        atomic_write_text(output.failed, "".join(f"{name} {why}\n" for name, why in standing.failed.items()))
+    if status.failed:
+        atomic_write_text(output.failed, "".join(f"{name} {why}\n" for name, why in status.failed.items()))
     else:
         output.failed.unlink(missing_ok=True)
 

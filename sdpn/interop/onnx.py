@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from sdpn.config import choose
-from sdpn.data.feature_registry import AnyFeatureConfig, FeatureChoice
-from sdpn.data.waveform import WaveformConfig
 from sdpn.errors import InputError
+from sdpn.features.registry import AnyFeatureConfig, FeatureChoice
+from sdpn.features.waveform import WaveformConfig
 from sdpn.interop.source import Source
 from sdpn.io.json_text import parse_json
 from sdpn.io.parsing import parsing

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from sdpn.config import to_dict
-from sdpn.data.feature_registry import build_features
 from sdpn.errors import InputError
+from sdpn.features.registry import build_features
 from sdpn.interop.onnx import METADATA, import_runtime
 from sdpn.io.atomic import atomic_path
 from sdpn.models.folder import ModelFolder

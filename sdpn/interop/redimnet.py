@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sdpn.data.redimnet_mel import ReDimNetMelConfig
 from sdpn.errors import InputError
+from sdpn.features.redimnet_mel import ReDimNetMelConfig
 from sdpn.interop.layout import Layout
 from sdpn.interop.source import Source
 from sdpn.models.folder import ModelFolder

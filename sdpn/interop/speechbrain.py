@@ -16,8 +16,8 @@ from typing import Any
 import yaml
 
 from sdpn.config import from_dict
-from sdpn.data.speechbrain_fbank import SpeechBrainFbankConfig
 from sdpn.errors import InputError
+from sdpn.features.speechbrain_fbank import SpeechBrainFbankConfig
 from sdpn.interop.layout import Shapes, find_layout
 from sdpn.interop.published import SPEECHBRAIN_ECAPA
 from sdpn.interop.source import Source

@@ -8,10 +8,10 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from sdpn.data.feature_registry import AnyFeatureConfig
-from sdpn.data.features import FeatureConfig
-from sdpn.data.kaldi_fbank import KaldiFbankConfig
 from sdpn.errors import InputError
+from sdpn.features.kaldi_fbank import KaldiFbankConfig
+from sdpn.features.log_mel import FeatureConfig
+from sdpn.features.registry import AnyFeatureConfig
 from sdpn.interop.layout import Shapes, find_layout
 from sdpn.interop.published import CAMPPLUS, ERES2NET, ERES2NETV2, RESNET, SPEECHBRAIN_ECAPA
 from sdpn.interop.source import Source

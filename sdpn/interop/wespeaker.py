@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sdpn.data.kaldi_fbank import KaldiFbankConfig
 from sdpn.errors import InputError
+from sdpn.features.kaldi_fbank import KaldiFbankConfig
 from sdpn.interop.layout import Shapes, find_layout
 from sdpn.interop.published import CAMPPLUS, RESNET, WESPEAKER_ECAPA
 from sdpn.interop.source import Source

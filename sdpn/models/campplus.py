@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sdpn.data.lengths import hide, mask_of, mean_over_time, stride_mask
+from sdpn.features.lengths import hide, mask_of, mean_over_time, stride_mask
 from sdpn.models.encoder import Encoder, check_positive
 from sdpn.models.pooling import PoolingConfig, build_pooling
 from sdpn.models.residual import BasicBlock, Stage, conv3x3

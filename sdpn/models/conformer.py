@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sdpn.data.lengths import hide, mask_of, stride_mask
+from sdpn.features.lengths import hide, mask_of, stride_mask
 from sdpn.models.encoder import Encoder, check_positive
 from sdpn.models.pooling import PoolingConfig, build_pooling
 

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from sdpn.data.lengths import hide, mask_of, mean_over_time, reflect
+from sdpn.features.lengths import hide, mask_of, mean_over_time, reflect
 from sdpn.models.encoder import Encoder
 from sdpn.models.pooling import PoolingConfig, build_pooling
 

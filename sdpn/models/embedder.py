@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdpn.data.feature_registry import AnyFeatureConfig, build_features
-from sdpn.data.frontend import FrontEnd
-from sdpn.data.waveform import WaveformConfig
 from sdpn.errors import InputError
+from sdpn.features.frontend import FrontEnd
+from sdpn.features.registry import AnyFeatureConfig, build_features
+from sdpn.features.waveform import WaveformConfig
 from sdpn.io import audio as audio_files
 from sdpn.io.audio import RATE_HZ, Audio, Channel, is_audio
 from sdpn.models.batching import SECONDS_AT_ONCE, UTTERANCES_AT_ONCE, batches_by_length

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sdpn.data.lengths import hide, mask_of, stride_mask
+from sdpn.features.lengths import hide, mask_of, stride_mask
 from sdpn.models.encoder import Encoder, check_positive
 from sdpn.models.pooling import PoolingConfig, build_pooling
 from sdpn.models.residual import EmbeddingLayers, Stage, Stride, conv1x1, conv3x3, shortcut

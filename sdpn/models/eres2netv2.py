@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sdpn.data.lengths import hide, mask_of
+from sdpn.features.lengths import hide, mask_of
 from sdpn.models.encoder import Encoder
 from sdpn.models.eres2net import AttentiveFusion, ERes2NetConfig, height_after_stages, res2_stages
 from sdpn.models.pooling import build_pooling

@@ -21,8 +21,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sdpn.config import choose, to_dict
-from sdpn.data.feature_registry import AnyFeatureConfig, FeatureChoice
 from sdpn.errors import InputError
+from sdpn.features.registry import AnyFeatureConfig, FeatureChoice
 from sdpn.io.atomic import atomic_directory
 from sdpn.io.parsing import parsing
 from sdpn.io.yaml_text import read_yaml

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from sdpn.data.lengths import hide, mean_over_time, softmax_over_time
+from sdpn.features.lengths import hide, mean_over_time, softmax_over_time
 
 #: Hidden units of an attention where neither it nor its encoder says how many.
 _BOTTLENECK = 128

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, pad, scaled_dot_product_attention
 
-from sdpn.data.lengths import hide, mask_of, mean_over_time
+from sdpn.features.lengths import hide, mask_of, mean_over_time
 from sdpn.models.encoder import Encoder, check_positive
 from sdpn.models.pooling import PoolingConfig, build_pooling
 

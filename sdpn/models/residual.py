@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sdpn.data.lengths import hide, stride_mask
+from sdpn.features.lengths import hide, stride_mask
 
 Stride = tuple[int, int]
 

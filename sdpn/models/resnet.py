@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sdpn.data.lengths import hide, mask_of
+from sdpn.features.lengths import hide, mask_of
 from sdpn.models.encoder import Encoder, check_positive
 from sdpn.models.pooling import PoolingConfig, build_pooling
 from sdpn.models.residual import BasicBlock, Bottleneck, EmbeddingLayers, Stage, Stride, conv3x3

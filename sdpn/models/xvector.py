@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from sdpn.data.lengths import mask_of
+from sdpn.features.lengths import mask_of
 from sdpn.models.ecapa import ConvUnit
 from sdpn.models.encoder import Encoder, check_positive
 from sdpn.models.pooling import PoolingConfig, build_pooling

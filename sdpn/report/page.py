@@ -18,7 +18,7 @@ from sdpn.report.events import EventLog, Picture
 from sdpn.report.experiment import Experiment
 from sdpn.report.guide import explain, groups_of, prefix_of, tag_order
 from sdpn.report.recordings import align_recordings
-from sdpn.report.results import ErrorSeconds, RecordingScore, Score
+from sdpn.report.results import ErrorSeconds, Score, ScoredRecording
 from sdpn.report.summary import HEADER, decimal, percent, summary_notes, summary_rows
 from sdpn.report.timeline import ERROR_CLASS, draw_timeline
 
@@ -227,7 +227,7 @@ def _timelines(scores: Mapping[str, Score]) -> list[dict[str, Any]]:
     return panels
 
 
-def _in_words(file: RecordingScore) -> str:
+def _in_words(file: ScoredRecording) -> str:
     errors = file.errors
     found = file.num_speakers_hypothesis
     return (
@@ -237,7 +237,7 @@ def _in_words(file: RecordingScore) -> str:
     )
 
 
-def _worst_first(files: Sequence[RecordingScore]) -> list[tuple[int, RecordingScore]]:
+def _worst_first(files: Sequence[ScoredRecording]) -> list[tuple[int, ScoredRecording]]:
     return sorted(enumerate(files), key=lambda item: (-_error_share(item[1].errors), item[1].recording))
 
 

@@ -62,7 +62,7 @@ class ErrorSeconds:
 
 
 @dataclass(frozen=True)
-class RecordingScore:
+class ScoredRecording:
     """The diarization error of one recording."""
 
     recording: str
@@ -85,7 +85,7 @@ class Score:
         hypothesis: RTTM files.
     """
 
-    files: tuple[RecordingScore, ...]
+    files: tuple[ScoredRecording, ...]
     total: ErrorSeconds
     collar_s: float
     skip_overlap: bool
@@ -196,7 +196,7 @@ def _score(results: _Fields) -> Score:
     uem = results.text_or_none("uem")
     return Score(
         files=tuple(
-            RecordingScore(
+            ScoredRecording(
                 recording=row.text("recording"),
                 errors=_errors(row),
                 num_speakers_reference=row.count("num_speakers_reference"),

@@ -27,7 +27,7 @@ class State(Enum):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class DriftVerdict:
     """What the curves say.
 
     Attributes:
@@ -43,7 +43,7 @@ class Verdict:
     has_moved_K: Tensor
 
 
-def judge(curves: DriftCurves, *, unit: str, dimension: int, moved_deg: float) -> Verdict:
+def judge(curves: DriftCurves, *, unit: str, dimension: int, moved_deg: float) -> DriftVerdict:
     """Say whether the prototypes are being trained.
 
     They are, if at least half of them have turned by more than ``moved_deg`` since the first snapshot and not
@@ -60,7 +60,7 @@ def judge(curves: DriftCurves, *, unit: str, dimension: int, moved_deg: float) -
     remarks: list[str] = []
     if state in (State.TRAINED, State.FEW):
         remarks += _remarks(curves, has_moved_K, unit=unit, dimension=dimension, moved_deg=moved_deg)
-    return Verdict(state, sentence, tuple(remarks), has_moved_K)
+    return DriftVerdict(state, sentence, tuple(remarks), has_moved_K)
 
 
 def _state(curves: DriftCurves, moved: int, *, unit: str, moved_deg: float) -> tuple[State, str]:

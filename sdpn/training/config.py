@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sdpn.augmentation.augment import AugmentationChoice, AugmentationConfig
 from sdpn.config import load_config
-from sdpn.data.augment import AugmentationChoice, AugmentationConfig
 from sdpn.data.crops import CropConfig
-from sdpn.data.feature_registry import FeatureChoice
-from sdpn.data.features import FeatureConfig
 from sdpn.distill.base import TeacherConfig
 from sdpn.distill.dino import DINOConfig
-from sdpn.distill.distill import DistillConfig
+from sdpn.distill.distillation import DistillConfig
 from sdpn.distill.pseudo import PseudoConfig
 from sdpn.distill.sdpn import SDPNConfig
+from sdpn.features.log_mel import FeatureConfig
+from sdpn.features.registry import FeatureChoice
 from sdpn.models.ecapa import EcapaConfig
 from sdpn.models.folder import read_model
 from sdpn.models.heads import HeadConfig

@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from sdpn.clustering.affinity import cosine
-from sdpn.data.feature_registry import AnyFeatureConfig
 from sdpn.errors import InputError
+from sdpn.features.registry import AnyFeatureConfig
 from sdpn.io.audio import RATE_HZ
 from sdpn.io.kaldi import Utterance, read_data_dir
 from sdpn.io.trials import read_trials
-from sdpn.metrics.trial_scores import score_trials
 from sdpn.metrics.verification import equal_error_rate, error_rates
 from sdpn.models.embedder import Embedder
 from sdpn.models.encoder import Encoder
 from sdpn.models.folder import ModelFolder
 from sdpn.models.registry import AnyEncoderConfig
+from sdpn.verification.similarity import cosine
+from sdpn.verification.trial_scores import score_trials
 
 
 @dataclass(frozen=True, kw_only=True)

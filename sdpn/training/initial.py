@@ -18,7 +18,7 @@ from torch.nn.functional import normalize
 from sdpn.config import to_dict
 from sdpn.data.crops import CropConfig, crop
 from sdpn.distill.base import SelfDistillation
-from sdpn.distill.distill import Distill
+from sdpn.distill.distillation import Distill
 from sdpn.distill.labels import Labels
 from sdpn.errors import InputError
 from sdpn.io.kaldi import Utterance

@@ -22,13 +22,13 @@ from sdpn.distill.base import SelfDistillation
 from sdpn.stopping import collects_signals
 from sdpn.training.checkpoint import CheckpointStore
 from sdpn.training.config import RunConfig
+from sdpn.training.dashboard import Dashboard
 from sdpn.training.distributed import Processes
 from sdpn.training.guards import Guards, check_optimizer
 from sdpn.training.optim import CosineSchedule
 from sdpn.training.random_streams import RandomStreams, random_streams, set_random_streams
 from sdpn.training.state import check_like, check_optimizer_state
 from sdpn.training.step import Update
-from sdpn.training.watch import Watcher
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ _NEW = {"state.sampler.bad_files", "state.tracking.look_due"}
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingProgress:
     """Where a run stands, for whoever shows it.
 
     Attributes:
@@ -82,21 +82,21 @@ class Trainer:
         *,
         processes: Processes,
         store: CheckpointStore,
-        make_watcher: Callable[[int, Tensor], Watcher],
-        on_progress: Callable[[Progress], None],
+        make_dashboard: Callable[[int, Tensor], Dashboard],
+        on_progress: Callable[[TrainingProgress], None],
     ) -> None:
         self._config = config
         self._network = network
         self._dataset = dataset
         self._processes = processes
         self._store = store
-        self._make_watcher = make_watcher
+        self._make_dashboard = make_dashboard
         self._on_progress = on_progress
         self._update = Update(config, network, processes)
         check_optimizer(network, self._update.optimizer)
         self._initial_KE = network.prototypes.detach().clone()
         self._guards = Guards(config.guards, self._initial_KE, warmup_steps=config.optimizer.warmup_steps)
-        self._watcher: Watcher | None = None
+        self._dashboard: Dashboard | None = None
 
     def run(self) -> None:
         """Train to the last step.
@@ -123,19 +123,21 @@ class Trainer:
             if state is not None:
                 self._network.load_state_dict(state["model"])
             return
-        watcher = self._watcher = self._make_watcher(start, self._initial_KE) if processes.first else None
+        dashboard = self._dashboard = (
+            self._make_dashboard(start, self._initial_KE) if processes.first else None
+        )
         try:
             if state is not None:
                 self._restore(state)
-                if watcher is not None and self._is_due(state):
-                    self._look(watcher, start, saved=True)
+                if dashboard is not None and self._is_due(state):
+                    self._look(dashboard, start, saved=True)
             if not finished:
-                self._train(start, watcher, asked_to_stop)
+                self._train(start, dashboard, asked_to_stop)
         finally:
-            if watcher is not None:
-                watcher.close()
+            if dashboard is not None:
+                dashboard.close()
 
-    def _train(self, start: int, watcher: Watcher | None, asked_to_stop: list[int]) -> None:
+    def _train(self, start: int, dashboard: Dashboard | None, asked_to_stop: list[int]) -> None:
         training, processes = self._config.training, self._processes
         lr = CosineSchedule(
             self._config.optimizer.lr,
@@ -163,8 +165,8 @@ class Trainer:
             waited_s = time.perf_counter() - asked
             terms, norms = self._update(batch, lr=lr[step], momentum=momentum[step])
             self._guards.observe(terms)
-            if watcher is not None:
-                watcher.add(terms, norms, waited_s=waited_s, started=asked)
+            if dashboard is not None:
+                dashboard.add(terms, norms, waited_s=waited_s, started=asked)
             done = step + 1
             last = done == training.steps
             # Several processes agree at the points of the curves only: asking costs a round trip.
@@ -174,11 +176,11 @@ class Trainer:
             late = agreeing and processes.any(self._is_late(saved_at))
             if looking:
                 self._guards.check_finite(done)
-                if watcher is not None:
-                    scalars = watcher.point(
+                if dashboard is not None:
+                    scalars = dashboard.point(
                         done, lr=lr[step], momentum=momentum[step], bad_files=len(self._dataset.bad_files)
                     )
-                    self._on_progress(Progress(done, training.steps, scalars))
+                    self._on_progress(TrainingProgress(done, training.steps, scalars))
             self._guards.judge(done, self._network.prototypes.detach())
             saving = stop or late or last or done % training.checkpoint_every == 0
             if saving:
@@ -189,18 +191,18 @@ class Trainer:
                 saved_at = time.monotonic()
             if stop:
                 raise Stopped(asked_to_stop[0] if asked_to_stop else signal.SIGTERM, done)
-            if watcher is not None:
-                self._look(watcher, done, saved=saving)
+            if dashboard is not None:
+                self._look(dashboard, done, saved=saving)
 
     def _is_late(self, saved_at: float) -> bool:
         """Whether a checkpoint is due by the clock."""
         minutes = self._config.training.checkpoint_minutes
         return minutes > 0 and time.monotonic() - saved_at >= 60 * minutes
 
-    def _look(self, watcher: Watcher, step: int, *, saved: bool) -> None:
+    def _look(self, dashboard: Dashboard, step: int, *, saved: bool) -> None:
         """Look where it is due; of the last step it is noted, for the run may be started again."""
         last = step == self._config.training.steps
-        if watcher.look(step, last=last) and last and saved:
+        if dashboard.look(step, last=last) and last and saved:
             self._store.note_look(step)
 
     @staticmethod
@@ -209,7 +211,7 @@ class Trainer:
         return bool(state["tracking"].get("look_due", False))
 
     def _state(self, step: int, streams: list[RandomStreams]) -> dict[str, Any]:
-        assert self._watcher is not None
+        assert self._dashboard is not None
         epoch, position = divmod(step * self._config.training.batch_size, len(self._dataset))
         return {
             "step": step,
@@ -221,7 +223,7 @@ class Trainer:
                 "position": position,
                 "bad_files": self._dataset.bad_files.state(),
             },
-            "tracking": {"initial": self._initial_KE, **self._watcher.state(), "look_due": True},
+            "tracking": {"initial": self._initial_KE, **self._dashboard.state(), "look_due": True},
             "guards": self._guards.state(),
         }
 
@@ -268,6 +270,6 @@ class Trainer:
         self._guards.restore(state["guards"])
         # a checkpoint of an older version does not say
         self._dataset.bad_files.restore(state["sampler"].get("bad_files", {}))
-        if self._watcher is not None:
-            self._watcher.restore(state["tracking"])
+        if self._dashboard is not None:
+            self._dashboard.restore(state["tracking"])
         _log.info("continuing at step %d", state["step"])

@@ -14,13 +14,13 @@ import torch
 import yaml
 from torch import Tensor
 
+from sdpn.augmentation.augment import Augmenter
 from sdpn.config import to_dict
-from sdpn.data.augment import Augmenter
 from sdpn.data.dataset import CropDataset
 from sdpn.data.sampler import Mixture
 from sdpn.distill.base import NetworkConfig, SelfDistillation
 from sdpn.distill.dino import DINO
-from sdpn.distill.distill import Distill
+from sdpn.distill.distillation import Distill
 from sdpn.distill.labels import Labels, read_labels
 from sdpn.distill.pseudo import Pseudo
 from sdpn.distill.sdpn import SDPN
@@ -35,13 +35,13 @@ from sdpn.tracking.board import Board
 from sdpn.training.calibrate import calibrate
 from sdpn.training.checkpoint import CheckpointStore, lock
 from sdpn.training.config import RunConfig
+from sdpn.training.dashboard import Dashboard
 from sdpn.training.distributed import Processes, joined
 from sdpn.training.evaluation import Evaluation
 from sdpn.training.failures import failures_explained
-from sdpn.training.foreign import Corpus, listen, speeds_of
 from sdpn.training.initial import initialise
-from sdpn.training.loop import Progress, Trainer
-from sdpn.training.watch import Watcher
+from sdpn.training.loop import Trainer, TrainingProgress
+from sdpn.training.teacher_embeddings import Corpus, listen, speeds_of
 
 _log = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ def pretrain(
     directories: Sequence[Path],
     out: Path,
     *,
-    on_progress: Callable[[Progress], None],
+    on_progress: Callable[[TrainingProgress], None],
     on_listening: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
 ) -> dict[str, Any]:
     """Train (or continue) a network without labels and export its teacher to ``out/model``.
@@ -187,10 +187,10 @@ def pretrain(
             max_bad_share=config.training.max_bad_share,
         )
 
-        def make_watcher(start_step: int, initial_KE: Tensor) -> Watcher:
+        def make_dashboard(start_step: int, initial_KE: Tensor) -> Dashboard:
             atomic_write_text(out / "config.yaml", text)
             board = Board(out / "tensorboard", start_step=start_step)
-            watcher = Watcher(
+            dashboard = Dashboard(
                 config,
                 network,
                 board,
@@ -199,8 +199,8 @@ def pretrain(
                 evaluation=evaluation,
             )
             if start_step == 0:
-                watcher.introduce(text)
-            return watcher
+                dashboard.introduce(text)
+            return dashboard
 
         Trainer(
             config,
@@ -208,7 +208,7 @@ def pretrain(
             dataset,
             processes=processes,
             store=store,
-            make_watcher=make_watcher,
+            make_dashboard=make_dashboard,
             on_progress=on_progress,
         ).run()
         if processes.first:

@@ -11,10 +11,10 @@ from functools import cached_property
 
 import numpy as np
 
-from sdpn.clustering.affinity import Similarity, unit_rows
-from sdpn.clustering.plda import Plda
 from sdpn.errors import InputError
-from sdpn.metrics.trial_scores import as_norm, cohort_statistics, score_trials
+from sdpn.verification.plda import Plda
+from sdpn.verification.similarity import Similarity, unit_rows
+from sdpn.verification.trial_scores import as_norm, cohort_statistics, score_trials
 
 
 @dataclass(frozen=True, eq=False)

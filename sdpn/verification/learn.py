@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sdpn.clustering.affinity import Similarity
-from sdpn.clustering.plda import Plda, train_plda_of_parts
 from sdpn.errors import InputError
-from sdpn.metrics.trial_scores import as_norm, cohort_statistics, score_trials
 from sdpn.verification.back_end import BackEnd, plda_similarity
+from sdpn.verification.plda import Plda, train_plda_of_parts
+from sdpn.verification.similarity import Similarity
+from sdpn.verification.trial_scores import as_norm, cohort_statistics, score_trials
 
 #: Pairs of utterances whose scores say how alike strangers are.
 _PAIRS = 200_000

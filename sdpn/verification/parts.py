@@ -59,7 +59,7 @@ def embed_parts(
         model: what embeds.
         utterances: speech; what cannot be read, is silent or too short is left out.
         parts: of each utterance, at least 2.
-        degrade: a condition (`sdpn.data.conditions`); every part is embedded in it as well, each by
+        degrade: a condition (`sdpn.augmentation.conditions`); every part is embedded in it as well, each by
             itself, so that noise and rooms are seen to differ within a voice.
         seed: of what the condition draws.
 

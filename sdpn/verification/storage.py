@@ -9,12 +9,12 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from sdpn.clustering.plda import Plda
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_path
 from sdpn.io.json_text import read_json
 from sdpn.io.parsing import parsing
 from sdpn.verification.back_end import BackEnd
+from sdpn.verification.plda import Plda
 
 #: Its name in a model folder.
 BACK_END = "back_end.safetensors"

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdpn.adaptation.separation import (
-    Windows,
+    HeldOutWindows,
     across_recordings,
     cut_windows,
     embed_stretches,
@@ -27,16 +27,16 @@ def _unit(rows: np.ndarray) -> np.ndarray:
     return result
 
 
-def _windows(recordings: int, stretches: int, each: int = 2) -> Windows:
+def _windows(recordings: int, stretches: int, each: int = 2) -> HeldOutWindows:
     """Recordings of one scene, whose stretches of ``each`` windows are 10 s apart."""
     shape = (recordings, stretches, each)
     recording_N = np.repeat(np.arange(recordings), stretches * each)
     stretch_N = np.repeat(np.arange(recordings * stretches), each)
     start_N = np.broadcast_to(10.0 * np.arange(stretches)[:, None] + 1.5 * np.arange(each), shape).ravel()
-    return Windows((), stretch_N, recording_N, recording_N.copy(), start_N)
+    return HeldOutWindows((), stretch_N, recording_N, recording_N.copy(), start_N)
 
 
-def _voices(rng: np.random.Generator, windows: Windows, *, channel: float) -> np.ndarray:
+def _voices(rng: np.random.Generator, windows: HeldOutWindows, *, channel: float) -> np.ndarray:
     """Embeddings of a model that hears each stretch's voice, and each recording's channel as much as told."""
     dim = 64
     voice = rng.standard_normal((windows.stretch_N.max() + 1, dim))[windows.stretch_N]

@@ -24,8 +24,8 @@ from sdpn.adaptation.segments import find_recordings
 from sdpn.cli.main import main
 from sdpn.config import load_config
 from sdpn.data.crops import CropBatch
-from sdpn.data.layer_features import layer_rows
 from sdpn.distill.labels import Labels
+from sdpn.extraction.layer_features import layer_rows
 from sdpn.interop.load import load_model
 from sdpn.io.kaldi import read_data_dir
 from sdpn.training.config import RunConfig

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sdpn.cli.main import main
-from sdpn.clustering.plda import from_covariances, write_plda
 from sdpn.clustering.registry import CLUSTERERS
 from sdpn.io.kaldi import vector_writer
 from sdpn.io.rttm import read_rttm
 from sdpn.metrics.diarization import score_recordings
+from sdpn.verification.plda import from_covariances, write_plda
 
 
 def cluster(*args: object) -> int:

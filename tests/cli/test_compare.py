@@ -12,7 +12,7 @@ import torch
 
 import sdpn
 from sdpn.cli.main import main
-from sdpn.data.features import FeatureConfig
+from sdpn.features.log_mel import FeatureConfig
 from sdpn.models.ecapa import Ecapa, EcapaConfig
 from sdpn.models.folder import ModelFolder, save_model
 

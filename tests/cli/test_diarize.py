@@ -14,8 +14,8 @@ import soundfile
 import torch
 
 from sdpn.cli.main import main
-from sdpn.data.features import FeatureConfig
 from sdpn.diarization.speech import union
+from sdpn.features.log_mel import FeatureConfig
 from sdpn.io.rttm import Turn, read_rttm, write_rttm
 from sdpn.models.ecapa import Ecapa, EcapaConfig
 from sdpn.models.folder import ModelFolder, save_model

@@ -18,7 +18,7 @@ import soundfile
 import torch
 
 from sdpn.cli.main import main
-from sdpn.data.features import FeatureConfig
+from sdpn.features.log_mel import FeatureConfig
 from sdpn.io.kaldi import Utterance, read_segments, read_vectors, write_data_dir
 from sdpn.models.ecapa import Ecapa, EcapaConfig
 from sdpn.models.folder import ModelFolder, save_model

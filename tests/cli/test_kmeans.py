@@ -11,8 +11,8 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from sdpn.cli.main import main
-from sdpn.clustering.streaming.model import KMeansModel
 from sdpn.io.kaldi import read_table, read_vectors, vector_writer
+from sdpn.kmeans.model import KMeansModel
 
 RNG = np.random.default_rng(0)
 TRUTH = RNG.integers(4, size=300)

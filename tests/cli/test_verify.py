@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from sdpn.cli.main import main
-from sdpn.clustering.plda import Plda, write_plda
 from sdpn.io.kaldi import read_vectors, vector_writer
+from sdpn.verification.plda import Plda, write_plda
 
 VECTORS = {
     "a1": [1.0, 0.0],

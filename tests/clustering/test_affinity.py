@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from sklearn.metrics.pairwise import cosine_similarity as sklearn_cosine
 
-from sdpn.clustering.affinity import cosine_similarity, nearest_neighbour_graph, unit_rows
+from sdpn.clustering.affinity import nearest_neighbour_graph
 from sdpn.errors import InputError
+from sdpn.verification.similarity import cosine_similarity, unit_rows
 
 
 def test_cosine_similarity_is_sklearns() -> None:

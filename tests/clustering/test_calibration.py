@@ -10,8 +10,8 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import norm
 from sklearn.mixture import GaussianMixture
 
-from sdpn.clustering.affinity import cosine
 from sdpn.clustering.calibration import TwoGaussians, fit_to_pairs, fit_two_gaussians
+from sdpn.verification.similarity import cosine
 
 
 def mixture(seed: int) -> np.ndarray:

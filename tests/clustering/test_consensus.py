@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sdpn.clustering.base import Clustering
 from sdpn.clustering.consensus import VbxConsensus
-from sdpn.clustering.contract import Clustering
 from sdpn.clustering.vbx import Vbx
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from sdpn.clustering import nmesc
-from sdpn.clustering.affinity import cosine_similarity, nearest_neighbour_graph
-from sdpn.clustering.eigen import largest_eigenvalue
+from sdpn.clustering.affinity import nearest_neighbour_graph
 from sdpn.clustering.nmesc import NmeSc
+from sdpn.eigen import largest_eigenvalue
+from sdpn.verification.similarity import cosine_similarity
 
 
 def noisy_speakers(counts: list[int], *, seed: int, noise: float) -> np.ndarray:

@@ -9,9 +9,10 @@ import pytest
 import sklearn.cluster
 from sklearn.metrics import adjusted_rand_score
 
-from sdpn.clustering.affinity import cosine_similarity, nearest_neighbour_graph
-from sdpn.clustering.eigen import smallest_eigenpairs
+from sdpn.clustering.affinity import nearest_neighbour_graph
 from sdpn.clustering.spectral import Spectral, normalised_laplacian
+from sdpn.eigen import smallest_eigenpairs
+from sdpn.verification.similarity import cosine_similarity
 
 
 def noisy_speakers(counts: list[int], *, seed: int, noise: float) -> np.ndarray:

@@ -11,11 +11,11 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
-from sdpn.clustering.affinity import cosine
-from sdpn.clustering.plda import Plda, read_plda
-from sdpn.clustering.transform import read_transform
 from sdpn.clustering.vbx import Vbx, forward_backward, recording_model, variational_bayes
 from sdpn.io.kaldi import read_vectors
+from sdpn.verification.plda import Plda, read_plda
+from sdpn.verification.similarity import cosine
+from sdpn.verification.transform import read_transform
 
 PHI = np.array([4.0, 1.5, 0.5])
 

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import torch
 
-from sdpn.data.augment import AugmentationConfig, Augmenter
+from sdpn.augmentation.augment import AugmentationConfig, Augmenter
 from sdpn.data.bad_files import BadFiles, Fault, TooManyBadFiles
 from sdpn.data.crops import CropBatch, CropConfig
 from sdpn.data.dataset import CropDataset, load_batches

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from sdpn.data.augment import PRESETS, AugmentationConfig, Augmenter
+from sdpn.augmentation.augment import PRESETS, AugmentationConfig, Augmenter
 from sdpn.data.crops import CropBatch, CropConfig
 from sdpn.data.dataset import CropDataset, load_batches
 from sdpn.data.sampler import Mixture, StepSampler

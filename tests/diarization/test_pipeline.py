@@ -16,7 +16,7 @@ from pyannote.metrics.diarization import DiarizationErrorRate
 
 import sdpn
 from sdpn.clustering.agglomerative import Agglomerative
-from sdpn.clustering.contract import Clusterer
+from sdpn.clustering.base import Clusterer
 from sdpn.clustering.spectral import Spectral
 from sdpn.clustering.vbx import Vbx
 from sdpn.diarization.pipeline import (

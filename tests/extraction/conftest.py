@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import torch
 
-from sdpn.data.features import FeatureConfig
+from sdpn.features.log_mel import FeatureConfig
 from sdpn.io.kaldi import Utterance
 from sdpn.models.ecapa import Ecapa, EcapaConfig
 from sdpn.models.embedder import Embedder

@@ -11,7 +11,7 @@ import pytest
 
 from sdpn.errors import InputError
 from sdpn.extraction import settings as settings_module
-from sdpn.extraction.merge import Output, merge, take_stock
+from sdpn.extraction.merge import Output, merge, scan
 from sdpn.extraction.part import Part
 from sdpn.extraction.settings import Settings
 from sdpn.io.kaldi import Utterance, read_vectors
@@ -44,8 +44,8 @@ def test_parts_become_one_table_in_the_order_of_the_data(output: Output) -> None
     a, b, c, d = UTTERANCES
     _part(output, "0-of-2", c, a)
     _part(output, "1-of-2", d, failed=(b,))
-    standing = merge(output, UTTERANCES, {}, npz=True)
-    assert dict(standing.failed) == {"b": "is truncated"}
+    status = merge(output, UTTERANCES, {}, npz=True)
+    assert dict(status.failed) == {"b": "is truncated"}
     for vectors in (read_vectors(output.scp), read_vectors(output.ark)):
         assert list(vectors) == ["a", "c", "d"]
         for utterance in (a, c, d):
@@ -55,8 +55,8 @@ def test_parts_become_one_table_in_the_order_of_the_data(output: Output) -> None
         np.testing.assert_array_equal(arrays["embeddings"], np.concatenate([_vector(u) for u in (a, c, d)]))
     assert output.failed.read_text() == "b is truncated\n"
     assert not output.parts()
-    after = take_stock(output, UTTERANCES)
-    assert after.is_merged and not after.missing and after.failed == standing.failed
+    after = scan(output, UTTERANCES)
+    assert after.is_merged and not after.missing and after.failed == status.failed
 
 
 def test_what_is_missing_is_named_and_nothing_is_written(output: Output) -> None:
@@ -93,7 +93,7 @@ def test_data_that_grew_shrank_and_changed(output: Output) -> None:
     merge(output, [a, b, c], {}, npz=False)
     moved = Utterance("b", Path("/elsewhere/b.wav"))
     now = [moved, UTTERANCES[3], a]  # c is gone, d is new, b is another file
-    assert take_stock(output, now).missing == ["b", "d"]
+    assert scan(output, now).missing == ["b", "d"]
     _part(output, "0-of-1", moved, UTTERANCES[3])
     merge(output, now, {}, npz=False)
     assert list(read_vectors(output.scp)) == ["b", "d", "a"]

@@ -52,17 +52,16 @@ def _material() -> Path:
     import torch
     from safetensors.torch import save_file
 
-    from sdpn.clustering.plda import Plda
-    from sdpn.clustering.streaming.model import KMeansModel
-    from sdpn.clustering.streaming.space import Space
-    from sdpn.clustering.streaming.state import save_state
-    from sdpn.data.features import FeatureConfig
+    from sdpn.features.log_mel import FeatureConfig
     from sdpn.io import kaldi_plda
+    from sdpn.kmeans.fit import save_state
+    from sdpn.kmeans.model import KMeansModel, Space
     from sdpn.models.ecapa import EcapaConfig
     from sdpn.models.folder import ModelFolder, save_model
     from sdpn.models.pretraining import Pretraining
     from sdpn.models.registry import build_encoder
     from sdpn.verification.back_end import BackEnd
+    from sdpn.verification.plda import Plda
     from sdpn.verification.storage import write_back_end
     from tests.interop.published_weights import ecapa, resnet
 
@@ -196,7 +195,7 @@ def _result(command: str, results: dict[str, Any]) -> Callable[[Path], Path]:
 
 
 def _statistics(folder: Path) -> Path:
-    from sdpn.data.turn_statistics import voxconverse, write_statistics
+    from sdpn.simulation.turn_statistics import voxconverse, write_statistics
 
     write_statistics(folder / "statistics.json", voxconverse())
     return folder / "statistics.json"
@@ -323,34 +322,34 @@ def _read_vectors(path: Path) -> None:
 
 
 def _read_plda(path: Path) -> None:
-    from sdpn.clustering.plda import read_plda
+    from sdpn.verification.plda import read_plda
 
     plda = read_plda(path)
     plda.project(np.ones((1, len(plda.mean_D))))
 
 
 def _read_kmeans(path: Path) -> None:
-    from sdpn.clustering.streaming.model import KMeansModel
+    from sdpn.kmeans.model import KMeansModel
 
     model = KMeansModel.load(path)
     model.predict(np.ones((2, model.dimension), np.float32))
 
 
 def _read_chunk(path: Path) -> None:
-    from sdpn.clustering.streaming.chunks import checked_blocks, open_chunk
+    from sdpn.kmeans.chunks import checked_blocks, open_chunk
 
     for _ in checked_blocks(open_chunk(path), start=0, size=100, dimension=None, directions=False):
         pass
 
 
 def _read_transform(path: Path) -> None:
-    from sdpn.clustering.transform import read_transform
+    from sdpn.verification.transform import read_transform
 
     read_transform(path)
 
 
 def _read_state(path: Path) -> None:
-    from sdpn.clustering.streaming.state import load_state
+    from sdpn.kmeans.fit import load_state
 
     load_state(path)
 
@@ -364,7 +363,7 @@ def _report(path: Path) -> None:
 
 
 def _manifest(folder: Path) -> Path:
-    from sdpn.data.manifest import file_digest
+    from sdpn.simulation.manifest import file_digest
 
     for name in "rxyn":
         (folder / f"{name}.flac").write_text(name)
@@ -382,8 +381,8 @@ def _manifest(folder: Path) -> Path:
 
 
 def _read_manifest(path: Path) -> None:
-    from sdpn.data.manifest import read_manifest
-    from sdpn.data.sources import Folders, check_sources
+    from sdpn.simulation.manifest import read_manifest
+    from sdpn.simulation.sources import Folders, check_sources
 
     planned = read_manifest(path)
     [conversation.turns() for conversation in planned]
@@ -488,7 +487,7 @@ READERS: dict[str, Reader] = {
     "chunk": Reader(_copied("chunk.npy"), _read_chunk, text=False),
     "transform": Reader(_copied("transform.npz"), _read_transform, text=False),
     "manifest": Reader(_manifest, _read_manifest),
-    "statistics": Reader(_statistics, _imported("sdpn.data.turn_statistics", "read_statistics")),
+    "statistics": Reader(_statistics, _imported("sdpn.simulation.turn_statistics", "read_statistics")),
     "result-verify": Reader(_result("verify", _VERIFY | {"threshold": 0.3}), _report),
     "result-score": Reader(_result("score", _SCORE), _report),
     "result-diarize": Reader(

@@ -17,10 +17,10 @@ from torch import Tensor
 import sdpn
 from sdpn.cli.main import main
 from sdpn.cli.model_arguments import FORMATS as OFFERED
-from sdpn.data.features import FeatureConfig
-from sdpn.data.kaldi_fbank import KaldiFbankConfig
-from sdpn.data.speechbrain_fbank import SpeechBrainFbankConfig
 from sdpn.errors import InputError
+from sdpn.features.kaldi_fbank import KaldiFbankConfig
+from sdpn.features.log_mel import FeatureConfig
+from sdpn.features.speechbrain_fbank import SpeechBrainFbankConfig
 from sdpn.interop.load import read_any
 from sdpn.interop.registry import FORMATS
 from sdpn.models.resnet import ResNetConfig

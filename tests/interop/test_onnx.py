@@ -12,12 +12,12 @@ import torch
 
 import sdpn
 from sdpn.cli.main import main
-from sdpn.data.feature_registry import AnyFeatureConfig
-from sdpn.data.features import FeatureConfig
-from sdpn.data.kaldi_fbank import KaldiFbankConfig
-from sdpn.data.redimnet_mel import ReDimNetMelConfig
-from sdpn.data.speechbrain_fbank import SpeechBrainFbankConfig
 from sdpn.errors import InputError
+from sdpn.features.kaldi_fbank import KaldiFbankConfig
+from sdpn.features.log_mel import FeatureConfig
+from sdpn.features.redimnet_mel import ReDimNetMelConfig
+from sdpn.features.registry import AnyFeatureConfig
+from sdpn.features.speechbrain_fbank import SpeechBrainFbankConfig
 from sdpn.interop.load import read_any
 from sdpn.models.campplus import CamPlusPlusConfig
 from sdpn.models.ecapa import EcapaConfig

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import sdpn
-from sdpn.data.redimnet_mel import ReDimNetMelConfig
 from sdpn.errors import InputError
+from sdpn.features.redimnet_mel import ReDimNetMelConfig
 from sdpn.models.cost import cost_of
 from sdpn.models.registry import SIZES
 

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import sdpn
-from sdpn.data.features import FeatureConfig
 from sdpn.errors import InputError
+from sdpn.features.log_mel import FeatureConfig
 from sdpn.io.audio import resample
 from sdpn.models.ecapa import Ecapa, EcapaConfig
 from sdpn.models.folder import ModelFolder, save_model

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdpn.data.lengths import mask_of
+from sdpn.features.lengths import mask_of
 from sdpn.models.pooling import POOLINGS, PoolingConfig, build_pooling
 
 CONFIGS = [

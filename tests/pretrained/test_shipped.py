@@ -13,15 +13,15 @@ import yaml
 
 import sdpn
 from sdpn.cli.main import main
-from sdpn.clustering.affinity import cosine
 from sdpn.interop import load
 from sdpn.io.corpus import find_audio
 from sdpn.io.trials import read_trials
-from sdpn.metrics.trial_scores import score_trials
 from sdpn.metrics.verification import equal_error_rate, error_rates
 from sdpn.models.pretraining import read_pretraining
 from sdpn.pretrained import SHIPPED
+from sdpn.verification.similarity import cosine
 from sdpn.verification.storage import read_back_end
+from sdpn.verification.trial_scores import score_trials
 
 ROOT = Path(__file__).resolve().parents[2]
 #: What an installation may cost, in bytes.

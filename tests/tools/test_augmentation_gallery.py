@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from sdpn.data.rooms import simulate_room
+from sdpn.augmentation.rooms import simulate_room
 from sdpn.io.kaldi import Utterance, write_data_dir
 
 SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "augmentation_gallery.py"

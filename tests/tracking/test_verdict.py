@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sdpn.tracking.drift_curves import drift_curves
 from sdpn.tracking.history import Usage
-from sdpn.tracking.verdict import State, Verdict, describe_usage, judge
+from sdpn.tracking.verdict import DriftVerdict, State, describe_usage, judge
 
 
 def at_angles(*angles_deg: float, length: float = 1.0) -> Tensor:
@@ -17,7 +17,7 @@ def at_angles(*angles_deg: float, length: float = 1.0) -> Tensor:
     return length * torch.stack([angles.cos(), angles.sin()], 1)
 
 
-def of(*snapshots: tuple[int, Tensor], unit: str = "step", moved_deg: float = 0.2) -> Verdict:
+def of(*snapshots: tuple[int, Tensor], unit: str = "step", moved_deg: float = 0.2) -> DriftVerdict:
     return judge(drift_curves(snapshots), unit=unit, dimension=snapshots[0][1].shape[1], moved_deg=moved_deg)
 
 

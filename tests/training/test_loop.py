@@ -18,8 +18,8 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import sdpn.training.checkpoint
+from sdpn.augmentation.augment import Augmenter
 from sdpn.config import load_config
-from sdpn.data.augment import Augmenter
 from sdpn.data.dataset import CropDataset, load_batches
 from sdpn.errors import InputError
 from sdpn.io.kaldi import Utterance, read_data_dir, write_data_dir

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import sdpn
-from sdpn.data.features import FeatureConfig
+from sdpn.features.log_mel import FeatureConfig
 from sdpn.models.ecapa import Ecapa, EcapaConfig
 from sdpn.models.folder import ModelFolder, save_model
 from tests.conftest import TINY, write_noise

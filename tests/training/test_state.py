@@ -120,7 +120,7 @@ def test_a_state_of_rubbish_is_passed_over_for_the_one_before(
         None,  # type: ignore[arg-type]  # no data is read
         processes=Processes(0, 1, torch.device("cpu")),
         store=store,
-        make_watcher=lambda *_: None,  # type: ignore[arg-type, return-value]
+        make_dashboard=lambda *_: None,  # type: ignore[arg-type, return-value]
         on_progress=lambda _: None,
     )
     with caplog.at_level(logging.WARNING):

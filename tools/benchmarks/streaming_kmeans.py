@@ -28,11 +28,11 @@ from typing import Any
 
 import numpy as np
 
-from sdpn.clustering.streaming.chunks import IterableChunk
-from sdpn.clustering.streaming.fit import Progress, fit_stream
-from sdpn.clustering.streaming.minibatch import MiniBatches, start_mini_batches
-from sdpn.clustering.streaming.nearest import nearest
-from sdpn.clustering.streaming.settings import StreamSettings
+from sdpn.kmeans.chunks import IterableChunk
+from sdpn.kmeans.fit import FitProgress, fit_stream
+from sdpn.kmeans.minibatch import MiniBatches, start_mini_batches
+from sdpn.kmeans.model import nearest
+from sdpn.kmeans.settings import StreamSettings
 
 DIMENSION, NUM_GAUSSIANS = 192, 4096
 CHUNK_ROWS, PIECE_ROWS = 100_000, 10_000
@@ -156,7 +156,7 @@ def compare(num_rows: int, settings: StreamSettings, batch: int) -> None:
     bare_start = Clock()
     everything = Clock()
 
-    def others(progress: Progress) -> None:
+    def others(progress: FitProgress) -> None:
         nonlocal steps
         with waiting:
             if progress.stage == "survey":

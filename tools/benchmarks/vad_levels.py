@@ -27,7 +27,7 @@ from sdpn.io.rttm import Turn, read_rttm
 RATE_HZ = audio.RATE_HZ
 
 
-class Heard(NamedTuple):
+class ReadClip(NamedTuple):
     """A recording and what is said in it."""
 
     wave_S: np.ndarray
@@ -45,17 +45,17 @@ def main() -> None:
     everything = [heard for folder in args.conversations for heard in conversations(folder)]
     rng = np.random.default_rng(0)
     low = [quieter(minute(heard), 20.0) for heard in everything[::4]]
-    conditions: dict[str, list[Heard]] = {
+    conditions: dict[str, list[ReadClip]] = {
         "as simulated": everything,
         "half of the speakers 30 dB lower": [lower_half(heard) for heard in everything[::2]],
         "a ring of 3 s before": [put_before(tone(3.0, 440.0), heard) for heard in low],
         "a ring of 20 s before": [put_before(tone(20.0, 440.0), heard) for heard in low],
         "music of 15 s before": [put_before(music(15.0, rng), heard) for heard in low],
         "a hum of 20 s behind": [
-            Heard(np.concatenate([heard.wave_S, tone(20.0, 100.0)]), heard.turns) for heard in low
+            ReadClip(np.concatenate([heard.wave_S, tone(20.0, 100.0)]), heard.turns) for heard in low
         ],
         "claps": [with_claps(heard, rng) for heard in low],
-        "white noise": [Heard(rng.normal(scale=0.01, size=60 * RATE_HZ).astype(np.float32), [])],
+        "white noise": [ReadClip(rng.normal(scale=0.01, size=60 * RATE_HZ).astype(np.float32), [])],
     }
     if args.noise is not None:
         conditions["recorded noise"] = list(noises(args.noise))
@@ -76,51 +76,51 @@ def main() -> None:
         )
 
 
-def conversations(folder: Path) -> Iterator[Heard]:
+def conversations(folder: Path) -> Iterator[ReadClip]:
     """What `sdpn simulate` made."""
     reference = read_rttm(folder / "reference.rttm")
     for recording in read_data_dir(folder):
-        yield Heard(audio.read(recording.path), reference[recording.id])
+        yield ReadClip(audio.read(recording.path), reference[recording.id])
 
 
-def noises(folder: Path) -> Iterator[Heard]:
+def noises(folder: Path) -> Iterator[ReadClip]:
     """Sixteen recordings of each folder one after the other; crying babies have voices."""
     for kind in sorted(path for path in folder.iterdir() if path.is_dir() and "baby" not in path.name):
-        yield Heard(np.concatenate([audio.read(path) for path in sorted(kind.iterdir())[:16]]), [])
+        yield ReadClip(np.concatenate([audio.read(path) for path in sorted(kind.iterdir())[:16]]), [])
 
 
-def minute(heard: Heard) -> Heard:
+def minute(heard: ReadClip) -> ReadClip:
     """The first minute."""
     turns = [
         Turn(turn.recording, turn.onset_s, min(turn.end_s, 60.0) - turn.onset_s, turn.speaker)
         for turn in heard.turns
         if turn.onset_s < 60.0
     ]
-    return Heard(heard.wave_S[: 60 * RATE_HZ], turns)
+    return ReadClip(heard.wave_S[: 60 * RATE_HZ], turns)
 
 
-def quieter(heard: Heard, by_db: float) -> Heard:
+def quieter(heard: ReadClip, by_db: float) -> ReadClip:
     """At a lower level."""
-    return Heard(heard.wave_S * np.float32(10 ** (-by_db / 20)), heard.turns)
+    return ReadClip(heard.wave_S * np.float32(10 ** (-by_db / 20)), heard.turns)
 
 
-def lower_half(heard: Heard) -> Heard:
+def lower_half(heard: ReadClip) -> ReadClip:
     """Every second speaker 30 dB lower wherever he speaks."""
     low = set(sorted({turn.speaker for turn in heard.turns})[::2])
     gain_S = np.ones(len(heard.wave_S), dtype=np.float32)
     for turn in heard.turns:
         if turn.speaker in low:
             gain_S[round(turn.onset_s * RATE_HZ) : round(turn.end_s * RATE_HZ)] = 10**-1.5
-    return Heard(heard.wave_S * gain_S, heard.turns)
+    return ReadClip(heard.wave_S * gain_S, heard.turns)
 
 
-def put_before(sound_S: np.ndarray, heard: Heard) -> Heard:
+def put_before(sound_S: np.ndarray, heard: ReadClip) -> ReadClip:
     """A sound, then the conversation."""
     shift_s = len(sound_S) / RATE_HZ
     turns = [
         Turn(turn.recording, turn.onset_s + shift_s, turn.duration_s, turn.speaker) for turn in heard.turns
     ]
-    return Heard(np.concatenate([sound_S, heard.wave_S]), turns)
+    return ReadClip(np.concatenate([sound_S, heard.wave_S]), turns)
 
 
 def tone(duration_s: float, frequency_hz: float) -> np.ndarray:
@@ -142,17 +142,17 @@ def music(duration_s: float, rng: np.random.Generator) -> np.ndarray:
     return (0.9 * wave_S / np.abs(wave_S).max()).astype(np.float32)
 
 
-def with_claps(heard: Heard, rng: np.random.Generator) -> Heard:
+def with_claps(heard: ReadClip, rng: np.random.Generator) -> ReadClip:
     """A clap of 30 ms every 1.7 s or so."""
     wave_S = heard.wave_S.copy()
     decay = 0.9 * np.exp(-np.arange(480) / 128)
     for moment_s in np.arange(1.0, len(wave_S) / RATE_HZ - 1.0, 1.7):
         at = round((moment_s + rng.uniform(-0.5, 0.5)) * RATE_HZ)
         wave_S[at : at + 480] += (decay * rng.standard_normal(480)).astype(np.float32)
-    return Heard(wave_S, heard.turns)
+    return ReadClip(wave_S, heard.turns)
 
 
-def on_grid(spans: Sequence[tuple[float, float]], heard: Heard) -> np.ndarray:
+def on_grid(spans: Sequence[tuple[float, float]], heard: ReadClip) -> np.ndarray:
     """Which hundredths of a second lie in spans."""
     marked = np.zeros(len(heard.wave_S) * 100 // RATE_HZ, dtype=bool)
     for start_s, end_s in spans:

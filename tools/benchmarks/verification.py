@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from sdpn.cli.main import main as sdpn
-from sdpn.clustering.plda import Plda, write_plda
 from sdpn.io.kaldi import read_vectors, vector_writer
+from sdpn.verification.plda import Plda, write_plda
 
 UTTERANCES_PER_SPEAKER = 20
 LOOP_SHARE = 50

@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 from scipy.signal import fftconvolve, firwin2
 
+from sdpn.augmentation.augment import AugmentationConfig, Augmenter
 from sdpn.cli.table import format_markdown
-from sdpn.data.augment import AugmentationConfig, Augmenter
 from sdpn.data.crops import CropConfig
 from sdpn.data.dataset import KEPT_MB, CropDataset
 from sdpn.io.kaldi import Utterance, read_data_dir

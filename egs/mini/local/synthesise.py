@@ -41,12 +41,12 @@ from conversation import converse, trim
 from espeak import ACCENTS, Synthesiser, Voice, variants
 from sentences import sentence
 
-from sdpn.data.turn_statistics import Observed, observe
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_directory
 from sdpn.io.audio import RATE_HZ
 from sdpn.io.rttm import Turn, write_rttms
 from sdpn.io.uem import write_uem
+from sdpn.simulation.turn_statistics import Observed, observe
 
 
 @dataclass(frozen=True, kw_only=True)

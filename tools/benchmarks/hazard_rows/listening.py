@@ -17,13 +17,13 @@ from torch.nn.functional import normalize
 
 from hazard_rows.objective import koleo_without_floor
 from hazard_rows.row import Context, Measured, Skip, in_turn
+from sdpn.augmentation.augment import AugmentationConfig, Augmenter
 from sdpn.config import load_config
-from sdpn.data.augment import AugmentationConfig, Augmenter
 from sdpn.data.crops import CropConfig, crop
 from sdpn.data.dataset import CropDataset
-from sdpn.data.features import FeatureConfig, LogMel
 from sdpn.distill import losses
 from sdpn.distill.base import SelfDistillation
+from sdpn.features.log_mel import FeatureConfig, LogMel
 from sdpn.io import audio
 from sdpn.io.audio import RATE_HZ
 from sdpn.io.kaldi import Utterance

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from hazard_rows.row import Context, FinishedRun, Measured, Skip, in_turn, tiny_run
-from sdpn.data.augment import AugmentationConfig, Augmenter
+from sdpn.augmentation.augment import AugmentationConfig, Augmenter
 from sdpn.data.crops import CropBatch
 from sdpn.data.dataset import CropDataset, load_batches
 from sdpn.distill import losses

@@ -21,8 +21,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import sdpn
 from hazard_rows.row import Context, Measured, in_turn, tiny_run
+from sdpn.augmentation.augment import AugmentationConfig, Augmenter
 from sdpn.config import load_config
-from sdpn.data.augment import AugmentationConfig, Augmenter
 from sdpn.data.crops import CropBatch
 from sdpn.data.dataset import CropDataset, load_batches
 from sdpn.distill.base import SelfDistillation

@@ -1,0 +1,328 @@
+"""Augmentation of local crops: rooms, spectral tilt, noise, music, babble, band limits, gain.
+
+A view is drawn first and applied then, so what happens to it can be looked at
+(`tools/augmentation_gallery.py`). Each view draws from the generator it is handed, which the data set seeds
+by (run seed, epoch, utterance, view): the number of workers changes nothing.
+
+Speed is drawn here but changed by the data set, because it decides how much of an utterance a crop takes;
+erasing happens after the log, in the network's features (`sdpn.augmentation.erasing`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import numpy as np
+
+from sdpn.augmentation.additive_noise import AdditiveNoise, Sounds, babble, mix
+from sdpn.augmentation.bands import BANDS, BandName, limit_band
+from sdpn.augmentation.equaliser import apply_filters, draw_tilt
+from sdpn.augmentation.erasing import draw_erasure
+from sdpn.augmentation.rooms import simulate_room, trim_room
+from sdpn.augmentation.speed import speed_fraction
+from sdpn.config import Choice
+from sdpn.errors import InputError
+from sdpn.io.kaldi import read_data_dir
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationConfig:
+    """What happens to a local crop. Probabilities are per crop, independent unless ``combination`` is set.
+
+    Attributes:
+        noise: Kaldi data directory of noise recordings; None adds no recorded noise.
+        music: the same for music.
+        rir: Kaldi data directory of room impulse responses; None uses simulated rooms only.
+        combination: probabilities of (nothing, a room, an interference, a room and an interference), which
+            then take the place of those of rooms, noise, music and babble; one interference is added at most,
+            of a kind that is drawn in proportion to those probabilities. None: independent.
+        noise_probability: of adding recorded noise.
+        noise_snr_db: range of its signal-to-noise ratio.
+        music_probability: of adding music.
+        music_snr_db: range of the signal-to-music ratio.
+        babble_probability: of adding other utterances of the corpus.
+        babble_snr_db: range of the signal-to-babble ratio.
+        babble_talkers: most talkers in a babble.
+        room_probability: of a room.
+        simulated_room_share: share of rooms that are simulated (noise with exponential decay) although
+            measured ones are there.
+        room_decay_s: range of the reverberation time RT60 of simulated rooms.
+        tilt_probability: of a random smooth equaliser.
+        tilt_db: its largest gain or cut.
+        band_probability: of a band limit, such as that of a telephone.
+        bands: which ones, each as likely; see `sdpn.augmentation.bands`.
+        gain_db: range of a random gain.
+        rounding_probability: of rounding to 16 bits after the gain, as in a file that is so faint.
+        speed_probability: of another speed, which moves the pitch with the tempo.
+        speed_factors: which ones, each as likely; 1.1 is a tenth faster.
+        speed_speaker: ``new``: all crops of an utterance, the teacher's too, have one speed, and what is said
+            at another speed counts as another speaker. ``same``: each local crop has its own, and the network
+            learns that pitch does not matter.
+        erase_probability: of erasing frames and bands of the log features.
+        erase_frames: most frames in a row.
+        erase_bands: most bands in a row.
+    """
+
+    noise: Path | None = None
+    music: Path | None = None
+    rir: Path | None = None
+    combination: tuple[float, float, float, float] | None = None
+    noise_probability: float = 0.5
+    noise_snr_db: tuple[float, float] = (0.0, 15.0)
+    music_probability: float = 0.3
+    music_snr_db: tuple[float, float] = (5.0, 15.0)
+    babble_probability: float = 0.3
+    babble_snr_db: tuple[float, float] = (8.0, 20.0)
+    babble_talkers: int = 4
+    room_probability: float = 0.5
+    simulated_room_share: float = 0.7
+    room_decay_s: tuple[float, float] = (0.1, 0.7)
+    tilt_probability: float = 0.7
+    tilt_db: float = 9.0
+    band_probability: float = 0.0
+    bands: tuple[BandName, ...] = tuple(BANDS)
+    gain_db: tuple[float, float] = (-12.0, 6.0)
+    rounding_probability: float = 0.0
+    speed_probability: float = 0.0
+    speed_factors: tuple[float, ...] = (0.9, 1.1)
+    speed_speaker: Literal["new", "same"] = "new"
+    erase_probability: float = 0.0
+    erase_frames: int = 9
+    erase_bands: int = 5
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        for name in (
+            "noise_probability",
+            "music_probability",
+            "babble_probability",
+            "room_probability",
+            "simulated_room_share",
+            "tilt_probability",
+            "band_probability",
+            "rounding_probability",
+            "speed_probability",
+            "erase_probability",
+        ):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie between 0 and 1")
+        for name in ("noise_snr_db", "music_snr_db", "babble_snr_db", "room_decay_s", "gain_db"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} must be [low, high]")
+        if self.babble_talkers < 1 or self.tilt_db < 0 or self.room_decay_s[0] <= 0:
+            raise ValueError("babble_talkers and room_decay_s must be positive, tilt_db not negative")
+        if self.combination is not None and not (
+            min(self.combination) >= 0 and abs(sum(self.combination) - 1) < 1e-3
+        ):
+            raise ValueError("combination must be four probabilities with sum 1")
+        if self.band_probability and not self.bands:
+            raise ValueError("band_probability needs bands")
+        if self.speed_probability and not self.speed_factors:
+            raise ValueError("speed_probability needs speed_factors")
+        if any(not 0.5 <= factor <= 2 for factor in self.speed_factors):
+            raise ValueError("speed_factors must lie between 0.5 and 2")
+        if min(self.erase_frames, self.erase_bands) < 0:
+            raise ValueError("erase_frames and erase_bands must not be negative")
+
+
+_NOTHING = AugmentationConfig(
+    noise_probability=0.0,
+    music_probability=0.0,
+    babble_probability=0.0,
+    room_probability=0.0,
+    tilt_probability=0.0,
+    gain_db=(0.0, 0.0),
+)
+
+#: As SDPN was published (arXiv 2308.02774 and its public implementation). Noise, music and speech are equally
+#: likely; the speech is one recording. A gain that it gives to crops in rooms is left out: features that are
+#: normalised over time do not see it.
+_PUBLISHED = AugmentationConfig(
+    combination=(1 / 6, 3 / 6 * 1 / 4, 3 / 6 * 3 / 4, 2 / 6),
+    noise_probability=1.0,
+    noise_snr_db=(0.0, 15.0),
+    music_probability=1.0,
+    music_snr_db=(5.0, 15.0),
+    babble_probability=1.0,
+    babble_snr_db=(13.0, 20.0),
+    babble_talkers=1,
+    room_probability=1.0,
+    simulated_room_share=0.0,
+    tilt_probability=0.0,
+    gain_db=(0.0, 0.0),
+    erase_probability=0.2,
+    erase_frames=9,
+    erase_bands=5,
+)
+
+#: What ``augmentation.preset`` may be; other keys of the section change single settings of it.
+PRESETS = {"default": AugmentationConfig(), "none": _NOTHING, "published": _PUBLISHED}
+
+#: The section of a configuration.
+AugmentationChoice = Annotated[AugmentationConfig, Choice("augmentation preset", PRESETS, key="preset")]
+
+#: Steps of 16 bits up to full scale.
+_STEPS = np.float32(32767)
+
+#: Gives (S,) samples of a random other utterance.
+DrawSpeech = Callable[[int, np.random.Generator], np.ndarray]
+
+
+class Drawn(NamedTuple):
+    """What happens to one view.
+
+    Attributes:
+        room: (R,) impulse response.
+        rt60_s: reverberation time of a simulated room; None for measured rooms.
+        tilt_db: gains of the equaliser at its points (`sdpn.augmentation.equaliser`).
+        interferences: what is added.
+        band: name of the band limit.
+        gain_db: gain at the end.
+        rounded: whether to 16 bits after it.
+    """
+
+    room: np.ndarray | None
+    rt60_s: float | None
+    tilt_db: np.ndarray | None
+    additive_noises: tuple[AdditiveNoise, ...]
+    band: BandName | None
+    gain_db: float
+    rounded: bool
+
+
+class Augmenter:
+    """Draws and applies what `AugmentationConfig` says.
+
+    Args:
+        config: the settings.
+        cache_mb: memory for decoded noise and music each, for each loader process.
+
+    Raises:
+        InputError: a folder is no data directory, is empty, or holds nothing but silence.
+    """
+
+    def __init__(self, config: AugmentationConfig, *, cache_mb: int = 256) -> None:
+        self.config = config
+        self._noise = None if config.noise is None else Sounds.load(config.noise, "noise", cache_mb=cache_mb)
+        self._music = None if config.music is None else Sounds.load(config.music, "music", cache_mb=cache_mb)
+        self._rooms = [] if config.rir is None else _load_rooms(config.rir)
+
+    def __call__(self, wave: np.ndarray, rng: np.random.Generator, draw_speech: DrawSpeech) -> np.ndarray:
+        """Augment one crop.
+
+        Args:
+            wave: (S,) float32, a clean crop.
+            rng: generator of this view.
+            draw_speech: gives (S,) samples of a random other utterance, for babble.
+
+        Returns:
+            (S,) float32.
+        """
+        augmented: np.ndarray = self.apply([wave], [self.draw(len(wave), rng, draw_speech)])[0]
+        return augmented
+
+    def draw(self, num_samples: int, rng: np.random.Generator, draw_speech: DrawSpeech) -> Drawn:
+        """Decide what happens to a crop of ``num_samples``; arguments as for a call."""
+        config = self.config
+        room, additive_noise = _draw_combination(config.combination, rng)
+        if room is None:
+            room = rng.random() < config.room_probability
+        response, rt60_s = self._draw_room(rng) if room else (None, None)
+        tilt_db = draw_tilt(rng, config.tilt_db) if rng.random() < config.tilt_probability else None
+        kinds = self._kinds(num_samples, draw_speech)
+        if additive_noise is None:
+            added = [draw(rng) for probability, draw in kinds if rng.random() < probability]
+        elif additive_noise and (total := sum(probability for probability, _ in kinds)) > 0:
+            shares = [probability / total for probability, _ in kinds]
+            added = [kinds[rng.choice(len(kinds), p=shares)][1](rng)]
+        else:
+            added = []
+        band: BandName | None = None
+        if _happens(rng, config.band_probability):
+            band = config.bands[rng.integers(len(config.bands))]
+        gain_db = rng.uniform(*config.gain_db)
+        rounded = _happens(rng, config.rounding_probability)
+        return Drawn(response, rt60_s, tilt_db, tuple(added), band, gain_db, rounded)
+
+    @staticmethod
+    def apply(waves: Sequence[np.ndarray], drawn: Sequence[Drawn]) -> np.ndarray:
+        """Do to each of V crops (S,) what was drawn for it; more of them together take less time each.
+
+        Returns:
+            (V, S) float32, the same whatever a crop is together with, but for rounding.
+        """
+        augmented_VS = apply_filters(waves, [view.room for view in drawn], [view.tilt_db for view in drawn])
+        for wave, effects in zip(augmented_VS, drawn, strict=True):
+            for additive_noise in effects.additive_noises:
+                mix(wave, additive_noise, out=wave)
+            if effects.band is not None:
+                wave[:] = limit_band(wave, BANDS[effects.band])
+            wave *= np.float32(10 ** (effects.gain_db / 20))
+            np.clip(wave, -1.0, 1.0, out=wave)
+            if effects.rounded:
+                np.rint(wave * _STEPS, out=wave)
+                wave /= _STEPS
+        return augmented_VS
+
+    def draw_speed(self, rng: np.random.Generator) -> Fraction:
+        """Decide how fast an utterance or a view is."""
+        factors = self.config.speed_factors
+        if not _happens(rng, self.config.speed_probability):
+            return Fraction(1)
+        return speed_fraction(factors[rng.integers(len(factors))])
+
+    def draw_erasure(self, rng: np.random.Generator) -> np.ndarray:
+        """Decide what is erased in the features of a view: (4,) int32, see `sdpn.augmentation.erasing`."""
+        config = self.config
+        return draw_erasure(rng, config.erase_probability, config.erase_frames, config.erase_bands)
+
+    def _kinds(
+        self, num_samples: int, draw_speech: DrawSpeech
+    ) -> list[tuple[float, Callable[[np.random.Generator], AdditiveNoise]]]:
+        """Interferences that there are: (probability, how to draw one)."""
+        config = self.config
+        kinds: list[tuple[float, Callable[[np.random.Generator], AdditiveNoise]]] = []
+        if self._noise is not None:
+            kinds.append(
+                (config.noise_probability, partial(self._noise.draw, num_samples, config.noise_snr_db))
+            )
+        if self._music is not None:
+            kinds.append(
+                (config.music_probability, partial(self._music.draw, num_samples, config.music_snr_db))
+            )
+        talk = partial(babble, num_samples, config.babble_talkers, config.babble_snr_db, draw_speech)
+        return [*kinds, (config.babble_probability, talk)]
+
+    def _draw_room(self, rng: np.random.Generator) -> tuple[np.ndarray, float | None]:
+        if self._rooms and rng.random() >= self.config.simulated_room_share:
+            return self._rooms[rng.integers(len(self._rooms))], None
+        rt60_s = rng.uniform(*self.config.room_decay_s)
+        return simulate_room(rt60_s, rng), rt60_s
+
+
+def _happens(rng: np.random.Generator, probability: float) -> bool:
+    """Draw only where there is something to draw: what is off does not move the stream of what is on."""
+    return probability > 0 and bool(rng.random() < probability)
+
+
+def _draw_combination(
+    combination: tuple[float, float, float, float] | None, rng: np.random.Generator
+) -> tuple[bool | None, bool | None]:
+    """(whether a room, whether an interference); None where that is drawn by itself."""
+    if combination is None:
+        return None, None
+    case = int(np.searchsorted(np.cumsum(combination), rng.random(), side="right"))
+    return case in (1, 3), case in (2, 3)
+
+
+def _load_rooms(directory: Path) -> list[np.ndarray]:
+    rooms = [room for entry in read_data_dir(directory) if np.any(room := entry.read())]
+    if not rooms:
+        raise InputError("every recording of the room impulse responses is silent", path=directory)
+    return [trim_room(room) for room in rooms]

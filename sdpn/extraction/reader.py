@@ -1,0 +1,173 @@
+"""Reading ahead: files are opened, decoded and resampled in threads while others are being embedded.
+
+Shapes: S samples.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+
+from sdpn.augmentation.speed import at_speed
+from sdpn.errors import InputError
+from sdpn.extraction.clips import Clip, Cut, WindowPlan, cut
+from sdpn.io.kaldi import Utterance
+from sdpn.models.batching import batches_by_length
+
+T = TypeVar("T")
+
+#: Clips that each thread reads ahead.
+_AHEAD = 4
+#: Full batches that wait for others of their length: the more, the less padding.
+_STORED_BATCHES = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadClip:
+    """A clip with its samples, or why there are none.
+
+    Attributes:
+        utterance: its utterance.
+        number: which of the utterance's clips it is, from 0.
+        num_clips: how many those are.
+        duration_s: length of the utterance.
+        windows_N2: as in `Clip`.
+        wave_S: (S,) float32 at 16 kHz; empty where there is an error.
+        error: what is wrong with the file.
+    """
+
+    utterance: Utterance
+    number: int = 0
+    num_clips: int = 1
+    duration_s: float = 0.0
+    windows_N2: np.ndarray | None = None
+    wave_S: np.ndarray
+    error: str | None = None
+
+
+def read_ahead(
+    utterances: Iterable[Utterance],
+    *,
+    windows: WindowPlan | None = None,
+    threads: int = 1,
+    speed: Fraction = Fraction(1),
+) -> Iterator[ReadClip]:
+    """Read utterances clip by clip, in order, some clips ahead of who asks.
+
+    A file that cannot be read is told in its place and stops nothing. Threads are enough: libsndfile's
+    decoders and scipy's resampler leave the interpreter to others.
+
+    Args:
+        utterances: what is read.
+        windows: windows over every utterance; None: each utterance as a whole.
+        threads: how many read.
+        speed: the samples are those of speech this much faster; times stay those of the file.
+    """
+    with ThreadPoolExecutor(threads, thread_name_prefix="reader") as pool:
+        ahead = _AHEAD * threads
+        openings = (partial(_open, utterance, windows, speed) for utterance in utterances)
+        for utterance, plan, first in _in_order(pool, openings, ahead):
+            if isinstance(plan, InputError):
+                yield _unheard(utterance, plan)
+                continue
+            if first is not None:
+                yield first
+            readings = (
+                partial(_read, utterance, plan, number, speed)
+                for number in range(0 if first is None else 1, len(plan.clips))
+            )
+            yield from _in_order(pool, readings, ahead)
+
+
+def _open(
+    utterance: Utterance, windows: WindowPlan | None, speed: Fraction
+) -> tuple[Utterance, Cut | InputError, ReadClip | None]:
+    """How to read an utterance, and at once its only clip."""
+    try:
+        plan = cut(utterance, windows)
+    except (InputError, OSError) as error:
+        return utterance, _as_input_error(error, utterance), None
+    return utterance, plan, _read(utterance, plan, 0, speed) if len(plan.clips) == 1 else None
+
+
+def _read(utterance: Utterance, plan: Cut, number: int, speed: Fraction) -> ReadClip:
+    clip: Clip = plan.clips[number]
+    try:
+        wave_S = at_speed(clip.read(utterance), speed)
+    except (InputError, OSError) as error:
+        return _unheard(utterance, _as_input_error(error, utterance))
+    return ReadClip(
+        utterance=utterance,
+        number=number,
+        num_clips=len(plan.clips),
+        duration_s=plan.duration_s,
+        windows_N2=clip.windows_N2,
+        wave_S=wave_S,
+    )
+
+
+def _unheard(utterance: Utterance, error: InputError) -> ReadClip:
+    return ReadClip(utterance=utterance, wave_S=np.zeros(0, dtype=np.float32), error=str(error))
+
+
+def _as_input_error(error: InputError | OSError, utterance: Utterance) -> InputError:
+    """What the system refused, as a sentence with the file in it."""
+    if isinstance(error, InputError):
+        return error
+    return InputError(f"cannot be read ({error.strerror or error})", path=utterance.path)
+
+
+def _in_order(pool: Executor, tasks: Iterable[Callable[[], T]], ahead: int) -> Iterator[T]:
+    """Run tasks in a pool, some before their results are asked for; yield results in order."""
+    waiting: deque[Future[T]] = deque()
+    try:
+        for task in tasks:
+            waiting.append(pool.submit(task))
+            if len(waiting) >= ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:  # whoever listens has stopped: what was not begun need not be read
+        for future in waiting:
+            future.cancel()
+
+
+def bucketed(heard: Iterable[ReadClip], *, samples: int, utterances: int) -> Iterator[Sequence[ReadClip]]:
+    """Collect clips of like lengths into batches.
+
+    Clips wait in a bounded store. When it is full, the oldest goes, together with those of its length.
+
+    Args:
+        heard: clips without errors; one with windows is a batch of its own.
+        samples: most samples of a batch, padding included.
+        utterances: most clips of a batch.
+    """
+    store: dict[int, ReadClip] = {}
+    stored = 0
+
+    def oldest() -> list[ReadClip]:
+        places = list(store)
+        lengths = [len(store[place].wave_S) for place in places]
+        batches = batches_by_length(lengths, samples=samples, utterances=utterances)
+        batch = next(batch for batch in batches if 0 in batch)
+        return [store.pop(places[index]) for index in batch]
+
+    for place, one in enumerate(heard):
+        if one.windows_N2 is not None:
+            yield [one]
+            continue
+        store[place] = one
+        stored += len(one.wave_S)
+        while stored > _STORED_BATCHES * samples:
+            batch = oldest()
+            stored -= sum(len(other.wave_S) for other in batch)
+            yield batch
+    while store:
+        yield oldest()

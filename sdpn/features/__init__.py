@@ -1,0 +1,1 @@
+"""Waveforms to features: log-mel and filter banks, batched, on any device."""

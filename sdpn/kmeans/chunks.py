@@ -1,0 +1,262 @@
+"""What a stream is made of: chunks that can be read again and again, a block of rows at a time.
+
+Shapes: B rows of a block, D dimensions.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sdpn.errors import InputError
+from sdpn.io.atomic import atomic_directory
+from sdpn.io.kaldi import iterate_vectors
+from sdpn.io.parsing import parsing
+
+
+def write_chunks(
+    pieces: Iterable[Any], folder: str | os.PathLike[str], *, rows_per_chunk: int = 100_000
+) -> list[Path]:
+    """Write pieces (B, D) as float32 ``folder/chunk-00000.npy``, ...; the folder appears when all is written.
+
+    Args:
+        pieces: arrays or CPU tensors of any length; empty ones are passed over.
+        folder: where to; one that exists is replaced.
+        rows_per_chunk: rows of each chunk but the last. That many are held in memory.
+
+    Returns:
+        the chunks' files.
+
+    Raises:
+        InputError: there are no rows, pieces of different dimension, or the folder cannot be written.
+    """
+    names: list[str] = []
+    waiting: list[np.ndarray] = []
+    held = 0
+    with atomic_directory(folder) as temporary:
+
+        def write(rows_ND: np.ndarray) -> None:
+            names.append(f"chunk-{len(names):05d}.npy")
+            np.save(temporary / names[-1], rows_ND, allow_pickle=False)
+
+        for piece in pieces:
+            rows_BD = np.array(piece, dtype=np.float32)  # a copy: a loader may use its buffer again
+            if rows_BD.ndim != 2 or (waiting and rows_BD.shape[1] != waiting[0].shape[1]):
+                expected = f"(rows, {waiting[0].shape[1]})" if waiting else "(rows, dimensions)"
+                raise InputError(f"a piece has shape {rows_BD.shape}; expected {expected}", path=folder)
+            waiting.append(rows_BD)
+            held += len(rows_BD)
+            if held >= rows_per_chunk:
+                rows_ND = np.concatenate(waiting)
+                whole = held // rows_per_chunk * rows_per_chunk
+                for at in range(0, whole, rows_per_chunk):
+                    write(rows_ND[at : at + rows_per_chunk])
+                waiting, held = [rows_ND[whole:].copy()], held - whole
+        if held:
+            write(np.concatenate(waiting))
+        if not names:
+            raise InputError("there are no rows to write", path=folder)
+    return [Path(folder) / name for name in names]
+
+
+#: Values up to here can be squared and added over dimensions and rows in float32.
+LARGEST = 1e12
+
+#: What differs by less, squared, is lost in float32.
+SMALLEST = 1e-15
+
+
+class Block(NamedTuple):
+    """Rows (B, D) that follow each other, and their ids where the chunk has ids."""
+
+    rows_BD: np.ndarray
+    keys: Sequence[str] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunk(ABC):
+    """Rows that can be read from any row on, as often as wanted, always in the same order.
+
+    Attributes:
+        name: what errors call it; a path where it is a file.
+    """
+
+    name: str
+
+    @abstractmethod
+    def blocks(self, start: int, size: int) -> Iterator[Block]:
+        """Yield the rows from ``start`` (counted from 0) on, at most ``size`` at a time."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ArrayChunk(Chunk):
+    """Rows (N, D) in memory."""
+
+    rows_ND: np.ndarray
+
+    def blocks(self, start: int, size: int) -> Iterator[Block]:
+        """Yield slices."""
+        for at in range(start, len(self.rows_ND), size):
+            yield Block(self.rows_ND[at : at + size], None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NpyChunk(Chunk):
+    """A matrix (N, D) in a ``.npy`` file."""
+
+    def blocks(self, start: int, size: int) -> Iterator[Block]:
+        """Yield copies of slices; the file is mapped anew for each, so that what was read can be let go."""
+        end = start + 1
+        while start < end:
+            rows_ND = self._mapped()
+            end = len(rows_ND)
+            if start < end:
+                yield Block(np.array(rows_ND[start : start + size]), None)
+            start += size
+
+    def _mapped(self) -> np.ndarray:
+        with parsing(self.name, "is not a whole .npy file"):
+            rows_ND: np.ndarray = np.lib.format.open_memmap(self.name, mode="r")
+        if rows_ND.ndim != 2:
+            raise InputError(f"has shape {rows_ND.shape}; expected (rows, dimensions)", path=self.name)
+        return rows_ND
+
+
+@dataclass(frozen=True, kw_only=True)
+class KaldiChunk(Chunk):
+    """The vectors of a Kaldi ``.ark`` or ``.scp``."""
+
+    def blocks(self, start: int, size: int) -> Iterator[Block]:
+        """Yield stacked vectors and their keys; an archive has no index, so rows before are read over."""
+        keys: list[str] = []
+        vectors: list[np.ndarray] = []
+        dimension = None
+        for row, (key, vector) in enumerate(iterate_vectors(self.name)):
+            dimension = len(vector) if dimension is None else dimension
+            if len(vector) != dimension:
+                raise InputError(
+                    f"row {row} ({key!r}) has {len(vector)} dimensions, the rows before it have {dimension}",
+                    path=self.name,
+                )
+            if row < start:
+                continue
+            keys.append(key)
+            vectors.append(vector)
+            if len(keys) == size:
+                yield Block(np.stack(vectors), keys)
+                keys, vectors = [], []
+        if keys:
+            yield Block(np.stack(vectors), keys)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IterableChunk(Chunk):
+    """What a loader or a generator gives, piece by piece.
+
+    Attributes:
+        pieces: called for each pass; returns the pieces (n, D), arrays or CPU tensors, of any length, and
+            always the same.
+    """
+
+    pieces: Callable[[], Iterable[Any]]
+
+    def blocks(self, start: int, size: int) -> Iterator[Block]:
+        """Yield the pieces, cut where they are longer than ``size``; rows before ``start`` are read over."""
+        skip = start
+        for piece in self.pieces():
+            rows_BD = np.asarray(piece)
+            if rows_BD.ndim != 2:
+                raise InputError(
+                    f"a piece has shape {rows_BD.shape}; expected (rows, dimensions)", path=self.name
+                )
+            rows_BD, skip = rows_BD[skip:], max(skip - len(rows_BD), 0)
+            for at in range(0, len(rows_BD), size):
+                yield Block(rows_BD[at : at + size], None)
+
+
+def open_chunk(path: str | os.PathLike[str]) -> Chunk:
+    """The chunk in a file: ``.npy``, or Kaldi's ``.ark`` or ``.scp``.
+
+    Raises:
+        InputError: another suffix, or no such file.
+    """
+    path = Path(path)
+    kinds: dict[str, type[NpyChunk] | type[KaldiChunk]] = {
+        ".npy": NpyChunk,
+        ".ark": KaldiChunk,
+        ".scp": KaldiChunk,
+    }
+    if path.suffix not in kinds:
+        raise InputError("is no chunk", path=path, hint=f"expected one of: {', '.join(kinds)}")
+    if not path.is_file():
+        raise InputError("no such chunk", path=path)
+    return kinds[path.suffix](name=str(path))
+
+
+def checked_blocks(
+    chunk: Chunk, *, start: int, size: int, dimension: int | None, directions: bool
+) -> Iterator[Block]:
+    """Read a chunk as float32 rows that k-means can take.
+
+    Args:
+        chunk: what to read.
+        start: first row, counted from 0.
+        size: rows of a block at most.
+        dimension: what the rows must have; None takes the first block's.
+        directions: refuse rows that are zero, since they have no direction.
+
+    Raises:
+        InputError: numbers of another kind than integer or real, another dimension, a row that holds NaN,
+            infinite or huge values or is zero; the chunk and the row (from 0) are named.
+    """
+    row = start
+    for rows_BD, keys in chunk.blocks(start, size):
+        if rows_BD.dtype.kind not in "fiu":
+            raise InputError(f"holds {rows_BD.dtype}; expected integers or real numbers", path=chunk.name)
+        dimension = rows_BD.shape[1] if dimension is None else dimension
+        if rows_BD.shape[1] != dimension or not dimension:
+            raise InputError(
+                f"rows have {rows_BD.shape[1]} dimensions; expected {dimension or 'at least 1'}",
+                path=chunk.name,
+            )
+        with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite, and is named below
+            floats_BD = np.ascontiguousarray(rows_BD, dtype=np.float32)
+        if unfit := unfit_rows(floats_BD):
+            raise _bad_row(chunk, row, keys, *unfit)
+        if directions:
+            short_B = np.logical_not((np.abs(floats_BD) >= SMALLEST).any(axis=1))
+            if short_B.any():
+                zero = not floats_BD[short_B.argmax()].any()
+                problem = "is zero" if zero else f"has no value of at least {SMALLEST:g}"
+                raise _bad_row(chunk, row, keys, short_B, f"{problem}, and so has no direction")
+        yield Block(floats_BD, keys)
+        row += len(floats_BD)
+
+
+def unfit_rows(rows_BD: np.ndarray) -> tuple[np.ndarray, str] | None:
+    """Find float32 rows whose distances could not be computed: which they are, and what is wrong."""
+    finite_BD = np.isfinite(rows_BD)
+    if not finite_BD.all():
+        return np.logical_not(finite_BD.all(axis=1)), "holds NaN or infinite values"
+    if len(rows_BD) and max(rows_BD.max(), -rows_BD.min()) > LARGEST:
+        huge_B = (np.abs(rows_BD) > LARGEST).any(axis=1)
+        largest = np.abs(rows_BD[huge_B.argmax()]).max()
+        return (
+            huge_B,
+            f"holds a value of {largest:.3g}, too large to be squared (at most {LARGEST:g})",
+        )
+    return None
+
+
+def _bad_row(
+    chunk: Chunk, first: int, keys: Sequence[str] | None, bad_B: np.ndarray, problem: str
+) -> InputError:
+    at = int(bad_B.argmax())
+    key = "" if keys is None else f" ({keys[at]!r})"
+    return InputError(f"row {first + at}{key} {problem}", path=chunk.name, hint="rows are counted from 0")

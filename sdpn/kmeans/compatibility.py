@@ -1,0 +1,173 @@
+"""The functions that users of SpeechBrain's k-means know, made safe.
+
+There, ``train`` once called ``fit`` on every chunk, which forgets the chunks before it; later, rows that did
+not fill a batch were dropped, and a path without a model silently gave a new one. Here every row counts in
+every epoch, whatever the lengths of chunks and batches are, and a path without a model is an error.
+
+Its ``accumulate_and_extract_features`` is `sdpn.extraction.layer_features.accumulate_features`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+
+from sdpn.config import from_dict
+from sdpn.errors import InputError
+from sdpn.kmeans.chunks import Chunk, IterableChunk, open_chunk
+from sdpn.kmeans.fit import Fit, FitProgress, fit_stream
+from sdpn.kmeans.model import KMeansModel
+from sdpn.kmeans.settings import StreamSettings
+
+
+class StreamingKMeans:
+    """Settings, and the model once it is trained.
+
+    Attributes:
+        settings: of the training.
+        model: what was learned or loaded; None before.
+    """
+
+    def __init__(self, settings: StreamSettings, model: KMeansModel | None = None) -> None:
+        self.settings = settings
+        self.model = model
+
+    @property
+    def cluster_centers_(self) -> np.ndarray:
+        """Centres (K, D) float64 in the space of the input."""
+        return self._trained().centres_KD
+
+    def predict(self, rows_ND: np.ndarray) -> np.ndarray:
+        """Labels (N,) int32 of rows (N, D)."""
+        return self._trained().predict(rows_ND)
+
+    def _trained(self) -> KMeansModel:
+        if self.model is None:
+            raise InputError("this k-means is not trained yet", hint="train(kmeans, loader)")
+        return self.model
+
+
+def fetch_kmeans_model(
+    n_clusters: int | None = None,
+    init: Literal["k-means++", "random"] = "k-means++",
+    max_iter: int = 100,
+    batch_size: int | None = None,
+    tol: float = 0.0,
+    max_no_improvement: int | None = 10,
+    n_init: int = 3,
+    reassignment_ratio: float = 0.01,
+    random_state: int = 0,
+    compute_labels: bool = False,
+    init_size: int | None = None,
+    checkpoint_path: str | os.PathLike[str] | None = None,
+    **settings: Any,
+) -> StreamingKMeans:
+    """Make a k-means to train, or fetch a trained one.
+
+    Args:
+        n_clusters: K; needed without ``checkpoint_path``.
+        init: as in `StreamSettings`, like all that follow.
+        max_iter: see there.
+        batch_size: see there.
+        tol: see there.
+        max_no_improvement: see there.
+        n_init: see there.
+        reassignment_ratio: see there.
+        random_state: its ``seed``.
+        compute_labels: see there.
+        init_size: see there.
+        checkpoint_path: a model of `save_model`. Training it further starts from its centres.
+        settings: other fields of `StreamSettings`.
+
+    Raises:
+        InputError: no model is at ``checkpoint_path``, or it has another number of clusters; a setting that
+            does not exist or is out of range.
+    """
+    model = None if checkpoint_path is None else KMeansModel.load(checkpoint_path)
+    if model is not None and n_clusters not in (None, model.n_clusters):
+        raise InputError(f"has {model.n_clusters} clusters, not {n_clusters}", path=checkpoint_path)
+    if model is not None:
+        n_clusters = model.n_clusters
+        settings = {"standardise": bool((model.space.scale_D != 1).any()), **settings}
+        if settings.setdefault("spherical", model.space.spherical) != model.space.spherical:
+            raise InputError(f"has spherical={model.space.spherical}", path=checkpoint_path)
+    if n_clusters is None:
+        raise InputError("n_clusters is missing", hint="how many clusters? Or give checkpoint_path")
+    values = {
+        "n_clusters": n_clusters,
+        "init": init,
+        "init_size": init_size,
+        "n_init": n_init,
+        "batch_size": batch_size,
+        "max_iter": max_iter,
+        "tol": tol,
+        "max_no_improvement": max_no_improvement,
+        "reassignment_ratio": reassignment_ratio,
+        "compute_labels": compute_labels,
+        "seed": random_state,
+        **settings,
+    }
+    return StreamingKMeans(from_dict(StreamSettings, values), model)
+
+
+def train(
+    kmeans: StreamingKMeans,
+    loader: Iterable[Any],
+    *,
+    save_path: str | os.PathLike[str] | None = None,
+    kmeans_batch_size: int | None = None,
+    on_progress: Callable[[FitProgress], None] | None = None,
+) -> Fit:
+    """Train on a loader; ``kmeans`` has its model afterwards.
+
+    Args:
+        kmeans: of `fetch_kmeans_model`.
+        loader: gives pieces (n, D) of any length, arrays or CPU tensors, and the same rows each time it is
+            gone through (a list of them, a ``DataLoader``; resuming is exact only where it does not
+            shuffle); or a list of chunk files (``.npy``, ``.ark``, ``.scp``) or chunks.
+        save_path: file (``.npz``) to save the state to and to go on from; see `fit_stream`.
+        kmeans_batch_size: in place of the settings' ``batch_size``.
+        on_progress: see `fit_stream`.
+
+    Raises:
+        InputError: the loader can be gone through only once, which is not enough; or as `fit_stream`.
+    """
+    if isinstance(loader, Iterator):
+        raise InputError(
+            "the loader can be gone through once, and k-means needs several passes",
+            hint="write its rows with sdpn.kmeans.chunks.write_chunks and give those files",
+        )
+    settings = kmeans.settings
+    if kmeans_batch_size is not None:
+        settings = replace(settings, batch_size=kmeans_batch_size)
+    fit = fit_stream(
+        _chunks(loader),
+        settings,
+        state=save_path,
+        centres_KD=None if kmeans.model is None else kmeans.model.centres_KD,
+        on_progress=on_progress,
+    )
+    kmeans.model = fit.model
+    return fit
+
+
+def save_model(kmeans: StreamingKMeans, checkpoint_path: str | os.PathLike[str]) -> None:
+    """Write the model as ``.npz`` or ``.safetensors``, which, unlike joblib's files, cannot run code.
+
+    Raises:
+        InputError: it is not trained, another suffix, or the file cannot be written.
+    """
+    kmeans._trained().save(checkpoint_path)
+
+
+def _chunks(loader: Iterable[Any]) -> Sequence[Chunk]:
+    if isinstance(loader, Sequence) and loader:
+        if all(isinstance(item, Chunk) for item in loader):
+            return loader
+        if all(isinstance(item, str | os.PathLike) for item in loader):
+            return [open_chunk(item) for item in loader]
+    return [IterableChunk(name="the loader", pieces=lambda: loader)]

@@ -1,0 +1,296 @@
+"""Label any number of rows, chunk by chunk, in as many processes as wanted.
+
+Shapes: N rows of a chunk, M rows of a sample, D dimensions.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from sdpn.clustering.agreement import Agreement, agreement
+from sdpn.errors import InputError
+from sdpn.io.atomic import atomic_path
+from sdpn.kmeans.chunks import Chunk, IterableChunk, checked_blocks
+from sdpn.kmeans.fit import Fit
+from sdpn.kmeans.model import KMeansModel, import_faiss, nearest
+from sdpn.kmeans.survey import UniformSample
+
+#: Clusters whose rows have a colour of their own; more could not be told apart.
+_COLOURED = 10
+
+
+def plot_quality(
+    path: str | os.PathLike[str], model: KMeansModel, quality: Quality, fit: Fit | None = None
+) -> None:
+    """Draw three panels; the suffix of ``path`` chooses PNG, SVG or PDF.
+
+    Inertia over the rows that have passed (with ``fit``), the sizes of the clusters in descending order, and
+    the sample on its two principal components with the centres, the ten largest clusters in colours.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    history, sizes, sample = figure.subplots(1, 3)
+    _draw_history(history, fit)
+    _draw_sizes(sizes, quality)
+    _draw_sample(sample, model, quality)
+    for axes in (history, sizes, sample):
+        axes.spines[["top", "right"]].set_visible(False)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=100)
+
+
+def _draw_history(axes: Any, fit: Fit | None) -> None:
+    axes.set_title("inertia of a row", fontsize=10, loc="left")
+    if fit is None or not len(fit.history_T2):
+        axes.text(0.5, 0.5, "no mini-batches in this run", ha="center", va="center", transform=axes.transAxes)
+        axes.set(xticks=[], yticks=[])
+        return
+    axes.plot(*fit.history_T2.T, color="#3b6fb6", linewidth=1.5, label="batches, smoothed")
+    ends = np.arange(1, len(fit.held_out) + 1) * fit.num_rows
+    axes.plot(ends, fit.held_out, "o", color="#d1495b", markersize=4, label="rows held out, after each epoch")
+    axes.set_xlabel("rows seen")
+    axes.legend(frameon=False, fontsize=8)
+
+
+def _draw_sizes(axes: Any, quality: Quality) -> None:
+    sizes = np.sort(quality.sizes_K)[::-1]
+    empty = int((sizes == 0).sum())
+    axes.set_title(
+        f"rows of each of {len(sizes)} clusters" + (f", {empty} empty" if empty else ""),
+        fontsize=10,
+        loc="left",
+    )
+    axes.bar(np.arange(len(sizes)), sizes, width=1.0, color="#3b6fb6")
+    axes.set_xlabel("cluster, by size")
+
+
+def _draw_sample(axes: Any, model: KMeansModel, quality: Quality) -> None:
+    rows_MD, labels_M = quality.sample_MD, quality.sample_labels_M
+    axes.set_title(f"{len(rows_MD)} rows and the centres, two principal components", fontsize=10, loc="left")
+    axes.set(xticks=[], yticks=[])
+    if len(rows_MD) < 2:
+        return
+    mean_D = rows_MD.mean(axis=0)
+    _, _, axes_DD = np.linalg.svd(rows_MD - mean_D, full_matrices=False)
+    plane_D2 = axes_DD[:2].T
+    flat_M2 = (rows_MD - mean_D) @ plane_D2
+    centres_K2 = (model.space.enter_centres(model.centres_KD) - mean_D) @ plane_D2
+    if plane_D2.shape[1] < 2:  # rows of one dimension lie on a line
+        flat_M2, centres_K2 = (np.pad(flat, ((0, 0), (0, 1))) for flat in (flat_M2, centres_K2))
+    largest = np.argsort(-quality.sizes_K, kind="stable")[:_COLOURED]
+    others = ~np.isin(labels_M, largest)
+    axes.scatter(*flat_M2[others].T, s=4, color="#c8c8c8")
+    for rank, cluster in enumerate(largest):
+        axes.scatter(*flat_M2[labels_M == cluster].T, s=4, color=f"C{rank}")
+    axes.scatter(*centres_K2.T, s=18, marker="+", color="#202020", linewidths=0.8)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Quality:
+    """What `QualityTally` found.
+
+    Attributes:
+        num_rows: rows labelled.
+        inertia: sum of their squared distances from their centres, in the space of comparison.
+        sizes_K: rows of each cluster.
+        silhouette: mean silhouette of the sample (Rousseeuw 1987), None where it holds one cluster only. The
+            fewer of its rows a cluster has, the less it says: compare equal K and equal samples.
+        agreement: with the classes, None without.
+        sample_MD: the sample in the space of comparison.
+        sample_labels_M: its labels.
+    """
+
+    num_rows: int
+    inertia: float
+    sizes_K: np.ndarray
+    silhouette: float | None
+    agreement: Agreement | None
+    sample_MD: np.ndarray
+    sample_labels_M: np.ndarray
+
+
+class QualityTally:
+    """Takes in assignments and holds nothing that grows with the rows but the pairs of labels that occur.
+
+    Args:
+        model: what assigned.
+        sample_size: rows for the silhouette, whose time and memory grow with its square.
+    """
+
+    def __init__(self, model: KMeansModel, *, sample_size: int = 2000) -> None:
+        self._model = model
+        self._sample = UniformSample(sample_size, 0)
+        self._inertia = 0.0
+        self._sizes_K = np.zeros(model.n_clusters, dtype=np.int64)
+        self._classes: dict[str, int] = {}
+        self._pairs: Counter[tuple[int, int]] = Counter()
+
+    def add(self, assignment: Assignment, classes: Sequence[str] | None = None) -> None:
+        """Take in a chunk.
+
+        Args:
+            assignment: of `sdpn.kmeans.labelling.assign`.
+            classes: true class of each of its rows.
+        """
+        self._inertia += float(assignment.squares_N.sum(dtype=np.float64))
+        self._sizes_K += np.bincount(assignment.labels_N, minlength=self._model.n_clusters)
+        if len(assignment.sample_MD):
+            self._sample.merge(assignment.sample_MD, assignment.tags_M)
+        if classes is not None:
+            numbers = (self._classes.setdefault(name, len(self._classes)) for name in classes)
+            self._pairs.update(zip(assignment.labels_N.tolist(), numbers, strict=True))
+
+    def quality(self) -> Quality:
+        """What was found in all of them; at least one row must have been taken in."""
+        sample_MD = self._model.space.enter(np.array(self._sample.rows_MD))
+        centres_KD = self._model.space.enter_centres(self._model.centres_KD)
+        labels_M = nearest(sample_MD, centres_KD)[0] if len(sample_MD) else np.empty(0, dtype=np.int32)
+        found = None
+        if self._pairs:
+            clusters_P, classes_P = np.array(list(self._pairs)).T
+            found = agreement(clusters_P, classes_P, np.array(list(self._pairs.values())))
+        return Quality(
+            num_rows=int(self._sizes_K.sum()),
+            inertia=self._inertia,
+            sizes_K=self._sizes_K,
+            silhouette=_silhouette(sample_MD, labels_M),
+            agreement=found,
+            sample_MD=sample_MD,
+            sample_labels_M=labels_M,
+        )
+
+
+def _silhouette(sample_MD: np.ndarray, labels_M: np.ndarray) -> float | None:
+    from sklearn.metrics import silhouette_score
+
+    if not 1 < len(np.unique(labels_M)) < len(labels_M):
+        return None
+    return float(silhouette_score(sample_MD, labels_M))
+
+
+_BLOCK_BYTES = 16_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Assignment:
+    """The labels of one chunk.
+
+    Attributes:
+        chunk: the chunk.
+        keys: ids of its rows, None where it has none.
+        labels_N: cluster of each row, int32.
+        squares_N: squared distance from its centre, float32, in the space of comparison.
+        sample_MD: a uniform sample of the rows as they came, for pictures and silhouettes.
+        tags_M: what `UniformSample.merge` needs beside it.
+    """
+
+    chunk: Chunk
+    keys: Sequence[str] | None
+    labels_N: np.ndarray
+    squares_N: np.ndarray
+    sample_MD: np.ndarray
+    tags_M: np.ndarray
+
+
+def assign(
+    model: KMeansModel,
+    chunks: Sequence[Chunk],
+    *,
+    processes: int = 1,
+    backend: Literal["sklearn", "faiss"] = "sklearn",
+    sample_size: int = 0,
+    seed: int = 0,
+) -> Iterator[Assignment]:
+    """Label the rows of every chunk; the outcome does not depend on the number of processes.
+
+    Args:
+        model: what labels.
+        chunks: what is labelled. A process takes one at a time, and needs memory for its labels and a block.
+        processes: how many work at once, each with one thread; 1 works in this process. Others are started
+            afresh, so that a script that asks for them needs ``if __name__ == "__main__"``.
+        backend: who computes distances.
+        sample_size: rows of each chunk to sample at most.
+        seed: of the samples.
+
+    Yields:
+        one assignment for each chunk, in the order of ``chunks``.
+
+    Raises:
+        InputError: rows of another dimension than the model's, or bad ones (`checked_blocks`); several
+            processes for a chunk that exists in this one only.
+    """
+    if processes < 1:
+        raise InputError(f"the number of processes is {processes}; expected at least 1")
+    if backend == "faiss":
+        import_faiss()
+    work = [(chunk, model, backend, sample_size, [seed, index]) for index, chunk in enumerate(chunks)]
+    if processes == 1:
+        yield from map(_assign_chunk, work)
+        return
+    for chunk in chunks:
+        if isinstance(chunk, IterableChunk):
+            raise InputError(
+                "is made in this process, which others cannot read", path=chunk.name, hint="use one process"
+            )
+    # not forked: threads of BLAS and OpenMP do not survive a fork
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(processes, len(work) or 1), context, initializer=_one_thread) as pool:
+        yield from pool.map(_assign_chunk, work)
+
+
+def _one_thread() -> None:
+    """Processes that each took all cores would only wait for each other."""
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1)
+
+
+def _assign_chunk(
+    work: tuple[Chunk, KMeansModel, Literal["sklearn", "faiss"], int, list[int]],
+) -> Assignment:
+    chunk, model, backend, sample_size, seed = work
+    centres_KD = model.space.enter_centres(model.centres_KD)
+    sample = UniformSample(sample_size, seed)
+    keys: list[str] = []
+    labels: list[np.ndarray] = []
+    squares: list[np.ndarray] = []
+    has_keys = False
+    for rows_BD, block_keys in checked_blocks(
+        chunk,
+        start=0,
+        size=max(1, _BLOCK_BYTES // (4 * model.dimension)),
+        dimension=model.dimension,
+        directions=model.space.spherical,
+    ):
+        if sample_size:
+            sample.add(rows_BD)
+        labels_B, squares_B = nearest(model.space.enter(rows_BD.copy()), centres_KD, backend=backend)
+        labels.append(labels_B)
+        squares.append(squares_B)
+        if block_keys is not None:
+            has_keys = True
+            keys += block_keys
+    if not labels:
+        raise InputError("holds no rows", path=chunk.name, hint="leave it out")
+    return Assignment(
+        chunk,
+        keys if has_keys else None,
+        np.concatenate(labels),
+        np.concatenate(squares),
+        sample.rows_MD,
+        sample.tags_M,
+    )

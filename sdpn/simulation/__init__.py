@@ -1,0 +1,1 @@
+"""Conversations with a ground truth, mixed from recordings of single speakers."""

@@ -1,0 +1,274 @@
+"""The manifest of simulated conversations: JSON lines that hold all it takes to make the same samples again.
+
+One line is one conversation::
+
+    {"format": 1, "recording": "sim00", "num_samples": 2880000,
+     "speakers": [["corpus-0003", {"path": "kitchen.flac", "sha256": "…"}], …],
+     "utterances": [[0, "0003/000030012.opus", "…"], …],
+     "phrases": [[0, 8160, 21984, 5344, -3.2], …],
+     "noise": {"snr_db": 12.5, "clips": [["rain/1-17367-A-10.opus", "…"], …]},
+     "ambience": {"snr_db": 38.0, "seed": 77},
+     "sha256": "…"}
+
+A speaker has an id and a room: a measured one, a simulated one (``{"rt60_s": 0.4, "seed": 5}``) or null. An
+utterance has the number of its speaker, its path below a corpus and the beginning of the SHA-256 of the
+file. A phrase has the number of its utterance, its first sample there and the one after its last, the sample
+of the conversation at which it starts, and its gain in dB. ``noise`` may be null. The last field is the
+SHA-256 of the mixed samples (16 bits, little-endian); it is checked, and nothing is made from it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from sdpn.errors import InputError
+from sdpn.io.atomic import atomic_write_text
+from sdpn.io.audio import RATE_HZ
+from sdpn.io.json_text import parse_json
+from sdpn.io.rttm import Turn, merge_overlaps
+from sdpn.io.text import is_file_name, numbered_lines
+from sdpn.simulation.turn_statistics import JOIN_S
+
+_FORMAT = 1
+
+#: Characters of a file's SHA-256 that are kept: two files among a million share them once in 10^7 corpora.
+_DIGEST_LENGTH = 16
+
+
+#: What a recording is used as.
+Kind = Literal["utterance", "room", "noise"]
+
+
+class Source(NamedTuple):
+    """An audio file: its path below a folder that the user names, and the beginning of its SHA-256."""
+
+    path: str
+    digest: str
+
+
+class SimulatedRoom(NamedTuple):
+    """A room for `sdpn.augmentation.rooms.simulate_room`: its reverberation time and the seed of its noise."""
+
+    rt60_s: float
+    seed: int
+
+
+class Speaker(NamedTuple):
+    """Who speaks, and where: in a measured room, in a simulated one or close to the microphone."""
+
+    id: str
+    room: Source | SimulatedRoom | None
+
+
+class SpeakerUtterance(NamedTuple):
+    """An utterance and the number of its speaker."""
+
+    speaker: int
+    file: Source
+
+
+class PlacedPhrase(NamedTuple):
+    """A stretch of an utterance, ``start`` to ``end`` in samples, at sample ``onset`` of the conversation."""
+
+    utterance: int
+    start: int
+    end: int
+    onset: int
+    gain_db: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """Recorded noise: clips one after another, again and again; SNR to the speech while someone speaks."""
+
+    snr_db: float
+    clips: tuple[Source, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ambience:
+    """Faint generated noise, since no recording is silent between the words."""
+
+    snr_db: float
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversation:
+    """A conversation as its line of the manifest describes it; see the module.
+
+    Attributes:
+        recording: its id.
+        num_samples: its length, at 16 kHz.
+        speakers: who speak.
+        utterances: what they speak.
+        phrases: when they speak.
+        noise: recorded noise, or None.
+        ambience: generated noise.
+        sha256: of the samples; None before they were made.
+    """
+
+    recording: str
+    num_samples: int
+    speakers: tuple[Speaker, ...]
+    utterances: tuple[SpeakerUtterance, ...]
+    phrases: tuple[PlacedPhrase, ...]
+    noise: Noise | None
+    ambience: Ambience
+    sha256: str | None = None
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.num_samples / RATE_HZ
+
+    def turns(self) -> list[Turn]:
+        """The reference: who speaks when, silences of a speaker below `JOIN_S` bridged."""
+        turns = [
+            Turn(
+                self.recording,
+                phrase.onset / RATE_HZ,
+                (phrase.end - phrase.start) / RATE_HZ,
+                self.speakers[self.utterances[phrase.utterance].speaker].id,
+            )
+            for phrase in self.phrases
+        ]
+        return merge_overlaps(sorted(turns), pause_s=JOIN_S)
+
+
+def file_digest(path: str | os.PathLike[str]) -> str:
+    """Beginning of the SHA-256 of a file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with open(path, "rb") as stream:
+            return hashlib.sha256(stream.read()).hexdigest()[:_DIGEST_LENGTH]
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})", path=path) from error
+
+
+def write_manifest(path: str | os.PathLike[str], conversations: Iterable[Conversation]) -> None:
+    """Write one line for each conversation.
+
+    Raises:
+        InputError: ``path`` cannot be written.
+    """
+    atomic_write_text(path, "".join(f"{_encode(conversation)}\n" for conversation in conversations))
+
+
+def read_manifest(path: str | os.PathLike[str]) -> list[Conversation]:
+    """Read a manifest and check that every line makes sense by itself.
+
+    Raises:
+        InputError: the file is missing or empty, a line is malformed, or a recording occurs twice.
+    """
+    conversations: dict[str, Conversation] = {}
+    for number, line in numbered_lines(path):
+        try:
+            conversation = _decode(
+                parse_json(line, "line of a simulation's manifest", path=path, line=number)
+            )
+            _check(conversation)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise InputError(
+                f"is no line of a simulation's manifest ({reason})", path=path, line=number
+            ) from error
+        if conversation.recording in conversations:
+            raise InputError(
+                f"recording {conversation.recording!r} occurs a second time", path=path, line=number
+            )
+        conversations[conversation.recording] = conversation
+    if not conversations:
+        raise InputError("holds no conversations", path=path)
+    return list(conversations.values())
+
+
+def _encode(conversation: Conversation) -> str:
+    document = {
+        "format": _FORMAT,
+        **asdict(conversation),
+        "speakers": [[speaker.id, _encode_room(speaker.room)] for speaker in conversation.speakers],
+        "utterances": [[utterance.speaker, *utterance.file] for utterance in conversation.utterances],
+    }
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _encode_room(room: Source | SimulatedRoom | None) -> dict[str, Any] | None:
+    if isinstance(room, Source):
+        return {"path": room.path, "sha256": room.digest}
+    return None if room is None else room._asdict()
+
+
+def _decode(document: dict[str, Any]) -> Conversation:
+    if document["format"] != _FORMAT:
+        raise ValueError(f"its format is {document['format']!r}, expected {_FORMAT}")
+    noise = document["noise"]
+    return Conversation(
+        recording=document["recording"],
+        num_samples=int(document["num_samples"]),
+        speakers=tuple(Speaker(name, _decode_room(room)) for name, room in document["speakers"]),
+        utterances=tuple(
+            SpeakerUtterance(int(speaker), Source(file, digest))
+            for speaker, file, digest in document["utterances"]
+        ),
+        phrases=tuple(
+            PlacedPhrase(int(utterance), int(start), int(end), int(onset), float(gain_db))
+            for utterance, start, end, onset, gain_db in document["phrases"]
+        ),
+        noise=None
+        if noise is None
+        else Noise(snr_db=float(noise["snr_db"]), clips=tuple(Source(*clip) for clip in noise["clips"])),
+        ambience=Ambience(
+            snr_db=float(document["ambience"]["snr_db"]), seed=int(document["ambience"]["seed"])
+        ),
+        sha256=document["sha256"],
+    )
+
+
+def _decode_room(room: dict[str, Any] | None) -> Source | SimulatedRoom | None:
+    if room is None:
+        return None
+    if "path" in room:
+        return Source(room["path"], room["sha256"])
+    return SimulatedRoom(float(room["rt60_s"]), int(room["seed"]))
+
+
+def _check(conversation: Conversation) -> None:
+    """Raise ValueError for names that cannot be written and numbers that point nowhere."""
+    names = [conversation.recording, *(speaker.id for speaker in conversation.speakers)]
+    for name in names:
+        if not isinstance(name, str) or not is_file_name(name):
+            raise ValueError(f"{name!r} is no id: it is empty, or holds white space or a slash")
+    sources = [utterance.file for utterance in conversation.utterances]
+    sources += [speaker.room for speaker in conversation.speakers if isinstance(speaker.room, Source)]
+    sources += conversation.noise.clips if conversation.noise else ()
+    for source in sources:
+        if not (isinstance(source.path, str) and isinstance(source.digest, str)):
+            raise ValueError(f"{source.path!r} is no path with the beginning of a SHA-256")
+        if Path(source.path).is_absolute() or ".." in Path(source.path).parts:
+            raise ValueError(f"{source.path!r} is not below a corpus")
+    if conversation.num_samples < 1 or not conversation.phrases:
+        raise ValueError("the conversation is empty")
+    for utterance in conversation.utterances:
+        if not 0 <= utterance.speaker < len(conversation.speakers):
+            raise ValueError(f"there is no speaker {utterance.speaker}")
+    for phrase in conversation.phrases:
+        if not 0 <= phrase.utterance < len(conversation.utterances):
+            raise ValueError(f"there is no utterance {phrase.utterance}")
+        ends = phrase.onset + phrase.end - phrase.start
+        if not (0 <= phrase.start < phrase.end and phrase.onset >= 0 and ends <= conversation.num_samples):
+            raise ValueError(f"phrase {list(phrase)} is not inside the conversation")
+    for room in (speaker.room for speaker in conversation.speakers):
+        if isinstance(room, SimulatedRoom) and not (room.rt60_s > 0 and room.seed >= 0):
+            raise ValueError("a simulated room needs a positive rt60_s and a seed")
+    if conversation.ambience.seed < 0 or (conversation.noise and not conversation.noise.clips):
+        raise ValueError("ambience needs a seed, and noise needs clips")

@@ -1,0 +1,140 @@
+"""From the description of a conversation to its samples.
+
+Everything is float64 until the last step: rounding differences between machines are then some 10^11 times
+smaller than the step of 16 bits, so that they do not reach the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from sdpn.augmentation.rooms import simulate_room, trim_room
+from sdpn.errors import InputError
+from sdpn.simulation.manifest import Conversation, Kind, SimulatedRoom, Source
+
+#: Loads an audio file of a conversation: (S,) at 16 kHz.
+Load = Callable[[Kind, Source], np.ndarray]
+
+#: Half the length of the fades at both ends of a phrase, in samples (10 ms). They are centred on the ends and
+#: complement each other, so that phrases that follow each other in their utterance join without a trace.
+_HALF_FADE = 160
+
+#: Cross-fade between clips of noise, in samples (20 ms).
+_NOISE_FADE = 320
+
+#: Largest sample of a conversation; a louder one is turned down as a whole.
+_PEAK = 0.95
+
+
+def mix(conversation: Conversation, load: Load) -> np.ndarray:
+    """Make the samples of a conversation.
+
+    Args:
+        conversation: what to mix.
+        load: gives the recordings that it is made of.
+
+    Returns:
+        (num_samples,) int16.
+
+    Raises:
+        InputError: a recording cannot be read, is shorter than its phrases, or is a silent room.
+    """
+    speech = np.zeros(conversation.num_samples)
+    for number, speaker in enumerate(conversation.speakers):
+        dry = _dry(conversation, number, load)
+        speech += dry if speaker.room is None else _reverberate(dry, _room(speaker.room, load))
+    power = _speech_power(conversation, speech)
+    mixed = speech + _ambience(conversation, power)
+    if conversation.noise is not None:
+        noise = _loop(
+            [load("noise", clip).astype(np.float64) for clip in conversation.noise.clips], len(mixed)
+        )
+        mixed += noise * _gain(noise, power, conversation.noise.snr_db)
+    mixed *= min(1.0, _PEAK / max(float(np.abs(mixed).max()), 1e-9))
+    return np.round(mixed * 32768.0).astype(np.int16)
+
+
+def _dry(conversation: Conversation, speaker: int, load: Load) -> np.ndarray:
+    """What one speaker says, as close as it was recorded."""
+    dry = np.zeros(conversation.num_samples)
+    loaded: dict[int, np.ndarray] = {}
+    for phrase in conversation.phrases:
+        utterance = conversation.utterances[phrase.utterance]
+        if utterance.speaker != speaker:
+            continue
+        if phrase.utterance not in loaded:
+            loaded[phrase.utterance] = load("utterance", utterance.file).astype(np.float64)
+        samples = loaded[phrase.utterance]
+        if phrase.end > len(samples):
+            raise InputError(
+                f"utterance {utterance.file.path!r} ends at sample {len(samples)}, inside a phrase"
+            )
+        # the fades reach beyond the phrase, as far as the utterance and the conversation go
+        before = min(_HALF_FADE, phrase.start, phrase.onset)
+        after = min(
+            _HALF_FADE, len(samples) - phrase.end, len(dry) - (phrase.onset + phrase.end - phrase.start)
+        )
+        at = np.arange(-before, phrase.end - phrase.start + after) + 0.5
+        rise = np.clip((at / _HALF_FADE + 1) / 2, 0.0, 1.0)
+        fall = np.clip(((phrase.end - phrase.start - at) / _HALF_FADE + 1) / 2, 0.0, 1.0)
+        weight = np.sin(np.pi / 2 * np.minimum(rise, fall)) ** 2 * 10 ** (phrase.gain_db / 20)
+        start = phrase.onset - before
+        dry[start : start + len(at)] += weight * samples[phrase.start - before : phrase.end + after]
+    return dry
+
+
+def _room(room: Source | SimulatedRoom, load: Load) -> np.ndarray:
+    if isinstance(room, SimulatedRoom):
+        return simulate_room(room.rt60_s, np.random.default_rng(room.seed))
+    response = load("room", room)
+    if not np.any(response):
+        raise InputError(f"room {room.path!r} is silent")
+    return trim_room(response)
+
+
+def _reverberate(dry: np.ndarray, room: np.ndarray) -> np.ndarray:
+    from scipy.signal import oaconvolve
+
+    wet: np.ndarray = oaconvolve(dry, room.astype(np.float64))[: len(dry)]
+    return wet
+
+
+def _speech_power(conversation: Conversation, speech: np.ndarray) -> float:
+    """Mean power while somebody speaks."""
+    spoken = np.zeros(len(speech), dtype=bool)
+    for phrase in conversation.phrases:
+        spoken[phrase.onset : phrase.onset + phrase.end - phrase.start] = True
+    return float(np.mean(speech[spoken] ** 2))
+
+
+def _ambience(conversation: Conversation, speech_power: float) -> np.ndarray:
+    """Stationary noise that falls by 6 dB per octave above some 300 Hz, as that of rooms does."""
+    from scipy.signal import lfilter
+
+    white = np.random.default_rng(conversation.ambience.seed).standard_normal(conversation.num_samples)
+    noise: np.ndarray = lfilter([1.0], [1.0, -0.9], white)
+    return noise * _gain(noise, speech_power, conversation.ambience.snr_db)
+
+
+def _gain(noise: np.ndarray, speech_power: float, snr_db: float) -> float:
+    return float(np.sqrt(speech_power * 10 ** (-snr_db / 10) / max(float(np.mean(noise**2)), 1e-20)))
+
+
+def _loop(clips: Sequence[np.ndarray], num_samples: int) -> np.ndarray:
+    """Clips one after another with cross-fades, from the first again after the last."""
+    clips = [clip for clip in clips if len(clip) > 2 * _NOISE_FADE]
+    if not clips:
+        return np.zeros(num_samples)
+    ramp = np.sin(np.pi / 2 * (np.arange(_NOISE_FADE) + 0.5) / _NOISE_FADE)
+    noise = np.zeros(num_samples + max(map(len, clips)))
+    at = number = 0
+    while at < num_samples:
+        clip = clips[number % len(clips)].copy()
+        clip[:_NOISE_FADE] *= ramp
+        clip[-_NOISE_FADE:] *= ramp[::-1]
+        noise[at : at + len(clip)] += clip
+        at += len(clip) - _NOISE_FADE
+        number += 1
+    return noise[:num_samples]

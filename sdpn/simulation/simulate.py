@@ -1,0 +1,478 @@
+"""Simulated conversations from folder-per-speaker corpora, and from their manifest again.
+
+First everyone who takes part is listened to: the speech in each clean utterance is found before anything is
+mixed, and that is what the reference says later. Then each conversation is planned
+(`sdpn.simulation.conversation`) into a line of the manifest, and mixed from that line alone (`sdpn.simulation.mixing`).
+Each conversation draws from a generator of its own and each line is mixed by itself, so the number of
+processes changes nothing.
+
+Related simulators: Landini et al., "From Simulated Mixtures to Simulated Conversations as Training Data for
+End-to-End Neural Diarization" (Interspeech 2022), and the multi-speaker simulator of NeMo (Park et al.,
+2023).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import multiprocessing
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple, Protocol, TypeVar
+
+import numpy as np
+import soundfile
+
+from sdpn.errors import InputError
+from sdpn.io import audio
+from sdpn.io.audio import RATE_HZ
+from sdpn.io.corpus import CorpusFile, find_speakers
+from sdpn.io.rttm import write_rttms
+from sdpn.io.uem import write_uem
+from sdpn.simulation.conversation import Phrase, Spoken, converse
+from sdpn.simulation.manifest import (
+    Ambience,
+    Conversation,
+    Noise,
+    PlacedPhrase,
+    SimulatedRoom,
+    Source,
+    Speaker,
+    SpeakerUtterance,
+    file_digest,
+)
+from sdpn.simulation.mixing import mix
+from sdpn.simulation.sources import Folders, sources_by_folder
+from sdpn.simulation.turn_statistics import TurnStatistics
+
+logger = logging.getLogger(__name__)
+
+#: Finds the speech of a recording (S,): (start, end) in seconds, in order of time.
+DetectSpeech = Callable[[np.ndarray], Iterable[tuple[float, float]]]
+
+#: Phrases are split where the power of 30 ms falls this far below the phrase's own.
+_DIP_DB = 20.0
+
+#: Shortest part that a split leaves, in seconds.
+_LEAST_PHRASE_S = 0.25
+
+#: Frame of the power measure, in samples (10 ms).
+_FRAME = RATE_HZ // 100
+
+#: Deviation of the level of a speaker's utterances, in dB.
+_UTTERANCE_SPREAD_DB = 1.0
+
+#: Signal-to-noise ratio of the ambience that lies over every conversation.
+_AMBIENCE_SNR_DB = (30.0, 45.0)
+
+#: Clips of noise in one conversation.
+_NUM_CLIPS = 8
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class OnProgress(Protocol):
+    """Passes items on and shows how far the work is."""
+
+    def __call__(self, items: Iterable[T], *, description: str, total: int) -> Iterable[T]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulationConfig:
+    """What is simulated.
+
+    Attributes:
+        num: conversations.
+        seed: of everything random.
+        duration_s: length of each.
+        min_speakers: in a conversation.
+        max_speakers: in a conversation; all numbers from the least to the most occur equally often.
+        level_db: range of a conversation's speech level, in dB below full scale.
+        level_spread_db: standard deviation of the speakers' levels around it.
+        room_share: share of conversations in a room; in the others everyone is close to the microphone.
+        room_decay_s: range of the reverberation time RT60 of simulated rooms.
+        noise_share: share of conversations with recorded noise; as far as possible those in a room.
+        noise_snr_db: range of its signal-to-noise ratio.
+    """
+
+    num: int
+    seed: int
+    duration_s: float = 180.0
+    min_speakers: int = 2
+    max_speakers: int = 6
+    level_db: tuple[float, float] = (-32.0, -22.0)
+    level_spread_db: float = 3.0
+    room_share: float = 0.5
+    room_decay_s: tuple[float, float] = (0.15, 0.6)
+    noise_share: float = 0.5
+    noise_snr_db: tuple[float, float] = (5.0, 20.0)
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            InputError: a number is out of its range.
+        """
+        for name, value, low, high in (
+            ("the number of conversations", self.num, 1, 10**6),
+            ("the seed", self.seed, 0, 2**63),
+            ("the duration in seconds", self.duration_s, 1.0, 86400.0),
+            ("the least number of speakers", self.min_speakers, 1, 100),
+            ("the most speakers", self.max_speakers, self.min_speakers, 100),
+            ("the spread of levels in dB", self.level_spread_db, 0.0, 20.0),
+            ("the share of rooms", self.room_share, 0.0, 1.0),
+            ("the share of noise", self.noise_share, 0.0, 1.0),
+            ("the lower signal-to-noise ratio in dB", self.noise_snr_db[0], -40.0, 100.0),
+            ("the upper signal-to-noise ratio in dB", self.noise_snr_db[1], self.noise_snr_db[0], 100.0),
+        ):
+            if not low <= value <= high:
+                raise InputError(f"{name} is {value:g}; expected {low:g} to {high:g}")
+
+
+class Speech(NamedTuple):
+    """The speech of an utterance: its phrases and the power of their samples."""
+
+    file: Source
+    phrases: tuple[tuple[int, int], ...]
+    power: float
+
+
+def plan(
+    config: SimulationConfig,
+    statistics: TurnStatistics,
+    folders: Folders,
+    detect_speech: DetectSpeech,
+    *,
+    jobs: int,
+    progress: OnProgress,
+) -> list[Conversation]:
+    """Draw conversations.
+
+    Args:
+        config: what to draw.
+        statistics: how turns are taken.
+        folders: what to draw from.
+        detect_speech: finds the speech of a clean utterance; a function that another process can import.
+        jobs: processes that listen to utterances.
+        progress: is shown the speakers.
+
+    Returns:
+        the conversations, not mixed yet.
+
+    Raises:
+        InputError: a folder is missing or empty, an utterance cannot be read, speakers are too few, one says
+            nothing, or a conversation is too short for its speakers.
+    """
+    files = find_speakers(folders.corpora)
+    casts = _casts(config, sorted(files))
+    appearances = [name for cast in casts for name in cast]
+    people = sorted(set(appearances))
+    listen = partial(_listen, seed=config.seed, detect_speech=detect_speech)
+    tasks = [(name, files[name], config.duration_s * appearances.count(name)) for name in people]
+    with _mapper(jobs) as mapper:
+        heard = dict(
+            zip(
+                people,
+                progress(mapper(listen, tasks), description="listening", total=len(tasks)),
+                strict=True,
+            )
+        )
+    silent = sum(number for _, number in heard.values())
+    if silent:
+        logger.info("%d utterances hold no speech and were left out", silent)
+    rooms = None if folders.rir is None else sources_by_folder(folders.rir)
+    noises = None if folders.noise is None else sources_by_folder(folders.noise)
+    order = _generator(config.seed, "rooms").permutation(config.num)
+    return [
+        draw_conversation(
+            _generator(config.seed, f"conversation {index}"),
+            config,
+            statistics,
+            {name: heard[name][0] for name in cast},
+            recording=f"sim{index:0{len(str(config.num - 1))}d}",
+            in_room=bool(order[index] < round(config.room_share * config.num)),
+            rooms=rooms,
+            noises=noises if order[index] < round(config.noise_share * config.num) else None,
+        )
+        for index, cast in enumerate(casts)
+    ]
+
+
+def draw_conversation(
+    rng: np.random.Generator,
+    config: SimulationConfig,
+    statistics: TurnStatistics,
+    cast: Mapping[str, Sequence[Speech]],
+    *,
+    recording: str,
+    in_room: bool,
+    rooms: Sequence[Sequence[Source]] | None = None,
+    noises: Sequence[Sequence[Source]] | None = None,
+) -> Conversation:
+    """Draw one conversation.
+
+    Args:
+        rng: decides on everything.
+        config: its length, levels, rooms and noise.
+        statistics: how turns are taken.
+        cast: what the speakers have to say, by name.
+        recording: its id.
+        in_room: whether the speakers are in a room.
+        rooms: measured responses; those of one group are places in one room. None simulates a room.
+        noises: clips of noise in groups of one kind; None adds none.
+
+    Raises:
+        InputError: it is too short for its speakers.
+    """
+    phrases = [
+        [[Phrase(number, *span) for span in each.phrases] for number, each in enumerate(speech)]
+        for speech in cast.values()
+    ]
+    spoken = converse(rng, statistics, phrases, config.duration_s)
+    utterances, placed = _set_levels(rng, config, list(cast.values()), spoken)
+    places = _places(rng, config, rooms, len(cast)) if in_room else [None] * len(cast)
+    return Conversation(
+        recording=recording,
+        num_samples=round(config.duration_s * RATE_HZ),
+        speakers=tuple(Speaker(name, place) for name, place in zip(cast, places, strict=True)),
+        utterances=utterances,
+        phrases=placed,
+        noise=None if noises is None else _noise(rng, config, noises),
+        ambience=Ambience(snr_db=round(rng.uniform(*_AMBIENCE_SNR_DB), 2), seed=_seed(rng)),
+    )
+
+
+def render(
+    conversations: Sequence[Conversation], folders: Folders, out: Path, *, jobs: int, progress: OnProgress
+) -> list[Conversation]:
+    """Mix conversations and write them with their reference.
+
+    Args:
+        conversations: what to mix.
+        folders: where the recordings lie.
+        out: an existing folder; gets ``<recording>.flac`` (16 kHz, 16 bits), ``wav.scp``,
+            ``reference.rttm`` and ``reference.uem``.
+        jobs: processes.
+        progress: is shown the conversations.
+
+    Returns:
+        the conversations with the hashes of their samples.
+
+    Raises:
+        InputError: a recording cannot be read or does not fit the manifest.
+    """
+    with _mapper(jobs) as mapper:
+        mixed = mapper(partial(_render_one, folders=folders, out=out), conversations)
+        done = list(progress(mixed, description="mixing", total=len(conversations)))
+    write_rttms(out / "reference.rttm", [turn for conversation in done for turn in conversation.turns()])
+    write_uem(out / "reference.uem", {each.recording: [(0.0, each.duration_s)] for each in done})
+    scp = "".join(f"{each.recording} {each.recording}.flac\n" for each in done)
+    (out / "wav.scp").write_text(scp, encoding="utf-8")
+    return done
+
+
+def read_ahead(samples: np.ndarray, file: Source, detect_speech: DetectSpeech) -> Speech | None:
+    """Find the speech of a clean utterance.
+
+    Args:
+        samples: (S,) at 16 kHz.
+        file: where they are from.
+        detect_speech: finds it.
+
+    Returns:
+        the speech, or None where nothing is to be heard.
+    """
+    phrases: list[tuple[int, int]] = []
+    for start_s, end_s in detect_speech(samples):
+        start, end = round(start_s * RATE_HZ), min(round(end_s * RATE_HZ), len(samples))
+        cuts = [start, *(start + cut for cut in split_at_dips(samples[start:end])), end]
+        phrases += [(a, b) for a, b in pairwise(cuts) if b > a]
+    spoken = np.concatenate([samples[start:end] for start, end in phrases] or [samples[:0]])
+    power = float(np.mean(spoken.astype(np.float64) ** 2)) if len(spoken) else 0.0
+    return Speech(file, tuple(phrases), power) if power > 0 else None
+
+
+def split_at_dips(samples: np.ndarray) -> list[int]:
+    """Where a stretch of speech can be divided: its quiet moments, which are mostly between words.
+
+    Args:
+        samples: (S,) speech.
+
+    Returns:
+        ascending samples inside the stretch, `_LEAST_PHRASE_S` apart and away from its ends.
+    """
+    num_frames = len(samples) // _FRAME
+    power = np.mean(
+        samples[: num_frames * _FRAME].reshape(num_frames, _FRAME).astype(np.float64) ** 2, axis=1
+    )
+    if num_frames < 3:
+        return []
+    smooth = np.convolve(power, np.ones(3) / 3, mode="same")
+    cuts: list[int] = []
+    least = round(_LEAST_PHRASE_S * RATE_HZ)
+    for frame in np.argsort(smooth, kind="stable"):
+        if smooth[frame] > power.mean() * 10 ** (-_DIP_DB / 10):
+            break
+        cut = int(frame) * _FRAME + _FRAME // 2
+        if all(abs(cut - other) >= least for other in (0, len(samples), *cuts)):
+            cuts.append(cut)
+    return sorted(cuts)
+
+
+def _casts(config: SimulationConfig, speakers: Sequence[str]) -> list[list[str]]:
+    """Who takes part in each conversation: everyone once before anyone twice, as far as that goes."""
+    if len(speakers) < config.max_speakers:
+        raise InputError(
+            f"the corpora hold {len(speakers)} speakers, too few for conversations of {config.max_speakers}",
+            hint="ask for fewer, or give a second --corpus",
+        )
+    rng = _generator(config.seed, "casts")
+    sizes = np.resize(np.arange(config.min_speakers, config.max_speakers + 1), config.num)
+    waiting: list[str] = []
+    casts = []
+    for size in rng.permutation(sizes):
+        cast = waiting[:size]
+        waiting = waiting[size:]
+        if len(cast) < size:
+            others = [str(name) for name in rng.permutation(speakers) if name not in cast]
+            missing = int(size) - len(cast)
+            cast, waiting = [*cast, *others[:missing]], others[missing:]
+        casts.append(cast)
+    return casts
+
+
+def _listen(
+    task: tuple[str, Sequence[CorpusFile], float],
+    *,
+    seed: int,
+    detect_speech: DetectSpeech,
+) -> tuple[list[Speech], int]:
+    """Find the speech of a speaker's utterances, in random order, until there is enough.
+
+    Args:
+        task: the speaker, his files and the seconds of speech that are enough.
+        seed: of the order.
+        detect_speech: finds it.
+
+    Returns:
+        the utterances with speech, and the number of those without.
+    """
+    speaker, files, enough_s = task
+    heard: list[Speech] = []
+    silent, found_s = 0, 0.0
+    for index in _generator(seed, f"speaker {speaker}").permutation(len(files)):
+        if found_s >= enough_s:
+            break
+        samples = audio.read(files[index].path)
+        source = Source(files[index].name.as_posix(), file_digest(files[index].path))
+        speech = read_ahead(samples, source, detect_speech)
+        if speech is None:
+            silent += 1
+            continue
+        heard.append(speech)
+        found_s += sum(end - start for start, end in speech.phrases) / RATE_HZ
+    if not heard:
+        raise InputError(
+            f"no speech was found in the {len(files)} utterances of speaker {speaker}",
+            path=files[0].path.parent,
+        )
+    return heard, silent
+
+
+def _set_levels(
+    rng: np.random.Generator,
+    config: SimulationConfig,
+    speeches: Sequence[Sequence[Speech]],
+    spoken: Sequence[Spoken],
+) -> tuple[tuple[SpeakerUtterance, ...], tuple[PlacedPhrase, ...]]:
+    """The utterances that are used, and the phrases with gains: each speaker has a level of his own."""
+    level_db = rng.uniform(*config.level_db)
+    levels_db = [level_db + rng.normal(0.0, config.level_spread_db) for _ in speeches]
+    numbers: dict[tuple[int, int], int] = {}
+    gains_db: dict[tuple[int, int], float] = {}
+    placed: list[PlacedPhrase] = []
+    for speaker, phrase, onset in spoken:
+        key = (speaker, phrase.utterance)
+        if key not in numbers:
+            power_db = 10 * np.log10(speeches[speaker][phrase.utterance].power)
+            gain_db = levels_db[speaker] + rng.normal(0.0, _UTTERANCE_SPREAD_DB) - power_db
+            numbers[key], gains_db[key] = len(numbers), round(float(gain_db), 2)
+        placed.append(PlacedPhrase(numbers[key], phrase.start, phrase.end, onset, gains_db[key]))
+    utterances = tuple(SpeakerUtterance(speaker, speeches[speaker][index].file) for speaker, index in numbers)
+    return utterances, tuple(_join(placed))
+
+
+def _join(phrases: Iterable[PlacedPhrase]) -> list[PlacedPhrase]:
+    """Make one of phrases that follow each other in their utterance and in the conversation."""
+    joined: list[PlacedPhrase] = []
+    last: dict[int, int] = {}
+    for phrase in phrases:
+        index = last.get(phrase.utterance)
+        before = None if index is None else joined[index]
+        if (
+            index is not None
+            and before is not None
+            and phrase.start == before.end
+            and abs(phrase.onset - (before.onset + before.end - before.start)) <= 1  # the rounding of onsets
+        ):
+            joined[index] = before._replace(end=phrase.end)
+        else:
+            last[phrase.utterance] = len(joined)
+            joined.append(phrase)
+    return joined
+
+
+def _places(
+    rng: np.random.Generator,
+    config: SimulationConfig,
+    measured: Sequence[Sequence[Source]] | None,
+    num_speakers: int,
+) -> list[Source | SimulatedRoom]:
+    """A place in one room for each speaker: another response of a folder, or of a simulated room."""
+    if measured is not None:
+        room = measured[int(rng.integers(len(measured)))]
+        order = rng.permutation(len(room))
+        return [room[order[index % len(order)]] for index in range(num_speakers)]
+    rt60_s = round(rng.uniform(*config.room_decay_s), 3)
+    return [SimulatedRoom(rt60_s, _seed(rng)) for _ in range(num_speakers)]
+
+
+def _noise(rng: np.random.Generator, config: SimulationConfig, noises: Sequence[Sequence[Source]]) -> Noise:
+    """Noise of one kind: clips of one folder."""
+    kind = noises[int(rng.integers(len(noises)))]
+    clips = tuple(kind[index] for index in rng.permutation(len(kind))[:_NUM_CLIPS])
+    return Noise(snr_db=round(rng.uniform(*config.noise_snr_db), 2), clips=clips)
+
+
+def _render_one(conversation: Conversation, *, folders: Folders, out: Path) -> Conversation:
+    samples = mix(conversation, folders.load)
+    soundfile.write(out / f"{conversation.recording}.flac", samples, RATE_HZ, subtype="PCM_16")
+    digest = hashlib.sha256(samples.astype("<i2").tobytes()).hexdigest()
+    return replace(conversation, sha256=digest)
+
+
+@contextmanager
+def _mapper(jobs: int) -> Iterator[Callable[[Callable[[T], R], Iterable[T]], Iterable[R]]]:
+    """``map`` in this process or over several."""
+    if jobs == 1:
+        yield map
+        return
+    # spawned, since a fork would inherit the locks of torch's threads
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield pool.map
+
+
+def _generator(seed: int, name: str) -> np.random.Generator:
+    """A stream of random numbers of its own for each name."""
+    return np.random.default_rng([seed, zlib.crc32(name.encode())])
+
+
+def _seed(rng: np.random.Generator) -> int:
+    return int(rng.integers(2**31))

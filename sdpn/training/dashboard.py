@@ -1,0 +1,271 @@
+"""What a run shows of itself: points of the curves, looks at the prototypes, EER, the projector.
+
+Shapes: K prototypes, E projection, N rows, D embedding.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from sdpn.data.crops import crop
+from sdpn.distill.base import LossTerms, SelfDistillation
+from sdpn.errors import InputError
+from sdpn.io.audio import RATE_HZ
+from sdpn.io.kaldi import Utterance
+from sdpn.tracking import drift
+from sdpn.tracking.board import Board
+from sdpn.training.config import RunConfig
+from sdpn.training.evaluation import Evaluation
+from sdpn.training.optim import GradientNorms
+from sdpn.training.provenance import provenance
+
+_log = logging.getLogger(__name__)
+
+#: The projector shows this many utterances, of this many speakers where speakers are known, with so many
+#: crops. TensorBoard colours by a label only where it has at most 50 values.
+_PROJECTED_UTTERANCES = 40
+_PROJECTED_SPEAKERS = 10
+_PROJECTED_CROPS = 4
+
+
+class Dashboard:
+    """Writes the dashboard of a run. What fails there is named in a warning and ends nothing.
+
+    Args:
+        config: the whole configuration.
+        network: what is trained.
+        board: where to write.
+        initial_KE: prototypes at step 0.
+        utterances: of which the projector shows some.
+        evaluation: trials to score now and then.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        network: SelfDistillation,
+        board: Board,
+        *,
+        initial_KE: Tensor,
+        utterances: Sequence[Utterance],
+        evaluation: Evaluation | None,
+    ) -> None:
+        self._config = config
+        self._network = network
+        self._board = board
+        self._evaluation = evaluation
+        self._initial_KE = initial_KE
+        self._previous_KE = initial_KE.clone()
+        self._usage_K = initial_KE.new_zeros(len(initial_KE))
+        self._usage_steps = 0
+        # of the window before: a checkpoint made right at a look would otherwise know nothing of usage
+        self._last_usage_K, self._last_usage_steps = self._usage_K.clone(), 0
+        self._shown = evaluation.utterances if evaluation else utterances
+        self._channel = None if evaluation else config.crops.channel
+        self._drawn: _Sample | None = None
+        self._window = _Window()
+        self._warned: set[str] = set()
+        self._failures = 0
+
+    def introduce(self, configuration: str) -> None:
+        """Write what comes before the first step: settings as YAML, the code, a picture of the student."""
+        with self._attempt("the picture of the network"):
+            self._board.text("configuration", f"```yaml\n{configuration}```")
+            code = "\n".join(f"{key}: {value}  " for key, value in provenance().items())
+            self._board.text("code", code)
+            samples = self._config.crops.local_samples
+            example = torch.zeros(2, samples, device=self._initial_KE.device)
+            self._board.graph(self._network.student, self._network.features(example))
+
+    def add(self, terms: LossTerms, norms: GradientNorms, *, waited_s: float, started: float) -> None:
+        """Take in a step; nothing is read off the device."""
+        self._window.add(terms, norms, waited_s=waited_s, started=started)
+        self._usage_K += drift.usage(terms.assignment_NK)
+        self._usage_steps += 1
+
+    def point(self, step: int, *, lr: float, momentum: float, bad_files: int) -> dict[str, float]:
+        """Write and return the means since the last point, by tag."""
+        samples = self._config.training.batch_size * self._config.crops.mean_samples
+        scalars = self._window.close(samples / RATE_HZ)
+        scalars |= {"train/lr": lr, "train/momentum": momentum, "train/bad_files": float(bad_files)}
+        self._window = _Window()
+        with self._attempt("the curves"):
+            self._board.scalars(step, scalars)
+        return scalars
+
+    def look(self, step: int, *, last: bool) -> bool:
+        """Look at prototypes, trials and projector where this step is due for it.
+
+        Returns:
+            whether all of it went well.
+        """
+        training, evaluation = self._config.training, self._config.evaluation
+        failures = self._failures
+        if last or step % training.watch_every == 0:
+            self._look_at_prototypes(step)
+        if self._evaluation is not None and (last or step % evaluation.every == 0):
+            with self._attempt("the evaluation"):
+                eer = self._evaluation.eer(self._network.teacher.encoder)
+                self._board.scalars(step, {"evaluation/eer": eer})
+        if last or (training.projector_every and step % training.projector_every == 0):
+            with self._attempt("the projector"):
+                self._project(step)
+        return self._failures == failures
+
+    @contextmanager
+    def _attempt(self, what: str) -> Iterator[None]:
+        """Go on without a part of the dashboard that fails; each fault is named once."""
+        try:
+            yield
+        except Exception as error:  # whatever it is, it is not worth a run
+            self._failures += 1
+            fault = f"{what} failed ({type(error).__name__}: {' '.join(str(error).split())})"
+            if fault not in self._warned:
+                self._warned.add(fault)
+                _log.warning("%s; the training goes on without", fault)
+
+    def _look_at_prototypes(self, step: int) -> None:
+        """Write what the prototypes do, then start a new window of usage."""
+        now_KE, previous_KE = self._network.prototypes.detach().clone(), self._previous_KE
+        self._last_usage_K = self._usage_K / max(1, self._usage_steps)
+        self._last_usage_steps = self._usage_steps
+        self._previous_KE = now_KE
+        self._usage_K.zero_()
+        self._usage_steps = 0
+        with self._attempt("the look at the prototypes"):
+            self._board.prototypes(
+                step,
+                now_KE=now_KE,
+                initial_KE=self._initial_KE,
+                previous_KE=previous_KE,
+                usage_K=self._last_usage_K,
+            )
+
+    @torch.no_grad()
+    def _project(self, step: int) -> None:
+        """Prototypes and some projections on one sphere, for the projector."""
+        if self._drawn is None:
+            self._drawn = _Sample.draw(
+                self._shown,
+                self._config.crops.local_samples,
+                channel=self._channel,
+                seed=self._config.training.seed,
+            )
+        teacher = self._network.teacher
+        unit_NE = self._initial_KE[:0]
+        if self._drawn.labels:  # nothing but silence gives no crops
+            was_training = teacher.training
+            teacher.eval()
+            try:
+                features = self._network.features(self._drawn.crops_NS.to(self._initial_KE.device))
+                unit_NE = normalize(teacher(features)[1].float(), dim=1)
+            finally:
+                teacher.train(was_training)
+        self._board.projector(
+            step,
+            prototypes_KE=normalize(self._network.prototypes.detach(), dim=1),
+            rows_NE=unit_NE,
+            labels=self._drawn.labels,
+        )
+
+    def state(self) -> dict[str, Any]:
+        """What a continued run needs to draw on."""
+        return {
+            "previous": self._previous_KE,
+            "usage": self._usage_K,
+            "usage_steps": self._usage_steps,
+            "last_usage": self._last_usage_K,
+            "last_usage_steps": self._last_usage_steps,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what `state` gave."""
+        device = self._initial_KE.device
+        self._previous_KE, self._usage_K = state["previous"].to(device), state["usage"].to(device)
+        self._usage_steps = state["usage_steps"]
+        self._last_usage_K = state["last_usage"].to(device)
+        self._last_usage_steps = state["last_usage_steps"]
+
+    def close(self) -> None:
+        """Write what is left."""
+        with self._attempt("the curves"):
+            self._board.close()
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Crops that the projector shows: (N, S), and (utterance, speaker) of each."""
+
+    crops_NS: Tensor
+    labels: list[tuple[str, str]]
+
+    @classmethod
+    def draw(
+        cls, utterances: Sequence[Utterance], num_samples: int, *, channel: int | None, seed: int
+    ) -> _Sample:
+        rng = np.random.default_rng((seed, num_samples))
+        crops: list[np.ndarray] = []
+        labels: list[tuple[str, str]] = []
+        shuffled = [utterances[index] for index in rng.permutation(len(utterances))]
+        voices = list(dict.fromkeys(utterance.speaker for utterance in shuffled))[:_PROJECTED_SPEAKERS]
+        for utterance in [u for u in shuffled if u.speaker in voices][:_PROJECTED_UTTERANCES]:
+            try:
+                wave = utterance.read(channel=channel)
+            except InputError:
+                continue  # the loader skips it, too, and names it
+            for _ in range(_PROJECTED_CROPS):
+                piece = crop(wave, num_samples, rng)
+                if piece is not None:
+                    crops.append(piece)
+                    labels.append((utterance.id, utterance.speaker or "unknown"))
+        stacked = np.stack(crops) if crops else np.zeros((0, num_samples), np.float32)
+        return cls(torch.from_numpy(stacked), labels)
+
+
+@dataclass
+class _Window:
+    """Sums since the last point of the curves; nothing is read off the device until `close`."""
+
+    terms: list[dict[str, Tensor]] = field(default_factory=list)
+    waited_s: float = 0.0
+    started: float = 0.0
+    last: LossTerms | None = None
+
+    def add(self, terms: LossTerms, norms: GradientNorms, *, waited_s: float, started: float) -> None:
+        if not self.terms:
+            self.started = started
+        named = {f"loss/{name}": value for name, value in terms.terms.items()}
+        named |= {
+            "loss/total": terms.total.detach(),
+            "train/grad_norm": norms.total,
+            "prototypes/grad_norm": norms.prototypes,
+        }
+        self.terms.append(named)
+        self.waited_s += waited_s
+        self.last = terms
+
+    def close(self, audio_s: float) -> dict[str, float]:
+        """Means over the window, by tag."""
+        assert self.last is not None
+        elapsed_s = time.perf_counter() - self.started
+        count = len(self.terms)
+        scalars = {
+            tag: float(torch.stack([terms[tag] for terms in self.terms]).mean()) for tag in self.terms[0]
+        }
+        return scalars | {
+            "train/step_s": elapsed_s / count,
+            "train/loader_wait": self.waited_s / elapsed_s,
+            "train/audio_hours_per_hour": audio_s * count / elapsed_s,
+            "embedding/std": float(drift.deviation(self.last.embedding_ND)),
+            "embedding/effective_rank": float(drift.effective_rank(self.last.embedding_ND)),
+        }

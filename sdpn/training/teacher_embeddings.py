@@ -1,0 +1,187 @@
+"""A foreign teacher's embeddings of the training speech: computed once, kept, and found again.
+
+``CACHE/<data directory>-<hash of its path>/speed-<factor>`` is what ``sdpn extract`` writes: an archive that
+goes on where it was killed, with the fingerprint of the model that made it, and for every utterance the
+signature of its file and stretch.
+
+Shapes: N utterances, E the teacher's embedding.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import zlib
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from sdpn.augmentation.augment import AugmentationConfig
+from sdpn.augmentation.speed import speed_fraction
+from sdpn.distill.distillation import DistillConfig
+from sdpn.distill.targets import Targets
+from sdpn.errors import InputError
+from sdpn.extraction.embed import embed_missing
+from sdpn.extraction.extractor import Extractor
+from sdpn.extraction.merge import Output, Status, merge, scan
+from sdpn.extraction.processor import usable_threads
+from sdpn.extraction.settings import read_settings
+from sdpn.extraction.shard import Shard
+from sdpn.interop.load import load_model
+from sdpn.io.kaldi import Utterance, read_vectors
+from sdpn.models.embedder import Embedder, Precision
+from sdpn.training.distributed import Processes
+
+_log = logging.getLogger(__name__)
+
+
+class Corpus(NamedTuple):
+    """A data directory and its utterances."""
+
+    directory: Path
+    utterances: Sequence[Utterance]
+
+    @property
+    def key(self) -> str:
+        """Its folder in a cache."""
+        return f"{self.directory.resolve().name}-{zlib.crc32(os.fsencode(self.directory.resolve())):08x}"
+
+
+def speeds_of(augmentation: AugmentationConfig) -> list[Fraction]:
+    """The speeds at which the teacher has to know every utterance: 1 first."""
+    if not augmentation.speed_probability or augmentation.speed_speaker == "same":
+        return [Fraction(1)]
+    return list(dict.fromkeys([Fraction(1), *map(speed_fraction, augmentation.speed_factors)]))
+
+
+def listen(
+    config: DistillConfig,
+    corpora: Sequence[Corpus],
+    speeds: Sequence[Fraction],
+    cache: Path,
+    *,
+    processes: Processes,
+    max_missing_share: float,
+    on_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
+) -> Targets:
+    """The teacher's embeddings of all utterances; what the cache lacks is computed by all processes together.
+
+    Args:
+        config: names the teacher.
+        corpora: the training speech.
+        speeds: those that are wanted of every utterance.
+        cache: folder that keeps the embeddings.
+        processes: who shares the work.
+        max_missing_share: share of the utterances that the teacher may fail on.
+        on_progress: is told (what, done, all that is to do).
+
+    Raises:
+        InputError: no teacher is named, it cannot be read, it is not there and the cache lacks some of what
+            it would have to say, the cache is another teacher's, or it fails on too many utterances.
+    """
+    model = _load(config, cache, processes.device)
+    rows: list[list[np.ndarray]] = [[] for _ in speeds]
+    made_by: dict[str, Path] = {}
+    for corpus in corpora:
+        for own, speed in zip(rows, speeds, strict=True):
+            output = Output(folder=cache / corpus.key / f"speed-{float(speed):g}")
+            if model is not None:
+                _embed(model, output, corpus, speed, config.teacher_precision, processes, on_progress)
+            status = _table(output, corpus, config, processes)
+            own.append(_rows(output, corpus, status, max_missing_share))
+            settings = read_settings(output.progress)
+            assert settings is not None
+            made_by[settings.model] = output.folder
+    if len(made_by) > 1:
+        one, other = list(made_by.values())[:2]
+        raise InputError(f"was made by another teacher than {other}", path=one, hint="remove one of the two")
+    parts = [torch.from_numpy(np.concatenate(own)) for own in rows]
+    (teacher,) = made_by
+    size = None if model is None else sum(tensor.numel() for tensor in model.encoder.parameters())
+    return Targets(torch.stack(parts), tuple(map(float, speeds)), teacher, size)
+
+
+def _load(config: DistillConfig, cache: Path, device: torch.device) -> Embedder | None:
+    """The teacher, or None where it has gone and only its embeddings are left."""
+    if config.teacher is None:
+        raise InputError(
+            "objective=distill learns from a teacher and was given none",
+            hint="--teacher MODEL, and --teacher-format where its files leave it open (docs/distillation.md)",
+        )
+    if not config.teacher.exists() and cache.is_dir():
+        _log.warning("the teacher %s is not there: going on with what %s keeps of it", config.teacher, cache)
+        return None
+    return load_model(config.teacher, config.teacher_format, device=str(device))
+
+
+def _embed(
+    model: Embedder,
+    output: Output,
+    corpus: Corpus,
+    speed: Fraction,
+    precision: Precision,
+    processes: Processes,
+    on_progress: Callable[[str, int, int], None],
+) -> None:
+    """Compute what the output lacks."""
+    what = f"teacher, {corpus.directory.name}" + ("" if speed == 1 else f" at {float(speed):g}")
+    threads = usable_threads()
+    embed_missing(
+        output,
+        corpus.utterances,
+        model,
+        Extractor(model, threads=threads, readers=threads, speed=speed),
+        shard=Shard(processes.rank, processes.world),
+        precision=precision,
+        on_progress=lambda done, total: on_progress(what, done, total),
+    )
+
+
+def _table(output: Output, corpus: Corpus, config: DistillConfig, processes: Processes) -> Status:
+    """Put together what all processes have computed.
+
+    Raises:
+        InputError: some is missing, which only the teacher could say.
+    """
+    processes.gather(None)  # all shards are there
+    status = scan(output, corpus.utterances)
+    if status.missing:
+        raise InputError(
+            f"lacks what the teacher says about {len(status.missing)} of the {len(corpus.utterances)} "
+            f"utterances of {corpus.directory}, such as {status.missing[0]!r}, and the teacher "
+            f"{config.teacher} is not there to be asked",
+            path=output.folder,
+            hint="bring the teacher back, or set distill.cache to the folder that has all of them",
+        )
+    if processes.first:
+        merge(output, corpus.utterances, {}, npz=False)
+    processes.gather(None)  # nobody reads before the table is whole
+    return status
+
+
+def _rows(output: Output, corpus: Corpus, status: Status, max_missing_share: float) -> np.ndarray:
+    """The embeddings in the order of the data, (N, E) float32; zeros where the teacher failed.
+
+    Raises:
+        InputError: it failed on too many.
+    """
+    if len(status.failed) > max_missing_share * len(corpus.utterances):
+        name, why = next(iter(status.failed.items()))
+        raise InputError(
+            f"the teacher could not embed {len(status.failed)} of {len(corpus.utterances)} utterances, "
+            f"such as {name!r}: {why}",
+            path=corpus.directory,
+            hint="mend or remove the files, or raise training.max_bad_share",
+        )
+    known = read_vectors(output.ark)
+    settings = read_settings(output.progress)
+    assert settings is not None
+    rows_NE = np.zeros((len(corpus.utterances), settings.embedding_dim), dtype=np.float32)
+    for row, utterance in zip(rows_NE, corpus.utterances, strict=True):
+        if utterance.id in status.finished:
+            row[:] = known[utterance.id]
+    return rows_NE

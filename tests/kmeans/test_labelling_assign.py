@@ -1,0 +1,61 @@
+"""Labels chunk by chunk, in one process or several."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sdpn.errors import InputError
+from sdpn.io.kaldi import vector_writer
+from sdpn.kmeans.chunks import Chunk, IterableChunk, open_chunk
+from sdpn.kmeans.fit import fit_stream
+from sdpn.kmeans.labelling import assign
+from sdpn.kmeans.settings import StreamSettings
+from tests.kmeans.rows import blobs, chunks_of
+
+ROWS, _ = blobs(300, 4)
+MODEL = fit_stream(chunks_of([ROWS]), StreamSettings(n_clusters=4, spherical=True)).model
+
+
+def files(folder: Path) -> list[Chunk]:
+    for number, rows in enumerate(np.split(ROWS[:200], [120])):
+        np.save(folder / f"{number}.npy", rows)
+    with vector_writer(folder) as write:
+        for number, row in enumerate(ROWS[200:]):
+            write(f"utt{number}", row)
+    return [open_chunk(folder / name) for name in ("0.npy", "1.npy", "embeddings.scp")]
+
+
+def test_the_number_of_processes_changes_nothing(tmp_path: Path) -> None:
+    chunks = files(tmp_path)
+    one, two = (list(assign(MODEL, chunks, processes=num, sample_size=10)) for num in (1, 2))
+    for single, other in zip(one, two, strict=True):
+        assert single.chunk == other.chunk
+        assert single.keys == other.keys
+        for name in ("labels_N", "squares_N", "sample_MD", "tags_M"):
+            np.testing.assert_array_equal(getattr(single, name), getattr(other, name))
+    np.testing.assert_array_equal(np.concatenate([each.labels_N for each in one]), MODEL.predict(ROWS))
+    assert [each.keys is None for each in one] == [True, True, False]
+    assert one[2].keys == [f"utt{number}" for number in range(100)]
+    assert all(len(each.sample_MD) == 10 for each in one)
+    assert all((each.sample_MD[:, None] == ROWS).all(axis=2).any(axis=1).all() for each in one)
+
+
+def test_errors_of_other_processes_name_the_chunk(tmp_path: Path) -> None:
+    chunks = files(tmp_path)
+    np.save(tmp_path / "1.npy", ROWS[:, :7])
+    with pytest.raises(InputError, match=r"1\.npy: rows have 7 dimensions; expected 16"):
+        list(assign(MODEL, chunks, processes=2))
+
+
+def test_what_cannot_be_assigned() -> None:
+    with pytest.raises(InputError, match="a loader: is made in this process"):
+        list(assign(MODEL, [IterableChunk(name="a loader", pieces=lambda: [ROWS])], processes=2))
+    with pytest.raises(InputError, match="is 0; expected at least 1"):
+        list(assign(MODEL, chunks_of([ROWS]), processes=0))
+    with pytest.raises(InputError, match="chunk 0: holds no rows"):
+        list(assign(MODEL, chunks_of([ROWS[:0]])))
+    with pytest.raises(InputError, match="chunk 0: row 0 is zero"):
+        list(assign(MODEL, chunks_of([0 * ROWS])))
