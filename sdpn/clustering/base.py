@@ -90,28 +90,6 @@ class Clusterer(ABC):
         """
 
 
-def checked_rows(emb_ND: np.ndarray) -> np.ndarray:
-    """Embeddings as float64, once every row is known to have a direction.
-
-    Raises:
-        InputError: not a matrix, or a row is zero, NaN or infinite.
-    """
-    rows_ND = np.asarray(emb_ND, dtype=np.float64)
-    if rows_ND.ndim != 2:
-        raise InputError(f"embeddings have shape {rows_ND.shape}; expected (windows, dimensions)")
-    for problem, bad_N in (
-        ("holds NaN or infinite values", ~np.isfinite(rows_ND).all(axis=1)),
-        ("is zero", ~rows_ND.any(axis=1)),
-    ):
-        if bad_N.any():
-            others = int(bad_N.sum()) - 1
-            raise InputError(
-                f"the embedding in row {int(bad_N.argmax())} {problem}"
-                + (f" (and {others} more)" if others else "")
-            )
-    return rows_ND
-
-
 def speaker_bounds(
     num_windows: int, *, num_speakers: int | None, min_speakers: int, max_speakers: int | None
 ) -> tuple[int, int]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
+from sklearn.metrics.pairwise import cosine_similarity as sklearn_cosine
 
 import sdpn
 from sdpn.errors import InputError
+from sdpn.verification.similarity import cosine_similarity, unit_rows
 
 
 def test_by_hand() -> None:
@@ -30,3 +32,18 @@ def test_rows_against_rows_as_scipy_does() -> None:
 def test_what_has_no_direction(bad: object) -> None:
     with pytest.raises(InputError):
         sdpn.similarity([1.0, 0.0], bad)  # type: ignore[arg-type]
+
+
+def test_cosine_similarity_is_sklearns() -> None:
+    emb = np.random.default_rng(0).normal(size=(30, 16)).astype(np.float32)
+    np.testing.assert_allclose(cosine_similarity(emb), sklearn_cosine(emb.astype(np.float64)), atol=1e-12)
+
+
+def test_lengths_that_cannot_be_squared_are_no_trouble() -> None:
+    emb = np.array([[3e-200, 4e-200], [3e200, 4e200]])
+    np.testing.assert_allclose(unit_rows(emb), [[0.6, 0.8], [0.6, 0.8]], rtol=1e-15)
+
+
+def test_only_a_matrix_will_do() -> None:
+    with pytest.raises(InputError, match=r"shape \(5,\)"):
+        unit_rows(np.ones(5))
