@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sdpn.errors import InputError
+from sdpn.verification.similarity import checked_rows
 
 
 @dataclass(frozen=True, eq=False)

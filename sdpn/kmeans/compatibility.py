@@ -61,7 +61,7 @@ def fetch_kmeans_model(
     n_init: int = 3,
     reassignment_ratio: float = 0.01,
     random_state: int = 0,
-    compute_labels: bool = False,
+    compute_labels: bool = False,  # noqa: ARG001
     init_size: int | None = None,
     checkpoint_path: str | os.PathLike[str] | None = None,
     **settings: Any,
@@ -78,7 +78,7 @@ def fetch_kmeans_model(
         n_init: see there.
         reassignment_ratio: see there.
         random_state: its ``seed``.
-        compute_labels: see there.
+        compute_labels: taken for compatibility; labels cost nothing here, and nothing depends on it.
         init_size: see there.
         checkpoint_path: a model of `save_model`. Training it further starts from its centres.
         settings: other fields of `StreamSettings`.
@@ -107,7 +107,6 @@ def fetch_kmeans_model(
         "tol": tol,
         "max_no_improvement": max_no_improvement,
         "reassignment_ratio": reassignment_ratio,
-        "compute_labels": compute_labels,
         "seed": random_state,
         **settings,
     }

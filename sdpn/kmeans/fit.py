@@ -24,7 +24,7 @@ from sdpn.io.atomic import atomic_path
 from sdpn.io.json_text import parse_json
 from sdpn.io.parsing import parsing
 from sdpn.kmeans.chunks import Chunk
-from sdpn.kmeans.minibatch import start_mini_batches, starting_centres
+from sdpn.kmeans.minibatch import MiniBatches, Start, starting_centres
 from sdpn.kmeans.model import KMeansModel, Space, import_faiss, nearest, sums_by_label, to_length_1
 from sdpn.kmeans.settings import StreamSettings
 from sdpn.kmeans.survey import Moments, Stream, Survey
@@ -291,12 +291,12 @@ class _Run:
         if self._resumed.get("stage") == "epochs":
             now = self._resumed["epochs_stage"]
             centres_KD = now["best"]
-            batches = start_mini_batches(centres_KD, np.ones(len(centres_KD)), settings, batch_rows)
+            batches = MiniBatches(Start(centres_KD, np.ones(len(centres_KD))), settings)
             batches.restore(now["batches"])
         else:
             given_KD = None if self._given_KD is None else space.enter_centres(self._given_KD)
             start = starting_centres(sample_MD, held_out_HD, settings, given_KD)
-            batches = start_mini_batches(start.centres_KD, start.counts_K, settings, batch_rows)
+            batches = MiniBatches(start, settings)
             now = {"position": 0, "recent": [], "best": start.centres_KD, "lowest": None,
                    "without_gain": 0, "before": start.centres_KD, "finished": False}  # fmt: skip
         self._stage_state = lambda: {"stage": "epochs", "epochs_stage": {**now, "batches": batches.state()}}

@@ -1,18 +1,17 @@
-"""One batch after the other moves the centres (Sculley 2010): scikit-learn's ``partial_fit``.
+"""Where centres start, and mini-batches that move them.
 
-Shapes: B rows of a batch, K centres, D dimensions.
+Shapes: B rows of a batch, M rows of the sample, H rows held out, K centres, D dimensions.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from sdpn.errors import InputError
-from sdpn.kmeans.model import nearest, to_length_1
+from sdpn.kmeans.model import nearest, sums_by_label, to_length_1
 from sdpn.kmeans.settings import StreamSettings
 
 
@@ -81,154 +80,81 @@ def _with_counts(sample_MD: np.ndarray, centres_KD: np.ndarray, settings: Stream
     return Start(centres_KD, np.maximum(counts_K, 1).astype(np.float32))
 
 
-#: Of so many rows of a batch one shows the inertia.
-_PROBE_EVERY = 64
-_PROBE_LEAST = 32
+class MiniBatches:
+    """Centres that every batch pulls towards the mean of the rows that chose them (Sculley 2010, alg. 1).
 
-
-class MiniBatches(ABC):
-    """Centres that every batch pulls towards the mean of the rows that chose them.
+    The rows of a batch are taken together, as in scikit-learn's ``MiniBatchKMeans.partial_fit``, and small
+    centres start again by its rule, each time 10 K rows have passed. The estimator itself is not used: it has
+    no public way to set the counts, the next reassignment and the random state, which an exact resume needs.
 
     A centre is the mean of what it was given, each row with the same weight; ``counts_K`` are those
     weights. From the second epoch on they are of the last epoch only, since the rows of earlier ones were
     given to centres that were elsewhere.
+
+    Args:
+        start: where to start.
+        settings: as the user gave them.
+
+    Attributes:
+        centres_KD: the centres now, float32.
+        counts_K: rows that each is the mean of, float32.
     """
 
-    def __init__(self, counts_K: np.ndarray) -> None:
-        self.epoch_counts_K = np.zeros_like(counts_K)
-
-    @property
-    @abstractmethod
-    def centres_KD(self) -> np.ndarray:
-        """The centres now, float32."""
-
-    @property
-    @abstractmethod
-    def counts_K(self) -> np.ndarray:
-        """Rows that each centre is the mean of."""
-
-    @abstractmethod
-    def step(self, batch_BD: np.ndarray) -> float:
-        """Take in a batch; returns its mean squared distance from the centres."""
-
-    @abstractmethod
-    def state(self) -> dict[str, Any]:
-        """What `restore` takes."""
-
-    @abstractmethod
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from ``state``."""
-
-    @abstractmethod
-    def _set_counts(self, counts_K: np.ndarray) -> None: ...
+    def __init__(self, start: Start, settings: StreamSettings) -> None:
+        self._settings = settings
+        self.centres_KD = start.centres_KD.copy()
+        self.counts_K = start.counts_K.astype(np.float32)
+        self._epoch_counts_K = np.zeros_like(self.counts_K)
+        self._since_reassign = 0
+        self._rng = np.random.default_rng(settings.seed)
 
     def begin_epoch(self) -> None:
         """Forget the rows of the epoch before the last one."""
-        self._set_counts(np.maximum(self.counts_K - self.epoch_counts_K, 1))
-        self.epoch_counts_K = self.counts_K.copy()
-
-
-class SklearnMiniBatches(MiniBatches):
-    """``MiniBatchKMeans.partial_fit``, begun and resumed from where we say.
-
-    scikit-learn has no public way to set the counts, the moment of the next reassignment and the random
-    state, without which a resumed run would be another run; `state` names all that a step depends on, and a
-    test compares it with what the estimator holds.
-
-    Args:
-        centres_KD: where to start.
-        counts_K: rows that they are the means of.
-        settings: as the user gave them.
-        batch_rows: rows of a batch.
-    """
-
-    def __init__(
-        self, centres_KD: np.ndarray, counts_K: np.ndarray, settings: StreamSettings, batch_rows: int
-    ) -> None:
-        from sklearn.cluster import MiniBatchKMeans
-
-        super().__init__(counts_K)
-        self._spherical = settings.spherical
-        self._estimator = MiniBatchKMeans(
-            n_clusters=settings.n_clusters,
-            init=centres_KD,
-            n_init=1,
-            batch_size=batch_rows,
-            reassignment_ratio=settings.reassignment_ratio,
-            compute_labels=settings.compute_labels,
-            random_state=settings.seed,
-        )
-        # gives the estimator everything that it sets at its first call, whatever the version; K rows are
-        # the fewest that it takes there
-        self._estimator.partial_fit(centres_KD)
-        self._estimator._batch_size = batch_rows
-        self._estimator._n_since_last_reassign = 0
-        self._estimator._random_state = np.random.RandomState(settings.seed)
-        self._estimator.cluster_centers_ = centres_KD.copy()
-        self._set_counts(counts_K)
-
-    @property
-    def centres_KD(self) -> np.ndarray:
-        """The centres now, float32."""
-        centres_KD: np.ndarray = self._estimator.cluster_centers_
-        return centres_KD
-
-    @property
-    def counts_K(self) -> np.ndarray:
-        """Rows that each centre is the mean of."""
-        counts_K: np.ndarray = self._estimator._counts
-        return counts_K
-
-    def _set_counts(self, counts_K: np.ndarray) -> None:
-        self._estimator._counts = counts_K.astype(np.float32)
+        self.counts_K = np.maximum(self.counts_K - self._epoch_counts_K, 1)
+        self._epoch_counts_K = self.counts_K.copy()
 
     def step(self, batch_BD: np.ndarray) -> float:
-        """Take in a batch; returns its mean squared distance from the centres, of a part of the rows.
+        """Take in a batch; returns its mean squared distance from the centres as they were."""
+        num_clusters = len(self.centres_KD)
+        labels_B, squares_B = nearest(batch_BD, self.centres_KD, backend=self._settings.backend)
+        new_K = np.bincount(labels_B, minlength=num_clusters)
+        hit_K = new_K > 0
+        sums_KD = sums_by_label(batch_BD, labels_B, num_clusters)[hit_K]
+        sums_KD += self.centres_KD[hit_K].astype(np.float64) * self.counts_K[hit_K, None]
+        self.counts_K = (self.counts_K + new_K).astype(np.float32)
+        self.centres_KD[hit_K] = sums_KD / self.counts_K[hit_K, None]
+        self._since_reassign += len(batch_BD)
+        if self._since_reassign >= 10 * num_clusters:
+            self._since_reassign = 0
+            self._reassign(batch_BD)
+        if self._settings.spherical:
+            to_length_1(self.centres_KD)
+        return float(squares_B.mean(dtype=np.float64))
 
-        ``partial_fit`` knows the inertia and keeps it to itself; asking for labels would compute all
-        distances a second time.
-        """
-        if self._estimator.compute_labels:
-            self._estimator.partial_fit(batch_BD)
-            inertia = float(self._estimator.inertia_) / len(batch_BD)
-        else:
-            probe = max(1, min(_PROBE_EVERY, len(batch_BD) // _PROBE_LEAST))
-            inertia = float(nearest(batch_BD[::probe], self.centres_KD)[1].mean(dtype=np.float64))
-            self._estimator.partial_fit(batch_BD)
-        if self._spherical:
-            to_length_1(self._estimator.cluster_centers_)
-        return inertia
+    def _reassign(self, batch_BD: np.ndarray) -> None:
+        """Start centres of few rows again, on rows of the batch."""
+        small = np.flatnonzero(self.counts_K < self._settings.reassignment_ratio * self.counts_K.max())
+        small = small[np.argsort(self.counts_K[small], kind="stable")][: len(batch_BD) // 2]
+        if len(small):
+            others_K = np.setdiff1d(np.arange(len(self.counts_K)), small)
+            rows = self._rng.choice(len(batch_BD), size=len(small), replace=False)
+            self.centres_KD[small] = batch_BD[rows]
+            self.counts_K[small] = self.counts_K[others_K].min()  # or they would be moved again at once
 
     def state(self) -> dict[str, Any]:
-        """What `restore` takes."""
-        kind, keys, position, has_gauss, gauss = self._estimator._random_state.get_state()
+        """What `restore` takes: all that a step depends on."""
         return {
             "centres": self.centres_KD,
             "counts": self.counts_K,
-            "epoch_counts": self.epoch_counts_K,
-            "since_reassign": int(self._estimator._n_since_last_reassign),
-            "steps": int(self._estimator.n_steps_),
-            "rng_keys": keys,
-            "rng": [kind, int(position), int(has_gauss), float(gauss)],
+            "epoch_counts": self._epoch_counts_K,
+            "since_reassign": self._since_reassign,
+            "rng": self._rng.bit_generator.state,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from ``state``."""
-        kind, position, has_gauss, gauss = state["rng"]
-        self._estimator.cluster_centers_ = state["centres"].copy()
-        self._set_counts(state["counts"])
-        self.epoch_counts_K = state["epoch_counts"]
-        self._estimator._n_since_last_reassign = state["since_reassign"]
-        self._estimator.n_steps_ = state["steps"]
-        self._estimator._random_state.set_state((kind, state["rng_keys"], position, has_gauss, gauss))
-
-
-def start_mini_batches(
-    centres_KD: np.ndarray, counts_K: np.ndarray, settings: StreamSettings, batch_rows: int
-) -> MiniBatches:
-    """The mini-batches of the back end that the settings name."""
-    if settings.backend == "faiss":
-        from sdpn.kmeans.faiss_minibatch import FaissMiniBatches
-
-        return FaissMiniBatches(centres_KD, counts_K, settings)
-    return SklearnMiniBatches(centres_KD, counts_K, settings, batch_rows)
+        self.centres_KD = state["centres"].copy()
+        self.counts_K = state["counts"].copy()
+        self._epoch_counts_K = state["epoch_counts"]
+        self._since_reassign = state["since_reassign"]
+        self._rng.bit_generator.state = state["rng"]

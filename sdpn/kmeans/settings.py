@@ -28,8 +28,6 @@ class StreamSettings:
             looked at between epochs, so that every row has counted equally often. None never stops.
         reassignment_ratio: a centre with fewer rows than this share of the largest one's starts again at
             a random row of the batch.
-        compute_labels: take the inertia that is shown from all rows of a batch and not from 1 in 64, at
-            twice the time.
         lloyd_passes: exact passes of Lloyd's algorithm over the stream after the mini-batches, at most.
         standardise: divide every dimension by its standard deviation over the stream.
         spherical: compare directions (cosine) and not places.
@@ -48,7 +46,6 @@ class StreamSettings:
     tol: float = 0.0
     max_no_improvement: int | None = 10
     reassignment_ratio: float = 0.01
-    compute_labels: bool = False
     lloyd_passes: int = 0
     standardise: bool = False
     spherical: bool = False

@@ -100,13 +100,6 @@ def test_batches_and_chunks_smaller_than_the_number_of_clusters() -> None:
     assert adjusted_rand_score(TRUTH, found.model.predict(ROWS)) > 0.9
 
 
-def test_exact_inertia_of_batches_on_demand() -> None:
-    settings = {"init_size": 60, "max_iter": 1, "batch_size": 400}
-    shown, exact = fit(**settings), fit(**settings, compute_labels=True)
-    np.testing.assert_array_equal(shown.model.centres_KD, exact.model.centres_KD)
-    np.testing.assert_allclose(shown.history_T2[:, 1], exact.history_T2[:, 1], rtol=0.5)
-
-
 def test_centres_to_start_from() -> None:
     means = np.stack([ROWS[label == TRUTH].mean(axis=0) for label in range(6)])
     found = fit_stream(chunks_of([ROWS]), StreamSettings(n_clusters=6, max_iter=1), centres_KD=means)
