@@ -1,8 +1,8 @@
 """The documentation as a site in build/docs/html: ``python tools/build_docs.py``. Broken links are errors.
 
-Pages of docs/ are read in two places, in the repository and in the site. Their links are written for the first
-(``../sdpn/io/audio.py``). Here the pages are staged with their links rewritten for the second: READMEs elsewhere in
-the repository become pages, and so does every source file that a page links to.
+Pages of docs/ are read in two places, in the repository and in the site. Their links are written for the
+first (``../sdpn/io/audio.py``). Here the pages are staged with their links rewritten for the second: READMEs
+elsewhere in the repository become pages, and so does every source file that a page links to.
 """
 
 from __future__ import annotations
@@ -26,13 +26,24 @@ _PICTURES = {".png", ".svg"}
 
 def main() -> int:
     """Stage the pages and build them; returns Sphinx's exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "docs", help="default: build/docs")
     out = parser.parse_args().out
     source = out / "source"
     shutil.rmtree(source, ignore_errors=True)
     stage(source)
-    command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", "--builder", "html"]
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "--fail-on-warning",
+        "--keep-going",
+        "--quiet",
+        "--builder",
+        "html",
+    ]
     return subprocess.run([*command, str(source), str(out / "html")], check=False).returncode
 
 
@@ -42,7 +53,10 @@ def stage(source: Path) -> None:
     shutil.move(source / "docs" / "conf.py", source / "conf.py")
     shutil.move(source / "docs" / "index.md", source / "index.md")
     (source / "docs" / "commands.md").write_text(commands(), encoding="utf-8")
-    todo = {page.relative_to(source).as_posix() for page in source.rglob("*.md")} | {"README.md", "CHANGELOG.md"}
+    todo = {page.relative_to(source).as_posix() for page in source.rglob("*.md")} | {
+        "README.md",
+        "CHANGELOG.md",
+    }
     done: set[str] = set()
     while todo:
         name = todo.pop()
@@ -73,7 +87,9 @@ def _rewrite(page: Path, name: str, source: Path) -> set[str]:
         listing.parent.mkdir(parents=True, exist_ok=True)
         language = _LANGUAGES.get(original.suffix, "text")
         text = original.read_text(encoding="utf-8").rstrip()
-        listing.write_text(f"---\norphan: true\n---\n\n# {path}\n\n````{language}\n{text}\n````\n", encoding="utf-8")
+        listing.write_text(
+            f"---\norphan: true\n---\n\n# {path}\n\n````{language}\n{text}\n````\n", encoding="utf-8"
+        )
         return f"]({match[1]}.md{match[2] or ''})"
 
     page.write_text(_LINK.sub(target, page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sdpn.cli.model_arguments import add_model_arguments, named_model
 from sdpn.io.atomic import OutputKind
+
+if TYPE_CHECKING:
+    from sdpn.cli.settings import Sections
 
 DESCRIPTION = """\
 Adapt a model to unlabelled recordings of your own: telephone calls, a meeting room, another language.
@@ -53,12 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--work", type=Path, metavar="DIR", help="what comes about on the way (default: OUT.work)"
     )
     add_model_arguments(parser)
-    parser.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="section.key=value",
-        help="single settings, such as training.steps=400; see docs/adaptation.md",
-    )
+
+
+def settings() -> Sections:
+    """What an adaptation can be told."""
+    from sdpn.adaptation.config import AdaptConfig
+
+    return {"": AdaptConfig}
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -81,7 +85,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         )
     work = args.work or args.out.with_name(f"{args.out.name}.work")
     check_writable(work, "folder")
-    config = load_config(AdaptConfig, None, args.overrides)
+    config = load_config(AdaptConfig, None, args.settings)
     recordings = find_recordings(args.data, args.audio)
 
     from sdpn.adaptation.adapt import Sources, adapt

@@ -17,6 +17,7 @@ from sdpn.io.atomic import OutputKind
 if TYPE_CHECKING:
     import numpy as np
 
+    from sdpn.cli.settings import Sections
     from sdpn.clustering.base import Clusterer
     from sdpn.io.kaldi import RecordingSegment
     from sdpn.verification.plda import Plda
@@ -73,15 +74,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="X",
         help="similarity from which two clusters are one speaker, for ahc and for the ahc that vbx and "
-        "consensus start from; short for --set threshold=X",
+        "consensus start from; short for METHOD.threshold=X",
     )
-    method.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="change a setting of the method; again for another. An unknown one lists them all",
-    )
+    method.add_argument("--set", action="append", default=[], help=argparse.SUPPRESS)  # as it was before
+
+
+def settings() -> Sections:
+    """What each method can be told."""
+    from sdpn.clustering.registry import CLUSTERERS
+
+    return CLUSTERERS
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -138,11 +140,16 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
     from sdpn.config import parse_override
 
     settings = dict(parse_override(override) for override in args.set)
+    for key, value in map(parse_override, args.settings):
+        method, _, field = key.rpartition(".")
+        if method not in ("", args.method):
+            raise InputError(f"{key} has no effect with --method {args.method}")
+        settings[field] = value
     if args.threshold is not None:
         if not takes(args.method, "threshold"):
             raise InputError(f"{args.method} has no threshold")
         if "threshold" in settings:
-            raise InputError("--threshold and --set threshold=... contradict each other")
+            raise InputError("--threshold and threshold=... contradict each other")
         settings["threshold"] = args.threshold
     return settings
 

@@ -42,9 +42,6 @@ EXAMPLE = """\
   ffmpeg -i talk.mkv -f wav - | sdpn diarize --out out/ -
 """
 
-#: Options may stand between the recordings.
-OPTIONS_ANYWHERE = True
-
 OUTPUTS: dict[str, OutputKind] = {"out": "folder"}
 
 

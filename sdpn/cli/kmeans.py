@@ -16,6 +16,7 @@ from sdpn.io.atomic import OutputKind
 if TYPE_CHECKING:
     import numpy as np
 
+    from sdpn.cli.settings import Sections
     from sdpn.kmeans.chunks import Chunk
     from sdpn.kmeans.fit import Fit
     from sdpn.kmeans.labelling import Assignment, Quality
@@ -50,27 +51,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_argument_group("what to do (one of them)")
     what.add_argument("--clusters", type=int, metavar="K", help="learn K clusters, then label")
     what.add_argument("--model", type=Path, metavar="FILE", help="label with this model")
-    learning = parser.add_argument_group("learning")
-    learning.add_argument("--seed", type=int, default=0, metavar="S", help="default: %(default)s")
+    learning = parser.add_argument_group("learning (each is short for the setting in parentheses)")
+    learning.add_argument("--seed", type=int, metavar="S", help="(seed)")
+    learning.add_argument("--max-iter", type=int, metavar="N", help="epochs at most (max_iter)")
+    learning.add_argument("--lloyd", type=int, metavar="N", help="exact passes after them (lloyd_passes)")
     learning.add_argument(
-        "--max-iter", type=int, default=100, metavar="N", help="epochs at most (default: 100)"
+        "--standardise", action="store_true", default=None, help="scale every dimension to variance 1"
     )
     learning.add_argument(
-        "--lloyd", type=int, default=0, metavar="N", help="exact passes at most after them (default: 0)"
+        "--spherical", action="store_true", default=None, help="compare directions (cosine)"
     )
-    learning.add_argument("--standardise", action="store_true", help="scale every dimension to variance 1")
-    learning.add_argument("--spherical", action="store_true", help="compare directions (cosine)")
     learning.add_argument("--init", type=Path, metavar="FILE", help="start from the centres of this model")
-    learning.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="change another setting, such as memory_mb, batch_size, tol, n_init, init_size; again for "
-        "another. An unknown one lists them all",
-    )
+    learning.add_argument("--set", action="append", default=[], help=argparse.SUPPRESS)  # as it was before
     parser.add_argument(
-        "--backend", choices=("sklearn", "faiss"), default="sklearn", help="default: %(default)s"
+        "--backend", choices=("sklearn", "faiss"), help="who computes distances (default: sklearn)"
     )
     parser.add_argument(
         "--format", choices=("npz", "safetensors"), default="npz", help="of the model (default: %(default)s)"
@@ -81,6 +75,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels", type=Path, metavar="TABLE", help="'id class' lines such as utt2spk, to score with only"
     )
+
+
+def settings() -> Sections:
+    """What learning can be told."""
+    from sdpn.kmeans.settings import StreamSettings
+
+    return {"": StreamSettings}
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -95,6 +96,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from sdpn.kmeans.labelling import plot_quality
     from sdpn.kmeans.model import KMeansModel
 
+    args.settings += args.set
     _check_options(args)
     chunks = [open_chunk(path) for path in args.chunks]
     classes = None if args.labels is None else read_table(args.labels)
@@ -121,8 +123,13 @@ def _check_options(args: argparse.Namespace) -> None:
     if (args.clusters is None) == (args.model is None):
         raise InputError("one of --clusters and --model is needed, and not both")
     if args.model is not None:
-        for option, given in (("--init", args.init), ("--set", args.set), ("--spherical", args.spherical),
-                              ("--standardise", args.standardise), ("--lloyd", args.lloyd)):  # fmt: skip
+        for option, given in (
+            ("--init", args.init),
+            ("a setting", args.settings),
+            ("--spherical", args.spherical),
+            ("--standardise", args.standardise),
+            ("--lloyd", args.lloyd),
+        ):
             if given:
                 raise InputError(f"{option} has no effect with --model, which is not trained")
     if args.processes < 1:
@@ -142,11 +149,12 @@ def _settings(args: argparse.Namespace) -> StreamSettings:
         "spherical": args.spherical,
         "backend": args.backend,
     }
-    changes = dict(parse_override(override) for override in args.set)
-    both = options.keys() & changes.keys()
+    given = {key: value for key, value in options.items() if value is not None}
+    changes = dict(parse_override(override) for override in args.settings)
+    both = given.keys() & changes.keys()
     if both:
-        raise InputError(f"--set {min(both)} has an option of its own", hint="see --help")
-    return from_dict(StreamSettings, {**options, **changes})
+        raise InputError(f"{min(both)} is given as an option and as a setting", hint="give one of them")
+    return from_dict(StreamSettings, {**given, **changes})
 
 
 def _learn(args: argparse.Namespace, chunks: Sequence[Chunk]) -> Fit:
@@ -189,7 +197,12 @@ def _label(
     seen: set[str] = set()
     table = args.out / "utt2cluster"
     assignments = assign(
-        model, chunks, processes=args.processes, backend=args.backend, sample_size=2000, seed=args.seed
+        model,
+        chunks,
+        processes=args.processes,
+        backend=args.backend or "sklearn",
+        sample_size=2000,
+        seed=args.seed or 0,
     )
     with atomic_path(table) as temporary:
         with open(temporary, "w", encoding="utf-8") as stream:

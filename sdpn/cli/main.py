@@ -9,7 +9,8 @@ inside its ``run``. Each subcommand module offers
   the work each is asked whether it can be written, and no two may be one file,
 - ``run(args) -> dict``: does the work, prints for people, and returns what ``--json`` stores,
 - ``exit_code(args, results) -> int``, only where it is not always 0: what the results mean to a script,
-- ``OPTIONS_ANYWHERE = True``, only where options may stand between the positional arguments, too.
+- ``settings() -> Sections``, only where it has settings (``section.key=value``, `sdpn.cli.settings`); ``run``
+  finds those that were given in ``args.settings``.
 
 A ``ValueError`` or a plain bug shows its traceback; an `sdpn.errors.InputError`, or what the system refuses
 on the way (an ``OSError``), is one line and exit code 2.
@@ -30,6 +31,7 @@ from typing import Any
 
 from sdpn import __version__
 from sdpn.cli.outputs import check_outputs
+from sdpn.cli.settings import SettingsParser, split_settings
 from sdpn.errors import InputError
 from sdpn.memory import is_out_of_memory
 from sdpn.stopping import Stop, ends_on_signals
@@ -136,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def make_parser(name: str) -> argparse.ArgumentParser:
     """The parser of a subcommand."""
     module = importlib.import_module(f"sdpn.cli.{name}")
-    parser = argparse.ArgumentParser(
+    parser = SettingsParser(
         prog=f"sdpn {name}",
         description=module.DESCRIPTION,
         epilog=f"example:\n{module.EXAMPLE}",
@@ -148,14 +150,19 @@ def make_parser(name: str) -> argparse.ArgumentParser:
     common.add_argument("--json", type=Path, metavar="FILE", help="also write the results here as JSON")
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")
     common.add_argument("--quiet", action="store_true", help="no progress and no information, only results")
+    if hasattr(module, "settings"):
+        parser.sections = module.settings
     return parser
 
 
 def _run(name: str, argv: list[str]) -> int:
     module = importlib.import_module(f"sdpn.cli.{name}")
     parser = make_parser(name)
-    parse = parser.parse_intermixed_args if hasattr(module, "OPTIONS_ANYWHERE") else parser.parse_args
-    args = parse(argv)
+    args = argparse.Namespace()
+    words = argv
+    if hasattr(module, "settings"):
+        words, args.settings = split_settings(parser, argv)
+    args = parser.parse_intermixed_args(words, args)
     logging.basicConfig(
         level=logging.WARNING if args.quiet else logging.INFO,
         format="%(levelname)s: %(message)s",

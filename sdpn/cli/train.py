@@ -16,6 +16,7 @@ from sdpn.cli.progress import Meter
 from sdpn.io.atomic import OutputKind
 
 if TYPE_CHECKING:
+    from sdpn.cli.settings import Sections
     from sdpn.training.loop import TrainingProgress
 
 DESCRIPTION = """\
@@ -34,18 +35,15 @@ EXAMPLE = """\
   sdpn train --config conf/mini.yaml --data data/train --out exp/mini
   sdpn train --config conf/mini.yaml --data data/a --data data/b --out exp/k512 \\
              sdpn.num_prototypes=512 augmentation.noise=data/noise training.seed=1
-  sdpn train --config conf/mini.yaml --data data/mine --out exp/mine \
+  sdpn train --config conf/mini.yaml --data data/mine --out exp/mine \\
              --init exp/mini/model --init-prototypes keep
-  sdpn train --config conf/mini.yaml --data data/train --out exp/watched \
+  sdpn train --config conf/mini.yaml --data data/train --out exp/watched \\
              evaluation.data=data/dev evaluation.trials=data/dev/trials evaluation.every=200
-  sdpn train --config conf/fast.yaml --data data/mine --out exp/fast \
+  sdpn train --config conf/fast.yaml --data data/mine --out exp/fast \\
              --objective distill --teacher campplus.bin --teacher-format 3dspeaker
-  torchrun --nproc-per-node 8 --no-python \
-  sdpn train --config conf/reference.yaml --data data/voxceleb2 --out exp/reference
+  torchrun --nproc-per-node 8 --no-python \\
+    sdpn train --config conf/reference.yaml --data data/voxceleb2 --out exp/reference
 """
-
-#: Settings may stand before, between and after the options.
-OPTIONS_ANYWHERE = True
 
 OUTPUTS: dict[str, OutputKind] = {"out": "folder"}
 
@@ -100,19 +98,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="F",
         help="its format, where its files leave that open (same as distill.teacher_format=…)",
     )
-    parser.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="section.key=value",
-        help="single settings, such as training.steps=500; see EXP/config.yaml for all of them",
-    )
+
+
+def settings() -> Sections:
+    """What a run can be told."""
+    from sdpn.training.config import RunConfig
+
+    return {"": RunConfig}
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Train and export."""
     from sdpn.training.config import load_run_config
 
-    config = load_run_config(args.config, [*_options(args), *args.overrides])
+    config = load_run_config(args.config, [*_options(args), *args.settings])
 
     from sdpn.training.pretrain import pretrain
 

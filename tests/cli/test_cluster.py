@@ -126,11 +126,11 @@ def test_settings_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         return {turn.speaker for turn in read_rttm(tmp_path / "out" / "m1.rttm")["m1"]}
 
     assert len(labels("--threshold", -0.5)) == 1
-    assert len(labels("--set", "threshold=-0.5")) == 1
-    assert len(labels("--set", "threshold=0.5", "--set", "linkage=ward")) == 2
-    assert cluster(*options, "--set", "treshold=0.5") == 2
+    assert len(labels("threshold=-0.5")) == 1
+    assert len(labels("ahc.threshold=0.5", "ahc.linkage=ward")) == 2
+    assert cluster(*options, "treshold=0.5") == 2
     assert "did you mean 'threshold'" in capsys.readouterr().err
-    assert cluster(*options, "--set", "threshold=high") == 2
+    assert cluster(*options, "threshold=high") == 2
     assert "'threshold' is 'high'" in capsys.readouterr().err
     assert cluster(*options, "--set", "threshold") == 2
     assert "expected section.key=value" in capsys.readouterr().err
@@ -266,7 +266,7 @@ def test_a_recording_with_too_few_windows_does_not_stop_the_others(
         (["--min-windows", 3, "--num-speakers", 2], "--min-windows would change the number"),
         (["--method", "kmeans", "--threshold", 0.3], "kmeans has no threshold"),
         (["--num-speakers", 2, "--threshold", 0.3], "--threshold has no effect"),
-        (["--threshold", 0.3, "--set", "threshold=0.2"], "contradict each other"),
+        (["--threshold", 0.3, "threshold=0.2"], "contradict each other"),
         (["--threshold", 3], "threshold is 3.0"),
     ],
 )

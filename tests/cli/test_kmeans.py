@@ -130,10 +130,12 @@ def test_bad_options(chunks: list[Path], tmp_path: Path, capsys: pytest.CaptureF
     )
     assert "n_clusters is 0; expected at least 1" in refused(capsys, "--clusters", 0, *out, *chunks)
     assert "300 rows in 3 chunks are fewer than 301" in refused(capsys, "--clusters", 301, *out, *chunks)
-    assert "unknown key 'batchsize'; did you" in refused(
-        capsys, *learn, "--set", "batchsize=3", *chunks
-    ).replace(" (did", "; did")
-    assert "--set seed has an option of its own" in refused(capsys, *learn, "--set", "seed=3", *chunks)
+    assert "unknown key 'batchsize'; did you" in refused(capsys, *learn, "batchsize=3", *chunks).replace(
+        " (did", "; did"
+    )
+    assert "n_clusters is given as an option and as a setting" in refused(
+        capsys, *learn, "n_clusters=3", *chunks
+    )
     assert "--processes is 0" in refused(capsys, *learn, "--processes", 0, *chunks)
     assert "is no chunk" in refused(capsys, *learn, tmp_path / "embeddings.txt")
     assert "a file stands where a folder is needed" in refused(
