@@ -45,9 +45,6 @@ EXAMPLE = """\
   sdpn backend --model exp/mini/model --data data/train --classes exp/mini/pseudo/1/labels
 """
 
-#: Options may stand between the recordings.
-OPTIONS_ANYWHERE = True
-
 #: Utterances that were left out and are named on the terminal.
 _SHOWN = 5
 

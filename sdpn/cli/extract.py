@@ -47,9 +47,6 @@ EXAMPLE = """\
   sdpn extract --model exp/mini/model --data data/train --out exp/mini/train --shard 0/8
 """
 
-#: Options may stand between the recordings.
-OPTIONS_ANYWHERE = True
-
 #: Failures that are told on the terminal; all stand in the file.
 _SHOWN = 10
 
