@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import os
 import posixpath
 import re
 import shutil
@@ -26,25 +27,18 @@ _PICTURES = {".png", ".svg"}
 
 def main() -> int:
     """Stage the pages and build them; returns Sphinx's exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description="Build the documentation as a site.")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "docs", help="default: build/docs")
     out = parser.parse_args().out
     source = out / "source"
     shutil.rmtree(source, ignore_errors=True)
     stage(source)
-    command = [
-        sys.executable,
-        "-m",
-        "sphinx",
-        "--fail-on-warning",
-        "--keep-going",
-        "--quiet",
-        "--builder",
-        "html",
-    ]
-    return subprocess.run([*command, str(source), str(out / "html")], check=False).returncode
+    options = ["--fail-on-warning", "--keep-going", "--quiet", "--builder", "html"]
+    command = [sys.executable, "-m", "sphinx", *options, str(source), str(out / "html")]
+    # the notebook is run where it is staged, and looks for the recipe that makes its voices
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "SDPN_ROOT": str(ROOT), "PYTHONPATH": path}
+    return subprocess.run(command, check=False, env=environment).returncode
 
 
 def stage(source: Path) -> None:
