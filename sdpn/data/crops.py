@@ -82,8 +82,8 @@ class CropBatch(NamedTuple):
         global_GBS: (G, B, S) clean crops for the teacher.
         local_VBS: (V, B, S') augmented crops for the student.
         utterance_B: (B,) int64, the place of each utterance in the training data.
-        erasure_VB4: (V, B, 4) what to erase in the features of local crops (`sdpn.augmentation.erasing`); None is
-            nothing.
+        erasure_VB4: (V, B, 4) what to erase in the features of local crops (`sdpn.augmentation.erasing`);
+            None is nothing.
         speed_B: (B,) float32, how much faster than recorded all crops of an utterance are; None: not at all.
     """
 

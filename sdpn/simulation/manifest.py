@@ -53,7 +53,7 @@ class Source(NamedTuple):
 
 
 class SimulatedRoom(NamedTuple):
-    """A room for `sdpn.augmentation.rooms.simulate_room`: its reverberation time and the seed of its noise."""
+    """A room for `sdpn.augmentation.rooms.simulate_room`: its reverberation time and its noise's seed."""
 
     rt60_s: float
     seed: int

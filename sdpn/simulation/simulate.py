@@ -1,8 +1,8 @@
 """Simulated conversations from folder-per-speaker corpora, and from their manifest again.
 
-First everyone who takes part is listened to: the speech in each clean utterance is found before anything is
-mixed, and that is what the reference says later. Then each conversation is planned
-(`sdpn.simulation.conversation`) into a line of the manifest, and mixed from that line alone (`sdpn.simulation.mixing`).
+The speech in each clean utterance is found before anything is mixed; it becomes the reference. Then each
+conversation is planned (`sdpn.simulation.conversation`) into a line of the manifest, and mixed from that line
+alone (`sdpn.simulation.mixing`).
 Each conversation draws from a generator of its own and each line is mixed by itself, so the number of
 processes changes nothing.
 

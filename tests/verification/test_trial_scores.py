@@ -1,4 +1,4 @@
-"""sdpn.verification.trial_scores: trial by trial, by the densities themselves, and by the formula in loops."""
+"""Scores of trials: trial by trial, by the densities themselves, and by the formula in loops."""
 
 from __future__ import annotations
 
