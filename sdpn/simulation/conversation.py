@@ -2,8 +2,8 @@
 
 Turns follow `sdpn.simulation.turn_statistics`. After each turn the floor changes or stays; a change comes
 after a gap or in an overlap; others interject while it is held. A turn is put together from phrases, the
-stretches of speech of clean utterances, which are never cut: a turn takes the phrases that come closest to the
-length that was drawn.
+stretches of speech of clean utterances, which are never cut: a turn takes the phrases that come closest to
+the length that was drawn.
 
 The speakers' shares p of the turns are drawn from a Dirichlet distribution. Speaker i loses the floor with
 probability c (1 - p_i) and j follows with a probability in proportion to p_j, which gives i the share p_i of
