@@ -47,6 +47,7 @@ setup(
         "test": [
             "espeakng-loader>=0.2.4",
             "hypothesis>=6",
+            "markdown-it-py>=3",
             "kaldi-native-fbank>=1.20",  # to compare our Kaldi features with; tests only
             "onnx>=1.17",
             "onnxruntime>=1.20",

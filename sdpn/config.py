@@ -22,6 +22,8 @@ from typing import Any, TypeVar
 import yaml
 
 from sdpn.errors import InputError
+from sdpn.io.text import read_text
+from sdpn.io.yaml_text import Loader, composed_yaml, parse_yaml
 
 T = TypeVar("T")
 
@@ -102,7 +104,7 @@ def from_dict(cls: type[T], values: dict[str, Any], *, path: str | os.PathLike[s
     Raises:
         InputError: as in `load_config`.
     """
-    result: T = _build(cls, _tree(values, _Origin(path=None if path is None else os.fspath(path))), "")
+    result: T = _build(cls, _section(values, path), "")
     return result
 
 
@@ -112,7 +114,7 @@ def choose(choice: Any, values: dict[str, Any], *, path: str | os.PathLike[str] 
     Raises:
         InputError: as in `load_config`, or the kind is unknown.
     """
-    return _build_choice(choice, _tree(values, _Origin(path=None if path is None else os.fspath(path))), "")
+    return _build_choice(choice, _section(values, path), "")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -134,44 +136,30 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def _read_yaml(path: str | os.PathLike[str]) -> _Tree:
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError("no such configuration file", path=path) from None
-    except (UnicodeDecodeError, IsADirectoryError):
-        raise InputError("is not a text file; YAML was expected", path=path) from None
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        if node is None:
-            return {}
-        return _tree_of_node(node, os.fspath(path))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise InputError(
-            f"is not valid YAML: {getattr(error, 'problem', error)}",
-            path=path,
-            line=None if mark is None else mark.line + 1,
-        ) from None
+    with composed_yaml(read_text(path), path=path) as (loader, node):
+        return {} if node is None else _tree_of_node(node, loader, os.fspath(path))
 
 
-def _tree_of_node(node: yaml.Node, path: str) -> _Tree:
+def _tree_of_node(node: yaml.Node, loader: Loader, path: str) -> _Tree:
     if not isinstance(node, yaml.MappingNode):
         raise InputError("expected 'key: value' lines", path=path, line=node.start_mark.line + 1)
+    loader.flatten_mapping(node)
     tree: _Tree = {}
-    for key_node, value_node in node.value:
+    for key_node, value_node in node.value:  # a key that `<<` merged in comes first, and is overwritten
         key, line = str(key_node.value), key_node.start_mark.line + 1
-        if key in tree:
-            raise InputError(f"key {key!r} occurs a second time", path=path, line=line)
         if isinstance(value_node, yaml.MappingNode):
-            tree[key] = _tree_of_node(value_node, path)
+            tree[key] = _tree_of_node(value_node, loader, path)
         else:
-            tree[key] = _Leaf(_value_of_node(value_node), _Origin(path, line))
+            tree[key] = _Leaf(loader.construct_object(value_node, deep=True), _Origin(path, line))
     return tree
 
 
-def _value_of_node(node: yaml.Node) -> Any:
-    constructor = yaml.constructor.SafeConstructor()
-    return constructor.construct_object(node, deep=True)
+def _section(values: Any, path: str | os.PathLike[str] | None) -> _Tree:
+    """A section from plain values, which a stranger's file may hold something else in place of."""
+    origin = _Origin(path=None if path is None else os.fspath(path))
+    if not isinstance(values, dict):
+        raise origin.error(f"expected a section of keys, found {values!r}")
+    return _tree(values, origin)
 
 
 def _tree(values: dict[str, Any], origin: _Origin) -> _Tree:
@@ -191,8 +179,8 @@ def parse_override(override: str) -> tuple[str, Any]:
     if not equals or not key.strip():
         raise InputError(f"cannot read the setting {override!r}", hint="expected section.key=value")
     try:
-        value = yaml.safe_load(text) if text.strip() else ""
-    except yaml.YAMLError:
+        value = parse_yaml(text, path=None) if text.strip() else ""
+    except InputError:
         value = text
     return key.strip(), value
 
@@ -324,18 +312,9 @@ def _convert(value: Any, hint: Any, key: str, origin: _Origin) -> Any:
             return Path(value)
         if arm is float and isinstance(value, (int, float)) and not isinstance(value, bool):
             return float(value)
-        if arm is float and isinstance(value, str) and (number := _number(value)) is not None:
-            return number  # YAML 1.1 reads 1e-3 as text
         if arm in (int, str, bool) and type(value) is arm:
             return value
     raise origin.error(f"'{key}' is {value!r}; expected {_name(hint)}")
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 def _name(hint: Any) -> str:

@@ -37,6 +37,7 @@ from sdpn.distill.sdpn import SDPNConfig
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_write_text
 from sdpn.io.checksum import file_sha256
+from sdpn.io.json_text import read_json
 from sdpn.io.kaldi import Utterance, read_data_dir
 from sdpn.models.embedder import Embedder
 from sdpn.models.folder import ModelFolder, read_model, save_model
@@ -225,6 +226,10 @@ def _head_config(pretraining: Pretraining, base: Path) -> HeadConfig:
     )
 
 
+#: What to do about files of an adaptation that are no more what they were.
+_DAMAGED = "remove the folder to start again"
+
+
 def _settle(work: Path, config: AdaptConfig, sources: Sources) -> None:
     """Claim the work folder for this adaptation, or find that it is the one to continue.
 
@@ -243,7 +248,7 @@ def _settle(work: Path, config: AdaptConfig, sources: Sources) -> None:
     if not file.is_file():
         atomic_write_text(file, json.dumps(identity, indent=2) + "\n")
         return
-    earlier = json.loads(file.read_text(encoding="utf-8"))
+    earlier = read_json(file, "settings of an adaptation", hint=_DAMAGED)
     different = [key for key, value in identity.items() if earlier.get(key) != value]
     if different:
         raise InputError(
@@ -257,8 +262,7 @@ def _prepare(config: AdaptConfig, sources: Sources, work: Path, on_work: Report)
     """Write the data directories of an adaptation, unless an earlier call has; return their figures."""
     file = work / "data.json"
     if file.is_file():
-        figures: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        return figures
+        return read_json(file, "figures of an adaptation's data", hint=_DAMAGED)
     found = []
     for done, segments in enumerate(find_segments(sources.recordings, config.segments), start=1):
         found.append(segments)

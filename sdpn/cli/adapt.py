@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sdpn.cli.model_arguments import add_model_arguments, named_model
+from sdpn.io.atomic import OutputKind
 
 DESCRIPTION = """\
 Adapt a model to unlabelled recordings of your own: telephone calls, a meeting room, another language.
@@ -25,6 +26,8 @@ EXAMPLE = """\
   sdpn adapt --model exp/mini/model --data data/calls --rehearse data/train --out models/calls \\
              augmentation.noise=data/noise training.steps=400
 """
+
+OUTPUTS: dict[str, OutputKind] = {"out": "whole folder", "work": "folder"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,6 +71,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from sdpn.adaptation.segments import find_recordings
     from sdpn.config import load_config
     from sdpn.errors import InputError
+    from sdpn.io.atomic import check_writable
 
     if args.format not in (None, "sdpn"):
         raise InputError(
@@ -75,6 +79,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             path=args.model,
             hint="adapt a folder that sdpn train wrote",
         )
+    work = args.work or args.out.with_name(f"{args.out.name}.work")
+    check_writable(work, "folder")
     config = load_config(AdaptConfig, None, args.overrides)
     recordings = find_recordings(args.data, args.audio)
 
@@ -88,7 +94,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             results = adapt(
                 config,
                 Sources(named_model(args), recordings, args.rehearse),
-                work=args.work or args.out.with_name(f"{args.out.name}.work"),
+                work=work,
                 out=args.out,
                 on_training=display,
                 on_work=meter.show,

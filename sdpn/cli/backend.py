@@ -10,6 +10,7 @@ from sdpn.cli.audio_arguments import STDIN, add_audio_arguments, find_utterances
 from sdpn.cli.model_arguments import add_model_arguments, load
 from sdpn.cli.progress import track
 from sdpn.errors import InputError
+from sdpn.io.atomic import OutputKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +49,8 @@ OPTIONS_ANYWHERE = True
 
 #: Utterances that were left out and are named on the terminal.
 _SHOWN = 5
+
+OUTPUTS: dict[str, OutputKind] = {"out": "file"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,6 +108,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """
     import numpy as np
 
+    from sdpn.io.atomic import check_writable
     from sdpn.verification.learn import LearningConfig, learn_back_end
     from sdpn.verification.parts import embed_parts
     from sdpn.verification.storage import BACK_END, write_back_end
@@ -113,6 +117,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     out = args.out or _beside(args.model, BACK_END)
     if STDIN in args.audio:
         raise InputError("a back end is learned from many recordings, standard input is one")
+    check_writable(out)
     utterances = find_utterances(args.data, args.audio, channel=args.channel, skip_bad=args.skip_bad)
     if len(utterances) > args.utterances:
         kept = np.random.default_rng(args.seed).permutation(len(utterances))[: args.utterances]

@@ -12,6 +12,7 @@ from sdpn.cli.progress import track
 from sdpn.cli.speaker_counts import add_count_arguments, check_count_arguments
 from sdpn.cli.table import format_table
 from sdpn.errors import InputError
+from sdpn.io.atomic import OutputKind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +38,8 @@ EXAMPLE = """\
   sdpn cluster --method vbx --embeddings xvectors.ark --segments segments \\
       --plda plda --transform transform.npz --out out/
 """
+
+OUTPUTS: dict[str, OutputKind] = {"out": "folder"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -128,8 +131,6 @@ def _check_options(args: argparse.Namespace) -> None:
         raise InputError(f"--min-windows is {args.min_windows}; expected at least 1")
     if args.min_windows > 1 and args.num_speakers is not None:
         raise InputError("--min-windows would change the number that --num-speakers gives")
-    if args.out.exists() and not args.out.is_dir():
-        raise InputError("is a file; --out needs a folder", path=args.out)
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
@@ -151,6 +152,7 @@ def _recordings(path: Path) -> dict[str, list[RecordingSegment]]:
     import numpy as np
 
     from sdpn.io.kaldi import read_segments
+    from sdpn.io.text import is_file_name
 
     recordings: dict[str, list[RecordingSegment]] = {}
     for window in read_segments(path):
@@ -160,7 +162,7 @@ def _recordings(path: Path) -> dict[str, list[RecordingSegment]]:
             )
         recordings.setdefault(window.recording, []).append(window)
     for recording, windows in recordings.items():
-        if Path(recording).name != recording:
+        if not is_file_name(recording):
             raise InputError(f"recording {recording!r} cannot be the name of a file", path=path)
         windows.sort(key=lambda window: (window.start_s, window.end_s))
         ends_N = np.array([window.end_s for window in windows])

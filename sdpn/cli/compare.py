@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdpn.cli.audio_arguments import STDIN, add_audio_arguments
 from sdpn.cli.model_arguments import add_model_arguments, load, named_model
+from sdpn.io.atomic import OutputKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +48,8 @@ _SAID = {
     "verification_threshold": "the model's calibration on trials, equal error rate",
     "ahc_threshold": "the model's calibration without labels, on windows of 1.5 s",
 }
+
+OUTPUTS: dict[str, OutputKind] = {}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

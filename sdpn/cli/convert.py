@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdpn.cli.model_arguments import add_model_arguments, named_model
+from sdpn.io.atomic import OutputKind
 
 if TYPE_CHECKING:
     from sdpn.models.folder import ModelFolder
@@ -30,6 +31,8 @@ EXAMPLE = """\
   sdpn convert --model voxceleb_resnet34_LM/ --out models/resnet34
   sdpn convert --model exp/mini/model --to onnx --features inside --out mini.onnx
 """
+
+OUTPUTS: dict[str, OutputKind] = {"out": "new"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,8 +74,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise InputError("--half and --head are about folders", hint="a graph has --int8")
     if args.to == "onnx" and args.out.suffix != ".onnx":
         raise InputError("the name of a graph ends in .onnx", path=args.out)
-    if args.out.exists():
-        raise InputError("exists already", path=args.out, hint="name a new one, or move it away")
 
     from sdpn.interop.load import read_any
     from sdpn.models.folder import save_model

@@ -14,6 +14,7 @@ from sdpn.cli.model_arguments import add_model_arguments, load
 from sdpn.cli.progress import Meter
 from sdpn.cli.speaker_counts import add_count_arguments, check_count_arguments
 from sdpn.errors import InputError
+from sdpn.io.atomic import OutputKind
 
 if TYPE_CHECKING:
     from sdpn.diarization.finished import Finished
@@ -43,6 +44,11 @@ EXAMPLE = """\
 
 #: Options may stand between the recordings.
 OPTIONS_ANYWHERE = True
+
+#: Standard input, which may be a file and still is read once.
+_STDIN = (STDIN, Path("/dev/stdin"))
+
+OUTPUTS: dict[str, OutputKind] = {"out": "folder"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -142,8 +148,6 @@ def _check_options(args: argparse.Namespace) -> None:
         raise InputError("--threshold has no effect with --num-speakers", hint="give one of them")
     if args.reference_speech is not None and args.channel == "separate":
         raise InputError("--reference-speech does not tell channels apart", hint="give --channel N")
-    if args.out.exists() and not args.out.is_dir():
-        raise InputError("is a file; --out needs a folder", path=args.out)
 
 
 def _check_headers(audio_of: Mapping[str, Path], args: argparse.Namespace) -> dict[str, InputError]:
@@ -153,7 +157,7 @@ def _check_headers(audio_of: Mapping[str, Path], args: argparse.Namespace) -> di
     channel = None if args.channel == "separate" else args.channel
     bad: dict[str, InputError] = {}
     for recording, path in audio_of.items():
-        if (path.exists() and not _can_be_read_again(path)) or path == STDIN:
+        if path in _STDIN or (path.exists() and not path.is_file()):
             continue  # to look at it would be to take from it
         try:
             with open_audio(path, channel=channel, keep_truncated=args.skip_bad):
@@ -167,7 +171,7 @@ def _check_headers(audio_of: Mapping[str, Path], args: argparse.Namespace) -> di
 
 def _can_be_read_again(audio: Path) -> bool:
     """Whether it is a file, and no pipe."""
-    return audio != STDIN and audio.is_file()
+    return audio not in _STDIN and audio.is_file()
 
 
 def _rttm(out: Path, recording: str, audio: Path) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdpn.errors import InputError
+from sdpn.io.atomic import OutputKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +42,8 @@ _MOVED_DEG = 0.2
 
 #: Most prototypes that are listed by number; the JSON document has them all.
 _MOST_LISTED = 20
+
+OUTPUTS: dict[str, OutputKind] = {"plot": "file", "csv": "file"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sdpn.cli.audio_arguments import add_audio_arguments, find_utterances, seekable_stdin
 from sdpn.cli.model_arguments import add_model_arguments, load
 from sdpn.errors import InputError
+from sdpn.io.atomic import OutputKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,6 +52,8 @@ OPTIONS_ANYWHERE = True
 
 #: Failures that are told on the terminal; all stand in the file.
 _SHOWN = 10
+
+OUTPUTS: dict[str, OutputKind] = {"out": "folder"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sdpn.cli.progress import Meter, track
 from sdpn.cli.table import format_table
 from sdpn.errors import InputError
+from sdpn.io.atomic import OutputKind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,6 +40,8 @@ EXAMPLE = """\
   sdpn kmeans --clusters 1024 --spherical --max-iter 3 --lloyd 2 --processes 4 --out exp/units features/*.npy
   sdpn kmeans --model exp/units/model.npz --out exp/more more/*.npy
 """
+
+OUTPUTS: dict[str, OutputKind] = {"out": "folder"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -125,8 +128,6 @@ def _check_options(args: argparse.Namespace) -> None:
                 raise InputError(f"{option} has no effect with --model, which is not trained")
     if args.processes < 1:
         raise InputError(f"--processes is {args.processes}; expected at least 1")
-    if args.out.exists() and not args.out.is_dir():
-        raise InputError("is a file; --out needs a folder", path=args.out)
 
 
 def _settings(args: argparse.Namespace) -> StreamSettings:

@@ -5,18 +5,21 @@ inside its ``run``. Each subcommand module offers
 
 - ``DESCRIPTION`` and ``EXAMPLE``: what ``--help`` teaches,
 - ``add_arguments(parser)``,
+- ``OUTPUTS``: the options that name what is written, and what that is (`sdpn.io.atomic.OutputKind`); before
+  the work each is asked whether it can be written, and no two may be one file,
 - ``run(args) -> dict``: does the work, prints for people, and returns what ``--json`` stores,
 - ``exit_code(args, results) -> int``, only where it is not always 0: what the results mean to a script,
 - ``OPTIONS_ANYWHERE = True``, only where options may stand between the positional arguments, too.
 
-A ``ValueError`` or a plain bug shows its traceback; an `sdpn.errors.InputError` is one line and exit
-code 2.
+A ``ValueError`` or a plain bug shows its traceback; an `sdpn.errors.InputError`, or what the system refuses
+on the way (an ``OSError``), is one line and exit code 2.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import json
 import logging
 import os
@@ -26,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from sdpn import __version__
+from sdpn.cli.outputs import check_outputs
 from sdpn.errors import InputError
 
 #: Subcommand -> one line for ``sdpn --help``. The module is ``sdpn.cli.<subcommand>``.
@@ -84,6 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # a training step took 17 times as long, 2.6 times when they sleep instead; alone it makes no difference
     # (tools/benchmarks/busy_machine.py). It is read when torch is loaded, so it has to be set before.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     parser = argparse.ArgumentParser(
         prog="sdpn",
         usage="sdpn COMMAND [options]",
@@ -94,14 +100,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"sdpn {__version__}")
     parser.add_argument("command", nargs="?", choices=COMMANDS, help=argparse.SUPPRESS, metavar="COMMAND")
-    args = parser.parse_args(argv[:1])
-    if args.command is None:
-        parser.print_help()
+    name = f"sdpn {argv[0]}" if argv and argv[0] in COMMANDS else "sdpn"
+    try:
+        try:
+            args = parser.parse_args(argv[:1])
+            if args.command is None:
+                parser.print_help()
+            code = 2 if args.command is None else _run(args.command, argv[1:])
+        except SystemExit:  # --help, --version
+            _flush_output()
+            raise
+        _flush_output()  # here what keeps it from being written can still be told
+        return code
+    except BrokenPipeError:  # the reader of our output (head, less) has gone
+        _discard_output()
+        return 1
+    except (InputError, OSError) as error:
+        if "--debug" in argv:
+            raise
+        _discard_output()
+        print(f"{name}: error: {_one_line(str(_explained(error)))}", file=sys.stderr)
         return 2
-    return _run(args.command, argv[1:])
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        return 130
 
 
-def _run(name: str, argv: list[str]) -> int:
+def make_parser(name: str) -> argparse.ArgumentParser:
+    """The parser of a subcommand."""
     module = importlib.import_module(f"sdpn.cli.{name}")
     parser = argparse.ArgumentParser(
         prog=f"sdpn {name}",
@@ -115,6 +141,12 @@ def _run(name: str, argv: list[str]) -> int:
     common.add_argument("--json", type=Path, metavar="FILE", help="also write the results here as JSON")
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")
     common.add_argument("--quiet", action="store_true", help="no progress and no information, only results")
+    return parser
+
+
+def _run(name: str, argv: list[str]) -> int:
+    module = importlib.import_module(f"sdpn.cli.{name}")
+    parser = make_parser(name)
     parse = parser.parse_intermixed_args if hasattr(module, "OPTIONS_ANYWHERE") else parser.parse_args
     args = parse(argv)
     logging.basicConfig(
@@ -122,23 +154,43 @@ def _run(name: str, argv: list[str]) -> int:
         format="%(levelname)s: %(message)s",
         stream=sys.stderr,
     )
+    check_outputs(args, {**module.OUTPUTS, "json": "file"})
+    results = module.run(args)
+    if args.json is not None:
+        _write_json(args.json, name, argv, args, results)
+    return module.exit_code(args, results) if hasattr(module, "exit_code") else 0
+
+
+def _explained(error: InputError | OSError) -> InputError:
+    """What the system refused, in the user's terms; a writer names its file, which leaves what is printed."""
+    if isinstance(error, InputError):
+        return error
+    why = error.strerror or str(error)
+    if error.filename is None:
+        return InputError(f"the output cannot be written ({why})")
+    return InputError(f"cannot be used ({why})", path=os.fsdecode(error.filename))
+
+
+def _one_line(text: str) -> str:
+    """Text on one line; characters that would move the cursor or hide something are shown as escapes."""
+    line = " ".join(text.splitlines())
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in line
+    )
+
+
+def _flush_output() -> None:
+    if sys.stdout is not None:  # it is None where the caller has closed it
+        sys.stdout.flush()
+
+
+def _discard_output() -> None:
+    """Let what is left of a standard output that takes no more go nowhere; Python flushes it at exit."""
     try:
-        results = module.run(args)
-        if args.json is not None:
-            _write_json(args.json, name, argv, args, results)
-        sys.stdout.flush()  # here a broken pipe can still be caught
-        return module.exit_code(args, results) if hasattr(module, "exit_code") else 0
-    except InputError as error:
-        if args.debug:
-            raise
-        print(f"sdpn {name}: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # the reader of our output (head, less) has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at exit
-        return 1
-    except KeyboardInterrupt:
-        print(f"sdpn {name}: interrupted", file=sys.stderr)
-        return 130
+        _flush_output()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _write_json(

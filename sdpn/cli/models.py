@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from sdpn.io.atomic import OutputKind
+
 DESCRIPTION = """\
 List every encoder that 'sdpn train' can train (encoder.kind=NAME) and others' models are read into, with its
 parameters and the multiply-accumulates (MACs) that one second of audio takes: of convolutions and matrix
@@ -15,6 +17,8 @@ EXAMPLE = """\
   sdpn models
   sdpn models resnet34 campplus-tiny
 """
+
+OUTPUTS: dict[str, OutputKind] = {}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from sdpn.io.atomic import OutputKind
+
 DESCRIPTION = """\
 Turn an experiment folder into one HTML page that needs no network: error rates beside those of the
 baselines, a timeline of every scored recording, training and prototype curves, and the commands and
@@ -21,6 +23,8 @@ EXAMPLE = """\
   sdpn score --ref ref/ --hyp exp/mini/rttm/ --json exp/mini/results/score.trained.json
   sdpn report exp/mini"""
 
+OUTPUTS: dict[str, OutputKind] = {"out": "file"}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``sdpn report``."""
@@ -31,13 +35,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Write the page, print the table, and return both."""
     from sdpn.cli.table import format_table
-    from sdpn.io.atomic import atomic_write_text
+    from sdpn.io.atomic import atomic_write_text, check_writable
     from sdpn.report.experiment import read_experiment
     from sdpn.report.page import build_page
     from sdpn.report.summary import HEADER, summary_notes, summary_rows
 
-    experiment = read_experiment(args.experiment)
     page = args.experiment / "report.html" if args.out is None else args.out
+    if args.experiment.is_dir():
+        check_writable(page)
+    experiment = read_experiment(args.experiment)
     atomic_write_text(page, build_page(experiment))
     rows = summary_rows(experiment)
     if rows:

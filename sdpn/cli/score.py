@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdpn.cli.table import format_markdown, format_table
+from sdpn.cli.table import escape_markdown, format_markdown, format_table
 from sdpn.errors import InputError
+from sdpn.io.atomic import OutputKind
 
 if TYPE_CHECKING:
     from sdpn.io.rttm import Turn
@@ -34,6 +35,8 @@ EXAMPLE = """\
   sdpn score --ref ref/ --compare out/old/ out/new/ --markdown old-new.md"""
 
 _CONFIDENCE = 0.95
+
+OUTPUTS: dict[str, OutputKind] = {"markdown": "file", "csv": "file"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -101,12 +104,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         comparison = _comparison(scores[0], scores[1], args)
         results = {**results, "compared_with": documents[1], "comparison": comparison}
     page = score_page(results) if args.compare is None else comparison_page(results)
-    print(page.render(format_table))
     if args.markdown is not None:
-        atomic_write_text(args.markdown, page.render(format_markdown) + "\n")
+        atomic_write_text(args.markdown, page.render(format_markdown, escape_markdown) + "\n")
     if args.csv is not None:
         names = [system.name for system in systems]
         atomic_write_text(args.csv, as_csv(dict(zip(names, documents, strict=True))))
+    print(page.render(format_table))
     return results
 
 

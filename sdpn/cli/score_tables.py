@@ -28,10 +28,22 @@ class Page:
 
     parts: list[str | Table]
 
-    def render(self, format_table: Callable[[Sequence[str], Sequence[Sequence[str]]], str]) -> str:
-        """The page as text, with a blank line between its parts."""
+    def render(
+        self,
+        format_table: Callable[[Sequence[str], Sequence[Sequence[str]]], str],
+        format_text: Callable[[str], str] = str,
+    ) -> str:
+        """The page as text, with a blank line between its parts.
+
+        Args:
+            format_table: header and rows to lines.
+            format_text: a line of a paragraph to one of the page.
+        """
         return "\n\n".join(
-            part if isinstance(part, str) else format_table(part.header, part.rows) for part in self.parts
+            "\n".join(map(format_text, part.split("\n")))
+            if isinstance(part, str)
+            else format_table(part.header, part.rows)
+            for part in self.parts
         )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sdpn.cli.progress import track
 from sdpn.cli.table import format_table
 from sdpn.errors import InputError
+from sdpn.io.atomic import OutputKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +45,8 @@ _DRAWN = (
 )
 
 logger = logging.getLogger(__name__)
+
+OUTPUTS: dict[str, OutputKind] = {"out": "whole folder"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdpn.io.atomic import OutputKind
+
 if TYPE_CHECKING:
     from sdpn.training.loop import Progress
 
@@ -40,6 +42,8 @@ EXAMPLE = """\
 
 #: Settings may stand before, between and after the options.
 OPTIONS_ANYWHERE = True
+
+OUTPUTS: dict[str, OutputKind] = {"out": "folder"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

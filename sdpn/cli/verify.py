@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdpn.errors import InputError
+from sdpn.io.atomic import OutputKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +36,8 @@ EXAMPLE = """\
   sdpn verify --trials data/dev/trials --embeddings dev.scp --back-end exp/mini/model"""
 
 _CONFIDENCE = 0.95
+
+OUTPUTS: dict[str, OutputKind] = {"scores": "file", "det": "file", "save_threshold": "folder"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -98,6 +101,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             "--save-threshold is for cosines as they are, which is what 'sdpn compare --cosine' compares",
             hint="leave out --back-end, --mean, --plda and --cohort",
         )
+    if args.save_threshold is not None and not (args.save_threshold / "config.yaml").is_file():
+        raise InputError("is no model folder, which --save-threshold needs", path=args.save_threshold)
     trials = read_trials(args.trials)
     num_target = int(trials.is_target.sum())
     num_nontarget = len(trials) - num_target

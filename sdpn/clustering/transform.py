@@ -6,15 +6,14 @@ Shapes: N embeddings, D their dimensions, E dimensions after the projection.
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from sdpn.clustering.affinity import unit_rows
 from sdpn.errors import InputError
+from sdpn.io.arrays import read_npz
+from sdpn.io.parsing import parsing
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,20 +51,14 @@ def read_transform(path: str | os.PathLike[str]) -> Transform:
         InputError: the file is missing, cut short or no npz; an array is missing, holds values that are not
             finite, or does not fit to the others.
     """
-    try:
-        with zipfile.ZipFile(path):  # np.load would take a single array as well
-            pass
-        with np.load(Path(path), allow_pickle=False) as file:
-            missing = {"mean1", "lda", "mean2"} - set(file.files)
-            if missing:
-                raise InputError(
-                    f"has no array {min(missing)!r}", path=path, hint="expected mean1, lda and mean2"
-                )
-            mean1, lda, mean2 = (np.asarray(file[key], np.float64) for key in ("mean1", "lda", "mean2"))
-    except FileNotFoundError:
-        raise InputError("no such file", path=path) from None
-    except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"is not a whole npz file ({error})", path=path) from error
+    with parsing(path, "is not a whole npz file"):
+        arrays = read_npz(path)
+        missing = {"mean1", "lda", "mean2"} - arrays.keys()
+        if missing:
+            raise InputError(
+                f"has no array {min(missing)!r}", path=path, hint="expected mean1, lda and mean2"
+            )
+        mean1, lda, mean2 = (np.asarray(arrays[key], np.float64) for key in ("mean1", "lda", "mean2"))
     if lda.ndim != 2 or mean1.shape != lda.shape[:1] or mean2.shape != lda.shape[1:]:
         raise InputError(
             f"has mean1 of {mean1.shape}, lda of {lda.shape} and mean2 of {mean2.shape};"

@@ -24,14 +24,16 @@ import json
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from sdpn.data.turn_statistics import JOIN_S
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_write_text
 from sdpn.io.audio import RATE_HZ
+from sdpn.io.json_text import parse_json
 from sdpn.io.rttm import Turn, merge_overlaps
-from sdpn.io.text import numbered_lines
+from sdpn.io.text import is_file_name, numbered_lines
 
 _FORMAT = 1
 
@@ -171,7 +173,9 @@ def read_manifest(path: str | os.PathLike[str]) -> list[Conversation]:
     conversations: dict[str, Conversation] = {}
     for number, line in numbered_lines(path):
         try:
-            conversation = _decode(json.loads(line))
+            conversation = _decode(
+                parse_json(line, "line of a simulation's manifest", path=path, line=number)
+            )
             _check(conversation)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             reason = f"{type(error).__name__}: {error}"
@@ -241,8 +245,16 @@ def _check(conversation: Conversation) -> None:
     """Raise ValueError for names that cannot be written and numbers that point nowhere."""
     names = [conversation.recording, *(speaker.id for speaker in conversation.speakers)]
     for name in names:
-        if name.split() != [name] or "/" in name:
+        if not isinstance(name, str) or not is_file_name(name):
             raise ValueError(f"{name!r} is no id: it is empty, or holds white space or a slash")
+    sources = [utterance.file for utterance in conversation.utterances]
+    sources += [speaker.room for speaker in conversation.speakers if isinstance(speaker.room, Source)]
+    sources += conversation.noise.clips if conversation.noise else ()
+    for source in sources:
+        if not (isinstance(source.path, str) and isinstance(source.digest, str)):
+            raise ValueError(f"{source.path!r} is no path with the beginning of a SHA-256")
+        if Path(source.path).is_absolute() or ".." in Path(source.path).parts:
+            raise ValueError(f"{source.path!r} is not below a corpus")
     if conversation.num_samples < 1 or not conversation.phrases:
         raise ValueError("the conversation is empty")
     for utterance in conversation.utterances:

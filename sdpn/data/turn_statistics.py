@@ -26,8 +26,8 @@ import numpy as np
 
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_write_text
+from sdpn.io.json_text import read_json
 from sdpn.io.rttm import Turn, merge_overlaps, read_rttms
-from sdpn.io.text import read_text
 
 #: Shorter silences inside a speaker's speech do not end a turn, in seconds; the guideline of VoxConverse.
 JOIN_S = 0.25
@@ -252,8 +252,8 @@ def read_statistics(path: str | os.PathLike[str]) -> TurnStatistics:
         return estimate(read_rttms(rttms), f"{path.name}/*.rttm")
     if path.suffix != ".json":
         return estimate(read_rttms([path]), path.name)
+    document = read_json(path, "statistics file of turns", hint="expected one that sdpn has saved, or RTTM")
     try:
-        document = json.loads(read_text(path))
         if document.pop("schema") != _SCHEMA:
             raise ValueError(f"its schema is not {_SCHEMA}")
         profiles = tuple(Profile(**profile) for profile in document.pop("profiles"))

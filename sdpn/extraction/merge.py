@@ -26,7 +26,7 @@ from sdpn.extraction.part import (
 )
 from sdpn.extraction.settings import read_settings
 from sdpn.io.ark import iterate_ark
-from sdpn.io.atomic import atomic_path, atomic_write_text
+from sdpn.io.atomic import atomic_path, atomic_write_text, explained
 from sdpn.io.kaldi import Utterance
 
 _MERGED = "merged"
@@ -281,6 +281,9 @@ def alone(output: Output) -> Iterator[None]:
     """
     if not output.progress.is_dir():
         raise InputError("nothing has been extracted here", path=output.folder)
-    with open(output.progress / "merge.lock", "a") as stream:
+    path = output.progress / "merge.lock"
+    with ExitStack() as stack:
+        with explained(path):
+            stream = stack.enter_context(open(path, "a"))
         lock(stream, fcntl.LOCK_EX)
         yield

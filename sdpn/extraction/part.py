@@ -24,7 +24,7 @@ import numpy as np
 
 from sdpn.errors import InputError
 from sdpn.io.ark import open_ark, vector_entry
-from sdpn.io.atomic import atomic_write_text
+from sdpn.io.atomic import atomic_write_text, explained
 from sdpn.io.kaldi import Utterance
 from sdpn.io.text import numbered_lines
 
@@ -112,12 +112,11 @@ class Part:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._index_path, self._failed_path = path.with_suffix(".index"), path.with_suffix(".failed")
-        try:
+        with explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._archive = open(path, "ab")  # noqa: SIM115
-        except OSError as error:
-            raise InputError(f"cannot be written ({error.strerror})", path=path) from error
         try:
             lock(self._archive, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -145,7 +144,7 @@ class Part:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close; the failures are known only when all utterances have had their turn."""
-        with self._archive, self._index:
+        with explained(self._path), self._archive, self._index:
             self._sync()
         if kind is None:
             atomic_write_text(self._failed_path, "".join(self._failed.values()))
@@ -167,13 +166,14 @@ class Part:
             duration_s,
             zlib.crc32(data),
         )
-        self._archive.write(data)
-        self._archive.flush()  # the vectors before the line that says that they are there
-        self._index.write(entry.line().encode())
-        self._index.flush()
-        self._end += len(data)
-        if time.monotonic() - self._synced > _SYNC_EVERY_S:
-            self._sync()
+        with explained(self._path):
+            self._archive.write(data)
+            self._archive.flush()  # the vectors before the line that says that they are there
+            self._index.write(entry.line().encode())
+            self._index.flush()
+            self._end += len(data)
+            if time.monotonic() - self._synced > _SYNC_EVERY_S:
+                self._sync()
 
     def fail(self, utterance: Utterance, why: str) -> None:
         """Note why an utterance has no embedding."""
@@ -204,9 +204,11 @@ def failed_line(utterance: Utterance, why: str) -> str:
 def read_failed(path: Path) -> Iterator[tuple[str, str, str]]:
     """(id, signature, why) of the utterances that a process could not embed."""
     if path.exists():
-        for _, line in numbered_lines(path):
-            name, signed, why = line.split(maxsplit=2)
-            yield name, signed, why
+        for number, line in numbered_lines(path):
+            fields = line.split(maxsplit=2)
+            if len(fields) != 3:
+                raise InputError("expected 'id signature reason'", path=path, line=number)
+            yield fields[0], fields[1], fields[2]
 
 
 def _whole(entries: Sequence[Entry], path: Path) -> Iterator[Entry]:

@@ -13,7 +13,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from sdpn.config import from_dict
 from sdpn.errors import InputError
+from sdpn.io.atomic import explained
+from sdpn.io.json_text import read_json
 from sdpn.models.embedder import Embedder, Precision
 
 _NAME = "settings.json"
@@ -102,27 +105,23 @@ def read_settings(folder: Path) -> Settings | None:
         InputError: the file is damaged.
     """
     path = folder / _NAME
-    try:
-        return Settings(**json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"are no settings of an extraction ({error})", path=path) from None
+    return from_dict(Settings, read_json(path, "settings of an extraction"), path=path)
 
 
 def _write_once(path: Path, text: str) -> None:
     """Write a whole file unless there is one; whoever comes first wins."""
+    temporary = path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}.tmp")
-        temporary.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot be written ({error.strerror})", path=path) from error
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        return
-    except OSError:  # a file system without hard links
-        os.replace(temporary, path)
+        with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(text, encoding="utf-8")
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return
+        except OSError:  # a file system without hard links
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

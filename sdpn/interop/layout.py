@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from sdpn.errors import InputError
+from sdpn.io.parsing import parsing
 from sdpn.models.encoder import Encoder
 from sdpn.models.registry import AnyEncoderConfig, build_encoder
 from sdpn.models.weights import check_weights
@@ -78,10 +79,8 @@ class Layout:
         Raises:
             InputError: the sizes make no network, or keys are missing, unexpected or mis-shaped.
         """
-        try:
+        with parsing(path, f"holds no {self.network} that can be built"):
             encoder = build_encoder(config, num_features)
-        except ValueError as error:
-            raise InputError(f"holds no {self.network} that can be built: {error}", path=path) from None
         ours = encoder.state_dict()
         of_theirs: dict[str, list[str]] = defaultdict(list)
         for key in ours:

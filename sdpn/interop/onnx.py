@@ -9,7 +9,6 @@ Shapes: B batch, F mel bins, T frames, S samples, D embedding.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,8 @@ from sdpn.data.feature_registry import AnyFeatureConfig, FeatureChoice
 from sdpn.data.waveform import WaveformConfig
 from sdpn.errors import InputError
 from sdpn.interop.source import Source
+from sdpn.io.json_text import parse_json
+from sdpn.io.parsing import parsing
 from sdpn.models.encoder import Encoder
 
 #: Where our metadata stands in a graph.
@@ -116,14 +117,8 @@ def open_session(path: Path, threads: int) -> Any:
     options.log_severity_level = 3  # errors; they come as exceptions too
     # threads that spin while they wait take the cores from those that compute
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
+    with parsing(path, "is no ONNX graph that onnxruntime runs"):
         return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions have no common base
-        if type(error).__module__.startswith("onnxruntime"):
-            raise InputError(
-                f"is no ONNX graph that onnxruntime runs ({str(error).splitlines()[0]})", path=path
-            ) from error
-        raise
 
 
 def import_runtime() -> Any:
@@ -158,19 +153,19 @@ def read(source: Source) -> OnnxModel:
             path=path,
             hint="convert the weights that it was made from",
         )
-    try:
-        document = json.loads(metadata[METADATA])
+    document = parse_json(metadata[METADATA], "description of an sdpn model", path=path)
+    with parsing(path, "its metadata are not those of an sdpn model"):
         if document["format"] != 1 or document["input"] not in ("features", "waveform"):
             raise ValueError("another format")
         embedding_dim = int(document["embedding_dim"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"its metadata are not those of an sdpn model ({error})", path=path) from None
+        calibration = {name: float(value) for name, value in (document.get("calibration") or {}).items()}
+        origin = dict(document.get("source") or {})
     features: AnyFeatureConfig | WaveformConfig = WaveformConfig()
     if document["input"] == "features":
-        features = choose(FeatureChoice, document.get("features"), path=path)
+        features = choose(FeatureChoice, document.get("features") or {}, path=path)
     return OnnxModel(
         OnnxEncoder(path, embedding_dim),
         features,
-        document.get("calibration") or {},
-        document.get("source") or {},
+        calibration,
+        origin,
     )

@@ -21,6 +21,8 @@ from sdpn.errors import InputError
 from sdpn.interop.layout import Shapes, find_layout
 from sdpn.interop.published import SPEECHBRAIN_ECAPA
 from sdpn.interop.source import Source
+from sdpn.io.parsing import parsing
+from sdpn.io.yaml_text import Loader, read_yaml
 from sdpn.models.ecapa import EcapaConfig
 from sdpn.models.folder import ModelFolder
 
@@ -74,8 +76,9 @@ def read(source: Source) -> ModelFolder:
     features = replace(_FEATURES, num_mels=layout.num_features(shapes))
     if source.path.name == _WEIGHTS and (config_path := source.path.parent / _CONFIG).is_file():
         document = read_hyperparams(config_path)
-        config = _with_dilations(config, document, config_path)
-        features = _features_of(document, config_path)
+        with parsing(config_path, "describes no model as SpeechBrain's hyperparams.yaml does"):
+            config = _with_dilations(config, document, config_path)
+            features = _features_of(document, config_path)
     encoder = layout.build(weights, config, features.num_mels, source.path)
     return ModelFolder(
         encoder,
@@ -100,7 +103,7 @@ class Tagged:
     line: int
 
 
-class _PlainLoader(yaml.SafeLoader):
+class _PlainLoader(Loader):
     """Reads any tag as a `Tagged` value; like its base class it knows no way to run anything."""
 
 
@@ -125,14 +128,7 @@ def read_hyperparams(path: Path) -> dict[str, Any]:
     Raises:
         InputError: it is no YAML with keys, or a reference leads nowhere or around in a circle.
     """
-    try:
-        # _PlainLoader is a SafeLoader: it builds plain values only
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_PlainLoader)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"is not valid YAML ({' '.join(str(error).split())})", path=path) from None
-    if not isinstance(document, dict):
-        raise InputError("expected 'key: value' lines", path=path)
-    return document
+    return read_yaml(path, loader=_PlainLoader)
 
 
 def _resolve(value: Any, document: dict[str, Any], path: Path, seen: tuple[str, ...] = ()) -> Any:

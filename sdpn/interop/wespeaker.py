@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sdpn.data.kaldi_fbank import KaldiFbankConfig
 from sdpn.errors import InputError
 from sdpn.interop.layout import Shapes, find_layout
 from sdpn.interop.published import CAMPPLUS, RESNET, WESPEAKER_ECAPA
 from sdpn.interop.source import Source
+from sdpn.io.parsing import parsing
+from sdpn.io.yaml_text import read_yaml
 from sdpn.models.folder import ModelFolder
 from sdpn.models.pooling import PoolingConfig
 
@@ -68,16 +68,17 @@ def read(source: Source) -> ModelFolder:
     config = replace(config, pooling=replace(config.pooling, floor=_FLOOR))
     if document:
         config_path = source.path.parent / _CONFIG
-        described = _layout_of(document, config_path)
+        with parsing(config_path, "describes no model as WeSpeaker's config.yaml does"):
+            described = _layout_of(document, config_path)
+            pooling = _pooling_of(document, config_path)
+            features = _features_of(document, num_features, config_path)
         if described is not layout:
             raise InputError(
                 f"describes {document['model']!r}, but the weights beside it are of {layout.network}",
                 path=config_path,
             )
-        pooling = _pooling_of(document, config_path)
         if pooling == "TAP":
             config = replace(config, pooling=PoolingConfig(kind="mean"))
-        features = _features_of(document, num_features, config_path)
         num_features = features.num_mels
     encoder = layout.build(weights, config, num_features, source.path)
     name = str(document.get("model", layout.network))
@@ -87,11 +88,8 @@ def read(source: Source) -> ModelFolder:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"is not valid YAML ({' '.join(str(error).split())})", path=path) from None
-    if not isinstance(document, dict) or not isinstance(document.get("model"), str):
+    document = read_yaml(path)
+    if not isinstance(document.get("model"), str):
         raise InputError("names no 'model'; WeSpeaker's config.yaml was expected", path=path)
     return document
 

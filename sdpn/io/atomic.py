@@ -1,46 +1,146 @@
-"""Outputs that are either whole under their final name or not there at all."""
+"""Outputs that are either whole under their final name or not there at all.
+
+Whatever keeps them from being written (a full disk, a quota, a read-only folder, a name that cannot be) is an
+`InputError` that names the output and says what to do. `check_writable` finds most of it before the work.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 import shutil
+import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from sdpn.errors import InputError
+
+#: What an output is: one file, a folder that files are put into, a folder that is replaced as a whole, or
+#: something where nothing may be yet.
+OutputKind = Literal["file", "folder", "whole folder", "new"]
+
+#: Why the system refuses -> what to do.
+_HINTS = {
+    errno.ENOSPC: "free some space there, or name a place on another disk",
+    errno.EDQUOT: "your quota there is used up: free some space, or name another place",
+    errno.EFBIG: "files may not be that large here: see 'ulimit -f', or name a place on another disk",
+    errno.EROFS: "nothing can be written there: name another place",
+    errno.EACCES: "you may not write there: name another place, or have its permissions changed",
+    errno.EPERM: "you may not write there: name another place, or have its permissions changed",
+    errno.ENAMETOOLONG: "give it a shorter name",
+    errno.ENOTDIR: "a file stands where a folder is needed: name another place",
+    errno.EISDIR: "it is a folder: name a file",
+    errno.ENOENT: "nothing can be made there: name another place",
+    errno.EBUSY: "it is in use, as the working directory or a mounted disk: name a folder in it",
+}
+
+#: Refusals that are about a disk, whichever file of it was being written.
+_OF_A_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+
+#: What is written to ask a disk whether it takes more: no file system hides so much in a page begun before.
+_QUESTION = b"\0" * (1 << 20)
+
+#: Files there are doors to others: replacing them would take the door away.
+_DOORS = tuple(map(Path, ("/dev", "/dev/fd", "/proc/self/fd")))
+
+
+def unwritable(path: str | os.PathLike[str], refusal: OSError) -> InputError:
+    """The error of an output that the system refuses."""
+    why = refusal.strerror or str(refusal)
+    return InputError(
+        f"cannot be written ({why})", path=path, hint=_HINTS.get(refusal.errno or 0, "name another place")
+    )
+
+
+def check_writable(path: str | os.PathLike[str], kind: OutputKind = "file") -> None:
+    """Find out before the work whether an output can be written; nothing is left behind.
+
+    Missing folders above it are no obstacle, since the writers make them.
+
+    Args:
+        path: the output.
+        kind: what it will be.
+
+    Raises:
+        InputError: it cannot be written: the disk is full, the folder is read-only, a file stands in the way,
+            the name is too long.
+    """
+    path = Path(path)
+    with explained(path):
+        if kind == "new" and _exists(path):
+            raise InputError("exists already", path=path, hint="name a new one, or move it away")
+        if kind == "file":
+            _refuse_folder(path)
+        else:
+            _refuse_file(path)
+        if is_stream(path):
+            return
+        place = Path(os.path.abspath(path))
+        missing = [] if kind == "folder" else [place.name]
+        place = place if kind == "folder" else place.parent
+        while not _exists(place):
+            missing.append(place.name)
+            place = place.parent
+        if any(len(os.fsencode(name)) > os.pathconf(place, "PC_NAME_MAX") for name in missing):
+            raise _refusal(errno.ENAMETOOLONG)
+        with tempfile.TemporaryFile(dir=place, prefix=".sdpn.", suffix=".tmp") as stream:
+            stream.write(_QUESTION[:4096])
+            stream.flush()
+            os.fsync(stream.fileno())
+
+
+def is_stream(path: Path) -> bool:
+    """Whether a path is a device, a pipe or an open file, which takes bytes but must not be replaced."""
+    if path.parent in _DOORS:
+        return path.exists()
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it into place when the block succeeds.
 
-    The temporary name keeps the suffix, since some writers choose a format by it.
+    The temporary name keeps the suffix, since some writers choose a format by it. A device or pipe such as
+    ``/dev/stdout`` gets the bytes instead of being replaced.
 
     Raises:
-        InputError: the folder does not let us write, or ``path`` is a folder.
+        InputError: the file cannot be written, or not to its end.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
-    with _explained(path):
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if is_stream(path):
+        with _stream_path(path) as temporary:
+            yield temporary
+        return
+    temporary = path.with_name(f".{path.stem[:150]}.{os.getpid()}.tmp{path.suffix}")
+    with explained(path):
+        _refuse_folder(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()  # a folder that refuses does so before the work,
         temporary.unlink()  # and a block that writes nothing leaves nothing
     try:
-        yield temporary
-        with open(temporary, "rb") as stream:
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        with explained(path, temporary):
+            yield temporary
+            with open(temporary, "rb") as stream:
+                os.fsync(stream.fileno())
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write ``text`` as UTF-8 so that ``path`` never holds a part of it."""
+    """Write ``text`` as UTF-8 so that ``path`` never holds a part of it.
+
+    Raises:
+        InputError: the file cannot be written, or not to its end.
+    """
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -52,46 +152,125 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     An existing ``path`` is moved aside first and removed only after the new one is in place.
 
     Raises:
-        InputError: the folder above does not let us write, or ``path`` is a file.
+        InputError: the folder cannot be written, or not to its end.
     """
     path = Path(path)
-    with _explained(path):
-        if path.is_file():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    with explained(path):
+        _refuse_file(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name[:150]}.", suffix=".tmp", dir=path.parent))
     try:
-        yield temporary
-        mask = _umask()
-        temporary.chmod(0o777 & ~mask)  # mkdtemp gives 0700, safetensors 0600; a model folder is to be shared
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                file.chmod(0o666 & ~mask)
-                with open(file, "rb") as stream:
-                    os.fsync(stream.fileno())
-        if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
-            os.replace(path, old / path.name)
-            try:
-                os.replace(temporary, path)
-            except OSError:
-                os.replace(old / path.name, path)
-                raise
-            finally:
-                shutil.rmtree(old)
-        else:
-            os.replace(temporary, path)
+        with explained(path, temporary):
+            yield temporary
+            mask = _umask()
+            temporary.chmod(0o777 & ~mask)  # mkdtemp gives 0700, safetensors 0600; a model folder is shared
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    file.chmod(0o666 & ~mask)
+                    with open(file, "rb") as stream:
+                        os.fsync(stream.fileno())
+            _move(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def _move(temporary: Path, path: Path) -> None:
+    """Put a folder in the place of ``path``; an older one there goes when the new one is in place."""
+    if not path.exists():
+        os.replace(temporary, path)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{path.name[:150]}.", suffix=".old", dir=path.parent))
+    try:
+        os.replace(path, old / path.name)
+        try:
+            os.replace(temporary, path)
+        except OSError:
+            os.replace(old / path.name, path)
+            raise
+    finally:
+        shutil.rmtree(old)
+
+
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn the system's refusal to write ``path`` into the user's one line."""
+def _stream_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path whose bytes go to a device or pipe when the block succeeds."""
+    with explained(path), tempfile.TemporaryDirectory() as folder:
+        temporary = Path(folder, path.name)
+        with explained(Path(folder), temporary):
+            yield temporary
+        sys.stdout.flush()  # what was printed before comes before
+        with open(temporary, "rb") as source, open(path, "ab") as stream:
+            shutil.copyfileobj(source, stream)
+
+
+@contextmanager
+def explained(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Turn the system's refusal to write ``path`` into the user's one line.
+
+    For what grows in place and so cannot be written under another name first.
+
+    Args:
+        path: the output.
+        temporary: where a caller's block writes it; that may fail for other reasons as well, which pass.
+
+    Raises:
+        InputError: the system refuses.
+    """
     try:
         yield
-    except OSError as error:
-        raise InputError(f"cannot be written ({error.strerror})", path=path) from error
+    except InputError:
+        raise
+    except Exception as error:
+        if temporary is None:
+            refusal = error if isinstance(error, OSError) else None
+        else:
+            refusal = _refusal_behind(error, temporary)
+        if refusal is None:
+            raise
+        raise unwritable(path, refusal) from error
+
+
+def _refusal_behind(error: Exception, temporary: Path) -> OSError | None:
+    """The system's refusal that made writing ``temporary`` fail, or None where it was something else."""
+    if isinstance(error, OSError) and error.errno is not None:
+        names = [name for name in (error.filename, error.filename2) if isinstance(name, (str, os.PathLike))]
+        ours = any(Path(name) == temporary or temporary in Path(name).parents for name in names)
+        refused = error.errno in _OF_A_DISK or (ours and not isinstance(error, FileNotFoundError))
+        return error if refused else None
+    # torch, safetensors, NumPy and libsndfile have words of their own for a full disk: ask the disk itself
+    files = [file for file in temporary.rglob("*") if file.is_file()] if temporary.is_dir() else [temporary]
+    try:
+        for file in files:
+            with open(file, "ab") as stream:
+                stream.write(_QUESTION)
+                stream.flush()
+                os.fsync(stream.fileno())
+    except OSError as refusal:
+        return refusal
+    return None
+
+
+def _exists(path: Path) -> bool:
+    """Whether a path is there; unlike `Path.exists`, it tells where the system cannot say."""
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _refuse_folder(path: Path) -> None:
+    if path.is_dir():
+        raise _refusal(errno.EISDIR)
+
+
+def _refuse_file(path: Path) -> None:
+    if _exists(path) and not path.is_dir():
+        raise _refusal(errno.ENOTDIR)
+
+
+def _refusal(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
 
 
 def _umask() -> int:

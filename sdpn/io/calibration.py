@@ -8,7 +8,7 @@ import yaml
 
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_write_text
-from sdpn.io.text import read_text
+from sdpn.io.yaml_text import read_yaml
 
 
 def store_calibration(folder: Path, name: str, value: float) -> None:
@@ -18,11 +18,9 @@ def store_calibration(folder: Path, name: str, value: float) -> None:
         InputError: the folder is no model folder, or does not let us write.
     """
     path = folder / "config.yaml"
-    try:
-        document = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        raise InputError(f"is not valid YAML ({error})", path=path) from None
-    if not isinstance(document, dict) or document.get("format") != 1:
+    document = read_yaml(path)
+    calibration = document.get("calibration") or {}
+    if document.get("format") != 1 or not isinstance(calibration, dict):
         raise InputError("is no sdpn model of format 1", path=path)
-    document["calibration"] = (document.get("calibration") or {}) | {name: value}
+    document["calibration"] = calibration | {name: value}
     atomic_write_text(path, yaml.safe_dump(document, sort_keys=False))

@@ -21,7 +21,7 @@ from sdpn.errors import InputError
 from sdpn.io import audio
 from sdpn.io.ark import iterate_ark, open_ark, vector_at
 from sdpn.io.atomic import atomic_path, atomic_write_text
-from sdpn.io.text import is_encodable, numbered_lines, require_id
+from sdpn.io.text import is_line, numbered_lines, require_id
 
 
 @dataclass(frozen=True)
@@ -359,7 +359,7 @@ def _refused_command(what: str, path: Path, line: int) -> InputError:
 def _table_path(path: Path) -> str:
     """Absolute path as text, unless ``id path`` lines cannot carry it (a line end; ``|`` or a blank last)."""
     name = os.path.abspath(path)
-    if not is_encodable(name) or "\n" in name or "\r" in name or name != name.strip() or name.endswith("|"):
+    if not is_line(name) or name != name.strip() or name.endswith("|"):
         raise InputError(f"{name!r} cannot stand in a Kaldi table", hint="rename the file")
     return name
 

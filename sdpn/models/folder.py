@@ -24,6 +24,8 @@ from sdpn.config import choose, to_dict
 from sdpn.data.feature_registry import AnyFeatureConfig, FeatureChoice
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_directory
+from sdpn.io.parsing import parsing
+from sdpn.io.yaml_text import read_yaml
 from sdpn.models.encoder import Encoder
 from sdpn.models.pretraining import PRETRAINING, Pretraining
 from sdpn.models.registry import AnyEncoderConfig, EncoderChoice, build_encoder
@@ -122,14 +124,14 @@ def read_model(path: str | os.PathLike[str]) -> ModelFolder:
     document = _read_document(folder / _CONFIG)
     encoder_config: AnyEncoderConfig = choose(EncoderChoice, document["encoder"], path=folder / _CONFIG)
     features: AnyFeatureConfig = choose(FeatureChoice, document["features"], path=folder / _CONFIG)
-    try:
-        encoder = build_encoder(encoder_config, features.num_mels)
-    except ValueError as error:
-        raise InputError(f"the encoder cannot be built: {error}", path=folder / _CONFIG) from None
     weights = read_weights(folder / _WEIGHTS)
-    wanted = {f"encoder.{key}": value.shape for key, value in encoder.state_dict().items()}
-    check_weights(wanted, weights, folder / _WEIGHTS, against="the configuration beside it")
-    encoder.load_state_dict({key.removeprefix("encoder."): value for key, value in weights.items()})
+    with parsing(folder / _CONFIG, "the encoder cannot be built"):
+        with torch.device("meta"):  # takes no memory, whatever the sizes are
+            shapes = build_encoder(encoder_config, features.num_mels).state_dict()
+        wanted = {f"encoder.{key}": value.shape for key, value in shapes.items()}
+        check_weights(wanted, weights, folder / _WEIGHTS, against="the configuration beside it")
+        encoder = build_encoder(encoder_config, features.num_mels)
+        encoder.load_state_dict({key.removeprefix("encoder."): value for key, value in weights.items()})
     return ModelFolder(
         encoder.eval(),
         encoder_config,
@@ -140,19 +142,21 @@ def read_model(path: str | os.PathLike[str]) -> ModelFolder:
 
 
 def _read_document(path: Path) -> dict[str, Any]:
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"is not valid YAML ({error})", path=path) from None
-    if not isinstance(document, dict) or document.get("format") != 1:
+    document = read_yaml(path)
+    if document.get("format") != 1:
         raise InputError("is no sdpn model of format 1", path=path)
     missing = {"encoder", "features"} - document.keys()
     unknown = document.keys() - _KEYS
     if missing or unknown:
-        raise InputError(f"has missing keys {sorted(missing)} and unknown keys {sorted(unknown)}", path=path)
-    for section in ("encoder", "features"):
-        if not isinstance(document[section], dict):
+        raise InputError(
+            f"has missing keys {sorted(missing)} and unknown keys {sorted(map(str, unknown))}", path=path
+        )
+    for section in ("encoder", "features", "calibration", "source"):
+        if not isinstance(document.get(section) or {}, dict):
             raise InputError(f"'{section}' must be a section of keys", path=path)
+    for name, value in (document.get("calibration") or {}).items():
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            raise InputError(f"'calibration.{name}' is {value!r}; a number was expected", path=path)
     return document
 
 

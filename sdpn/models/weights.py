@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from sdpn.errors import InputError
+from sdpn.io.parsing import parsing
 
 #: A wrong file has hundreds of faults; these many say what it is.
 _FAULTS_SHOWN = 20
@@ -34,32 +34,22 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not path.is_file():
         raise InputError("no such file of weights", path=path)
     if path.suffix == ".safetensors":
-        try:
+        with parsing(path, "is damaged or no safetensors file", hint="copy it again"):
             return dict(load_file(path))
-        except (SafetensorError, OSError) as error:
+    with parsing(path, "is damaged or no torch file", hint="copy it again"):
+        try:
+            with torch.serialization.safe_globals(numpy_scalars()):
+                contents = torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            refused = re.search(r"GLOBAL ([\w.]+)", str(error))
+            if refused is None:  # torch would advise to load it all the same
+                raise InputError("is damaged or no torch file", path=path, hint="copy it again") from error
             raise InputError(
-                f"is damaged or no safetensors file ({error})", path=path, hint="copy it again"
+                f"refers to code, '{refused[1]}', and was refused; nothing of it was executed",
+                path=path,
+                hint="a file of weights needs none: get it where it was published, or save the state dict "
+                "alone",
             ) from error
-    try:
-        with torch.serialization.safe_globals(numpy_scalars()):
-            contents = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        refused = re.search(r"GLOBAL (\S+)", str(error))
-        if refused is None:
-            raise InputError("is damaged or no torch file", path=path, hint="copy it again") from error
-        raise InputError(
-            f"refers to code, '{refused[1]}', and was refused; nothing of it was executed",
-            path=path,
-            hint="a file of weights needs none: get it where it was published, or save the state dict alone",
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError) as error:
-        # what torch raises for a file that is cut off or something else altogether
-        first_line = (str(error).splitlines() or [""])[0]
-        raise InputError(
-            f"is damaged or no torch file ({type(error).__name__}: {first_line})",
-            path=path,
-            hint="copy it again",
-        ) from error
     if not isinstance(contents, dict):
         raise InputError(f"holds {type(contents).__name__}, not a dictionary of weights", path=path)
     return contents

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from sdpn.errors import InputError
+from sdpn.io.parsing import parsing
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,6 @@ def _store(log: EventLog, step: int, value: Any) -> None:
 
 
 def _events(path: Path) -> Iterator[Any]:
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from tensorboard.compat.proto.event_pb2 import Event
 
     data = path.read_bytes()
@@ -131,10 +131,7 @@ def _events(path: Path) -> Iterator[Any]:
         start = offset + 12
         if start + length + 4 > len(data):
             return
-        try:
-            yield Event.FromString(data[start : start + length])
-        except DecodeError as error:
-            raise InputError(
-                f"is damaged at byte {offset} ({error})", path=path, hint="move it out of the experiment"
-            ) from None
+        with parsing(path, f"is damaged at byte {offset}", hint="move it out of the experiment"):
+            event = Event.FromString(data[start : start + length])
+        yield event
         offset = start + length + 4

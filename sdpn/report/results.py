@@ -7,7 +7,6 @@ A document is what ``--json`` writes: ``{schema, command, configuration, results
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sdpn.errors import InputError
+from sdpn.io.json_text import read_json
 
 
 @dataclass(frozen=True)
@@ -160,14 +160,7 @@ def read_result_file(path: Path) -> ResultFile:
         raise InputError(
             "is not named <command>.<label>.json", path=path, hint="for example verify.trained.json"
         )
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:  # ValueError: not UTF-8, or not JSON
-        raise InputError(
-            f"is not a readable JSON document ({error})",
-            path=path,
-            hint=f"make it again with sdpn {command} … --json FILE",
-        ) from None
+    raw = read_json(path, "result document", hint=f"make it again with sdpn {command} … --json FILE")
     document = _Fields(raw, "the document", path)
     schema = document.text("schema")
     if schema != f"sdpn.{command}/1":

@@ -16,7 +16,6 @@ Shapes: K prototypes, E projection.
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 import zipfile
@@ -31,6 +30,8 @@ from torch import Tensor
 
 from sdpn.errors import InputError
 from sdpn.io.checksum import file_sha256
+from sdpn.io.json_text import read_json
+from sdpn.io.parsing import reason_of
 from sdpn.models.weights import numpy_scalars
 from sdpn.tracking import drift
 
@@ -249,6 +250,15 @@ def _refuse_mixture(path: Path, found: dict[Path, _Found]) -> None:
 def _read(path: Path) -> _Found:
     meta = _checked_meta(path) if _FOLDER.fullmatch(path.resolve().parent.name) else {}
     state = _load(path)
+    try:
+        return _interpreted(path, state, meta)
+    except _Unusable:
+        raise
+    except Exception as error:  # values of any kind may stand under the right keys
+        raise _Unusable(f"holds something else than a training state ({reason_of(error)})") from error
+
+
+def _interpreted(path: Path, state: dict[str, Any], meta: dict[str, Any]) -> _Found:
     model = state.get("model")
     if isinstance(model, dict) and isinstance(state.get("step"), int):
         return _own(state, model, meta)
@@ -319,13 +329,13 @@ def _epoch(path: Path, state: dict[str, Any]) -> int | None:
 def _checked_meta(path: Path) -> dict[str, Any]:
     """``meta.json`` beside a state, once the checksum in it is that of the state."""
     try:
-        meta: dict[str, Any] = json.loads(path.with_name("meta.json").read_text())
-        if file_sha256(path) != meta["sha256"]:
+        meta = read_json(path.with_name("meta.json"), "JSON document with a checksum")
+        if file_sha256(path) != meta.get("sha256"):
             raise _Unusable("is damaged: its checksum is not the one in meta.json")
+    except InputError as error:
+        raise _Unusable(f"is damaged: meta.json {error.message}") from error
     except OSError as error:
-        raise _Unusable(f"is damaged: {Path(error.filename).name}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise _Unusable("is damaged: meta.json is no JSON document with a checksum") from error
+        raise _Unusable(f"is damaged: {path.name}: {error.strerror}") from error
     return meta
 
 
@@ -349,8 +359,7 @@ def _load(path: Path) -> dict[str, Any]:
         raise _Unusable("is damaged, or no file that torch.save wrote") from error
     except OSError as error:
         raise _Unusable(f"cannot be read: {error.strerror}") from error
-    except (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
-        # what torch.load raises depends on the byte at which a file is cut off
+    except Exception as error:  # what torch.load raises depends on the byte at which a file is damaged
         raise _Unusable("is damaged, or no file that torch.save wrote") from error
     if not isinstance(state, dict):
         raise _Unusable(f"is no checkpoint: it holds {type(state).__name__}, a dictionary was expected")

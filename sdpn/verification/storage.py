@@ -6,12 +6,13 @@ import os
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save
 
 from sdpn.clustering.plda import Plda
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_path
+from sdpn.io.parsing import parsing
 from sdpn.verification.back_end import BackEnd
 
 #: Its name in a model folder.
@@ -57,14 +58,12 @@ def read_back_end(path: str | os.PathLike[str]) -> BackEnd:
         raise InputError(
             "no such back end", path=path, hint="'sdpn backend' learns one from unlabelled recordings"
         )
-    try:
-        with safe_open(path, "numpy") as file:
-            known = (file.metadata() or {}).get("format")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"is damaged or no safetensors file ({error})", path=path, hint="copy or learn it again"
-        ) from error
+    with (
+        parsing(path, "is damaged or no safetensors file", hint="copy or learn it again"),
+        safe_open(path, "numpy") as file,
+    ):
+        known = (file.metadata() or {}).get("format")
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if known != _FORMAT or set(tensors) != set(_TENSORS):
         raise InputError(f"is no back end of {_FORMAT!r}", path=path, hint="'sdpn backend' writes those")
     mean, cohort, strangers = tensors["mean"], tensors["cohort"], tensors["strangers"]

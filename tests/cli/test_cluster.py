@@ -279,7 +279,7 @@ def test_options_that_make_no_sense(
 def test_out_is_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = write(tmp_path)
     (tmp_path / "out").write_text("")
-    assert "is a file; --out needs a folder" in refused(capsys, *options)
+    assert "a file stands where a folder is needed" in refused(capsys, *options)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -264,7 +264,7 @@ def test_models_and_folders_that_are_not(
     assert diarize("--model", incomplete, "--out", tmp_path / "out", noise) == 2
     assert "model.safetensors" in capsys.readouterr().err
     assert diarize("--model", model, "--out", noise, noise) == 2
-    assert f"{noise}: is a file; --out needs a folder" in capsys.readouterr().err
+    assert f"{noise}: cannot be written (Not a directory)" in capsys.readouterr().err
 
 
 def test_reference_speech_without_the_recording(

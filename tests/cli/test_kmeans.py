@@ -136,7 +136,9 @@ def test_bad_options(chunks: list[Path], tmp_path: Path, capsys: pytest.CaptureF
     assert "--set seed has an option of its own" in refused(capsys, *learn, "--set", "seed=3", *chunks)
     assert "--processes is 0" in refused(capsys, *learn, "--processes", 0, *chunks)
     assert "is no chunk" in refused(capsys, *learn, tmp_path / "embeddings.txt")
-    assert "is a file; --out needs a folder" in refused(capsys, "--clusters", 4, "--out", chunks[0], *chunks)
+    assert "a file stands where a folder is needed" in refused(
+        capsys, "--clusters", 4, "--out", chunks[0], *chunks
+    )
 
 
 def test_bad_data(chunks: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,6 +27,7 @@ class Command:
 
     DESCRIPTION = "Try something."
     EXAMPLE = "  sdpn train --number 3"
+    OUTPUTS = {"out": "folder"}  # noqa: RUF012 - as a module has it
 
     def __init__(self, run: Any) -> None:
         self.run = run

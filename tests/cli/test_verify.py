@@ -325,7 +325,7 @@ def test_the_threshold_goes_into_the_model_folder(folder: Path, capsys: pytest.C
     assert stored == {"format": 1, "encoder": {"kind": "ecapa"}, "source": {"steps": 3}}
     capsys.readouterr()
     for options, words in (
-        (["--save-threshold", str(folder / "none")], "config.yaml: no such file"),
+        (["--save-threshold", str(folder / "none")], "is no model folder"),
         (
             ["--save-threshold", str(model), "--mean", str(folder / "embeddings.scp")],
             "leave out --back-end, --mean",

@@ -95,8 +95,8 @@ LINE: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "JSONDecodeError"),
-        ("[]", "TypeError"),
+        ("{", "no JSON"),
+        ("[]", "an object"),
         ("{}", "KeyError: 'format'"),
         (broken(format=2), "its format is 2, expected 1"),
         (broken(phrases=[]), "the conversation is empty"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import unicodedata
 from pathlib import Path
 
 import kaldiio
@@ -273,7 +274,7 @@ IDS = st.from_regex(r"[A-Za-z0-9_./é-]{1,6}", fullmatch=True)
 NAMES = st.text(min_size=1, max_size=10).filter(
     lambda name: (
         "/" not in name
-        and not set(name) & set("\0\n\r")
+        and not any(unicodedata.category(character) == "Cc" for character in name)
         and name == name.strip()
         and not name.endswith("|")
         and name not in (".", "..")

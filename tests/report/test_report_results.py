@@ -38,7 +38,7 @@ def test_a_missing_folder_has_no_results(tmp_path) -> None:
         ({"eer": "7 %"}, "'eer' of 'results' of the document is '7 %'; a finite number was expected"),
         ({"eer": None}, "'eer' of 'results' of the document is None; a finite number"),
         ({"eer": True}, "'eer' of 'results' of the document is True; a finite number"),
-        ({"eer": float("nan")}, "is nan; a finite number was expected"),
+        ({"eer": float("nan")}, "NaN is no JSON"),
         ({"num_target": -1}, "'num_target' of 'results' of the document is -1; a count was expected"),
         ({"num_target": 1.5}, "is 1.5; a count was expected"),
     ],

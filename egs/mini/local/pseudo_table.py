@@ -10,12 +10,13 @@ and of the network that it made of them. Reads labels.json, verify.json and veri
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sdpn.cli.table import format_table
+from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_write_text
+from sdpn.io.json_text import read_json
 from sdpn.tracking.board import Board
 
 
@@ -43,7 +44,9 @@ def read_results(path: Path | None) -> dict[str, Any]:
     """Results in a JSON file; nothing where there is none."""
     if path is None or not path.is_file():
         return {}
-    results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["results"]
+    results = read_json(path, "result document").get("results")
+    if not isinstance(results, dict):
+        raise InputError("has no results", path=path, hint="make it again with --json")
     return results
 
 

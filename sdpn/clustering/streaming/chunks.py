@@ -16,6 +16,7 @@ import numpy as np
 
 from sdpn.errors import InputError
 from sdpn.io.kaldi import iterate_vectors
+from sdpn.io.parsing import parsing
 
 
 class Block(NamedTuple):
@@ -67,15 +68,10 @@ class NpyChunk(Chunk):
             start += size
 
     def _mapped(self) -> np.ndarray:
-        try:
-            rows_ND = np.load(self.name, mmap_mode="r", allow_pickle=False)
-        except FileNotFoundError:
-            raise InputError("no such chunk", path=self.name) from None
-        except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"is not a whole .npy file ({error})", path=self.name) from error
-        if not isinstance(rows_ND, np.ndarray) or rows_ND.ndim != 2:
-            shape = getattr(rows_ND, "shape", type(rows_ND).__name__)
-            raise InputError(f"has shape {shape}; expected (rows, dimensions)", path=self.name)
+        with parsing(self.name, "is not a whole .npy file"):
+            rows_ND: np.ndarray = np.lib.format.open_memmap(self.name, mode="r")
+        if rows_ND.ndim != 2:
+            raise InputError(f"has shape {rows_ND.shape}; expected (rows, dimensions)", path=self.name)
         return rows_ND
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +17,13 @@ import numpy as np
 from sdpn.clustering.streaming.nearest import nearest
 from sdpn.clustering.streaming.space import Space
 from sdpn.errors import InputError
+from sdpn.io.arrays import read_npz
 from sdpn.io.atomic import atomic_path
+from sdpn.io.json_text import parse_json
+from sdpn.io.parsing import parsing
 
 _ARRAYS = ("centres", "mean", "scale")
+_WHAT = "description of a k-means model"
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,13 +115,12 @@ class KMeansModel:
         _require_suffix(path)
         if not path.is_file():
             raise InputError("no such k-means model", path=path)
-        try:
+        with parsing(path, "is no k-means model, or is damaged"):
             arrays, meta = _read_npz(path) if path.suffix == ".npz" else _read_safetensors(path)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(f"is no k-means model, or is damaged ({error})", path=path) from error
         _check(arrays, meta, path)
         space = Space(arrays["mean"], arrays["scale"], bool(meta["spherical"]))
-        return cls(arrays["centres"], space, meta.get("source") or {})
+        source = meta.get("source")
+        return cls(arrays["centres"], space, source if isinstance(source, dict) else {})
 
 
 def _require_suffix(path: Path) -> None:
@@ -127,23 +129,21 @@ def _require_suffix(path: Path) -> None:
 
 
 def _read_npz(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in _ARRAYS}, json.loads(str(file["meta"]))
+    arrays = read_npz(path)
+    return {name: arrays[name] for name in _ARRAYS}, parse_json(str(arrays["meta"]), _WHAT, path=path)
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            return {name: file.get_tensor(name) for name in _ARRAYS}, json.loads(metadata["sdpn"])
-    except SafetensorError as error:
-        raise ValueError(str(error)) from error
+    with safe_open(path, framework="numpy") as file:
+        metadata = file.metadata() or {}
+        arrays = {name: file.get_tensor(name) for name in _ARRAYS}
+    return arrays, parse_json(metadata["sdpn"], _WHAT, path=path)
 
 
 def _check(arrays: Mapping[str, np.ndarray], meta: Any, path: Path) -> None:
-    if not isinstance(meta, dict) or meta.get("format") != 1 or "spherical" not in meta:
+    if meta.get("format") != 1 or "spherical" not in meta:
         raise InputError("is no sdpn k-means model of format 1", path=path)
     centres_KD, mean_D, scale_D = (arrays[name] for name in _ARRAYS)
     whole = (

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sdpn.errors import InputError
+from sdpn.io.arrays import read_npz
 from sdpn.io.atomic import atomic_path
+from sdpn.io.json_text import parse_json
+from sdpn.io.parsing import parsing
 
 _HEADER = "header"
 
@@ -25,11 +26,8 @@ def save_state(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
     arrays: dict[str, np.ndarray] = {}
     header = _without_arrays(state, "", arrays)
     with atomic_path(path) as temporary:
-        try:
-            with open(temporary, "wb") as stream:
-                np.savez(stream, allow_pickle=False, **{_HEADER: np.array(json.dumps(header))}, **arrays)
-        except OSError as error:
-            raise InputError(f"cannot be written ({error.strerror})", path=path) from error
+        with open(temporary, "wb") as stream:
+            np.savez(stream, allow_pickle=False, **{_HEADER: np.array(json.dumps(header))}, **arrays)
 
 
 def load_state(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -38,23 +36,15 @@ def load_state(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         InputError: the file is missing or is not whole.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        header = json.loads(str(arrays.pop(_HEADER)))
-    except FileNotFoundError:
-        raise InputError("no such file", path=path) from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"is not a whole saved state ({error})", path=path, hint="move it away to start again"
-        ) from error
-    for name, array in arrays.items():
-        *sections, last = name.split("/")
-        place = header
-        for section in sections:
-            place = place[section]
-        place[last] = array
-    state: dict[str, Any] = header
+    with parsing(path, "is not a whole saved state", hint="move it away to start again"):
+        arrays = read_npz(path)
+        state = parse_json(str(arrays.pop(_HEADER)), "header of a saved state", path=path)
+        for name, array in arrays.items():
+            *sections, last = name.split("/")
+            place = state
+            for section in sections:
+                place = place[section]
+            place[last] = array
     return state
 
 
