@@ -47,7 +47,7 @@ class Finished:
             file that is missing or is no longer what was written.
         """
         try:
-            known = read_json(self._folder / f"{recording}.json", "a note of what is finished")
+            known = read_json(self._folder / f"{recording}.json", "note of what is finished")
             if known["made_from"] != self._made_from(audio, speech) or known["rttm"] != file_sha256(rttm):
                 return None
             row = known["said"]
