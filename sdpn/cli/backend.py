@@ -114,9 +114,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     config = LearningConfig(cohort=args.cohort, top=min(args.top_n, args.cohort), seed=args.seed)
     out = args.out or _beside(args.model, BACK_END)
-    check_writable(out)
     if STDIN in args.audio:
         raise InputError("a back end is learned from many recordings, standard input is one")
+    check_writable(out)
     utterances = find_utterances(args.data, args.audio, channel=args.channel, skip_bad=args.skip_bad)
     if len(utterances) > args.utterances:
         kept = np.random.default_rng(args.seed).permutation(len(utterances))[: args.utterances]

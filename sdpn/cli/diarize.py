@@ -42,6 +42,9 @@ EXAMPLE = """\
   ffmpeg -i talk.mkv -f wav - | sdpn diarize --out out/ -
 """
 
+#: Standard input, which may be a file and still is read once.
+_STDIN = (STDIN, Path("/dev/stdin"))
+
 OUTPUTS: dict[str, OutputKind] = {"out": "folder"}
 
 
@@ -151,7 +154,7 @@ def _check_headers(audio_of: Mapping[str, Path], args: argparse.Namespace) -> di
     channel = None if args.channel == "separate" else args.channel
     bad: dict[str, InputError] = {}
     for recording, path in audio_of.items():
-        if (path.exists() and not _can_be_read_again(path)) or path == STDIN:
+        if path in _STDIN or (path.exists() and not path.is_file()):
             continue  # to look at it would be to take from it
         try:
             with open_audio(path, channel=channel, keep_truncated=args.skip_bad):
@@ -165,7 +168,7 @@ def _check_headers(audio_of: Mapping[str, Path], args: argparse.Namespace) -> di
 
 def _can_be_read_again(audio: Path) -> bool:
     """Whether it is a file, and no pipe."""
-    return audio != STDIN and audio.is_file()
+    return audio not in _STDIN and audio.is_file()
 
 
 def _rttm(out: Path, recording: str, audio: Path) -> Path:

@@ -19,9 +19,6 @@ from sdpn.io.audio import RATE_HZ
 #: (docs/diarization.md).
 _LEVEL = 10 ** (-23 / 20)
 
-#: Hiss that is added, in dB relative to that: see `sdpn.diarization.level.hiss`.
-_HISS_DB = -25.0
-
 #: Windows embedded together, counted from the start of the recording: the result does not depend on when they
 #: come.
 _AT_ONCE = 64
@@ -95,7 +92,7 @@ class WindowEmbedder:
         rms = float(np.sqrt(inner_S @ inner_S / max(len(inner_S), 1)))
         if rms > 0:
             piece_S *= np.float32(_LEVEL / rms)
-        piece_S += np.float32(_LEVEL * 10 ** (_HISS_DB / 20)) * hiss(len(piece_S))
+        piece_S += np.float32(_LEVEL) * hiss(len(piece_S))
         self._batch.append(piece_S)
         if len(self._batch) == _AT_ONCE:
             self._embed()

@@ -13,8 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_write_text
 from sdpn.io.checksum import file_sha256
+from sdpn.io.json_text import read_json
 
 _FOLDER, _FORMAT = ".diarized", 1
 
@@ -45,11 +47,11 @@ class Finished:
             file that is missing or is no longer what was written.
         """
         try:
-            known = json.loads((self._folder / f"{recording}.json").read_text(encoding="utf-8"))
+            known = read_json(self._folder / f"{recording}.json", "note of what is finished")
             if known["made_from"] != self._made_from(audio, speech) or known["rttm"] != file_sha256(rttm):
                 return None
             row = known["said"]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (InputError, OSError, KeyError):
             return None  # what cannot be read is made again
         return row if isinstance(row, dict) else None
 

@@ -39,6 +39,10 @@ _AROUND_PERCENTILE = 95
 _NEAR = round(3 * RATE_HZ / FRAME)
 _NEAR_PERCENTILE = 90
 
+#: Level of the hiss that is added, relative to what everything is brought to. At -25 dB speakers of clean
+#: recordings were merged that stay apart at this.
+_HISS_DB = -45.0
+
 if not _NEAR <= _AROUND <= CHUNK_FRAMES:
     raise AssertionError("a chunk and its two neighbours must hold the surroundings of each of its frames")
 
@@ -82,17 +86,18 @@ def levelled(blocks: Iterable[np.ndarray]) -> Iterator[Levelled]:
 
 
 def hiss(num_samples: int) -> np.ndarray:
-    """White noise of RMS 1, (S,) float32, always the same.
+    """White noise 45 dB below a level of 1, (S,) float32, always the same.
 
-    What listens gets a little of it with everything. The last bits of the samples, and with them
-    the level of a 16-bit file, then are no longer what decides in the faintest sounds.
+    What listens gets it with everything, below the level that the samples were brought to. The last bits of
+    the samples, and with them the level of a 16-bit file, then no longer decide in the faintest sounds.
     """
     return _hiss(max(num_samples, CHUNK_FRAMES * FRAME + FRAME))[:num_samples]
 
 
 @lru_cache(maxsize=2)
 def _hiss(num_samples: int) -> np.ndarray:
-    return np.random.default_rng(0).standard_normal(num_samples, dtype=np.float32)
+    noise_S = np.random.default_rng(0).standard_normal(num_samples, dtype=np.float32)
+    return noise_S * np.float32(10 ** (_HISS_DB / 20))
 
 
 def frame_rms(wave_S: np.ndarray) -> np.ndarray:

@@ -40,9 +40,6 @@ _MOST_RISE_DB = 40.0
 #: in them, and begins anew after them.
 _TOO_LOUD_DB = 20.0
 
-#: Below the level that all is brought to, so much hiss is added: see `sdpn.diarization.level.hiss`.
-_HISS_DB = -45.0
-
 #: A probability of the raised neighbourhood counts for this much less: noise between words comes up with it.
 _RISE_COSTS = 0.1
 
@@ -109,8 +106,8 @@ class SpeechDetector:
             min_silence_s=config.min_silence_s,
             pad_s=config.pad_s,
         )
-        hiss_rms = 0.0 if self._level is None else self._level * 10 ** (_HISS_DB / 20)
-        self._around, self._near = Listener(hiss_rms), Listener(hiss_rms)
+        hiss_level = self._level or 0.0
+        self._around, self._near = Listener(hiss_level), Listener(hiss_level)
         self._num_samples = 0
 
     def push(self, piece: Levelled) -> list[Segment]:
@@ -146,11 +143,11 @@ class Listener:
     """Silero's network over the consecutive chunks of one recording.
 
     Args:
-        hiss_rms: level of the hiss that it hears with everything, after the gain.
+        level: that the gains bring the samples to, and which it hears hiss with; 0 for none.
     """
 
-    def __init__(self, hiss_rms: float = 0.0) -> None:
-        self._hiss_rms = np.float32(hiss_rms)
+    def __init__(self, level: float = 0.0) -> None:
+        self._level = np.float32(level)
         self._before = np.zeros(CONTEXT, dtype=np.float32)  # the first frame follows silence
         self._state: Any = None
 
@@ -176,8 +173,8 @@ class Listener:
             frames = torch.from_numpy(padded).unfold(0, CONTEXT + FRAME, FRAME)
             if gain_T is not None:
                 frames = frames * torch.from_numpy(gain_T.astype(np.float32))[:, None]
-            if self._hiss_rms:
-                noise = torch.from_numpy(self._hiss_rms * hiss(len(padded)))
+            if self._level:
+                noise = torch.from_numpy(self._level * hiss(len(padded)))
                 frames = frames + noise.unfold(0, CONTEXT + FRAME, FRAME)
             features = network.features(frames)
             result = np.zeros(len(frames), dtype=np.float32)
