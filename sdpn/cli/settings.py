@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sdpn.config import Choice
-
 #: Section -> its dataclass; the section "" holds the keys without a dot.
 Sections = Mapping[str, type[Any]]
 
@@ -80,6 +78,8 @@ def listing(sections: Sections) -> str:
 
 def _settings(cls: type[Any], prefix: str, base: Any = None) -> Iterator[tuple[str, str, str]]:
     """(key, default, meaning) of every field of a dataclass and of the sections in it."""
+    from sdpn.config import Choice  # reads YAML, which most commands start without
+
     hints = typing.get_type_hints(cls, include_extras=True)
     meanings = _meanings(cls)
     for field in dataclasses.fields(cls):

@@ -36,7 +36,7 @@ class Targets(NamedTuple):
     def digest(self) -> str:
         """Hash of the teacher and of all embeddings: what a run must find again to be continued."""
         said = hashlib.sha256(f"{self.teacher} {self.speeds} {tuple(self.rows_SNE.shape)}\n".encode())
-        said.update(self.rows_SNE.contiguous().numpy().tobytes())
+        said.update(self.rows_SNE.contiguous().cpu().numpy().tobytes())
         return said.hexdigest()[:16]
 
     def known(self) -> Tensor:

@@ -21,7 +21,7 @@ from sdpn.io.atomic import check_writable
 #: Options that name files to be read. An option of paths that is neither here nor among its command's
 #: ``OUTPUTS`` fails below: nobody can forget to say which it is.
 INPUTS = {
-    "train": {"config", "data", "init", "labels"},
+    "train": {"config", "data", "init", "labels", "teacher"},
     "adapt": {"data", "audio", "rehearse", "model"},
     "extract": {"data", "audio", "model"},
     "compare": {"audio", "model", "back_end"},
