@@ -105,6 +105,27 @@ def _refused(voices: Path, message: str, *settings: str) -> None:
         _initialised(voices, *settings)
 
 
+def test_k_means_leaves_out_what_cannot_be_read(
+    voices: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As the training will; of the others the same crops are drawn as if there were no more."""
+    data = shutil.copytree(voices, tmp_path / "voices")
+    scp = (data / "wav.scp").read_text().splitlines()
+    bad = tmp_path / "bad.wav"
+    bad.write_bytes(b"RIFF")
+    settings = ["initial.prototypes=kmeans"]
+    good = _initialised(voices, *settings).prototypes.detach()
+    (data / "wav.scp").write_text("\n".join([*scp, f"zz1 {bad}", f"zz2 {bad}"]) + "\n")
+    (data / "utt2spk").write_text((data / "utt2spk").read_text() + "zz1 zz1\nzz2 zz2\n")
+    found = _initialised(data, *settings).prototypes.detach()
+    assert found.shape == good.shape and found.isfinite().all()
+    assert "2 utterances left out, such as" in caplog.text
+
+    (data / "wav.scp").write_text(f"zz1 {bad}\nzz2 {bad}\n")
+    (data / "utt2spk").write_text("zz1 zz1\nzz2 zz2\n")
+    _refused(data, "only 0 crops .* for 10 k-means prototypes", *settings)
+
+
 def test_models_that_do_not_fit_are_refused(voices: Path, model: Path) -> None:
     start = f"initial.model={model}"
     _refused(voices, "encoder.channels is 16 there, 32 here", start, "encoder.channels=32")
