@@ -47,6 +47,7 @@ from sdpn.models.heads import HeadConfig
 from sdpn.models.pretraining import Pretraining, read_pretraining
 from sdpn.training.calibrate import calibrate
 from sdpn.training.config import RunConfig
+from sdpn.training.distributed import device_of
 from sdpn.training.initial import InitialConfig
 from sdpn.training.loop import TrainingProgress
 from sdpn.training.pretrain import pretrain
@@ -111,17 +112,18 @@ def adapt(
     directories = [work / "target"] + ([work / "old"] if sources.rehearse is not None else [])
     trained = pretrain(run, directories, work / "training", on_progress=on_training)
 
+    device = str(device_of(config.training.device))
     new = read_model(trained["model"]), read_pretraining(trained["model"])
     blend = config.mixture.blend or (1.0 if sources.rehearse is not None else 0.5)
     if blend < 1:
         new = blend_models(old, new, blend)
         heard = [utterance for directory in directories for utterance in read_data_dir(directory)]
         calibration = calibrate(
-            Embedder(new[0]), heard, seed=config.training.seed, channel=config.crops.channel
+            Embedder(new[0], device=device), heard, seed=config.training.seed, channel=config.crops.channel
         )
         new = replace(new[0], calibration=calibration), new[1]
     save_model(work / "adapted", new[0], pretraining=new[1])
-    verdict = assess(Embedder(old[0]), Embedder(new[0]), config, work, on_work)
+    verdict = assess(Embedder(old[0], device=device), Embedder(new[0], device=device), config, work, on_work)
     kept: Literal["adapted", "old"] = "adapted" if verdict.keeps_adapted else "old"
     model, pretraining = new if verdict.keeps_adapted else old
     decision = {

@@ -56,6 +56,7 @@ _FREE = (
     "keep_checkpoints",
     "keep_every",
     "projector_every",
+    "timeout_minutes",
 )
 
 #: The same of the section ``distill``.
@@ -136,7 +137,8 @@ def pretrain(
             that ran out, or a loader process that was killed.
         sdpn.training.loop.Stopped: a signal asked the run to stop; its state is saved.
     """
-    with failures_explained(config.training), joined(config.training.device) as processes:
+    training = config.training
+    with failures_explained(training), joined(training.device, training.timeout_minutes) as processes:
         _check_shares(config, processes)
         if config.objective == "distill":  # the teacher has heard all of it before
             config = replace(config, crops=replace(config.crops, num_global=0))
@@ -148,8 +150,13 @@ def pretrain(
         labels = _labels(config, utterances)
         targets = _targets(config, directories, utterances, mixture, out, processes, on_listening)
         evaluation = None
-        if config.evaluation.data is not None and processes.first:
-            evaluation = Evaluation(config.evaluation, encoder=config.encoder, features=config.features)
+        if config.evaluation.data is not None:
+            evaluation = Evaluation(
+                config.evaluation,
+                encoder=config.encoder,
+                features=config.features,
+                processes=processes,
+            )
         _held = lock(out) if processes.first else None
         configuration = to_dict(config)
         text = yaml.safe_dump(_plain(configuration), sort_keys=False)
@@ -209,11 +216,20 @@ def pretrain(
             processes=processes,
             store=store,
             make_dashboard=make_dashboard,
+            evaluation=evaluation,
             on_progress=on_progress,
         ).run()
         if processes.first:
             atomic_write_text(out / "config.yaml", text)
-            _export(config, network, utterances, targets, out / "model", versions=store.versions)
+            _export(
+                config,
+                network,
+                utterances,
+                targets,
+                out / "model",
+                device=processes.device,
+                versions=store.versions,
+            )
     return {
         "model": str(out / "model"),
         "bad_files": dataset.bad_files.problems,
@@ -259,10 +275,11 @@ def _export(
     targets: Targets | None,
     path: Path,
     *,
+    device: torch.device,
     versions: dict[str, str],
 ) -> None:
     """Write the teacher as a model folder, with what clustering needs to know about it and who trained it."""
-    teacher = network.teacher.to("cpu").eval()
+    teacher = network.teacher.eval()
     model = ModelFolder(
         teacher.encoder,
         config.encoder,
@@ -277,8 +294,12 @@ def _export(
         },
     )
     calibration = calibrate(
-        Embedder(model), utterances, seed=config.training.seed, channel=config.crops.channel
+        Embedder(model, device=str(device)),
+        utterances,
+        seed=config.training.seed,
+        channel=config.crops.channel,
     )
+    teacher.to("cpu")
     save_model(
         path,
         replace(model, calibration=calibration),
