@@ -18,20 +18,18 @@ from sdpn.augmentation.augment import Augmenter
 from sdpn.config import to_dict
 from sdpn.data.dataset import CropDataset
 from sdpn.data.sampler import Mixture
-from sdpn.distill.base import NetworkConfig, SelfDistillation
-from sdpn.distill.dino import DINO
-from sdpn.distill.distillation import Distill
+from sdpn.distill.base import SelfDistillation
 from sdpn.distill.labels import Labels, read_labels
-from sdpn.distill.pseudo import Pseudo
-from sdpn.distill.sdpn import SDPN
 from sdpn.distill.targets import Targets
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_write_text
 from sdpn.io.kaldi import Utterance, read_data_dir
 from sdpn.models.embedder import Embedder
+from sdpn.models.encoder import Encoder
 from sdpn.models.folder import ModelFolder, save_model
 from sdpn.models.pretraining import Pretraining
 from sdpn.tracking.board import Board
+from sdpn.training.build import build
 from sdpn.training.calibrate import calibrate
 from sdpn.training.checkpoint import CheckpointStore, lock
 from sdpn.training.config import RunConfig
@@ -94,20 +92,6 @@ def read_training_data(
                 )
             utterances[utterance.id] = replace(utterance, speaker=None)
     return list(utterances.values()), Mixture(tuple(sizes), weights)
-
-
-def build(
-    config: RunConfig, labels: Labels | None = None, targets: Targets | None = None
-) -> SelfDistillation:
-    """The network of a run, freshly initialised from torch's random state."""
-    parts = NetworkConfig(config.teacher, config.encoder, config.head, config.features)
-    if config.objective == "pseudo":
-        assert labels is not None
-        return Pseudo(config.pseudo, parts, labels)
-    if config.objective == "distill":
-        assert targets is not None
-        return Distill(config.distill, parts, targets)
-    return DINO(config.dino, parts) if config.objective == "dino" else SDPN(config.sdpn, parts)
 
 
 def pretrain(
@@ -280,6 +264,7 @@ def _export(
 ) -> None:
     """Write the teacher as a model folder, with what clustering needs to know about it and who trained it."""
     teacher = network.teacher.eval()
+    assert isinstance(teacher.encoder, Encoder)
     model = ModelFolder(
         teacher.encoder,
         config.encoder,

@@ -23,7 +23,7 @@ from sdpn.config import load_config
 from sdpn.data.crops import CropBatch
 from sdpn.training.config import RunConfig
 from sdpn.training.distributed import joined
-from sdpn.training.pretrain import build
+from sdpn.training.build import build
 from sdpn.training.step import Update
 
 out, objective, accumulate, *settings = sys.argv[1:]

@@ -21,10 +21,11 @@ from sdpn.io.kaldi import read_data_dir
 from sdpn.models.embedder import Embedder
 from sdpn.models.encoder import Encoder
 from sdpn.models.folder import ModelFolder
+from sdpn.training.build import build
 from sdpn.training.config import RunConfig
 from sdpn.training.distributed import Processes
 from sdpn.training.evaluation import Evaluation, EvaluationConfig
-from sdpn.training.pretrain import build, pretrain
+from sdpn.training.pretrain import pretrain
 from sdpn.training.random_streams import random_streams
 from tests.conftest import TINY
 from tests.training.torchrun import torchrun
@@ -177,7 +178,7 @@ from sdpn.config import load_config
 from sdpn.training.config import RunConfig
 from sdpn.training.distributed import joined
 from sdpn.training.evaluation import Evaluation, EvaluationConfig
-from sdpn.training.pretrain import build
+from sdpn.training.build import build
 
 data, weights, *settings = sys.argv[1:]
 config = load_config(RunConfig, None, settings)

@@ -17,9 +17,10 @@ from torch.nn.functional import normalize
 from sdpn.config import load_config
 from sdpn.distill.base import SelfDistillation
 from sdpn.errors import InputError
+from sdpn.training.build import build
 from sdpn.training.config import RunConfig, load_run_config
 from sdpn.training.initial import InitialConfig, initialise
-from sdpn.training.pretrain import build, pretrain, read_training_data
+from sdpn.training.pretrain import pretrain, read_training_data
 from tests.conftest import TINY
 
 _RUN = [*TINY, "training.workers=0", "training.steps=4"]
