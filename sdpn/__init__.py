@@ -5,6 +5,7 @@
 >>> model.embed(wave, sample_rate=16000)          # (D,) float32
 >>> sdpn.similarity(model.embed("a.wav"), model.embed("b.wav"))     # cosine
 >>> annotation = sdpn.Diarizer(model)("meeting.wav")    # pyannote.core.Annotation
+>>> network = sdpn.SDPN(encoder, None, num_prototypes=1024)     # trains any nn.Module: docs/own_encoder.md
 
 Names are resolved on first use, so that ``import sdpn`` does not import torch.
 """
@@ -16,13 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sdpn.diarization.pipeline import Diarizer
+    from sdpn.distill.sdpn import SDPN
     from sdpn.interop.load import load_model
     from sdpn.verification.similarity import similarity
 
 __version__ = "0.1.0"
-__all__ = ["Diarizer", "__version__", "load_model", "similarity"]
+__all__ = ["SDPN", "Diarizer", "__version__", "load_model", "similarity"]
 
 _HOMES = {
+    "SDPN": "sdpn.distill.sdpn",
     "Diarizer": "sdpn.diarization.pipeline",
     "load_model": "sdpn.interop.load",
     "similarity": "sdpn.verification.similarity",

@@ -95,9 +95,9 @@ def relative_costs(grid: Grid, extra: Sequence[str], *, rounds: int) -> dict[str
 
     from sdpn.config import load_config
     from sdpn.data.crops import CropBatch
+    from sdpn.training.build import build
     from sdpn.training.config import RunConfig
     from sdpn.training.distributed import Processes
-    from sdpn.training.pretrain import build
     from sdpn.training.step import Update
 
     updates = {}

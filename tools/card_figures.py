@@ -25,6 +25,7 @@ import torch
 from sdpn.augmentation.conditions import Condition, measured_room, noise_at, telephone
 from sdpn.cli.table import format_markdown
 from sdpn.diarization.pipeline import DiarizationConfig, Diarizer, annotate
+from sdpn.extraction.embed_parts import embed_parts
 from sdpn.interop.load import load_model, read_any
 from sdpn.interop.onnx_export import export_onnx, quantise_onnx
 from sdpn.io import audio
@@ -40,7 +41,6 @@ from sdpn.models.embedder import Embedder
 from sdpn.pretrained import SHIPPED
 from sdpn.verification.back_end import BackEnd
 from sdpn.verification.learn import learn_back_end
-from sdpn.verification.parts import embed_parts
 from sdpn.verification.similarity import Similarity, cosine
 from sdpn.verification.storage import has_back_end, read_back_end
 from sdpn.verification.trial_scores import as_norm, cohort_statistics, score_trials

@@ -16,6 +16,7 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,6 +47,7 @@ from sdpn.models.heads import HeadConfig
 from sdpn.models.pretraining import Pretraining, read_pretraining
 from sdpn.training.calibrate import calibrate
 from sdpn.training.config import RunConfig
+from sdpn.training.distributed import device_of
 from sdpn.training.initial import InitialConfig
 from sdpn.training.loop import TrainingProgress
 from sdpn.training.pretrain import pretrain
@@ -110,17 +112,18 @@ def adapt(
     directories = [work / "target"] + ([work / "old"] if sources.rehearse is not None else [])
     trained = pretrain(run, directories, work / "training", on_progress=on_training)
 
+    device = str(device_of(config.training.device))
     new = read_model(trained["model"]), read_pretraining(trained["model"])
     blend = config.mixture.blend or (1.0 if sources.rehearse is not None else 0.5)
     if blend < 1:
         new = blend_models(old, new, blend)
         heard = [utterance for directory in directories for utterance in read_data_dir(directory)]
         calibration = calibrate(
-            Embedder(new[0]), heard, seed=config.training.seed, channel=config.crops.channel
+            Embedder(new[0], device=device), heard, seed=config.training.seed, channel=config.crops.channel
         )
         new = replace(new[0], calibration=calibration), new[1]
     save_model(work / "adapted", new[0], pretraining=new[1])
-    verdict = assess(Embedder(old[0]), Embedder(new[0]), config, work, on_work)
+    verdict = assess(Embedder(old[0], device=device), Embedder(new[0], device=device), config, work, on_work)
     kept: Literal["adapted", "old"] = "adapted" if verdict.keeps_adapted else "old"
     model, pretraining = new if verdict.keeps_adapted else old
     decision = {
@@ -175,8 +178,12 @@ def assess(old: Embedder, new: Embedder, config: AdaptConfig, work: Path, on_wor
         InputError: a file cannot be read any more.
     """
     seed, confidence = config.training.seed, config.verdict.confidence
+
+    def embed(windows: HeldOutWindows, stage: str) -> tuple[np.ndarray, np.ndarray]:
+        return _embed((old, new), windows, config.crops.channel, partial(on_work, stage))
+
     target = cut_windows(read_data_dir(work / "target_held_out"))
-    old_ND, new_ND = _embed((old, new), target, "comparing on the recordings", on_work)
+    old_ND, new_ND = embed(target, "comparing on the recordings")
     within = compare(
         "within scenes", within_scenes(old_ND, target), within_scenes(new_ND, target), confidence
     )
@@ -190,7 +197,7 @@ def assess(old: Embedder, new: Embedder, config: AdaptConfig, work: Path, on_wor
     ]
     if (work / "old_held_out").is_dir():
         before = cut_windows(read_data_dir(work / "old_held_out"))
-        old_ND, new_ND = _embed((old, new), before, "comparing on rehearsed speech", on_work)
+        old_ND, new_ND = embed(before, "comparing on rehearsed speech")
         guards.append(
             compare(
                 "on rehearsed speech",
@@ -203,17 +210,22 @@ def assess(old: Embedder, new: Embedder, config: AdaptConfig, work: Path, on_wor
 
 
 def _embed(
-    models: tuple[Embedder, Embedder], windows: HeldOutWindows, stage: str, on_work: Report
+    models: tuple[Embedder, Embedder],
+    windows: HeldOutWindows,
+    channel: int | None,
+    on_progress: Callable[[int, int], None],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings (N, D) of both models, of unit length."""
-    rows: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    pairs = zip(*(embed_stretches(model, windows) for model in models), strict=True)
-    for done, pair in enumerate(pairs, start=1):
-        for row, unit_ND in zip(rows, pair, strict=True):
-            row.append(unit_ND)
-        on_work(stage, done, len(windows.stretches))
-    empty = [np.zeros((0, models[0].embedding_dim), np.float32)]
-    return np.concatenate(rows[0] or empty), np.concatenate(rows[1] or empty)
+    found: list[np.ndarray] = []
+    total = len(models) * len(windows.stretches)
+    for number, model in enumerate(models):
+        rows = [np.zeros((0, model.embedding_dim), np.float32)]
+        for unit_ND in embed_stretches(model, windows, channel=channel):
+            rows.append(unit_ND)
+            on_progress(number * len(windows.stretches) + len(rows) - 1, total)
+        found.append(np.concatenate(rows))
+    old_ND, new_ND = found
+    return old_ND, new_ND
 
 
 def _head_config(pretraining: Pretraining, base: Path) -> HeadConfig:

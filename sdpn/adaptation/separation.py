@@ -25,8 +25,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sdpn.extraction.embed_corpus import embed_corpus
 from sdpn.io import audio
-from sdpn.io.audio import RATE_HZ
+from sdpn.io.audio import RATE_HZ, Channel
 from sdpn.io.kaldi import Utterance
 from sdpn.models.embedder import Embedder
 
@@ -110,15 +111,26 @@ def cut_windows(utterances: Sequence[Utterance]) -> HeldOutWindows:
     return HeldOutWindows(tuple(stretches), stretch_N, recording_N, scene_N, start_N)
 
 
-def embed_stretches(model: Embedder, windows: HeldOutWindows) -> Iterator[np.ndarray]:
+def embed_stretches(
+    model: Embedder, windows: HeldOutWindows, *, channel: Channel = None
+) -> Iterator[np.ndarray]:
     """Embeddings (n, D) of the windows of one stretch after the other, of unit length.
+
+    Args:
+        model: what embeds.
+        windows: those of all stretches.
+        channel: of files with several, as in training; None averages them.
 
     Raises:
         InputError: a file cannot be read.
     """
-    for utterance, times_N2 in windows.stretches:
-        wave_S = utterance.read()
-        rows_ND = model.embed_windows(wave_S, np.minimum(times_N2, len(wave_S) / RATE_HZ))
+
+    def of_stretch(wave_S: np.ndarray, index: int) -> np.ndarray:
+        return np.minimum(windows.stretches[index][1], len(wave_S) / RATE_HZ)
+
+    utterances = [utterance for utterance, _ in windows.stretches]
+    for each in embed_corpus(model, utterances, windows=of_stretch, channel=channel):
+        rows_ND = each.embeddings_ND
         yield rows_ND / np.maximum(np.linalg.norm(rows_ND, axis=1, keepdims=True), 1e-12)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdpn.cli.audio_arguments import STDIN, add_audio_arguments, find_utterances
 from sdpn.cli.model_arguments import add_model_arguments, load
-from sdpn.cli.progress import track
+from sdpn.cli.progress import Meter
 from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
 
@@ -106,10 +107,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """
     import numpy as np
 
+    from sdpn.extraction.embed_parts import embed_parts
     from sdpn.io.atomic import check_writable
     from sdpn.models.weights import weights_digest
     from sdpn.verification.learn import LearningConfig, learn_back_end
-    from sdpn.verification.parts import embed_parts
     from sdpn.verification.storage import BACK_END, write_back_end
 
     config = LearningConfig(cohort=args.cohort, top=min(args.top_n, args.cohort), seed=args.seed)
@@ -124,13 +125,18 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     degrade = _condition(args.noise, args.rir)
     classes = None if args.classes is None else _classes(args.classes, utterances)
     model = load(args, device=args.device)
-    heard = embed_parts(
-        model,
-        track(utterances, description="embedding", total=len(utterances), quiet=args.quiet),
-        parts=args.parts,
-        degrade=degrade,
-        seed=args.seed,
-    )
+    meter = Meter(quiet=args.quiet)
+    try:
+        heard = embed_parts(
+            model,
+            utterances,
+            parts=args.parts,
+            degrade=degrade,
+            seed=args.seed,
+            on_progress=partial(meter.show, "embedding"),
+        )
+    finally:
+        meter.finish()
     back_end = learn_back_end(
         heard.whole_ND,
         heard.parts_NPD,

@@ -13,7 +13,7 @@ import abc
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -23,10 +23,6 @@ from sdpn.augmentation.erasing import erase
 from sdpn.data.crops import CropBatch
 from sdpn.distill.gather import gather_batch
 from sdpn.distill.losses import direction
-from sdpn.features.registry import AnyFeatureConfig, build_features
-from sdpn.models.encoder import Encoder
-from sdpn.models.heads import HeadConfig, ProjectionHead
-from sdpn.models.registry import AnyEncoderConfig, build_encoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,26 +46,6 @@ class TeacherConfig:
         """Check ranges."""
         if not 0 <= self.momentum <= self.final_momentum <= 1:
             raise ValueError("0 <= momentum <= final_momentum <= 1 is needed")
-
-    def following(self) -> TeacherConfig:
-        """The same for a teacher that hears nothing itself: its batch norms are the student's."""
-        return replace(self, batch_norm="student")
-
-
-class NetworkConfig(NamedTuple):
-    """What student and teacher are made of.
-
-    Attributes:
-        teacher: how the teacher follows the student.
-        encoder: features to embeddings.
-        head: embeddings to projections; None leaves embeddings as they are.
-        features: waveforms to features.
-    """
-
-    teacher: TeacherConfig
-    encoder: AnyEncoderConfig
-    head: HeadConfig | None
-    features: AnyFeatureConfig
 
 
 class Projections(NamedTuple):
@@ -144,16 +120,38 @@ class Gradients(NamedTuple):
 
 
 class Branch(nn.Module):
-    """Encoder and projection head: features to embeddings (D) and projections (E)."""
+    """Encoder and projection head: features to embeddings (D) and projections (E).
 
-    def __init__(self, encoder: Encoder, head: nn.Module) -> None:
+    Args:
+        encoder: any module that maps features to embeddings (B, D).
+        head: maps embeddings to projections (B, E); None leaves them as they are.
+        projection_dim: E; None: as head or encoder tell (``projection_dim``, ``out_features``,
+            ``embedding_dim``).
+
+    Raises:
+        ValueError: neither tells.
+    """
+
+    def __init__(
+        self, encoder: nn.Module, head: nn.Module | None = None, *, projection_dim: int | None = None
+    ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = head
+        self.head = nn.Identity() if head is None else head
+        told = encoder if head is None else head
+        names = ("projection_dim", "out_features", "embedding_dim")
+        sizes = [projection_dim, *(getattr(told, name, None) for name in names)]
+        size = next((size for size in sizes if isinstance(size, int)), None)
+        if size is None:
+            raise ValueError(
+                f"{type(told).__name__} does not tell how long its output is; "
+                "give Branch(encoder, head, projection_dim=...)"
+            )
+        self.projection_dim: int = size
 
     def forward(self, features_BFT: Tensor) -> tuple[Tensor, Tensor]:
         """Return embeddings (B, D) and projections (B, E)."""
-        embedding_BD = self.encoder(features_BFT)
+        embedding_BD: Tensor = self.encoder(features_BFT)
         return embedding_BD, self.head(embedding_BD)
 
 
@@ -161,19 +159,33 @@ class SelfDistillation(nn.Module, abc.ABC):
     """Student, teacher and prototypes; a subclass says what the student learns from the teacher.
 
     Args:
+        student: maps features (B, F, T) to embeddings (B, D): any module, or a `Branch` with a head.
+        teacher: one of the same shape, which follows the student; None: a copy of the student.
         num_prototypes: K.
-        network: what student and teacher are made of.
+        features: maps crops (B, S) to features; None: the crops of a batch are features already.
+        batch_norm: where the teacher's batch-norm statistics come from, see `TeacherConfig`.
+
+    Raises:
+        ValueError: teacher and student are not alike, or the same module, or do not tell their sizes.
     """
 
-    def __init__(self, num_prototypes: int, network: NetworkConfig) -> None:
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module | None,
+        num_prototypes: int,
+        *,
+        features: nn.Module | None = None,
+        batch_norm: Literal["own", "student"] = "own",
+    ) -> None:
         super().__init__()
-        self.teacher_config = network.teacher
-        self.features = build_features(network.features)
-        trunk = build_encoder(network.encoder, network.features.num_mels)
-        head = None if network.head is None else ProjectionHead(network.head, trunk.embedding_dim)
-        projection_dim = trunk.embedding_dim if network.head is None else network.head.projection_dim
-        self.student = Branch(trunk, head or nn.Identity())
-        self.teacher = copy.deepcopy(self.student).requires_grad_(False)
+        self._batch_norm = batch_norm
+        self.features = nn.Identity() if features is None else features
+        self.student = _as_branch(student)
+        self.teacher = copy.deepcopy(self.student) if teacher is None else _as_branch(teacher)
+        _check_alike(self.student, self.teacher)
+        self.teacher.requires_grad_(False)
+        projection_dim = self.student.projection_dim
         bound = 1 / math.sqrt(projection_dim)
         self.prototypes = nn.Parameter(torch.empty(num_prototypes, projection_dim).uniform_(-bound, bound))
 
@@ -189,7 +201,7 @@ class SelfDistillation(nn.Module, abc.ABC):
             terms: what `forward` gave for the step.
         """
         self._follow(list(self.teacher.parameters()), list(self.student.parameters()), momentum)
-        if self.teacher_config.batch_norm == "student":
+        if self._batch_norm == "student":
             for own, other in zip(self.teacher.buffers(), self.student.buffers(), strict=True):
                 own.copy_(other)
 
@@ -219,7 +231,7 @@ class SelfDistillation(nn.Module, abc.ABC):
         """Run both networks on a batch of crops of this process."""
         with torch.no_grad():
             # Dropout never reaches the teacher; only its norms look at the batch.
-            own_statistics = self.training and self.teacher_config.batch_norm == "own"
+            own_statistics = self.training and self._batch_norm == "own"
             self.teacher.eval()
             for norm in batch_norms(self.teacher):
                 norm.train(own_statistics)
@@ -247,6 +259,22 @@ class SelfDistillation(nn.Module, abc.ABC):
     def _follow(averages: list[Any], sources: list[Any], momentum: float) -> None:
         """Move averages ← m · averages + (1 − m) · sources, in one fused call."""
         torch._foreach_lerp_(averages, sources, 1.0 - momentum)
+
+
+def _as_branch(module: nn.Module) -> Branch:
+    return module if isinstance(module, Branch) else Branch(module)
+
+
+def _check_alike(student: Branch, teacher: Branch) -> None:
+    shapes, others = (
+        {name: tensor.shape for name, tensor in [*branch.named_parameters(), *branch.named_buffers()]}
+        for branch in (student, teacher)
+    )
+    if shapes != others:
+        raise ValueError("the teacher must have the parameters and buffers of the student")
+    own = {id(parameter) for parameter in student.parameters()}
+    if any(id(parameter) in own for parameter in teacher.parameters()):
+        raise ValueError("the teacher must be a module of its own; None copies the student")
 
 
 def batch_norms(module: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:

@@ -7,13 +7,14 @@ Source: DINO (arXiv 2104.14294); for speakers RDINO (arXiv 2211.04168) and WeSpe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from sdpn.distill import losses
-from sdpn.distill.base import LossTerms, NetworkConfig, Projections, SelfDistillation, cosine_logits
+from sdpn.distill.base import LossTerms, Projections, SelfDistillation, cosine_logits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,15 +44,33 @@ class DINOConfig:
 
 
 class DINO(SelfDistillation):
-    """Student and teacher, each with prototypes of its own: the teacher's are a moving average too."""
+    """Student and teacher, each with prototypes of its own: the teacher's are a moving average too.
+
+    Args:
+        student: see `SelfDistillation`, as for all that is not said here.
+        teacher: see there.
+        num_prototypes: K.
+        config: the rest of the objective; its ``num_prototypes`` does not count.
+        features: see there.
+        batch_norm: see there.
+    """
 
     centre_K: Tensor
 
-    def __init__(self, config: DINOConfig, network: NetworkConfig) -> None:
-        super().__init__(config.num_prototypes, network)
-        self.config = config
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module | None,
+        num_prototypes: int,
+        *,
+        config: DINOConfig | None = None,
+        features: nn.Module | None = None,
+        batch_norm: Literal["own", "student"] = "own",
+    ) -> None:
+        super().__init__(student, teacher, num_prototypes, features=features, batch_norm=batch_norm)
+        self.config = replace(config or DINOConfig(), num_prototypes=num_prototypes)
         self.teacher_prototypes = nn.Parameter(self.prototypes.detach().clone(), requires_grad=False)
-        self.register_buffer("centre_K", torch.zeros(config.num_prototypes))
+        self.register_buffer("centre_K", torch.zeros(num_prototypes))
 
     def objective(self, projections: Projections) -> LossTerms:
         """Cross-entropy between centred teacher and student (arXiv 2104.14294, eq. 1-4)."""

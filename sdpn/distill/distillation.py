@@ -14,7 +14,6 @@ prototypes and balanced assignment, arXiv 2308.02774.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from torch import Tensor, nn
 from sdpn.data.crops import CropBatch
 from sdpn.distill import losses
 from sdpn.distill.assignment import assign
-from sdpn.distill.base import LossTerms, NetworkConfig, Projections, SelfDistillation, cosine_logits
+from sdpn.distill.base import LossTerms, Projections, SelfDistillation, cosine_logits
 from sdpn.distill.targets import Targets
 from sdpn.models.embedder import Precision
 
@@ -85,25 +84,35 @@ class Distill(SelfDistillation):
     batch norms are the student's, whatever ``teacher.batch_norm`` says.
 
     Args:
-        config: the objective.
-        network: what the student is made of. It has no head where its embeddings are as long as the
-            teacher's, and else a linear map, which is not exported as part of the encoder.
+        student: see `SelfDistillation`; its projections are as long as the teacher's embeddings, through a
+            linear head where its own are not. The head is not exported as part of the encoder.
+        average: the average of the student; None: a copy.
         targets: what the teacher says.
+        config: the objective.
+        features: see `SelfDistillation`.
+
+    Raises:
+        ValueError: as there, or projections are not as long as the teacher's embeddings.
     """
 
-    def __init__(self, config: DistillConfig, network: NetworkConfig, targets: Targets) -> None:
-        followed = network.teacher.following()
-        super().__init__(config.num_prototypes, network._replace(head=None, teacher=followed))
+    def __init__(
+        self,
+        student: nn.Module,
+        average: nn.Module | None,
+        targets: Targets,
+        *,
+        config: DistillConfig | None = None,
+        features: nn.Module | None = None,
+    ) -> None:
+        config = config or DistillConfig()
+        super().__init__(student, average, config.num_prototypes, features=features, batch_norm="student")
         self.config = config
         #: Not a buffer: it belongs in no checkpoint, and DDP would send it around at every step.
         self.targets = targets.centred() if config.subtract_mean else targets
-        own_dim, their_dim = self.student.encoder.embedding_dim, targets.embedding_dim
-        if own_dim != their_dim:
-            self.student.head = nn.Linear(own_dim, their_dim)
-            self.teacher.head = copy.deepcopy(self.student.head).requires_grad_(False)
-            bound = their_dim**-0.5
-            self.prototypes = nn.Parameter(
-                torch.empty(config.num_prototypes, their_dim).uniform_(-bound, bound)
+        if self.student.projection_dim != targets.embedding_dim:
+            raise ValueError(
+                f"the student projects to {self.student.projection_dim} dimensions, the teacher embeds in "
+                f"{targets.embedding_dim}"
             )
 
     def project(self, batch: CropBatch) -> Projections:

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import nll_loss
 
-from sdpn.distill.base import LossTerms, NetworkConfig, Projections, SelfDistillation, cosine_logits
+from sdpn.distill.base import LossTerms, Projections, SelfDistillation, cosine_logits
 from sdpn.distill.gate import LossGate
 from sdpn.distill.labels import Labels
 from sdpn.distill.margin import with_margin
@@ -72,16 +72,28 @@ class Pseudo(SelfDistillation):
     """Student, teacher and class centres.
 
     Args:
+        student: see `SelfDistillation`; without a head, for classes live where embeddings do.
+        teacher: see there.
+        labels: what to learn; a class is a prototype.
         config: the objective.
-        network: what student and teacher are made of, without a head: classes live where embeddings do.
-        labels: what to learn.
+        features: see `SelfDistillation`.
+        batch_norm: see there.
     """
 
     label_N: Tensor
 
-    def __init__(self, config: PseudoConfig, network: NetworkConfig, labels: Labels) -> None:
-        super().__init__(labels.num_classes, network._replace(head=None))
-        self.config = config
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module | None,
+        labels: Labels,
+        *,
+        config: PseudoConfig | None = None,
+        features: nn.Module | None = None,
+        batch_norm: Literal["own", "student"] = "own",
+    ) -> None:
+        super().__init__(student, teacher, labels.num_classes, features=features, batch_norm=batch_norm)
+        self.config = config = config or PseudoConfig()
         self.register_buffer("label_N", labels.label_N)
         fixed = None if config.gate == "fitted" else config.gate
         self.gate = LossGate(len(labels.label_N), fixed=fixed, epochs=config.gate_epochs)

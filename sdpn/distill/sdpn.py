@@ -10,14 +10,15 @@ Source: arXiv 2308.02774.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
+from torch import nn
 
 from sdpn.distill import losses
 from sdpn.distill.assignment import assign
-from sdpn.distill.base import LossTerms, NetworkConfig, Projections, SelfDistillation, cosine_logits
+from sdpn.distill.base import LossTerms, Projections, SelfDistillation, cosine_logits
 from sdpn.distill.queue import TeacherQueue
 
 
@@ -63,12 +64,34 @@ class SDPNConfig:
 
 
 class SDPN(SelfDistillation):
-    """Student, teacher and shared prototypes, and the objective that trains them."""
+    """Student, teacher and shared prototypes, and the objective that trains them.
 
-    def __init__(self, config: SDPNConfig, network: NetworkConfig) -> None:
-        super().__init__(config.num_prototypes, network)
-        self.config = config
-        self.queue = TeacherQueue(config.queue_size, self.prototypes.shape[1])
+    >>> network = SDPN(encoder, None, num_prototypes=1024)      # any nn.Module: features to embeddings
+    >>> terms = network(CropBatch(global_crops, local_crops, utterance_indices))
+    >>> terms.total.backward(); optimizer.step(); network.after_step(0.996, terms)
+
+    Args:
+        student: see `SelfDistillation`, as for all that is not said here.
+        teacher: see there.
+        num_prototypes: K.
+        config: the rest of the objective; its ``num_prototypes`` does not count.
+        features: see there.
+        batch_norm: see there.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module | None,
+        num_prototypes: int,
+        *,
+        config: SDPNConfig | None = None,
+        features: nn.Module | None = None,
+        batch_norm: Literal["own", "student"] = "own",
+    ) -> None:
+        super().__init__(student, teacher, num_prototypes, features=features, batch_norm=batch_norm)
+        self.config = replace(config or SDPNConfig(), num_prototypes=num_prototypes)
+        self.queue = TeacherQueue(self.config.queue_size, self.prototypes.shape[1])
 
     def objective(self, projections: Projections) -> LossTerms:
         """Cross-entropy + me-max + KoLeo (arXiv 2308.02774, eq. 4-7), and what the configuration adds."""

@@ -15,6 +15,7 @@ import numpy as np
 from sdpn.diarization.speech import Segment
 from sdpn.diarization.windows import sliding_windows
 from sdpn.errors import InputError
+from sdpn.io.audio import Channel
 from sdpn.io.kaldi import Utterance
 
 #: Longest stretch that is embedded as one: a longer utterance is cut into equal parts. Bounds memory; longer
@@ -90,13 +91,17 @@ class Clip:
     end_s: float | None
     windows_N2: np.ndarray | None = None
 
-    def read(self, utterance: Utterance) -> np.ndarray:
+    def read(self, utterance: Utterance, *, channel: Channel = None) -> np.ndarray:
         """Read its samples (S,), float32, 16 kHz mono.
+
+        Args:
+            utterance: what it is a stretch of.
+            channel: as for `Utterance.read`.
 
         Raises:
             InputError: the file cannot be read.
         """
-        return replace(utterance, start_s=self.start_s, end_s=self.end_s).read()
+        return replace(utterance, start_s=self.start_s, end_s=self.end_s).read(channel=channel)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,8 +117,13 @@ class Cut:
     clips: Sequence[Clip]
 
 
-def cut(utterance: Utterance, windows: WindowPlan | None = None) -> Cut:
+def cut(utterance: Utterance, windows: WindowPlan | None = None, *, whole: bool = False) -> Cut:
     """Decide from the header of its file in which clips an utterance is read.
+
+    Args:
+        utterance: what is read.
+        windows: windows over it; None: it is embedded as a whole.
+        whole: it is one clip, however long.
 
     Raises:
         InputError: the file cannot be read, or ends before the utterance starts.
@@ -125,7 +135,7 @@ def cut(utterance: Utterance, windows: WindowPlan | None = None) -> Cut:
         raise InputError(f"utterance {utterance.id!r} starts after the end of the file", path=utterance.path)
     if windows is not None:
         return Cut(duration_s=duration_s, clips=_windowed(utterance.start_s, end_s, windows))
-    parts = math.ceil(duration_s / LONGEST_S)
+    parts = 1 if whole else math.ceil(duration_s / LONGEST_S)
     if parts == 1:
         return Cut(duration_s=duration_s, clips=[Clip(start_s=utterance.start_s, end_s=utterance.end_s)])
     edges = np.linspace(utterance.start_s, end_s, parts + 1).tolist()

@@ -75,7 +75,7 @@ def embed_missing(
             nonlocal speech_s
             for outcome in outcomes:
                 if outcome.embeddings_ND is None:
-                    part.fail(outcome.utterance, outcome.error or "")
+                    part.fail(outcome.utterance, str(outcome.error))
                     continue
                 speech_s += outcome.duration_s
                 part.add(

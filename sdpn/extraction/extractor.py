@@ -1,25 +1,30 @@
 """From utterances to embeddings, with every core or the GPU at work all the time.
 
 Readers decode ahead; the thread that asks makes batches; one thread for each core embeds them, or one for the
-GPU. What is finished is handed over at once, before the next batch is begun.
+GPU. What is finished is handed over at once, before the next batch is begun. `sdpn.extraction.embed_corpus`
+is the way in for whoever wants embeddings in memory, `sdpn.extraction.embed` for files.
 
-Shapes: N windows (1 for a whole utterance), D embedding.
+Shapes: N embeddings of an utterance (1 where it is embedded as a whole), D embedding, S samples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from threading import Lock
+from typing import TypeAlias
 
 import numpy as np
 
+from sdpn.errors import InputError
+from sdpn.extraction.audio_cache import AudioCache
 from sdpn.extraction.clips import WindowPlan
-from sdpn.extraction.processor import compute_alone, prepare
-from sdpn.extraction.reader import ReadClip, bucketed, read_ahead
-from sdpn.io.audio import RATE_HZ
+from sdpn.extraction.processor import compute_alone, prepared
+from sdpn.extraction.reader import ReadClip, Reading, bucketed, read_ahead
+from sdpn.io.audio import RATE_HZ, Channel
 from sdpn.io.kaldi import Utterance
 from sdpn.memory import keep_freed_memory
 from sdpn.models.batching import SECONDS_AT_ONCE, UTTERANCES_AT_ONCE
@@ -28,83 +33,111 @@ from sdpn.models.embedder import Embedder, Precision
 #: Freed memory that the process keeps.
 _KEPT_MB = 512
 
+#: Windows of an utterance, (N, 2) in seconds from its start, from its samples (S,) and its place in the list.
+ChosenWindows: TypeAlias = Callable[[np.ndarray, int], np.ndarray]
+#: Waveforms to embed in the place of an utterance, given the same.
+Pieces: TypeAlias = Callable[[np.ndarray, int], Sequence[np.ndarray]]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What became of an utterance.
 
     Attributes:
+        index: its place among those that were asked for.
         utterance: the utterance.
         embeddings_ND: float32 (N, D), N being 1 for a whole utterance; None where it failed.
         duration_s: its length.
         error: why it failed.
     """
 
+    index: int
     utterance: Utterance
     embeddings_ND: np.ndarray | None = None
     duration_s: float = 0.0
-    error: str | None = None
+    error: InputError | None = None
 
 
 class Extractor:
     """Embeds utterances by the thousand.
 
     Args:
-        embedder: the model; its network is prepared for this kind of work.
-        windows: windows over every utterance; None: one embedding for each.
+        embedder: the model.
+        windows: windows over every utterance, or what chooses them of each; None: one embedding for each.
+        pieces: what is embedded in the place of each utterance; without windows. Like chosen windows, they
+            are asked for in the order of the utterances, by one thread; an `InputError` fails the utterance.
+        channel: of files with several, where an utterance has none of its own; None averages them.
         threads: utterances that are embedded at a time on a CPU. A GPU takes one batch at a time.
         readers: files that are read at a time.
         batch_size: most utterances in a batch; None: what suits the device.
         speed: every utterance is heard this much faster (`sdpn.augmentation.speed`); without windows.
+        cache: keeps utterances for the next time.
     """
 
     def __init__(
         self,
         embedder: Embedder,
         *,
-        windows: WindowPlan | None = None,
+        windows: WindowPlan | ChosenWindows | None = None,
+        pieces: Pieces | None = None,
+        channel: Channel = None,
         threads: int = 1,
         readers: int = 1,
         batch_size: int | None = None,
         speed: Fraction = Fraction(1),
+        cache: AudioCache | None = None,
     ) -> None:
+        if windows is not None and pieces is not None:
+            raise ValueError("windows or pieces, not both")
         self._embedder = embedder
-        self.windows = windows
-        self.speed = speed
+        plan = windows if isinstance(windows, WindowPlan) else None
+        self._chosen = None if isinstance(windows, WindowPlan) else windows
+        self._pieces = pieces
+        whole = self._chosen is not None or pieces is not None
+        self._reading = Reading(windows=plan, whole=whole, channel=channel, speed=speed, cache=cache)
         self._on_cpu = embedder.device.type == "cpu"
         self._threads = threads if self._on_cpu else 1
         self._readers = readers
         self._samples = int(SECONDS_AT_ONCE[embedder.device.type] * RATE_HZ)
         self._utterances = batch_size or UTTERANCES_AT_ONCE[embedder.device.type]
         if self._on_cpu:
-            prepare(embedder.encoder)
             keep_freed_memory(_KEPT_MB)
+
+    @property
+    def windows(self) -> WindowPlan | None:
+        """The plan of windows, where there is one."""
+        return self._reading.windows
+
+    @property
+    def speed(self) -> Fraction:
+        """How much faster every utterance is heard."""
+        return self._reading.speed
 
     def choose_precision(self) -> Precision:
         """The faster precision, found out under the conditions of the work."""
         from sdpn.extraction.precision import choose_precision
 
-        with self._pool(1) as pool:
+        with self._prepared(), self._pool(1) as pool:
             return pool.submit(choose_precision, self._embedder).result()
 
     def run(
         self, utterances: Sequence[Utterance], finished: Callable[[Sequence[Outcome]], None]
-    ) -> Iterator[int]:
+    ) -> Generator[int, None, None]:
         """Embed utterances; yields how many are done.
 
         Args:
             utterances: what is embedded.
             finished: is handed what a batch brought, by one thread at a time, as soon as it is there.
         """
-        assembly = _Assembly(finished)
-        heard = read_ahead(utterances, windows=self.windows, threads=self._readers, speed=self.speed)
+        assembly = _Assembly(finished, averages=self._pieces is None)
+        read = read_ahead(utterances, self._reading, threads=self._readers)
         batches = bucketed(
-            (one for one in heard if not assembly.refuse(one)),
+            (one for clip in read for one in self._divided(clip, assembly) if not assembly.refuse(one)),
             samples=self._samples,
             utterances=self._utterances,
         )
         working: set[Future[None]] = set()
-        with self._pool(self._threads) as pool:
+        with self._prepared(), self._pool(self._threads) as pool:
             try:
                 for batch in batches:
                     working.add(pool.submit(self._embed, batch, assembly))
@@ -118,6 +151,25 @@ class Extractor:
                 for future in working:
                     future.cancel()
 
+    def _divided(self, clip: ReadClip, assembly: _Assembly) -> Sequence[ReadClip]:
+        """A clip with its chosen windows, or its pieces as clips of their own."""
+        if clip.error is not None:
+            return [clip]
+        try:
+            if self._chosen is not None:
+                return [replace(clip, windows_N2=self._chosen(clip.wave_S, clip.index))]
+            if self._pieces is None:
+                return [clip]
+            waves = self._pieces(clip.wave_S, clip.index)
+        except InputError as error:
+            return [replace(clip, error=error)]
+        if not len(waves):
+            assembly.add([(clip, np.zeros((0, self._embedder.embedding_dim), dtype=np.float32))])
+        return [
+            replace(clip, number=number, num_clips=len(waves), wave_S=wave_S)
+            for number, wave_S in enumerate(waves)
+        ]
+
     def _embed(self, batch: Sequence[ReadClip], assembly: _Assembly) -> None:
         if batch[0].windows_N2 is None:
             rows = self._embedder.embed_batch([one.wave_S for one in batch])
@@ -125,6 +177,9 @@ class Extractor:
         else:
             (one,) = batch
             assembly.add([(one, self._embedder.embed_windows(one.wave_S, batch[0].windows_N2))])
+
+    def _prepared(self) -> AbstractContextManager[None]:
+        return prepared(self._embedder.encoder) if self._on_cpu else nullcontext()
 
     def _pool(self, threads: int) -> ThreadPoolExecutor:
         initializer = compute_alone if self._on_cpu else None
@@ -145,23 +200,25 @@ class _Assembly:
 
     Attributes:
         finished: is handed the utterances that are whole.
-        done: how many those are.
+        averages: the clips of an utterance without windows are parts of equal length, of which it is the
+            mean; else each counts for itself.
+        done: how many utterances are whole.
     """
 
     finished: Callable[[Sequence[Outcome]], None]
+    averages: bool
     done: int = 0
-    _clips: dict[str, dict[int, np.ndarray]] = field(default_factory=dict)
-    _failed: set[str] = field(default_factory=set)
+    _clips: dict[int, dict[int, np.ndarray]] = field(default_factory=dict)
+    _failed: set[int] = field(default_factory=set)
     _lock: Lock = field(default_factory=Lock)
 
     def refuse(self, one: ReadClip) -> bool:
         """Note a clip that could not be read, and leave out the others of its utterance."""
-        name = one.utterance.id
         with self._lock:
             if one.error is None:
-                return name in self._failed
-            if name not in self._failed:
-                self._fail(one.utterance, one.error)
+                return one.index in self._failed
+            if one.index not in self._failed:
+                self._fail(one, one.error)
             return True
 
     def add(self, rows: Sequence[tuple[ReadClip, np.ndarray]]) -> None:
@@ -169,29 +226,28 @@ class _Assembly:
         with self._lock:
             whole = []
             for one, embeddings_ND in rows:
-                name = one.utterance.id
-                if name in self._failed:
+                if one.index in self._failed:
                     continue
                 if not np.isfinite(embeddings_ND).all():
-                    self._fail(one.utterance, "the network's output for it is NaN or infinite")
+                    self._fail(one, InputError("the network's output for it is NaN or infinite"))
                     continue
-                clips = self._clips.setdefault(name, {})
+                clips = self._clips.setdefault(one.index, {})
                 clips[one.number] = embeddings_ND
                 if len(clips) == one.num_clips:
-                    whole.append(_outcome(one, self._clips.pop(name)))
+                    whole.append(self._outcome(one, self._clips.pop(one.index)))
             self.finished(whole)
             self.done += len(whole)
 
-    def _fail(self, utterance: Utterance, why: str) -> None:
-        self._failed.add(utterance.id)
-        self._clips.pop(utterance.id, None)
-        self.finished([Outcome(utterance=utterance, error=why)])
+    def _fail(self, one: ReadClip, why: InputError) -> None:
+        self._failed.add(one.index)
+        self._clips.pop(one.index, None)
+        self.finished([Outcome(index=one.index, utterance=one.utterance, error=why)])
         self.done += 1
 
-
-def _outcome(last: ReadClip, clips: dict[int, np.ndarray]) -> Outcome:
-    """Windows one after the other; the parts of a long utterance, which are equally long, as their mean."""
-    rows_ND = np.concatenate([clips[number] for number in range(last.num_clips)])
-    if last.windows_N2 is None:
-        rows_ND = rows_ND.mean(axis=0, keepdims=True)
-    return Outcome(utterance=last.utterance, embeddings_ND=rows_ND, duration_s=last.duration_s)
+    def _outcome(self, last: ReadClip, clips: dict[int, np.ndarray]) -> Outcome:
+        rows_ND = np.concatenate([clips[number] for number in range(last.num_clips)])
+        if last.windows_N2 is None and self.averages:
+            rows_ND = rows_ND.mean(axis=0, keepdims=True)
+        return Outcome(
+            index=last.index, utterance=last.utterance, embeddings_ND=rows_ND, duration_s=last.duration_s
+        )

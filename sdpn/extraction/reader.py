@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from typing import TypeVar
@@ -17,7 +17,9 @@ import numpy as np
 
 from sdpn.augmentation.speed import at_speed
 from sdpn.errors import InputError
+from sdpn.extraction.audio_cache import AudioCache, Decoded
 from sdpn.extraction.clips import Clip, Cut, WindowPlan, cut
+from sdpn.io.audio import Channel
 from sdpn.io.kaldi import Utterance
 from sdpn.models.batching import batches_by_length
 
@@ -34,6 +36,7 @@ class ReadClip:
     """A clip with its samples, or why there are none.
 
     Attributes:
+        index: place of its utterance among those that are read.
         utterance: its utterance.
         number: which of the utterance's clips it is, from 0.
         num_clips: how many those are.
@@ -43,21 +46,37 @@ class ReadClip:
         error: what is wrong with the file.
     """
 
+    index: int = 0
     utterance: Utterance
     number: int = 0
     num_clips: int = 1
     duration_s: float = 0.0
     windows_N2: np.ndarray | None = None
     wave_S: np.ndarray
-    error: str | None = None
+    error: InputError | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How utterances are read.
+
+    Attributes:
+        windows: windows over every utterance; None: each utterance as a whole.
+        whole: an utterance is one clip, however long.
+        channel: of files with several, where an utterance has none of its own; None averages them.
+        speed: the samples are those of speech this much faster; times stay those of the file.
+        cache: keeps utterances of one clip for the next time.
+    """
+
+    windows: WindowPlan | None = None
+    whole: bool = False
+    channel: Channel = None
+    speed: Fraction = Fraction(1)
+    cache: AudioCache | None = None
 
 
 def read_ahead(
-    utterances: Iterable[Utterance],
-    *,
-    windows: WindowPlan | None = None,
-    threads: int = 1,
-    speed: Fraction = Fraction(1),
+    utterances: Iterable[Utterance], reading: Reading = Reading(), *, threads: int = 1
 ) -> Iterator[ReadClip]:
     """Read utterances clip by clip, in order, some clips ahead of who asks.
 
@@ -66,55 +85,51 @@ def read_ahead(
 
     Args:
         utterances: what is read.
-        windows: windows over every utterance; None: each utterance as a whole.
+        reading: how.
         threads: how many read.
-        speed: the samples are those of speech this much faster; times stay those of the file.
     """
     with ThreadPoolExecutor(threads, thread_name_prefix="reader") as pool:
         ahead = _AHEAD * threads
-        openings = (partial(_open, utterance, windows, speed) for utterance in utterances)
-        for utterance, plan, first in _in_order(pool, openings, ahead):
-            if isinstance(plan, InputError):
-                yield _unheard(utterance, plan)
+        openings = (partial(_open, at, utterance, reading) for at, utterance in enumerate(utterances))
+        for opened, plan in _in_order(pool, openings, ahead):
+            if plan is None:
+                yield opened
                 continue
-            if first is not None:
-                yield first
-            readings = (
-                partial(_read, utterance, plan, number, speed)
-                for number in range(0 if first is None else 1, len(plan.clips))
-            )
+            readings = (partial(_read, opened, plan, number, reading) for number in range(len(plan.clips)))
             yield from _in_order(pool, readings, ahead)
 
 
-def _open(
-    utterance: Utterance, windows: WindowPlan | None, speed: Fraction
-) -> tuple[Utterance, Cut | InputError, ReadClip | None]:
-    """How to read an utterance, and at once its only clip."""
+def _open(index: int, utterance: Utterance, reading: Reading) -> tuple[ReadClip, Cut | None]:
+    """An utterance of one clip, read; or one without samples, and how to read it."""
+    empty = ReadClip(index=index, utterance=utterance, wave_S=np.zeros(0, dtype=np.float32))
+    if reading.cache is not None and (known := reading.cache.get(utterance)) is not None:
+        return replace(empty, duration_s=known.duration_s, wave_S=known.wave_S), None
     try:
-        plan = cut(utterance, windows)
+        plan = cut(utterance, reading.windows, whole=reading.whole)
     except (InputError, OSError) as error:
-        return utterance, _as_input_error(error, utterance), None
-    return utterance, plan, _read(utterance, plan, 0, speed) if len(plan.clips) == 1 else None
+        return replace(empty, error=_as_input_error(error, utterance)), None
+    if len(plan.clips) > 1:
+        return empty, plan
+    read = _read(empty, plan, 0, reading)
+    if reading.cache is not None and read.error is None and read.windows_N2 is None:
+        reading.cache.keep(utterance, Decoded(read.duration_s, read.wave_S))
+    return read, None
 
 
-def _read(utterance: Utterance, plan: Cut, number: int, speed: Fraction) -> ReadClip:
+def _read(empty: ReadClip, plan: Cut, number: int, reading: Reading) -> ReadClip:
     clip: Clip = plan.clips[number]
     try:
-        wave_S = at_speed(clip.read(utterance), speed)
+        wave_S = at_speed(clip.read(empty.utterance, channel=reading.channel), reading.speed)
     except (InputError, OSError) as error:
-        return _unheard(utterance, _as_input_error(error, utterance))
-    return ReadClip(
-        utterance=utterance,
+        return replace(empty, error=_as_input_error(error, empty.utterance))
+    return replace(
+        empty,
         number=number,
         num_clips=len(plan.clips),
         duration_s=plan.duration_s,
         windows_N2=clip.windows_N2,
         wave_S=wave_S,
     )
-
-
-def _unheard(utterance: Utterance, error: InputError) -> ReadClip:
-    return ReadClip(utterance=utterance, wave_S=np.zeros(0, dtype=np.float32), error=str(error))
 
 
 def _as_input_error(error: InputError | OSError, utterance: Utterance) -> InputError:

@@ -40,6 +40,7 @@ class ProjectionHead(nn.Module):
 
     def __init__(self, config: HeadConfig, embedding_dim: int) -> None:
         super().__init__()
+        self.projection_dim = config.projection_dim
         layers: list[nn.Module] = []
         width = embedding_dim
         for _ in range(config.num_hidden):

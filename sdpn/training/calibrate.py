@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sdpn.errors import InputError
+from sdpn.extraction.embed_corpus import embed_corpus
 from sdpn.io.audio import RATE_HZ
 from sdpn.io.kaldi import Utterance
 from sdpn.models.embedder import Embedder
@@ -51,22 +51,23 @@ def calibrate(
         mean similarities, and the speakers of one recording share its room. Empty where there are too few
         utterances of two windows.
     """
+    order = np.random.default_rng(seed).permutation(len(utterances))
     early: list[np.ndarray] = []
     late: list[np.ndarray] = []
-    for index in np.random.default_rng(seed).permutation(len(utterances)):
-        if len(early) == _NUM_UTTERANCES:
-            break
-        try:
-            wave = utterances[index].read(channel=channel)
-        except InputError:
-            continue  # training has skipped it, too, and named it
-        duration_s = len(wave) / RATE_HZ
-        if duration_s < 2 * _WINDOW_S or not wave.any():
+    for each in embed_corpus(
+        model,
+        [utterances[index] for index in order],
+        windows=_first_and_last,
+        channel=channel,
+        on_error="skip",
+    ):
+        if not len(each.embeddings_ND):
             continue
-        windows = np.array([[0.0, _WINDOW_S], [duration_s - _WINDOW_S, duration_s]])
-        first, last = model.embed_windows(wave, windows)
+        first, last = each.embeddings_ND
         early.append(first / np.linalg.norm(first))
         late.append(last / np.linalg.norm(last))
+        if len(early) == _NUM_UTTERANCES:
+            break
     if len(early) < _FEWEST:
         _log.warning(
             "only %d utterances of %.0f s or more: the model gets no clustering threshold of its own",
@@ -82,3 +83,11 @@ def calibrate(
         "same_cosine": same,
         "different_cosine": different,
     }
+
+
+def _first_and_last(wave_S: np.ndarray, _index: int) -> np.ndarray:
+    """Two windows (2, 2) that do not overlap; none of what is too short for them, or silent."""
+    duration_s = len(wave_S) / RATE_HZ
+    if duration_s < 2 * _WINDOW_S or not wave_S.any():
+        return np.zeros((0, 2))
+    return np.array([[0.0, _WINDOW_S], [duration_s - _WINDOW_S, duration_s]])

@@ -53,6 +53,8 @@ class TrainingConfig:
         checkpoint_minutes: and minutes between them at most, however long steps take; 0 goes by steps alone.
         keep_checkpoints: how many of the newest to keep.
         keep_every: checkpoints at multiples of this step are kept for good, for `sdpn drift`; 0 keeps none.
+        timeout_minutes: how long one of several processes waits for the others, for example while the first
+            one writes, before the run ends with an error.
     """
 
     seed: int = 0
@@ -72,6 +74,7 @@ class TrainingConfig:
     checkpoint_minutes: float = 5.0
     keep_checkpoints: int = 2
     keep_every: int = 0
+    timeout_minutes: float = 60.0
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -86,6 +89,8 @@ class TrainingConfig:
             )
         if min(self.projector_every, self.keep_every) < 0 or not 0 <= self.checkpoint_minutes < math.inf:
             raise ValueError("projector_every, keep_every and checkpoint_minutes must not be negative")
+        if not 0 < self.timeout_minutes < math.inf:
+            raise ValueError("timeout_minutes must be positive")
         if min(self.log_every, self.watch_every, self.checkpoint_every, self.keep_checkpoints) < 1:
             raise ValueError("log_every, watch_every, checkpoint_every, keep_checkpoints must be at least 1")
 

@@ -109,11 +109,11 @@ class Dashboard:
         Returns:
             whether all of it went well.
         """
-        training, evaluation = self._config.training, self._config.evaluation
+        training = self._config.training
         failures = self._failures
         if last or step % training.watch_every == 0:
             self._look_at_prototypes(step)
-        if self._evaluation is not None and (last or step % evaluation.every == 0):
+        if self._evaluation is not None and self._evaluation.is_due(step, last=last):
             with self._attempt("the evaluation"):
                 eer = self._evaluation.eer(self._network.teacher.encoder)
                 self._board.scalars(step, {"evaluation/eer": eer})

@@ -9,12 +9,14 @@ all (`sdpn.distill.gather`), DDP averages the gradients. Only the first process 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch import distributed as dist
 
 from sdpn.errors import InputError
@@ -47,6 +49,12 @@ class Processes:
         dist.all_gather_object(values, value)
         return values
 
+    def broadcast(self, tensors: Sequence[Tensor]) -> None:
+        """Overwrite tensors by those of the first process; every process must ask at the same step."""
+        if self.world > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
+
     def any(self, flag: bool) -> bool:
         """Whether any process says so; every process must ask at the same step."""
         if self.world == 1:
@@ -56,30 +64,45 @@ class Processes:
         return bool(said.item())
 
 
+def device_of(name: str) -> torch.device:
+    """The device of this process.
+
+    Args:
+        name: ``cpu``, ``cuda``, or ``auto``, which takes a GPU where there is one.
+
+    Raises:
+        InputError: a GPU is asked for and there is none.
+    """
+    has_gpu = torch.cuda.is_available()
+    if name == "cuda" and not has_gpu:
+        raise InputError("training.device is cuda, but torch sees no GPU", hint="use training.device=auto")
+    if name == "cpu" or not has_gpu:
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
 @contextmanager
-def joined(device: str) -> Iterator[Processes]:
+def joined(device: str, timeout_minutes: float) -> Iterator[Processes]:
     """Join the processes that torchrun started; alone where it started none.
 
     Args:
         device: ``cpu``, ``cuda``, or ``auto``, which takes a GPU where there is one.
+        timeout_minutes: how long a process waits for the others before the run ends with an error.
 
     Raises:
         InputError: a GPU is asked for and there is none, or the processes cannot find each other.
     """
-    has_gpu = torch.cuda.is_available()
-    if device == "cuda" and not has_gpu:
-        raise InputError("training.device is cuda, but torch sees no GPU", hint="use training.device=auto")
+    place = device_of(device)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     rank = int(os.environ.get("RANK", "0")) if world > 1 else 0
-    on_gpu = has_gpu and device != "cpu"
-    place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if on_gpu else torch.device("cpu")
+    on_gpu = place.type == "cuda"
     if on_gpu:
         torch.cuda.set_device(place)
     if world == 1:
         yield Processes(0, 1, place)
         return
     try:
-        dist.init_process_group("nccl" if on_gpu else "gloo")
+        dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timedelta(minutes=timeout_minutes))
     except (ValueError, RuntimeError) as error:
         raise InputError(
             f"WORLD_SIZE is {world}, but the processes cannot find each other: {error}",

@@ -1,4 +1,7 @@
-"""EER on a trial list while training: the teacher, as it would be exported."""
+"""EER on a trial list while training: the teacher, as it would be exported, by all processes together.
+
+Shapes: N utterances, D embedding.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from sdpn.errors import InputError
+from sdpn.extraction.audio_cache import AudioCache
+from sdpn.extraction.embed_corpus import embed_corpus
 from sdpn.features.registry import AnyFeatureConfig
-from sdpn.io.audio import RATE_HZ
 from sdpn.io.kaldi import Utterance, read_data_dir
 from sdpn.io.trials import read_trials
 from sdpn.metrics.verification import equal_error_rate, error_rates
@@ -19,6 +24,7 @@ from sdpn.models.embedder import Embedder
 from sdpn.models.encoder import Encoder
 from sdpn.models.folder import ModelFolder
 from sdpn.models.registry import AnyEncoderConfig
+from sdpn.training.distributed import Processes
 from sdpn.verification.similarity import cosine
 from sdpn.verification.trial_scores import score_trials
 
@@ -31,11 +37,14 @@ class EvaluationConfig:
         data: Kaldi data directory of the trials' utterances.
         trials: trial list, ``1 a b`` or ``a b target``.
         every: steps between evaluations; the last step is always evaluated.
+        cache_mb: memory for decoded audio of the trials, in each process; what does not fit is decoded
+            again every time.
     """
 
     data: Path | None = None
     trials: Path | None = None
     every: int = 200
+    cache_mb: int = 1024
 
     def __post_init__(self) -> None:
         """Check that both files are there, or none."""
@@ -43,6 +52,8 @@ class EvaluationConfig:
             raise ValueError("data and trials belong together: give both or none")
         if self.every < 1:
             raise ValueError("every must be at least 1")
+        if self.cache_mb < 0:
+            raise ValueError("cache_mb must not be negative")
 
 
 class Evaluation:
@@ -52,6 +63,8 @@ class Evaluation:
         config: with data and trials.
         encoder: configuration of the encoder.
         features: its features.
+        processes: who shares the work. Each embeds its utterances on its own device; a copy of the teacher
+            does it, so that nothing of the training is touched, its random state included.
 
     Raises:
         InputError: a file is missing or malformed, a trial names an utterance that the data does not hold, or
@@ -59,10 +72,17 @@ class Evaluation:
     """
 
     def __init__(
-        self, config: EvaluationConfig, *, encoder: AnyEncoderConfig, features: AnyFeatureConfig
+        self,
+        config: EvaluationConfig,
+        *,
+        encoder: AnyEncoderConfig,
+        features: AnyFeatureConfig,
+        processes: Processes,
     ) -> None:
         assert config.data is not None and config.trials is not None
+        self._every = config.every
         self._encoder_config, self._features = encoder, features
+        self._processes = processes
         self._trials = read_trials(config.trials)
         known = {utterance.id: utterance for utterance in read_data_dir(config.data)}
         for name in self._trials.ids:
@@ -73,16 +93,71 @@ class Evaluation:
         if self._trials.is_target.all() or not self._trials.is_target.any():
             raise InputError("needs target and non-target trials for an EER", path=config.trials)
         self.utterances: list[Utterance] = [known[name] for name in self._trials.ids]
+        self._cache = AudioCache(config.cache_mb)
+
+    def is_due(self, step: int, *, last: bool) -> bool:
+        """Whether to evaluate after a step: every so many, and the last one."""
+        return last or step % self._every == 0
 
     def eer(self, encoder: nn.Module) -> float:
-        """Equal error rate of cosine scores in [0, 1].
+        """Equal error rate of cosine scores in [0, 1]; meanwhile, all other processes call `take_part`.
 
         Args:
-            encoder: the teacher's; a copy is used, in evaluation mode and on the CPU.
+            encoder: the teacher's, on the device where it trains.
+
+        Raises:
+            InputError: an utterance cannot be embedded, here or in another process.
+            RuntimeError: another process failed.
         """
-        frozen = copy.deepcopy(encoder).cpu().eval()
-        assert isinstance(frozen, Encoder)
-        embedder = Embedder(ModelFolder(frozen, self._encoder_config, self._features))
-        rows_ND = np.stack([embedder.embed(utterance.read(), RATE_HZ) for utterance in self.utterances])
+        if self._processes.world == 1:
+            rows_ND = self._embed(encoder, list(encoder.buffers()))
+        else:
+            parts = self._gathered(encoder)
+            rows_ND = np.empty((len(self.utterances), parts[0].shape[1]), dtype=np.float32)
+            for rank, part in enumerate(parts):
+                rows_ND[rank :: len(parts)] = part
         scores = score_trials(cosine(rows_ND), self._trials.first, self._trials.second)
         return equal_error_rate(error_rates(scores, self._trials.is_target))[0]
+
+    def take_part(self, encoder: nn.Module) -> None:
+        """Embed the share of a process that is not the first; what fails is raised there."""
+        self._share(encoder)
+
+    def _gathered(self, encoder: nn.Module) -> list[np.ndarray]:
+        """What each process has embedded."""
+        parts = self._share(encoder)
+        rows = []
+        for rank, part in enumerate(parts):
+            if isinstance(part, InputError):
+                raise part
+            if isinstance(part, str):
+                raise RuntimeError(f"process {rank}: {part}")
+            rows.append(part)
+        return rows
+
+    def _share(self, encoder: nn.Module) -> list[np.ndarray | InputError | str]:
+        """Embed this process's share; returns the embeddings of all, or why there are none."""
+        # batch-norm statistics differ between processes; those that will be exported are the first one's
+        buffers = [buffer.detach().clone() for buffer in encoder.buffers()]
+        self._processes.broadcast(buffers)
+        own: np.ndarray | InputError | str
+        try:
+            own = self._embed(encoder, buffers)
+        except InputError as error:
+            own = error
+        except Exception as error:  # whatever it is: the other processes are waiting to hear of it
+            own = f"{type(error).__name__}: {error}"
+        return self._processes.gather(own)
+
+    def _embed(self, encoder: nn.Module, buffers: list[Tensor]) -> np.ndarray:
+        """Embeddings (n, D) of every world-th utterance, from the rank-th on."""
+        frozen = copy.deepcopy(encoder).eval()
+        assert isinstance(frozen, Encoder)
+        with torch.no_grad():
+            for own, value in zip(frozen.buffers(), buffers, strict=True):
+                own.copy_(value)
+        rank, world, device = self._processes.rank, self._processes.world, str(self._processes.device)
+        embedder = Embedder(ModelFolder(frozen, self._encoder_config, self._features), device=device)
+        embedded = embed_corpus(embedder, self.utterances[rank::world], cache=self._cache)
+        none = np.zeros((0, embedder.embedding_dim), dtype=np.float32)
+        return np.concatenate([none, *(each.embeddings_ND for each in embedded)])

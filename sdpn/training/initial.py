@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -17,11 +17,15 @@ from torch.nn.functional import normalize
 
 from sdpn.config import to_dict
 from sdpn.data.crops import CropConfig, crop
-from sdpn.distill.base import SelfDistillation
+from sdpn.distill.base import Branch, SelfDistillation
 from sdpn.distill.distillation import Distill
 from sdpn.distill.labels import Labels
 from sdpn.errors import InputError
+from sdpn.extraction.embed_corpus import embed_corpus
+from sdpn.features.registry import AnyFeatureConfig
 from sdpn.io.kaldi import Utterance
+from sdpn.models.embedder import Embedder
+from sdpn.models.encoder import Encoder
 from sdpn.models.folder import read_model
 from sdpn.models.pretraining import read_pretraining
 from sdpn.models.registry import AnyEncoderConfig
@@ -29,7 +33,6 @@ from sdpn.models.weights import check_weights
 
 #: Crops that k-means looks at, for each prototype; more do not change the centres much.
 _CROPS_PER_PROTOTYPE = 20
-_CROPS_AT_ONCE = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +174,10 @@ def _class_means(
     counts_K = torch.bincount(class_N, minlength=labels.num_classes)
     if not counts_K.all():
         silent = utterances[int((labels.label_N == counts_K.argmin().cpu()).nonzero()[0])]
-        raise InputError(f"the cluster of {silent.id!r} holds nothing but digital silence", path=silent.path)
+        raise InputError(
+            f"the cluster of {silent.id!r} holds nothing but digital silence or files that cannot be read",
+            path=silent.path,
+        )
     return _as_prototypes(torch.zeros_like(network.prototypes).index_add_(0, class_N, rows_NE))
 
 
@@ -191,23 +197,44 @@ def _projections(
     """Unit projections of ``each`` clean crops of utterances, (N, E), and the utterance of each, (N,)."""
     network.teacher.eval()
     device = network.prototypes.device
-    waves: list[np.ndarray] = []
-    rows: list[Tensor] = [torch.empty(0, network.prototypes.shape[1], device=device)]
+
+    def draw(wave_S: np.ndarray, _index: int) -> list[np.ndarray]:
+        drawn = [crop(wave_S, crops.global_samples, rng) for _ in range(each)]
+        return [piece for piece in drawn if piece is not None]
+
+    rows = [np.zeros((0, network.prototypes.shape[1]), dtype=np.float32)]
     places: list[int] = []
-    for index in chosen:
-        wave = utterances[index].read(channel=crops.channel)
-        drawn = [crop(wave, crops.global_samples, rng) for _ in range(each)]
-        pieces = [piece for piece in drawn if piece is not None]
-        waves += pieces
-        places += [int(index)] * len(pieces)
-        if len(waves) >= _CROPS_AT_ONCE:
-            rows.append(_project(network, waves, device))
-            waves = []
-    if waves:
-        rows.append(_project(network, waves, device))
-    return torch.cat(rows), torch.tensor(places, dtype=torch.int64)
+    for embedded in embed_corpus(
+        Embedder(_Projector(network), device=str(device)),
+        [utterances[index] for index in chosen],
+        pieces=draw,
+        channel=crops.channel,
+        on_error="skip",  # as the loader does, which counts and names them
+    ):
+        rows.append(embedded.embeddings_ND)
+        places += [int(chosen[embedded.index])] * len(embedded.embeddings_ND)
+    rows_NE = normalize(torch.from_numpy(np.concatenate(rows)).to(device), dim=1)
+    return rows_NE, torch.tensor(places, dtype=torch.int64)
 
 
-def _project(network: SelfDistillation, waves: list[np.ndarray], device: torch.device) -> Tensor:
-    features = network.features(torch.from_numpy(np.stack(waves)).to(device))
-    return normalize(network.teacher(features)[1].float(), dim=1)
+class _Projector:
+    """A network's teacher as a model that embeds, its projections being the embeddings."""
+
+    def __init__(self, network: SelfDistillation) -> None:
+        self.encoder: Encoder = _Projecting(network.teacher, network.prototypes.shape[1])
+        self.features = cast(AnyFeatureConfig, network.features.config)
+        self.calibration: dict[str, float] = {}
+
+
+class _Projecting(Encoder):
+    """Features to projections."""
+
+    def __init__(self, branch: Branch, projection_dim: int) -> None:
+        super().__init__()
+        self.branch = branch
+        self.embedding_dim = projection_dim
+
+    def forward(self, features_BFT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
+        assert lengths_B is None, "crops are equally long"
+        projection_BE: Tensor = self.branch(features_BFT)[1]
+        return projection_BE

@@ -24,6 +24,7 @@ from sdpn.training.checkpoint import CheckpointStore
 from sdpn.training.config import RunConfig
 from sdpn.training.dashboard import Dashboard
 from sdpn.training.distributed import Processes
+from sdpn.training.evaluation import Evaluation
 from sdpn.training.guards import Guards, check_optimizer
 from sdpn.training.optim import CosineSchedule
 from sdpn.training.random_streams import RandomStreams, random_streams, set_random_streams
@@ -69,8 +70,9 @@ class Trainer:
         dataset: the utterances.
         processes: who shares the work.
         store: where checkpoints go; the newest whole one is continued.
-        make_watcher: opens the dashboard at a step, with the prototypes at step 0; called in the first
+        make_dashboard: opens the dashboard at a step, with the prototypes at step 0; called in the first
             process only.
+        evaluation: trials to score now and then, by all processes together; the first one's dashboard asks.
         on_progress: called at every point of the curves, in the first process only.
     """
 
@@ -83,6 +85,7 @@ class Trainer:
         processes: Processes,
         store: CheckpointStore,
         make_dashboard: Callable[[int, Tensor], Dashboard],
+        evaluation: Evaluation | None = None,
         on_progress: Callable[[TrainingProgress], None],
     ) -> None:
         self._config = config
@@ -91,6 +94,7 @@ class Trainer:
         self._processes = processes
         self._store = store
         self._make_dashboard = make_dashboard
+        self._evaluation = evaluation
         self._on_progress = on_progress
         self._update = Update(config, network, processes)
         check_optimizer(network, self._update.optimizer)
@@ -129,7 +133,7 @@ class Trainer:
         try:
             if state is not None:
                 self._restore(state)
-                if dashboard is not None and self._is_due(state):
+                if self._is_due(state):
                     self._look(dashboard, start, saved=True)
             if not finished:
                 self._train(start, dashboard, asked_to_stop)
@@ -191,18 +195,20 @@ class Trainer:
                 saved_at = time.monotonic()
             if stop:
                 raise Stopped(asked_to_stop[0] if asked_to_stop else signal.SIGTERM, done)
-            if dashboard is not None:
-                self._look(dashboard, done, saved=saving)
+            self._look(dashboard, done, saved=saving)
 
     def _is_late(self, saved_at: float) -> bool:
         """Whether a checkpoint is due by the clock."""
         minutes = self._config.training.checkpoint_minutes
         return minutes > 0 and time.monotonic() - saved_at >= 60 * minutes
 
-    def _look(self, dashboard: Dashboard, step: int, *, saved: bool) -> None:
+    def _look(self, dashboard: Dashboard | None, step: int, *, saved: bool) -> None:
         """Look where it is due; of the last step it is noted, for the run may be started again."""
         last = step == self._config.training.steps
-        if dashboard.look(step, last=last) and last and saved:
+        if dashboard is None:
+            if self._evaluation is not None and self._evaluation.is_due(step, last=last):
+                self._evaluation.take_part(self._network.teacher.encoder)
+        elif dashboard.look(step, last=last) and last and saved:
             self._store.note_look(step)
 
     @staticmethod

@@ -18,20 +18,18 @@ from sdpn.augmentation.augment import Augmenter
 from sdpn.config import to_dict
 from sdpn.data.dataset import CropDataset
 from sdpn.data.sampler import Mixture
-from sdpn.distill.base import NetworkConfig, SelfDistillation
-from sdpn.distill.dino import DINO
-from sdpn.distill.distillation import Distill
+from sdpn.distill.base import SelfDistillation
 from sdpn.distill.labels import Labels, read_labels
-from sdpn.distill.pseudo import Pseudo
-from sdpn.distill.sdpn import SDPN
 from sdpn.distill.targets import Targets
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_write_text
 from sdpn.io.kaldi import Utterance, read_data_dir
 from sdpn.models.embedder import Embedder
+from sdpn.models.encoder import Encoder
 from sdpn.models.folder import ModelFolder, save_model
 from sdpn.models.pretraining import Pretraining
 from sdpn.tracking.board import Board
+from sdpn.training.build import build
 from sdpn.training.calibrate import calibrate
 from sdpn.training.checkpoint import CheckpointStore, lock
 from sdpn.training.config import RunConfig
@@ -56,6 +54,7 @@ _FREE = (
     "keep_checkpoints",
     "keep_every",
     "projector_every",
+    "timeout_minutes",
 )
 
 #: The same of the section ``distill``.
@@ -95,20 +94,6 @@ def read_training_data(
     return list(utterances.values()), Mixture(tuple(sizes), weights)
 
 
-def build(
-    config: RunConfig, labels: Labels | None = None, targets: Targets | None = None
-) -> SelfDistillation:
-    """The network of a run, freshly initialised from torch's random state."""
-    parts = NetworkConfig(config.teacher, config.encoder, config.head, config.features)
-    if config.objective == "pseudo":
-        assert labels is not None
-        return Pseudo(config.pseudo, parts, labels)
-    if config.objective == "distill":
-        assert targets is not None
-        return Distill(config.distill, parts, targets)
-    return DINO(config.dino, parts) if config.objective == "dino" else SDPN(config.sdpn, parts)
-
-
 def pretrain(
     config: RunConfig,
     directories: Sequence[Path],
@@ -136,7 +121,8 @@ def pretrain(
             that ran out, or a loader process that was killed.
         sdpn.training.loop.Stopped: a signal asked the run to stop; its state is saved.
     """
-    with failures_explained(config.training), joined(config.training.device) as processes:
+    training = config.training
+    with failures_explained(training), joined(training.device, training.timeout_minutes) as processes:
         _check_shares(config, processes)
         if config.objective == "distill":  # the teacher has heard all of it before
             config = replace(config, crops=replace(config.crops, num_global=0))
@@ -148,8 +134,13 @@ def pretrain(
         labels = _labels(config, utterances)
         targets = _targets(config, directories, utterances, mixture, out, processes, on_listening)
         evaluation = None
-        if config.evaluation.data is not None and processes.first:
-            evaluation = Evaluation(config.evaluation, encoder=config.encoder, features=config.features)
+        if config.evaluation.data is not None:
+            evaluation = Evaluation(
+                config.evaluation,
+                encoder=config.encoder,
+                features=config.features,
+                processes=processes,
+            )
         _held = lock(out) if processes.first else None
         configuration = to_dict(config)
         text = yaml.safe_dump(_plain(configuration), sort_keys=False)
@@ -209,11 +200,20 @@ def pretrain(
             processes=processes,
             store=store,
             make_dashboard=make_dashboard,
+            evaluation=evaluation,
             on_progress=on_progress,
         ).run()
         if processes.first:
             atomic_write_text(out / "config.yaml", text)
-            _export(config, network, utterances, targets, out / "model", versions=store.versions)
+            _export(
+                config,
+                network,
+                utterances,
+                targets,
+                out / "model",
+                device=processes.device,
+                versions=store.versions,
+            )
     return {
         "model": str(out / "model"),
         "bad_files": dataset.bad_files.problems,
@@ -259,10 +259,12 @@ def _export(
     targets: Targets | None,
     path: Path,
     *,
+    device: torch.device,
     versions: dict[str, str],
 ) -> None:
     """Write the teacher as a model folder, with what clustering needs to know about it and who trained it."""
-    teacher = network.teacher.to("cpu").eval()
+    teacher = network.teacher.eval()
+    assert isinstance(teacher.encoder, Encoder)
     model = ModelFolder(
         teacher.encoder,
         config.encoder,
@@ -277,8 +279,12 @@ def _export(
         },
     )
     calibration = calibrate(
-        Embedder(model), utterances, seed=config.training.seed, channel=config.crops.channel
+        Embedder(model, device=str(device)),
+        utterances,
+        seed=config.training.seed,
+        channel=config.crops.channel,
     )
+    teacher.to("cpu")
     save_model(
         path,
         replace(model, calibration=calibration),

@@ -28,9 +28,10 @@ from sdpn.distill.labels import Labels
 from sdpn.extraction.layer_features import layer_rows
 from sdpn.interop.load import load_model
 from sdpn.io.kaldi import read_data_dir
+from sdpn.training.build import build
 from sdpn.training.config import RunConfig
 from sdpn.training.distributed import Processes
-from sdpn.training.pretrain import build, pretrain
+from sdpn.training.pretrain import pretrain
 from sdpn.training.step import Update
 from tests.adaptation.conftest import base, calls  # noqa: F401 - fixtures
 from tests.adaptation.test_adapt import SMALL

@@ -11,8 +11,8 @@ import torch
 
 from sdpn.data.crops import CropBatch
 from sdpn.distill.base import SelfDistillation
+from sdpn.training.build import build
 from sdpn.training.config import RunConfig
-from sdpn.training.pretrain import build
 
 
 @pytest.fixture

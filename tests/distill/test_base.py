@@ -12,9 +12,9 @@ from torch.nn.functional import normalize
 
 from sdpn.config import load_config
 from sdpn.distill.base import Gradients, TeacherConfig, cosine_logits
+from sdpn.training.build import build
 from sdpn.training.config import RunConfig
 from sdpn.training.optim import make_optimizer
-from sdpn.training.pretrain import build
 from tests.conftest import TINY
 
 Make = Callable[..., Any]

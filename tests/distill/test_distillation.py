@@ -15,8 +15,8 @@ from sdpn.data.crops import CropBatch
 from sdpn.distill.base import Projections
 from sdpn.distill.distillation import Distill, DistillConfig
 from sdpn.distill.targets import Targets
+from sdpn.training.build import build
 from sdpn.training.config import RunConfig
-from sdpn.training.pretrain import build
 
 _SPEEDS = (1.0, 0.9, 1.1)
 

@@ -20,9 +20,9 @@ from sdpn.distill.labels import Labels
 from sdpn.distill.pseudo import Pseudo
 from sdpn.io.kaldi import read_data_dir
 from sdpn.models.folder import read_model
+from sdpn.training.build import build
 from sdpn.training.config import RunConfig
 from sdpn.training.distributed import Processes
-from sdpn.training.pretrain import build
 from sdpn.training.step import Update
 from tests.conftest import TINY
 

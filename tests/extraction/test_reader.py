@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sdpn.extraction.clips import Cut, WindowPlan
-from sdpn.extraction.reader import ReadClip, bucketed, read_ahead
+from sdpn.extraction.reader import ReadClip, Reading, bucketed, read_ahead
 from sdpn.io.kaldi import Utterance
 
 
@@ -52,7 +52,7 @@ def test_no_more_is_read_than_soon_needed(
 
 def test_windows_come_clip_by_clip(utterances: list[Utterance]) -> None:
     plan = WindowPlan(window_s=0.2, hop_s=0.1)
-    heard = list(read_ahead(utterances[:3], windows=plan, threads=2))
+    heard = list(read_ahead(utterances[:3], Reading(windows=plan), threads=2))
     assert all(one.windows_N2 is not None and one.number < one.num_clips for one in heard)
     for utterance in utterances[:3]:
         own = [one for one in heard if one.utterance == utterance]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from sdpn.io.kaldi import Utterance
 from sdpn.models.embedder import Embedder
@@ -20,6 +21,8 @@ class _Pitch(Embedder):
     def __init__(self, noise: float) -> None:
         self._rng = np.random.default_rng(0)
         self._noise = noise
+        self.device = torch.device("cpu")
+        self.encoder = torch.nn.Identity()  # type: ignore[assignment]
 
     def embed_windows(self, wave_S: np.ndarray, windows_N2: np.ndarray) -> np.ndarray:
         rows = []

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.conftest import ROOT, TINY
+from tests.training.torchrun import torchrun
 
 #: What each process does: three updates on its half of a fixed batch; batch norm in evaluation mode, because
 #: its statistics on CPUs are those of the process. Writes gradients and state.
@@ -22,7 +23,7 @@ from sdpn.config import load_config
 from sdpn.data.crops import CropBatch
 from sdpn.training.config import RunConfig
 from sdpn.training.distributed import joined
-from sdpn.training.pretrain import build
+from sdpn.training.build import build
 from sdpn.training.step import Update
 
 out, objective, accumulate, *settings = sys.argv[1:]
@@ -33,7 +34,7 @@ whole = CropBatch(
     torch.randn(2, 8, 4000, generator=generator) * 0.1,
     torch.arange(8),
 )
-with joined("cpu") as processes:
+with joined("cpu", 10.0) as processes:
     torch.manual_seed(processes.rank)  # different weights: DDP has to make them equal
     if processes.world == 1:
         torch.manual_seed(0)
@@ -47,12 +48,6 @@ with joined("cpu") as processes:
     state = {"model": network.state_dict(), "gradients": gradients, "total": terms.total.detach()}
     torch.save(state, f"{out}/{processes.world}-{processes.rank}.pt")
 """
-
-
-def _torchrun(processes: int, *command: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    runner = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    return subprocess.run([*runner, *command], env=environment, capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +70,7 @@ def test_two_processes_train_as_one(tmp_path: Path, objective: str, accumulate: 
         text=True,
     )
     assert alone.returncode == 0, alone.stderr
-    pair = _torchrun(2, *arguments)
+    pair = torchrun(2, *arguments)
     assert pair.returncode == 0, pair.stderr
     one, first, second = (
         torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("1-0", "2-0", "2-1")
@@ -94,7 +89,7 @@ def test_two_processes_train_as_one(tmp_path: Path, objective: str, accumulate: 
 
 def _train(out: Path, data: Path, *settings: str) -> subprocess.CompletedProcess[str]:
     command = ["-m", "sdpn.cli.main", "train", "--data", str(data), "--out", str(out), *TINY]
-    return _torchrun(2, *command, "training.steps=6", "training.workers=0", *settings)
+    return torchrun(2, *command, "training.steps=6", "training.workers=0", *settings)
 
 
 def test_sdpn_train_under_torchrun_writes_one_run_and_continues_it(voices: Path, tmp_path: Path) -> None:
@@ -135,7 +130,7 @@ def test_a_broken_loss_stops_all_processes(voices: Path, tmp_path: Path) -> None
         "sys.exit(code)\n"
     )
     arguments = ["train", "--data", str(voices), "--out", str(tmp_path / "exp"), *TINY, "training.steps=6"]
-    result = _torchrun(2, str(script), *arguments, "training.workers=0")
+    result = torchrun(2, str(script), *arguments, "training.workers=0")
     assert result.returncode != 0
     assert "the loss is no finite number" in result.stderr
     assert not (tmp_path / "exp/checkpoints").exists()

@@ -15,7 +15,9 @@ from torch import nn
 from sdpn.config import load_config
 from sdpn.distill.base import LossTerms, SelfDistillation
 from sdpn.distill.labels import Labels
+from sdpn.distill.targets import Targets
 from sdpn.training import pretrain
+from sdpn.training.build import build
 from sdpn.training.config import RunConfig
 from sdpn.training.guards import GuardConfig, Guards, TrainingFault, check_optimizer
 from tests.conftest import TINY
@@ -30,10 +32,11 @@ def _train(voices: Path, out: Path, *settings: str) -> dict[str, Any]:
 
 def _plant(monkeypatch: pytest.MonkeyPatch, fault: Callable[[SelfDistillation], Any]) -> None:
     """Let every run begin with a network that has the fault."""
-    build = pretrain.build
 
-    def build_broken(config: RunConfig, labels: Labels | None = None) -> SelfDistillation:
-        network = build(config, labels)
+    def build_broken(
+        config: RunConfig, labels: Labels | None = None, targets: Targets | None = None
+    ) -> SelfDistillation:
+        network = build(config, labels, targets)
         fault(network)
         return network
 
@@ -54,7 +57,7 @@ def test_healthy_runs_raise_nothing(
 
 
 def test_a_tensor_that_the_optimizer_does_not_hold(tiny_run: RunConfig) -> None:
-    network = pretrain.build(tiny_run)
+    network = build(tiny_run)
     others = [tensor for name, tensor in network.named_parameters() if name != "prototypes"]
     with pytest.raises(TrainingFault, match="'prototypes' is in no optimizer group"):
         check_optimizer(network, torch.optim.SGD(others, lr=0.1))

@@ -17,9 +17,10 @@ from torch.nn.functional import normalize
 from sdpn.config import load_config
 from sdpn.distill.base import SelfDistillation
 from sdpn.errors import InputError
+from sdpn.training.build import build
 from sdpn.training.config import RunConfig, load_run_config
 from sdpn.training.initial import InitialConfig, initialise
-from sdpn.training.pretrain import build, pretrain, read_training_data
+from sdpn.training.pretrain import pretrain, read_training_data
 from tests.conftest import TINY
 
 _RUN = [*TINY, "training.workers=0", "training.steps=4"]
@@ -103,6 +104,27 @@ def test_kmeans_prototypes_are_centres_of_projections(voices: Path, model: Path)
 def _refused(voices: Path, message: str, *settings: str) -> None:
     with pytest.raises(InputError, match=message):
         _initialised(voices, *settings)
+
+
+def test_k_means_leaves_out_what_cannot_be_read(
+    voices: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As the training will; of the others the same crops are drawn as if there were no more."""
+    data = shutil.copytree(voices, tmp_path / "voices")
+    scp = (data / "wav.scp").read_text().splitlines()
+    bad = tmp_path / "bad.wav"
+    bad.write_bytes(b"RIFF")
+    settings = ["initial.prototypes=kmeans"]
+    good = _initialised(voices, *settings).prototypes.detach()
+    (data / "wav.scp").write_text("\n".join([*scp, f"zz1 {bad}", f"zz2 {bad}"]) + "\n")
+    (data / "utt2spk").write_text((data / "utt2spk").read_text() + "zz1 zz1\nzz2 zz2\n")
+    found = _initialised(data, *settings).prototypes.detach()
+    assert found.shape == good.shape and found.isfinite().all()
+    assert "2 utterances left out, such as" in caplog.text
+
+    (data / "wav.scp").write_text(f"zz1 {bad}\nzz2 {bad}\n")
+    (data / "utt2spk").write_text("zz1 zz1\nzz2 zz2\n")
+    _refused(data, "only 0 crops .* for 10 k-means prototypes", *settings)
 
 
 def test_models_that_do_not_fit_are_refused(voices: Path, model: Path) -> None:

@@ -103,10 +103,10 @@ RUBBISH = {
 def test_a_state_of_rubbish_is_passed_over_for_the_one_before(
     run: Path, tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    from sdpn.training.build import build
     from sdpn.training.checkpoint import CheckpointStore
     from sdpn.training.distributed import Processes
     from sdpn.training.loop import Trainer
-    from sdpn.training.pretrain import build
 
     folder = tmp_path / "checkpoints"
     shutil.copytree(run / "checkpoints", folder)

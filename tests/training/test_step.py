@@ -11,9 +11,9 @@ import torch
 from sdpn.config import load_config
 from sdpn.data.crops import CropBatch
 from sdpn.distill.base import SelfDistillation
+from sdpn.training.build import build
 from sdpn.training.config import RunConfig
 from sdpn.training.distributed import Processes
-from sdpn.training.pretrain import build
 from sdpn.training.step import Update, resolve_precision
 from tests.conftest import TINY
 

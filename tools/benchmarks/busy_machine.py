@@ -15,7 +15,7 @@ import sys
 _STEP = """
 import time, torch
 from sdpn.data.crops import CropBatch
-from sdpn.training.pretrain import build
+from sdpn.training.build import build
 from sdpn.training.config import RunConfig
 run = RunConfig()
 network = build(run).train()

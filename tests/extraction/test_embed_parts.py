@@ -8,18 +8,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from sdpn.errors import InputError
+from sdpn.extraction.embed_parts import embed_parts
 from sdpn.io.kaldi import Utterance, read_data_dir, write_data_dir
-from sdpn.verification.parts import embed_parts
+from sdpn.models.embedder import Embedder
 
 
-class Loudness:
+class Loudness(Embedder):
     """A model whose embedding can be seen in the samples: their number, and their mean."""
 
-    def embed(self, audio: Sequence[np.ndarray], sample_rate: int) -> np.ndarray:
-        assert sample_rate == 16000
-        return np.array([[len(wave), wave.mean()] for wave in audio], dtype=np.float32)
+    def __init__(self) -> None:
+        self.device = torch.device("cpu")
+        self.encoder = torch.nn.Identity()  # type: ignore[assignment]
+
+    def embed_batch(self, waves: Sequence[np.ndarray]) -> np.ndarray:
+        return np.array([[len(wave), wave.mean()] for wave in waves], dtype=np.float32)
 
 
 def speech(folder: Path, waves: dict[str, np.ndarray]) -> list[Utterance]:

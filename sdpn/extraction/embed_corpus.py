@@ -1,0 +1,124 @@
+"""The one way to embed many utterances.
+
+    rows_ND = np.concatenate([each.embeddings_ND for each in embed_corpus(model, utterances)])
+
+Shapes: N embeddings of an utterance (1 where it is embedded as a whole), D embedding.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from sdpn.errors import InputError
+from sdpn.extraction.audio_cache import AudioCache
+from sdpn.extraction.clips import WindowPlan
+from sdpn.extraction.extractor import ChosenWindows, Extractor, Outcome, Pieces
+from sdpn.extraction.processor import usable_threads
+from sdpn.io.audio import Channel
+from sdpn.io.kaldi import Utterance
+from sdpn.models.embedder import Embedder
+
+_log = logging.getLogger(__name__)
+
+#: What is done about an utterance that cannot be embedded.
+OnError: TypeAlias = Literal["raise", "skip"] | Callable[[Utterance, InputError], None]
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddedUtterance:
+    """An utterance and its embeddings.
+
+    Attributes:
+        index: its place among those that were asked for.
+        utterance: the utterance.
+        embeddings_ND: (N, D) float32, not normalised.
+    """
+
+    index: int
+    utterance: Utterance
+    embeddings_ND: np.ndarray
+
+
+def embed_corpus(
+    model: Embedder,
+    utterances: Sequence[Utterance],
+    *,
+    windows: WindowPlan | ChosenWindows | None = None,
+    pieces: Pieces | None = None,
+    channel: Channel = None,
+    on_error: OnError = "raise",
+    cache: AudioCache | None = None,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Iterator[EmbeddedUtterance]:
+    """Embed utterances on the model's device, in batches, files being read ahead; yields them in order.
+
+    Embeddings of whole utterances and pieces are those of each alone, to the rounding of a batch (1e-5 of the
+    largest value). Who stops asking stops the work.
+
+    Args:
+        model: what embeds, in evaluation mode.
+        utterances: what is embedded. Those over two minutes are embedded as the mean of equal parts, unless
+            windows or pieces are chosen.
+        windows: windows over every utterance, of any length; or ``choose(wave_S, index) -> (N, 2)`` seconds
+            from the utterance's start.
+        pieces: ``cut(wave_S, index) -> waveforms``, each embedded for itself in the place of the utterance.
+            Both are called in the order of the utterances, by one thread at a time; no rows give (0, D), and
+            an `InputError` is the reason why an utterance cannot be embedded.
+        channel: of files with several, where an utterance has none of its own; None averages them.
+        on_error: what becomes of an utterance whose file cannot be read or whose embedding is not finite:
+            ``raise`` its InputError, ``skip`` it and say at the end how many there were, or a function that
+            is told ``(utterance, error)``.
+        cache: keeps audio for the next time; one for each way of reading.
+        on_progress: is told (done, all).
+
+    Raises:
+        InputError: an utterance cannot be embedded, and ``on_error`` is ``raise``.
+    """
+    threads = usable_threads()
+    extractor = Extractor(
+        model,
+        windows=windows,
+        pieces=pieces,
+        channel=channel,
+        threads=threads,
+        readers=threads,
+        cache=cache,
+    )
+    done: dict[int, Outcome] = {}
+    failed: list[tuple[Utterance, InputError]] = []
+    following = 0
+
+    def ready() -> Iterator[EmbeddedUtterance]:
+        nonlocal following
+        while following in done:
+            outcome = done.pop(following)
+            following += 1
+            if outcome.embeddings_ND is not None:
+                yield EmbeddedUtterance(outcome.index, outcome.utterance, outcome.embeddings_ND)
+                continue
+            assert outcome.error is not None
+            if on_error == "raise":
+                raise outcome.error
+            failed.append((outcome.utterance, outcome.error))
+            if on_error != "skip":
+                on_error(outcome.utterance, outcome.error)
+
+    def keep(outcomes: Sequence[Outcome]) -> None:
+        done.update((outcome.index, outcome) for outcome in outcomes)
+
+    try:
+        with closing(extractor.run(utterances, keep)) as progress:
+            for number in progress:
+                on_progress(number, len(utterances))
+                yield from ready()
+        yield from ready()  # where the last ones failed, or all
+    finally:
+        if failed and on_error == "skip":
+            utterance, error = failed[0]
+            _log.warning("%d utterances left out, such as %r: %s", len(failed), utterance.id, error)

@@ -1,0 +1,74 @@
+"""Utterances embedded whole and in parts of equal length: a back end learns from them what a voice keeps.
+
+Shapes: N utterances, P parts of each (twice as many where they are degraded as well), D embedding, S samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from sdpn.errors import InputError
+from sdpn.extraction.embed_corpus import embed_corpus
+from sdpn.io.audio import RATE_HZ, Channel
+from sdpn.io.kaldi import Utterance
+from sdpn.models.embedder import Embedder
+from sdpn.verification.parts import SHORTEST_PART_S, Parts
+
+
+def embed_parts(
+    model: Embedder,
+    utterances: Sequence[Utterance],
+    *,
+    parts: int = 2,
+    degrade: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None,
+    seed: int = 0,
+    channel: Channel = None,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Parts:
+    """Embed utterances whole, and in parts of equal length.
+
+    Args:
+        model: what embeds.
+        utterances: speech; what cannot be read, is silent or too short is left out.
+        parts: of each utterance, at least 2.
+        degrade: a condition (`sdpn.augmentation.conditions`); every part is embedded in it as well, each by
+            itself, so that noise and rooms are seen to differ within a voice.
+        seed: of what the condition draws.
+        channel: of files with several, where an utterance has none of its own; None averages them.
+        on_progress: is told (done, all).
+
+    Raises:
+        InputError: nothing remains.
+    """
+    left_out: dict[str, str] = {}
+    rng = np.random.default_rng(seed)
+
+    def whole_and_parts(wave_S: np.ndarray, _index: int) -> list[np.ndarray]:
+        if len(wave_S) < parts * SHORTEST_PART_S * RATE_HZ:
+            raise InputError(f"{len(wave_S) / RATE_HZ:.2f} s are too short for {parts} parts")
+        clean = np.array_split(wave_S, parts)
+        if not all(piece.any() for piece in clean):
+            raise InputError("digital silence")
+        degraded = [] if degrade is None else [degrade(piece, rng) for piece in clean]
+        return [wave_S, *clean, *degraded]
+
+    def leave_out(utterance: Utterance, error: InputError) -> None:
+        left_out[utterance.id] = str(error)
+
+    embedded = list(
+        embed_corpus(
+            model,
+            utterances,
+            pieces=whole_and_parts,
+            channel=channel,
+            on_error=leave_out,
+            on_progress=on_progress,
+        )
+    )
+    if not embedded:
+        reasons = "; ".join(f"{name}: {why}" for name, why in list(left_out.items())[:3])
+        raise InputError(f"none of {len(left_out)} utterances can be learned from ({reasons})")
+    rows_NKD = np.stack([each.embeddings_ND for each in embedded])
+    return Parts([each.utterance.id for each in embedded], rows_NKD[:, 0], rows_NKD[:, 1:], left_out)

@@ -1,0 +1,78 @@
+"""From a configuration to the network of a run: the one place that knows both registries and objectives."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from sdpn.distill.base import Branch, SelfDistillation
+from sdpn.distill.dino import DINO
+from sdpn.distill.distillation import Distill
+from sdpn.distill.labels import Labels
+from sdpn.distill.pseudo import Pseudo
+from sdpn.distill.sdpn import SDPN
+from sdpn.distill.targets import Targets
+from sdpn.features.registry import build_features
+from sdpn.models.encoder import Encoder
+from sdpn.models.heads import ProjectionHead
+from sdpn.models.registry import build_encoder
+from sdpn.training.config import RunConfig
+
+
+def build(
+    config: RunConfig, labels: Labels | None = None, targets: Targets | None = None
+) -> SelfDistillation:
+    """The network of a run, freshly initialised from torch's random state.
+
+    Args:
+        config: the whole configuration.
+        labels: what ``objective=pseudo`` learns.
+        targets: what the teacher of ``objective=distill`` says.
+    """
+    features = build_features(config.features)
+    encoder = build_encoder(config.encoder, features.num_mels)
+    batch_norm = config.teacher.batch_norm
+    if config.objective == "pseudo":
+        assert labels is not None
+        student = Branch(encoder)
+        return Pseudo(
+            student,
+            copy.deepcopy(student),
+            labels,
+            config=config.pseudo,
+            features=features,
+            batch_norm=batch_norm,
+        )
+    if config.objective == "distill":
+        assert targets is not None
+        student = Branch(encoder, _linear(encoder, targets, config.distill.num_prototypes))
+        return Distill(student, copy.deepcopy(student), targets, config=config.distill, features=features)
+    student = Branch(encoder, ProjectionHead(config.head, encoder.embedding_dim))
+    teacher = copy.deepcopy(student)
+    if config.objective == "dino":
+        return DINO(
+            student,
+            teacher,
+            config.dino.num_prototypes,
+            config=config.dino,
+            features=features,
+            batch_norm=batch_norm,
+        )
+    return SDPN(
+        student,
+        teacher,
+        config.sdpn.num_prototypes,
+        config=config.sdpn,
+        features=features,
+        batch_norm=batch_norm,
+    )
+
+
+def _linear(encoder: Encoder, targets: Targets, num_prototypes: int) -> nn.Linear | None:
+    """A map to the space of a foreign teacher's embeddings, where the student's have another size."""
+    if encoder.embedding_dim == targets.embedding_dim:
+        return None
+    torch.rand(num_prototypes, encoder.embedding_dim)  # a seed gives the weights that it always gave
+    return nn.Linear(encoder.embedding_dim, targets.embedding_dim)
