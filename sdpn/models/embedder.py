@@ -115,7 +115,7 @@ class Embedder:
         Returns:
             (N, D) float32.
         """
-        waves = [_long_enough(wave) for wave in waves]
+        waves = [long_enough(wave) for wave in waves]
         longest = max(map(len, waves))
         if min(map(len, waves)) == longest:
             wave_BS = torch.from_numpy(np.stack(waves)).to(self.device)
@@ -184,8 +184,8 @@ def _heard(audio: Audio, sample_rate: int | None, channel: Channel) -> np.ndarra
     return audio_files.read(audio, sample_rate=sample_rate, channel=channel)
 
 
-def _long_enough(wave_S: np.ndarray) -> np.ndarray:
-    """What is too short to be a voice, repeated."""
+def long_enough(wave_S: np.ndarray) -> np.ndarray:
+    """What is too short to be a voice (S,), repeated."""
     shortest = int(_SHORTEST_S * RATE_HZ)
     return np.resize(wave_S, shortest) if len(wave_S) < shortest else wave_S
 
