@@ -66,7 +66,7 @@ class PackedText(Sequence[str]):
 
 
 class DistinctKeys:
-    """Finds the first of many keys that occurred before, in 16 bytes for each.
+    """A set of keys that takes 16 bytes for each: finds those that were there before.
 
     Keeps digests of 128 bits, in sorted stretches; that two keys share one will not be met.
     """
@@ -82,21 +82,40 @@ class DistinctKeys:
         """
         if not keys:
             return None
-        digests = b"".join(
-            hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=16).digest() for key in keys
-        )
-        found_N = np.frombuffer(digests, dtype="S16")
+        found_N = _digests(keys)
         order_N = np.argsort(found_N, kind="stable")
         sorted_N = found_N[order_N]
-        again_N = np.zeros(len(keys), dtype=bool)
-        again_N[order_N[1:]] = sorted_N[1:] == sorted_N[:-1]  # stable: the earlier one comes first
-        for stretch in self._stretches:
-            places_N = np.searchsorted(stretch, sorted_N)
-            places_N[places_N == len(stretch)] = 0
-            again_N[order_N[stretch[places_N] == sorted_N]] = True
+        again_N = np.empty(len(keys), dtype=bool)
+        again_N[order_N] = self._holds(sorted_N)  # sorted, which searches faster
+        again_N[order_N[1:]] |= sorted_N[1:] == sorted_N[:-1]  # stable: the earlier one comes first
         self._stretches.append(sorted_N)
         while len(self._stretches) > 1 and len(self._stretches[-2]) < _GROWTH * len(self._stretches[-1]):
             merged = np.concatenate([self._stretches.pop(), self._stretches.pop()])
             merged.sort(kind="stable")
             self._stretches.append(merged)
         return int(again_N.argmax()) if again_N.any() else None
+
+    def holds(self, keys: Sequence[str]) -> np.ndarray:
+        """Which of keys are in the set, (N,) bool."""
+        return self._holds(_digests(keys))
+
+    def _holds(self, digests_N: np.ndarray) -> np.ndarray:
+        held_N = np.zeros(len(digests_N), dtype=bool)
+        for stretch in self._stretches:
+            places_N = np.searchsorted(stretch, digests_N)
+            places_N[places_N == len(stretch)] = 0
+            held_N |= stretch[places_N] == digests_N
+        return held_N
+
+
+def count_distinct(texts: Iterable[str]) -> int:
+    """How many different texts there are; 16 bytes of memory for each."""
+    return len(np.unique(_digests(texts)))
+
+
+def _digests(keys: Iterable[str]) -> np.ndarray:
+    """128 bits of each key, (N,)."""
+    joined = b"".join(
+        hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=16).digest() for key in keys
+    )
+    return np.frombuffer(joined, dtype="S16")
