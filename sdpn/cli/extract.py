@@ -166,6 +166,7 @@ def _embed(
     args: argparse.Namespace, utterances: Sequence[Utterance], output: Output, shard: Shard, windows: Any
 ) -> dict[str, Any]:
     """Embed the utterances of this shard that are not embedded yet."""
+    from sdpn.cli.device import find_device
     from sdpn.cli.progress import Meter
     from sdpn.extraction.embed import embed_missing
     from sdpn.extraction.extractor import Extractor
@@ -173,7 +174,7 @@ def _embed(
     from sdpn.interop.onnx import OnnxEncoder
 
     threads = args.threads or usable_threads()
-    model = load(args, device=_device(args.device))
+    model = load(args, device=find_device(args.device))
     extractor = Extractor(
         model,
         windows=windows,
@@ -203,28 +204,6 @@ def _embed(
         "num_embedded_now": number,
         "duration_s": speech_s,
     }
-
-
-def _device(named: str | None) -> str:
-    """The device that was named, or the GPU of this process, or the CPU.
-
-    Raises:
-        InputError: there is no such device.
-    """
-    import os
-
-    import torch
-
-    if named is None:
-        return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
-    kind, colon, number = named.partition(":")
-    if kind == "cpu" and not colon:
-        return named
-    if kind != "cuda" or (colon and not number.isdecimal()):
-        raise InputError(f"--device {named!r} is no device", hint="expected cpu, cuda or cuda:N")
-    if not torch.cuda.is_available() or int(number or 0) >= torch.cuda.device_count():
-        raise InputError(f"--device {named!r} is not there: torch sees {torch.cuda.device_count()} GPUs")
-    return named
 
 
 def _recordings(data: Path | None) -> dict[str, str]:

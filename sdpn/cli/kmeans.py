@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdpn.cli.layer_arguments import add_layer_arguments, layer_chunks
 from sdpn.cli.progress import Meter, track
 from sdpn.cli.table import format_table
 from sdpn.errors import InputError
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from sdpn.cli.settings import Sections
+    from sdpn.extraction.layer_chunks import LayerChunks
     from sdpn.kmeans.chunks import Chunk
     from sdpn.kmeans.fit import Fit
     from sdpn.kmeans.labelling import Assignment, Quality
@@ -31,14 +34,22 @@ sample where centres start; then mini-batches pass over all of them, in another 
 exact passes. Every row counts in every pass. An interrupted command that is given again goes on where it was,
 and ends with the same centres.
 
+With --layer the rows are what a layer of a network gives for the recordings of --data: --model is then the
+network, and the rows lie in OUT/rows until all is done. Layers have names and numbers; --layer with one that
+does not exist lists them. Only this needs torch.
+
 Writes OUT/model.npz (or .safetensors), OUT/quality.png, and the labels: OUT/utt2cluster for the ids of scp
-and ark, OUT/labels/NNNNN-<name>.npy for each .npy chunk. With --model nothing is learned, only labelled.
+and ark, OUT/labels/NNNNN-<name>.npy for each .npy chunk; of a layer, OUT/units with the clusters of the
+frames of each utterance, or OUT/utt2cluster where it gives one row for each. With --with (without --layer,
+--model is the same) nothing is learned, only labelled.
 """
 
 EXAMPLE = """\
   sdpn kmeans --clusters 376 --out exp/kmeans exp/mini/embeddings/embeddings.scp --labels data/train/utt2spk
   sdpn kmeans --clusters 1024 --spherical --max-iter 3 --lloyd 2 --processes 4 --out exp/units features/*.npy
-  sdpn kmeans --model exp/units/model.npz --out exp/more more/*.npy
+  sdpn kmeans --with exp/units/model.npz --out exp/more more/*.npy
+  sdpn kmeans --model exp/mini/model --layer blocks.1 --data data/train --clusters 512 --out exp/units
+  sdpn kmeans --model exp/mini/model --layer blocks.1 --data data/dev --with exp/units/model.npz --out exp/dev
 """
 
 OUTPUTS: dict[str, OutputKind] = {"out": "folder"}
@@ -46,11 +57,20 @@ OUTPUTS: dict[str, OutputKind] = {"out": "folder"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``sdpn kmeans``."""
-    parser.add_argument("chunks", nargs="+", type=Path, metavar="CHUNK", help=".scp, .ark or .npy")
+    parser.add_argument("chunks", nargs="*", type=Path, metavar="CHUNK", help=".scp, .ark or .npy")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for everything")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        metavar="M",
+        help="with --layer, the network (default: the one that comes with sdpn); without, the same as --with",
+    )
     what = parser.add_argument_group("what to do (one of them)")
     what.add_argument("--clusters", type=int, metavar="K", help="learn K clusters, then label")
-    what.add_argument("--model", type=Path, metavar="FILE", help="label with this model")
+    what.add_argument(
+        "--with", dest="kmeans", type=Path, metavar="FILE", help="label with this k-means model"
+    )
+    add_layer_arguments(parser)
     learning = parser.add_argument_group("learning (each is short for the setting in parentheses)")
     learning.add_argument("--seed", type=int, metavar="S", help="(seed)")
     learning.add_argument("--max-iter", type=int, metavar="N", help="epochs at most (max_iter)")
@@ -97,41 +117,80 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from sdpn.kmeans.model import KMeansModel
 
     args.settings += args.set
+    if args.layer is None and args.kmeans is None:  # as it was before there were layers
+        args.model, args.kmeans = None, args.model
     _check_options(args)
-    chunks = [open_chunk(path) for path in args.chunks]
+    known = None if args.kmeans is None else KMeansModel.load(args.kmeans)
     classes = None if args.labels is None else read_table(args.labels)
+    rows = args.out / "rows"
+    layer: LayerChunks | None = None
+    if args.layer is not None:
+        layer = layer_chunks(args, rows, dimension=None if known is None else known.dimension)
+        chunks: Sequence[Chunk] = layer.chunks
+    else:
+        chunks = [open_chunk(path) for path in args.chunks]
     fit, seconds = None, 0.0
-    if args.model is not None:
-        model = KMeansModel.load(args.model)
+    if known is not None:
+        model = known
     else:
         started = time.perf_counter()
         fit = _learn(args, chunks)
         seconds = time.perf_counter() - started
         model = fit.model
         model.save(args.out / f"model.{args.format}")
-    quality = _label(args, model, chunks, classes)
+    quality = _label(args, model, chunks, classes, units=layer is not None and layer.frames)
     picture = args.out / "quality.png"
     plot_quality(picture, model, quality, fit)
     if fit is not None:
         remove_state(args.out / "state.npz")
+    if layer is not None and not args.keep_rows:
+        shutil.rmtree(rows)
     results = _results(args, model, quality, fit, seconds)
+    if layer is not None:
+        results |= {"layer": layer.layer, "left_out": layer.failed}
     _print(results)
     return results
 
 
 def _check_options(args: argparse.Namespace) -> None:
-    if (args.clusters is None) == (args.model is None):
-        raise InputError("one of --clusters and --model is needed, and not both")
-    if args.model is not None:
+    if (args.clusters is None) == (args.kmeans is None):
+        raise InputError(
+            "one of --clusters and --with is needed, and not both",
+            hint="without --layer, --model is the same as --with",
+        )
+    if args.layer is None:
+        for option, given in (
+            ("--model beside --with", args.model),
+            ("--data", args.data),
+            ("--model-format", args.model_format),
+            ("--device", args.device),
+            ("--channel", args.channel),
+            ("--skip-bad", args.skip_bad),
+            ("--keep-rows", args.keep_rows),
+        ):
+            if given is not None and given is not False:
+                raise InputError(
+                    f"{option} has no effect without --layer, which names the layer of a network"
+                )
+        if not args.chunks:
+            raise InputError(
+                "there is nothing to cluster", hint="give chunks, or --model M --layer L --data DIR"
+            )
+    elif args.chunks:
+        raise InputError("--layer makes the rows itself", hint="drop the chunks, or --layer")
+    elif args.data is None:
+        raise InputError("--layer needs --data", hint="a Kaldi data directory, or a folder of recordings")
+    if args.kmeans is not None:
         for option, given in (
             ("--init", args.init),
             ("a setting", args.settings),
             ("--spherical", args.spherical),
             ("--standardise", args.standardise),
             ("--lloyd", args.lloyd),
+            ("--max-iter", args.max_iter),
         ):
             if given:
-                raise InputError(f"{option} has no effect with --model, which is not trained")
+                raise InputError(f"{option} has no effect with a k-means model, which is not trained")
     if args.processes < 1:
         raise InputError(f"--processes is {args.processes}; expected at least 1")
 
@@ -186,16 +245,16 @@ def _label(
     model: KMeansModel,
     chunks: Sequence[Chunk],
     classes: Mapping[str, str] | None,
+    *,
+    units: bool,
 ) -> Quality:
-    """Write the labels of all chunks and judge them."""
+    """Write the labels of all chunks and judge them; ``units``: those of an utterance in one line."""
     import numpy as np
 
     from sdpn.io.atomic import atomic_path
-    from sdpn.kmeans.labelling import QualityTally, assign
+    from sdpn.kmeans.labelling import LabelTable, QualityTally, assign
 
     tally = QualityTally(model)
-    seen: set[str] = set()
-    table = args.out / "utt2cluster"
     assignments = assign(
         model,
         chunks,
@@ -204,24 +263,17 @@ def _label(
         sample_size=2000,
         seed=args.seed or 0,
     )
-    with atomic_path(table) as temporary:
-        with open(temporary, "w", encoding="utf-8") as stream:
-            for number, assignment in enumerate(
-                track(assignments, description="labelling", total=len(chunks), quiet=args.quiet)
-            ):
-                name = assignment.chunk.name
-                tally.add(assignment, _classes_of(assignment, classes, args.labels))
-                if assignment.keys is None:
-                    with atomic_path(args.out / "labels" / f"{number:05d}-{Path(name).stem}.npy") as labels:
-                        np.save(labels, assignment.labels_N, allow_pickle=False)
-                    continue
-                for key, label in zip(assignment.keys, assignment.labels_N.tolist(), strict=True):
-                    if key in seen:
-                        raise InputError(f"utterance {key!r} is in a chunk before this one too", path=name)
-                    seen.add(key)
-                    stream.write(f"{key} {label}\n")
-    if not seen:
-        table.unlink()
+    with LabelTable(args.out / ("units" if units else "utt2cluster"), several=units) as table:
+        for number, assignment in enumerate(
+            track(assignments, description="labelling", total=len(chunks), quiet=args.quiet)
+        ):
+            tally.add(assignment, _classes_of(assignment, classes, args.labels))
+            if assignment.keys is None:
+                name = Path(assignment.chunk.name).stem
+                with atomic_path(args.out / "labels" / f"{number:05d}-{name}.npy") as labels:
+                    np.save(labels, assignment.labels_N, allow_pickle=False)
+            else:
+                table.add(assignment)
     return tally.quality()
 
 
@@ -245,7 +297,7 @@ def _results(
 ) -> dict[str, Any]:
     sizes: np.ndarray = quality.sizes_K
     results: dict[str, Any] = {
-        "model": str(args.model or args.out / f"model.{args.format}"),
+        "model": str(args.kmeans or args.out / f"model.{args.format}"),
         "clusters": model.n_clusters,
         "dimension": model.dimension,
         "num_rows": quality.num_rows,

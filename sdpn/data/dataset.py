@@ -22,6 +22,7 @@ from sdpn.augmentation.speed import change_speed, samples_needed
 from sdpn.data.bad_files import BadFiles, Fault, TooManyBadFiles
 from sdpn.data.crops import CropBatch, CropConfig, crop_range
 from sdpn.data.sampler import Item, Mixture, StepSampler
+from sdpn.data.utterance_table import UtteranceTable
 from sdpn.errors import InputError
 from sdpn.io.kaldi import Utterance
 from sdpn.io.recordings import Recordings
@@ -115,12 +116,13 @@ class CropDataset(Dataset[Views]):
         max_bad_share: float = 0.01,
     ) -> None:
         self.mixture = mixture or Mixture((len(utterances),))
-        self._utterances = utterances
+        table = utterances if isinstance(utterances, UtteranceTable) else UtteranceTable(utterances)
+        self._utterances = table
         self._crops = crops
         self._augmenter = augmenter
         self._seed = seed
-        self._speech = Recordings(utterances, cache_mb=cache_mb, channel=crops.channel)
-        num_files = len({utterance.path for utterance in utterances})
+        self._speech = Recordings(table, cache_mb=cache_mb, channel=crops.channel)
+        num_files = table.num_files
         self.bad_files = BadFiles(num_files, max_bad_share)
         self._met = BadFiles(num_files, max_bad_share)  # by this process: it does not search for ever
         self._faults: list[Fault] = []

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -21,7 +22,13 @@ from sdpn.errors import InputError
 from sdpn.io import audio
 from sdpn.io.ark import iterate_ark, open_ark, vector_at
 from sdpn.io.atomic import atomic_path, atomic_write_text
+from sdpn.io.packed import DistinctKeys
 from sdpn.io.text import is_line, numbered_lines, require_id
+
+Row = TypeVar("Row")
+
+#: Rows of a table that are held until it is known whether their ids are new.
+_ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -152,6 +159,23 @@ def read_data_dir(directory: str | os.PathLike[str], *, check_files: bool = True
         InputError: a table is missing, empty or malformed, names an unknown recording or
             utterance, or names a file that does not exist.
     """
+    return list(iterate_data_dir(directory, check_files=check_files))
+
+
+def iterate_data_dir(
+    directory: str | os.PathLike[str], *, check_files: bool = True, speakers: bool = True
+) -> Iterator[Utterance]:
+    """Yield what `read_data_dir` returns, one utterance at a time: a million need not be in memory.
+
+    Args:
+        directory: as there.
+        check_files: as there.
+        speakers: give utterances their speakers, all of which are then held; ``utt2spk`` is checked anyway,
+            without them after the last utterance.
+
+    Raises:
+        InputError: as there, when that part of the data is reached.
+    """
     directory = Path(directory)
     scp = directory / "wav.scp"
     if not scp.is_file():
@@ -160,22 +184,33 @@ def read_data_dir(directory: str | os.PathLike[str], *, check_files: bool = True
             path=directory,
             hint="expected wav.scp with 'id path' lines",
         )
-    recordings = _read_wav_scp(scp, check_files=check_files)
-    speakers = read_table(directory / "utt2spk") if (directory / "utt2spk").is_file() else {}
-    segments = directory / "segments"
+    segments, utt2spk = directory / "segments", directory / "utt2spk"
+    speaker_of = read_table(utt2spk) if speakers and utt2spk.is_file() else {}
+    recordings = _recordings(scp, check_files=check_files)
     if segments.is_file():
-        utterances = list(_read_segments(segments, recordings, speakers))
+        utterances = _read_segments(segments, dict(recordings), speaker_of)
     else:
-        utterances = [Utterance(key, path, speaker=speakers.get(key)) for key, path in recordings.items()]
-    if not utterances:
+        utterances = (Utterance(key, path, speaker=speaker_of.get(key)) for key, path in recordings)
+    known = DistinctKeys()
+    empty = True
+    while block := list(islice(utterances, _ROWS_AT_ONCE)):
+        empty = False
+        known.add([utterance.id for utterance in block])
+        yield from block
+    if empty:
         raise InputError("holds no utterances", path=segments if segments.is_file() else scp)
-    unknown = speakers.keys() - {utterance.id for utterance in utterances}
+    if utt2spk.is_file():
+        _check_known(iter(speaker_of) if speakers else (key for _, key, _ in _rows(utt2spk)), known, utt2spk)
+
+
+def _check_known(keys: Iterator[str], known: DistinctKeys, path: Path) -> None:
+    unknown: list[str] = []
+    while block := list(islice(keys, _ROWS_AT_ONCE)):
+        unknown += [key for key, held in zip(block, known.holds(block).tolist(), strict=True) if not held]
     if unknown:
         raise InputError(
-            f"utterance {min(unknown)!r} is in no wav.scp or segments ({len(unknown)} such)",
-            path=directory / "utt2spk",
+            f"utterance {min(unknown)!r} is in no wav.scp or segments ({len(unknown)} such)", path=path
         )
-    return utterances
 
 
 def write_data_dir(directory: str | os.PathLike[str], utterances: Iterable[Utterance]) -> None:
@@ -290,15 +325,16 @@ def iterate_vectors(path: str | os.PathLike[str]) -> Iterator[tuple[str, np.ndar
 
 
 def _iterate_ark(path: Path) -> Iterator[tuple[str, np.ndarray]]:
-    seen: set[str] = set()
-    try:
-        for key, vector in iterate_ark(open_ark(path)):
-            if key in seen:
-                raise InputError(f"{key!r} occurs a second time", path=path)
-            seen.add(key)
-            yield key, vector
-    except (OSError, ValueError) as error:
-        raise InputError(f"is not a Kaldi ark of vectors ({error})", path=path) from error
+    def entries() -> Iterator[tuple[str, np.ndarray]]:
+        try:
+            yield from iterate_ark(open_ark(path))
+        except (OSError, ValueError) as error:
+            raise InputError(f"is not a Kaldi ark of vectors ({error})", path=path) from error
+
+    def again(entry: tuple[str, np.ndarray]) -> InputError:
+        return InputError(f"{entry[0]!r} occurs a second time", path=path)
+
+    return _distinct(entries(), lambda entry: entry[0], again)
 
 
 def _iterate_scp(path: Path) -> Iterator[tuple[str, np.ndarray]]:
@@ -335,16 +371,16 @@ def _check_vectors(vectors: Mapping[str, np.ndarray], path: Path) -> None:
             raise InputError(f"the vector of {key!r} holds NaN or infinite values", path=path)
 
 
-def _read_wav_scp(path: Path, *, check_files: bool) -> dict[str, Path]:
-    recordings: dict[str, Path] = {}
+def _recordings(path: Path, *, check_files: bool) -> Iterator[tuple[str, Path]]:
+    """Yield (id, file) of a wav.scp."""
+    folder = path.parent
     for number, key, value in _rows(path):
         if value.endswith("|") or value.startswith("|"):
             raise _refused_command(f"recording {key!r}", path, number)
-        file = path.parent / value  # which is value where it is absolute
+        file = folder / value  # which is value where it is absolute
         if check_files and not audio.is_file(file):
             raise InputError(f"recording {key!r}: no such audio file: {file}", path=path, line=number)
-        recordings[key] = file
-    return recordings
+        yield key, file
 
 
 def _refused_command(what: str, path: Path, line: int) -> InputError:
@@ -394,7 +430,14 @@ def _read_segments(
 
 def _segments(path: str | os.PathLike[str]) -> Iterator[tuple[int, RecordingSegment]]:
     """Yield (line number, segment), refusing repeated utterances."""
-    seen: set[str] = set()
+
+    def again(row: tuple[int, RecordingSegment]) -> InputError:
+        return InputError(f"utterance {row[1].id!r} occurs a second time", path=path, line=row[0])
+
+    return _distinct(_parsed_segments(path), lambda row: row[1].id, again)
+
+
+def _parsed_segments(path: str | os.PathLike[str]) -> Iterator[tuple[int, RecordingSegment]]:
     for number, line in numbered_lines(path):
         fields = line.split()
         try:
@@ -423,25 +466,56 @@ def _segments(path: str | os.PathLike[str]) -> Iterator[tuple[int, RecordingSegm
                 line=number,
                 hint="channels are counted from 0; -1 is none in particular",
             )
-        if key in seen:
-            raise InputError(f"utterance {key!r} occurs a second time", path=path, line=number)
-        seen.add(key)
         yield number, RecordingSegment(key, recording, start_s, end_s, None if channel < 0 else channel)
 
 
 def _rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, str, str]]:
     """Yield (line number, key, value), refusing repeated keys."""
-    first_line: dict[str, int] = {}
+
+    def again(row: tuple[int, str, str]) -> InputError:
+        number, key, _ = row
+        first = next((line for line, other, _ in _parsed_rows(path) if other == key), None)
+        return InputError(
+            f"id {key!r} occurs a second time (first on line {first})",
+            path=path,
+            line=number,
+            hint="ids must be unique",
+        )
+
+    return _distinct(_parsed_rows(path), lambda row: row[1], again)
+
+
+def _parsed_rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, str, str]]:
     for number, line in numbered_lines(path):
         key, *rest = line.split(maxsplit=1)
         if not rest:
             raise InputError(f"expected 'id value', found {line!r}", path=path, line=number)
-        if key in first_line:
-            raise InputError(
-                f"id {key!r} occurs a second time (first on line {first_line[key]})",
-                path=path,
-                line=number,
-                hint="ids must be unique",
-            )
-        first_line[key] = number
         yield number, key, rest[0]
+
+
+def _distinct(
+    rows: Iterator[Row], key_of: Callable[[Row], str], again: Callable[[Row], InputError]
+) -> Iterator[Row]:
+    """Yield rows up to the first whose key occurred before, some of them late; keys take 16 bytes each.
+
+    Args:
+        rows: may end with an `InputError`, which comes after the rows before it.
+        key_of: the key of a row.
+        again: the error for a row whose key occurred before.
+    """
+    seen = DistinctKeys()
+    failure: InputError | None = None
+    while failure is None:
+        block: list[Row] = []
+        try:
+            for row in islice(rows, _ROWS_AT_ONCE):
+                block.append(row)  # noqa: PERF402 - what came before an error stays
+        except InputError as error:
+            failure = error
+        if not block and failure is None:
+            return
+        repeated = seen.add([key_of(row) for row in block])
+        yield from block[:repeated]
+        if repeated is not None:
+            raise again(block[repeated])
+    raise failure

@@ -33,7 +33,7 @@ class Recordings:
     def __init__(self, utterances: Sequence[Utterance], *, cache_mb: int, channel: int | None = None) -> None:
         self._utterances = utterances
         self._channel = channel
-        self._lengths: dict[int, int] = {}
+        self._lengths = np.full(len(utterances), -1)  # -1: not known yet
         self._decoded: dict[int, np.ndarray] = {}
         self._bytes_left = cache_mb * 2**20
         self._latest: tuple[int, np.ndarray] | None = None
@@ -48,9 +48,9 @@ class Recordings:
         Raises:
             InputError: its file cannot be read.
         """
-        if index not in self._lengths:
+        if self._lengths[index] < 0:
             self._lengths[index] = self._utterances[index].num_samples()
-        return self._lengths[index]
+        return int(self._lengths[index])
 
     def read(self, index: int, first: int, count: int) -> np.ndarray:
         """Samples ``first`` … ``first + count - 1`` of an utterance, (count,) float32.

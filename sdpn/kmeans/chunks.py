@@ -129,6 +129,27 @@ class NpyChunk(Chunk):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NamedNpyChunk(NpyChunk):
+    """A matrix (N, D) in a ``.npy`` file, some consecutive rows of which are those of one utterance.
+
+    Attributes:
+        ids: the utterances in the order of their rows; the same twice in a row is the same utterance.
+        counts: the number of rows of each.
+    """
+
+    ids: tuple[str, ...]
+    counts: tuple[int, ...]
+
+    def blocks(self, start: int, size: int) -> Iterator[Block]:
+        """Yield copies of slices, each row with the id of its utterance."""
+        ends = np.cumsum(self.counts)
+        for rows_BD, _ in super().blocks(start, size):
+            places = np.searchsorted(ends, np.arange(start, start + len(rows_BD)), side="right")
+            yield Block(rows_BD, [self.ids[place] for place in places.tolist()])
+            start += len(rows_BD)
+
+
+@dataclass(frozen=True, kw_only=True)
 class KaldiChunk(Chunk):
     """The vectors of a Kaldi ``.ark`` or ``.scp``."""
 

@@ -4,24 +4,31 @@ There, ``train`` once called ``fit`` on every chunk, which forgets the chunks be
 not fill a batch were dropped, and a path without a model silently gave a new one. Here every row counts in
 every epoch, whatever the lengths of chunks and batches are, and a path without a model is an error.
 
-Its ``accumulate_and_extract_features`` is `sdpn.extraction.layer_features.accumulate_features`.
+Torch is imported when a network is given, and not before.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from sdpn.config import from_dict
 from sdpn.errors import InputError
-from sdpn.kmeans.chunks import Chunk, IterableChunk, open_chunk
+from sdpn.kmeans.chunks import Chunk, IterableChunk, open_chunk, write_chunks
 from sdpn.kmeans.fit import Fit, FitProgress, fit_stream
 from sdpn.kmeans.model import KMeansModel
 from sdpn.kmeans.settings import StreamSettings
+
+if TYPE_CHECKING:
+    from sdpn.kmeans.layer_features import Device, Module
 
 
 class StreamingKMeans:
@@ -113,45 +120,116 @@ def fetch_kmeans_model(
     return StreamingKMeans(from_dict(StreamSettings, values), model)
 
 
-def train(
-    kmeans: StreamingKMeans,
-    loader: Iterable[Any],
+def accumulate_and_extract_features(
+    batch: Any,
+    features_list: list[np.ndarray],
+    ssl_model: Module,
+    ssl_layer_num: int | str,
+    device: Device = "cpu",
     *,
-    save_path: str | os.PathLike[str] | None = None,
-    kmeans_batch_size: int | None = None,
-    on_progress: Callable[[FitProgress], None] | None = None,
-) -> Fit:
-    """Train on a loader; ``kmeans`` has its model afterwards.
+    feature_axis: int = 2,
+) -> None:
+    """Append the rows (D,) that a layer gives for a batch to a list; padded frames are left out.
 
     Args:
-        kmeans: of `fetch_kmeans_model`.
-        loader: gives pieces (n, D) of any length, arrays or CPU tensors, and the same rows each time it is
+        batch: see `sdpn.kmeans.layer_features.ssl_rows`, like all that follow.
+        features_list: grows by one array for each row. `train` needs no such list.
+        ssl_model: see there.
+        ssl_layer_num: number or name.
+        device: see there.
+        feature_axis: see there.
+
+    Raises:
+        InputError: as there.
+    """
+    from sdpn.kmeans.layer_features import ssl_rows
+
+    features_list.extend(ssl_rows(batch, ssl_model, ssl_layer_num, device, feature_axis=feature_axis))
+
+
+def train(
+    model: StreamingKMeans,
+    train_set: Iterable[Any],
+    ssl_model: Module | None = None,
+    ssl_layer_num: int | str | None = None,
+    kmeans_batch_size: int | None = None,
+    device: Device = "cpu",
+    *,
+    feature_axis: int = 2,
+    save_path: str | os.PathLike[str] | None = None,
+    on_progress: Callable[[FitProgress], None] | None = None,
+) -> Fit:
+    """Train on what a layer of a network gives for batches, or on rows; ``model`` has its result afterwards.
+
+    With ``ssl_model`` the network runs once over ``train_set``; the rows go to files, never all of them into
+    memory, and are removed when k-means is done with them.
+
+    Args:
+        model: of `fetch_kmeans_model`.
+        train_set: with ``ssl_model``, batches as `sdpn.kmeans.layer_features.ssl_rows` takes them. Without,
+            pieces (n, D) of any length, arrays or CPU tensors, and the same rows each time it is
             gone through (a list of them, a ``DataLoader``; resuming is exact only where it does not
             shuffle); or a list of chunk files (``.npy``, ``.ark``, ``.scp``) or chunks.
-        save_path: file (``.npz``) to save the state to and to go on from; see `fit_stream`.
+        ssl_model: the network.
+        ssl_layer_num: its layer, by number or name.
         kmeans_batch_size: in place of the settings' ``batch_size``.
+        device: where the network runs.
+        feature_axis: see `sdpn.kmeans.layer_features.ssl_rows`.
+        save_path: file (``.npz``) to save the state to and to go on from; see `fit_stream`. The rows of a
+            network lie beside it, under its name and ``.rows``; a run that goes on makes them again.
         on_progress: see `fit_stream`.
 
     Raises:
-        InputError: the loader can be gone through only once, which is not enough; or as `fit_stream`.
+        InputError: one of ``ssl_model`` and ``ssl_layer_num`` is missing; without a network, ``train_set``
+            can be gone through only once, which is not enough; or as `fit_stream`.
     """
-    if isinstance(loader, Iterator):
-        raise InputError(
-            "the loader can be gone through once, and k-means needs several passes",
-            hint="write its rows with sdpn.kmeans.chunks.write_chunks and give those files",
-        )
-    settings = kmeans.settings
+    if (ssl_model is None) != (ssl_layer_num is None):
+        raise InputError("ssl_model and ssl_layer_num go together", hint="give both, or neither for rows")
+    settings = model.settings
     if kmeans_batch_size is not None:
         settings = replace(settings, batch_size=kmeans_batch_size)
-    fit = fit_stream(
-        _chunks(loader),
-        settings,
-        state=save_path,
-        centres_KD=None if kmeans.model is None else kmeans.model.centres_KD,
-        on_progress=on_progress,
-    )
-    kmeans.model = fit.model
-    return fit
+
+    def fit(chunks: Sequence[Chunk]) -> Fit:
+        return fit_stream(
+            chunks,
+            settings,
+            state=save_path,
+            centres_KD=None if model.model is None else model.model.centres_KD,
+            on_progress=on_progress,
+        )
+
+    if ssl_model is None or ssl_layer_num is None:
+        if isinstance(train_set, Iterator):
+            raise InputError(
+                "the loader can be gone through once, and k-means needs several passes",
+                hint="write its rows with sdpn.kmeans.chunks.write_chunks and give those files",
+            )
+        found = fit(_chunks(train_set))
+    else:
+        from sdpn.kmeans.layer_features import ssl_rows
+
+        rows = (
+            ssl_rows(batch, ssl_model, ssl_layer_num, device, feature_axis=feature_axis)
+            for batch in train_set
+        )
+        with _folder_for_rows(save_path) as folder:
+            found = fit([open_chunk(path) for path in write_chunks(rows, folder)])
+    model.model = found.model
+    return found
+
+
+@contextmanager
+def _folder_for_rows(save_path: str | os.PathLike[str] | None) -> Iterator[Path]:
+    """A folder that is gone afterwards; with a state its name is always the same, which the state notes."""
+    if save_path is None:
+        with tempfile.TemporaryDirectory(prefix="sdpn-kmeans-") as temporary:
+            yield Path(temporary) / "rows"
+        return
+    folder = Path(f"{os.fspath(save_path)}.rows")
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def save_model(kmeans: StreamingKMeans, checkpoint_path: str | os.PathLike[str]) -> None:

@@ -10,14 +10,18 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Literal
 
 import numpy as np
 
 from sdpn.clustering.agreement import Agreement, agreement
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_path
+from sdpn.io.packed import DistinctKeys, PackedText
 from sdpn.kmeans.chunks import Chunk, IterableChunk, checked_blocks
 from sdpn.kmeans.fit import Fit
 from sdpn.kmeans.model import KMeansModel, import_faiss, nearest
@@ -182,6 +186,67 @@ def _silhouette(sample_MD: np.ndarray, labels_M: np.ndarray) -> float | None:
     return float(silhouette_score(sample_MD, labels_M))
 
 
+class LabelTable:
+    """Writes ``id cluster`` lines; the file appears when all is written, and only if there is a line.
+
+    Args:
+        path: the file.
+        several: rows that follow each other under one id are one line, ``id cluster cluster …``; otherwise
+            each id has one row.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, several: bool = False) -> None:
+        self._path = path
+        self._several = several
+        self._seen = DistinctKeys()
+        self._open = ExitStack()
+        self._stream: IO[str] | None = None
+        self._latest: str | None = None
+
+    def __enter__(self) -> LabelTable:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.__exit__(kind, error, trace)
+        if self._stream is None and kind is None:  # the table of an earlier run is not that of this one
+            Path(self._path).unlink(missing_ok=True)
+
+    def add(self, assignment: Assignment) -> None:
+        """Write the labels of a chunk.
+
+        Raises:
+            InputError: an id occurred before, or the file cannot be written.
+        """
+        keys = assignment.keys
+        assert keys is not None
+        labels = assignment.labels_N.tolist()
+        if self._stream is None:
+            temporary = self._open.enter_context(atomic_path(self._path))
+            self._stream = self._open.enter_context(temporary.open("w", encoding="utf-8"))
+            self._open.callback(self._stream.write, "\n")
+        for first in range(0, len(labels), _LINES_AT_ONCE):
+            new: list[str] = []
+            text: list[str] = []
+            for key, label in zip(
+                keys[first : first + _LINES_AT_ONCE], labels[first : first + _LINES_AT_ONCE], strict=True
+            ):
+                if self._several and key == self._latest:
+                    text.append(f" {label}")
+                    continue
+                text.append(f"{key} {label}" if self._latest is None else f"\n{key} {label}")
+                new.append(key)
+                self._latest = key
+            again = self._seen.add(new)
+            if again is not None:
+                raise InputError(
+                    f"utterance {new[again]!r} is in a chunk before this one too", path=assignment.chunk.name
+                )
+            self._stream.write("".join(text))
+
+
+_LINES_AT_ONCE = 65536
 _BLOCK_BYTES = 16_000_000
 
 
@@ -265,7 +330,7 @@ def _assign_chunk(
     chunk, model, backend, sample_size, seed = work
     centres_KD = model.space.enter_centres(model.centres_KD)
     sample = UniformSample(sample_size, seed)
-    keys: list[str] = []
+    keys = PackedText()
     labels: list[np.ndarray] = []
     squares: list[np.ndarray] = []
     has_keys = False
@@ -283,7 +348,7 @@ def _assign_chunk(
         squares.append(squares_B)
         if block_keys is not None:
             has_keys = True
-            keys += block_keys
+            keys.extend(block_keys)
     if not labels:
         raise InputError("holds no rows", path=chunk.name, hint="leave it out")
     return Assignment(

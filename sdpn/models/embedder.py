@@ -25,6 +25,9 @@ from sdpn.models.encoder import Encoder
 _SHORTEST_S = 0.5
 #: Windows embedded together: bounds memory, and more does not run faster on CPUs.
 _WINDOWS_AT_ONCE = 64
+#: Seconds of a recording whose features windows share, from the start of the first to the end of the last; of
+#: 64 windows that are spread over an hour, the features of the hour would take 0.6 GB.
+_SPAN_S = 120.0
 
 Precision = Literal["fp32", "bf16"]
 
@@ -115,7 +118,7 @@ class Embedder:
         Returns:
             (N, D) float32.
         """
-        waves = [_long_enough(wave) for wave in waves]
+        waves = [long_enough(wave) for wave in waves]
         longest = max(map(len, waves))
         if min(map(len, waves)) == longest:
             wave_BS = torch.from_numpy(np.stack(waves)).to(self.device)
@@ -152,7 +155,7 @@ class Embedder:
         hop, window = self.features.hop_samples, self.features.window_samples
         # A frame that stands around its time sees what lies before it: the block begins that much earlier.
         lead = -(-window // hop) * hop if self.features.centred else 0
-        for block in _blocks(starts_N):
+        for block in _blocks(starts_N, np.minimum(ends_N, duration_s)):
             first = max(0, round(starts_N[block[0]] * RATE_HZ / hop) * hop - lead)
             last = int(np.ceil(ends_N[block].max() * RATE_HZ)) + window
             wave_1S = torch.from_numpy(wave_S[first:last]).unsqueeze(0).to(self.device)
@@ -184,14 +187,19 @@ def _heard(audio: Audio, sample_rate: int | None, channel: Channel) -> np.ndarra
     return audio_files.read(audio, sample_rate=sample_rate, channel=channel)
 
 
-def _long_enough(wave_S: np.ndarray) -> np.ndarray:
-    """What is too short to be a voice, repeated."""
+def long_enough(wave_S: np.ndarray) -> np.ndarray:
+    """What is too short to be a voice (S,), repeated."""
     shortest = int(_SHORTEST_S * RATE_HZ)
     return np.resize(wave_S, shortest) if len(wave_S) < shortest else wave_S
 
 
-def _blocks(starts_N: np.ndarray) -> Iterator[np.ndarray]:
-    """Indices of neighbouring windows, a bounded number at a time."""
+def _blocks(starts_N: np.ndarray, ends_N: np.ndarray) -> Iterator[np.ndarray]:
+    """Indices of neighbouring windows, a bounded number over a bounded span at a time; one at least."""
     order = np.argsort(starts_N, kind="stable")
-    for begin in range(0, len(order), _WINDOWS_AT_ONCE):
-        yield order[begin : begin + _WINDOWS_AT_ONCE]
+    begin = 0
+    while begin < len(order):
+        block = order[begin : begin + _WINDOWS_AT_ONCE]
+        until_s = np.maximum.accumulate(ends_N[block])
+        block = block[: max(1, int((until_s - starts_N[block[0]] <= _SPAN_S).sum()))]
+        yield block
+        begin += len(block)

@@ -18,12 +18,14 @@ from sdpn.augmentation.augment import Augmenter
 from sdpn.config import to_dict
 from sdpn.data.dataset import CropDataset
 from sdpn.data.sampler import Mixture
+from sdpn.data.utterance_table import UtteranceTable
 from sdpn.distill.base import SelfDistillation
 from sdpn.distill.labels import Labels, read_labels
 from sdpn.distill.targets import Targets
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_write_text
-from sdpn.io.kaldi import Utterance, read_data_dir
+from sdpn.io.kaldi import Utterance, iterate_data_dir
+from sdpn.io.packed import DistinctKeys
 from sdpn.models.embedder import Embedder
 from sdpn.models.encoder import Encoder
 from sdpn.models.folder import ModelFolder, save_model
@@ -63,7 +65,7 @@ _WHEREABOUTS = ("teacher", "teacher_format", "teacher_precision", "cache")
 
 def read_training_data(
     directories: Sequence[Path], weights: tuple[float, ...] = (), *, check_files: bool = True
-) -> tuple[list[Utterance], Mixture]:
+) -> tuple[UtteranceTable, Mixture]:
     """Utterances of several data directories; speakers are dropped, training must not see them.
 
     Args:
@@ -78,20 +80,28 @@ def read_training_data(
         InputError: a directory is not valid, an utterance id occurs in two of them, or the weights are not
             those of so many directories.
     """
-    utterances: dict[str, Utterance] = {}
+    utterances = UtteranceTable()
     sizes = []
     for directory in directories:
-        corpus = read_data_dir(directory, check_files=check_files)
-        sizes.append(len(corpus))
-        for utterance in corpus:
-            if utterance.id in utterances:
-                raise InputError(
-                    f"utterance {utterance.id!r} is also in another --data directory",
-                    path=directory,
-                    hint="make ids unique, for example with the corpus as prefix",
-                )
-            utterances[utterance.id] = replace(utterance, speaker=None)
-    return list(utterances.values()), Mixture(tuple(sizes), weights)
+        before = len(utterances)
+        utterances.extend(iterate_data_dir(directory, check_files=check_files, speakers=False))
+        sizes.append(len(utterances) - before)
+    if len(directories) > 1:
+        _refuse_shared_ids(utterances, directories, sizes)
+    return utterances, Mixture(tuple(sizes), weights)
+
+
+def _refuse_shared_ids(utterances: UtteranceTable, directories: Sequence[Path], sizes: Sequence[int]) -> None:
+    known = DistinctKeys()
+    for directory, (first, last) in zip(directories, pairwise(accumulate(sizes, initial=0)), strict=True):
+        ids = utterances.ids[first:last]
+        again = known.add(ids)
+        if again is not None:
+            raise InputError(
+                f"utterance {ids[again]!r} is also in another --data directory",
+                path=directory,
+                hint="make ids unique, for example with the corpus as prefix",
+            )
 
 
 def pretrain(
@@ -345,25 +355,31 @@ def _targets(
 
 def _identity(
     configuration: dict[str, Any],
-    utterances: Sequence[Utterance],
+    utterances: UtteranceTable,
     mixture: Mixture,
     labels: Labels | None,
     targets: Targets | None,
 ) -> dict[str, Any]:
     """What must be equal for a checkpoint to be continued: settings and data."""
-    ids = "\n".join(f"{utterance.id} {utterance.start_s} {utterance.end_s}" for utterance in utterances)
-    if any(utterance.channel is not None for utterance in utterances):
-        ids += f"\n{[utterance.channel for utterance in utterances]}"
+    ids = hashlib.sha256()
+    channels: list[int | None] = []
+    for number, (key, start_s, end_s, channel) in enumerate(utterances.stretches()):
+        line = f"{key} {start_s} {end_s}"
+        ids.update((f"\n{line}" if number else line).encode())
+        if channel is not None or channels:
+            channels.append(channel)
+    if channels:
+        ids.update(f"\n{[None] * (len(utterances) - len(channels)) + channels}".encode())
     if mixture.weights:  # else it does not matter where a corpus ends
-        ids += f"\n{mixture.sizes}"
+        ids.update(f"\n{mixture.sizes}".encode())
     if labels is not None:
-        ids += f"\n{labels.label_N.tolist()}"
+        ids.update(f"\n{labels.label_N.tolist()}".encode())
     training = {key: value for key, value in configuration["training"].items() if key not in _FREE}
     watched = {key: value for key, value in configuration.items() if key != "evaluation"}
     if targets is not None:  # what the teacher says counts, not where it and its words are kept
         objective = {key: value for key, value in watched["distill"].items() if key not in _WHEREABOUTS}
         watched["distill"] = {**objective, "targets": targets.digest}
-    return {**watched, "training": training, "data": hashlib.sha256(ids.encode()).hexdigest()[:16]}
+    return {**watched, "training": training, "data": ids.hexdigest()[:16]}
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

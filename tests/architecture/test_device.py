@@ -25,9 +25,9 @@ from sdpn.cli.main import main
 from sdpn.config import load_config
 from sdpn.data.crops import CropBatch
 from sdpn.distill.labels import Labels
-from sdpn.extraction.layer_features import layer_rows
 from sdpn.interop.load import load_model
 from sdpn.io.kaldi import read_data_dir
+from sdpn.kmeans.layer_features import layer_rows
 from sdpn.training.build import build
 from sdpn.training.config import RunConfig
 from sdpn.training.distributed import Processes

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from sdpn.cli.main import main
+from sdpn.errors import InputError
 from sdpn.io.kaldi import read_table, read_vectors, vector_writer
 from sdpn.kmeans.model import KMeansModel
 
@@ -122,10 +126,10 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 def test_bad_options(chunks: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = ("--out", tmp_path / "out")
     learn = ("--clusters", 4, *out)
-    assert "one of --clusters and --model is needed" in refused(capsys, *out, *chunks)
-    assert "one of --clusters and --model" in refused(capsys, *learn, "--model", "m.npz", *chunks)
+    assert "one of --clusters and --with is needed" in refused(capsys, *out, *chunks)
+    assert "one of --clusters and --with" in refused(capsys, *learn, "--model", "m.npz", *chunks)
     assert "no such k-means model" in refused(capsys, "--model", tmp_path / "m.npz", *out, *chunks)
-    assert "--lloyd has no effect with --model" in refused(
+    assert "--lloyd has no effect with a k-means model" in refused(
         capsys, "--model", "m.npz", "--lloyd", 2, *out, *chunks
     )
     assert "n_clusters is 0; expected at least 1" in refused(capsys, "--clusters", 0, *out, *chunks)
@@ -141,6 +145,96 @@ def test_bad_options(chunks: list[Path], tmp_path: Path, capsys: pytest.CaptureF
     assert "a file stands where a folder is needed" in refused(
         capsys, "--clusters", 4, "--out", chunks[0], *chunks
     )
+
+
+def test_a_layer_of_a_network(voices: Path, tmp_path: Path) -> None:
+    out, more, document = tmp_path / "out", tmp_path / "more", tmp_path / "k.json"
+    layer = ("--quiet", "--data", voices, "--layer")
+    assert kmeans(*layer, 3, "--clusters", 4, "--keep-rows", "--out", out, "--json", document) == 0
+    rows = np.concatenate([np.load(file) for file in sorted((out / "rows").glob("*.npy"))])
+    results = json.loads(document.read_text())["results"]
+    assert (results["layer"], results["num_rows"]) == ("blocks.0", len(rows))
+    table = read_table(out / "units")
+    assert list(table) == [f"u{number:02}" for number in range(24)]
+    found = [int(unit) for units in table.values() for unit in units.split()]
+    np.testing.assert_array_equal(found, KMeansModel.load(out / "model.npz").predict(rows))
+    # the same network, named otherwise, labels with what was learned; its rows are gone at the end
+    assert kmeans(*layer, "blocks.0", "--with", out / "model.npz", "--out", more) == 0
+    assert (more / "units").read_bytes() == (out / "units").read_bytes()
+    assert sorted(path.name for path in more.iterdir()) == ["quality.png", "units"]
+
+
+def test_a_layer_without_frames_gives_each_utterance_a_cluster(voices: Path, tmp_path: Path) -> None:
+    options = ("--quiet", "--layer", "embedding", "--data", voices, "--labels", voices / "utt2spk")
+    document = tmp_path / "k.json"
+    assert kmeans(*options, "--clusters", 6, "--out", tmp_path / "out", "--json", document) == 0
+    assert list(read_table(tmp_path / "out/utt2cluster")) == [f"u{number:02}" for number in range(24)]
+    assert json.loads(document.read_text())["results"]["nmi"] > 0.3  # the voices differ
+    assert not (tmp_path / "out/rows").exists()
+
+
+def test_an_interrupted_layer_goes_on(
+    voices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sdpn.extraction import layer_chunks
+    from sdpn.kmeans import fit
+
+    monkeypatch.setattr(layer_chunks, "_CHUNK_BYTES", 100_000)
+    options = ("--quiet", "--layer", 3, "--data", voices, "--clusters", 4, "--out")
+    assert kmeans(*options, tmp_path / "whole") == 0
+
+    def broken(*_: object, **__: object) -> None:
+        raise InputError("the power went off")
+
+    with monkeypatch.context() as patched:  # after the network, when centres were to be found
+        patched.setattr(fit, "starting_centres", broken)
+        assert kmeans(*options, tmp_path / "killed") == 2
+    assert "the power went off" in capsys.readouterr().err
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "killed/rows").glob("*.npy")}
+    assert len(written) > 3
+    last = sorted(written)[-1]
+    last.unlink()  # as if it had been killed before that
+    assert kmeans(*options, tmp_path / "killed", "--keep-rows") == 0
+    again = {path: path.stat().st_mtime_ns for path in (tmp_path / "killed/rows").glob("*.npy")}
+    assert [path for path in again if again[path] != written[path]] == [last]
+    for name in ("units", "model.npz"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_bad_layers(
+    chunks: list[Path], voices: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    learn = ("--clusters", 4, "--out", tmp_path / "out")
+    layer = (*learn, "--data", voices, "--layer")
+    assert "0 stem.0, 1 stem.1, 2 stem.2, 3 blocks.0" in refused(capsys, *layer, "block")
+    assert "has no layer 10" in refused(capsys, *layer, 10)
+    assert "--layer makes the rows itself" in refused(capsys, *layer, 3, *chunks)
+    assert "--layer needs --data" in refused(capsys, *learn, "--layer", 3)
+    assert "--data has no effect without --layer" in refused(capsys, *learn, "--data", voices)
+    assert "--device has no effect without --layer" in refused(capsys, *learn, "--device", "cpu", *chunks)
+    assert "there is nothing to cluster" in refused(capsys, *learn)
+    assert "is no device" in refused(capsys, *layer, 3, "--device", "tpu")
+    assert not (tmp_path / "out" / "model.npz").exists()
+    assert kmeans("--quiet", "--clusters", 4, "--out", tmp_path / "k", *chunks) == 0
+    model = tmp_path / "k" / "model.npz"
+    error = refused(capsys, "--with", model, "--layer", 3, "--data", voices, "--out", tmp_path / "out")
+    assert "rows of layer 'blocks.0' have 256 dimensions; expected 6" in error
+    assert "--model beside --with has no effect" in refused(
+        capsys, "--with", model, "--model", model, "--out", tmp_path / "out", *chunks
+    )
+
+
+def test_without_a_network_there_is_no_torch(chunks: list[Path], tmp_path: Path) -> None:
+    script = (
+        "import sys\nfrom sdpn.cli.main import main\nimport sdpn.kmeans.compatibility\n"
+        "assert main(sys.argv[1:]) == 0\nassert 'torch' not in sys.modules\n"
+    )
+    command = ["kmeans", "--quiet", "--clusters", "4", "--out", str(tmp_path / "out"), *map(str, chunks)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", script, *command], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_bad_data(chunks: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

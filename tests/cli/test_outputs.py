@@ -29,7 +29,7 @@ INPUTS = {
     "verify": {"trials", "embeddings", "mean", "plda", "cohort", "utt2spk", "back_end"},
     "diarize": {"audio", "model", "reference_speech"},
     "cluster": {"embeddings", "segments", "transform", "plda"},
-    "kmeans": {"chunks", "model", "init", "labels"},
+    "kmeans": {"chunks", "model", "kmeans", "data", "init", "labels"},
     "simulate": {"corpus", "rir", "noise", "manifest", "statistics"},
     "drift": {"experiment"},
     "score": {"ref", "hyp", "compare", "uem"},

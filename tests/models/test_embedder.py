@@ -94,6 +94,29 @@ def test_many_windows_in_any_order_equal_few(folder: Path) -> None:
         np.testing.assert_allclose(together[index], alone[0], atol=1e-4)
 
 
+def test_windows_far_apart_share_no_features(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """64 windows over an hour are few, but the features of the hour are not (they took 0.6 GB)."""
+    model = sdpn.load_model(folder)
+    seen: list[int] = []
+    genuine = model.features.log_mel
+
+    def watched(wave_BS: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+        seen.append(wave_BS.shape[-1])
+        return genuine(wave_BS, *others)
+
+    monkeypatch.setattr(model.features, "log_mel", watched)
+    wave = np.tile(_wave(10.0), 60)  # ten minutes
+    starts = np.linspace(0, 598, 64)
+    windows = np.stack([starts, starts + 1.5], axis=1)
+    windows[5] = [40.0, 300.0]  # longer than any span: it comes alone
+    together = model.embed_windows(wave, windows)
+    assert max(seen) < 262 * 16000
+    assert sorted(seen)[-2] < 122 * 16000
+    for index in (0, 5, 6, 63):
+        alone = model.embed_windows(wave, windows[index : index + 1])
+        np.testing.assert_allclose(together[index], alone[0], atol=1e-4)
+
+
 @pytest.mark.parametrize("seconds", [1 / 16000, 0.01, 0.1, 0.4])
 def test_short_input_is_repeated(folder: Path, seconds: float) -> None:
     model = sdpn.load_model(folder)

@@ -1,0 +1,73 @@
+"""The options of a command that takes a layer of a network in place of rows; torch comes with the network."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sdpn.cli.audio_arguments import add_audio_arguments, find_utterances
+from sdpn.cli.model_arguments import FORMATS
+
+if TYPE_CHECKING:
+    from sdpn.extraction.layer_chunks import LayerChunks
+
+
+def add_layer_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options beside ``--model``, which the command declares itself."""
+    group = parser.add_argument_group("rows of a layer of a network, in place of chunks")
+    group.add_argument(
+        "--layer",
+        metavar="L",
+        help="name or number (from 0) of a layer of the network --model; one that is not there lists all",
+    )
+    group.add_argument(
+        "--data", type=Path, metavar="DIR", help="a Kaldi data directory, or a folder of recordings"
+    )
+    group.add_argument(
+        "--model-format",
+        choices=FORMATS,
+        metavar="F",
+        help=f"of the network: {', '.join(FORMATS)} (default: what its files say)",
+    )
+    group.add_argument("--device", metavar="D", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
+    group.add_argument(
+        "--keep-rows", action="store_true", help="leave OUT/rows, which is removed at the end otherwise"
+    )
+    add_audio_arguments(parser, separate=False)
+
+
+def layer_chunks(args: argparse.Namespace, folder: Path, *, dimension: int | None) -> LayerChunks:
+    """The rows that ``--layer`` of ``--model`` gives for ``--data``, in a folder.
+
+    Args:
+        args: with what `add_layer_arguments` declares, and ``model``.
+        folder: for the rows.
+        dimension: what they must have; None takes any.
+
+    Raises:
+        InputError: the model, the layer or a recording will not do.
+    """
+    from sdpn.cli.device import find_device
+    from sdpn.cli.progress import Meter
+    from sdpn.extraction.layer_chunks import extract_layer
+    from sdpn.extraction.processor import usable_threads
+    from sdpn.interop.load import load_model
+
+    utterances = find_utterances(args.data, [], channel=args.channel, skip_bad=args.skip_bad)
+    model = load_model(args.model, args.model_format, device=find_device(args.device))
+    meter = Meter(quiet=args.quiet)
+    try:
+        return extract_layer(
+            model,
+            int(args.layer) if args.layer.isdecimal() else args.layer,
+            utterances,
+            folder,
+            dimension=dimension,
+            readers=usable_threads(),
+            skip_bad=args.skip_bad,
+            on_progress=partial(meter.show, f"layer {args.layer}"),
+        )
+    finally:
+        meter.finish()

@@ -1,0 +1,121 @@
+"""Many short texts in little memory: ids and paths by the million.
+
+A ``str`` costs 50 bytes besides its characters, a place in a list 8 and one in a set about 35; processes that
+are forked from this one copy the pages as soon as they only look at them, for that counts references.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from typing import overload
+
+import numpy as np
+
+#: Sorted stretches of digests are merged so that each is at least twice as long as the next.
+_GROWTH = 2
+
+
+class PackedText(Sequence[str]):
+    """A list of texts as one run of bytes, to which can be added.
+
+    Costs the bytes of the texts in UTF-8 and 8 for each.
+
+    Args:
+        texts: the first ones.
+    """
+
+    def __init__(self, texts: Iterable[str] = ()) -> None:
+        self._bytes = bytearray()
+        self._ends = array("q")
+        self.extend(texts)
+
+    def append(self, text: str) -> None:
+        """Add a text."""
+        self._bytes += text.encode("utf-8", "surrogateescape")
+        self._ends.append(len(self._bytes))
+
+    def extend(self, texts: Iterable[str]) -> None:
+        """Add texts."""
+        for text in texts:
+            self.append(text)
+
+    def __len__(self) -> int:
+        """Return the number of texts."""
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        """Return a text, or a list of those in a slice."""
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        place = range(len(self))[index]
+        start = self._ends[place - 1] if place else 0
+        return self._bytes[start : self._ends[place]].decode("utf-8", "surrogateescape")
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the texts."""
+        start = 0
+        for end in self._ends:
+            yield self._bytes[start:end].decode("utf-8", "surrogateescape")
+            start = end
+
+
+class DistinctKeys:
+    """A set of keys that takes 16 bytes for each: finds those that were there before.
+
+    Keeps digests of 128 bits, in sorted stretches; that two keys share one will not be met.
+    """
+
+    def __init__(self) -> None:
+        self._stretches: list[np.ndarray] = []
+
+    def add(self, keys: Sequence[str]) -> int | None:
+        """Add keys; returns the place of the first of them that was there before, or None.
+
+        Args:
+            keys: the more at once, the less time each takes.
+        """
+        if not keys:
+            return None
+        found_N = _digests(keys)
+        order_N = np.argsort(found_N, kind="stable")
+        sorted_N = found_N[order_N]
+        again_N = np.empty(len(keys), dtype=bool)
+        again_N[order_N] = self._holds(sorted_N)  # sorted, which searches faster
+        again_N[order_N[1:]] |= sorted_N[1:] == sorted_N[:-1]  # stable: the earlier one comes first
+        self._stretches.append(sorted_N)
+        while len(self._stretches) > 1 and len(self._stretches[-2]) < _GROWTH * len(self._stretches[-1]):
+            merged = np.concatenate([self._stretches.pop(), self._stretches.pop()])
+            merged.sort(kind="stable")
+            self._stretches.append(merged)
+        return int(again_N.argmax()) if again_N.any() else None
+
+    def holds(self, keys: Sequence[str]) -> np.ndarray:
+        """Which of keys are in the set, (N,) bool."""
+        return self._holds(_digests(keys))
+
+    def _holds(self, digests_N: np.ndarray) -> np.ndarray:
+        held_N = np.zeros(len(digests_N), dtype=bool)
+        for stretch in self._stretches:
+            places_N = np.searchsorted(stretch, digests_N)
+            places_N[places_N == len(stretch)] = 0
+            held_N |= stretch[places_N] == digests_N
+        return held_N
+
+
+def count_distinct(texts: Iterable[str]) -> int:
+    """How many different texts there are; 16 bytes of memory for each."""
+    return len(np.unique(_digests(texts)))
+
+
+def _digests(keys: Iterable[str]) -> np.ndarray:
+    """128 bits of each key, (N,)."""
+    joined = b"".join(
+        hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=16).digest() for key in keys
+    )
+    return np.frombuffer(joined, dtype="S16")

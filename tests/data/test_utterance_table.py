@@ -1,0 +1,98 @@
+"""A table gives the utterances that it was made of, and costs a loader process nothing to look at."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sdpn.data.sampler import Mixture
+from sdpn.data.utterance_table import UtteranceTable
+from sdpn.errors import InputError
+from sdpn.io.kaldi import Utterance, read_data_dir
+from sdpn.training.pretrain import _identity, read_training_data
+
+UTTERANCES = [
+    Utterance("a", Path("/x/1.wav")),
+    Utterance("b", Path("/x/1.wav"), 0.1, 1 / 3, channel=0),
+    Utterance("ü", Path("rel/2 3.ark:17"), 5.0, None, channel=7, keep_truncated=True),
+    Utterance("d", Path("/x/1.wav"), 0.0, 12.0),
+]
+
+
+def test_it_gives_what_it_was_given() -> None:
+    table = UtteranceTable(UTTERANCES)
+    assert list(table) == UTTERANCES
+    assert table[-1] == UTTERANCES[-1] and list(table[1:3]) == UTTERANCES[1:3]
+    assert list(table.ids) == ["a", "b", "ü", "d"]
+    assert table.num_files == 2
+    assert UtteranceTable([replace(UTTERANCES[0], speaker="s")])[0].speaker is None
+    with pytest.raises(IndexError):
+        table[4]
+
+
+def data_dir(folder: Path, *, prefix: str) -> Path:
+    folder.mkdir()
+    (folder / "r1.wav").touch()
+    (folder / "r2.wav").touch()
+    (folder / "wav.scp").write_text(f"{prefix}r1 r1.wav\n{prefix}r2 r2.wav\n")
+    (folder / "segments").write_text(f"{prefix}1 {prefix}r1 0 1.25\n{prefix}2 {prefix}r2 0.5 -1 1\n")
+    (folder / "utt2spk").write_text(f"{prefix}1 s\n")
+    return folder
+
+
+def test_training_data_is_what_the_directories_hold(tmp_path: Path) -> None:
+    folders = [data_dir(tmp_path / name, prefix=name) for name in "pq"]
+    table, mixture = read_training_data(folders, (1.0, 2.0))
+    assert list(table) == [replace(one, speaker=None) for folder in folders for one in read_data_dir(folder)]
+    assert mixture.sizes == (2, 2)
+    with pytest.raises(InputError, match=r"'p1' is also in another --data directory"):
+        read_training_data([folders[0], folders[0]])
+    (folders[1] / "utt2spk").write_text("q1 s\nq9 s\nq8 s\n")
+    for read in (lambda: read_data_dir(folders[1]), lambda: read_training_data(folders)):
+        with pytest.raises(InputError, match=r"'q8' is in no wav.scp or segments \(2 such\)"):
+            read()
+
+
+def test_old_checkpoints_know_their_data() -> None:
+    """The digest is that of the text which was hashed in one piece when utterances were a list."""
+    table = UtteranceTable(UTTERANCES)
+    found = _identity({"training": {}}, table, Mixture((1, 3), (1.0, 1.0)), None, None)
+    text = "a 0.0 None\nb 0.1 0.3333333333333333\nü 5.0 None\nd 0.0 12.0\n[None, 0, 7, None]\n(1, 3)"
+    assert found["data"] == hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def test_looking_at_utterances_copies_no_memory() -> None:
+    """In a forked process, every object of a list that is looked at is written to, and its page copied."""
+
+    def utterances() -> Iterator[Utterance]:
+        return (Utterance(f"u{number:06}", Path(f"/c/{number:06}.wav")) for number in range(100_000))
+
+    table_kb = _grown_kb(UtteranceTable(utterances()))  # before there are objects, whose strings paths share
+    assert table_kb < _grown_kb(list(utterances())) / 2
+
+
+def _grown_kb(utterances: Sequence[Utterance]) -> int:
+    """What a forked process has for itself alone after a look at all of them."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        gc.disable()  # which would look at every object of the test run
+        before = _private_kb()
+        length = sum(len(one.id) for one in utterances)
+        os.write(writing, f"{length} {_private_kb() - before}".encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    length, grown_kb = map(int, os.read(reading, 100).split())
+    assert length == 7 * len(utterances)
+    return grown_kb
+
+
+def _private_kb() -> int:
+    rollup = Path("/proc/self/smaps_rollup").read_text()
+    return sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Private_"))
