@@ -1,4 +1,4 @@
-"""Several training processes as one: who am I, and what do all of us think?
+"""Distributed training: the process group, and reductions over it.
 
     torchrun --nproc-per-node 2 --no-python sdpn train …
 
@@ -22,7 +22,7 @@ from sdpn.errors import InputError
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those of the run.
+    """This process within the process group.
 
     Attributes:
         rank: its number, from 0.
@@ -40,7 +40,7 @@ class Processes:
         return self.rank == 0
 
     def gather(self, value: Any) -> list[Any]:
-        """The values of all processes, by rank; every process must ask at the same step."""
+        """The values of all processes, by rank; every process must call this at the same step."""
         if self.world == 1:
             return [value]
         values: list[Any] = [None] * self.world
@@ -48,7 +48,7 @@ class Processes:
         return values
 
     def any(self, flag: bool) -> bool:
-        """Whether any process says so; every process must ask at the same step."""
+        """Whether the flag is set in any process; every process must call this at the same step."""
         if self.world == 1:
             return flag
         said = torch.tensor([int(flag)], device=self.device)
@@ -58,17 +58,17 @@ class Processes:
 
 @contextmanager
 def joined(device: str) -> Iterator[Processes]:
-    """Join the processes that torchrun started; alone where it started none.
+    """Join the process group of torchrun, or run as a single process without it.
 
     Args:
-        device: ``cpu``, ``cuda``, or ``auto``, which takes a GPU where there is one.
+        device: ``cpu``, ``cuda``, or ``auto``, which uses a GPU if available.
 
     Raises:
-        InputError: a GPU is asked for and there is none, or the processes cannot find each other.
+        InputError: a GPU is requested and there is none, or the processes cannot connect.
     """
     has_gpu = torch.cuda.is_available()
     if device == "cuda" and not has_gpu:
-        raise InputError("training.device is cuda, but torch sees no GPU", hint="use training.device=auto")
+        raise InputError("training.device is cuda, but torch finds no GPU", hint="use training.device=auto")
     world = int(os.environ.get("WORLD_SIZE", "1"))
     rank = int(os.environ.get("RANK", "0")) if world > 1 else 0
     on_gpu = has_gpu and device != "cpu"
@@ -82,7 +82,7 @@ def joined(device: str) -> Iterator[Processes]:
         dist.init_process_group("nccl" if on_gpu else "gloo")
     except (ValueError, RuntimeError) as error:
         raise InputError(
-            f"WORLD_SIZE is {world}, but the processes cannot find each other: {error}",
+            f"WORLD_SIZE is {world}, but the processes cannot connect: {error}",
             hint="start them with torchrun, or unset WORLD_SIZE for a single process",
         ) from error
     try:

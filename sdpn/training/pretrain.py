@@ -45,7 +45,7 @@ from sdpn.training.teacher_embeddings import Corpus, listen, speeds_of
 
 _log = logging.getLogger(__name__)
 
-#: Settings that may change between a run and its continuation: they do not change what is computed.
+#: Settings that may change when a run is resumed, because they do not affect the result.
 _FREE = (
     "workers",
     "cache_mb",
@@ -65,12 +65,12 @@ _WHEREABOUTS = ("teacher", "teacher_format", "teacher_precision", "cache")
 def read_training_data(
     directories: Sequence[Path], weights: tuple[float, ...] = (), *, check_files: bool = True
 ) -> tuple[list[Utterance], Mixture]:
-    """Utterances of several data directories; speakers are dropped, training must not see them.
+    """Utterances of several data directories, without speakers, which training must not use.
 
     Args:
         directories: Kaldi data directories.
-        weights: share of each in the batches, as ``training.corpus_weights``.
-        check_files: also demand that every audio file exists.
+        weights: relative weight of each, as ``training.corpus_weights``.
+        check_files: also require that every audio file exists.
 
     Returns:
         the utterances, one directory after the other, and how to mix them.
@@ -89,7 +89,7 @@ def read_training_data(
                 raise InputError(
                     f"utterance {utterance.id!r} is also in another --data directory",
                     path=directory,
-                    hint="make ids unique, for example with the corpus as prefix",
+                    hint="make ids unique, for example by prefixing the corpus",
                 )
             utterances[utterance.id] = replace(utterance, speaker=None)
     return list(utterances.values()), Mixture(tuple(sizes), weights)
@@ -98,7 +98,7 @@ def read_training_data(
 def build(
     config: RunConfig, labels: Labels | None = None, targets: Targets | None = None
 ) -> SelfDistillation:
-    """The network of a run, freshly initialised from torch's random state."""
+    """The network of a run, initialised from torch's random state."""
     parts = NetworkConfig(config.teacher, config.encoder, config.head, config.features)
     if config.objective == "pseudo":
         assert labels is not None
@@ -117,7 +117,7 @@ def pretrain(
     on_progress: Callable[[TrainingProgress], None],
     on_listening: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
 ) -> dict[str, Any]:
-    """Train (or continue) a network without labels and export its teacher to ``out/model``.
+    """Train (or resume) a network without labels and export its teacher to ``out/model``.
 
     Started by torchrun, every process calls it; the first one writes.
 
@@ -126,7 +126,8 @@ def pretrain(
         directories: Kaldi data directories of the training speech.
         out: experiment folder; ``checkpoints/``, ``tensorboard/``, ``config.yaml`` and ``model/`` go there.
         on_progress: called at every point of the training curves, in the first process.
-        on_listening: called while a foreign teacher hears the speech, with (what, done, all).
+        on_listening: called while the embeddings of a foreign teacher are computed, with (stage, done,
+            total).
 
     Returns:
         plain figures of the run.
@@ -134,7 +135,7 @@ def pretrain(
     Raises:
         InputError: bad data or settings, a checkpoint of another run, a guard that stopped the run, memory
             that ran out, or a loader process that was killed.
-        sdpn.training.loop.Stopped: a signal asked the run to stop; its state is saved.
+        sdpn.training.loop.Stopped: the run was stopped by a signal; its state is saved.
     """
     with failures_explained(config.training), joined(config.training.device) as processes:
         _check_shares(config, processes)
@@ -224,22 +225,22 @@ def pretrain(
 
 
 def _check_shares(config: RunConfig, processes: Processes) -> None:
-    """Every part of a batch in every process needs two utterances."""
+    """Check that every part of a batch in every process has at least two utterances."""
     parts = processes.world * config.training.accumulate
     if config.training.batch_size % parts or config.training.batch_size < 2 * parts:
         raise InputError(
-            f"training.batch_size ({config.training.batch_size}) cannot be shared by {processes.world} "
+            f"training.batch_size ({config.training.batch_size}) cannot be split over {processes.world} "
             f"processes in {config.training.accumulate} parts of at least 2 utterances each",
             hint=f"use a multiple of {parts}",
         )
 
 
 def _compare_sizes(student: SelfDistillation, targets: Targets) -> None:
-    """Say so where a student is larger than its teacher: it may be, but it costs more and knows no more."""
+    """Warn if a student is larger than its teacher, which costs more without a benefit."""
     own = sum(tensor.numel() for tensor in student.student.encoder.parameters())
     if targets.teacher_parameters is not None and own > targets.teacher_parameters:
         _log.warning(
-            "the student has %s parameters, more than its teacher's %s",
+            "the student has %s parameters, more than the %s of its teacher",
             f"{own:,}",
             f"{targets.teacher_parameters:,}",
         )
@@ -261,7 +262,7 @@ def _export(
     *,
     versions: dict[str, str],
 ) -> None:
-    """Write the teacher as a model folder, with what clustering needs to know about it and who trained it."""
+    """Write the teacher as a model folder, with its calibration and source."""
     teacher = network.teacher.to("cpu").eval()
     model = ModelFolder(
         teacher.encoder,
@@ -287,21 +288,22 @@ def _export(
 
 
 def _labels(config: RunConfig, utterances: Sequence[Utterance]) -> Labels | None:
-    """What ``pseudo.labels`` holds, where the objective learns from it."""
+    """The labels of ``pseudo.labels``, if the objective uses them."""
     path = config.pseudo.labels
     if config.objective != "pseudo":
         if path is not None:
-            raise InputError(f"pseudo.labels is of no use to objective={config.objective}", hint="drop it")
+            raise InputError(f"pseudo.labels is not used by objective={config.objective}", hint="remove it")
         return None
     if path is None:
         raise InputError(
-            "objective=pseudo learns from clusters and was given none",
-            hint="--labels FILE, with a line 'utterance cluster' for every utterance (docs/pseudo_labels.md)",
+            "objective=pseudo needs pseudo-labels",
+            hint="give --labels FILE with a line 'utterance cluster' for every utterance "
+            "(docs/pseudo_labels.md)",
         )
     augmentation = config.augmentation
     if augmentation.speed_probability and augmentation.speed_speaker == "new":
         raise InputError(
-            "augmentation.speed_speaker=new makes voices that no cluster stands for",
+            "augmentation.speed_speaker=new creates speakers without a pseudo-label",
             hint="with objective=pseudo set augmentation.speed_speaker=same, or speed_probability=0",
         )
     return read_labels(path, utterances)
@@ -316,10 +318,10 @@ def _targets(
     processes: Processes,
     on_listening: Callable[[str, int, int], None],
 ) -> Targets | None:
-    """What ``distill.teacher`` says about the training speech, where the objective learns from it."""
+    """The embeddings of ``distill.teacher``, if the objective uses them."""
     if config.objective != "distill":
         if config.distill.teacher is not None:
-            raise InputError(f"distill.teacher is of no use to objective={config.objective}", hint="drop it")
+            raise InputError(f"distill.teacher is not used by objective={config.objective}", hint="remove it")
         return None
     ends = list(accumulate(mixture.sizes, initial=0))
     corpora = [
@@ -344,7 +346,7 @@ def _identity(
     labels: Labels | None,
     targets: Targets | None,
 ) -> dict[str, Any]:
-    """What must be equal for a checkpoint to be continued: settings and data."""
+    """The settings and data that must be equal to resume from a checkpoint."""
     ids = "\n".join(f"{utterance.id} {utterance.start_s} {utterance.end_s}" for utterance in utterances)
     if any(utterance.channel is not None for utterance in utterances):
         ids += f"\n{[utterance.channel for utterance in utterances]}"

@@ -1,4 +1,4 @@
-"""Utterances and their parts as embeddings: what a back end is learned from.
+"""Embeddings of utterances and of their parts, which a back end is trained on.
 
 Shapes: N utterances, P parts of each (twice as many where they are degraded as well), D embedding.
 """
@@ -15,7 +15,7 @@ from sdpn.errors import InputError
 from sdpn.io.audio import RATE_HZ
 from sdpn.io.kaldi import Utterance
 
-#: A shorter part tells nothing about a voice.
+#: Minimum length of a part: shorter ones carry too little speaker information.
 SHORTEST_PART_S = 0.5
 #: Utterances that are in memory together.
 _AT_ONCE = 32
@@ -36,7 +36,7 @@ class Parts:
         ids: of the utterances that were embedded, N.
         whole_ND: their embeddings.
         parts_NPD: those of their parts.
-        left_out: why others were not: utterance -> reason.
+        left_out: utterance -> reason, for those that were excluded.
     """
 
     ids: list[str]
@@ -57,10 +57,10 @@ def embed_parts(
 
     Args:
         model: what embeds.
-        utterances: speech; what cannot be read, is silent or too short is left out.
+        utterances: speech; utterances that are unreadable, silent or too short are excluded.
         parts: of each utterance, at least 2.
         degrade: a condition (`sdpn.augmentation.conditions`); every part is embedded in it as well, each by
-            itself, so that noise and rooms are seen to differ within a voice.
+            itself, so that noise and rooms count as within-speaker variation.
         seed: of what the condition draws.
 
     Raises:
@@ -100,6 +100,6 @@ def embed_parts(
     embed_waves()
     if not rows:
         reasons = "; ".join(f"{name}: {why}" for name, why in list(left_out.items())[:3])
-        raise InputError(f"none of {len(left_out)} utterances can be learned from ({reasons})")
+        raise InputError(f"none of {len(left_out)} utterances can be used ({reasons})")
     all_NKD = np.concatenate(rows)
     return Parts(ids, all_NKD[:, 0], all_NKD[:, 1:], left_out)

@@ -336,7 +336,7 @@ def test_convert_gives_the_same_embeddings(tmp_path: Path, capsys: pytest.Captur
     )
     assert yaml.safe_load((out / "config.yaml").read_text())["features"]["kind"] == "speechbrain-fbank"
     assert main(["convert", "--model", str(folder), "--out", str(out)]) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 def test_convert_asks_for_the_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

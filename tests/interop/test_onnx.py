@@ -150,7 +150,7 @@ def test_what_is_no_graph_of_ours(tmp_path: Path, contents: bytes | None, words:
     [
         (["--int8", "--out", "x"], "add --to onnx"),
         (["--features", "inside", "--out", "x"], "add --to onnx"),
-        (["--to", "onnx", "--out", "x"], "ends in .onnx"),
+        (["--to", "onnx", "--out", "x"], "must end in .onnx"),
     ],
 )
 def test_options_that_do_not_fit(

@@ -126,5 +126,5 @@ def test_lines_that_make_no_sense(line: str, message: str, tmp_path: Path) -> No
 
 def test_no_conversations(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").touch()
-    with pytest.raises(InputError, match="holds no conversations"):
+    with pytest.raises(InputError, match="contains no conversations"):
         read_manifest(tmp_path / "empty.jsonl")
