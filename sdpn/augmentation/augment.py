@@ -111,7 +111,7 @@ class AugmentationConfig:
             "erase_probability",
         ):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie between 0 and 1")
+                raise ValueError(f"{name} must be between 0 and 1")
         for name in ("noise_snr_db", "music_snr_db", "babble_snr_db", "room_decay_s", "gain_db"):
             low, high = getattr(self, name)
             if low > high:
@@ -325,5 +325,5 @@ def _draw_combination(
 def _load_rooms(directory: Path) -> list[np.ndarray]:
     rooms = [room for entry in read_data_dir(directory) if np.any(room := entry.read())]
     if not rooms:
-        raise InputError("every recording of the room impulse responses is silent", path=directory)
+        raise InputError("all room impulse responses are silent", path=directory)
     return [trim_room(room) for room in rooms]

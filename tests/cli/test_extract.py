@@ -318,4 +318,4 @@ def test_an_incomplete_model_is_refused(
         ["extract", "--model", str(tmp_path / "m"), "--data", str(data), "--out", str(tmp_path / "e")]
     )
     message = capsys.readouterr().err
-    assert code == 2 and "of no known format" in message and "sdpn: a folder" in message
+    assert code == 2 and "not a model folder of a supported format" in message and "sdpn: a folder" in message
