@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("chunks", nargs="+", type=Path, metavar="CHUNK", help=".scp, .ark or .npy")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder")
     what = parser.add_argument_group("task (one of them)")
-    what.add_argument("--clusters", type=int, metavar="K", help="learn K clusters, then label")
+    what.add_argument("--clusters", type=int, metavar="K", help="train with K clusters, then label")
     what.add_argument("--model", type=Path, metavar="FILE", help="only label with this model")
     learning = parser.add_argument_group("training (short for the settings in parentheses)")
     learning.add_argument("--seed", type=int, metavar="S", help="random seed (seed)")

@@ -39,8 +39,8 @@ from sdpn.stopping import Stop, ends_on_signals
 #: Subcommand -> one line for ``sdpn --help``. The module is ``sdpn.cli.<subcommand>``.
 COMMANDS = {
     "train": "train a speaker embedding network on unlabelled speech",
-    "adapt": "adapt a model to your own unlabelled recordings; keeps the old one if it is better",
-    "extract": "write the embeddings of a Kaldi data directory to ark/scp",
+    "adapt": "adapt a model to your own unlabelled recordings, if that improves it",
+    "extract": "extract embeddings of utterances or recordings as Kaldi ark/scp",
     "compare": "compare the speakers of two recordings: score and decision",
     "backend": "train a scoring back end (PLDA, AS-norm) on unlabelled recordings",
     "verify": "score verification trials: EER, minDCF and Cllr, with confidence intervals",

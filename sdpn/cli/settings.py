@@ -69,13 +69,14 @@ def listing(sections: Sections) -> str:
     for section, cls in sections.items():
         for key, default, meaning in _settings(cls, f"{section}." if section else ""):
             head = f"  {key}={default}"
-            text = textwrap.wrap(meaning, width=108 - _INDENT) or [""]
+            whole = meaning.replace(" %", "\xa0%")  # a number and its unit stay on one line
+            text = textwrap.wrap(whole, width=108 - _INDENT) or [""]
             if len(head) > _INDENT - 2:
                 lines.append(head)
                 head = ""
             lines.append(f"{head:<{_INDENT}}{text[0]}".rstrip())
             lines += [" " * _INDENT + line for line in text[1:]]
-    return "\n".join(lines)
+    return "\n".join(lines).replace("\xa0", " ")
 
 
 def _settings(cls: type[Any], prefix: str, base: Any = None) -> Iterator[tuple[str, str, str]]:

@@ -37,8 +37,8 @@ class Spectral(Clusterer):
     as they are. Up to ``exact_windows`` memory is about 40 N² bytes; beyond, see `sdpn.clustering.coarsen`.
 
     Attributes:
-        neighbours: share of the other windows that each one keeps as neighbours.
-        min_neighbours: but never fewer than this; guards short recordings against a graph in pieces.
+        neighbours: number of neighbours that each window keeps, as a share of the windows.
+        min_neighbours: minimum number of neighbours; prevents disconnected graphs for short recordings.
         max_estimate: largest count that the eigengap may choose; ``min_speakers`` and a given count can
             go beyond.
         min_windows: minimum number of windows for estimating the number of speakers.

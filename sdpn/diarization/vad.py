@@ -51,10 +51,11 @@ class VadConfig:
         level_db: level to which recordings are first normalised, in dB relative to full scale, because the
             model misses more in quiet ones; None leaves the level unchanged. Of read speech in measured rooms
             at -46 dB it misses 15 % without normalisation and 3 % with the default.
-        threshold: speech starts where the probability reaches this, and ends where it falls 0.15 below.
-        min_speech_s: shorter speech is dropped.
-        min_silence_s: shorter silence does not end a stretch of speech.
-        pad_s: added to both ends of each stretch; two that meet share the silence between them.
+        threshold: speech probability at which a segment starts; it ends where the probability falls 0.15
+            below.
+        min_speech_s: minimum length of a speech segment; shorter ones are dropped.
+        min_silence_s: minimum length of a pause between segments; shorter silence does not end a segment.
+        pad_s: padding at both ends of each segment; closer segments split the silence between them.
     """
 
     level_db: float | None = -20.0

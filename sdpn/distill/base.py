@@ -36,7 +36,7 @@ class TeacherConfig:
     Attributes:
         momentum: EMA momentum m of the teacher at the first step; it follows a cosine schedule to
             ``final_momentum``. 0.996 has a time constant of 250 steps, too slow for runs of a thousand steps.
-        final_momentum: m at the last step.
+        final_momentum: EMA momentum m at the last step.
         batch_norm: batch-norm statistics of the teacher. ``own``: those of its own batches (clean, long
             crops, as in later use) and their running averages. ``student``: the student's running averages,
             which are also exported.

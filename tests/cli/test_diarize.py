@@ -351,7 +351,7 @@ def test_a_bad_one_among_many_is_left_out(
     assert diarize(*args, "--skip-bad") == 0
     assert sorted(path.name for path in (tmp_path / "out").glob("*.rttm")) == ["a.rttm", "z.rttm"]
     printed = capsys.readouterr().out
-    assert "2 recordings left out" in printed
+    assert "2 recordings skipped" in printed
     left_out = json.loads(results.read_text())["results"]["left_out"]
     assert [one["recording"] for one in left_out] == ["m", "n"]
     assert "NaN" in left_out[1]["reason"]

@@ -255,7 +255,7 @@ def test_zero_length_is_logged(folders: Path, caplog: pytest.LogCaptureFixture) 
     _, results = score(folders)
     assert results["files"][0]["num_speakers_hypothesis"] == 1
     (record,) = caplog.records
-    assert record.getMessage() == f"{folders}/hyp/one.rttm:2: 2 turns of zero length are left out"
+    assert record.getMessage() == f"{folders}/hyp/one.rttm:2: ignored 2 turns of zero length"
 
 
 def test_markdown_and_csv_hold_the_same(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
