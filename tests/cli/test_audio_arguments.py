@@ -43,7 +43,7 @@ def test_recordings_of_folders_and_files(folder: Path, caplog: pytest.LogCapture
         "stdin": Path("-"),
     }
     assert "skipped 1 files without an audio suffix" in caplog.text
-    with pytest.raises(InputError, match=r"has the recording id 'a', and so has .*a\.wav"):
+    with pytest.raises(InputError, match=r"has the same recording id 'a' as .*a\.wav"):
         recordings([folder, Path("elsewhere/a.mp3")])
 
 

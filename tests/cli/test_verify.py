@@ -75,7 +75,7 @@ def test_numbers_by_hand(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
         "Cllr treats scores as log-likelihood ratios, which these are not without calibration.",
     ]
     assert method.startswith(
-        "the middle 95 % of 1000 bootstrap resamples (seed 0) of the trials, which takes"
+        "the middle 95 % of 1000 bootstrap resamples (seed 0) of the trials, which assumes"
     )
 
 
@@ -229,7 +229,7 @@ def test_the_det_picture_is_drawn(speakers: Path, suffix: str) -> None:
             ["--plda", "plda", "--embeddings", "wide.scp"],
             "trials:1: utterance 's0-0' has no embedding in wide.scp",
         ),
-        (["--plda", "plda9"], "9 dimensions, the embeddings have 8"),
+        (["--plda", "plda9"], "9 dimensions, but the embeddings have 8"),
         (["--utt2spk", "part"], "trials:1: utterance 's0-1' has no speaker in part"),
         (
             ["--utt2spk", "one"],

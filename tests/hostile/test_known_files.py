@@ -114,7 +114,7 @@ JSON = {
     "half a key": (r'{"\udfff": 1}', "surrogate"),
     "NUL": (r'{"a": ["\u0000"]}', "NUL"),
     "twice": ('{"a": 1, "b": {"a": 2, "a": 3}}', "'a' occurs twice"),
-    "cut": ('{"a": 1', "no JSON"),
+    "cut": ('{"a": 1', "not JSON"),
     "bytes": (b'{"a": "\xff"}', "is not UTF-8"),
 }
 

@@ -136,7 +136,11 @@ def _stranger() -> bytes:
 
 @pytest.mark.parametrize(
     ("contents", "words"),
-    [(b"", "no ONNX graph"), (b"nonsense" * 100, "no ONNX graph"), (None, "does not describe its features")],
+    [
+        (b"", "not an ONNX graph"),
+        (b"nonsense" * 100, "not an ONNX graph"),
+        (None, "does not describe its features"),
+    ],
 )
 def test_what_is_no_graph_of_ours(tmp_path: Path, contents: bytes | None, words: str) -> None:
     path = tmp_path / "model.onnx"
