@@ -208,8 +208,8 @@ def test_ids_that_only_one_of_the_files_has(tmp_path: Path, capsys: pytest.Captu
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("m1-c m1 1.0", ":5: expected 'utterance recording start end'"),
-        ("m1-c m1 1.0 one", ":5: expected 'utterance recording start end'"),
+        ("m1-c m1 1.0", ":5: expected 'utterance recording start end [channel]'"),
+        ("m1-c m1 1.0 one", ":5: expected 'utterance recording start end [channel]'"),
         ("m1-c m1 2.0 1.0", ":5: utterance 'm1-c' runs from 2.0 to 1.0 s"),
         ("m1-a m1 0.0 1.5", ":5: utterance 'm1-a' occurs a second time"),
         ("m1-c m1 0.9 1.1", ": window 'm1-c' lies within 'm1-b'"),
@@ -240,13 +240,13 @@ def test_spaces_that_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[st
         "the PLDA has 2 dimensions, but the embeddings have 3 (check whether a transform is missing" in error
     )
     np.savez(tmp_path / "t.npz", mean1=np.zeros(4), lda=np.eye(4)[:, :2], mean2=np.zeros(2))
-    assert "takes 4 dimensions" in refused(capsys, *options, "--transform", tmp_path / "t.npz")
+    assert "expects 4 dimensions" in refused(capsys, *options, "--transform", tmp_path / "t.npz")
     for name, option in (("plda", "--plda"), ("t.npz", "--transform")):
         whole = (tmp_path / name).read_bytes()
         (tmp_path / name).write_bytes(whole[: len(whole) // 2])
         error = refused(capsys, *options, option, tmp_path / name)
         assert str(tmp_path / name) in error
-        assert "is not a whole" in error
+        assert "is not a complete" in error
 
 
 def test_a_recording_with_too_few_windows_does_not_stop_the_others(
