@@ -1,7 +1,7 @@
 """Speaker embeddings without labels, and who spoke when.
 
 >>> import sdpn
->>> model = sdpn.load_model()                     # the one that comes with sdpn; or "exp/mini/model"
+>>> model = sdpn.load_model()                     # the model included in sdpn; or "exp/mini/model"
 >>> model.embed(wave, sample_rate=16000)          # (D,) float32
 >>> sdpn.similarity(model.embed("a.wav"), model.embed("b.wav"))     # cosine
 >>> annotation = sdpn.Diarizer(model)("meeting.wav")    # pyannote.core.Annotation

@@ -1,11 +1,11 @@
 """Strict configuration: YAML files and ``section.key=value`` overrides into frozen dataclasses.
 
-A key that no dataclass has, a value of the wrong type, or one out of range is an error that names the file
-and line (or the override) and the nearest key that exists. Ranges are checked by the dataclasses themselves,
-in ``__post_init__``, by raising ``ValueError``.
+An unknown key, a value of the wrong type, or one out of range is an error that gives the file and line (or
+the override) and the nearest existing key. Ranges are checked by the dataclasses themselves, in
+``__post_init__``, by raising ``ValueError``.
 
 A section given in part keeps its field's default for the rest. A section that may be one of several
-dataclasses says which by its key ``kind`` (see `Choice`).
+dataclasses selects one by its key ``kind`` (see `Choice`).
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """Marks a union of dataclasses as a section whose key ``kind`` picks one of them.
+    """Marks a union of dataclasses as a section whose key ``kind`` selects one of them.
 
     >>> Encoder = Annotated[EcapaConfig | ResNetConfig, Choice("encoder", {"ecapa": EcapaConfig(), ...})]
 
-    Each dataclass of the union has a class variable ``kind``, its own name; further names may stand for the
-    same class with other values. What the section says besides is changed on top of them.
+    Each dataclass of the union has a class variable ``kind``, its own name; further names may refer to the
+    same class with other values. The other keys of the section override these.
 
     Attributes:
-        noun: what is chosen, for messages.
-        variants: name -> the values that it stands for. A section without ``kind`` is what its field's
-            default is, or the first of these.
-        key: what ``kind`` is called where all variants are of one class: presets, of which only the values
-            are kept.
+        noun: name of what is chosen, for messages.
+        variants: name -> its values. A section without ``kind`` is the default of its field, or the first of
+            these.
+        key: name of the key instead of ``kind`` if all variants are of one class: presets, of which only the
+            values are kept.
     """
 
     noun: str
@@ -88,8 +88,8 @@ def load_config(
         base: values in place of the defaults.
 
     Raises:
-        InputError: an unknown key (the nearest is named), a wrong type, a value out of range, or a file
-            that is missing or no YAML.
+        InputError: an unknown key (with the nearest one in the message), a wrong type, a value out of range,
+            or a file that is missing or not YAML.
     """
     tree: _Tree = {} if path is None else _read_yaml(path)
     for override in overrides:
@@ -120,7 +120,7 @@ def choose(choice: Any, values: dict[str, Any], *, path: str | os.PathLike[str] 
 def to_dict(config: Any) -> dict[str, Any]:
     """Nested plain values of a configuration dataclass, ready for YAML (tuples become lists).
 
-    A dataclass that belongs to a `Choice` says its ``kind`` first.
+    A dataclass that belongs to a `Choice` has its ``kind`` first.
     """
 
     def plain(value: Any) -> Any:
@@ -155,7 +155,7 @@ def _tree_of_node(node: yaml.Node, loader: Loader, path: str) -> _Tree:
 
 
 def _section(values: Any, path: str | os.PathLike[str] | None) -> _Tree:
-    """A section from plain values, which a stranger's file may hold something else in place of."""
+    """A section from plain values, which an untrusted file may lack."""
     origin = _Origin(path=None if path is None else os.fspath(path))
     if not isinstance(values, dict):
         raise origin.error(f"expected a section of keys, found {values!r}")
@@ -177,7 +177,7 @@ def parse_override(override: str) -> tuple[str, Any]:
     """
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
-        raise InputError(f"cannot read the setting {override!r}", hint="expected section.key=value")
+        raise InputError(f"cannot parse the setting {override!r}", hint="expected section.key=value")
     try:
         value = parse_yaml(text, path=None) if text.strip() else ""
     except InputError:
@@ -231,7 +231,7 @@ def _own_kind(cls: type[Any]) -> str | None:
 
 
 def _build(cls: type[Any], tree: _Tree, prefix: str, base: Any = None) -> Any:
-    """Build ``cls`` from a tree; what it does not say is as in ``base``, or else as the class has it."""
+    """Build ``cls`` from a tree; missing values are those of ``base``, or else the defaults of the class."""
     hints = typing.get_type_hints(cls, include_extras=True)
     names = {field.name: hints[field.name] for field in dataclasses.fields(cls) if field.init}
     arguments: dict[str, Any] = {} if base is None else {name: getattr(base, name) for name in names}
@@ -265,7 +265,7 @@ def _build(cls: type[Any], tree: _Tree, prefix: str, base: Any = None) -> Any:
 
 
 def _default(cls: type[Any], name: str) -> Any:
-    """What a field of a dataclass is when nothing is said; None where it has no default."""
+    """The default of a field of a dataclass; None if it has none."""
     field = next(field for field in dataclasses.fields(cls) if field.name == name)
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()

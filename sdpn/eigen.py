@@ -1,7 +1,7 @@
-"""The one place that solves eigenproblems of the clusterers and of PLDA, and checks what comes out.
+"""Eigenvalue problems of the clusterers and of PLDA, with verified solutions.
 
-Two solvers that are usually right fail on spectra with many equal eigenvalues, which graphs of speakers have.
-They fail by rounding, so that it depends on the processor on which input:
+Two usual solvers fail on spectra with many equal eigenvalues, which speaker graphs have. They fail by
+rounding errors, so that the affected inputs depend on the processor:
 
 - LAPACK's bisection (``dsyevr`` and ``dsyevx`` of part of a spectrum) finds no eigenvalue at all where
   eigenvalues coincide, as those of a complete graph do (Reference-LAPACK issue 466).
@@ -53,7 +53,7 @@ def smallest_eigenpairs(matrix_NN: np.ndarray, count: int, *, seed: int) -> Pair
         eigenvalues those of larger components come first.
 
     Raises:
-        InputError: the matrix holds NaN or infinite values, or no solver's answer passes the check.
+        InputError: the matrix contains NaN or infinite values, or no solver gives a valid solution.
     """
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import connected_components
@@ -99,7 +99,7 @@ def generalised_eigenpairs(a_DD: np.ndarray, b_DD: np.ndarray) -> Pairs:
         ψ (D,), ascending, and vectors (D, D) with vᵀ B v = 1.
 
     Raises:
-        InputError: B is not positive definite, values are not finite, or no solver's answer passes the check.
+        InputError: B is not positive definite, values are not finite, or no solver gives a valid solution.
     """
     from scipy.linalg import eigh
 
@@ -129,10 +129,10 @@ def generalised_eigenpairs(a_DD: np.ndarray, b_DD: np.ndarray) -> Pairs:
 
 
 def check_definite(covariance_DD: np.ndarray) -> None:
-    """Refuse a covariance that is not positive definite.
+    """Reject a covariance that is not positive definite.
 
     Raises:
-        InputError: it is not, or holds NaN or infinite values.
+        InputError: it is not, or contains NaN or infinite values.
     """
     _of_unit_diagonal(covariance_DD)
 
@@ -238,13 +238,13 @@ def _first_right(solvers: list[Callable[[], Pairs]], is_right: Callable[..., boo
         if is_right(values_M, vectors_NM):
             return values_M, vectors_NM
     raise InputError(
-        "an eigenvalue problem could not be solved: no solver's answer passes the check",
-        hint="numpy and scipy may be broken on this machine; set OPENBLAS_CORETYPE=Haswell and try again",
+        "an eigenvalue problem could not be solved: no solver gives a valid solution",
+        hint="numpy or scipy may be broken on this machine; set OPENBLAS_CORETYPE=Haswell and try again",
     )
 
 
 def _is_right(matrix_NN: np.ndarray, values_M: np.ndarray, vectors_NM: np.ndarray) -> bool:
-    """Are these eigenpairs, orthogonal to each other?"""
+    """Whether these are orthogonal eigenpairs."""
     residual_NM = matrix_NN @ vectors_NM - vectors_NM * values_M
     gram_MM = vectors_NM.T @ vectors_NM
     return bool(
@@ -260,11 +260,11 @@ def _norm(matrix_NN: np.ndarray) -> float:
 
 def _check_finite(matrix_NN: np.ndarray) -> None:
     if not np.isfinite(matrix_NN).all():
-        raise InputError("a matrix whose eigenvalues are needed holds NaN or infinite values")
+        raise InputError("a matrix for an eigenvalue problem contains NaN or infinite values")
 
 
 def _not_definite() -> InputError:
     return InputError(
         "the covariance of the embeddings within speakers is not positive definite",
-        hint="do some dimensions of the embeddings never vary, or depend on others?",
+        hint="some dimensions of the embeddings may be constant or linearly dependent",
     )

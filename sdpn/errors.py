@@ -1,4 +1,4 @@
-"""The one error that a user is meant to read."""
+"""The exception for errors of the user's input."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class InputError(Exception):
-    """Something the user gave is wrong, and the message alone is enough to mend it.
+    """Something that the user gave is wrong; the message suffices to correct it.
 
     The command line prints it as one line and exits with code 2; from Python it is an ordinary
     exception. Anything else that escapes is a bug in sdpn.

@@ -1,4 +1,4 @@
-"""Memory: what a process has freed is kept for its next arrays; what an error says when there is none."""
+"""Memory: keeping freed memory in the process, and recognising out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _log = logging.getLogger(__name__)
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 _MMAP_THRESHOLD_BYTES = 32 << 20  # glibc's own limit
 
-#: How torch says that memory ran out: on the CPU, on a GPU, in what processes share.
+#: Out-of-memory messages of torch: on the CPU, on a GPU, in shared memory.
 _OUT_OF_MEMORY = (
     "out of memory",
     "can't allocate memory",
@@ -27,7 +27,7 @@ _OUT_OF_MEMORY = (
 
 
 def keep_freed_memory(kept_mb: int) -> None:
-    """Let the allocator keep what is freed, instead of giving it to the system and asking for it again.
+    """Let the allocator keep freed memory instead of returning it to the system and requesting it again.
 
     Arrays of megabytes, such as the tensors of a layer or the spectra of a batch of crops, are returned at
     once by glibc, and the next ones wait for fresh pages full of zeros: a tenth of the time of extraction in

@@ -1,7 +1,7 @@
 """Signals that ask a process to stop: Ctrl-C, a hang-up, the end of a job.
 
 A command ends with one line, whatever it was doing (`ends_on_signals`); what can be saved first is saved
-(`collects_signals`). Signals that whoever started the process had ignored stay ignored.
+(`collects_signals`). Signals that were already ignored stay ignored.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-#: A cluster warns of the end of a job by SIGUSR1.
+#: Clusters announce the end of a job by SIGUSR1.
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 #: A second Ctrl-C counts after so many seconds. A signal comes twice at once where a process gets its own and
 #: that of its group, as from timeout(1).
@@ -22,7 +22,7 @@ _SAME_S = 0.2
 
 
 class Stop(BaseException):
-    """A signal has asked the process to stop. Like `KeyboardInterrupt`, it is no `Exception`."""
+    """The process was stopped by a signal. Like `KeyboardInterrupt`, it is not an `Exception`."""
 
     def __init__(self, signal_number: int) -> None:
         self.signal_number = signal_number
@@ -44,7 +44,7 @@ def ends_on_signals() -> Iterator[None]:
 def collects_signals() -> Iterator[list[int]]:
     """Yield a list that signals are added to, for a loop that stops where it can; the main thread only.
 
-    A second Ctrl-C raises `Stop`: whoever presses it does not want to wait.
+    A second Ctrl-C raises `Stop`, to stop without waiting.
     """
     received: list[int] = []
     interrupted_at = -_SAME_S
@@ -75,7 +75,7 @@ def inherited_without_signals() -> Iterator[None]:
 def obeys_its_parent() -> None:
     """Let the parent alone end this process, by SIGTERM; for what `inherited_without_signals` has started.
 
-    Without it a parent that ends its children before it goes would wait for ever.
+    Without it, a parent that terminates its children before exiting would wait forever.
     """
     if not hasattr(signal, "sigwaitinfo"):  # macOS does not tell who sent a signal
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])

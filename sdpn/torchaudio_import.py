@@ -37,7 +37,9 @@ def import_torchaudio() -> ModuleType:
     except ModuleNotFoundError:
         raise
     except (OSError, RuntimeError, ImportError) as error:
-        _log.debug("torchaudio's native extension does not fit this torch, going on without it: %s", error)
+        _log.debug(
+            "torchaudio's native extension does not match this torch, continuing without it: %s", error
+        )
         for name in [name for name in sys.modules if name.partition(".")[0] == "torchaudio"]:
             del sys.modules[name]
         sys.modules["torchaudio._extension"] = _absent_extension()
@@ -48,7 +50,9 @@ def _absent_extension() -> ModuleType:
     """Stand in for ``torchaudio._extension``, saying what that module says in a build without extension."""
 
     def fail(*_args: Any, **_kwargs: Any) -> NoReturn:
-        raise RuntimeError("this function needs torchaudio's native extension, which does not fit this torch")
+        raise RuntimeError(
+            "this function needs torchaudio's native extension, which does not match this torch"
+        )
 
     module = ModuleType("torchaudio._extension")
     module.__dict__.update(

@@ -1,1 +1,1 @@
-"""Adapting a model to recordings that nobody has annotated, and telling whether it became better."""
+"""Adaptation of a model to unlabelled recordings, and label-free evaluation of the result."""

@@ -1,13 +1,13 @@
-"""The whole of an adaptation: recordings, segments, training from the model, comparison, one model folder.
+"""The adaptation pipeline: recordings, segments, training, comparison, model folder.
 
-Everything is kept in a work folder, so that the same call goes on where an earlier one was stopped::
+Everything is kept in a work folder, so that an interrupted call can be resumed::
 
-    WORK/settings.json      what this adaptation is of; a call with other settings is refused
-    WORK/speech.jsonl       where speech was found so far
-    WORK/target             segments to train on; WORK/target_held_out: those that are not
-    WORK/old                rehearsed utterances; WORK/old_held_out: those that are not trained on
+    WORK/settings.json      settings of this adaptation; calls with other settings are rejected
+    WORK/speech.jsonl       speech found so far
+    WORK/target             training segments; WORK/target_held_out: held-out segments
+    WORK/old                rehearsed utterances; WORK/old_held_out: held-out ones
     WORK/training           the run: checkpoints, curves, the trained model
-    WORK/adapted            the adapted model, whether it is kept or not
+    WORK/adapted            the adapted model, even if it is rejected
 """
 
 from __future__ import annotations
@@ -54,18 +54,18 @@ from sdpn.training.pretrain import pretrain
 
 _log = logging.getLogger(__name__)
 
-#: From so many recordings on whole ones are held out; of fewer, scenes are.
+#: Minimum number of recordings for holding out whole recordings; with fewer, scenes are held out.
 _FEW_RECORDINGS = 4
-#: Rehearsed utterances that are held out, at most: more do not narrow the interval much.
+#: Maximum number of held-out rehearsed utterances: more hardly narrow the interval.
 _MOST_HELD_OUT = 300
 
-#: Told how far the work is: stage, done, of how many.
+#: Called with the progress: stage, done, total.
 Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What an adaptation is made from.
+    """Inputs of an adaptation.
 
     Attributes:
         base: model folder with head and prototypes.
@@ -92,18 +92,18 @@ def adapt(
     Args:
         config: the settings.
         sources: model and speech.
-        work: folder of what comes about on the way.
-        out: model folder to write; it appears when it is whole.
+        work: folder for intermediate files.
+        out: model folder to write, atomically.
         on_training: called at every point of the training curves.
         on_work: called while segments are found and windows embedded.
 
     Returns:
-        plain figures: what was kept and why, the comparisons, and how much speech there was.
+        plain figures: which model was kept and why, the comparisons, and the amount of speech.
 
     Raises:
         InputError: the model cannot be trained on, there is too little speech, ``work`` belongs to another
             adaptation, or a guard stopped the training.
-        sdpn.training.loop.Stopped: a signal asked the training to stop; the same call continues.
+        sdpn.training.loop.Stopped: training was stopped by a signal; the same call resumes it.
     """
     old = read_model(sources.base), read_pretraining(sources.base)
     run = run_config(config, sources.base, *old, rehearses=sources.rehearse is not None)
@@ -165,7 +165,7 @@ def run_config(
 
 
 def assess(old: Embedder, new: Embedder, config: AdaptConfig, work: Path, on_work: Report) -> Verdict:
-    """Compare two models on what the training of an adaptation never heard.
+    """Compare two models on the held-out speech of an adaptation.
 
     Args:
         old: the model that was adapted.
@@ -175,7 +175,7 @@ def assess(old: Embedder, new: Embedder, config: AdaptConfig, work: Path, on_wor
         on_work: called while windows are embedded.
 
     Raises:
-        InputError: a file cannot be read any more.
+        InputError: a file can no longer be read.
     """
     seed, confidence = config.training.seed, config.verdict.confidence
 
@@ -229,7 +229,7 @@ def _embed(
 
 
 def _head_config(pretraining: Pretraining, base: Path) -> HeadConfig:
-    """Read the sizes of a projection head off its weights."""
+    """Derive the sizes of a projection head from its weights."""
     matrices = [value for value in pretraining.head.values() if value.ndim == 2]
     if not matrices:
         raise InputError("its projection head has no layers", path=base)
@@ -241,12 +241,12 @@ def _head_config(pretraining: Pretraining, base: Path) -> HeadConfig:
     )
 
 
-#: What to do about files of an adaptation that are no more what they were.
-_DAMAGED = "remove the folder to start again"
+#: Hint for damaged files of an adaptation.
+_DAMAGED = "remove the folder to start anew"
 
 
 def _settle(work: Path, config: AdaptConfig, sources: Sources) -> None:
-    """Claim the work folder for this adaptation, or find that it is the one to continue.
+    """Create the work folder of this adaptation, or check that it can be resumed.
 
     This is what decides the data. The settings of the training are checked against its checkpoints, and those
     of blend and verdict, which come last, may change.
@@ -263,13 +263,13 @@ def _settle(work: Path, config: AdaptConfig, sources: Sources) -> None:
     if not file.is_file():
         atomic_write_text(file, json.dumps(identity, indent=2) + "\n")
         return
-    earlier = read_json(file, "settings of an adaptation", hint=_DAMAGED)
+    earlier = read_json(file, "adaptation settings file", hint=_DAMAGED)
     different = [key for key, value in identity.items() if earlier.get(key) != value]
     if different:
         raise InputError(
-            f"belongs to another adaptation: other {', '.join(different)}",
+            f"belongs to another adaptation: different {', '.join(different)}",
             path=work,
-            hint="continue with the command that began it, give another --work, or remove the folder",
+            hint="resume with the original command, use another --work, or remove the folder",
         )
 
 
@@ -277,10 +277,10 @@ def _prepare(config: AdaptConfig, sources: Sources, work: Path, on_work: Report)
     """Write the data directories of an adaptation, unless an earlier call has; return their figures."""
     file = work / "data.json"
     if file.is_file():
-        return read_json(file, "figures of an adaptation's data", hint=_DAMAGED)
+        return read_json(file, "adaptation data summary", hint=_DAMAGED)
     found = []
     are_segments = all(recording.end_s is not None for recording in sources.recordings)
-    stage = "taking segments" if are_segments else "finding speech"
+    stage = "writing segments" if are_segments else "detecting speech"
     searched = find_segments(sources.recordings, config.segments, notes=work / "speech.jsonl")
     for done, segments in enumerate(searched, start=1):
         found.append(segments)
@@ -304,7 +304,7 @@ def _prepare(config: AdaptConfig, sources: Sources, work: Path, on_work: Report)
         order = np.random.default_rng(config.training.seed).permutation(len(old))
         num_held = min(_MOST_HELD_OUT, round(config.mixture.held_out * len(old)))
         if not 0 < num_held < len(old):
-            raise InputError(f"{len(old)} utterances are too few to rehearse", path=sources.rehearse)
+            raise InputError(f"{len(old)} utterances are too few for rehearsal", path=sources.rehearse)
         write_segments(work / "old_held_out", [old[index] for index in order[:num_held]])
         write_segments(work / "old", [old[index] for index in order[num_held:]])
         figures["rehearsed_utterances"] = len(old) - num_held
@@ -324,7 +324,7 @@ def _hold_out(
             units.setdefault((segment.path, scene), []).append(segment)
     if len(units) < 2:
         raise InputError(
-            f"found less than {SCENE_S:.0f} s of speech, in {len(paths)} of the recordings: too little",
+            f"found less than {SCENE_S:.0f} s of speech in {len(paths)} recordings, which is too little",
             hint="give more recordings",
         )
     in_order = list(units.values())
@@ -335,7 +335,7 @@ def _hold_out(
         (held if _duration_s(held) < wanted_s else trained).extend(in_order[index])
     if not trained:
         raise InputError(
-            "nothing is left to train on", hint="lower mixture.held_out, or give more recordings"
+            "no speech is left for training", hint="lower mixture.held_out, or give more recordings"
         )
     return trained, held
 

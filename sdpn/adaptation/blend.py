@@ -1,4 +1,4 @@
-"""Between two models: weights on the line that joins them.
+"""Linear interpolation between the weights of two models.
 
 A model that was trained on from another one can be mixed with it, weight by weight, and the mixtures keep
 much of what either knows. Source: Wortsman et al., "Robust fine-tuning of zero-shot models" (WiSE-FT),

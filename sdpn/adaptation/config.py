@@ -16,14 +16,14 @@ from sdpn.training.optim import OptimizerConfig
 
 @dataclass(frozen=True, kw_only=True)
 class MixtureConfig:
-    """What is trained on, what is held out, and how much of the old model stays.
+    """Training data, held-out data, and interpolation with the old model.
 
     Attributes:
-        held_out: share of the recordings, and of the rehearsed utterances, that training never hears: on them
-            the adapted model is compared with the old one.
-        rehearsal: share of the old training speech in every batch, where there is any.
+        held_out: share of the recordings, and of the rehearsed utterances, held out for comparing the adapted
+            model with the old one.
+        rehearsal: share of the original training speech (``--rehearse``) in every batch, if given.
         blend: weights of the result are old + blend · (trained − old), as in WiSE-FT (arXiv 2109.01903); None
-            takes 1 with rehearsal and 0.5 without, where nothing else holds on to what the model knew.
+            is 1 with rehearsal and 0.5 without, where nothing else prevents forgetting.
     """
 
     held_out: float = 0.25
@@ -40,7 +40,7 @@ class MixtureConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptConfig:
-    """Everything that ``sdpn adapt`` can be told as ``section.key=value``.
+    """All settings of ``sdpn adapt``, given as ``section.key=value``.
 
     Encoder, features, head and number of prototypes are those of the model. The sections that `RunConfig`
     has too mean the same there.

@@ -1,4 +1,4 @@
-"""From recordings to stretches of speech of mostly one voice, as a Kaldi data directory with ``segments``."""
+"""Speech segments of mostly one speaker from recordings, as a Kaldi data directory with ``segments``."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentConfig:
-    """Which stretches of a recording are trained on.
+    """Selection of the training segments of a recording.
 
     Attributes:
-        vad: when a stretch counts as speech. Diarization must not miss any; here a stretch had better be one
-            voice, so it ends at shorter silences.
-        shortest_s: shorter stretches are left out.
-        longest_s: longer ones are divided evenly: they are the ones in which voices change.
+        vad: settings of voice activity detection. Unlike diarization, which must not miss speech, this
+            favours segments of one speaker, which end at shorter silences.
+        shortest_s: minimum segment length; shorter ones are not used.
+        longest_s: maximum segment length; longer ones, which are likely to contain speaker changes, are
+            divided evenly.
     """
 
     vad: VadConfig = field(default_factory=lambda: VadConfig(threshold=0.5, min_silence_s=0.25, pad_s=0.05))
@@ -43,13 +44,13 @@ def find_recordings(data: Path | None, files: Sequence[Path]) -> list[Utterance]
 
     Args:
         data: Kaldi data directory (``segments``, if there, says where speech is), or a folder of recordings.
-        files: recordings besides.
+        files: further recordings.
 
     Returns:
         whole recordings, or the segments of a data directory; speakers are dropped.
 
     Raises:
-        InputError: nothing was named, a folder holds no audio, or two recordings share an id.
+        InputError: nothing was given, a folder contains no audio, or two recordings share an id.
     """
     found: list[Utterance] = []
     if data is not None and (data / "wav.scp").is_file():
@@ -59,12 +60,12 @@ def find_recordings(data: Path | None, files: Sequence[Path]) -> list[Utterance]
             found.append(Utterance(as_word("-".join(path.relative_to(data).with_suffix("").parts)), path))
     found += [Utterance(as_word(path.stem), path) for path in files]
     if not found:
-        raise InputError("there is nothing to adapt to", hint="give --data DIR or --audio FILE")
+        raise InputError("no recordings to adapt to", hint="give --data DIR or --audio FILE")
     first: dict[str, Path] = {}
     for utterance in found:
         if utterance.id in first:
             raise InputError(
-                f"has the id {utterance.id!r}, and so has {first[utterance.id]}",
+                f"has the same id {utterance.id!r} as {first[utterance.id]}",
                 path=utterance.path,
                 hint="rename one",
             )
@@ -75,16 +76,15 @@ def find_recordings(data: Path | None, files: Sequence[Path]) -> list[Utterance]
 def find_segments(
     recordings: Iterable[Utterance], config: SegmentConfig, *, notes: Path | None = None
 ) -> Iterator[list[Utterance]]:
-    """Stretches of speech of each recording in turn; an empty list where nobody speaks or it cannot be read.
+    """The speech segments of each recording in turn; an empty list if it has no speech or cannot be read.
 
-    What a data directory gave as a segment already is taken as speech. A file that cannot be read is named
-    in a warning and stops nothing.
+    Segments of a data directory are taken as speech. A file that cannot be read only causes a warning.
 
     Args:
         recordings: whole ones, or segments.
         config: which stretches.
-        notes: file of what was found so far, a JSON line for each recording, where it is kept. What it holds
-            is not looked for again.
+        notes: file that keeps the results, a JSON line per recording; recordings in it are not processed
+            again.
 
     Raises:
         InputError: the notes cannot be written.
@@ -141,7 +141,7 @@ def write_segments(directory: Path, segments: Sequence[Utterance]) -> None:
     """Write utterances as a Kaldi data directory, with ``segments`` where they are parts of files.
 
     Raises:
-        InputError: there are none, or an id or path cannot stand in a table.
+        InputError: there are none, or an id or path cannot be written in a table.
     """
     if all(segment.end_s is None for segment in segments):
         write_data_dir(directory, segments)

@@ -1,9 +1,9 @@
 """Whether an adapted model is better than the one it came from, decided without labels.
 
-The rule is fixed beforehand (docs/adaptation.md says how it was found and how it was tried): on recordings
-that training never heard, voices must be set apart better (`sdpn.adaptation.separation`), beyond chance,
-where partner and rivals share their channel; they must not be set apart worse across recordings, nor on
-held-out speech of the old domain, where there is any.
+The rule is fixed beforehand (docs/adaptation.md says how it was found and how it was tried): on held-out
+recordings, speaker separation (`sdpn.adaptation.separation`) must improve significantly where partner and
+rivals share their channel; it must not decrease across recordings, nor on held-out speech of the original
+domain, if given.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from sdpn.metrics.resampling import compare_paired
 
 @dataclass(frozen=True, kw_only=True)
 class VerdictConfig:
-    """What the adapted model has to show. Gains are relative changes of the mean separation.
+    """Criteria for accepting the adapted model. Gains are relative changes of the mean separation.
 
     Attributes:
-        confidence: of the interval of each gain; the lower end of that within scenes must be above 0.
-        largest_loss: the most that may be lost across recordings, and on held-out speech of the old domain.
-        fewest_scenes: with fewer held-out scenes than this nothing is known, and the old model stays.
+        confidence: confidence level of the interval of each gain; the gain within scenes must be
+            significantly above 0.
+        largest_loss: maximum acceptable loss across recordings, and on held-out speech of the original
+            domain.
+        fewest_scenes: minimum number of held-out scenes; with fewer the old model is kept.
     """
 
     confidence: float = 0.9
@@ -40,7 +42,7 @@ class Comparison:
     """Two models on the same windows.
 
     Attributes:
-        measure: where the rivals come from.
+        measure: origin of the rivals.
         old: mean separation of the old model.
         new: that of the adapted one.
         gain: (new − old) / |old|.
@@ -60,11 +62,11 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The decision and what it rests on.
+    """The decision and its basis.
 
     Attributes:
         keeps_adapted: whether the adapted model replaces the old one.
-        reasons: why, in words: all that speaks against it, or the one sentence that speaks for it.
+        reasons: sentences: all arguments against it, or the one in favour.
         comparisons: the figures.
     """
 
@@ -77,7 +79,7 @@ def compare(measure: str, old: Separation, new: Separation, confidence: float) -
     """Relative gain of the new model, with its paired bootstrap interval over scenes.
 
     Returns:
-        the comparison; None where fewer than two scenes hold anchors.
+        the comparison; None if fewer than two scenes have anchors.
     """
     heard = old.anchors_U > 0
     paired = compare_paired(
@@ -101,7 +103,7 @@ def judge(within: Comparison | None, guards: Sequence[Comparison], config: Verdi
     """Decide.
 
     Args:
-        within: held-out recordings, rivals of the same scene; None where there are no such.
+        within: held-out recordings, rivals of the same scene; None if not available.
         guards: comparisons that must not show a loss.
         config: the thresholds.
     """
@@ -109,15 +111,16 @@ def judge(within: Comparison | None, guards: Sequence[Comparison], config: Verdi
     if within is None or within.scenes < config.fewest_scenes:
         scenes = 0 if within is None else within.scenes
         against.append(
-            f"too little held-out speech to tell: {scenes} scenes, at least {config.fewest_scenes} are needed"
+            f"too little held-out speech to decide: {scenes} scenes, at least {config.fewest_scenes} are "
+            "needed"
         )
     elif within.low <= 0:
         against.append(
-            f"{within.measure} the gain is not beyond chance: {within.gain:+.1%} "
+            f"{within.measure} the gain is not significant: {within.gain:+.1%} "
             f"[{within.low:+.1%}, {within.high:+.1%}]"
         )
     against += [
-        f"{guard.measure} voices are set apart less: {guard.gain:+.1%}"
+        f"{guard.measure} speaker separation decreases: {guard.gain:+.1%}"
         for guard in guards
         if guard.gain < -config.largest_loss
     ]
@@ -125,7 +128,7 @@ def judge(within: Comparison | None, guards: Sequence[Comparison], config: Verdi
     if against or within is None:
         return Verdict(False, tuple(against), comparisons)
     reason = (
-        f"{within.measure} of held-out recordings voices are set apart better: {within.gain:+.1%} "
+        f"{within.measure} of held-out recordings speaker separation increases: {within.gain:+.1%} "
         f"[{within.low:+.1%}, {within.high:+.1%}]"
     )
     return Verdict(True, (reason,), comparisons)

@@ -1,1 +1,1 @@
-"""What training crops and test recordings go through: noise, rooms, bands, speed, erasing."""
+"""Augmentation of training crops and degradation of test recordings: noise, rooms, bands, speed, erasing."""

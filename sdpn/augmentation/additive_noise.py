@@ -1,4 +1,4 @@
-"""What is added to speech at a ratio: recorded noise and music, and babble of other utterances."""
+"""Additive noise at a given SNR: recorded noise and music, and babble of other utterances."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sdpn.io.recordings import Recordings
 
 
 class AdditiveNoise(NamedTuple):
-    """A sound that is added.
+    """A sound to add.
 
     Attributes:
         kind: what it is.
@@ -45,11 +45,11 @@ class Sounds:
         """The recordings of a Kaldi data directory.
 
         Raises:
-            InputError: it is none, is empty, or all of its recordings are silent.
+            InputError: it is not one, is empty, or all of its recordings are silent.
         """
         entries = read_data_dir(directory)
         if not any(np.any(entry.read()) for entry in entries):  # stops at the first that is not
-            raise InputError(f"every recording of the {kind} is silent", path=directory)
+            raise InputError(f"all recordings of {kind} are silent", path=directory)
         return cls(kind, Recordings(entries, cache_mb=cache_mb))
 
     def draw(self, num_samples: int, snr_db: tuple[float, float], rng: np.random.Generator) -> AdditiveNoise:
@@ -70,7 +70,7 @@ def babble(
     draw_speech: Callable[[int, np.random.Generator], np.ndarray],
     rng: np.random.Generator,
 ) -> AdditiveNoise:
-    """Draw some talkers, all as loud, and the ratio of the speech to all of them in dB.
+    """Draw talkers of equal level, and the ratio of the speech to their sum in dB.
 
     Args:
         num_samples: length.
@@ -88,7 +88,7 @@ def babble(
 
 
 def mix(wave: np.ndarray, additive_noise: AdditiveNoise, *, out: np.ndarray | None = None) -> np.ndarray:
-    """Add an interference to speech at its ratio; a silent one changes nothing.
+    """Add an interference to speech at its SNR; a silent one changes nothing.
 
     Args:
         wave: (S,) float32 speech.

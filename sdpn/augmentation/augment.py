@@ -32,40 +32,41 @@ from sdpn.io.kaldi import read_data_dir
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentationConfig:
-    """What happens to a local crop. Probabilities are per crop, independent unless ``combination`` is set.
+    """Augmentation of local crops. Probabilities are per crop, independent unless ``combination`` is set.
 
     Attributes:
         noise: Kaldi data directory of noise recordings; None adds no recorded noise.
-        music: the same for music.
+        music: Kaldi data directory of music; None adds no music.
         rir: Kaldi data directory of room impulse responses; None uses simulated rooms only.
-        combination: probabilities of (nothing, a room, an interference, a room and an interference), which
-            then take the place of those of rooms, noise, music and babble; one interference is added at most,
-            of a kind that is drawn in proportion to those probabilities. None: independent.
-        noise_probability: of adding recorded noise.
-        noise_snr_db: range of its signal-to-noise ratio.
-        music_probability: of adding music.
+        combination: joint probabilities of (nothing, a room, an interference, both), which replace the
+            independent ones of rooms, noise, music and babble; at most one interference is added, of a kind
+            drawn in proportion to those probabilities. None draws all independently.
+        noise_probability: probability of adding recorded noise.
+        noise_snr_db: range of the signal-to-noise ratio.
+        music_probability: probability of adding music.
         music_snr_db: range of the signal-to-music ratio.
-        babble_probability: of adding other utterances of the corpus.
+        babble_probability: probability of adding other utterances of the corpus.
         babble_snr_db: range of the signal-to-babble ratio.
-        babble_talkers: most talkers in a babble.
-        room_probability: of a room.
-        simulated_room_share: share of rooms that are simulated (noise with exponential decay) although
-            measured ones are there.
+        babble_talkers: maximum number of talkers in babble.
+        room_probability: probability of reverberation.
+        simulated_room_share: share of simulated rooms (noise with exponential decay) if measured ones are
+            given.
         room_decay_s: range of the reverberation time RT60 of simulated rooms.
-        tilt_probability: of a random smooth equaliser.
-        tilt_db: its largest gain or cut.
-        band_probability: of a band limit, such as that of a telephone.
-        bands: which ones, each as likely; see `sdpn.augmentation.bands`.
-        gain_db: range of a random gain.
-        rounding_probability: of rounding to 16 bits after the gain, as in a file that is so faint.
-        speed_probability: of another speed, which moves the pitch with the tempo.
-        speed_factors: which ones, each as likely; 1.1 is a tenth faster.
-        speed_speaker: ``new``: all crops of an utterance, the teacher's too, have one speed, and what is said
-            at another speed counts as another speaker. ``same``: each local crop has its own, and the network
-            learns that pitch does not matter.
-        erase_probability: of erasing frames and bands of the log features.
-        erase_frames: most frames in a row.
-        erase_bands: most bands in a row.
+        tilt_probability: probability of a random smooth equaliser.
+        tilt_db: maximum gain or cut of the equaliser.
+        band_probability: probability of a band limit, such as that of a telephone.
+        bands: band limits to draw from, equally likely: ``telephone`` (300 to 3400 Hz, µ-law), ``narrow``
+            (100 to 3600 Hz), ``medium`` (50 to 6000 Hz) and ``wide`` (50 to 7000 Hz).
+        gain_db: range of the random gain.
+        rounding_probability: probability of rounding to 16 bits after the gain, as in a file of that level.
+        speed_probability: probability of a speed change, which shifts pitch and tempo.
+        speed_factors: speeds to draw from, equally likely; 1.1 is a tenth faster.
+        speed_speaker: ``new``: all crops of an utterance, including the teacher's, have the same speed, and
+            speech at another speed counts as another speaker. ``same``: each local crop has its own speed, so
+            that the network learns to ignore pitch.
+        erase_probability: probability of masking frames and bands of the log features.
+        erase_frames: maximum number of consecutive frames.
+        erase_bands: maximum number of consecutive bands.
     """
 
     noise: Path | None = None
@@ -110,7 +111,7 @@ class AugmentationConfig:
             "erase_probability",
         ):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie between 0 and 1")
+                raise ValueError(f"{name} must be between 0 and 1")
         for name in ("noise_snr_db", "music_snr_db", "babble_snr_db", "room_decay_s", "gain_db"):
             low, high = getattr(self, name)
             if low > high:
@@ -204,7 +205,7 @@ class Augmenter:
         cache_mb: memory for decoded noise and music each, for each loader process.
 
     Raises:
-        InputError: a folder is no data directory, is empty, or holds nothing but silence.
+        InputError: a folder is not a data directory, is empty, or contains only silence.
     """
 
     def __init__(self, config: AugmentationConfig, *, cache_mb: int = 256) -> None:
@@ -324,5 +325,5 @@ def _draw_combination(
 def _load_rooms(directory: Path) -> list[np.ndarray]:
     rooms = [room for entry in read_data_dir(directory) if np.any(room := entry.read())]
     if not rooms:
-        raise InputError("every recording of the room impulse responses is silent", path=directory)
+        raise InputError("all room impulse responses are silent", path=directory)
     return [trim_room(room) for room in rooms]

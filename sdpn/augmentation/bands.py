@@ -1,4 +1,4 @@
-"""Band limits as channels and codecs have them.
+"""Band limits of channels and codecs.
 
 What a codec leaves of a voice is above all its band; the two that matter most for speaker recognition are the
 telephone's (ITU-T G.712: 300 to 3400 Hz, coded by 8 bits of µ-law at 8 kHz, G.711) and those of narrow- and
@@ -18,7 +18,7 @@ BandName = Literal["telephone", "narrow", "medium", "wide"]
 
 
 class Band(NamedTuple):
-    """What a channel lets through.
+    """The passband of a channel.
 
     Attributes:
         low_hz: lower edge, where half of the amplitude is left.
@@ -46,11 +46,11 @@ _GUARD = 512
 
 
 def limit_band(wave: np.ndarray, band: Band) -> np.ndarray:
-    """Send speech through a channel.
+    """Limit speech to the band of a channel.
 
     Args:
         wave: (S,) float32.
-        band: what the channel lets through.
+        band: passband of the channel.
 
     Returns:
         (S,) float32.

@@ -1,6 +1,6 @@
-"""Conditions that recordings are put in to be tested: noise, a measured room, a telephone.
+"""Degradations of recordings for testing: noise, a measured room, a telephone.
 
-Augmentation makes networks stand such things; here whole utterances get them once, from a fixed seed.
+Unlike in augmentation, whole utterances are degraded once, with a fixed seed.
 """
 
 from __future__ import annotations

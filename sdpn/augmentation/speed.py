@@ -1,4 +1,4 @@
-"""Speech that is faster or slower: resampling, which moves the pitch and the formants with the tempo."""
+"""Speed perturbation by resampling, which shifts pitch, formants and tempo together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``sdpn adapt``: a model that fits one's own recordings, if it does."""
+"""``sdpn adapt``: adapt a model to one's own recordings, if that improves it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Adapt a model to unlabelled recordings of your own: telephone calls, a meeting room, another language.
 
-Finds the speech, trains on most of it from where the model stands (a few minutes), and compares old and
-adapted model on recordings that were held out, without labels. OUT becomes the adapted model only if it sets
-voices apart better there and no worse on what the model knew; otherwise it is the old one, and the command
-says so. Give the speech that the model was trained on as --rehearse if you have it: it is mixed in, so that
-nothing is forgotten, and watched.
+Detects speech, continues training on most of it (a few minutes), and compares the old and the adapted model
+on held-out recordings, without labels. OUT receives the adapted model only if it separates speakers better on
+those recordings and no worse on the original domain; otherwise it receives the old model, and the command
+reports this. If you have the original training speech, pass it as --rehearse: it is mixed into every batch
+against forgetting, and part of it is held out as a check.
 
-The same command continues an interrupted adaptation. OUT.work keeps segments, training and what was held out.
+Rerunning the command resumes an interrupted adaptation. OUT.work keeps the segments, the training run and the
+list of held-out recordings.
 """
 
 EXAMPLE = """\
@@ -39,11 +40,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data",
         type=Path,
         metavar="DIR",
-        help="recordings: a folder of audio files, or a Kaldi data directory (its segments, if it has such, "
-        "are taken for speech); labels are never read",
+        help="recordings: a folder of audio files, or a Kaldi data directory (its segments file, if any, "
+        "replaces speech detection); labels are never read",
     )
     parser.add_argument(
-        "--audio", type=Path, nargs="+", default=[], metavar="FILE", help="recordings, instead or besides"
+        "--audio",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="recordings, instead of or in addition to --data",
     )
     parser.add_argument(
         "--rehearse",
@@ -53,20 +59,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="model folder to write")
     parser.add_argument(
-        "--work", type=Path, metavar="DIR", help="what comes about on the way (default: OUT.work)"
+        "--work",
+        type=Path,
+        metavar="DIR",
+        help="folder for intermediate files: segments, training run, held-out list (default: OUT.work)",
     )
     add_model_arguments(parser)
 
 
 def settings() -> Sections:
-    """What an adaptation can be told."""
+    """The settings of an adaptation."""
     from sdpn.adaptation.config import AdaptConfig
 
     return {"": AdaptConfig}
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Adapt, compare, write the better model, and say which it is.
+    """Adapt, compare, write the better model, and report which one it is.
 
     Raises:
         InputError: the model cannot be trained on, or as `sdpn.adaptation.adapt.adapt`.
@@ -79,9 +88,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     if args.format not in (None, "sdpn"):
         raise InputError(
-            f"a model of {args.format} has no prototypes to go on with",
+            f"a model of format {args.format} has no prototypes to continue training with",
             path=args.model,
-            hint="adapt a folder that sdpn train wrote",
+            hint="adapt a model folder written by sdpn train",
         )
     work = args.work or args.out.with_name(f"{args.out.name}.work")
     check_writable(work, "folder")
@@ -123,7 +132,7 @@ def _print(results: dict[str, Any]) -> None:
         for comparison in results["comparisons"]
     ]
     if rows:
-        print(format_table(["separation of voices", "old", "adapted", "gain", "interval"], rows))
+        print(format_table(["speaker separation", "old", "adapted", "gain", "interval"], rows))
     adapted = results["kept"] == "adapted"
     print("The adapted model is better." if adapted else "The OLD model is kept, unchanged.")
     for reason in results["reasons"]:

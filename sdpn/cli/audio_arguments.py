@@ -1,4 +1,4 @@
-"""Recordings on the command line, the same wherever a command takes some: files, folders, ``-``, channels."""
+"""Recordings on the command line, the same for every command: files, folders, ``-``, channels."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ STDIN = Path("-")
 
 
 class Recording(NamedTuple):
-    """What is read as one.
+    """A recording to read.
 
     Attributes:
-        id: of the recording; where channels are read separately, with the channel behind it.
+        id: recording id; where channels are read separately, the channel is appended.
         path: its file; ``-`` is standard input.
-        channel: what is read of it: a number from 0, or None, the mean of all.
+        channel: channel to read, counted from 0; None is the mean of all.
     """
 
     id: str
@@ -52,15 +52,19 @@ def add_audio_arguments(
         "--channel",
         type=_channel if separate else _one_channel,
         metavar="N|mix|separate" if separate else "N|mix",
-        help="of recordings with several channels: number N, counted from 0; mix, the mean of all (default)"
-        + ("; or separate, every channel a recording of its own, as of telephone calls" if separate else ""),
+        help="channel to read from multichannel recordings: N, counted from 0; mix, the mean of all (default)"
+        + (
+            "; or separate, each channel as a recording of its own, as for telephone calls"
+            if separate
+            else ""
+        ),
     )
     if skip_bad:
         parser.add_argument(
             "--skip-bad",
             action="store_true",
-            help="leave out recordings that cannot be read, and read those that break off as far as they go; "
-            "they are named and stop nothing",
+            help="skip recordings that cannot be read, and use truncated ones as far as they go; both are "
+            "reported",
         )
 
 
@@ -87,12 +91,12 @@ def recordings(paths: Sequence[Path]) -> dict[str, Path]:
     def add(stem: str, path: Path) -> None:
         name = as_word(stem)
         if name != stem:
-            _log.info("%s is called %r, for no id may hold white space", path, name)
+            _log.info("%s gets the id %r, since ids may not contain white space", path, name)
         if name in found:
             raise InputError(
-                f"has the recording id {name!r}, and so has {found[name]}",
+                f"has the same recording id {name!r} as {found[name]}",
                 path=path,
-                hint="rename one, or give them to different commands",
+                hint="rename one, or process them in separate commands",
             )
         found[name] = path
 
@@ -102,7 +106,7 @@ def recordings(paths: Sequence[Path]) -> dict[str, Path]:
         elif path.is_dir():
             files, skipped = survey_audio(path)
             if skipped:
-                _log.info("%s: %d files with no suffix of audio were skipped", path, skipped)
+                _log.info("%s: skipped %d files without an audio suffix", path, skipped)
             for file in files:
                 add("-".join(file.relative_to(path).with_suffix("").parts), file)
         else:
@@ -113,16 +117,16 @@ def recordings(paths: Sequence[Path]) -> dict[str, Path]:
 def by_channel(
     audio_of: Mapping[str, Path], channel: int | str | None, failures: list[InputError] | None = None
 ) -> list[Recording]:
-    """What to read of recordings: each once, or with ``separate`` each of its channels.
+    """The recordings to read: each once, or with ``separate`` each of its channels.
 
     Args:
         audio_of: from `recordings`.
         channel: from ``--channel``.
-        failures: takes the errors of files that cannot be opened, which are then left out.
+        failures: collects the errors of files that cannot be opened, which are then left out.
 
     Raises:
-        InputError: the channels of standard input are wanted one by one, or a file cannot be opened and there
-            is no ``failures``.
+        InputError: separate channels of standard input are requested, or a file cannot be opened and
+            ``failures`` is None.
     """
     if channel != "separate":
         one = channel if isinstance(channel, int) else None
@@ -133,8 +137,9 @@ def by_channel(
     for name, path in audio_of.items():
         if path == STDIN:
             raise InputError(
-                "--channel separate reads a recording once for each channel, standard input comes once",
-                hint="write it to a file first",
+                "--channel separate reads a recording once per channel, but standard input can be read "
+                "only once",
+                hint="save it to a file first",
             )
         try:
             with open_audio(path) as audio:
@@ -151,7 +156,7 @@ def by_channel(
     seen: set[str] = set()
     for recording in found:
         if recording.id in seen:
-            raise InputError(f"two recordings would be called {recording.id!r}", path=recording.path)
+            raise InputError(f"two recordings would have the id {recording.id!r}", path=recording.path)
         seen.add(recording.id)
     return found
 
@@ -166,13 +171,13 @@ def seekable_stdin(paths: Sequence[Path]) -> Iterator[list[Path]]:
         the paths, with that file (``stdin``) for ``-``.
 
     Raises:
-        InputError: it is empty or named twice, or there is no room for it.
+        InputError: it is empty or named twice, or there is no space for it.
     """
     if STDIN not in paths:
         yield list(paths)
         return
     if paths.count(STDIN) > 1:
-        raise InputError("standard input can be read once only, and '-' is there twice")
+        raise InputError("'-' is given twice, but standard input can be read only once")
     with tempfile.TemporaryDirectory(prefix="sdpn-") as folder:
         file = Path(folder) / "stdin"
         try:
@@ -180,9 +185,9 @@ def seekable_stdin(paths: Sequence[Path]) -> Iterator[list[Path]]:
                 shutil.copyfileobj(sys.stdin.buffer, stream, 1 << 20)
         except OSError as error:
             raise InputError(
-                f"cannot be put into a temporary file ({error.strerror})",
+                f"cannot be copied to a temporary file ({error.strerror})",
                 path="stdin",
-                hint=f"it needs room in {tempfile.gettempdir()} (TMPDIR names another folder)",
+                hint=f"free some space in {tempfile.gettempdir()}, or set TMPDIR to another folder",
             ) from error
         yield [file if path == STDIN else path for path in paths]
 
@@ -200,9 +205,10 @@ def find_utterances(
     Args:
         data: ``--data``: a Kaldi data directory, or a folder of recordings.
         paths: files and folders of recordings, where there is no ``data``.
-        channel: from ``--channel``; where ``segments`` name a channel, that one counts.
-        skip_bad: leave out, with a warning, what cannot be opened, and read what breaks off so far.
-        check_files: demand that every file exists, unless bad ones are skipped.
+        channel: from ``--channel``; a channel given in ``segments`` takes precedence.
+        skip_bad: leave out, with a warning, what cannot be opened, and read truncated files as far as they
+            go.
+        check_files: require that every file exists, unless bad ones are skipped.
 
     Raises:
         InputError: neither or both were given, or one of them cannot be read.
@@ -217,8 +223,8 @@ def find_utterances(
         utterances = read_data_dir(data, check_files=check_files and not skip_bad)
         if channel == "separate":
             raise InputError(
-                "--channel separate is for recordings; a data directory says in the fifth field of segments "
-                "which channel an utterance is in",
+                "--channel separate applies to recordings; in a data directory, the fifth field of "
+                "segments gives the channel of an utterance",
                 path=data,
             )
         if isinstance(channel, int):
@@ -252,11 +258,11 @@ def _channel(text: str) -> int | str:
     if text in ("mix", "separate"):
         return text
     if not (text.isascii() and text.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is no channel; expected a number from 0, mix or separate")
+        raise argparse.ArgumentTypeError(f"expected a channel number from 0, mix or separate, found {text!r}")
     return int(text)
 
 
 def _one_channel(text: str) -> int | str:
     if text == "separate":
-        raise argparse.ArgumentTypeError("this command reads one channel of each recording, or mix")
+        raise argparse.ArgumentTypeError("this command reads one channel of each recording, or the mix")
     return _channel(text)

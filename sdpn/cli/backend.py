@@ -21,19 +21,20 @@ if TYPE_CHECKING:
     from sdpn.io.kaldi import Utterance
 
 DESCRIPTION = """\
-Learn to score pairs of utterances better than by the cosine of their embeddings: by PLDA and AS-norm, from
-recordings of which nobody knows who speaks. PLDA takes the parts of an utterance for all that is known of one
-speaker, and the utterances are AS-norm's cohort. The recordings should sound like those that will be
-compared, and hold hundreds of speakers; each utterance one.
+Train a scoring back end, PLDA followed by AS-norm, on recordings without speaker labels. It usually separates
+speakers better than the cosine of embeddings. Each utterance is split into parts, and PLDA treats these parts
+as the only utterances of one speaker; the utterances also serve as the AS-norm cohort. The recordings should
+match those to be compared and contain hundreds of speakers, one per utterance.
 
-The result is a file, back_end.safetensors. In a model folder, 'sdpn compare' uses it, and 'sdpn verify
---back-end' does with any embeddings of that model. The model that comes with sdpn has one.
+The result is written to back_end.safetensors. If it lies in a model folder, 'sdpn compare' uses it; 'sdpn
+verify --back-end' applies it to any embeddings of that model. The default model has one.
 
-Learned from clean speech alone it is at its best on clean speech, and in noise worse than the cosine. With
---noise, --rir or both, PLDA also gets every part in noise at 0 to 20 dB, and every second one in a room:
-better than the cosine in noise, and less good without. docs/back_end.md has the figures.
+A back end trained on clean speech only works best on clean speech and is worse than the cosine in noise. With
+--noise, --rir or both, PLDA is also trained on a noisy copy of every part (SNR 0 to 20 dB), half of them
+reverberated: this beats the cosine in noise, but is less accurate on clean speech (figures:
+docs/back_end.md).
 
---classes says which utterances have one speaker, as far as that is known: labels, or pseudo-labels
+--classes gives the speaker of each utterance where that is known: labels, or pseudo-labels
 (docs/pseudo_labels.md).
 """
 
@@ -46,7 +47,7 @@ EXAMPLE = """\
   sdpn backend --model exp/mini/model --data data/train --classes exp/mini/pseudo/1/labels
 """
 
-#: Utterances that were left out and are named on the terminal.
+#: Excluded utterances that are listed on the terminal.
 _SHOWN = 5
 
 OUTPUTS: dict[str, OutputKind] = {"out": "file"}
@@ -56,7 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``sdpn backend``."""
     add_model_arguments(parser)
     parser.add_argument(
-        "audio", nargs="*", type=Path, metavar="AUDIO", help="files and folders of recordings, one voice each"
+        "audio",
+        nargs="*",
+        type=Path,
+        metavar="AUDIO",
+        help="files and folders of recordings, one speaker each",
     )
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="instead: a Kaldi data directory, or a folder of recordings"
@@ -69,37 +74,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--classes",
         type=Path,
         metavar="FILE",
-        help="'utterance class' for every utterance, such as a utt2spk or pseudo-labels (default: every "
-        "utterance is a class of its own)",
+        help="'utterance class' for every utterance, such as utt2spk or pseudo-labels (default: every "
+        "utterance is its own class)",
     )
-    parser.add_argument("--noise", type=Path, metavar="DIR", help="data directory of noises, see above")
-    parser.add_argument("--rir", type=Path, metavar="DIR", help="data directory of room impulse responses")
+    parser.add_argument(
+        "--noise", type=Path, metavar="DIR", help="Kaldi data directory of noise recordings, see above"
+    )
+    parser.add_argument(
+        "--rir", type=Path, metavar="DIR", help="Kaldi data directory of room impulse responses, see above"
+    )
     parser.add_argument(
         "--utterances",
         type=_count,
         default=20_000,
         metavar="N",
-        help="most that are listened to, drawn from all (default: %(default)s)",
+        help="maximum number of utterances, drawn at random (default: %(default)s)",
     )
     parser.add_argument(
-        "--parts", type=_several, default=2, metavar="P", help="of each utterance (default: %(default)s)"
+        "--parts", type=_several, default=2, metavar="P", help="parts per utterance (default: %(default)s)"
     )
     parser.add_argument(
-        "--cohort", type=_several, default=3000, metavar="N", help="most in AS-norm's (default: %(default)s)"
+        "--cohort",
+        type=_several,
+        default=3000,
+        metavar="N",
+        help="maximum size of the AS-norm cohort (default: %(default)s)",
     )
     parser.add_argument(
         "--top-n",
         type=_several,
         default=300,
         metavar="N",
-        help="of the cohort, those most like an utterance normalise its scores (default: %(default)s)",
+        help="AS-norm uses the N cohort members most similar to an utterance (default: %(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of what is drawn (default: 0)")
-    parser.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda or cuda:N (default: cpu)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="random seed (default: 0)")
+    parser.add_argument(
+        "--device", default="cpu", metavar="D", help="device: cpu, cuda or cuda:N (default: cpu)"
+    )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Listen, learn, write.
+    """Embed the recordings, train the back end, and write it.
 
     Raises:
         InputError: model, data or classes cannot be read, there are too few utterances, or FILE cannot be
@@ -116,7 +131,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     config = LearningConfig(cohort=args.cohort, top=min(args.top_n, args.cohort), seed=args.seed)
     out = args.out or _beside(args.model, BACK_END)
     if STDIN in args.audio:
-        raise InputError("a back end is learned from many recordings, standard input is one")
+        raise InputError("a back end is trained on many recordings, but standard input is one")
     check_writable(out)
     utterances = find_utterances(args.data, args.audio, channel=args.channel, skip_bad=args.skip_bad)
     if len(utterances) > args.utterances:
@@ -147,13 +162,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     num_classes = len(heard.ids) if classes is None else len({classes[name] for name in heard.ids})
     also = "" if degrade is None else ", clean and degraded"
     print(
-        f"{out}: PLDA of {len(heard.ids)} utterances in {args.parts} parts{also}, {num_classes} classes; "
-        f"AS-norm by the {back_end.top} of {len(back_end.cohort_CD)} most alike"
+        f"{out}: PLDA trained on {len(heard.ids)} utterances in {args.parts} parts{also}, {num_classes} "
+        f"classes; AS-norm with the top {back_end.top} of {len(back_end.cohort_CD)} cohort utterances"
     )
     for share in (0.05, 0.02, 0.01):
-        print(f"  {100 * share:.0f} % of strangers reach a score of {back_end.threshold(share):.2f}")
+        print(
+            f"  {100 * share:.0f} % of different-speaker pairs score at least {back_end.threshold(share):.2f}"
+        )
     if heard.left_out:
-        print(f"{len(heard.left_out)} of {len(utterances)} utterances were left out:")
+        print(f"{len(heard.left_out)} of {len(utterances)} utterances were excluded:")
         for name, why in list(heard.left_out.items())[:_SHOWN]:
             print(f"  {name}: {why}")
     return {
@@ -167,7 +184,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _condition(noise: Path | None, rir: Path | None) -> Condition | None:
-    """What parts are degraded by."""
+    """The degradation of parts, or None."""
     from sdpn.augmentation.conditions import measured_room, noise_at, one_after_another, sometimes
     from sdpn.io.kaldi import read_data_dir
 
@@ -181,13 +198,17 @@ def _condition(noise: Path | None, rir: Path | None) -> Condition | None:
 
 
 def _beside(model: Path | None, name: str) -> Path:
-    """The place of a back end in the folder of a model."""
+    """The path of a back end in a model folder."""
     if model is None:
         raise InputError(
-            "the model that comes with sdpn keeps the back end that it has", hint="--out FILE names another"
+            "the back end of the default model is not replaced", hint="choose another file with --out FILE"
         )
     if not model.is_dir():
-        raise InputError("is no folder that a back end could join", path=model, hint="--out FILE names one")
+        raise InputError(
+            "is not a model folder, so the back end has no default location",
+            path=model,
+            hint="choose a file with --out FILE",
+        )
     return model / name
 
 
@@ -200,7 +221,7 @@ def _classes(path: Path, utterances: Sequence[Utterance]) -> dict[str, str]:
         raise InputError(
             f"has no class for {missing[0]!r} ({len(missing)} of {len(utterances)} utterances have none)",
             path=path,
-            hint="a line 'utterance class' for every utterance of --data was expected",
+            hint="expected a line 'utterance class' for every utterance of --data",
         )
     return classes
 
@@ -216,5 +237,5 @@ def _several(text: str) -> int:
 def _at_least(fewest: int, text: str) -> int:
     value = int(text)
     if value < fewest:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from {fewest}")
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least {fewest}, found {text!r}")
     return value

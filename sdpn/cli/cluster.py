@@ -24,14 +24,15 @@ if TYPE_CHECKING:
     from sdpn.verification.transform import Transform
 
 DESCRIPTION = """\
-Find the speakers among the embeddings of windows, and write one RTTM file for each recording.
+Cluster window embeddings into speakers, and write one RTTM file for each recording.
 
-The embeddings are a Kaldi ark or scp; --segments says where each window lies: 'utterance recording start
-end', in seconds. Windows that overlap meet halfway; speech is what the windows cover. Speakers are speaker00,
-speaker01, ... in each recording: the same label in two recordings does not mean the same person.
+The embeddings are a Kaldi ark or scp; --segments gives the time of each window as 'utterance recording start
+end', in seconds. Overlapping windows are split halfway; speech is what the windows cover. Speakers are
+labelled speaker00, speaker01, ... within each recording: the same label in two recordings does not mean the
+same person.
 
-The defaults of --method vbx are those of the published x-vector example; it wants the --plda, and the
---transform to its space, that belong to the embeddings, and without a PLDA it makes do with the recording.
+--method vbx defaults to the settings of the published x-vector example and expects the matching --plda, and
+the --transform into its space. Without a PLDA it estimates one from the recording itself.
 """
 
 EXAMPLE = """\
@@ -48,39 +49,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from sdpn.clustering.registry import CLUSTERERS
 
     parser.add_argument("--embeddings", required=True, type=Path, metavar="ARK|SCP", help="one per window")
-    parser.add_argument("--segments", required=True, type=Path, metavar="FILE", help="where each window lies")
+    parser.add_argument("--segments", required=True, type=Path, metavar="FILE", help="time of each window")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="writes DIR/<recording>.rttm")
     space = parser.add_argument_group("space of the embeddings")
     space.add_argument(
         "--transform",
         type=Path,
         metavar="NPZ",
-        help="apply this first: mean1, length 1, lda, mean2, length 1",
+        help="transform applied first: subtract mean1, normalise length, lda, subtract mean2, normalise "
+        "length",
     )
     space.add_argument(
-        "--plda", type=Path, metavar="FILE", help="Kaldi's, binary or text; for ahc, vbx and consensus"
+        "--plda", type=Path, metavar="FILE", help="Kaldi PLDA, binary or text; for ahc, vbx and consensus"
     )
     add_count_arguments(parser).add_argument(
         "--min-windows",
         type=int,
         default=1,
         metavar="W",
-        help="give speakers of fewer than W windows to the most similar other one (default: keep them)",
+        help="merge speakers with fewer than W windows into the most similar other speaker (default: keep "
+        "them)",
     )
     method = parser.add_argument_group("method")
-    method.add_argument("--method", choices=tuple(CLUSTERERS), default="ahc", help="default: %(default)s")
+    method.add_argument(
+        "--method", choices=tuple(CLUSTERERS), default="ahc", help="clusterer (default: %(default)s)"
+    )
     method.add_argument(
         "--threshold",
         type=float,
         metavar="X",
-        help="similarity from which two clusters are one speaker, for ahc and for the ahc that vbx and "
-        "consensus start from; short for METHOD.threshold=X",
+        help="merge clusters whose similarity reaches X: in ahc, and in the AHC that initialises vbx and "
+        "consensus; short for METHOD.threshold=X",
     )
     method.add_argument("--set", action="append", default=[], help=argparse.SUPPRESS)  # as it was before
 
 
 def settings() -> Sections:
-    """What each method can be told."""
+    """The settings of each method."""
     from sdpn.clustering.registry import CLUSTERERS
 
     return CLUSTERERS
@@ -132,7 +137,7 @@ def _check_options(args: argparse.Namespace) -> None:
     if args.min_windows < 1:
         raise InputError(f"--min-windows is {args.min_windows}; expected at least 1")
     if args.min_windows > 1 and args.num_speakers is not None:
-        raise InputError("--min-windows would change the number that --num-speakers gives")
+        raise InputError("--min-windows would change the number of speakers fixed by --num-speakers")
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
@@ -155,7 +160,7 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _recordings(path: Path) -> dict[str, list[RecordingSegment]]:
-    """The windows of each recording in order of time."""
+    """The windows of each recording in chronological order."""
     import numpy as np
 
     from sdpn.io.kaldi import read_segments
@@ -165,20 +170,22 @@ def _recordings(path: Path) -> dict[str, list[RecordingSegment]]:
     for window in read_segments(path):
         if window.end_s is None:
             raise InputError(
-                f"window {window.id!r} has no end", path=path, hint="expected its end in seconds, not -1"
+                f"window {window.id!r} has no end time",
+                path=path,
+                hint="expected an end time in seconds, not -1",
             )
         recordings.setdefault(window.recording, []).append(window)
     for recording, windows in recordings.items():
         if not is_file_name(recording):
-            raise InputError(f"recording {recording!r} cannot be the name of a file", path=path)
+            raise InputError(f"recording {recording!r} is not a valid file name", path=path)
         windows.sort(key=lambda window: (window.start_s, window.end_s))
         ends_N = np.array([window.end_s for window in windows])
         if (np.diff(ends_N) < 0).any():
             inner = int(np.argmax(np.diff(ends_N) < 0))
             raise InputError(
-                f"window {windows[inner + 1].id!r} lies within {windows[inner].id!r}: they cannot meet",
+                f"window {windows[inner + 1].id!r} lies within {windows[inner].id!r}",
                 path=path,
-                hint="expected windows of which none is inside another",
+                hint="no window may lie within another",
             )
     return recordings
 
@@ -188,7 +195,7 @@ def _check_ids(
     vectors: Mapping[str, np.ndarray],
     args: argparse.Namespace,
 ) -> None:
-    """Every window needs its embedding, and every embedding its place in time."""
+    """Every window needs an embedding, and every embedding a window."""
     windows = {window.id for of_one in recordings.values() for window in of_one}
     for missing, of, path in (
         (windows - vectors.keys(), args.embeddings, args.segments),
@@ -207,7 +214,7 @@ def _rows(
 
     for key, vector in vectors.items():
         if not vector.any():
-            raise InputError(f"the vector of {key!r} is zero, and so has no direction", path=path)
+            raise InputError(f"the vector of {key!r} is all zeros and has no direction", path=path)
     rows_ND = np.stack(list(vectors.values()))
     try:
         if transform is not None:

@@ -1,4 +1,4 @@
-"""``sdpn compare``: one voice or two?"""
+"""``sdpn compare``: do two recordings have the same speaker?"""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
     from sdpn.verification.back_end import BackEnd
 
-#: Strangers that are taken for one voice where nothing else is said.
+#: Default share of different-speaker pairs that are accepted.
 _FALSE_ALARMS = 0.02
 
 DESCRIPTION = """\
-Say how alike the voices in two recordings are, and whether they count as one.
+Score how similar the speakers of two recordings are, and decide whether they are the same.
 
-A model with a back end (the one that comes with sdpn has one, 'sdpn backend' learns one) scores by PLDA and
-AS-norm: in standard deviations above what strangers reach. The decision accepts as many strangers as
---false-alarms says, measured on the unlabelled speech that the back end was learned from; in speech that is
-more alike or worse it accepts more.
+A model with a back end (the default model has one; 'sdpn backend' trains one) scores by PLDA and AS-norm: in
+standard deviations above the scores of different speakers. The threshold is set for the false-alarm rate of
+--false-alarms on the unlabelled speech that the back end was trained on; on noisier speech, or among more
+similar voices, more different speakers are accepted.
 
-Without a back end, or with --cosine, the score is the cosine. Its threshold is the model's own, from its
-calibration: 'verification_threshold', the cosine at the equal error rate of a list of trials, where
-'sdpn verify --save-threshold MODEL' has put it there; or else 'ahc_threshold', which training measures
-without labels, between the mean similarity of windows of one utterance and that of windows of different ones.
-That one is for windows of 1.5 s and accepts too many whole utterances. A model without calibration gives a
-score and no decision.
+Without a back end, or with --cosine, the score is the cosine. Its threshold comes from the model's
+calibration: 'verification_threshold', the cosine at the equal error rate of a trial list, if 'sdpn verify
+--save-threshold MODEL' has stored it; otherwise 'ahc_threshold', estimated without labels during training:
+the midpoint between the mean similarities of windows of the same utterance and of different utterances. The
+latter applies to windows of 1.5 s and accepts too many pairs of whole utterances. Without any calibration
+there is a score but no decision.
 """
 
 EXAMPLE = """\
@@ -45,8 +45,8 @@ EXAMPLE = """\
 """
 
 _SAID = {
-    "verification_threshold": "the model's calibration on trials, equal error rate",
-    "ahc_threshold": "the model's calibration without labels, on windows of 1.5 s",
+    "verification_threshold": "model calibration: equal error rate on trials",
+    "ahc_threshold": "model calibration: without labels, on windows of 1.5 s",
 }
 
 OUTPUTS: dict[str, OutputKind] = {}
@@ -60,21 +60,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs=2,
         type=Path,
         metavar="AUDIO",
-        help="two recordings of one voice each; - is standard input",
+        help="two recordings with one speaker each; - is standard input",
     )
     add_audio_arguments(parser, separate=False, skip_bad=False)
-    parser.add_argument("--threshold", type=float, metavar="T", help="score from which on it is one voice")
+    parser.add_argument(
+        "--threshold", type=float, metavar="T", help="accept as the same speaker from this score on"
+    )
     parser.add_argument(
         "--false-alarms",
         type=float,
         metavar="P",
-        help="with a back end: share of strangers that may count as one voice (default: 0.02)",
+        help="with a back end: false-alarm rate, the share of different-speaker pairs to accept (default: "
+        "0.02)",
     )
     scores = parser.add_mutually_exclusive_group()
     scores.add_argument(
-        "--back-end", type=Path, metavar="FILE", help="learned with this model (default: the model's own)"
+        "--back-end",
+        type=Path,
+        metavar="FILE",
+        help="back end trained with this model (default: the model's own)",
     )
-    scores.add_argument("--cosine", action="store_true", help="score by the cosine, whatever the model has")
+    scores.add_argument(
+        "--cosine", action="store_true", help="score by the cosine even if the model has a back end"
+    )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -88,19 +96,20 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     if args.false_alarms is not None and not 0 < args.false_alarms < 1:
         raise InputError(
-            f"--false-alarms {args.false_alarms} is no share", hint="expected 0 to 1, such as 0.01"
+            f"--false-alarms {args.false_alarms} is not a rate", hint="expected 0 to 1, such as 0.01"
         )
     if args.false_alarms is not None and args.threshold is not None:
-        raise InputError("--threshold and --false-alarms both decide", hint="give one of them")
+        raise InputError("--threshold and --false-alarms exclude each other", hint="give one of them")
     if args.audio.count(STDIN) > 1:
         raise InputError("standard input can be read once only, and '-' is there twice")
     back_end = _back_end(args)
     if back_end is None and args.false_alarms is not None:
         raise InputError(
-            "--false-alarms needs a back end", hint="'sdpn backend' learns one; cosines have --threshold"
+            "--false-alarms needs a back end",
+            hint="train one with 'sdpn backend', or set --threshold for cosines",
         )
     if back_end is None and args.threshold is not None and not -1 <= args.threshold <= 1:
-        raise InputError(f"--threshold {args.threshold} is no cosine", hint="expected -1 to 1")
+        raise InputError(f"--threshold {args.threshold} is not a cosine", hint="expected -1 to 1")
     model = load(args)
     if back_end is not None:
         from sdpn.models.weights import weights_digest
@@ -117,7 +126,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         score = _score(back_end, embeddings_2D)
         strangers = back_end.strangers_reaching(score)
         threshold, source = _accepting(back_end, args)
-        print(f"score      {score:.2f}  (PLDA and AS-norm; {_in_percent(strangers)} of strangers reach it)")
+        print(
+            f"score      {score:.2f}  (PLDA and AS-norm; {_in_percent(strangers)} of different-speaker "
+            "pairs reach it)"
+        )
         print(f"cosine     {cosine:.4f}")
     if threshold is None:
         print("decision   none: the model has no calibrated threshold (--threshold T sets one)")
@@ -136,7 +148,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _back_end(args: argparse.Namespace) -> BackEnd | None:
-    """The back end that was named, or the model's own."""
+    """The back end given by --back-end, or the model's own."""
     from sdpn.verification.storage import has_back_end, read_back_end
 
     if args.cosine:
@@ -154,11 +166,11 @@ def _score(back_end: BackEnd, embeddings_2D: np.ndarray) -> float:
 
 
 def _accepting(back_end: BackEnd, args: argparse.Namespace) -> tuple[float, str]:
-    """The threshold of a back end, and in words where it comes from."""
+    """The threshold of a back end, and a description of its source."""
     if args.threshold is not None:
         return args.threshold, "--threshold"
     share = _FALSE_ALARMS if args.false_alarms is None else args.false_alarms
-    return back_end.threshold(share), f"which {_in_percent(share)} of strangers reach"
+    return back_end.threshold(share), f"false-alarm rate {_in_percent(share)}"
 
 
 def _in_percent(share: float) -> str:
@@ -166,7 +178,7 @@ def _in_percent(share: float) -> str:
 
 
 def _threshold(given: float | None, calibration: Mapping[str, float]) -> tuple[float | None, str | None]:
-    """The threshold of a cosine, and in words where it comes from."""
+    """The threshold of a cosine, and a description of its source."""
     if given is not None:
         return given, "--threshold"
     for key, words in _SAID.items():

@@ -1,4 +1,4 @@
-"""``sdpn convert``: any known model to our layout, or to an ONNX graph."""
+"""``sdpn convert``: any supported model to a model folder, or to an ONNX graph."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ if TYPE_CHECKING:
     from sdpn.models.pretraining import Pretraining
 
 DESCRIPTION = """\
-Write a model of another toolkit as a model folder: config.yaml, which says how to build the encoder and its
-features, and model.safetensors. It gives the same embeddings and needs no --format. Nothing that the model's
-files say is executed.
+Convert a model of another toolkit to a model folder: config.yaml, which describes the encoder and its
+features, and model.safetensors. The folder gives the same embeddings and needs no --format. No code in the
+model's files is executed.
 
---half stores weights of 16 bits: half the size, and loaded they are of 32 bits again. A model of ours keeps
-its head and prototypes, which training goes on from, and its back end.
+--half stores weights in 16 bits, which halves the size; they are converted back to 32 bits on loading. An
+sdpn model keeps its head and prototypes, which further training starts from, and its back end.
 
-With --to onnx, write a graph that onnxruntime runs without torch. Its input is 'features' (B, F, T), or with
---features inside 'waveform' (B, S) at 16 kHz in [-1, 1]; batch and time may have any size, but the utterances
-of a batch are equally long. --int8 makes it a quarter of the size; docs/extraction.md says what that costs.
+--to onnx writes a graph that onnxruntime runs without torch. Its input is 'features' (B, F, T), or with
+--features inside 'waveform' (B, S) at 16 kHz in [-1, 1]. Batch size and length are arbitrary, but all
+utterances of a batch have the same length. --int8 reduces the size to a quarter; docs/extraction.md gives the
+loss in accuracy.
 """
 
 EXAMPLE = """\
@@ -40,40 +41,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="PATH", help="folder or graph to write")
     parser.add_argument(
-        "--to", choices=("folder", "onnx"), default="folder", help="what is written (default: folder)"
+        "--to", choices=("folder", "onnx"), default="folder", help="output format (default: folder)"
     )
     parser.add_argument(
         "--features",
         choices=("inside", "outside"),
         default=None,
-        help="of a graph: whether it computes its features itself (default: outside)",
+        help="ONNX only: whether the graph computes its features itself (default: outside)",
     )
-    parser.add_argument("--int8", action="store_true", help="of a graph: weights of 8 bits")
+    parser.add_argument("--int8", action="store_true", help="ONNX only: store weights in 8 bits")
     parser.add_argument(
         "--head",
         type=Path,
         metavar="MODEL",
-        help="of a folder: keep this model's head and prototypes, such as those of the SDPN run that a model "
-        "trained on pseudo-labels, which has no head, came from (default: the model's own)",
+        help="folder only: store this model's head and prototypes, for example those of the preceding SDPN "
+        "run with a model trained on pseudo-labels, which has none (default: the model's own)",
     )
-    parser.add_argument("--half", action="store_true", help="of a folder: weights of 16 bits")
+    parser.add_argument(
+        "--half", action="store_true", help="folder only: store weights in 16 bits, which halves the size"
+    )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Read and write.
 
     Raises:
-        InputError: the model cannot be read, options do not fit together, or there is something at PATH
-            already.
+        InputError: the model cannot be read, options exclude each other, or PATH exists already.
     """
     from sdpn.errors import InputError
 
     if args.to == "folder" and (args.int8 or args.features):
-        raise InputError("--int8 and --features are about graphs", hint="add --to onnx")
+        raise InputError("--int8 and --features apply to ONNX graphs only", hint="add --to onnx")
     if args.to == "onnx" and (args.half or args.head):
-        raise InputError("--half and --head are about folders", hint="a graph has --int8")
+        raise InputError("--half and --head apply to model folders only", hint="for a graph use --int8")
     if args.to == "onnx" and args.out.suffix != ".onnx":
-        raise InputError("the name of a graph ends in .onnx", path=args.out)
+        raise InputError("the file name of a graph must end in .onnx", path=args.out)
 
     from sdpn.interop.load import read_any
     from sdpn.models.folder import save_model
@@ -90,7 +92,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             if args.features == "inside"
             else f"input features {model.features.kind}"
         )
-    bits = ", weights of 8 bits" if args.int8 else ", weights of 16 bits" if args.half else ""
+    bits = ", 8-bit weights" if args.int8 else ", 16-bit weights" if args.half else ""
     print(
         f"{args.out}: {model.encoder_config.kind}, {parameters / 1e6:.2f} M parameters{bits}, embeddings of "
         f"{model.encoder.embedding_dim} dimensions, {heard}"
@@ -106,7 +108,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _pretraining(args: argparse.Namespace) -> Pretraining | None:
-    """What a folder of ours keeps beside its encoder."""
+    """What an sdpn model folder holds besides its encoder."""
     from sdpn.models.pretraining import PRETRAINING, read_pretraining
 
     if args.head is not None:
@@ -116,7 +118,7 @@ def _pretraining(args: argparse.Namespace) -> Pretraining | None:
 
 
 def _back_end(args: argparse.Namespace) -> list[Path]:
-    """The file of the model's back end, which fits the same embeddings."""
+    """The file of the model's back end, which applies to the same embeddings."""
     from sdpn.verification.storage import BACK_END, has_back_end
 
     folder = named_model(args)
@@ -124,7 +126,7 @@ def _back_end(args: argparse.Namespace) -> list[Path]:
 
 
 def _write_graph(args: argparse.Namespace, model: ModelFolder) -> None:
-    """Write the graph; of eight bits by way of one in full."""
+    """Write the graph; an 8-bit one is quantised from the full-precision graph."""
     import tempfile
 
     from sdpn.interop.onnx_export import export_onnx, quantise_onnx

@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from sdpn.models.embedder import Embedder
 
 DESCRIPTION = """\
-Find out who spoke when in recordings, and write one RTTM file for each.
+Find out who spoke when, and write one RTTM file for each recording.
 
-Audio of nearly any format (docs/audio.md) is taken, at any rate, of any length and with any number of
-channels; - is standard input, and a folder stands for the audio below it. A recording in which nobody speaks
-gets an empty RTTM file. Speakers are speaker00, speaker01, ... in each recording: the same label in two
-recordings does not mean the same person. With --channel separate every channel has speakers of its own.
+Accepts nearly any audio format (docs/audio.md) at any sampling rate, of any length and with any number of
+channels; - is standard input, and a folder stands for all audio below it. A recording without speech gets an
+empty RTTM file. Speakers are labelled speaker00, speaker01, ... within each recording: the same label in two
+recordings does not mean the same person. With --channel separate, each channel has its own speakers.
 
-The same command goes on where it was stopped: recordings whose file, model and settings are those of their
-RTTM file are not diarized again (DIR/.diarized remembers).
+Rerunning the command resumes it: recordings that were already diarized with the same audio, model and
+settings are skipped (recorded in DIR/.diarized).
 """
 
 EXAMPLE = """\
@@ -68,19 +68,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threshold",
         type=float,
         metavar="X",
-        help="mean cosine similarity from which two clusters of ahc, or of those that vbx starts from, are "
-        "one speaker; a higher one gives more speakers (default: ahc takes the model's, vbx the recording's)",
+        help="merge clusters whose mean cosine similarity reaches X, in ahc or in the AHC that initialises "
+        "vbx; higher values give more speakers (default: for ahc the model's calibrated threshold, "
+        "for vbx one estimated from each recording)",
     )
     parser.add_argument(
         "--reference-speech",
         type=Path,
         metavar="RTTM",
-        help="take the speech from the turns of this file, whoever speaks, instead of detecting it",
+        help="use the turns of this file as speech, regardless of speaker, instead of voice activity "
+        "detection",
     )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Diarize every recording that is not finished; one that fails is told at the end and stops no other.
+    """Diarize every unfinished recording; failures are reported at the end and do not stop the others.
 
     Raises:
         InputError: before any work if an option, a name or a file's header is wrong, or at the end if some
@@ -140,15 +142,15 @@ def _check_options(args: argparse.Namespace) -> None:
     check_count_arguments(args)
     if args.threshold is not None and not takes(args.method, "threshold"):
         users = ", ".join(method for method in CLUSTERERS if takes(method, "threshold"))
-        raise InputError(f"{args.method} has no threshold", hint=f"those that have: {users}")
+        raise InputError(f"{args.method} has no threshold", hint=f"methods with a threshold: {users}")
     if args.threshold is not None and args.num_speakers is not None:
         raise InputError("--threshold has no effect with --num-speakers", hint="give one of them")
     if args.reference_speech is not None and args.channel == "separate":
-        raise InputError("--reference-speech does not tell channels apart", hint="give --channel N")
+        raise InputError("--reference-speech does not distinguish channels", hint="give --channel N")
 
 
 def _check_headers(audio_of: Mapping[str, Path], args: argparse.Namespace) -> dict[str, InputError]:
-    """Find a wrong name among forty before thirty-nine are diarized; returns them with --skip-bad."""
+    """Check all headers before any recording is diarized; with --skip-bad, return the failures."""
     from sdpn.io.audio import open_audio
 
     channel = None if args.channel == "separate" else args.channel
@@ -162,17 +164,17 @@ def _check_headers(audio_of: Mapping[str, Path], args: argparse.Namespace) -> di
         except InputError as error:
             bad[recording] = error
     if bad and not args.skip_bad:
-        raise _together(list(bad.values()), of=len(audio_of), what="cannot be read, and none was diarized")
+        raise _together(list(bad.values()), of=len(audio_of), what="cannot be read; nothing was diarized")
     return bad
 
 
 def _can_be_read_again(audio: Path) -> bool:
-    """Whether it is a file, and no pipe."""
+    """Whether it is a regular file, not a pipe."""
     return audio not in _STDIN and audio.is_file()
 
 
 def _rttm(out: Path, recording: str, audio: Path) -> Path:
-    """A file's own name may hold white space, which a recording's cannot."""
+    """File names may contain white space, recording ids may not."""
     return out / f"{audio.stem if '_'.join(audio.stem.split()) == recording else recording}.rttm"
 
 
@@ -209,7 +211,7 @@ def _speech(rttm: Path, recordings: Sequence[str]) -> Mapping[str, list[tuple[fl
         raise InputError(
             f"has no recording {missing[0]!r}" + (f" (and {len(missing) - 1} more)" if missing[1:] else ""),
             path=rttm,
-            hint="--reference-speech needs every recording; ids are file names without their suffix",
+            hint="--reference-speech must cover every recording; ids are file names without their suffix",
         )
     return {
         recording: [(turn.onset_s, turn.end_s) for turn in turns_of[recording]] for recording in recordings
@@ -226,7 +228,7 @@ class _Work(NamedTuple):
 
 
 class _Unreadable(Exception):
-    """A recording that ``--skip-bad`` leaves out."""
+    """A recording that ``--skip-bad`` skips."""
 
     def __init__(self, reason: InputError) -> None:
         super().__init__(str(reason))
@@ -284,7 +286,7 @@ def _diarize(diarizer: Diarizer, work: _Work, args: argparse.Namespace, progress
 
 
 def _total(files: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Of what was diarized now."""
+    """Totals over the recordings diarized in this run."""
     files = [file for file in files if not file["finished_before"]]
     duration_s = sum(file["duration_s"] for file in files)
     seconds = sum(file["seconds"] for file in files)
@@ -312,9 +314,9 @@ def _print(results: Mapping[str, Any]) -> None:
             f"real-time factor {total['real_time_factor']:.3f}"
         )
     if len(files) > len(now):
-        print(f"{_count(files[len(now) :])} finished before, not diarized again (--force does)")
+        print(f"{_count(files[len(now) :])} already diarized and skipped (use --force to redo)")
     if results["left_out"]:
-        print(f"{_count(results['left_out'])} left out:")
+        print(f"{_count(results['left_out'])} skipped:")
         for one in results["left_out"]:
             print(f"  {one['reason']}")
 
@@ -324,7 +326,7 @@ def _count(what: Sequence[object]) -> str:
 
 
 def _together(failures: Sequence[InputError], *, of: int, what: str) -> InputError:
-    """One error for several; a single one with nothing beside it is already clear."""
+    """One error for several failures; a single failure of a single recording is passed on as it is."""
     if of == 1:
         return failures[0]
     reasons = "; ".join(str(failure) for failure in failures)

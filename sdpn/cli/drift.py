@@ -1,4 +1,4 @@
-"""``sdpn drift``: what the prototypes of a run did, from its checkpoints alone."""
+"""``sdpn drift``: how the prototypes of a run moved, from its checkpoints."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from sdpn.tracking.verdict import DriftVerdict
 
 DESCRIPTION = """\
-Rebuild the drift curves of a run's prototypes from its saved checkpoints alone, list which prototypes moved
-and which are dead, and say in a sentence whether they are being trained.
+Compute drift curves of the prototypes from the saved checkpoints of a run, list the prototypes that have
+moved and those that are dead, and report whether they are being trained.
 
-EXP is a folder that sdpn train wrote, or a training folder of 3D-Speaker whose checkpoint*.pth (in EXP or
-EXP/models) hold 'prototypes'; a single checkpoint will do as well, for what it can tell. Files are read
-without running any code in them.
+EXP is a folder written by sdpn train, or a 3D-Speaker training folder whose checkpoint*.pth files (in EXP or
+EXP/models) contain 'prototypes'. A single checkpoint works too, with less information. No code in the files
+is executed.
 
-Drift is 1 - cosine: 0 has not turned, 1 is at a right angle. A prototype has moved if it turned by more than
---moved-deg since the first checkpoint (of this project: since step 0, which every checkpoint keeps). It is
-dead if the teacher gives it less than a tenth of an equal share 1/K; only checkpoints of this project keep
-what that takes. How to read the curves: docs/drift.md."""
+Drift is 1 - cosine: 0 means unchanged, 1 a right angle. A prototype has moved if it has turned by more than
+--moved-deg since the first checkpoint (for sdpn runs: since step 0, which every checkpoint stores). It is
+dead if the teacher assigns it less than a tenth of the uniform share 1/K; only sdpn checkpoints store these
+assignments. How to read the curves: docs/drift.md."""
 
 EXAMPLE = """\
   sdpn drift exp/mini
@@ -40,7 +40,7 @@ EXAMPLE = """\
 #: a run of a thousand steps by tens of degrees.
 _MOVED_DEG = 0.2
 
-#: Most prototypes that are listed by number; the JSON document has them all.
+#: Maximum number of prototypes listed by index; the JSON document has all of them.
 _MOST_LISTED = 20
 
 OUTPUTS: dict[str, OutputKind] = {"plot": "file", "csv": "file"}
@@ -51,25 +51,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("experiment", type=Path, metavar="EXP", help="training folder, or one checkpoint")
     parser.add_argument(
         "--moved-deg", type=_angle_deg, default=_MOVED_DEG, metavar="DEG",
-        help="turn in degrees above which a prototype has moved (default: 0.2; rounding weights to bfloat16"
-        " turns one by 0.1, a thousand training steps by tens)",
+        help="angle above which a prototype counts as moved (default: 0.2 degrees; rounding to bfloat16 "
+             "turns a prototype by 0.1, a thousand training steps by tens)",
     )  # fmt: skip
     parser.add_argument(
         "--check", action="store_true",
-        help="exit with 1 unless the prototypes are being trained: at least half of them have moved, and"
-        " not all are the same, bit for bit, at the last two checkpoints",
+        help="exit with 1 unless the prototypes are being trained: at least half have moved, and the last "
+             "two checkpoints are not bitwise identical",
     )  # fmt: skip
     out = parser.add_argument_group("output")
-    out.add_argument("--plot", type=Path, metavar="FILE", help="draw the curves here (.png, .svg or .pdf)")
+    out.add_argument("--plot", type=Path, metavar="FILE", help="plot the curves to FILE (.png, .svg or .pdf)")
     out.add_argument(
-        "--csv", type=Path, metavar="FILE", help="write a line for each checkpoint and prototype here"
+        "--csv", type=Path, metavar="FILE", help="write one line per checkpoint and prototype to FILE"
     )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Read, judge, print, and return the numbers."""
+    """Read the checkpoints, judge them, print the result and return the figures."""
     if args.plot is not None and args.plot.suffix not in (".png", ".svg", ".pdf"):
-        raise InputError("is no picture that can be drawn", path=args.plot, hint="use .png, .svg or .pdf")
+        raise InputError("is not a supported image format", path=args.plot, hint="use .png, .svg or .pdf")
 
     from sdpn.tracking.drift_curves import drift_curves
     from sdpn.tracking.history import read_history
@@ -90,13 +90,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         print(f"note: {note}")
     print(f"{num:,} prototypes of {dimension} dimensions, from checkpoints of {history.source}\n")
     print(_table(history, curves), end="\n\n")
-    usage_said = describe_usage(history.usage)
+    usage_sentence = describe_usage(history.usage)
     if len(curves.steps) > 1:
         _print_movement(curves, verdict)
     if history.usage is not None:
         print(f"dead:      {_listed(history.usage.is_dead_K.nonzero().flatten())}")
-    print("\n" + "\n".join((verdict.sentence, *verdict.remarks, usage_said)))
-    return _results(history, curves, verdict, usage_said)
+    print("\n" + "\n".join((verdict.sentence, *verdict.remarks, usage_sentence)))
+    return _results(history, curves, verdict, usage_sentence)
 
 
 def exit_code(args: argparse.Namespace, results: dict[str, Any]) -> int:
@@ -135,7 +135,7 @@ def _table(history: History, curves: DriftCurves) -> str:
 
 
 def _shown(name: str, value: float | None) -> str:
-    """A point of a curve: drifts span many orders of magnitude, ranks do not."""
+    """A value of a curve: drifts span many orders of magnitude, ranks do not."""
     if value is None:
         return "–"
     if name == "effective_rank":
@@ -155,13 +155,15 @@ def _print_movement(curves: DriftCurves, verdict: DriftVerdict) -> None:
 
 
 def _listed(indices: Tensor) -> str:
-    """Numbers of prototypes, counted from 0: the first of them, and how many there are."""
+    """Indices of prototypes, counted from 0: the first few, and the number of the rest."""
     shown = ", ".join(map(str, indices[:_MOST_LISTED].tolist()))
     more = len(indices) - _MOST_LISTED
     return (shown or "none") + (f", … and {more:,} more" if more > 0 else "")
 
 
-def _results(history: History, curves: DriftCurves, verdict: DriftVerdict, usage_said: str) -> dict[str, Any]:
+def _results(
+    history: History, curves: DriftCurves, verdict: DriftVerdict, usage_sentence: str
+) -> dict[str, Any]:
     from sdpn.tracking.drift_curves import degrees
     from sdpn.tracking.verdict import State
 
@@ -179,7 +181,7 @@ def _results(history: History, curves: DriftCurves, verdict: DriftVerdict, usage
         "num_moved": int(has_moved_K.sum()),
         "not_moved": (~has_moved_K).nonzero().flatten().tolist(),
         "dead": None if usage is None else usage.is_dead_K.nonzero().flatten().tolist(),
-        "dead_said": usage_said,
+        "dead_said": usage_sentence,
         "usage_steps": None if usage is None else usage.steps,
         "usage_rows": None if usage is None else usage.rows,
         "curves": [
@@ -194,7 +196,7 @@ def _results(history: History, curves: DriftCurves, verdict: DriftVerdict, usage
 
 
 def _distinct(history: History) -> Sequence[Path]:
-    """The files read: one may hold two snapshots, step 0 and its own."""
+    """The files that were read: one file may hold two snapshots, step 0 and its own."""
     return list(dict.fromkeys(snapshot.path for snapshot in history.snapshots))
 
 

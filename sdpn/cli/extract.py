@@ -21,20 +21,22 @@ if TYPE_CHECKING:
     from sdpn.io.kaldi import Utterance
 
 DESCRIPTION = """\
-Write one embedding for every utterance of a Kaldi data directory, or every recording that is named (files,
-folders, - for standard input), as OUT/embeddings.ark and .scp; with --windows for every window of it.
+Extract one embedding for each utterance of a Kaldi data directory, or for each given recording (files,
+folders, - for standard input), and write them to OUT/embeddings.ark and .scp. With --windows, one embedding
+for each window.
 
-Audio of any rate and nearly any format is taken (docs/audio.md); with a segments file, each segment is an
-utterance. A file is called by its stem, one in a folder by its path below it. The tables appear only when
-all is embedded; until then what is finished lies in OUT/progress, and the same command goes on from there.
-Utterances that cannot be read are listed, in OUT/failed.txt too, and do not stop the others.
+Accepts nearly any audio format (docs/audio.md) at any sampling rate; with a segments file, each segment is an
+utterance. The id of a file is its stem; within a folder, its path below the folder. The tables are written
+when all utterances are embedded; until then results are kept in OUT/progress, and rerunning the command
+resumes from there. Utterances that cannot be read are reported, also in OUT/failed.txt, and do not stop the
+others.
 
-Several processes share the work under torchrun, or with --shard, on one machine or on many that see the same
-folder. The last to finish writes the tables, once nothing is missing and nothing is double.
+Several processes can share the work, under torchrun or with --shard, on one machine or on several with a
+shared folder. The last one to finish checks that nothing is missing or duplicated and writes the tables.
 
-Exit code: 0, all utterances are embedded (or this shard's); 1, some failed, the others are embedded (0 with
---skip-bad); 2, nothing was done or written, and the message says why. Under torchrun the process that writes
-the tables says 1 for all.
+Exit code: 0 if all utterances (of this shard) are embedded; 1 if some failed and the others are embedded (0
+with --skip-bad); 2 on an error, with nothing written. Under torchrun, only the process that writes the tables
+returns 1.
 """
 
 EXAMPLE = """\
@@ -47,7 +49,7 @@ EXAMPLE = """\
   sdpn extract --model exp/mini/model --data data/train --out exp/mini/train --shard 0/8
 """
 
-#: Failures that are told on the terminal; all stand in the file.
+#: Failures that are listed on the terminal; the file has all of them.
 _SHOWN = 10
 
 OUTPUTS: dict[str, OutputKind] = {"out": "folder"}
@@ -62,46 +64,51 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="instead: a Kaldi data directory, or a folder of recordings"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the ark and scp")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="output folder for ark and scp"
+    )
     parser.add_argument(
         "--windows",
         metavar="L/H",
-        help="one embedding for each window of L seconds, every H seconds (1.5/0.75); OUT/segments has their "
-        "times, and 'sdpn cluster' reads both. Memory does not grow with the length of a recording",
+        help="one embedding for each window of L seconds, every H seconds (such as 1.5/0.75); also writes "
+        "their times to OUT/segments, as 'sdpn cluster' expects. Memory does not grow with the length "
+        "of a recording",
     )
     parser.add_argument(
-        "--npz", action="store_true", help="also OUT/embeddings.npz: ids (N,) and embeddings (N, D)"
+        "--npz", action="store_true", help="also write OUT/embeddings.npz: ids (N,) and embeddings (N, D)"
     )
     add_audio_arguments(parser)
-    work = parser.add_argument_group("how the work is done")
+    work = parser.add_argument_group("computation")
     work.add_argument(
         "--precision",
         choices=("auto", "fp32", "bf16"),
         default="auto",
-        help="of the network; auto (default) times both at the start where the processor computes bf16, and "
-        "the first process decides for all",
+        help="precision of the network; auto (default) times both at the start where the processor "
+        "supports bf16, and the first process decides for all",
     )
-    work.add_argument("--device", metavar="D", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
+    work.add_argument("--device", metavar="D", help="cpu, cuda or cuda:N (default: a GPU if available)")
     work.add_argument(
         "--batch-size",
         type=_count,
         metavar="N",
-        help="most utterances in a batch (default: what suits the device)",
+        help="maximum utterances per batch (default: depends on the device)",
     )
     work.add_argument(
         "--threads",
         type=_count,
         metavar="N",
-        help="utterances embedded at a time on a CPU (default: its cores)",
+        help="utterances embedded in parallel on a CPU (default: number of cores)",
     )
-    work.add_argument("--readers", type=_count, metavar="N", help="files read at a time (default: the cores)")
     work.add_argument(
-        "--shard", metavar="I/N", help="only every N-th utterance, from number I; I counts from 0"
+        "--readers", type=_count, metavar="N", help="files read in parallel (default: number of cores)"
+    )
+    work.add_argument(
+        "--shard", metavar="I/N", help="only every N-th utterance, starting with number I, counted from 0"
     )
     work.add_argument(
         "--merge",
         action="store_true",
-        help="embed nothing, only write the tables from what all shards have done",
+        help="embed nothing, only write the tables from the results of all shards",
     )
 
 
@@ -140,10 +147,11 @@ def _run(args: argparse.Namespace, paths: Sequence[Path]) -> dict[str, Any]:
         if status.missing:
             own = {utterance.id for utterance in shard.of(utterances)}
             failed = {name: why for name, why in status.failed.items() if name in own}
-            _tell_failed(failed, output.part(str(shard)).with_suffix(".failed"))
+            _print_failed(failed, output.part(str(shard)).with_suffix(".failed"))
             print(
                 f"shard {shard}: {len(own) - len(failed)} of {len(own)} utterances are embedded; "
-                f"{len(status.missing)} of other shards are missing, and the last one will write the tables"
+                f"{len(status.missing)} of other shards are missing; the last shard to finish writes the "
+                "tables"
             )
             return results | {"merged": False, "num_failed": len(failed)}
     status = merge(output, utterances, _recordings(args.data), npz=args.npz)
@@ -153,8 +161,8 @@ def _run(args: argparse.Namespace, paths: Sequence[Path]) -> dict[str, Any]:
 def exit_code(args: argparse.Namespace, results: dict[str, Any]) -> int:
     """1 where utterances failed, unless that was allowed.
 
-    Under torchrun only the process that merges says so: torchrun would take the first 1 for a crash and kill
-    the others.
+    Under torchrun only the process that merges returns 1: torchrun would take the first 1 for a crash and
+    kill the others.
     """
     if args.skip_bad:
         return 0
@@ -183,7 +191,7 @@ def _embed(
         batch_size=args.batch_size,
     )
     if isinstance(model.encoder, OnnxEncoder) and args.precision == "bf16":
-        raise InputError("--precision bf16 is for torch; a graph has the precision it was written with")
+        raise InputError("--precision bf16 does not apply to ONNX graphs, whose precision is fixed")
     meter = Meter(quiet=args.quiet)
     try:
         settings, number, speech_s = embed_missing(
@@ -216,8 +224,8 @@ def _recordings(data: Path | None) -> dict[str, str]:
 
 
 def _summary(status: Status, output: Output, results: dict[str, Any]) -> dict[str, Any]:
-    """Tell what the tables hold."""
-    _tell_failed(status.failed, output.failed)
+    """Print a summary of the tables."""
+    _print_failed(status.failed, output.failed)
     entries = [entry for entry, _ in status.finished.values()]
     number = sum(entry.num_vectors for entry in entries)
     total_s = sum(entry.duration_s for entry in entries)
@@ -241,8 +249,8 @@ def _summary(status: Status, output: Output, results: dict[str, Any]) -> dict[st
     }
 
 
-def _tell_failed(failed: Mapping[str, str], listed: Path) -> None:
-    """Say what failed, and where all of it is listed."""
+def _print_failed(failed: Mapping[str, str], listed: Path) -> None:
+    """List failures, and the file that has all of them."""
     if not failed:
         return
     print(f"sdpn extract: {len(failed)} utterances have no embedding:", file=sys.stderr)
@@ -255,5 +263,5 @@ def _tell_failed(failed: Mapping[str, str], listed: Path) -> None:
 def _count(text: str) -> int:
     value = int(text)
     if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found {text!r}")
     return value

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from sdpn.kmeans.settings import StreamSettings
 
 DESCRIPTION = """\
-Cluster rows that do not fit in memory together: embeddings, or the outputs of a layer.
+Cluster rows that do not fit in memory: embeddings, or layer outputs.
 
 A chunk is a Kaldi scp or ark of vectors, or a .npy matrix. All chunks are read once to check them and to
-sample where centres start; then mini-batches pass over all of them, in another order each time; then --lloyd
-exact passes. Every row counts in every pass. An interrupted command that is given again goes on where it was,
-and ends with the same centres.
+initialise the centres on a sample; then come mini-batch epochs, each in a new order, and --lloyd exact passes
+of Lloyd's algorithm. Every pass covers every row. Rerunning an interrupted command resumes it and ends with
+the same centres.
 
 With --layer the rows are what a layer of a network gives for the recordings of --data: --model is then the
 network, and the rows lie in OUT/rows until all is done. Layers have names and numbers; --layer with one that
@@ -76,39 +76,67 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     learning.add_argument("--max-iter", type=int, metavar="N", help="epochs at most (max_iter)")
     learning.add_argument("--lloyd", type=int, metavar="N", help="exact passes after them (lloyd_passes)")
     learning.add_argument(
-        "--standardise", action="store_true", default=None, help="scale every dimension to variance 1"
+        "--max-iter", type=int, metavar="N", help="maximum number of mini-batch epochs (max_iter)"
     )
     learning.add_argument(
-        "--spherical", action="store_true", default=None, help="compare directions (cosine)"
+        "--lloyd",
+        type=int,
+        metavar="N",
+        help="maximum number of exact Lloyd passes after them (lloyd_passes)",
     )
-    learning.add_argument("--init", type=Path, metavar="FILE", help="start from the centres of this model")
+    learning.add_argument(
+        "--standardise",
+        action="store_true",
+        default=None,
+        help="scale every dimension to unit variance (standardise)",
+    )
+    learning.add_argument(
+        "--spherical",
+        action="store_true",
+        default=None,
+        help="cluster by cosine instead of Euclidean distance (spherical)",
+    )
+    learning.add_argument(
+        "--init", type=Path, metavar="FILE", help="initialise with the centres of this model"
+    )
     learning.add_argument("--set", action="append", default=[], help=argparse.SUPPRESS)  # as it was before
     parser.add_argument(
-        "--backend", choices=("sklearn", "faiss"), help="who computes distances (default: sklearn)"
+        "--backend", choices=("sklearn", "faiss"), help="library that computes distances (default: sklearn)"
     )
     parser.add_argument(
-        "--format", choices=("npz", "safetensors"), default="npz", help="of the model (default: %(default)s)"
+        "--format",
+        choices=("npz", "safetensors"),
+        default="npz",
+        help="file format of the model (default: %(default)s)",
     )
     parser.add_argument(
-        "--processes", type=int, default=1, metavar="P", help="label so many chunks at once (default: 1)"
+        "--processes",
+        type=int,
+        default=1,
+        metavar="P",
+        help="number of chunks labelled in parallel (default: 1)",
     )
     parser.add_argument(
-        "--labels", type=Path, metavar="TABLE", help="'id class' lines such as utt2spk, to score with only"
+        "--labels",
+        type=Path,
+        metavar="TABLE",
+        help="reference classes as 'id class' lines, such as utt2spk; used only to score the clusters "
+        "(purity, NMI, ARI)",
     )
 
 
 def settings() -> Sections:
-    """What learning can be told."""
+    """The settings of training."""
     from sdpn.kmeans.settings import StreamSettings
 
     return {"": StreamSettings}
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Learn and label.
+    """Train and label.
 
     Raises:
-        InputError: an option or a file is wrong, or a row will not do. What was learned until then is kept.
+        InputError: an option, a file or a row is invalid. Progress up to then is kept.
     """
     from sdpn.io.kaldi import read_table
     from sdpn.kmeans.chunks import open_chunk
@@ -284,7 +312,9 @@ def _classes_of(
         return None
     if assignment.keys is None:
         raise InputError(
-            "has no ids to look up in --labels", path=assignment.chunk.name, hint="give scp or ark chunks"
+            "has no utterance ids, which --labels needs",
+            path=assignment.chunk.name,
+            hint="use scp or ark chunks",
         )
     missing = [key for key in assignment.keys if key not in classes]
     if missing:
@@ -332,8 +362,8 @@ def _print(results: Mapping[str, Any]) -> None:
     rows = [
         ["rows", str(results["num_rows"])],
         ["clusters", f"{results['clusters']} ({results['empty']} empty)"],
-        ["rows of a cluster: least, median, most", f"{sizes[0]}, {sizes[len(sizes) // 2]}, {sizes[-1]}"],
-        ["inertia", f"{results['inertia']:.6g} ({results['inertia_per_row']:.4g} a row)"],
+        ["cluster sizes: min, median, max", f"{sizes[0]}, {sizes[len(sizes) // 2]}, {sizes[-1]}"],
+        ["inertia", f"{results['inertia']:.6g} ({results['inertia_per_row']:.4g} per row)"],
     ]
     for name, title in (
         ("silhouette", "silhouette (sample)"),
@@ -346,5 +376,5 @@ def _print(results: Mapping[str, Any]) -> None:
     if "learning" in results:
         learning = results["learning"]
         passes = f"{learning['epochs']} epochs, {learning['lloyd_passes']} exact passes"
-        rows.append(["learned in", f"{passes}, {learning['seconds']:.1f} s"])
+        rows.append(["training", f"{passes}, {learning['seconds']:.1f} s"])
     print(format_table(["k-means", results["model"]], rows))

@@ -3,7 +3,7 @@
 Start-up is a feature: ``sdpn --help`` imports nothing heavy, and a subcommand imports what it needs
 inside its ``run``. Each subcommand module offers
 
-- ``DESCRIPTION`` and ``EXAMPLE``: what ``--help`` teaches,
+- ``DESCRIPTION`` and ``EXAMPLE``: shown by ``--help``,
 - ``add_arguments(parser)``,
 - ``OUTPUTS``: the options that name what is written, and what that is (`sdpn.io.atomic.OutputKind`); before
   the work each is asked whether it can be written, and no two may be one file,
@@ -38,25 +38,25 @@ from sdpn.stopping import Stop, ends_on_signals
 
 #: Subcommand -> one line for ``sdpn --help``. The module is ``sdpn.cli.<subcommand>``.
 COMMANDS = {
-    "train": "learn speaker embeddings from unlabelled speech",
-    "adapt": "make a model fit unlabelled recordings of your own, if that makes it better",
-    "extract": "write the embeddings of a Kaldi data directory to ark/scp",
-    "compare": "say how alike the voices of two recordings are, and whether they are one",
-    "backend": "learn from unlabelled recordings to score pairs better than by the cosine",
-    "verify": "score verification trials: EER, minDCF, Cllr, with intervals",
-    "diarize": "find who spoke when in recordings, as RTTM",
-    "cluster": "find the speakers among embeddings of windows, as RTTM",
-    "kmeans": "cluster millions of embeddings, chunk by chunk",
-    "simulate": "make conversations with a known answer from single utterances",
-    "drift": "say from checkpoints which prototypes move, and whether they are being trained",
-    "score": "compare RTTM files with references: DER and its parts, JER, with intervals",
-    "report": "turn an experiment folder into one offline HTML page",
-    "models": "list the encoders with their parameters and cost",
-    "convert": "write a model of another toolkit as a model folder, or any as an ONNX graph",
+    "train": "train a speaker embedding network on unlabelled speech",
+    "adapt": "adapt a model to your own unlabelled recordings, if that improves it",
+    "extract": "extract embeddings of utterances or recordings as Kaldi ark/scp",
+    "compare": "compare the speakers of two recordings: score and decision",
+    "backend": "train a scoring back end (PLDA, AS-norm) on unlabelled recordings",
+    "verify": "score verification trials: EER, minDCF and Cllr, with confidence intervals",
+    "diarize": "find out who spoke when, as RTTM",
+    "cluster": "cluster window embeddings into speakers, as RTTM",
+    "kmeans": "cluster millions of embeddings with mini-batch k-means",
+    "simulate": "simulate conversations, with references, from single utterances",
+    "drift": "check from checkpoints whether the prototypes are being trained",
+    "score": "score RTTM files against references: DER, JER, with confidence intervals",
+    "report": "summarise an experiment folder in one offline HTML page",
+    "models": "list the encoders, their parameters and compute",
+    "convert": "convert a model of another toolkit to a model folder, or any model to ONNX",
 }
 
 _EPILOG = """\
-A run from recordings to a report:
+From recordings to a report:
   sdpn train   --config conf/mini.yaml --data data/train --out exp/mini
   sdpn extract --model exp/mini/model --data data/dev --out exp/mini/embeddings
   sdpn verify  --trials data/dev/trials --embeddings exp/mini/embeddings/embeddings.scp
@@ -64,24 +64,24 @@ A run from recordings to a report:
   sdpn score   --ref meeting.ref.rttm --hyp exp/mini/rttm/meeting.rttm
   sdpn report  exp/mini
   sdpn drift   exp/mini
-A model that fits recordings of your own, without labels, and scores of voices that do:
+Adapt a model, and its scoring back end, to your own unlabelled recordings:
   sdpn adapt   --data recordings/ --out models/mine
   sdpn backend --model models/mine --data data/mine
-From embeddings of windows, whoever made them, to speakers:
+Diarize from window embeddings computed by any toolkit:
   sdpn cluster --method vbx --embeddings xvectors.ark --segments segments --out exp/xvectors
-Millions of embeddings to clusters, in chunks that do not fit in memory together:
+Cluster millions of embeddings that do not fit in memory:
   sdpn kmeans --clusters 1024 --out exp/kmeans embeddings/*.scp
-What others trained (3D-Speaker, WeSpeaker, SpeechBrain), wherever there is a --model:
+Use pretrained models of other toolkits (3D-Speaker, WeSpeaker, SpeechBrain) with any --model:
   sdpn extract --model campplus.bin --format 3dspeaker --data data/dev --out exp/campplus
   sdpn convert --model voxceleb_resnet34/ --out models/resnet34
-One voice or two:
+Verify whether two recordings have the same speaker:
   sdpn compare --model exp/mini/model a.wav b.wav
-Which encoders there are, and what they cost:
+List the encoders and their cost:
   sdpn models
-Conversations with a known answer, to measure on:
+Simulate conversations with references, for evaluation:
   sdpn simulate --corpus corpora/speakers --out exp/conversations --num 24
 
-'sdpn COMMAND --help' explains a command.
+Run 'sdpn COMMAND --help' for the options of a command.
 """
 
 
@@ -147,9 +147,9 @@ def make_parser(name: str) -> argparse.ArgumentParser:
     )
     module.add_arguments(parser)
     common = parser.add_argument_group("common options")
-    common.add_argument("--json", type=Path, metavar="FILE", help="also write the results here as JSON")
+    common.add_argument("--json", type=Path, metavar="FILE", help="also write the results to FILE as JSON")
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    common.add_argument("--quiet", action="store_true", help="no progress and no information, only results")
+    common.add_argument("--quiet", action="store_true", help="print results only, no progress and no log")
     if hasattr(module, "settings"):
         parser.sections = module.settings
     return parser
@@ -176,7 +176,7 @@ def _run(name: str, argv: list[str]) -> int:
 
 
 def _explained(error: BaseException) -> InputError | None:
-    """What the system refused, in the user's terms; a writer names its file, which leaves what is printed.
+    """The error of the system in the user's terms; one without a file name concerns standard output.
 
     None where it is a bug of ours.
     """
@@ -208,7 +208,7 @@ def _flush_output() -> None:
 
 
 def _discard_output() -> None:
-    """Let what is left of a standard output that takes no more go nowhere; Python flushes it at exit."""
+    """Send what is left for a closed standard output to the null device; Python flushes it at exit."""
     try:
         _flush_output()
     except OSError:
@@ -237,7 +237,7 @@ def _plain(value: Any) -> Any:
         return str(value)
     if hasattr(value, "item"):
         return value.item()
-    raise TypeError(f"{value!r} cannot stand in a JSON document")
+    raise TypeError(f"{value!r} cannot be written to JSON")
 
 
 if __name__ == "__main__":

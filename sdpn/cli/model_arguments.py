@@ -20,25 +20,25 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="M",
         help="model: EXP/model, a file or folder of 3D-Speaker, WeSpeaker, SpeechBrain or ReDimNet2, or an "
-        "ONNX graph (default: the one that comes with sdpn)",
+        "ONNX graph (default: the model included in sdpn)",
     )
     parser.add_argument(
         "--format",
         choices=FORMATS,
         metavar="F",
-        help=f"format of the model: {', '.join(FORMATS)} (default: what its files say)",
+        help=f"format of the model: {', '.join(FORMATS)} (default: detected from its files)",
     )
 
 
 def named_model(args: argparse.Namespace) -> Path:
-    """The model that was named, or the folder of the one that comes with sdpn."""
+    """The given model, or the folder of the one included in sdpn."""
     from sdpn.pretrained import SHIPPED
 
     return SHIPPED if args.model is None else args.model
 
 
 def load(args: argparse.Namespace, *, device: str = "cpu") -> Embedder:
-    """Load the model that was named.
+    """Load the given model.
 
     Args:
         args: with what `add_model_arguments` declares.

@@ -8,9 +8,9 @@ from typing import Any
 from sdpn.io.atomic import OutputKind
 
 DESCRIPTION = """\
-List every encoder that 'sdpn train' can train (encoder.kind=NAME) and others' models are read into, with its
-parameters and the multiply-accumulates (MACs) that one second of audio takes: of convolutions and matrix
-products, in an utterance of ten seconds, without the features.
+List the encoders that 'sdpn train' supports (encoder.kind=NAME), which also load the models of other
+toolkits, with their parameters and multiply-accumulates (MACs) per second of audio. MACs are those of
+convolutions and matrix products in an utterance of ten seconds, without feature extraction.
 """
 
 EXAMPLE = """\
@@ -23,9 +23,9 @@ OUTPUTS: dict[str, OutputKind] = {}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``sdpn models``."""
-    parser.add_argument("names", nargs="*", metavar="NAME", help="only these (default: all)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="encoders to list (default: all)")
     parser.add_argument(
-        "--num-mels", type=int, default=80, metavar="F", help="mel bands that it listens to (default: 80)"
+        "--num-mels", type=int, default=80, metavar="F", help="number of mel bands (default: 80)"
     )
 
 
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         if name not in SIZES:
             near = difflib.get_close_matches(name, SIZES, n=1, cutoff=0.0)[0]
             raise InputError(
-                f"unknown encoder {name!r}", hint=f"did you mean {near!r}? 'sdpn models' has all"
+                f"unknown encoder {name!r}", hint=f"did you mean {near!r}? 'sdpn models' lists all"
             )
     models: list[dict[str, Any]] = []
     for name in args.names or SIZES:

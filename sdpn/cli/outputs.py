@@ -1,4 +1,4 @@
-"""What a command writes is asked before the work whether it can be written."""
+"""Outputs of a command are checked for writability before any work."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sdpn.io.atomic import OutputKind, check_writable, is_stream
 
 
 def check_outputs(args: argparse.Namespace, outputs: Mapping[str, OutputKind]) -> None:
-    """Ask every output that was given whether it can be written.
+    """Check that every given output can be written.
 
     Args:
         args: parsed options.
@@ -31,7 +31,7 @@ def check_outputs(args: argparse.Namespace, outputs: Mapping[str, OutputKind]) -
         before = options.setdefault(os.path.realpath(path), option)
         if before != option and not is_stream(path):
             raise InputError(
-                f"is named by {before} and by {option}: one would overwrite the other",
+                f"is given for both {before} and {option}: one would overwrite the other",
                 path=path,
-                hint="name two places",
+                hint="choose two different paths",
             )

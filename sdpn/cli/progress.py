@@ -1,4 +1,4 @@
-"""Progress for people: a bar on a terminal, a plain line now and then everywhere else."""
+"""Progress display: a bar on a terminal, otherwise a plain line now and then."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def track(items: Iterable[T], *, description: str, total: int, quiet: bool = Fal
 
 
 class Meter:
-    """The same for work that tells by itself how far it is, stage after stage.
+    """The same for work that reports its own progress, stage after stage.
 
     Args:
         quiet: show nothing.
@@ -55,7 +55,7 @@ class Meter:
         self._started = self._last = time.monotonic()
 
     def show(self, stage: str, done: float, total: float | None, note: str = "") -> None:
-        """Tell that ``done`` of ``total`` (None: nobody knows) are done; another ``stage``, another bar."""
+        """Report ``done`` of ``total`` (None: unknown); a new ``stage`` starts a new bar."""
         if self._quiet:
             return
         if stage != self._stage:
@@ -88,13 +88,13 @@ class Meter:
             self._write()
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
 
     def finish(self) -> None:
-        """As `close`, and where there is no terminal the last line, unless it is there already."""
+        """As `close`, and without a terminal print the last line unless it was printed already."""
         self.close()
         if self._line:
             self._write()

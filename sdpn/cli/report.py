@@ -10,13 +10,13 @@ from typing import Any
 from sdpn.io.atomic import OutputKind
 
 DESCRIPTION = """\
-Turn an experiment folder into one HTML page that needs no network: error rates beside those of the
-baselines, a timeline of every scored recording, training and prototype curves, and the commands and
-configuration behind them. Also prints the table of error rates.
+Summarise an experiment folder in one self-contained HTML page: error rates next to the baselines, a timeline
+of every scored recording, training and prototype curves, and the commands and configuration behind them. Also
+prints the table of error rates.
 
-It reads any tensorboard/ folder below EXP, and EXP/results/<command>.<label>.json, which the commands
-write with --json: verify, score and diarize, with labels such as trained, untrained or one-speaker. For a
-training run without a tensorboard/ folder it draws the prototypes' curves from the checkpoints."""
+Reads any tensorboard/ folder below EXP, and EXP/results/<command>.<label>.json as written with --json by
+verify, score and diarize, with labels such as trained, untrained or one-speaker. For a training run without
+tensorboard/, prototype curves are computed from the checkpoints."""
 
 EXAMPLE = """\
   sdpn verify --trials dev/trials --embeddings dev.scp --json exp/mini/results/verify.trained.json
@@ -29,7 +29,9 @@ OUTPUTS: dict[str, OutputKind] = {"out": "file"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``sdpn report``."""
     parser.add_argument("experiment", type=Path, metavar="EXP", help="experiment folder")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="the page (default: EXP/report.html)")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="HTML file to write (default: EXP/report.html)"
+    )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

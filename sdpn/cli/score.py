@@ -20,15 +20,16 @@ if TYPE_CHECKING:
     from sdpn.metrics.speaker_states import Regions
 
 DESCRIPTION = """\
-Compare RTTM files with references: missed speech, false alarms, speaker confusion and their sum over the
-reference's speech, the diarization error rate (DER), with collar 0 and with NIST's ±0.25 s side by side;
-Jaccard error rate (JER), purity and coverage; the number of speakers. For each recording, by the number of
-reference speakers, and in total with a bootstrap interval.
+Score RTTM files against references: the diarization error rate (DER) and its parts, missed speech, false
+alarms and speaker confusion, with collar 0 and with NIST's ±0.25 s side by side; Jaccard error rate (JER),
+purity and coverage; the number of speakers. Results are given for each recording, by number of reference
+speakers, and in total with a bootstrap confidence interval.
 
-Recordings are joined by the id inside the files. One without a hypothesis counts as all missed; a
-hypothesis without a reference is an error. An empty file stands for silence in the recording it is named
-after. Speaker labels need not agree: the best one-to-one mapping in each recording counts. Channels of a
-recording are scored apart. What the reference marks as NOSCORE or NON-LEX is not scored, as by md-eval."""
+Recordings are matched by the id inside the files. A recording without a hypothesis counts as entirely missed;
+a hypothesis without a reference is an error. An empty file means that the recording it is named after has no
+speech. Speaker labels need not agree: the best one-to-one mapping within each recording is used. Channels of
+a recording are scored separately. Regions that the reference marks as NOSCORE or NON-LEX are not scored, as
+in md-eval."""
 
 EXAMPLE = """\
   sdpn score --ref meeting.ref.rttm --hyp out/meeting.rttm
@@ -52,29 +53,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     systems.add_argument(
         "--compare", nargs=2, type=Path, metavar=("A", "B"),
-        help="compare two systems on the same references; each is a folder of *.rttm, one .rttm file, or a"
-        " list of RTTM files, one per line",
+        help="compare two systems on the same references; each is a folder of *.rttm, an .rttm file, or a "
+             "text file listing RTTM files, one per line",
     )  # fmt: skip
     parser.add_argument(
         "--uem", type=Path, metavar="UEM", help="regions to score ('recording channel start end')"
     )
     parser.add_argument(
         "--collar", type=_seconds, metavar="S",
-        help="seconds forgiven on each side of a reference boundary, as in NIST's md-eval: 0.25 is the usual"
-        " ±0.25 s, which pyannote.metrics calls collar=0.5 (default: show 0 and 0.25 side by side)",
+        help="seconds not scored on each side of a reference boundary, as in NIST's md-eval: 0.25 is the "
+             "usual ±0.25 s, called collar=0.5 in pyannote.metrics (default: both 0 and 0.25)",
     )  # fmt: skip
-    parser.add_argument("--skip-overlap", action="store_true", help="leave out overlapped reference speech")
     parser.add_argument(
-        "--ignore-extra", action="store_true", help="leave out hypothesis recordings without a reference"
+        "--skip-overlap", action="store_true", help="exclude overlapping reference speech from scoring"
+    )
+    parser.add_argument(
+        "--ignore-extra", action="store_true", help="ignore hypothesis recordings without a reference"
     )
     parser.add_argument(
         "--resamples", type=_count, default=10_000, metavar="N",
-        help="bootstrap resamples, and exchanges of the permutation test (default: 10000)",
+        help="bootstrap resamples, and permutations of the permutation test (default: 10000)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the resampling (default: 0)")
-    parser.add_argument("--jobs", type=_count, default=1, metavar="N", help="processes (default: 1)")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the tables as Markdown")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="also write every figure as CSV")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="random seed of the resampling (default: 0)"
+    )
+    parser.add_argument(
+        "--jobs", type=_count, default=1, metavar="N", help="number of processes (default: 1)"
+    )
+    parser.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="also write the tables to FILE as Markdown"
+    )
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="also write all figures to FILE as CSV")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -116,7 +125,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _System:
-    """The hypotheses of one system, and what to call it."""
+    """The hypotheses of one system, and its name."""
 
     name: str
     files: list[Path]
@@ -125,14 +134,14 @@ class _System:
 def _seconds(text: str) -> float:
     value = float(text)
     if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds >= 0")
+        raise argparse.ArgumentTypeError(f"expected seconds >= 0, found {text!r}")
     return value
 
 
 def _count(text: str) -> int:
     value = int(text)
     if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found {text!r}")
     return value
 
 
@@ -143,7 +152,7 @@ def _rttm_files(paths: Iterable[Path]) -> list[Path]:
         if path.is_dir():
             found = sorted(path.glob("*.rttm"))
             if not found:
-                raise InputError("this folder holds no *.rttm file", path=path)
+                raise InputError("this folder contains no *.rttm file", path=path)
             files += found
         else:
             files.append(path)
@@ -164,7 +173,7 @@ def _system_files(path: Path) -> list[Path]:
                 f"no such RTTM file: {line!r}",
                 path=path,
                 line=number,
-                hint="a file that is not called .rttm is read as a list of RTTM files, one per line",
+                hint="a file without the suffix .rttm is read as a list of RTTM files, one per line",
             )
         files.append(file)
     if not files:
@@ -335,7 +344,7 @@ def _comparison(
 
 
 def _conditions(collar_s: float | None, skip_overlap: bool, uem: Path | None, unscored: Sequence[str]) -> str:
-    """Say under which conditions the DER was computed; without them it is not comparable."""
+    """The conditions under which the DER was computed; without them it is not comparable."""
 
     def forgiven(collar_s: float) -> str:
         return (
@@ -346,20 +355,20 @@ def _conditions(collar_s: float | None, skip_overlap: bool, uem: Path | None, un
     if collar_s:
         collar = f"Collar {collar_s:g} s: {forgiven(collar_s)}"
     else:
-        collar = "Collar 0 s: nothing is forgiven around the reference's boundaries"
+        collar = "Collar 0 s: reference boundaries are scored"
         if collar_s is None:
             collar += f"; ±0.25 s: {forgiven(0.25)}"
-    overlap = "left out" if skip_overlap else "scored"
+    overlap = "excluded" if skip_overlap else "scored"
     region = (
         f"only the regions of {uem} are scored"
         if uem is not None
-        else "without a UEM each recording is scored from the first to the last instant that reference or"
-        " hypothesis call speech"
+        else "without a UEM, each recording is scored from the first to the last speech in the reference"
+        " or hypothesis"
     )
     if unscored:
         others = f" and {len(unscored) - 1} more" if len(unscored) > 1 else ""
         region += f", without the NOSCORE and NON-LEX regions of the reference ({unscored[0]}{others})"
     only_der = (
-        "; JER, purity and coverage know no collar and keep overlap" if collar_s or skip_overlap else ""
+        "; JER, purity and coverage use no collar and include overlap" if collar_s or skip_overlap else ""
     )
     return f"{collar}; overlapped speech is {overlap}; {region}{only_der}."

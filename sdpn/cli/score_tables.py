@@ -1,4 +1,4 @@
-"""What ``sdpn score`` prints: tables and sentences, made of nothing but what ``--json`` stores."""
+"""What ``sdpn score`` prints: tables and sentences, built only from what ``--json`` stores."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-#: With fewer recordings than this a bootstrap interval is itself a rough guess.
+#: With fewer recordings than this, a bootstrap interval is only a rough estimate.
 _FEW_RECORDINGS = 10
 
 _RATES = {"der": "DER %", "nist": "DER % ±0.25 s", "jer": "JER %"}
@@ -48,13 +48,13 @@ class Page:
 
 
 def score_page(results: Mapping[str, Any]) -> Page:
-    """All that is said about one system."""
+    """The report on one system."""
     total, intervals = results["total"], results["intervals"]
     parts: list[str | Table] = [_figures_table("recording", [*results["files"], total])]
     if len(results["by_num_speakers"]) > 1:
         parts.append(_figures_table("reference speakers", results["by_num_speakers"], counted=True))
     said = (
-        f"Number of speakers: right in {total['num_recordings_with_right_count']} of"
+        f"Number of speakers: correct in {total['num_recordings_with_right_count']} of"
         f" {total['num_recordings']} recordings, off by {total['speaker_count_error']:.2f} on average."
     )
     if intervals is not None:
@@ -64,18 +64,18 @@ def score_page(results: Mapping[str, Any]) -> Page:
             if name in intervals
         ]
         parts.append(Table(["total", "", "interval"], rows))
-        said = f"Intervals: {_sureness(intervals, total)}.\n{said}"
-    return Page([*parts, "\n".join([said, results["conditions"], *_oddities(results)])])
+        said = f"Intervals: {_interval_method(intervals, total)}.\n{said}"
+    return Page([*parts, "\n".join([said, results["conditions"], *_notes(results)])])
 
 
 def comparison_page(results: Mapping[str, Any]) -> Page:
-    """All that is said about two systems."""
+    """The comparison of two systems."""
     other, comparison = results["compared_with"], results["comparison"]
     names = [name for name in _RATES if name in comparison]
     by_recording = Table(
         ["recording", *(f"{_RATES[name]} {what}" for name in names for what in ("A", "B", "A−B"))],
         [
-            [of_a["recording"], *(cell for name in names for cell in _differing(of_a, of_b, name))]
+            [of_a["recording"], *(cell for name in names for cell in _difference(of_a, of_b, name))]
             for of_a, of_b in zip(
                 [*results["files"], results["total"]], [*other["files"], other["total"]], strict=True
             )
@@ -87,7 +87,7 @@ def comparison_page(results: Mapping[str, Any]) -> Page:
         sureness = ["", ""]
         if test is not None:
             sureness = [_percent_interval(test["low"], test["high"]), f"{test['p_value']:.4f}"]
-        tested.rows.append([_RATES[name], *_differing(results["total"], other["total"], name), *sureness])
+        tested.rows.append([_RATES[name], *_difference(results["total"], other["total"], name), *sureness])
     said = ["A: {}. B: {}. Where A−B is positive, B has fewer errors.".format(*comparison["systems"])]
     tests = [comparison[name] for name in names if comparison[name] is not None]
     if tests:
@@ -95,11 +95,11 @@ def comparison_page(results: Mapping[str, Any]) -> Page:
         is_exact = all(test["is_exact"] for test in tests)
         exchanges = f"all 2^{total['num_recordings']}" if is_exact else f"{comparison['resamples']} random"
         said += [
-            f"Intervals, with the same recordings drawn for both: {_sureness(comparison, total)}.",
-            "p: permutation test; how often exchanging A and B within recordings"
-            f" ({exchanges} exchanges) gives a difference as large.",
+            f"Intervals, with the same recordings drawn for both: {_interval_method(comparison, total)}.",
+            "p: permutation test, the share of exchanges of A and B within recordings"
+            f" ({exchanges} exchanges) that give a difference at least as large.",
         ]
-    oddities = _oddities(results, " of A") + _oddities(other, " of B")
+    oddities = _notes(results, " of A") + _notes(other, " of B")
     notes = [*said, results["conditions"], *dict.fromkeys(oddities)]
     return Page([by_recording, tested, "\n".join(notes)])
 
@@ -179,7 +179,7 @@ def _rate(row: Mapping[str, Any], name: str) -> float:
     return rate
 
 
-def _differing(of_a: Mapping[str, Any], of_b: Mapping[str, Any], name: str) -> list[str]:
+def _difference(of_a: Mapping[str, Any], of_b: Mapping[str, Any], name: str) -> list[str]:
     """A rate of both systems and its difference, in percent."""
     a, b = 100 * _rate(of_a, name), 100 * _rate(of_b, name)
     return [f"{a:.2f}", f"{b:.2f}", f"{round(a - b, 2) + 0.0:+.2f}"]  # + 0.0: no -0.00
@@ -189,21 +189,23 @@ def _percent_interval(low: float, high: float) -> str:
     return f"[{100 * low:.2f}, {100 * high:.2f}]"
 
 
-def _sureness(settings: Mapping[str, Any], total: Mapping[str, Any]) -> str:
-    """How intervals were found."""
+def _interval_method(settings: Mapping[str, Any], total: Mapping[str, Any]) -> str:
+    """How the intervals were computed."""
     num = total["num_recordings"]
-    few = ", which are few: take the intervals for rough" if num < _FEW_RECORDINGS else ""
+    few = ", which are few: the intervals are rough" if num < _FEW_RECORDINGS else ""
     return (
         f"the middle {100 * settings['confidence']:g} % of {settings['resamples']} bootstrap resamples"
         f" (seed {settings['seed']}) of the {num} recordings{few}"
     )
 
 
-def _oddities(results: Mapping[str, Any], whose: str = "") -> list[str]:
-    """What a reader should know about the files before he believes the numbers."""
+def _notes(results: Mapping[str, Any], whose: str = "") -> list[str]:
+    """Notes on the files that affect how the figures are to be read."""
     said = []
     if not results["total"]["total_s"]:
-        said.append("The scored reference holds no speech: a DER is 100 % where any was found, else 0.")
+        said.append(
+            "The scored reference contains no speech: the DER is 100 % if the hypothesis has any, else 0."
+        )
     merged = results["with_merged_turns"]
     for side, recordings in (
         ("the reference", merged["reference"]),
@@ -211,11 +213,11 @@ def _oddities(results: Mapping[str, Any], whose: str = "") -> list[str]:
     ):
         if recordings:
             said.append(
-                f"In {side} a speaker overlaps himself; such turns were joined into one:"
+                f"In {side} turns of the same speaker overlap; such turns were merged:"
                 f" {', '.join(recordings)}."
             )
     if results["without_hypothesis"]:
         said.append(
-            f"No hypothesis{whose}, counted as all missed: {', '.join(results['without_hypothesis'])}."
+            f"No hypothesis{whose}, counted as entirely missed: {', '.join(results['without_hypothesis'])}."
         )
     return said

@@ -1,7 +1,7 @@
 """Settings on the command line: ``section.key=value``, the same for every command that has any.
 
-They are the fields of configuration dataclasses. What ``--help`` says of them is generated: names and
-defaults from the fields, explanations from the ``Attributes:`` of the docstrings.
+They are the fields of configuration dataclasses. Their ``--help`` is generated: names and defaults from the
+fields, explanations from the ``Attributes:`` sections of the docstrings.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ class SettingsParser(argparse.ArgumentParser):
     """A parser whose ``--help`` ends with the settings; they are looked up only then, since that costs time.
 
     Attributes:
-        sections: gives what the command can be told, or None where it has no settings.
+        sections: returns the settings of the command, or None where it has none.
     """
 
     sections: Callable[[], Sections] | None = None
 
     def format_help(self) -> str:
-        """The help of the options, then that of the settings."""
+        """The help of the options, followed by that of the settings."""
         if self.sections is None:
             return super().format_help()
-        heading = "settings (key=value, anywhere on the command line):"
+        heading = "settings (given as key=value, anywhere on the command line):"
         return f"{super().format_help()}\n{heading}\n{listing(self.sections())}\n"
 
 
 def split_settings(parser: argparse.ArgumentParser, argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Take the settings out of a command line, wherever they stand.
+    """Separate the settings from a command line, wherever they appear.
 
-    The value of an option is none, and neither is a file that exists under such a name.
+    The value of an option is not a setting, and neither is an existing file of that name.
 
     Returns:
-        what is left for the parser, and the settings.
+        the remaining arguments for the parser, and the settings.
     """
     left: list[str] = []
     settings: list[str] = []
@@ -67,13 +67,14 @@ def listing(sections: Sections) -> str:
     for section, cls in sections.items():
         for key, default, meaning in _settings(cls, f"{section}." if section else ""):
             head = f"  {key}={default}"
-            text = textwrap.wrap(meaning, width=108 - _INDENT) or [""]
+            whole = meaning.replace(" %", "\xa0%")  # a number and its unit stay on one line
+            text = textwrap.wrap(whole, width=108 - _INDENT) or [""]
             if len(head) > _INDENT - 2:
                 lines.append(head)
                 head = ""
             lines.append(f"{head:<{_INDENT}}{text[0]}".rstrip())
             lines += [" " * _INDENT + line for line in text[1:]]
-    return "\n".join(lines)
+    return "\n".join(lines).replace("\xa0", " ")
 
 
 def _settings(cls: type[Any], prefix: str, base: Any = None) -> Iterator[tuple[str, str, str]]:
@@ -96,7 +97,7 @@ def _settings(cls: type[Any], prefix: str, base: Any = None) -> Iterator[tuple[s
 
 
 def _is_made_in_python(hint: Any) -> bool:
-    """Whether no text stands for a value: a dataclass, or a mapping."""
+    """Whether a value cannot be written as text: a dataclass, or a mapping."""
     arms = typing.get_args(hint) or (hint,)
     return typing.get_origin(hint) is Mapping or any(dataclasses.is_dataclass(arm) for arm in arms)
 
@@ -106,7 +107,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """A value as it is typed."""
+    """A value as it is typed on the command line."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if value is dataclasses.MISSING:
@@ -115,7 +116,7 @@ def _shown(value: Any) -> str:
 
 
 def _meanings(cls: type[Any]) -> dict[str, str]:
-    """What the ``Attributes:`` of a docstring say of each field."""
+    """The description of each field in the ``Attributes:`` of the docstrings, with None as it is typed."""
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         _, heading, attributes = (inspect.cleandoc(base.__doc__ or "")).partition("Attributes:\n")
@@ -124,13 +125,13 @@ def _meanings(cls: type[Any]) -> dict[str, str]:
         attributes = re.split(r"\n(?=\S)", attributes)[0]
         pieces = _ATTRIBUTE.split(attributes)
         found |= {
-            name: " ".join(text.replace("``", "").split())
+            name: re.sub(r"\bNone\b", "null", " ".join(text.replace("``", "").split()))
             for name, text in zip(pieces[1::2], pieces[2::2], strict=True)
         }
     return found
 
 
 def _own_docs(hint: Any) -> str:
-    """The values that a field may have, where nobody says more of it."""
+    """The values of a field without a description."""
     options = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
     return f"one of {', '.join(map(str, options))}" if options else ""

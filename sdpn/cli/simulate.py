@@ -1,4 +1,4 @@
-"""``sdpn simulate``: conversations with a known answer, from single utterances."""
+"""``sdpn simulate``: conversations with references, from single utterances."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from sdpn.simulation.turn_statistics import TurnStatistics
 
 DESCRIPTION = """\
-Simulate conversations from a corpus with one folder for each speaker, DIR/<speaker>/**/<utterance>.flac.
+Simulate conversations from a corpus with one folder per speaker, DIR/<speaker>/**/<utterance>.flac.
 
-Turns, pauses, overlaps and interjections follow statistics of real conversations; the reference is the speech
-that voice activity detection finds in the clean utterances. Writes to --out:
+Turns, pauses, overlaps and interjections follow the statistics of real conversations; the reference is the
+speech that voice activity detection finds in the clean utterances. Writes to --out:
   <recording>.flac, wav.scp        16 kHz, 16 bits
-  reference.rttm, reference.uem    who speaks when, and what to score
-  manifest.jsonl                   what each conversation is made of: --manifest makes the same samples of it
-  statistics.json                  statistics of the turns, in the form of --statistics
+  reference.rttm, reference.uem    who speaks when, and the regions to score
+  manifest.jsonl                   the sources of each conversation; --manifest reproduces the same samples
+  statistics.json                  turn statistics, in the format of --statistics
 """
 
 EXAMPLE = """\
@@ -38,7 +38,7 @@ EXAMPLE = """\
   sdpn simulate --manifest conversations/manifest.jsonl --corpus corpora/speakers --out again
 """
 
-#: What a manifest already says.
+#: Options that a manifest determines.
 _DRAWN = (
     *("num", "seed", "duration", "min_speakers", "max_speakers", "statistics"),
     *("level_spread", "room_share", "noise_share", "snr"),
@@ -52,58 +52,84 @@ OUTPUTS: dict[str, OutputKind] = {"out": "whole folder"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``sdpn simulate``."""
     parser.add_argument(
-        "--corpus", type=Path, action="append", required=True, metavar="DIR", help="may be repeated"
+        "--corpus",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="DIR",
+        help="corpus with one folder per speaker; repeatable",
     )
     parser.add_argument(
         "--out",
         type=Path,
         required=True,
         metavar="DIR",
-        help="folder to make; an older simulation is replaced",
+        help="output folder; an existing simulation is replaced",
     )
     parser.add_argument(
-        "--rir", type=Path, metavar="DIR", help="measured room impulse responses, at any depth"
+        "--rir",
+        type=Path,
+        metavar="DIR",
+        help="folder of measured room impulse responses, searched recursively",
     )
-    parser.add_argument("--noise", type=Path, metavar="DIR", help="noise recordings, at any depth")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: %(default)s)")
     parser.add_argument(
-        "--manifest", type=Path, metavar="FILE", help="make these conversations again, and draw nothing"
+        "--noise", type=Path, metavar="DIR", help="folder of noise recordings, searched recursively"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="number of processes (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--manifest", type=Path, metavar="FILE", help="reproduce the conversations of this manifest"
     )
     # without defaults here, to tell what was given beside --manifest
-    drawn = parser.add_argument_group("what is drawn (not with --manifest)")
-    drawn.add_argument("--num", type=int, metavar="N", help="conversations")
-    drawn.add_argument("--seed", type=int, metavar="S", help="of everything random (default: 0)")
-    drawn.add_argument("--duration", type=float, metavar="S", help="seconds of each (default: 180)")
-    drawn.add_argument("--min-speakers", type=int, metavar="A", help="least speakers in one (default: 2)")
-    drawn.add_argument("--max-speakers", type=int, metavar="B", help="most speakers in one (default: 6)")
+    drawn = parser.add_argument_group("random choices (not with --manifest)")
+    drawn.add_argument("--num", type=int, metavar="N", help="number of conversations")
+    drawn.add_argument("--seed", type=int, metavar="S", help="random seed (default: 0)")
+    drawn.add_argument(
+        "--duration", type=float, metavar="S", help="length of each conversation in seconds (default: 180)"
+    )
+    drawn.add_argument(
+        "--min-speakers", type=int, metavar="A", help="minimum speakers per conversation (default: 2)"
+    )
+    drawn.add_argument(
+        "--max-speakers", type=int, metavar="B", help="maximum speakers per conversation (default: 6)"
+    )
     drawn.add_argument(
         "--statistics",
         type=Path,
         metavar="DIR|FILE",
-        help="RTTMs to learn from how turns are taken, or a saved statistics.json (default: VoxConverse's)",
+        help="RTTM files to estimate turn statistics from, or a saved statistics.json (default: "
+        "VoxConverse's)",
     )
     drawn.add_argument(
-        "--level-spread", type=float, metavar="DB", help="deviation of the speakers' levels (default: 3)"
+        "--level-spread",
+        type=float,
+        metavar="DB",
+        help="standard deviation of the speakers' levels (default: 3)",
     )
     drawn.add_argument(
         "--room-share",
         type=float,
         metavar="P",
-        help="share of conversations in a room, from --rir or simulated (default: 0.5)",
+        help="share of reverberant conversations, with --rir or simulated rooms (default: 0.5)",
     )
     drawn.add_argument(
         "--noise-share",
         type=float,
         metavar="P",
-        help="share with noise from --noise, rooms first (default: 0.5)",
+        help="share of conversations with --noise, reverberant ones first (default: 0.5)",
     )
     drawn.add_argument(
-        "--snr", type=float, nargs=2, metavar=("LOW", "HIGH"), help="range of its SNR in dB (default: 5 20)"
+        "--snr",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="range of the signal-to-noise ratio in dB (default: 5 20)",
     )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Simulate, or make the conversations of a manifest again.
+    """Simulate, or reproduce the conversations of a manifest.
 
     Raises:
         InputError: an option, a folder, a recording or the manifest is wrong.
@@ -141,16 +167,17 @@ def _check_options(args: argparse.Namespace) -> None:
         raise InputError(f"--jobs is {args.jobs}; expected 1 or more")
     given = [f"--{name.replace('_', '-')}" for name in _DRAWN if getattr(args, name) is not None]
     if args.manifest is not None and given:
-        raise InputError(f"{given[0]} contradicts --manifest, which says all of that already")
+        raise InputError(f"{given[0]} contradicts --manifest, which already determines it")
     if args.manifest is None and args.num is None:
         raise InputError(
-            "--num is missing: how many conversations?", hint="or --manifest, to make some again"
+            "--num, the number of conversations, is missing",
+            hint="or give --manifest to reproduce a simulation",
         )
     if args.out.is_dir() and any(args.out.iterdir()) and not (args.out / "manifest.jsonl").is_file():
         raise InputError(
-            "holds something else than a simulation, which would be lost",
+            "contains files other than a simulation, which would be lost",
             path=args.out,
-            hint="name a new folder",
+            hint="choose a new folder",
         )
 
 
@@ -203,14 +230,14 @@ def _figures(statistics: TurnStatistics) -> dict[str, float]:
     from sdpn.simulation.turn_statistics import quantile
 
     figures = {
-        "speech overlapped, %": 100 * statistics.overlap_share,
+        "overlapping speech, %": 100 * statistics.overlap_share,
         "silence, %": 100 * statistics.silence_share,
-        "changes of speaker per min": statistics.changes_per_min,
+        "speaker changes per min": statistics.changes_per_min,
         "interjections per min": statistics.interjections_per_min,
     }
     for name, distribution in (
         ("turn", statistics.turn_s),
-        ("pause of a speaker", statistics.pause_s),
+        ("pause within a speaker", statistics.pause_s),
         ("gap between speakers", statistics.gap_s),
         ("overlap at a change", statistics.overlap_s),
         ("interjection", statistics.interjection_s),
@@ -234,9 +261,9 @@ def _print(results: dict[str, Any], args: argparse.Namespace) -> None:
     )
     print(f"{size}: {args.out}")
     if args.manifest is not None and not results["changed"]:
-        print("The samples are those of the manifest.")
+        print("The samples match the manifest.")
     if results["changed"]:
         logger.warning(
-            "%d of %d conversations have other samples than the manifest says (another decoder?): %s",
+            "%d of %d conversations differ from the manifest in their samples (another decoder?): %s",
             *(len(results["changed"]), results["conversations"], " ".join(results["changed"][:3])),
         )

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-#: Characters that Markdown gives a meaning in the middle of a line.
+#: Characters with a meaning in Markdown within a line.
 _MARKUP = re.compile(r"[\\`|*~<>&]|(?<!\w)_|_(?!\w)|\](?=[(\[:])|!(?=\[)")
 
-#: Those that HTML within Markdown would understand in spite of a backslash.
+#: Characters that HTML within Markdown interprets despite a backslash.
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay out cells in columns: the first to the left, the others, which are numbers, to the right.
+    """Align cells in columns: the first on the left, the others, which are numbers, on the right.
 
     Returns:
         one line for the header and one for each row, without a line end after the last.
@@ -30,7 +30,7 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _printable(row: Sequence[str]) -> list[str]:
-    """Cells without what would move a terminal's cursor: names of files may hold anything."""
+    """Cells without terminal control characters, which file names may contain."""
     return ["".join(letter if letter.isprintable() else "�" for letter in cell) for cell in row]
 
 
@@ -46,8 +46,9 @@ def format_markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str
 
 
 def escape_markdown(text: str) -> str:
-    """Plain text for a Markdown page: it ends no cell, and makes no emphasis, link, code or HTML.
+    """Plain text for a Markdown page: it cannot end a cell or become emphasis, a link, code or HTML.
 
-    Ids come from files of strangers. What means nothing where it stands, such as ``_`` within a word, stays.
+    Ids come from untrusted files. Characters without a meaning in their place, such as ``_`` within a word,
+    stay.
     """
     return _MARKUP.sub(lambda match: _ENTITIES.get(match[0]) or f"\\{match[0]}", " ".join(text.split("\n")))

@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from sdpn.training.loop import TrainingProgress
 
 DESCRIPTION = """\
-Learn speaker embeddings from unlabelled speech with a Self-Distillation Prototypes Network.
+Train a Self-Distillation Prototypes Network (SDPN) for speaker embeddings on unlabelled speech.
 
-Writes OUT/model (for extract and diarize), OUT/checkpoints, OUT/tensorboard and OUT/config.yaml.
-The same command continues an interrupted run exactly where its last checkpoint was made; SIGTERM
-and SIGUSR1 save a checkpoint first. A run that has gone wrong (a loss that is no number, collapse,
-prototypes that stand still) is stopped with a sentence that says why, and exit code 2.
+Writes EXP/model (for extract and diarize), EXP/checkpoints, EXP/tensorboard and EXP/config.yaml. Rerunning
+the command resumes an interrupted run exactly from its last checkpoint; SIGTERM and SIGUSR1 save a checkpoint
+first. A failing run (NaN loss, collapse, prototypes that do not move) is stopped with an explanation and exit
+code 2.
 
-Watch it with: tensorboard --logdir OUT/tensorboard   (docs/training.md explains the curves)
-Afterwards:    sdpn drift OUT                         are the prototypes being trained?
+Monitor:    tensorboard --logdir EXP/tensorboard   (docs/training.md explains the curves)
+Afterwards: sdpn drift EXP                         checks that the prototypes are being trained
 """
 
 EXAMPLE = """\
@@ -50,58 +50,64 @@ OUTPUTS: dict[str, OutputKind] = {"out": "folder"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``sdpn train``."""
-    parser.add_argument("--config", type=Path, metavar="YAML", help="settings that differ from the defaults")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="YAML",
+        help="configuration file with the settings that differ from the defaults",
+    )
     parser.add_argument(
         "--data",
         type=Path,
         action="append",
         required=True,
         metavar="DIR",
-        help="Kaldi data directory (wav.scp, optionally segments); repeatable; labels are never read",
+        help="Kaldi data directory (wav.scp, optionally segments); repeatable; speaker labels are never read",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="EXP", help="experiment folder")
     parser.add_argument(
         "--objective",
         choices=("sdpn", "dino", "pseudo", "distill"),
-        help="same as objective=…; dino is a baseline, pseudo learns --labels, distill learns from --teacher "
-        "(default: sdpn)",
+        help="training objective: sdpn (default), dino as a baseline, pseudo for classifying the "
+        "pseudo-labels of --labels, or distill for distilling --teacher (same as objective=…)",
     )
     parser.add_argument(
         "--init",
         type=Path,
         metavar="MODEL",
-        help="start from this model folder's encoder and head (same as initial.model=…); settings of encoder "
-        "and features that are not given are the model's",
+        help="initialise encoder and head from this model folder (same as initial.model=…); encoder and "
+        "feature settings default to those of the model",
     )
     parser.add_argument(
         "--init-prototypes",
         choices=("uniform", "kmeans", "keep", "classes"),
-        help="where prototypes start: drawn uniformly (default), k-means centres of the initial network's "
-        "projections, those of --init, or the means of --labels (same as initial.prototypes=…)",
+        help="initial prototypes: uniform random (default), k-means centres of the initial network's "
+        "projections, those of --init, or class means of --labels (same as initial.prototypes=…)",
     )
     parser.add_argument(
         "--labels",
         type=Path,
         metavar="FILE",
-        help="clusters to learn with --objective pseudo, 'utterance cluster' lines (same as pseudo.labels=…)",
+        help="pseudo-labels for --objective pseudo, as 'utterance cluster' lines (same as pseudo.labels=…)",
     )
     parser.add_argument(
         "--teacher",
         type=Path,
         metavar="MODEL",
-        help="model of any format to learn from with --objective distill (same as distill.teacher=…); what "
-        "it says about the speech is computed once and kept in OUT/teacher, or distill.cache=DIR",
+        help="teacher model of any supported format for --objective distill (same as distill.teacher=…); "
+        "its embeddings of the training speech are computed once and kept in EXP/teacher, or in "
+        "distill.cache=DIR",
     )
     parser.add_argument(
         "--teacher-format",
         choices=FORMATS,
         metavar="F",
-        help="its format, where its files leave that open (same as distill.teacher_format=…)",
+        help="format of the teacher, if its files do not determine it (same as distill.teacher_format=…)",
     )
 
 
 def settings() -> Sections:
-    """What a run can be told."""
+    """The settings of a run."""
     from sdpn.training.config import RunConfig
 
     return {"": RunConfig}
@@ -125,7 +131,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _options(args: argparse.Namespace) -> list[str]:
-    """The settings that have an option of their own, as overrides."""
+    """The settings given by their own options, as overrides."""
     given = {
         "objective": args.objective,
         "pseudo.labels": args.labels,
@@ -138,7 +144,7 @@ def _options(args: argparse.Namespace) -> list[str]:
 
 
 def _terms(scalars: dict[str, float]) -> str:
-    """The parts of the objective, short."""
+    """The terms of the objective in one line."""
     return "  ".join(
         f"{tag.removeprefix('loss/')} {value:.3f}"
         for tag, value in scalars.items()
@@ -148,7 +154,7 @@ def _terms(scalars: dict[str, float]) -> str:
 
 @contextmanager
 def training_shown(command: str, *, quiet: bool) -> Iterator[Callable[[TrainingProgress], None]]:
-    """Show a training inside a command; one that a signal stopped ends it as the shell expects.
+    """Show training progress inside a command; a run stopped by a signal exits as the shell expects.
 
     Raises:
         SystemExit: the training was asked to stop and has saved its state.
@@ -159,12 +165,12 @@ def training_shown(command: str, *, quiet: bool) -> Iterator[Callable[[TrainingP
         with _ProgressDisplay(quiet=quiet) as display:
             yield display
     except Stopped as stopped:
-        print(f"sdpn {command}: {stopped}; the same command continues", file=sys.stderr)
+        print(f"sdpn {command}: {stopped}; rerun the command to resume", file=sys.stderr)
         raise SystemExit(128 + stopped.signal_number) from None
 
 
 class _ProgressDisplay:
-    """A bar on a terminal, a plain line at every point of the curves elsewhere."""
+    """A bar on a terminal, otherwise a plain line at every logged step."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from sdpn.verification.similarity import Similarity
 
 DESCRIPTION = """\
-Score verification trials: equal error rate (EER) with a bootstrap interval, minimum detection cost (minDCF,
-both costs 1, normalised so that 1 is useless), and the cost of the scores as log-likelihood ratios (Cllr,
-in bits) with the least that a calibration could make of it.
+Score verification trials: equal error rate (EER) with a bootstrap confidence interval, minimum detection cost
+(minDCF, both costs 1, normalised so that always rejecting costs 1), and the cost of log-likelihood ratios
+(Cllr, in bits), as it is and after optimal calibration.
 
-Trials are read as VoxCeleb writes them ('1|0 utterance utterance') or as Kaldi does ('utterance utterance
-target|nontarget'). Scores are cosines of embeddings, or with --plda log-likelihood ratios; --mean is
-subtracted before, AS-norm by --cohort comes last. --back-end does all three with what 'sdpn backend' has
-learned from unlabelled recordings."""
+Trials are in the format of VoxCeleb ('1|0 utterance utterance') or Kaldi ('utterance utterance
+target|nontarget'). Scores are cosines of embeddings, or with --plda log-likelihood ratios, after subtraction
+of --mean and before AS-norm with --cohort. --back-end replaces all three by a back end that 'sdpn backend'
+has trained on unlabelled recordings."""
 
 EXAMPLE = """\
   sdpn verify --trials data/dev/trials --embeddings exp/mini/embeddings/embeddings.scp
@@ -42,73 +42,85 @@ OUTPUTS: dict[str, OutputKind] = {"scores": "file", "det": "file", "save_thresho
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``sdpn verify``."""
-    parser.add_argument("--trials", type=Path, required=True, metavar="FILE", help="list of trials")
+    parser.add_argument("--trials", type=Path, required=True, metavar="FILE", help="trial list")
     parser.add_argument(
-        "--embeddings", type=Path, required=True, metavar="SCP", help="Kaldi scp or ark, from 'sdpn extract'"
+        "--embeddings",
+        type=Path,
+        required=True,
+        metavar="SCP",
+        help="embeddings as Kaldi scp or ark, for example from 'sdpn extract'",
     )
     back_end = parser.add_argument_group("scores")
     back_end.add_argument(
         "--back-end", type=Path, metavar="MODEL",
-        help="score by PLDA and AS-norm as the back end of this model folder, or of a file of its own, does",
+        help="score with the PLDA and AS-norm of this back end: a model folder that has one, or a back-end "
+             "file",
     )  # fmt: skip
     back_end.add_argument(
         "--mean", type=Path, metavar="FILE",
-        help="subtract this from every embedding first: the mean of an scp or ark, or a file with one Kaldi"
-        " vector",
+        help="mean to subtract from every embedding: that of an scp or ark, or a file with one Kaldi vector",
     )  # fmt: skip
     back_end.add_argument(
         "--plda", type=Path, metavar="FILE", help="score with this Kaldi PLDA instead of the cosine"
     )
     back_end.add_argument(
         "--cohort", type=Path, metavar="SCP",
-        help="AS-norm: normalise by the scores against these embeddings, of speakers outside the trials",
+        help="AS-norm cohort: embeddings of speakers outside the trials",
     )  # fmt: skip
     back_end.add_argument(
         "--top-n", type=_count, default=300, metavar="N",
-        help="AS-norm: the cohort's N highest scores for each utterance (default: 300)",
+        help="AS-norm: use the N highest cohort scores of each utterance (default: 300)",
     )  # fmt: skip
-    sureness = parser.add_argument_group("interval of the EER")
+    sureness = parser.add_argument_group("confidence interval of the EER")
     sureness.add_argument(
         "--utt2spk", type=Path, metavar="FILE",
-        help="who speaks each utterance: the bootstrap then draws speakers instead of trials",
+        help="speaker of each utterance; the bootstrap then resamples speakers instead of trials",
     )  # fmt: skip
     sureness.add_argument(
         "--resamples", type=_count, default=1000, metavar="N", help="bootstrap resamples (default: 1000)"
     )
-    sureness.add_argument("--seed", type=int, default=0, metavar="S", help="of the bootstrap (default: 0)")
+    sureness.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="random seed of the bootstrap (default: 0)"
+    )
     out = parser.add_argument_group("output")
-    out.add_argument("--scores", type=Path, metavar="FILE", help="write 'utterance utterance score' here")
-    out.add_argument("--det", type=Path, metavar="FILE", help="draw the DET curve here (.png, .svg or .pdf)")
+    out.add_argument(
+        "--scores", type=Path, metavar="FILE", help="write the scores to FILE as 'utterance utterance score'"
+    )
+    out.add_argument(
+        "--det", type=Path, metavar="FILE", help="plot the DET curve to FILE (.png, .svg or .pdf)"
+    )
     out.add_argument(
         "--save-threshold", type=Path, metavar="MODEL",
-        help="put the cosine at the EER into this model folder, as the threshold of 'sdpn compare'",
+        help="store the cosine at the EER in this model folder, as the threshold of 'sdpn compare'",
     )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Score, print, and return the numbers."""
+    """Score, print, and return the figures."""
     from sdpn.io.kaldi import read_vectors
     from sdpn.io.trials import read_trials
     from sdpn.metrics.verification import cllr, equal_error_rate, error_rates, min_cllr, min_dcf
 
     if args.det is not None and args.det.suffix not in (".png", ".svg", ".pdf"):
-        raise InputError("is no picture that can be drawn", path=args.det, hint="use .png, .svg or .pdf")
+        raise InputError("is not a supported image format", path=args.det, hint="use .png, .svg or .pdf")
     steps_given = args.mean or args.plda or args.cohort
     if args.back_end is not None and steps_given:
-        raise InputError("--back-end has its own mean, PLDA and cohort", hint="leave out those options")
+        raise InputError(
+            "--back-end includes a mean, a PLDA and a cohort", hint="remove --mean, --plda and --cohort"
+        )
     if args.save_threshold is not None and (args.back_end or steps_given):
         raise InputError(
-            "--save-threshold is for cosines as they are, which is what 'sdpn compare --cosine' compares",
-            hint="leave out --back-end, --mean, --plda and --cohort",
+            "--save-threshold needs plain cosines, as used by 'sdpn compare --cosine'",
+            hint="remove --back-end, --mean, --plda and --cohort",
         )
     if args.save_threshold is not None and not (args.save_threshold / "config.yaml").is_file():
-        raise InputError("is no model folder, which --save-threshold needs", path=args.save_threshold)
+        raise InputError("is not a model folder, which --save-threshold needs", path=args.save_threshold)
     trials = read_trials(args.trials)
     num_target = int(trials.is_target.sum())
     num_nontarget = len(trials) - num_target
     if not num_target or not num_nontarget:
         raise InputError(
-            f"holds {num_target} target and {num_nontarget} non-target trials; both are needed",
+            f"has {num_target} target and {num_nontarget} non-target trials; both are needed",
             path=args.trials,
         )
     speakers = None if args.utt2spk is None else _speakers(trials, args.utt2spk)
@@ -154,15 +166,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     print(f"EER           {100 * eer:.2f} % {bounds}  (at {kind} {threshold:.3f})")
     print(f"minDCF(0.01)  {results['min_dcf_001']:.4f}")
     print(f"minDCF(0.05)  {results['min_dcf_005']:.4f}")
-    print(f"Cllr          {results['cllr']:.4f}  (after the best calibration {results['min_cllr']:.4f})")
+    print(f"Cllr          {results['cllr']:.4f}  (after optimal calibration {results['min_cllr']:.4f})")
     print(f"\n[low, high]: {method}.")
     if args.plda is None or is_normalised:
-        print("Cllr takes scores for log-likelihood ratios, which these are not before they are calibrated.")
+        print("Cllr treats scores as log-likelihood ratios, which these are not without calibration.")
     return results
 
 
 def _by_back_end(args: argparse.Namespace, rows: np.ndarray, trials: Trials) -> tuple[np.ndarray, list[str]]:
-    """Scores (N,) of a back end, and its steps in words."""
+    """Scores (N,) of a back end, and a description of its steps."""
     from sdpn.verification.storage import model_of_embeddings, read_back_end
 
     back_end = read_back_end(args.back_end)
@@ -180,7 +192,7 @@ def _by_back_end(args: argparse.Namespace, rows: np.ndarray, trials: Trials) -> 
 
 
 def _by_steps(args: argparse.Namespace, rows: np.ndarray, trials: Trials) -> tuple[np.ndarray, list[str]]:
-    """Scores (N,) by the steps that options name, and these in words."""
+    """Scores (N,) by the steps given as options, and their description."""
     import numpy as np
 
     from sdpn.io.kaldi import read_vectors
@@ -211,7 +223,7 @@ def _by_steps(args: argparse.Namespace, rows: np.ndarray, trials: Trials) -> tup
 def _count(text: str) -> int:
     value = int(text)
     if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found {text!r}")
     return value
 
 
@@ -256,19 +268,21 @@ def _mean(path: Path, dimension: int) -> np.ndarray:
             raise InputError("no such file", path=path) from None
         except (OSError, ValueError) as error:
             raise InputError(
-                f"is no Kaldi vector ({error})", path=path, hint="a table of vectors ends in .scp or .ark"
+                f"is not a Kaldi vector ({error})",
+                path=path,
+                hint="the name of a table of vectors must end in .scp or .ark",
             ) from error
         if not np.isfinite(mean).all():
-            raise InputError("the vector holds NaN or infinite values", path=path)
+            raise InputError("the vector contains NaN or infinite values", path=path)
     if len(mean) != dimension:
-        raise InputError(f"has {len(mean)} dimensions, the embeddings have {dimension}", path=path)
+        raise InputError(f"has {len(mean)} dimensions, but the embeddings have {dimension}", path=path)
     return mean
 
 
 def _similarity(
     rows: np.ndarray, names: list[str], path: Path, mean: np.ndarray | None, plda: Plda | None
 ) -> Similarity:
-    """How alike embeddings are: the cosine or the PLDA, after the mean was subtracted."""
+    """The similarity of embeddings: cosine or PLDA, after subtraction of the mean."""
     import numpy as np
 
     from sdpn.verification.similarity import cosine
@@ -281,7 +295,7 @@ def _similarity(
         raise InputError(
             f"the embedding of {names[int(np.argmax(is_zero))]!r} is all zeros and has no direction",
             path=path,
-            hint="extract it again" if mean is None else "it is the mean itself",
+            hint="extract it again" if mean is None else "it equals the mean",
         )
     return cosine(rows) if plda is None else plda.similarity(rows)
 
@@ -297,10 +311,10 @@ def _normalised(
     means, deviations = cohort_statistics(utterances, cohort, top=top)
     if not deviations.all():
         raise InputError(
-            f"the {top} highest scores of {trials.ids[int(np.argmin(deviations))]!r} against the cohort are"
-            " all the same, and nothing can be divided by their deviation",
+            f"the {top} highest scores of {trials.ids[int(np.argmin(deviations))]!r} against the cohort "
+            "are all equal, so their standard deviation is zero",
             path=path,
-            hint="a cohort has hundreds of different utterances",
+            hint="use a cohort of hundreds of different utterances",
         )
     return as_norm(scores, trials.first, trials.second, means, deviations)
 
@@ -335,7 +349,7 @@ def _speakers(trials: Trials, path: Path) -> np.ndarray:
 def _interval(
     scores: np.ndarray, trials: Trials, speakers: np.ndarray | None, args: argparse.Namespace
 ) -> tuple[Interval, str]:
-    """The interval of the EER, and in words how it was found."""
+    """The interval of the EER, and a description of how it was computed."""
     from sdpn.metrics.eer_interval import eer_interval_over_speakers, eer_interval_over_trials
 
     options = {"resamples": args.resamples, "confidence": _CONFIDENCE, "seed": args.seed}
@@ -343,8 +357,8 @@ def _interval(
     if speakers is None:
         interval = eer_interval_over_trials(scores, trials.is_target, **options)
         return interval, (
-            f"{said} the trials, which takes them for independent: where utterances or speakers recur the EER"
-            " is less certain than this (--utt2spk draws speakers)"
+            f"{said} the trials, which assumes that they are independent: if utterances or speakers recur, "
+            "the EER is less certain than this (--utt2spk resamples speakers)"
         )
     interval = eer_interval_over_speakers(
         scores, trials.is_target, speakers[trials.first], speakers[trials.second], **options

@@ -1,1 +1,1 @@
-"""Embeddings to speakers: one clusterer per file behind one contract. Needs no torch."""
+"""Embeddings to speakers: one clusterer per file, with a common interface. Needs no torch."""

@@ -1,6 +1,6 @@
 """Agglomerative hierarchical clustering (AHC) on cosine similarities or PLDA scores.
 
-Shapes: N windows, M points that stand for them, D embedding dimensions.
+Shapes: N windows, M points that represent them, D embedding dimensions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sdpn.verification.similarity import Similarity, cosine
 
 logger = logging.getLogger(__name__)
 
-#: A cosine from which two clusters are one speaker, where nothing better is known.
+#: Default cosine threshold for merging two clusters.
 COSINE_THRESHOLD = 0.5
 
 
@@ -29,20 +29,20 @@ class Agglomerative(Clusterer):
     """Merge the two nearest clusters until the mean similarity between any two is too low.
 
     Average linkage (UPGMA: Sokal and Michener, 1958): the similarity of two clusters is the mean over all
-    pairs of their members. Ward's (1963) merges what adds least to the sum of squares; its merges are then
-    undone from the last backwards, as long as they joined clusters whose mean similarity is below the
-    threshold, which so means the same for both.
+    pairs of their members. Ward's method (1963) merges the clusters that increase the sum of squares least;
+    its last merges are then undone as long as they joined clusters whose mean similarity is below the
+    threshold, so that the threshold means the same for both.
 
     Up to ``exact_windows`` memory is 16 N² bytes; beyond, see `sdpn.clustering.coarsen`.
 
     Attributes:
-        threshold: clusters whose mean similarity reaches this are one speaker: a cosine, or with a PLDA
-            a log-likelihood ratio in nats. It depends on the embedding; a model folder's calibration
-            holds its own. ``calibrated`` takes the equal-posterior point of two Gaussians fitted to the
-            recording's own similarities. None is 0.5 for the cosine, and ``calibrated`` with a PLDA.
-        bias: added to a calibrated threshold.
+        threshold: clusters are merged if their mean similarity reaches this: a cosine, or with a PLDA a
+            log-likelihood ratio in nats. It depends on the embedding; model folders have a calibrated one.
+            ``calibrated`` uses the equal-posterior point of two Gaussians fitted to the similarities of the
+            recording. None is 0.5 for the cosine, and ``calibrated`` with a PLDA.
+        bias: offset added to a calibrated threshold.
         linkage: ``average`` or ``ward``.
-        exact_windows: longest recording that is clustered window by window.
+        exact_windows: maximum number of windows that are clustered without coarsening.
         plda: score with this instead of the cosine; the embeddings are in its space.
     """
 

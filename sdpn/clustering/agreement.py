@@ -15,8 +15,8 @@ class Agreement:
     """Clusters against classes; 1 is perfect.
 
     Attributes:
-        purity: share of items whose cluster has their class as its most frequent one. It rises by itself
-            with the number of clusters.
+        purity: share of items whose cluster has their class as its most frequent one. It increases with the
+            number of clusters alone.
         nmi: mutual information over the mean of both entropies (Strehl and Ghosh 2002, arithmetic mean).
         ari: Rand index of pairs, corrected for chance (Hubert and Arabie 1985).
     """
@@ -29,7 +29,7 @@ class Agreement:
 def agreement(clusters_P: np.ndarray, classes_P: np.ndarray, counts_P: np.ndarray) -> Agreement:
     """Compare two partitions of the same items.
 
-    Counts are enough, so that millions of labels need not be held: they add up over parts.
+    Counts suffice, so that millions of labels need not be in memory: they add up over parts.
 
     Args:
         clusters_P: cluster of each pair, integers from 0.

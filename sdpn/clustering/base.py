@@ -1,4 +1,4 @@
-"""What every clusterer promises, and the rules that all of them share.
+"""The interface of all clusterers, and the rules that they share.
 
 Shapes: N windows, D embedding dimensions, K speakers.
 """
@@ -20,8 +20,8 @@ class Clustering:
 
     Attributes:
         labels_N: (N,) int64 in 0..K-1, numbered by first appearance, none of them unused.
-        posteriors_NK: (N, K) probability of each speaker in each window, rows adding to 1; None where the
-            method decides without probabilities, or where there was nothing to decide.
+        posteriors_NK: (N, K) probability of each speaker in each window, rows adding to 1; None if the method
+            gives no probabilities or had nothing to decide.
     """
 
     labels_N: np.ndarray
@@ -37,8 +37,8 @@ class Clustering:
 class Clusterer(ABC):
     """Finds the speakers among embeddings.
 
-    An implementation is a frozen dataclass whose fields are its settings, and says what it does in `_fit`.
-    Equal input gives equal output. Where it cannot do its work as described, it says so in the log.
+    An implementation is a frozen dataclass whose fields are its settings, and implements `_fit`. It is
+    deterministic. Deviations from the documented method are logged.
     """
 
     def fit_predict(
@@ -53,15 +53,15 @@ class Clusterer(ABC):
         """Assign every embedding to a speaker.
 
         Args:
-            emb_ND: embeddings (N, D), finite and not zero, in order of time.
-            times_N2: start and end of the windows in seconds; only sequence models look at it.
-            num_speakers: exactly that many, whatever the bounds and the method's own estimate say.
-            min_speakers: at least that many.
-            max_speakers: at most that many; None sets no bound.
+            emb_ND: embeddings (N, D), finite and not zero, in chronological order.
+            times_N2: start and end of the windows in seconds; only used by sequence models.
+            num_speakers: exact number of speakers; overrides the bounds and the method's own estimate.
+            min_speakers: minimum number of speakers.
+            max_speakers: maximum number of speakers; None for no limit.
 
         Raises:
-            InputError: no rows; a row that is zero or not finite; more speakers demanded than there
-                are rows; bounds that contradict each other; times of another shape.
+            InputError: no rows; a row that is zero or not finite; more speakers requested than there are
+                rows; contradictory bounds; times of another shape.
         """
         num_windows = len(emb_ND)
         low, high = speaker_bounds(
@@ -78,13 +78,13 @@ class Clusterer(ABC):
 
     @abstractmethod
     def _fit(self, emb_ND: np.ndarray, times_N2: np.ndarray | None, low: int, high: int) -> Clustering:
-        """Cluster rows that have been checked.
+        """Cluster validated rows.
 
         Args:
             emb_ND: (N, D) float64, finite, no row zero, N > 1.
             times_N2: as in `fit_predict`.
             low: smallest admissible number of speakers, below N.
-            high: largest, above 1 and at least ``low``; equal to it where the number was given.
+            high: largest, above 1 and at least ``low``; equal to it if the number is given.
 
         Returns:
             labels in any numbering, as many as there are columns of posteriors if there are any.
@@ -96,7 +96,7 @@ def speaker_bounds(
 ) -> tuple[int, int]:
     """Turn the three ways of stating a speaker count into the smallest and largest admissible count.
 
-    A given ``num_speakers`` makes both equal and overrules the bounds.
+    A given ``num_speakers`` sets both and overrides the bounds.
 
     Raises:
         InputError: see `Clusterer.fit_predict`.
@@ -112,14 +112,14 @@ def speaker_bounds(
     if low > num_windows:
         windows = f"{num_windows} window" + ("s" if num_windows > 1 else "")
         raise InputError(
-            f"{low} speakers are asked for, but the speech gives only {windows} to tell them apart",
-            hint=f"ask for at most {num_windows}",
+            f"{low} speakers are requested, but the speech gives only {windows} to cluster",
+            hint=f"request at most {num_windows}",
         )
     return low, high
 
 
 def check_counts(*, num_speakers: int | None, min_speakers: int, max_speakers: int | None) -> None:
-    """Refuse counts that no recording could satisfy.
+    """Reject counts that cannot be satisfied by any recording.
 
     Raises:
         InputError: a count below 1, or a minimum above the maximum.

@@ -1,4 +1,4 @@
-"""Where "same speaker" begins: a threshold from the similarities of one recording, without labels.
+"""A "same speaker" threshold from the similarities of one recording, without labels.
 
 Shapes: P pairs, N windows.
 """
@@ -11,7 +11,7 @@ import numpy as np
 
 from sdpn.verification.similarity import Similarity
 
-#: Windows whose pairs are looked at; two million pairs pin five numbers down.
+#: Maximum number of windows whose pairs are used; two million pairs determine the parameters well.
 _MAX_WINDOWS = 2000
 
 
@@ -49,8 +49,8 @@ def fit_two_gaussians(scores_P: np.ndarray, *, iterations: int = 20) -> TwoGauss
 
     Args:
         scores_P: similarities, at least one.
-        iterations: of EM, at most, until nothing moves. The recipe makes 20. With many speakers few pairs
-            are of one, and the upper Gaussian takes longer to find them.
+        iterations: of EM, at most, until nothing moves. The recipe makes 20. With many speakers, few pairs
+            are of the same speaker, and the upper Gaussian converges more slowly.
     """
     from scipy.special import expit
 
@@ -79,7 +79,7 @@ def fit_two_gaussians(scores_P: np.ndarray, *, iterations: int = 20) -> TwoGauss
 
 
 def fit_to_pairs(similarity: Similarity, *, iterations: int = 20) -> TwoGaussians:
-    """Fit the mixture to all pairs of windows, or of 2,000 of them, evenly spread, if there are more."""
+    """Fit the mixture to all pairs of windows, or of 2,000 evenly spaced ones if there are more."""
     from scipy.spatial.distance import squareform
 
     if len(similarity) > _MAX_WINDOWS:

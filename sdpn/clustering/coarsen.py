@@ -1,4 +1,4 @@
-"""Long recordings without an N×N matrix: windows that are nearly the same become one weighted point.
+"""Long recordings without an N×N matrix: nearly identical windows become one weighted point.
 
 Shapes: N windows, M points.
 """
@@ -16,21 +16,21 @@ from sdpn.verification.similarity import Similarity
 
 logger = logging.getLogger(__name__)
 
-#: Rows that are merged among themselves; their matrix takes 32 MB.
+#: Rows per block, which are merged among themselves; their matrix takes 32 MB.
 _BLOCK_ROWS = 2000
 
-#: A pass leaves one point of so many; more at once would have to merge windows that are not alike.
+#: Reduction per pass; a larger one would have to merge dissimilar windows.
 _SHRINK = 4
 
 
 @dataclass(frozen=True, eq=False)
 class Points:
-    """What is clustered in place of the windows.
+    """The points that are clustered in place of the windows.
 
     Attributes:
         similarity: between the points, which are means over their windows.
-        weights_M: number of windows that each stands for.
-        point_N: the point that stands for each window.
+        weights_M: number of windows that each represents.
+        point_N: the point that represents each window.
     """
 
     similarity: Similarity
@@ -39,18 +39,18 @@ class Points:
 
 
 def coarsen(windows: Similarity, *, limit: int, method: str, weights_N: np.ndarray | None = None) -> Points:
-    """Give every window its own point if at most ``limit`` of them are there, and otherwise merge.
+    """Keep every window as a point if there are at most ``limit``, otherwise merge windows.
 
     Blocks of neighbouring rows are merged by average linkage to a quarter of their size, and the outcome
-    again, until few enough points are left. As average linkage on a bilinear similarity needs only means
-    and weights, these are merges that it could have made itself, only in another order. Time is linear
-    in N; memory is that of the rows and one block.
+    again, until few enough points are left. Since average linkage on a bilinear similarity needs only means
+    and weights, these are merges that it could have made itself, in another order. Time is linear in N;
+    memory is that of the rows and one block.
 
     Args:
         windows: their similarity.
         limit: largest number of points.
-        method: name of the clusterer, for the log line that tells of the approximation.
-        weights_N: what each row of ``windows`` stands for already; None is 1.
+        method: name of the clusterer, for the log line about the approximation.
+        weights_N: number of windows that each row already represents; None is 1.
     """
     ones_N = np.ones(len(windows)) if weights_N is None else weights_N
     points = Points(windows, ones_N, np.arange(len(windows)))
@@ -74,7 +74,7 @@ def coarsen(windows: Similarity, *, limit: int, method: str, weights_N: np.ndarr
         )
     if len(points.similarity) < len(windows):
         logger.info(
-            "%s: %d windows are more than %d; clustering %d points, each the mean of windows that are alike",
+            "%s: %d windows exceed the limit of %d; clustering %d points, each the mean of similar windows",
             method,
             len(windows),
             limit,

@@ -1,6 +1,6 @@
-"""Several VBx models vote on which windows belong together.
+"""Consensus of several VBx models.
 
-Shapes: N windows, F clusters of all models together.
+Shapes: N windows, F clusters over all models.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ logger = logging.getLogger(__name__)
 class VbxConsensus(Vbx):
     """VBx without a choice of F_A and F_B: evidence accumulation (Fred and Jain, IEEE TPAMI 27(6), 2005).
 
-    How many speakers VBx keeps depends on how strongly it believes its windows and its prior, and no label
-    says how strongly it should. So five models are fitted: with ``fa`` and ``fb`` as they are, and with
-    either of them divided and multiplied by ``spread``. The similarity of two windows is the share of models
-    that give them one speaker; average linkage on it merges what a majority of them holds together.
+    The number of speakers that VBx finds depends on the scales of the evidence and the prior, which cannot be
+    tuned without labels. So five models are fitted: with ``fa`` and ``fb`` as given, and with either of them
+    divided and multiplied by ``spread``. The similarity of two windows is the share of models that assign
+    them to the same speaker; average linkage on it merges windows that a majority assigns together.
 
     Fields are those of `sdpn.clustering.vbx.Vbx`, and:
 
     Attributes:
-        spread: by how much each of ``fa`` and ``fb`` is changed, above 1.
+        spread: factor by which ``fa`` and ``fb`` are varied, above 1.
     """
 
     spread: float = 2.0

@@ -1,4 +1,4 @@
-"""As many speakers as were asked for, where a method's own estimate is another.
+"""Enforce the requested number of speakers where a method's own estimate differs.
 
 Shapes: M points (windows, or means of windows).
 """
@@ -16,7 +16,7 @@ from sdpn.verification.similarity import Similarity
 
 logger = logging.getLogger(__name__)
 
-#: Windows of one speaker up to which each stands for itself in the tree that splits him.
+#: Windows of a speaker up to which the tree that splits this speaker is exact.
 _TREE_POINTS = 2000
 
 
@@ -25,8 +25,8 @@ def with_admissible_count(
 ) -> np.ndarray:
     """Merge speakers down to ``high``, or split them up to ``low``, if there are more or fewer.
 
-    Merged are those whose windows are most similar on average; split are those that a cut in two takes
-    most of the sum of squares from. A log line tells of either.
+    The pair whose windows are most similar on average is merged; the speaker whose division in two reduces
+    the sum of squares most is split. Both are logged.
 
     Args:
         labels_M: any labels.
@@ -39,26 +39,33 @@ def with_admissible_count(
     labels_M = by_first_appearance(labels_M)
     count = int(labels_M.max()) + 1
     if count > high:
-        logger.info("%s: found %d speakers, %d are allowed: merging the most similar", method, count, high)
+        logger.info(
+            "%s: found %d speakers, at most %d are allowed: merging the most similar", method, count, high
+        )
         speakers = similarity.means(labels_M, weights_M)
         edges, _ = merge_tree(-speakers.matrix(), np.bincount(labels_M, weights_M), "average")
         return cut(edges, high)[labels_M]
     if count < low:
-        logger.info("%s: found %d speakers, %d are demanded: splitting the widest", method, count, low)
+        logger.info(
+            "%s: found %d speakers, at least %d are required: splitting the most spread out",
+            method,
+            count,
+            low,
+        )
         return _split(labels_M, similarity, weights_M, low, method)
     return labels_M
 
 
 def without_minor(labels_N: np.ndarray, similarity: Similarity, *, min_windows: int, low: int) -> np.ndarray:
-    """Give the windows of speakers with too few of them to others, the smallest first.
+    """Merge speakers with too few windows into others, the smallest first.
 
-    The whole speaker goes to the one whose windows are most similar on average.
+    The whole speaker is merged into the one whose windows are most similar on average.
 
     Args:
         labels_N: any labels.
         similarity: of the windows.
-        min_windows: fewest windows of a speaker.
-        low: number of speakers to stop at.
+        min_windows: minimum number of windows per speaker.
+        low: minimum number of speakers to keep.
     """
     labels_N = by_first_appearance(labels_N)
     while (sizes_K := np.bincount(labels_N)).min() < min_windows and len(sizes_K) > low:
@@ -73,7 +80,7 @@ def without_minor(labels_N: np.ndarray, similarity: Similarity, *, min_windows: 
 def _split(
     labels_M: np.ndarray, similarity: Similarity, weights_M: np.ndarray, num: int, method: str
 ) -> np.ndarray:
-    """Undo the costliest merges of every speaker's own Ward tree."""
+    """Undo the costliest merges in the Ward trees of the individual speakers."""
     edges, heights, place_M, num_places = [], [], np.zeros_like(labels_M), 0
     for speaker in range(int(labels_M.max()) + 1):
         (members,) = np.nonzero(labels_M == speaker)

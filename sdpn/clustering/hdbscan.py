@@ -1,6 +1,6 @@
-"""Density-based clustering: HDBSCAN, which calls the windows between speakers noise before it assigns them.
+"""Density-based clustering with HDBSCAN; windows that it marks as noise are assigned afterwards.
 
-Shapes: N windows, M points that stand for them, D embedding dimensions.
+Shapes: N windows, M points that represent them, D embedding dimensions.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ logger = logging.getLogger(__name__)
 class Hdbscan(Clusterer):
     """HDBSCAN (Campello, Moulavi and Sander 2013), as scikit-learn implements it, on embeddings of length 1.
 
-    The number of speakers is what the densities show; a number or bounds that are given are met by merging
-    or splitting what was found. What HDBSCAN calls noise goes to the speaker whose mean is most similar.
+    The number of speakers follows from the densities; a given number or bounds are met by merging or
+    splitting clusters. Noise is assigned to the speaker whose mean is most similar.
 
     Attributes:
-        min_cluster_size: fewest windows of a speaker. Windows that overlap are alike, and with a small
-            number every longer turn is dense enough to be a speaker. None is a fiftieth of the windows,
-            but not below 10 and not above 50.
-        umap_dimensions: reduce the embeddings by UMAP (McInnes and Healy, arXiv 1802.03426) to so many
-            dimensions first, as distances in many dimensions differ little; 0 does not. Needs the
+        min_cluster_size: minimum number of windows per speaker. Overlapping windows are similar, so with a
+            small number every longer turn becomes a cluster. None is a fiftieth of the windows, between 10
+            and 50.
+        umap_dimensions: reduce the embeddings by UMAP (McInnes and Healy, arXiv 1802.03426) to this many
+            dimensions first, since distances in high dimensions differ little; 0 disables it. Needs the
             ``umap`` extra.
-        exact_windows: most windows that are clustered. Of a longer recording so many are taken, evenly
-            spread, since means of windows would lie denser than windows do; the others go to the speaker
-            whose mean is most similar, and a log line says so.
-        seed: of UMAP.
+        exact_windows: maximum number of windows that are clustered. Of a longer recording an evenly spaced
+            subset is used, since means of windows would be denser than windows; the others are assigned to
+            the speaker whose mean is most similar, and this is logged.
+        seed: random seed of UMAP.
     """
 
     min_cluster_size: int | None = None
@@ -55,7 +55,7 @@ class Hdbscan(Clusterer):
         windows, num_windows = cosine(emb_ND), len(emb_ND)
         taken = np.arange(num_windows)
         if num_windows > self.exact_windows:
-            logger.info("hdbscan: taking %d of %d windows", self.exact_windows, num_windows)
+            logger.info("hdbscan: clustering %d of %d windows", self.exact_windows, num_windows)
             taken = np.linspace(0, num_windows - 1, self.exact_windows).astype(np.int64)
         labels_N = np.full(num_windows, -1)
         labels_N[taken] = self._dense(windows.features_NF[taken], len(taken) / num_windows)
@@ -75,7 +75,9 @@ class Hdbscan(Clusterer):
         else:
             size = max(2, round(self.min_cluster_size * share))
         if num_rows <= size:
-            logger.info("hdbscan: %d windows are too few for two speakers of %d: one", num_rows, size)
+            logger.info(
+                "hdbscan: %d windows are too few for two speakers of at least %d: one speaker", num_rows, size
+            )
             return np.zeros(num_rows, dtype=np.int64)
         if self.umap_dimensions:
             rows_MD = self._umap(rows_MD)
@@ -106,10 +108,10 @@ class Hdbscan(Clusterer):
 
 
 def _without_noise(labels_N: np.ndarray, windows: Similarity) -> np.ndarray:
-    """Give every window of noise to the speaker with the most similar mean; all noise is one speaker."""
+    """Assign noise windows to the speaker with the most similar mean; if all are noise, to one speaker."""
     noise_N = labels_N < 0
     if noise_N.all():
-        logger.info("hdbscan: nothing is dense: one speaker")
+        logger.info("hdbscan: no dense cluster: one speaker")
         return np.zeros_like(labels_N)
     if not noise_N.any():
         return labels_N

@@ -1,6 +1,6 @@
-"""K-means on directions; silhouettes tell the number of speakers.
+"""K-means on directions, with the number of speakers by silhouettes.
 
-Shapes: N windows, M points that stand for them, D embedding dimensions.
+Shapes: N windows, M points that represent them, D embedding dimensions.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from sdpn.verification.similarity import cosine
 
 @dataclass(frozen=True, kw_only=True)
 class KMeans(Clusterer):
-    """K-means (Lloyd 1982) on embeddings of length 1, starting from the clusters of Ward's linkage.
+    """K-means (Lloyd 1982) on embeddings of length 1, initialised by Ward's linkage.
 
-    Random starts would make the outcome depend on luck and on the order of the windows.
+    Random initialisation would make the result depend on the seed and on the order of the windows.
     The number of speakers is the one with the best mean silhouette (Rousseeuw 1987), by cosine distance.
-    A silhouette compares with the next cluster, which a single one does not have: one speaker is found
-    where nothing from two on reaches ``min_silhouette``.
+    The silhouette is undefined for a single cluster: one speaker is found if no count from two on reaches
+    ``min_silhouette``.
 
     Attributes:
-        min_silhouette: mean silhouette from which there is more than one speaker. It is a weak test: the
-            windows of one speaker of a real meeting, cut in two, reached 0.14 to 0.29.
-        max_estimate: largest count that may be estimated.
-        exact_windows: longest recording that is clustered window by window.
+        min_silhouette: minimum mean silhouette for more than one speaker. This is a weak test: the windows of
+            a single speaker of a real meeting, split in two, reached 0.14 to 0.29.
+        max_estimate: maximum number of speakers that may be estimated.
+        exact_windows: maximum number of windows that are clustered without coarsening.
     """
 
     min_silhouette: float = 0.2
@@ -79,7 +79,7 @@ class KMeans(Clusterer):
         low: int,
         high: int,
     ) -> np.ndarray:
-        """Labels of the best count within the bounds; all 0 where none is worth it."""
+        """Labels of the best count within the bounds; all 0 if none has a sufficient silhouette."""
         from sklearn.metrics import silhouette_samples
 
         distance_MM = np.maximum(1.0 - rows_MD @ rows_MD.T, 0.0)

@@ -1,6 +1,6 @@
-"""Hierarchical merging of weighted points, from the bottom up.
+"""Agglomerative hierarchical clustering of weighted points.
 
-scipy's and scikit-learn's linkages know no weights; a point that stands for forty windows needs one.
+The linkages of scipy and scikit-learn do not support weights, which points that represent many windows need.
 
 Shapes: M points.
 """
@@ -24,9 +24,9 @@ def merge_tree(
     linkages are reducible, so the tree is that of always merging the nearest two. Time O(M²).
 
     Args:
-        distance_MM: symmetric (M, M); used up as working space. For Ward: squared, and already between
+        distance_MM: symmetric (M, M); overwritten as working space. For Ward: squared, and already between
             weighted points, 2 w_i w_j / (w_i + w_j) · |x_i - x_j|².
-        weights_M: how many windows each point stands for.
+        weights_M: number of windows that each point represents.
         linkage: distance of merged clusters: the mean over pairs of windows, or Ward's (1963) growth of
             the sum of squares.
 
@@ -74,7 +74,7 @@ def merge_tree(
 
 
 def ward_distances(points_MD: np.ndarray, weights_M: np.ndarray) -> np.ndarray:
-    """Ward's squared distances between weighted points, (M, M), as `merge_tree` wants them."""
+    """Ward's squared distances between weighted points, (M, M), as `merge_tree` expects them."""
     squares_M = np.einsum("md,md->m", points_MD, points_MD)
     distance_MM: np.ndarray = points_MD @ points_MD.T
     distance_MM *= -2.0

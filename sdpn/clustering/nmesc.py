@@ -1,7 +1,7 @@
 """NME-SC: spectral clustering that tunes its own pruning by the normalised maximum eigengap.
 
-Shapes: N windows, D embedding dimensions, M eigenvalues, K speakers. Beyond ``exact_windows`` the N are the
-points that stand for the windows.
+Shapes: N windows, D embedding dimensions, M eigenvalues, K speakers. Beyond ``exact_windows``, N is the
+number of points that represent the windows.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ class NmeSc(Clusterer):
 
     For each candidate p, every row of the cosine similarities keeps its p largest entries as 1, and the
     graph is symmetrised; L = D - A. With its eigenvalues e, ascending, the normalised maximum eigengap is
-    g_p = max_k (e_{k+1} - e_k) / e_N, and the p with the smallest p / g_p is taken: the sparsest graph that
-    still shows its clusters. K is where its gap is; k-means groups the rows of the first K eigenvectors.
+    g_p = max_k (e_{k+1} - e_k) / e_N, and the p with the smallest p / g_p is chosen: the sparsest graph with
+    clear clusters. K is the position of its gap; k-means groups the rows of the first K eigenvectors.
 
     Below ``min_windows`` the count is not estimated, as in `sdpn.clustering.spectral.Spectral`.
 
     Attributes:
-        min_neighbours: smallest p, as far as there are windows. The paper begins lower, but where each
-            window has only a few neighbours, one speaker falls into pieces as distinct as speakers.
+        min_neighbours: smallest p, if there are enough windows. The paper starts lower, but with few
+            neighbours per window one speaker splits into clusters as distinct as speakers.
         max_neighbours: largest p, as a share of the windows.
-        num_candidates: how many p are tried between them, in equal ratios: what a neighbour more changes
-            depends on how many there are.
-        max_estimate: largest count that the eigengap may choose.
-        min_windows: fewest windows from which a count is estimated.
-        exact_windows: longest recording that is clustered window by window.
-        seed: of k-means' initial centres and of the eigensolver.
+        num_candidates: number of values of p to try between them, geometrically spaced, since the effect of
+            one more neighbour depends on their number.
+        max_estimate: maximum number of speakers that the eigengap may choose.
+        min_windows: minimum number of windows for estimating the number of speakers.
+        exact_windows: maximum number of windows that are clustered without coarsening.
+        seed: random seed of k-means initialisation and of the eigensolver.
     """
 
     min_neighbours: int = 10

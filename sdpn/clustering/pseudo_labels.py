@@ -1,9 +1,9 @@
-"""Clusters of a whole corpus as labels to train on, in number and in kind found without any.
+"""Pseudo-labels: clusters of a whole corpus as training targets; their number is found without labels.
 
-The two halves of an utterance have one speaker. What differs between them is no matter of who speaks, and
-clusters of first halves that agree with those of second halves have found something.
+The two halves of an utterance have the same speaker. Differences between them are unrelated to the speaker,
+and agreement between the clusters of first and of second halves measures how good a partition is.
 
-Shapes: N embeddings, M points that stand for them, D embedding dimensions, E of their space, K clusters.
+Shapes: N embeddings, M points that represent them, D embedding dimensions, E of their space, K clusters.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from sdpn.verification.similarity import unit_rows
 
 Space = Literal["plda", "cosine"]
 
-#: Points that are clustered with a matrix of all pairs: 16 M² bytes.
+#: Maximum number of points that are clustered with a matrix of all pairs: 16 M² bytes.
 MAX_POINTS = 10_000
 
-#: Utterances for every dimension, from which a PLDA of their halves is worth more than the cosine.
+#: Utterances per dimension from which a PLDA of their halves is better than the cosine.
 _ENOUGH = 4
 
-#: Most utterances that the PLDA listens to, spread evenly over all: more change nothing but time and memory.
+#: Maximum number of utterances for training the PLDA, evenly spaced: more only cost time and memory.
 _MOST_HEARD = 20_000
 
-#: Share of the best agreement that counts as no worse.
+#: Share of the best agreement that counts as equally good.
 _AS_GOOD = 0.98
 
 #: Neighbouring counts of the grid differ by this factor.
@@ -39,12 +39,12 @@ _GRID = 1.25
 
 @dataclass(frozen=True, eq=False)
 class PseudoLabels:
-    """A partition and how its number of clusters was found.
+    """A partition and how its number of clusters was chosen.
 
     Attributes:
         labels_N: cluster of each embedding, 0..K-1, none empty.
-        agreement: of every count that was tried, how well clusters of first halves agree with those of
-            second halves: adjusted Rand index (Hubert and Arabie 1985).
+        agreement: for every candidate count, the agreement between clusters of first halves and of second
+            halves: adjusted Rand index (Hubert and Arabie 1985).
         space: what was clustered, see `speaker_rows`.
     """
 
@@ -59,18 +59,18 @@ class PseudoLabels:
 
 
 def speaker_rows(whole_ND: np.ndarray, halves_N2D: np.ndarray) -> tuple[list[np.ndarray], Space]:
-    """Utterances, first halves and second halves as rows that Euclidean distance tells apart, each (N, E).
+    """Utterances, first halves and second halves as rows for Euclidean clustering, each (N, E).
 
-    With a PLDA of the halves these are `Plda.speaker_space`: directions in which the halves of an utterance
-    differ hardly count. With fewer utterances than four times the dimensions such a PLDA knows too little,
-    and they are directions.
+    With a PLDA of the halves these are `Plda.speaker_space`, in which directions along which the halves of an
+    utterance differ have little weight. With fewer utterances than four times the dimensions such a PLDA is
+    unreliable, and embeddings are only length-normalised.
 
     Args:
         whole_ND: embeddings of utterances.
         halves_N2D: those of their halves.
 
     Raises:
-        InputError: an embedding is not a direction, or all are alike.
+        InputError: an embedding has no direction, or all are equal.
     """
     sets = [whole_ND, halves_N2D[:, 0], halves_N2D[:, 1]]
     num_utterances, dimension = whole_ND.shape
@@ -90,30 +90,31 @@ def pseudo_labels(
     counts: Sequence[int] = (),
     points_N: np.ndarray | None = None,
 ) -> PseudoLabels:
-    """Cluster utterances by Ward's linkage (1963) and, with ``kmeans``, by k-means from the centres it found.
+    """Cluster utterances by Ward's linkage (1963) and, with ``kmeans``, refine it by k-means.
 
     What is clustered are the `speaker_rows`.
 
-    Random starts of k-means leave large speakers split and small ones together; from Ward's centres the same
-    k-means agrees far better with the speakers (docs/pseudo_labels.md). One tree serves all counts.
+    Randomly initialised k-means splits large speakers and merges small ones; from Ward's centres it agrees
+    far better with the speakers (docs/pseudo_labels.md). One tree serves all counts.
 
-    The count is that with which the first halves and the second, clustered each by themselves, agree best:
-    too few clusters join other speakers in the one than in the other, too many split them elsewhere (the
-    stability of Lange et al., Neural Computation 2004, with halves for samples). Among counts within 2 % of
-    the best it is the largest: a speaker in two classes harms a classifier less than two speakers in one.
+    The number of clusters is the one with which separate clusterings of first and second halves agree best:
+    with too few clusters they merge different speakers, with too many they split speakers differently (the
+    stability of Lange et al., Neural Computation 2004, with halves as samples). Among counts within 2 % of
+    the best, the largest is chosen: a speaker in two classes harms a classifier less than two speakers in
+    one.
 
     Args:
         whole_ND: embeddings of utterances (N, D).
         halves_N2D: those of their halves.
-        method: ``ahc`` cuts the tree, ``kmeans`` goes on from there.
-        counts: numbers of clusters to choose from, one alone is taken as it is; none: a grid from √M to M / 2
-            for M points, with a factor of 1.25 between neighbours. Men against women is a good partition too,
-            but not one of speakers.
+        method: ``ahc`` cuts the tree, ``kmeans`` also refines the result.
+        counts: candidate numbers of clusters; a single one is used as it is; none: a grid from √M to M / 2
+            for M points, with a factor of 1.25 between neighbours. The lower bound excludes partitions such
+            as men and women.
         points_N: cluster of each utterance in a finer partition, whose means are then clustered in place of
             the utterances; for corpora of more than ``MAX_POINTS`` utterances.
 
     Raises:
-        InputError: there are too many utterances or points, too few for a count, or an embedding is not a
+        InputError: there are too many utterances or points, too few for a count, or an embedding has no
             direction.
     """
     point_N = np.arange(len(whole_ND)) if points_N is None else np.unique(points_N, return_inverse=True)[1]
@@ -121,12 +122,14 @@ def pseudo_labels(
     num_points = len(weights_M)
     if num_points > MAX_POINTS:
         raise InputError(
-            f"{num_points} points to merge; at most {MAX_POINTS} fit in memory with all their pairs",
-            hint="cluster finely first (sdpn kmeans), then merge its clusters",
+            f"{num_points} points to merge exceed the limit of {MAX_POINTS} for a matrix of all pairs",
+            hint="first cluster into many clusters (sdpn kmeans), then merge those",
         )
     candidates = sorted(set(counts)) or _grid(num_points)
     if not candidates or candidates[0] < 2 or candidates[-1] >= num_points:
-        raise InputError(f"{num_points} points cannot make {candidates or 'any'} clusters", hint="from 2 on")
+        raise InputError(
+            f"{num_points} points cannot form {candidates or 'any'} clusters", hint="expected at least 2"
+        )
     rows, space = speaker_rows(whole_ND, halves_N2D)
 
     def partitions_of(rows_NE: np.ndarray) -> Callable[[int], np.ndarray]:

@@ -1,7 +1,7 @@
-"""Spectral clustering of a pruned affinity graph; the eigengap tells the number of speakers.
+"""Spectral clustering of a pruned affinity graph; the eigengap gives the number of speakers.
 
-Shapes: N windows, D embedding dimensions, M eigenvalues, K speakers. Beyond ``exact_windows`` the N are the
-points that stand for the windows.
+Shapes: N windows, D embedding dimensions, M eigenvalues, K speakers. Beyond ``exact_windows``, N is the
+number of points that represent the windows.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class Spectral(Clusterer):
     as they are. Up to ``exact_windows`` memory is about 40 N² bytes; beyond, see `sdpn.clustering.coarsen`.
 
     Attributes:
-        neighbours: share of the other windows that each one keeps as neighbours.
-        min_neighbours: but never fewer than this; guards short recordings against a graph in pieces.
+        neighbours: number of neighbours that each window keeps, as a share of the windows.
+        min_neighbours: minimum number of neighbours; prevents disconnected graphs for short recordings.
         max_estimate: largest count that the eigengap may choose; ``min_speakers`` and a given count can
             go beyond.
-        min_windows: fewest windows from which a count is estimated.
-        exact_windows: longest recording that is clustered window by window.
-        seed: of k-means' initial centres.
+        min_windows: minimum number of windows for estimating the number of speakers.
+        exact_windows: maximum number of windows that are clustered without coarsening.
+        seed: random seed of k-means initialisation.
     """
 
     neighbours: float = 0.05
@@ -104,7 +104,7 @@ def high_for_few_windows(num_windows: int, min_windows: int, low: int, high: int
     if low == high or num_windows >= min_windows:
         return high
     logger.info(
-        "%s: %d windows are too few to estimate a number of speakers (%d needed): taking %d",
+        "%s: %d windows are too few to estimate the number of speakers (%d needed): using %d",
         method,
         num_windows,
         min_windows,
@@ -116,8 +116,8 @@ def high_for_few_windows(num_windows: int, min_windows: int, low: int, high: int
 def count_at_largest_gap(values_M: np.ndarray, low: int, high: int) -> int:
     """Estimate K >= ``low`` from ascending eigenvalues; the maximum caps the estimate afterwards.
 
-    Searched below the maximum only, three speakers apart, hence λ = 0, 0, 0, ..., and "at most two" would
-    leave no gap to find.
+    Searching only below the maximum would fail: with three well-separated speakers, λ = 0, 0, 0, ..., "at
+    most two" would leave no gap.
     """
     return min(low + int(np.argmax(np.diff(values_M)[low - 1 :])), high)
 
@@ -133,7 +133,7 @@ def kmeans_labels(rows_NK: np.ndarray, count: int, seed: int) -> np.ndarray:
 def normalised_laplacian(affinity_NN: np.ndarray) -> np.ndarray:
     """L_sym = I - D^-1/2 A D^-1/2 (von Luxburg, equation 2); a node without links gets the row 0.
 
-    Such a node is a component of its own, and so adds one eigenvalue 0, as any other component does.
+    Such a node is a connected component and adds one eigenvalue 0, as any other component does.
     """
     degrees_N = affinity_NN.sum(axis=1)
     linked_N = degrees_N > 0

@@ -1,4 +1,4 @@
-"""VBx: a Bayesian hidden Markov model whose states are speakers, on x-vectors in the space of a PLDA.
+"""VBx: a Bayesian hidden Markov model whose states are speakers, on x-vectors in a PLDA space.
 
 Numbers in parentheses at the end of a line are equations of Landini, Profant, Diez and Burget, "Bayesian HMM
 clustering of x-vector sequences (VBx) in speaker diarization", arXiv 2012.14952.
@@ -23,20 +23,20 @@ from sdpn.verification.similarity import Similarity, cosine
 
 logger = logging.getLogger(__name__)
 
-#: A speaker whose prior falls below this has lost all windows and cannot come back.
+#: A speaker whose prior falls below this has lost all windows and is removed.
 _GONE = 1e-10
 
 
 class Scales(NamedTuple):
-    """How strongly the model believes its windows, and its prior of the speakers."""
+    """Scales of the acoustic evidence and of the speaker prior."""
 
     fa: float
     fb: float
 
 
-#: With a PLDA: those of the published example.
+#: With a PLDA: the published example.
 PUBLISHED = Scales(fa=0.3, fb=17.0)
-#: Without one, so that fewer speakers are merged. On conversations of 40 and of 180 s between training
+#: Without a PLDA, so that fewer speakers are merged. On conversations of 40 and of 180 s between training
 #: speakers that three SDPN models had not seen, the mean DER of all six was 18.4 % with these and 19.8 % with
 #: the published ones, which find two thirds of the speakers.
 WITHOUT_PLDA = Scales(fa=0.25, fb=5.0)
@@ -52,33 +52,32 @@ class Evidence(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Vbx(Clusterer):
-    """AHC, then variational Bayes: each speaker a Gaussian around a point drawn from the PLDA, turns a chain.
+    """AHC, then variational Bayes: speakers are Gaussians with PLDA-distributed means, turns a Markov chain.
 
-    The defaults are those of the published example, but for `WITHOUT_PLDA`. A speaker that explains too
-    little loses his windows, so the model finds the number itself, from the AHC's downwards. If that leaves
-    more or fewer speakers than are admissible, speakers are merged or split and the model runs once more from
-    there; if it insists, the merged or split labels stand. The log tells of each.
+    The defaults are those of the published example, except for `WITHOUT_PLDA`. A speaker with too little
+    evidence loses all windows to others, so the model reduces the number of speakers found by AHC by itself.
+    If the result is outside the given bounds, speakers are merged or split and the model is run again from
+    there; if it is still outside, the merged or split labels are kept. Each case is logged.
 
-    Without a PLDA the recording itself stands in for one, see `recording_model`.
+    Without a PLDA, one is estimated from the recording, see `recording_model`.
 
     Attributes:
-        threshold: of the AHC that starts it, on the cosine; see
-            `sdpn.clustering.agglomerative.Agglomerative`.
-        bias: added to a calibrated threshold.
+        threshold: of the initial AHC, on the cosine; a number, or calibrated as for ahc.
+        bias: offset added to a calibrated threshold.
         smoothing: the AHC's labels become responsibilities softmax(smoothing · one-hot).
-        fa: scales the evidence of a window: neighbouring windows share their sound. None takes `PUBLISHED`
-            with a PLDA and `WITHOUT_PLDA` without.
-        fb: scales the prior of the speakers; a larger one leaves fewer of them. None as for ``fa``.
-        loop_prob: probability that the next window has the same speaker without asking the prior.
-        step_s: what ``loop_prob`` is the probability of, in seconds: between windows whose centres are
-            Δ apart it becomes loop_prob^(Δ / step_s). None takes it from window to window, whatever lies
-            between, as published.
-        max_iterations: of variational Bayes.
-        epsilon: it ends when the evidence lower bound grows by less.
-        num_dimensions: of the PLDA, the most telling ones.
-        max_start: most speakers that the AHC may start with; bounds memory, which is 40 N K bytes.
-        exact_windows: longest recording whose AHC goes window by window.
-        plda: the embeddings are in its space.
+        fa: scale F_A of the evidence of a window, since overlapping windows are not independent. None takes
+            the published value with a PLDA, and one tuned for use without a PLDA otherwise.
+        fb: scale F_B of the speaker prior; a larger one leaves fewer speakers. None as for ``fa``.
+        loop_prob: probability P_loop of staying with the same speaker in the next window.
+        step_s: time step of ``loop_prob`` in seconds: between windows whose centres are Δ apart it becomes
+            loop_prob^(Δ / step_s). None applies it from window to window regardless of their distance, as
+            published.
+        max_iterations: maximum iterations of variational Bayes.
+        epsilon: convergence threshold on the increase of the evidence lower bound.
+        num_dimensions: number of PLDA dimensions to keep, those with the largest between-speaker variance.
+        max_start: maximum number of initial speakers from AHC; bounds memory, which is 40 N K bytes.
+        exact_windows: maximum number of windows for AHC without coarsening.
+        plda: a PLDA; the embeddings are in its space.
     """
 
     threshold: float | Literal["calibrated"] = "calibrated"
@@ -110,7 +109,7 @@ class Vbx(Clusterer):
 
     @property
     def scales(self) -> Scales:
-        """F_A and F_B as given, or as they fit the model."""
+        """F_A and F_B as given, or the defaults for the model."""
         usual = WITHOUT_PLDA if self.plda is None else PUBLISHED
         return Scales(usual.fa if self.fa is None else self.fa, usual.fb if self.fb is None else self.fb)
 
@@ -125,19 +124,21 @@ class Vbx(Clusterer):
         again = self._infer(evidence, labels_N)
         if low <= again.num_speakers <= high:
             return again
-        logger.info("vbx: the model keeps only %d of %d speakers: not running it", again.num_speakers, low)
+        logger.info(
+            "vbx: the model keeps only %d of %d speakers: its result is not used", again.num_speakers, low
+        )
         return Clustering(labels_N)
 
     def _start(self, emb_ND: np.ndarray, low: int) -> np.ndarray:
         """Labels (N,) of the AHC."""
         start = self._ahc().fit_predict(emb_ND, max_speakers=max(self.max_start, low))
         if start.num_speakers == self.max_start:
-            logger.info("vbx: starting with max_start = %d speakers", self.max_start)
+            logger.info("vbx: starting with %d speakers (max_start)", self.max_start)
         return start.labels_N
 
     def _evidence(self, emb_ND: np.ndarray, windows: Similarity, times_N2: np.ndarray | None) -> Evidence:
         if self.plda is None:
-            logger.info("vbx: no PLDA; one covariance within and one between speakers, from the recording")
+            logger.info("vbx: no PLDA; within- and between-speaker covariances estimated from the recording")
             x_ND, phi_D = recording_model(windows)
         else:
             plda = self.plda.rediagonalised(self.num_dimensions)
@@ -157,7 +158,7 @@ class Vbx(Clusterer):
         return np.minimum(probabilities_N, 1.0 - 1e-9)  # two windows at one time still may differ
 
     def _infer(self, evidence: Evidence, labels_N: np.ndarray) -> Clustering:
-        """What the model makes of the labels that it starts from."""
+        """Run the model from initial labels."""
         from scipy.special import softmax
 
         start_NK = softmax(self.smoothing * np.eye(int(labels_N.max()) + 1), axis=1)[labels_N]
@@ -180,7 +181,7 @@ class HmmFit:
     """Outcome of `variational_bayes`.
 
     Attributes:
-        posteriors_NK: responsibilities of the speakers that are left.
+        posteriors_NK: responsibilities of the remaining speakers.
         priors_K: their probabilities after a change of speaker.
         elbos: the evidence lower bound after each iteration.
     """
@@ -201,17 +202,17 @@ def variational_bayes(
     max_iterations: int,
     epsilon: float,
 ) -> HmmFit:
-    """Fit speakers and responsibilities in turns until the evidence lower bound rests.
+    """Update speakers and responsibilities alternately until the evidence lower bound converges.
 
     Args:
         x_ND: windows in the PLDA's space, where the covariance within speakers is the identity.
         phi_D: between-speaker variances Φ.
-        start_NK: responsibilities to begin with.
+        start_NK: initial responsibilities.
         loop_N: P_loop of the step to each window.
         fa: F_A.
         fb: F_B.
-        max_iterations: at most so many.
-        epsilon: smallest growth of the bound to go on for.
+        max_iterations: maximum number of iterations.
+        epsilon: convergence threshold on the increase of the bound.
     """
     gamma_NK, pi_K = start_NK, np.full(start_NK.shape[1], 1.0 / start_NK.shape[1])
     constant_N1 = -0.5 * ((x_ND**2).sum(axis=1, keepdims=True) + len(phi_D) * np.log(2 * np.pi))
@@ -240,9 +241,9 @@ def variational_bayes(
 def forward_backward(
     log_p_NK: np.ndarray, pi_K: np.ndarray, loop_N: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Posteriors of a chain that stays, or else draws the next speaker from the prior.
+    """Posteriors of a chain that stays with probability P_loop, or else draws a speaker from the prior.
 
-    The transition matrix P_loop I + (1 - P_loop) 1 πᵀ (1) has so little in it that a step costs K, not K².
+    The structure of the transition matrix P_loop I + (1 - P_loop) 1 πᵀ (1) makes a step cost K instead of K².
     Forward and backward values are scaled to sum to one in each step, which needs no logarithms.
 
     Args:
@@ -284,12 +285,12 @@ def forward_backward(
 
 
 def recording_model(windows: Similarity) -> tuple[np.ndarray, np.ndarray]:
-    """Stand in for a PLDA: isotropic covariances, from the recording's own cosines.
+    """Replacement for a PLDA: isotropic covariances from the cosines of the recording.
 
     For embeddings of length 1 that are x = m + y + e, the mean cosine is |m|² between two speakers and
     |m|² + tr B within one, and tr B + tr W = 1 - |m|². The two Gaussians of
-    `sdpn.clustering.calibration` estimate both means, and so the traces, and the traces are all there is
-    where both covariances are taken to be alike in all D directions.
+    `sdpn.clustering.calibration` estimate both means, and so the traces, which determine both covariances if
+    they are isotropic.
 
     Returns:
         windows (N, D) scaled to a covariance within speakers of 1, and Φ (D,).

@@ -25,13 +25,13 @@ class CropConfig:
     """How many crops of what length. Published: one global of 4 s, four local of 2 s.
 
     Attributes:
-        num_global: global crops G per utterance, for the teacher; 0 where it hears none (``distill``).
+        num_global: global crops G per utterance, for the teacher; 0 for none (``distill``).
         global_s: their length in seconds.
         num_local: local crops V per utterance, for the student.
         local_s: their length in seconds.
-        longest_local_s: local crops are between ``local_s`` and this long, those of a batch (of a process)
-            equally; None: all are ``local_s`` long.
-        channel: which one of files with several, counted from 0; None averages them.
+        longest_local_s: if given, the length of local crops is drawn between ``local_s`` and this, once per
+            batch and process; None keeps it at ``local_s``.
+        channel: channel of multichannel files, counted from 0; None averages them.
     """
 
     num_global: int = 1
@@ -84,7 +84,8 @@ class CropBatch(NamedTuple):
         utterance_B: (B,) int64, the place of each utterance in the training data.
         erasure_VB4: (V, B, 4) what to erase in the features of local crops (`sdpn.augmentation.erasing`);
             None is nothing.
-        speed_B: (B,) float32, how much faster than recorded all crops of an utterance are; None: not at all.
+        speed_B: (B,) float32, how much faster than recorded all crops of an utterance are; None if not at
+            all.
     """
 
     global_GBS: Tensor
@@ -124,7 +125,7 @@ class CropBatch(NamedTuple):
 
 
 def crop(wave: np.ndarray, num_samples: int, rng: np.random.Generator) -> np.ndarray | None:
-    """Cut ``num_samples`` at a random place; every offset, the last one included, is equally likely.
+    """Cut ``num_samples`` at a random offset; all offsets, including the last one, are equally likely.
 
     A shorter waveform is repeated, not zero-padded, so that the network never learns from silence.
 
@@ -134,7 +135,7 @@ def crop(wave: np.ndarray, num_samples: int, rng: np.random.Generator) -> np.nda
         rng: where the randomness comes from.
 
     Returns:
-        (num_samples,) samples, or None where the places tried were all digitally silent.
+        (num_samples,) samples, or None if all offsets tried were digital silence.
     """
     return crop_range(lambda first, count: wave[first : first + count], len(wave), num_samples, rng)
 

@@ -1,4 +1,4 @@
-"""Embeddings of windows while the recording goes on, each window at one level.
+"""Window embeddings of a recording in streaming order, each window at a fixed level.
 
 Shapes: S samples, N windows, D embedding dimensions.
 """
@@ -14,22 +14,22 @@ import numpy as np
 from sdpn.diarization.level import hiss
 from sdpn.io.audio import RATE_HZ
 
-#: RMS that every window is brought to: -23 dB relative to full scale. What a network adds before the log of
-#: its features counts for more in quiet speech; from -33 to -18 dB that made no difference
+#: RMS that every window is brought to: -23 dB relative to full scale. The floor that a network adds before
+#: the log of its features matters more in quiet speech; from -33 to -18 dB it made no difference
 #: (docs/diarization.md).
 _LEVEL = 10 ** (-23 / 20)
 
-#: Windows embedded together, counted from the start of the recording: the result does not depend on when they
-#: come.
+#: Windows per batch, counted from the start of the recording, so that the result does not depend on when they
+#: arrive.
 _AT_ONCE = 64
 
-#: Samples on both sides of a window that go with it: features stand around their time, and the window's ends
-#: are rounded to them. Windows begin at multiples of this, and so of the hop of any features.
+#: Samples of context on both sides of a window: feature frames are centred, and the window's ends are rounded
+#: to them. Windows start at multiples of this, and so of the hop of any features.
 _MARGIN = RATE_HZ // 10
 
 
 class Embedder(Protocol):
-    """What the pipeline needs of a model."""
+    """The model interface that the pipeline needs."""
 
     @property
     def calibration(self) -> Mapping[str, float]:
@@ -42,7 +42,7 @@ class Embedder(Protocol):
 
 
 class WindowEmbedder:
-    """Embeds the windows of one recording, and keeps no more of its samples than they need.
+    """Embeds the windows of one recording, keeping only the samples that are still needed.
 
     Args:
         model: embeds them.
@@ -57,12 +57,12 @@ class WindowEmbedder:
         self._embedded: list[np.ndarray] = []
 
     def push(self, wave_S: np.ndarray, windows_N2: np.ndarray, needed_from_s: float) -> None:
-        """Take the next samples of the recording, and the next windows.
+        """Add the next samples of the recording, and the next windows.
 
         Args:
             wave_S: float32.
             windows_N2: start and end in seconds; they may end where samples are still to come.
-            needed_from_s: no window to come begins before this.
+            needed_from_s: no later window starts before this.
         """
         self._chunks.append(wave_S)
         self._heard += len(wave_S)
@@ -76,7 +76,7 @@ class WindowEmbedder:
             self._kept_from += len(self._chunks.popleft())
 
     def finish(self, windows_N2: np.ndarray) -> np.ndarray:
-        """Say that the recording has ended, with its last windows; returns all embeddings (N, D)."""
+        """End the recording, with its last windows; returns all embeddings (N, D)."""
         self._waiting.extend(map(tuple, windows_N2.tolist()))
         for start_s, end_s in self._waiting:
             self._take(start_s, end_s)

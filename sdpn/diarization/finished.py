@@ -1,7 +1,7 @@
-"""What of a folder of RTTM files is finished, so that a run that was stopped goes on where it was.
+"""Which recordings of a folder of RTTM files are finished, so that an interrupted run can be resumed.
 
-Beside the RTTM files lies ``.diarized/<recording>.json``, written after the RTTM file: from which file and
-with which settings it came, and what there is to say about it.
+Beside the RTTM files lies ``.diarized/<recording>.json``, written after the RTTM file: its audio file, its
+settings and its summary.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ class Finished:
         self._settings = dict(settings)
 
     def find(self, recording: str, audio: Path, rttm: Path, speech: object) -> dict[str, Any] | None:
-        """What was said about a recording when it was finished.
+        """The summary stored when a recording was finished.
 
         Args:
             recording: its id.
             audio: its file.
-            rttm: where its turns belong.
-            speech: what its turns depend on besides.
+            rttm: the RTTM file of its turns.
+            speech: the given speech that its turns depend on, if any.
 
         Returns:
-            None where it is not finished: another file or one that has changed, other settings, an RTTM
-            file that is missing or is no longer what was written.
+            None if it is not finished: the audio file or the settings differ, or the RTTM file is missing or
+            has changed since it was written.
         """
         try:
             known = read_json(self._folder / f"{recording}.json", "note of what is finished")
@@ -58,7 +58,7 @@ class Finished:
     def remember(
         self, recording: str, audio: Path, rttm: Path, speech: object, said: Mapping[str, Any]
     ) -> None:
-        """Note that a recording is finished; arguments are those of `find`, and what there is to say.
+        """Store the summary of a finished recording; the other arguments are those of `find`.
 
         Raises:
             InputError: the note cannot be written.

@@ -1,4 +1,4 @@
-"""Speech that is known beforehand, in the place of a detector."""
+"""Speech that is given, in place of voice activity detection."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sdpn.io.audio import RATE_HZ
 
 
 class GivenSpeech:
-    """Tells of it as the recording goes on, as `sdpn.diarization.vad.SpeechDetector` does.
+    """Returns the given speech chunk by chunk, with the interface of `sdpn.diarization.vad.SpeechDetector`.
 
     Args:
         spans: as for `union`.
@@ -22,7 +22,7 @@ class GivenSpeech:
         self._heard_s = 0.0
 
     def push(self, piece: Levelled) -> list[Segment]:
-        """Say that the next chunk has been read; returns the segments that are over."""
+        """Note that the next chunk has been read; returns the segments that have ended."""
         self._num_samples += len(piece.wave_S)
         self._heard_s = self._num_samples / RATE_HZ
         heard_s = self._heard_s
@@ -32,18 +32,18 @@ class GivenSpeech:
         return finished
 
     def finish(self) -> list[Segment]:
-        """Say that the recording has ended, which ends the segment that goes on, too."""
+        """End the recording, and with it the segment in progress."""
         growing, self._waiting = self.growing, []
         return [] if growing is None else [growing]
 
     @property
     def growing(self) -> Segment | None:
-        """The segment that is not over, up to where the recording has been heard."""
+        """The segment in progress, up to the end of what has been read."""
         if not self._waiting or self._waiting[-1].start_s >= self._heard_s:
             return None
         return Segment(self._waiting[-1].start_s, self._heard_s)
 
     @property
     def undecided_from_s(self) -> float:
-        """What was speech before this is certain, in seconds."""
+        """Speech before this time, in seconds, is final."""
         return self._heard_s

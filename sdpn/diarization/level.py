@@ -1,10 +1,10 @@
-"""How loud a recording is around each of its moments, in one pass and whatever its length.
+"""The local level of a recording over time, in one pass and for any length.
 
-What hears speech hears less in quiet recordings, so samples are brought to one level first. One level for a
-whole recording would have to wait for its end, and a telephone that rings louder than people speak would set
-it. Here a moment has two levels: that of its surroundings, a minute on both sides, and that of its
-neighbourhood, three seconds on the quieter side. Twice the samples give twice the levels (bit for bit, as for
-every power of two), so that what has been brought to a level is the same however loud the file was.
+Speech detectors and speaker encoders miss more in quiet recordings, so samples are normalised in level first.
+A single level for a whole recording would be known only at its end, and a telephone that rings louder than
+people speak would determine it. Here each moment has two levels: that of its surroundings, a minute on both
+sides, and that of its neighbourhood, three seconds on the quieter side. Levels are proportional to the
+samples (exactly so for powers of two), so the normalised signal does not depend on the gain of the file.
 
 Shapes: S samples, T frames.
 """
@@ -22,20 +22,20 @@ from sdpn.io.audio import RATE_HZ
 #: Samples per frame (32 ms).
 FRAME = 512
 
-#: Frames per chunk: 65.5 s. Recordings are worked on in such pieces, counted from their start, so that no
-#: result depends on how the samples arrive.
+#: Frames per chunk: 65.5 s. Recordings are processed in such chunks, counted from their start, so that
+#: results do not depend on how the samples arrive.
 CHUNK_FRAMES = 2048
 
 #: Frames on each side that count as surroundings (a minute): all of a recording up to that length.
 _AROUND = round(60 * RATE_HZ / FRAME)
-#: The level of the surroundings is measured anew after so many frames (about a second).
+#: The level of the surroundings is updated after this many frames (about a second).
 _STEP = 32
 #: It is this percentile of the frames' RMS, digital silence left out: that of speech, unless speech fills
 #: less than a twentieth of the time.
 _AROUND_PERCENTILE = 95
 
 #: Frames on each side that count as neighbourhood (3 s), and the percentile of their RMS: a click of up to
-#: 0.3 s is overheard.
+#: 0.3 s is ignored.
 _NEAR = round(3 * RATE_HZ / FRAME)
 _NEAR_PERCENTILE = 90
 
@@ -53,9 +53,9 @@ class Levelled(NamedTuple):
     Attributes:
         wave_S: its samples; `CHUNK_FRAMES` whole frames, fewer in the last chunk.
         rms_T: level of each frame; the last is filled up with zeros.
-        around_T: level of each frame's surroundings; 0 where nothing is to be heard.
-        near_T: level of its neighbourhood, on the quieter side: before and after a loud sound, the level of
-            what is there. In recordings that are too short for that, the level of the surroundings.
+        around_T: level of each frame's surroundings; 0 in digital silence.
+        near_T: level of its neighbourhood, on the quieter side: next to a loud sound, the level without it.
+            In recordings that are too short for that, the level of the surroundings.
     """
 
     wave_S: np.ndarray
@@ -65,7 +65,7 @@ class Levelled(NamedTuple):
 
 
 def levelled(blocks: Iterable[np.ndarray]) -> Iterator[Levelled]:
-    """Cut a recording into chunks and measure their levels; each comes when the next has been read.
+    """Cut a recording into chunks and measure their levels; each is returned once the next has been read.
 
     Args:
         blocks: its samples, float32, in pieces of any size.
@@ -88,8 +88,9 @@ def levelled(blocks: Iterable[np.ndarray]) -> Iterator[Levelled]:
 def hiss(num_samples: int) -> np.ndarray:
     """White noise 45 dB below a level of 1, (S,) float32, always the same.
 
-    What listens gets it with everything, below the level that the samples were brought to. The last bits of
-    the samples, and with them the level of a 16-bit file, then no longer decide in the faintest sounds.
+    It is added to every network input, below the level that the samples are normalised to. The least
+    significant bits of the samples, and so the level of a 16-bit file, then no longer affect the faintest
+    sounds.
     """
     return _hiss(max(num_samples, CHUNK_FRAMES * FRAME + FRAME))[:num_samples]
 
@@ -141,7 +142,7 @@ def _measured(wave_S: np.ndarray, before_T: np.ndarray, rms_T: np.ndarray, after
 def _quieter_side(rms_T: np.ndarray) -> np.ndarray:
     """For each frame the lower of two levels: of it and those before, of it and those after.
 
-    A side that the recording does not have has no say, and where that is both, the level is infinite.
+    A side outside the recording is ignored; if both are, the level is infinite.
     """
     rank = int(np.ceil(_NEAR_PERCENTILE / 100 * _NEAR)) - 1
     nothing = np.full(_NEAR - 1, np.inf)  # before the start and after the end

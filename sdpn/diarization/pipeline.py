@@ -28,7 +28,7 @@ from sdpn.io.audio import RATE_HZ, Audio, Channel, open_audio
 if TYPE_CHECKING:
     from pyannote.core import Annotation
 
-#: Told how many seconds of audio are done, and of how many; None where only the end will tell.
+#: Called with the seconds of audio done and in all; None where the length is not known yet.
 Progress = Callable[[float, "float | None"], None]
 
 
@@ -37,18 +37,18 @@ class DiarizationConfig:
     """Settings of the whole pipeline.
 
     Attributes:
-        vad: when a stretch counts as speech. Whoever annotates a conversation hears more speech than the
-            detector's own defaults find in a room: on simulated conversations of training speakers in
-            measured rooms with noise these missed 26 % and added 1 %, the ones here 17 % and 3 %.
-        window_s: longest window that one embedding is computed from.
-        hop_s: from one window to the next; at most ``window_s``.
-        min_window_s: shorter speech borrows context up to this.
-        max_pause_s: a pause up to this within the speech of one speaker belongs to the turn. The default is
-            the shortest pause that ended an utterance in NIST's Rich Transcription evaluations.
+        vad: settings of voice activity detection. The detector's own defaults find less speech than
+            annotators mark in rooms: on simulated conversations of training speakers in measured rooms with
+            noise they gave 26 % missed speech and 1 % false alarms, the defaults here 17 % and 3 %.
+        window_s: maximum length of the window for one embedding.
+        hop_s: hop from one window to the next; at most ``window_s``.
+        min_window_s: minimum window; shorter speech is extended with context to this length.
+        max_pause_s: longest pause within a turn. The default is the shortest pause that ended an utterance in
+            NIST's Rich Transcription evaluations.
         method: name of the clusterer, see `sdpn.clustering.registry`. VBx with its published settings was
-            the best on simulated conversations of training speakers that the model had not seen (40 of them,
-            40 and 180 s, turns as in VoxConverse): mean DER at ±0.25 s without overlap 13.3 %, spectral
-            13.8 %, AHC at the model's threshold 17.6 %.
+            best on simulated conversations of held-out training speakers (40 of them, 40 and 180 s, turns as
+            in VoxConverse): mean DER at ±0.25 s without overlap 13.3 %, spectral 13.8 %, AHC at the model's
+            threshold 17.6 %.
         settings: fields of the clusterer that differ from what `calibrated_clusterer` chooses.
     """
 
@@ -73,15 +73,15 @@ class DiarizationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddedRecording:
-    """Everything about a recording that does not depend on the clustering.
+    """The part of a diarization that does not depend on the clustering.
 
     Attributes:
         recording: its name, the ``uri`` of its annotations.
         path: the file, if it came from one.
-        channel: the channel of it, counted from 0, where only that one was listened to.
+        channel: its channel, counted from 0, if only that one was read.
         duration_s: its length in seconds.
         speech: segments of speech, in order of time.
-        max_pause_s: a pause up to this within one speaker's speech belongs to the turn.
+        max_pause_s: longest pause within a turn.
         windows: windows over the speech.
         emb_ND: one embedding per window.
     """
@@ -132,12 +132,12 @@ class Diarizer:
         Args:
             audio: a file, (samples, rate in Hz) or anything else that `sdpn.io.audio.open_audio` takes; any
                 rate and number of channels.
-            num_speakers: exactly that many speakers; overrules the bounds.
-            min_speakers: at least that many.
-            max_speakers: at most that many.
-            speech: (start, end) in seconds, to be used instead of voice activity detection.
-            channel: the channel to listen to, counted from 0; None and "mix" take the mean of all; with
-                "separate" each has speakers of its own, to which the counts apply, as a telephone's two ends.
+            num_speakers: exact number of speakers; overrides the bounds.
+            min_speakers: minimum number of speakers.
+            max_speakers: maximum number of speakers.
+            speech: (start, end) in seconds, used instead of voice activity detection.
+            channel: channel to read, counted from 0; None and "mix" average all; with "separate" each has its
+                own speakers, to which the counts apply, as in telephone calls.
 
         Returns:
             turns of ``speaker00``, ``speaker01``, ... numbered by first appearance (channel after channel),
@@ -166,17 +166,17 @@ class Diarizer:
         keep_truncated: bool = False,
         progress: Progress | None = None,
     ) -> EmbeddedRecording:
-        """Do the part that costs time: read, find the speech, embed its windows.
+        """Run the expensive part: read, detect speech, embed its windows.
 
-        It reads once, from the start to the end, and keeps a few minutes of samples at most. The result
-        goes to `label`, or to `annotate` with as many clusterers as there are to try.
+        The recording is read once, from start to end, keeping at most a few minutes of samples in memory.
+        Pass the result to `label`, or to `annotate` with any number of clusterers.
 
         Args:
             audio: as in `__call__`.
             speech: as in `__call__`.
             channel: as in `__call__`, but for "separate".
-            keep_truncated: read a file that breaks off as far as it goes, with a warning.
-            progress: is told now and then how many seconds of audio are done, and of how many.
+            keep_truncated: read a truncated file as far as it goes, with a warning.
+            progress: called now and then with the seconds of audio done and in all.
 
         Raises:
             InputError: audio that cannot be read.
@@ -186,7 +186,7 @@ class Diarizer:
             for piece in levelled(stream.blocks()):
                 listening.push(piece)
                 if progress is not None:
-                    progress(listening.heard_s, stream.expected_s)
+                    progress(listening.read_s, stream.expected_s)
             number = channel if isinstance(channel, int) else None
             return listening.finish(recording=stream.name, path=stream.path, channel=number)
 
@@ -198,7 +198,7 @@ class Diarizer:
         keep_truncated: bool = False,
         progress: Progress | None = None,
     ) -> list[EmbeddedRecording]:
-        """Do the same for each channel by itself; arguments are those of `embed`. It reads once, too."""
+        """Do the same for each channel separately; arguments are those of `embed`. Reads the file once."""
         with open_audio(audio, keep_truncated=keep_truncated) as stream:
             each = [self._listening(speech) for _ in range(stream.num_channels)]
             copies = itertools.tee(stream.channel_blocks(), len(each))  # read in step: none gets ahead
@@ -211,20 +211,20 @@ class Diarizer:
                 for listening, piece in zip(each, pieces, strict=True):
                     listening.push(piece)
                 if progress is not None:
-                    progress(each[0].heard_s, stream.expected_s)
+                    progress(each[0].read_s, stream.expected_s)
             return [
                 listening.finish(recording=stream.name, path=stream.path, channel=number)
                 for number, listening in enumerate(each)
             ]
 
-    def _listening(self, speech: Sequence[tuple[float, float]] | None) -> _Listening:
+    def _listening(self, speech: Sequence[tuple[float, float]] | None) -> _Stream:
         source = SpeechDetector(self.config.vad) if speech is None else GivenSpeech(speech)
         # speech that was given is meant literally, its pauses included
         max_pause_s = self.config.max_pause_s if speech is None else 0.0
         planner = WindowPlanner(
             window_s=self.config.window_s, hop_s=self.config.hop_s, min_window_s=self.config.min_window_s
         )
-        return _Listening(source, planner, WindowEmbedder(self.model), max_pause_s)
+        return _Stream(source, planner, WindowEmbedder(self.model), max_pause_s)
 
     def label(
         self,
@@ -234,7 +234,7 @@ class Diarizer:
         min_speakers: int = 1,
         max_speakers: int | None = None,
     ) -> Annotation:
-        """Do the rest: cluster what `embed` returned; arguments and result are those of `__call__`."""
+        """Cluster the result of `embed`; arguments and result are those of `__call__`."""
         return annotate(
             embedded,
             self.clusterer,
@@ -251,7 +251,7 @@ class Diarizer:
         min_speakers: int = 1,
         max_speakers: int | None = None,
     ) -> list[Annotation]:
-        """Cluster what `embed_channels` returned, each channel by itself; no two share a speaker's name."""
+        """Cluster the result of `embed_channels`, each channel separately, with distinct speaker labels."""
         annotations: list[Annotation] = []
         for embedded in channels:
             annotations.append(
@@ -267,8 +267,8 @@ class Diarizer:
         return annotations
 
 
-class _Listening:
-    """What has been found so far in a recording, or in one channel of it."""
+class _Stream:
+    """State of a recording, or of one channel of it, while it is being read."""
 
     def __init__(
         self,
@@ -284,7 +284,7 @@ class _Listening:
         self._windows: list[Windows] = []
 
     @property
-    def heard_s(self) -> float:
+    def read_s(self) -> float:
         """How much of the recording has been read, in seconds."""
         return self._num_samples / RATE_HZ
 
@@ -297,15 +297,15 @@ class _Listening:
         )
 
     def finish(self, *, recording: str, path: Path | None, channel: int | None) -> EmbeddedRecording:
-        """Say that there are no more."""
+        """End the recording."""
         emb_ND = self._embedder.finish(self._plan(self._source.finish(), None).times_N2)
         windows = joined(self._windows)
-        windows.times_N2[:, 1] = np.minimum(windows.times_N2[:, 1], self.heard_s)
+        windows.times_N2[:, 1] = np.minimum(windows.times_N2[:, 1], self.read_s)
         return EmbeddedRecording(
             recording=recording,
             path=path,
             channel=channel,
-            duration_s=self.heard_s,
+            duration_s=self.read_s,
             speech=self._speech,
             max_pause_s=self._max_pause_s,
             windows=windows,
@@ -328,7 +328,7 @@ def annotate(
     max_speakers: int | None = None,
     first: int = 0,
 ) -> Annotation:
-    """Cluster the windows of a recording and write the outcome on its timeline.
+    """Cluster the windows of a recording and map the labels back to time.
 
     Args:
         embedded: from `Diarizer.embed`.
@@ -366,7 +366,7 @@ def annotate(
 
 
 def together(annotations: Sequence[Annotation]) -> Annotation:
-    """Put annotations of one recording into one, each turn on a track of its own."""
+    """Merge annotations of one recording, each turn on its own track."""
     from pyannote.core import Annotation
 
     merged = Annotation(uri=annotations[0].uri)
@@ -381,8 +381,8 @@ def calibrated_clusterer(
 ) -> Clusterer:
     """Build a clusterer from explicit settings, then the model's calibration, then its defaults.
 
-    The calibration may hold ``ahc_threshold``. VBx starts from AHC too, but finds that threshold in the
-    recording, as published: on unseen speakers this was better, for their similarities are their own.
+    The calibration may hold ``ahc_threshold``. VBx is also initialised by AHC, but estimates the threshold
+    from the recording, as published: this was better on unseen speakers, whose similarities differ.
 
     Raises:
         InputError: no such clusterer or setting.

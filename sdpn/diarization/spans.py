@@ -1,6 +1,6 @@
-"""From probabilities of speech to stretches of speech, while the recording goes on.
+"""Speech segments from frame probabilities, in streaming order.
 
-The rules are those of silero-vad's ``get_speech_timestamps_from_probs``, which wants the whole recording:
+The rules are those of silero-vad's ``get_speech_timestamps_from_probs``, which needs the whole recording:
 speech starts where the probability reaches a threshold and ends where it falls 0.15 below for long enough.
 """
 
@@ -15,8 +15,8 @@ from sdpn.io.audio import RATE_HZ
 #: How far below the threshold speech ends, and the lowest such probability.
 _HYSTERESIS, _LEAST = 0.15, 0.01
 
-#: Probabilities may stay between the two thresholds for ever. After this, in samples, speech has ended where
-#: they fell below the upper one: the only difference from silero-vad, for else all that time would be kept.
+#: Probabilities may stay between the two thresholds indefinitely. After this, in samples, speech ends where
+#: they fell below the upper one; without this only difference from silero-vad, memory would be unbounded.
 _UNDECIDED = 30 * RATE_HZ
 
 
@@ -43,7 +43,7 @@ class SpeechSpans:
         self._finished: list[Segment] = []
 
     def push(self, probabilities: Iterable[float]) -> list[Segment]:
-        """Take the next frames; returns the stretches that nothing to come can change any more."""
+        """Add the next frames; returns the stretches that are final."""
         for probability in probabilities:
             at = self._at
             self._at += FRAME
@@ -71,7 +71,7 @@ class SpeechSpans:
         return self._taken()
 
     def finish(self, num_samples: int) -> list[Segment]:
-        """Say that the recording has ended; returns the last stretches."""
+        """End the recording; returns the last stretches."""
         if self._start is not None:
             if not self._sure:
                 self._grow(num_samples)
@@ -85,14 +85,14 @@ class SpeechSpans:
 
     @property
     def growing(self) -> Segment | None:
-        """The stretch that is not over: its start, which is certain, and the least that its end can be."""
+        """The stretch in progress: its start, which is final, and the earliest possible end."""
         if self._start is None or not self._sure:
             return None
         return Segment(self._padded / RATE_HZ, self._certain / RATE_HZ)
 
     @property
     def undecided_from_s(self) -> float:
-        """Nothing that happens can change what was speech before this, in seconds."""
+        """Speech before this time, in seconds, is final."""
         marks = [self._at]
         if self._start is not None:
             marks.append(self._certain if self._sure else self._start)
@@ -105,7 +105,7 @@ class SpeechSpans:
         return self._at - FRAME if self._quiet_from is None else self._quiet_from
 
     def _grow(self, until: int) -> None:
-        """Make sure of what has become long enough; only now the stretch before it knows its end."""
+        """Confirm the current stretch once it is long enough; this also fixes the end of the previous one."""
         assert self._start is not None
         if until - self._start <= self._min_speech:
             return

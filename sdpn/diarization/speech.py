@@ -1,4 +1,4 @@
-"""Stretches of speech, whoever speaks: what VAD finds, or what a reference says."""
+"""Speech segments regardless of speaker: from VAD or from a reference."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def union(spans: Iterable[tuple[float, float]], *, duration_s: float) -> list[Se
     """Merge spans that overlap or touch, and cut them at the ends of the recording.
 
     Args:
-        spans: (start, end) in seconds, in any order, overlapping where people do.
+        spans: (start, end) in seconds, in any order, possibly overlapping.
         duration_s: length of the recording.
 
     Returns:

@@ -25,17 +25,17 @@ class LabelledSpan(NamedTuple):
 def label_speech(
     speech: Sequence[Segment], windows: Windows, labels_N: np.ndarray, *, max_pause_s: float
 ) -> list[LabelledSpan]:
-    """Give all speech to the speakers of its windows.
+    """Assign all speech to the speakers of its windows.
 
-    Within a segment, neighbouring windows meet halfway in their overlap; the first reaches back to the
-    segment's start and the last on to its end. Every moment of speech gets exactly one speaker.
+    Within a segment, overlapping windows are split halfway; the first is extended to the segment's start and
+    the last to its end. Every moment of speech gets exactly one speaker.
 
     Args:
         speech: segments in order of time.
         windows: from `sdpn.diarization.windows.sliding_windows` over ``speech``.
         labels_N: speaker of each window.
-        max_pause_s: a pause of at most this, with the same speaker before and after, is bridged; apart
-            from that no span leaves the speech.
+        max_pause_s: a pause of at most this, with the same speaker before and after, is bridged; apart from
+            that, spans lie within speech.
 
     Returns:
         disjoint spans in order of time; two that touch have different labels.

@@ -1,4 +1,4 @@
-"""Voice activity detection with silero-vad, whose weights come inside its package.
+"""Voice activity detection with silero-vad, whose weights are part of its package.
 
 The model turns each frame of 512 samples (32 ms at 16 kHz), preceded by the last 64 of the frame before, into
 a probability of speech: STFT, four convolutions, an LSTM over the frames, one output. The stock loop calls
@@ -6,10 +6,10 @@ it once per frame. Only the LSTM needs the past, though, so here the STFT and th
 of frames at once and the LSTM runs over them in one call: the same numbers, up to float32 rounding,
 about 13 times faster (``tools/benchmarks/vad.py``).
 
-It hears less in quiet recordings, and next to nothing 40 dB below a loud sound. So it listens twice: once
-with the surroundings of a minute brought to one level, once with the neighbourhood of three seconds on the
-quieter side, see `sdpn.diarization.level`. What either hears is speech; docs/diarization.md has what that is
-worth.
+The model misses more speech in quiet recordings, and nearly all of it 40 dB below a loud sound. So it is run
+twice: once with the level of the surroundings (a minute) normalised, once with that of the neighbourhood
+(three seconds on the quieter side), see `sdpn.diarization.level`. Speech is the union of both;
+docs/diarization.md has the ablation.
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ if TYPE_CHECKING:
 #: Samples of the frame before that the model sees again.
 CONTEXT = 64
 
-#: The neighbourhood is raised by no more than this above what the surroundings are raised by.
+#: The gain of the neighbourhood exceeds that of the surroundings by no more than this.
 _MOST_RISE_DB = 40.0
 
-#: Frames this much louder than their neighbourhood are none of its business: what listens to it hears nothing
-#: in them, and begins anew after them.
+#: Frames this much louder than their neighbourhood are excluded from its pass, which is restarted after them.
 _TOO_LOUD_DB = 20.0
 
-#: A probability of the raised neighbourhood counts for this much less: noise between words comes up with it.
+#: Penalty on probabilities of the neighbourhood pass, which also amplifies the noise between words.
 _RISE_COSTS = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
 class VadConfig:
-    """When a stretch counts as speech.
+    """Settings of voice activity detection.
 
     Attributes:
-        level_db: the model hears less in quiet recordings, so they are first brought to this level, in dB
-            relative to full scale; None leaves them as they are. Of read speech in measured rooms at
-            -46 dB it misses 15 % as it is and 3 % at the default.
-        threshold: speech starts where the probability reaches this, and ends where it falls 0.15 below.
-        min_speech_s: shorter speech is dropped.
-        min_silence_s: shorter silence does not end a stretch of speech.
-        pad_s: added to both ends of each stretch; two that meet share the silence between them.
+        level_db: level to which recordings are first normalised, in dB relative to full scale, because the
+            model misses more in quiet ones; None leaves the level unchanged. Of read speech in measured rooms
+            at -46 dB it misses 15 % without normalisation and 3 % with the default.
+        threshold: speech probability at which a segment starts; it ends where the probability falls 0.15
+            below.
+        min_speech_s: minimum length of a speech segment; shorter ones are dropped.
+        min_silence_s: minimum length of a pause between segments; shorter silence does not end a segment.
+        pad_s: padding at both ends of each segment; closer segments split the silence between them.
     """
 
     level_db: float | None = -20.0
@@ -95,7 +95,7 @@ class SpeechDetector:
     """Finds the speech in a recording, chunk after chunk, in memory that does not grow.
 
     Args:
-        config: when a stretch counts as speech.
+        config: its settings.
     """
 
     def __init__(self, config: VadConfig) -> None:
@@ -111,7 +111,7 @@ class SpeechDetector:
         self._num_samples = 0
 
     def push(self, piece: Levelled) -> list[Segment]:
-        """Take the next chunk; returns the segments that nothing to come can change any more."""
+        """Add the next chunk; returns the segments that are final."""
         self._num_samples += len(piece.wave_S)
         if self._level is None:
             return self._spans.push(self._around(piece.wave_S).tolist())
@@ -125,17 +125,17 @@ class SpeechDetector:
         return self._spans.push(heard_T.tolist())
 
     def finish(self) -> list[Segment]:
-        """Say that the recording has ended; returns the last segments."""
+        """End the recording; returns the last segments."""
         return self._spans.finish(self._num_samples)
 
     @property
     def growing(self) -> Segment | None:
-        """The segment that is not over, up to where it is certain."""
+        """The segment in progress, up to where it is final."""
         return self._spans.growing
 
     @property
     def undecided_from_s(self) -> float:
-        """What was speech before this is certain, in seconds."""
+        """Speech before this time, in seconds, is final."""
         return self._spans.undecided_from_s
 
 
@@ -143,7 +143,7 @@ class Listener:
     """Silero's network over the consecutive chunks of one recording.
 
     Args:
-        level: that the gains bring the samples to, and which it hears hiss with; 0 for none.
+        level: that the gains bring the samples to, which also sets the level of the added hiss; 0 for none.
     """
 
     def __init__(self, level: float = 0.0) -> None:
@@ -159,7 +159,7 @@ class Listener:
         Args:
             wave_S: (S,) float32, 16 kHz mono, whole frames but in the last chunk.
             gain_T: factor on the samples of each frame.
-            deaf_T: in these frames the probability is 0, and after them the network knows of nothing before.
+            deaf_T: in these frames the probability is 0, and after them the network's state is reset.
 
         Returns:
             (ceil(S / 512),) float32; the last frame is filled up with zeros.
@@ -197,7 +197,7 @@ def _stretches(mark_T: np.ndarray) -> Iterator[tuple[int, int, bool]]:
 
 
 def speech_probabilities(wave_S: np.ndarray) -> np.ndarray:
-    """Probability of speech in each frame of 32 ms of a recording that is in memory, its level as it is.
+    """Probability of speech in each frame of 32 ms of a recording in memory, without level normalisation.
 
     Args:
         wave_S: (S,) float32, 16 kHz mono, at least one sample.
@@ -210,7 +210,7 @@ def speech_probabilities(wave_S: np.ndarray) -> np.ndarray:
 
 
 def _gains(level_T: np.ndarray, wanted: float) -> np.ndarray:
-    """Factors that bring levels to the one that is wanted; silence stays."""
+    """Gains that bring levels to the target; silence is unchanged."""
     sounding_T = level_T > 0
     gains_T: np.ndarray = np.where(sounding_T, wanted / np.where(sounding_T, level_T, 1.0), 1.0)
     return gains_T
@@ -218,7 +218,7 @@ def _gains(level_T: np.ndarray, wanted: float) -> np.ndarray:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Give torch one thread inside the block.
+    """Run torch with one thread inside the block.
 
     The LSTM's steps are too small to share: two threads are no faster on idle cores, and wait for each
     other at every step on busy ones (measured: 80 times slower). The block also undoes what importing
@@ -263,7 +263,7 @@ class _Network:
         self.lstm.load_state_dict({f"{name}_l0": weights[f"_model.decoder.rnn.{name}"] for name in names})
 
     def features(self, frames: torch.Tensor) -> torch.Tensor:
-        """What the LSTM hears of frames (T, 576): (T, 128, 1)."""
+        """Inputs of the LSTM for frames (T, 576): (T, 128, 1)."""
         from torch.nn import functional
 
         padded = functional.pad(frames[:, None], (0, CONTEXT), mode="reflect")

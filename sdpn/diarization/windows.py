@@ -15,11 +15,11 @@ from sdpn.diarization.speech import Segment
 
 @dataclass(frozen=True, kw_only=True)
 class Windows:
-    """Windows in order of time, and the segment of speech that each belongs to.
+    """Windows in chronological order, and the speech segment that each belongs to.
 
     Attributes:
         times_N2: start and end in seconds.
-        segment_N: index of the segment whose speech the window stands for.
+        segment_N: index of the segment that the window covers.
     """
 
     times_N2: np.ndarray
@@ -27,13 +27,13 @@ class Windows:
 
 
 def windows_at(times_N2: np.ndarray) -> tuple[list[Segment], Windows]:
-    """Take windows whose times are given; speech is what they cover.
+    """Windows at given times; speech is what they cover.
 
     Args:
         times_N2: start and end in seconds; starts ascend, and so do ends.
 
     Raises:
-        ValueError: they do not, so that no order of the windows fits their speakers' turns.
+        ValueError: they do not, so that windows cannot be ordered in time.
     """
     if (np.diff(times_N2, axis=0) < 0).any():
         raise ValueError("windows are out of order, or one lies within another")
@@ -60,8 +60,8 @@ def sliding_windows(
 
     In a segment longer than a window they start every ``hop_s``, and one more is aligned with the
     segment's end, so that all of it is covered. A shorter segment is one window. One shorter than
-    ``min_window_s`` borrows context on both sides, as far as the recording goes: an embedding of a few
-    frames says more about the sound than about the speaker.
+    ``min_window_s`` is extended on both sides, within the recording: an embedding of a few frames depends
+    more on the phone than on the speaker.
 
     Args:
         speech: segments in seconds, in order of time.
@@ -93,7 +93,7 @@ def sliding_windows(
 
 
 def joined(parts: Sequence[Windows]) -> Windows:
-    """Put consecutive parts of the windows of a recording together."""
+    """Concatenate consecutive parts of the windows of a recording."""
     return Windows(
         times_N2=np.concatenate([np.zeros((0, 2)), *(part.times_N2 for part in parts)]),
         segment_N=np.concatenate([np.zeros(0, dtype=np.int64), *(part.segment_N for part in parts)]),
@@ -101,7 +101,7 @@ def joined(parts: Sequence[Windows]) -> Windows:
 
 
 class WindowPlanner:
-    """Gives the windows of `sliding_windows` while the speech is still being found.
+    """Yields the windows of `sliding_windows` while speech is still being detected.
 
     Args:
         window_s: as for `sliding_windows`, and so are the others.
@@ -116,18 +116,18 @@ class WindowPlanner:
 
     @property
     def reach_s(self) -> float:
-        """How far a window can begin before what was certain when it was given, in seconds."""
+        """How far a window can start before the final part of the speech at that time, in seconds."""
         return self._settings["window_s"] + self._settings["min_window_s"]
 
     def push(self, finished: Sequence[Segment], growing: Segment | None) -> Windows:
-        """The windows that have become certain.
+        """The windows that have become final.
 
         Args:
             finished: the next segments in order of time; the first may be the one that was growing.
-            growing: the segment after those, up to where it is certain; the same start until it is finished.
+            growing: the segment in progress after those, up to where it is final; its start stays the same.
 
         Returns:
-            the next windows. They may reach beyond the end of the recording, where it is not known yet.
+            the next windows. They may extend beyond the end of the recording while that is unknown.
         """
         times: list[np.ndarray] = [np.zeros((0, 2))]
         owners: list[int] = []

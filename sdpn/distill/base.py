@@ -27,15 +27,15 @@ from sdpn.distill.losses import direction
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherConfig:
-    """How the teacher follows the student. Published for SDPN: m = 0.996 → 1.
+    """EMA of the teacher. Published for SDPN: m = 0.996 → 1.
 
     Attributes:
-        momentum: EMA momentum m of the teacher at the first step; it rises to ``final_momentum`` as a cosine.
-            0.996 has a time constant of 250 steps: too slow for runs of a thousand.
-        final_momentum: m at the last step.
-        batch_norm: where the teacher's batch-norm statistics come from. ``own``: it normalises by the batch
-            it sees (clean, long crops: what it is used on later) and keeps running averages of that.
-            ``student``: it normalises by, and exports, the student's running averages.
+        momentum: EMA momentum m of the teacher at the first step; it follows a cosine schedule to
+            ``final_momentum``. 0.996 has a time constant of 250 steps, too slow for runs of a thousand steps.
+        final_momentum: EMA momentum m at the last step.
+        batch_norm: batch-norm statistics of the teacher. ``own``: those of its own batches (clean, long
+            crops, as in later use) and their running averages. ``student``: the student's running averages,
+            which are also exported.
     """
 
     momentum: float = 0.99

@@ -23,9 +23,9 @@ class DINOConfig:
 
     Attributes:
         num_prototypes: outputs K of the last, linear layer: its weight-normalised rows are the prototypes.
-        temperature: of the student.
-        teacher_temperature: of the teacher; lower is sharper.
-        centre_momentum: of the running mean of the teacher's outputs that is subtracted from them.
+        temperature: temperature of the student.
+        teacher_temperature: temperature of the teacher; lower is sharper.
+        centre_momentum: momentum of the running mean that is subtracted from the teacher's outputs.
     """
 
     num_prototypes: int = 256

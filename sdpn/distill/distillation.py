@@ -30,25 +30,27 @@ from sdpn.models.embedder import Precision
 
 @dataclass(frozen=True, kw_only=True)
 class DistillConfig:
-    """Whom the student learns from, and what.
+    """The teacher and the terms of the objective.
 
     Attributes:
-        teacher: a model of any format that ``--model`` takes.
-        teacher_format: its format, where its files leave that open.
-        teacher_precision: of its network. ``bf16`` takes half of the time where the processor computes it.
-            It is not left to timing, as in ``sdpn extract``, so that a run can be repeated.
-        cache: folder that keeps the teacher's embeddings, for other runs too; None is ``EXP/teacher``.
-        subtract_mean: the teacher's mean embedding is taken off first: what all voices share says nothing.
+        teacher: teacher model, of any format that ``--model`` supports.
+        teacher_format: format of the teacher, if its files do not determine it.
+        teacher_precision: precision of the teacher's network. ``bf16`` takes half the time where the
+            processor supports it. Unlike in ``sdpn extract``, it is not chosen by timing, so that runs are
+            reproducible.
+        cache: folder for the teacher's embeddings, which several runs can share; None is ``EXP/teacher``.
+        subtract_mean: subtract the mean of the teacher's embeddings, which carries no speaker information.
         cosine_weight: weight of 1 − cosine between the student's and the teacher's embedding.
-        relation_weight: weight of the KL divergence between what teacher and student say about the other
-            utterances of the batch.
+        relation_weight: weight of the KL divergence between the teacher's and the student's similarity
+            distributions over the other utterances of the batch.
         relation_temperature: divides the cosines between utterances before the softmax.
-        prototype_weight: weight of the cross-entropy with the teacher's assignment to prototypes; at 0 the
-            prototypes go on learning, but not the student from them.
+        prototype_weight: weight of the cross-entropy with the teacher's assignment to prototypes; at 0
+            prototypes are still trained, but do not affect the student.
         num_prototypes: number K of prototypes.
-        temperature: τ, divides the cosine to a prototype.
+        temperature: temperature τ of the cosines to prototypes.
         sharpening: T, makes the teacher's assignment sharper than the student's prediction.
-        sinkhorn_iterations: balancing steps of the assignment over the batch; 0 takes it as it is.
+        sinkhorn_iterations: Sinkhorn iterations that balance the assignment over the batch; 0 disables
+            balancing.
     """
 
     teacher: Path | None = None

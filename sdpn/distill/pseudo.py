@@ -30,18 +30,18 @@ class PseudoConfig:
     """Classification of clusters. Usual for speakers: margin 0.2, scale 32.
 
     Attributes:
-        labels: file of ``utterance cluster`` lines, for every utterance of the data.
-        scale: s, multiplies cosines.
-        margin: m in radians, added to the angle to the own class.
-        margin_warmup_steps: steps in which the margin rises from 0 as a line.
-        above_gate: what happens to an utterance whose loss is above the gate. ``keep``: nothing, there is no
-            gate. ``discard``: it is not learned. ``correct``: it is learned with the teacher's prediction for
-            its clean crops as label, where the teacher is confident, else discarded.
-        gate: ``fitted`` sets the gate in every epoch by two Gaussians over the losses; a number is the gate
-            itself, in nats.
-        gate_epochs: epochs before the gate closes.
-        confidence: probability of its first class from which the teacher is confident.
-        sharpening: T, makes the teacher's prediction sharper before it is a label.
+        labels: file of ``utterance cluster`` lines covering every utterance of the data.
+        scale: scale s of the cosines.
+        margin: angular margin m in radians.
+        margin_warmup_steps: steps of linear increase of the margin from 0.
+        above_gate: treatment of utterances whose loss is above the gate. ``keep``: used as all others, so
+            there is no gate. ``discard``: not used. ``correct``: relabelled by the teacher's prediction for
+            the clean crops if the teacher is confident, else not used.
+        gate: ``fitted`` sets the gate in every epoch by a mixture of two Gaussians over the losses; a number
+            is a fixed gate in nats.
+        gate_epochs: epochs before the gate is applied.
+        confidence: probability of the top class from which the teacher counts as confident.
+        sharpening: T, sharpens the teacher's prediction before it is used as a label.
     """
 
     labels: Path | None = None

@@ -28,16 +28,19 @@ class SDPNConfig:
 
     Attributes:
         num_prototypes: number K of prototypes.
-        temperature: τ, divides the cosine between projection and prototype.
+        temperature: temperature τ of the cosines between projections and prototypes.
         sharpening: T, makes the teacher's assignment sharper than the student's prediction.
-        sinkhorn_iterations: balancing steps over the batch; 0 switches balancing off.
-        queue_size: recent teacher projections that are balanced together with the batch; 0 balances the batch
-            alone (published). Helps where the batch is small beside K (SwAV, arXiv 2006.09882, section 4.1).
+        sinkhorn_iterations: Sinkhorn iterations that balance the assignment over the batch; 0 disables
+            balancing.
+        queue_size: number of recent teacher projections that are balanced together with the batch; 0 balances
+            the batch alone (published). Helps if the batch is small compared with K (SwAV, arXiv 2006.09882,
+            section 4.1).
         memax_weight: weight of the me-max term.
         koleo_weight: weight of the KoLeo term.
-        koleo_floor: distance below which two embeddings count as one.
-        dimension_weight: weight of the dimension regulariser (arXiv 2505.13826); 0 leaves it out.
-        dimension_kind: its form: ``frobenius`` (the better one in the paper) or ``off-diagonal``.
+        koleo_floor: minimum distance in the KoLeo term; closer embeddings contribute a constant.
+        dimension_weight: weight of the dimension regulariser (arXiv 2505.13826); 0 disables it.
+        dimension_kind: form of that regulariser: ``frobenius`` (the better one in the paper) or
+            ``off-diagonal``.
     """
 
     num_prototypes: int = 256

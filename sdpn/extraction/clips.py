@@ -70,7 +70,7 @@ def parse_windows(text: str) -> WindowPlan:
         plan = WindowPlan(window_s=math.nan, hop_s=math.nan)
     if not 0.1 <= plan.hop_s <= plan.window_s <= LONGEST_S:
         raise InputError(
-            f"--windows {text!r} is no plan of windows",
+            f"--windows {text!r} is not a valid window plan",
             hint="expected length/hop in seconds, such as 1.5/0.75, with "
             f"0.1 <= hop <= length <= {LONGEST_S:g}",
         )

@@ -103,7 +103,7 @@ def agree(
         raise InputError(
             f"holds embeddings made with {' and '.join(differences)}",
             path=folder.parent,
-            hint="name another folder for them (--out, distill.cache), or remove this one",
+            hint="choose another folder (--out, distill.cache), or remove this one",
         )
     return found
 
@@ -117,7 +117,7 @@ def read_settings(folder: Path) -> Settings | None:
     path = folder / _NAME
     if not path.exists():
         return None
-    return from_dict(Settings, read_json(path, "settings of an extraction"), path=path)
+    return from_dict(Settings, read_json(path, "extraction settings file"), path=path)
 
 
 def _write_once(path: Path, text: str) -> None:

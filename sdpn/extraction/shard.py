@@ -42,7 +42,7 @@ def parse_shard(text: str) -> Shard:
     index, slash, count = text.partition("/")
     if not (slash and index.isdecimal() and count.isdecimal() and int(index) < int(count)):
         raise InputError(
-            f"--shard {text!r} names no shard",
+            f"--shard {text!r} is not a valid shard",
             hint="expected i/n with i from 0 to n-1, such as 0/4, 1/4, 2/4 and 3/4",
         )
     return Shard(int(index), int(count))
@@ -63,5 +63,8 @@ def find_shard(named: str | None, environment: Mapping[str, str] = os.environ) -
     if named is None:
         return Shard() if world == "1" else parse_shard(f"{environment.get('RANK', '')}/{world}")
     if world != "1":
-        raise InputError("--shard under torchrun, which shares the work out itself", hint="leave one of them")
+        raise InputError(
+            "--shard cannot be combined with torchrun, which distributes the work itself",
+            hint="use only one of them",
+        )
     return parse_shard(named)

@@ -1,4 +1,4 @@
-"""What all features share: frames of a waveform, a log-mel of each, normalisation over the utterance.
+"""Common parts of all features: framing, log-mel, normalisation over the utterance.
 
 Shapes: B batch, S samples, F mel bins, T frames, W samples of a window.
 """
@@ -44,8 +44,8 @@ class FrontEnd(nn.Module, abc.ABC):
         window_samples: samples W in a window.
         hop_samples: samples between frames.
         num_mels: mel bands F.
-        centred: frame i stands around sample i * hop and there are 1 + S // hop of them; otherwise frame i
-            begins there and only whole windows count.
+        centred: frame i is centred at sample i * hop and there are 1 + S // hop of them; otherwise frame i
+            starts there and only complete windows are used.
     """
 
     centred = False
@@ -126,6 +126,6 @@ def check_bands(num_mels: int, window_ms: float, hop_ms: float, low_hz: float, h
         ValueError: a setting is out of range.
     """
     if not 0 <= low_hz < high_hz <= RATE_HZ / 2:
-        raise ValueError(f"low_hz < high_hz <= {RATE_HZ / 2:.0f} is needed")
+        raise ValueError(f"expected low_hz < high_hz <= {RATE_HZ / 2:.0f}")
     if num_mels < 1 or hop_ms <= 0 or window_ms <= 0:
         raise ValueError("num_mels, window_ms and hop_ms must be positive")

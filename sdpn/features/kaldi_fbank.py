@@ -1,7 +1,7 @@
-"""Kaldi's log-mel filter bank, batched and on any device: what most published speaker models listen to.
+"""Kaldi's log-mel filter bank, batched and on any device: the features of most published speaker models.
 
 Equal to ``torchaudio.compliance.kaldi.fbank`` and to kaldi-native-fbank, with whole windows only
-(``snip_edges``) and without dither, which is noise that an embedding should not depend on.
+(``snip_edges``) and without dither, a noise that embeddings should not depend on.
 
 Shapes: B batch, S samples, F mel bins, T frames, W samples of a window, H bins of the FFT.
 """
@@ -23,19 +23,19 @@ _FLOOR = torch.finfo(torch.float32).eps
 
 @dataclass(frozen=True, kw_only=True)
 class KaldiFbankConfig:
-    """How a waveform in [-1, 1] becomes Kaldi features.
+    """Settings of Kaldi features of a waveform in [-1, 1].
 
     Published: 3D-Speaker takes these defaults; WeSpeaker the Hamming window and a scale of 32768.
 
     Attributes:
-        num_mels: mel bands F between ``low_hz`` and ``high_hz``.
+        num_mels: number of mel bands F between ``low_hz`` and ``high_hz``.
         window_ms: length of the analysis window.
-        hop_ms: step between frames.
+        hop_ms: hop between frames.
         low_hz: lower edge of the first band.
         high_hz: upper edge of the last band.
-        window: its shape; ``povey`` is a Hann window to the power of 0.85.
-        preemphasis: how much of the sample before is taken off each sample.
-        scale: the waveform is multiplied by it; 32768 is the range of 16-bit samples, which Kaldi expects.
+        window: window shape; ``povey`` is a Hann window to the power of 0.85.
+        preemphasis: pre-emphasis coefficient.
+        scale: factor on the waveform; 32768 gives the range of 16-bit samples, which Kaldi expects.
         normalisation: per utterance and band over time: ``mean`` subtracts the mean, ``mean-variance`` also
             divides by the standard deviation.
     """

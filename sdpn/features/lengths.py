@@ -1,10 +1,10 @@
-"""Batches of unequal lengths: what is speech and what is padding.
+"""Batches of utterances of different lengths: masks of speech and padding.
 
-Utterances of different lengths are padded at the end to stand in one tensor. An embedding must not depend
-on that: whatever looks along time has to know where the utterance ends. A mask says it, and ``None`` stands
-for a batch of equal lengths, in which nothing is padding and nothing has to be done. The rules that keep
-padding out are few: a zero-padded convolution sees zeros beyond the end (`hide`), a reflecting one sees the
-utterance's own mirror image (`reflect`), and averages and attention leave padding out.
+Utterances of different lengths are padded at the end to form one tensor. Embeddings must not depend on this,
+so all operations along time have to exclude the padding. A mask marks it; ``None`` means a batch of equal
+lengths without padding. The rules that keep padding out are few: a zero-padded convolution sees zeros beyond
+the end (`hide`), a reflecting one sees the utterance's own mirror image (`reflect`), and averages and
+attention leave padding out.
 
 Shapes: B batch, T frames (or samples); tensors are (B, ..., T).
 """

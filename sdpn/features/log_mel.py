@@ -16,32 +16,32 @@ from sdpn.features.lengths import mean_over_time, reflect
 from sdpn.io.audio import RATE_HZ
 from sdpn.torchaudio_import import torchaudio
 
-#: Mel power of digital silence, whose logarithm has to be a number; 16 bits of rounding make 1e-8.
+#: Mel power floor of digital silence, whose logarithm must be finite; 16-bit rounding gives 1e-8.
 _SMALLEST_POWER = 1e-30
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureConfig:
-    """How a waveform in [-1, 1] becomes features.
+    """Settings of log-mel features of a waveform in [-1, 1].
 
     Published for SDPN: 0-8000 Hz, ``centred``, ``mean-variance``.
 
     Attributes:
-        num_mels: mel bands F between ``low_hz`` and ``high_hz``.
+        num_mels: number of mel bands F between ``low_hz`` and ``high_hz``.
         window_ms: length of the (Hann) analysis window.
-        hop_ms: step between frames.
-        fft_size: points of the FFT.
+        hop_ms: hop between frames.
+        fft_size: FFT length.
         low_hz: lower edge of the first band.
         high_hz: upper edge of the last band.
-        level: what the floor is measured in. ``absolute``: full scale, so that a quiet recording loses what
-            is faint in it, and the features hear the gain. ``relative``: the mean mel power of the utterance,
-            so that they are the same at any gain; a window is measured by itself, as it would be alone.
-        floor: added to the mel power before the log, in units of ``level``. Of a relative one, 1e-4 (40 dB
-            below the mean) still covers what rounding to 16 bits does to speech that is 20 dB too quiet.
-        normalisation: per utterance and band over time: ``mean`` subtracts the mean, ``mean-variance`` also
+        level: reference level of the floor. ``absolute``: full scale, so that the features depend on the gain
+            and lose faint sounds of quiet recordings. ``relative``: the mean mel power of the utterance, or
+            of each window, so that the features do not depend on the gain.
+        floor: added to the mel power before the log, in units of ``level``. With a relative level, 1e-4 (40
+            dB below the mean) still masks the 16-bit rounding noise of speech recorded 20 dB too low.
+        normalisation: per utterance and band, over time: ``mean`` subtracts the mean, ``mean-variance`` also
             divides by the standard deviation (instance normalisation, as published for SDPN).
-        centred: frames stand around every hop and the waveform is mirrored at its ends; otherwise they begin
-            at every hop, and only whole windows count.
+        centred: frames are centred at multiples of the hop and the waveform is reflected at its ends;
+            otherwise frames start at multiples of the hop, and only complete windows are used.
     """
 
     kind: ClassVar[str] = "log-mel"

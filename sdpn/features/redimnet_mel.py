@@ -1,4 +1,4 @@
-"""The log-mel features that published ReDimNets listen to.
+"""The log-mel features of published ReDimNets.
 
 Source: github.com/PalabraAI/redimnet2, its features of type ``tf``.
 
@@ -21,18 +21,18 @@ from sdpn.io.audio import RATE_HZ
 
 @dataclass(frozen=True, kw_only=True)
 class ReDimNetMelConfig:
-    """How a waveform in [-1, 1] becomes ReDimNet's features.
+    """Settings of ReDimNet's features of a waveform in [-1, 1].
 
     Attributes:
-        num_mels: mel bands F between ``low_hz`` and ``high_hz``.
+        num_mels: number of mel bands F between ``low_hz`` and ``high_hz``.
         window_ms: length of the (symmetric Hamming) analysis window.
-        hop_ms: step between frames; half of it is put before and behind the utterance, as zeros.
-        fft_size: points of the FFT; its highest bin is left out.
+        hop_ms: hop between frames; half a hop of zeros is added at both ends of the utterance.
+        fft_size: FFT length; the highest bin is not used.
         low_hz: lower edge of the first band.
         high_hz: upper edge of the last band.
-        unit_variance: the utterance is brought to mean 0 and variance 1 first.
-        preemphasis: how much of the sample before is taken off each sample.
-        floor: smallest power of a bin and of a band, and added to the latter.
+        unit_variance: first normalise the utterance to mean 0 and variance 1.
+        preemphasis: pre-emphasis coefficient.
+        floor: minimum power of a bin and of a band, also added to the latter.
         normalisation: per utterance and band over time: ``mean`` subtracts the mean, ``mean-variance`` also
             divides by the standard deviation.
     """

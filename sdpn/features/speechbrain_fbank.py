@@ -21,17 +21,17 @@ from sdpn.io.audio import RATE_HZ
 
 @dataclass(frozen=True, kw_only=True)
 class SpeechBrainFbankConfig:
-    """How a waveform in [-1, 1] becomes SpeechBrain's features.
+    """Settings of SpeechBrain's features of a waveform in [-1, 1].
 
     Attributes:
-        num_mels: mel bands F between ``low_hz`` and ``high_hz``.
+        num_mels: number of mel bands F between ``low_hz`` and ``high_hz``.
         window_ms: length of the (periodic Hamming) analysis window.
-        hop_ms: step between frames.
-        fft_size: points of the FFT.
+        hop_ms: hop between frames.
+        fft_size: FFT length.
         low_hz: lower edge of the first band.
         high_hz: upper edge of the last band.
-        floor: smallest energy of a band.
-        top_db: nothing lies further than this below the loudest band and frame of the utterance.
+        floor: minimum energy of a band.
+        top_db: maximum range in dB below the loudest band and frame of the utterance.
         normalisation: per utterance and band over time: ``mean`` subtracts the mean, ``mean-variance`` also
             divides by the standard deviation.
     """

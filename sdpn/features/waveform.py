@@ -1,4 +1,4 @@
-"""No features at all: for networks that compute their own, such as a graph with the features inside.
+"""The raw waveform as features: for networks that compute their own, such as graphs with features inside.
 
 Shapes: B batch, S samples.
 """

@@ -1,1 +1,1 @@
-"""Models from elsewhere: reading what other toolkits trained, without running anything that a file says."""
+"""Models of other toolkits, loaded without executing code in their files."""

@@ -1,4 +1,4 @@
-"""How a published network names its weights, and how they get into ours.
+"""The weight names of published networks, and their mapping to sdpn's.
 
 A layout is a table of key prefixes, ours on the left. ``{i}`` stands for a number, and ``{i1}``, ``{i2}`` on
 the right for one and two more than it. Where several of our weights have one counterpart, that is ours side
@@ -77,9 +77,9 @@ class Layout:
         """Build the network and fill it.
 
         Raises:
-            InputError: the sizes make no network, or keys are missing, unexpected or mis-shaped.
+            InputError: the sizes are inconsistent, or keys are missing, unexpected or mis-shaped.
         """
-        with parsing(path, f"holds no {self.network} that can be built"):
+        with parsing(path, f"does not contain a valid {self.network}"):
             encoder = build_encoder(config, num_features)
         ours = encoder.state_dict()
         of_theirs: dict[str, list[str]] = defaultdict(list)
@@ -105,7 +105,7 @@ def find_layout(
     """The layout that the keys belong to.
 
     Raises:
-        InputError: they belong to none.
+        InputError: they belong to none of the layouts.
     """
     layouts = tuple(layouts)
     shapes = Shapes(weights)
@@ -114,9 +114,9 @@ def find_layout(
             return layout
     some = ", ".join(list(weights)[:3]) or "none"
     raise InputError(
-        f"its keys ({some}, ...) are of no network that is known in the format {format_name}",
+        f"its keys ({some}, ...) match no supported network of format {format_name}",
         path=path,
-        hint=f"it has: {', '.join(layout.network for layout in layouts)}",
+        hint=f"supported: {', '.join(layout.network for layout in layouts)}",
     )
 
 

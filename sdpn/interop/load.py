@@ -1,4 +1,4 @@
-"""One door for models: whatever trained them, what comes out is an `Embedder`."""
+"""Loading of models of any supported format as an `Embedder`."""
 
 from __future__ import annotations
 
@@ -27,39 +27,39 @@ def load_model(
     device: str = "cpu",
     precision: Precision = "fp32",
 ) -> Embedder:
-    """Load a model of any known format; nothing that a file says is executed.
+    """Load a model of any supported format, without executing code in its files.
 
-    >>> model = load_model()                        # the one that comes with the package
+    >>> model = load_model()                        # the model included in the package
     >>> model = load_model("exp/mini/model")
     >>> model = load_model("campplus.bin", format="3dspeaker")
 
     Args:
-        path: a model folder (``EXP/model``), or a file or folder of another toolkit; None takes the model
-            that comes with the package (`sdpn.pretrained`).
-        format: ``sdpn``, ``3dspeaker``, ``wespeaker``, ``speechbrain`` or ``onnx``; None finds out, and asks
-            where folder and keys leave it open.
+        path: a model folder (``EXP/model``), or a file or folder of another toolkit; None loads the model
+            included in the package (`sdpn.pretrained`).
+        format: ``sdpn``, ``3dspeaker``, ``wespeaker``, ``speechbrain`` or ``onnx``; None detects it, and
+            raises an error if it is ambiguous.
         device: where it computes: ``cpu``, ``cuda`` or ``cuda:N``.
         precision: of the network: ``fp32`` or ``bf16``.
 
     Raises:
-        InputError: there is nothing there, the format is unknown, several formats are possible, or the
-            model is incomplete, damaged or does not fit its layout.
+        InputError: there is no such model, the format is unknown or ambiguous, or the model is incomplete,
+            damaged or does not match its layout.
     """
     return Embedder(_read(path, format), device=device, precision=precision)
 
 
 def read_any(path: str | os.PathLike[str] | None = None, format: str | None = None) -> ModelFolder:
-    """Read the weights of a model of any known format, or of the one that comes with the package.
+    """Read the weights of a model of any supported format, or of the one included in the package.
 
     Raises:
-        InputError: also where it has no weights to be taken out.
+        InputError: as `load_model`, or the weights cannot be extracted.
     """
     model = _read(path, format)
     if not isinstance(model, ModelFolder):
         raise InputError(
-            "is a graph, which runs as it is; its weights cannot be taken out",
+            "is a graph, whose weights cannot be extracted",
             path=path,
-            hint="use the model that it was made from",
+            hint="use the model that it was converted from",
         )
     return model
 
@@ -72,10 +72,10 @@ def _read(path: str | os.PathLike[str] | None, format: str | None) -> Model:
         raise InputError(
             "no such model folder or file",
             path=path,
-            hint="expected the folder that training writes, EXP/model, or a model of another toolkit",
+            hint="expected a folder written by sdpn train, EXP/model, or a model of another toolkit",
         )
     if format is not None and format not in FORMATS:
-        raise InputError(f"unknown format {format!r}", hint=f"there are: {', '.join(FORMATS)}")
+        raise InputError(f"unknown format {format!r}", hint=f"expected one of: {', '.join(FORMATS)}")
     if path.is_file() and (beside := _FILES_OF_FOLDERS.get(path.name)) and (path.parent / beside).is_file():
         path = path.parent
     source = Source(path)
@@ -84,19 +84,19 @@ def _read(path: str | os.PathLike[str] | None, format: str | None) -> Model:
 
 def _read_shipped(format: str | None) -> Model:
     if format not in (None, "sdpn"):
-        raise InputError(f"format {format!r} without a model", hint="name the model that is of this format")
+        raise InputError(f"format {format!r} without a model", hint="give the model with --model")
     try:
         return FORMATS["sdpn"].read(Source(SHIPPED))
     except InputError as error:
         raise InputError(
-            f"the model that comes with sdpn is damaged: {error.message}",
+            f"the model included in sdpn is damaged: {error.message}",
             path=error.path,
-            hint="install sdpn again: pip install --force-reinstall --no-deps sdpn",
+            hint="reinstall sdpn: pip install --force-reinstall --no-deps sdpn",
         ) from error
 
 
 def _find_format(source: Source) -> str:
-    """The one format that folder or keys settle on.
+    """The format determined by folder or keys.
 
     Raises:
         InputError: there is none, or there are several.
@@ -113,10 +113,14 @@ def _find_format(source: Source) -> str:
         return candidates[0]
     if not candidates:
         known = "; ".join(f"{name}: {format.expects}" for name, format in FORMATS.items())
-        what = "is a model folder of no known format" if is_folder else "its keys are of no known network"
-        raise InputError(what, path=source.path, hint=f"known: {known}")
+        what = (
+            "is not a model folder of a supported format"
+            if is_folder
+            else "its keys match no supported network"
+        )
+        raise InputError(what, path=source.path, hint=f"supported: {known}")
     raise InputError(
-        f"may be of {' or '.join(candidates)}, whose files look alike but are heard through other features",
+        f"may be of {' or '.join(candidates)}, whose files look the same but need different features",
         path=source.path,
-        hint=f"say which: --format {' or --format '.join(candidates)}, or format= in Python",
+        hint=f"use --format {' or --format '.join(candidates)}, or format= in Python",
     )

@@ -1,6 +1,6 @@
-"""ONNX graphs: one file with the network, maybe its features too, run by onnxruntime.
+"""ONNX graphs: one file with the network, optionally with its features, run by onnxruntime.
 
-A graph of ours says in its metadata what it listens to (``sdpn``, as JSON): {``format``, ``input``:
+Graphs written by sdpn describe their input in their metadata (``sdpn``, as JSON): {``format``, ``input``:
 ``features`` or ``waveform``, ``features``, ``embedding_dim``, ``calibration``, ``source``}.
 
 Shapes: B batch, F mel bins, T frames, S samples, D embedding.
@@ -51,15 +51,14 @@ class OnnxModel:
 class OnnxEncoder(Encoder):
     """A graph as an encoder.
 
-    A graph knows no padding: utterances of different lengths go through it one after the other, each as long
-    as it is.
+    Graphs do not support padding: utterances of different lengths are processed one by one.
 
     Args:
         path: of the graph.
         embedding_dim: size D of its embeddings.
 
     Raises:
-        InputError: onnxruntime is not installed, or refuses the graph.
+        InputError: onnxruntime is not installed, or rejects the graph.
     """
 
     digest: Tensor
@@ -108,7 +107,7 @@ def open_session(path: Path, threads: int) -> Any:
         threads: that compute one run.
 
     Raises:
-        InputError: onnxruntime is not installed, or refuses the graph.
+        InputError: onnxruntime is not installed, or rejects the graph.
     """
     runtime = import_runtime()
     options = runtime.SessionOptions()
@@ -117,7 +116,7 @@ def open_session(path: Path, threads: int) -> Any:
     options.log_severity_level = 3  # errors; they come as exceptions too
     # threads that spin while they wait take the cores from those that compute
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    with parsing(path, "is no ONNX graph that onnxruntime runs"):
+    with parsing(path, "is not an ONNX graph that onnxruntime can run"):
         return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
@@ -149,11 +148,11 @@ def read(source: Source) -> OnnxModel:
     metadata = open_session(path, 1).get_modelmeta().custom_metadata_map
     if METADATA not in metadata:
         raise InputError(
-            "the graph does not say which features it wants: it was not written by 'sdpn convert --to onnx'",
+            "the graph does not describe its features: it was not written by 'sdpn convert --to onnx'",
             path=path,
-            hint="convert the weights that it was made from",
+            hint="convert the original weights",
         )
-    document = parse_json(metadata[METADATA], "description of an sdpn model", path=path)
+    document = parse_json(metadata[METADATA], "sdpn model description", path=path)
     with parsing(path, "its metadata are not those of an sdpn model"):
         if document["format"] != 1 or document["input"] not in ("features", "waveform"):
             raise ValueError("another format")

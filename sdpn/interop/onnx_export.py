@@ -1,6 +1,6 @@
-"""A model as an ONNX graph: for machines without torch, and for other languages.
+"""Export of a model as an ONNX graph, for use without torch and in other languages.
 
-Batch and time are dynamic axes. Utterances of a batch are equally long: a graph knows no padding.
+Batch and time are dynamic axes. Utterances of a batch have the same length: graphs do not support padding.
 
 Shapes: B batch, F mel bins, T frames, S samples, D embedding.
 """
@@ -25,7 +25,7 @@ from sdpn.interop.onnx import METADATA, import_runtime
 from sdpn.io.atomic import atomic_path
 from sdpn.models.folder import ModelFolder
 
-#: What goes into a graph.
+#: Input of a graph.
 Input = Literal["features", "waveform"]
 
 #: Old enough for any onnxruntime of the last years.
@@ -34,7 +34,7 @@ _OPSET = 18
 _EXAMPLE_FRAMES, _EXAMPLE_SAMPLES = 211, 16037
 
 
-class _Listening(nn.Module):
+class _WithFeatures(nn.Module):
     """Features and encoder, waveforms (B, S) to embeddings (B, D)."""
 
     def __init__(self, model: ModelFolder) -> None:
@@ -53,7 +53,7 @@ def export_onnx(path: str | os.PathLike[str], model: ModelFolder, *, input: Inpu
 
     Args:
         path: of the graph.
-        model: what is written.
+        model: the model.
         input: ``waveform`` (16 kHz, [-1, 1]) puts the features into the graph.
 
     Raises:
@@ -61,7 +61,7 @@ def export_onnx(path: str | os.PathLike[str], model: ModelFolder, *, input: Inpu
     """
     onnx = import_onnx()
     if input == "waveform":
-        module: nn.Module = _Listening(model)
+        module: nn.Module = _WithFeatures(model)
         # two different ones: of one, the exporter would conclude that there is always one
         example = 0.1 * torch.randn(2, _EXAMPLE_SAMPLES, generator=torch.Generator().manual_seed(0))
     else:
@@ -99,7 +99,7 @@ def export_onnx(path: str | os.PathLike[str], model: ModelFolder, *, input: Inpu
 
 
 def quantise_onnx(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> None:
-    """Write a graph whose weights are 8-bit integers; activations are rounded to 8 bits as they come.
+    """Write a graph with 8-bit integer weights; activations are quantised to 8 bits dynamically.
 
     Args:
         path: of the graph.

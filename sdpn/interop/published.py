@@ -1,7 +1,7 @@
-"""Published networks: the names of their weights, and the settings that set them apart from our defaults.
+"""Published networks: their weight names, and the settings that differ from our defaults.
 
 The same names occur in several toolkits with other features, which is why the readers of the toolkits, not
-this file, say what a network listens to. ``tests/interop`` compares names and shapes with complete lists.
+this file, determine the features. ``tests/interop`` compares names and shapes with complete lists.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Files of ReDimNet2: ``state_dict`` and ``model_config``, so that a file says its own configuration.
+"""Files of ReDimNet2: ``state_dict`` and ``model_config``, which contains the configuration.
 
 Source: github.com/PalabraAI/redimnet2.
 """
@@ -78,14 +78,13 @@ def read(source: Source) -> ModelFolder:
     """Read a file.
 
     Raises:
-        InputError: it cannot be read, describes a network that is not known here, or does not fit what it
-            describes.
+        InputError: it cannot be read, describes an unsupported network, or does not match its description.
     """
     contents = source.contents
     described, weights = contents.get("model_config"), contents.get("state_dict")
     if not isinstance(described, dict) or not isinstance(weights, dict):
         raise InputError(
-            "is no file of ReDimNet2: it holds no 'model_config' beside a 'state_dict'", path=source.path
+            "is not a ReDimNet2 file: it does not contain 'model_config' and 'state_dict'", path=source.path
         )
     settings = _settings(described, source.path)
     config = _encoder_of(settings, source.path)
@@ -108,14 +107,14 @@ def _settings(described: dict[str, Any], path: Path) -> dict[str, Any]:
     known = {**_FIXED, **_DEFAULTS}
     unknown = described.keys() - known.keys()
     if unknown:
-        raise InputError(f"its model_config has settings that are not known: {sorted(unknown)}", path=path)
+        raise InputError(f"its model_config has unknown settings: {sorted(unknown)}", path=path)
     settings = {**known, **described}
     if settings["causal"] is False:  # an older way to say none
         settings["causal"] = "none"
     for name, wanted in _FIXED.items():
         if settings[name] != wanted:
             raise InputError(
-                f"its model_config has {name} = {settings[name]!r}; only {wanted!r} can be read", path=path
+                f"its model_config has {name} = {settings[name]!r}; only {wanted!r} is supported", path=path
             )
     return settings
 
@@ -128,7 +127,7 @@ def _encoder_of(settings: dict[str, Any], path: Path) -> ReDimNet2Config:
         if groups not in (True, False, None, settings["C"]):
             raise ValueError(f"agg_gnorm = {groups!r} is neither true nor false")
         if not settings["return_2d_output"]:
-            raise ValueError("return_2d_output = False is not known")
+            raise ValueError("return_2d_output = False is not supported")
         return ReDimNet2Config(
             channels=settings["C"],
             band_strides=bands,
@@ -148,14 +147,14 @@ def _encoder_of(settings: dict[str, Any], path: Path) -> ReDimNet2Config:
 def _features_of(settings: dict[str, Any], path: Path) -> ReDimNetMelConfig:
     if settings["feat_type"] not in ("tf", "tf_mel"):
         raise InputError(
-            f"its features are of type {settings['feat_type']!r}; only 'tf' can be read", path=path
+            f"its features are of type {settings['feat_type']!r}; only 'tf' is supported", path=path
         )
     spec = dict(settings["spec_params"] or {})
     signal = bool(spec.pop("norm_signal", False))
     emphasised = bool(spec.pop("do_preemph", True))
     for name, value in spec.items():
         if name not in _SPEC_FREE and (name not in _SPEC_FIXED or _SPEC_FIXED[name] != value):
-            raise InputError(f"its features have {name} = {value!r}, which cannot be read", path=path)
+            raise InputError(f"its features have {name} = {value!r}, which is not supported", path=path)
     try:
         return ReDimNetMelConfig(
             num_mels=settings["F"],

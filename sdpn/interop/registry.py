@@ -1,4 +1,4 @@
-"""Every format that models can be read from."""
+"""All supported model formats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model as it lies on disk: a file or a folder, its contents read once, when somebody asks."""
+"""A model on disk: a file or a folder, whose contents are read once, on demand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Source:
     """A file of weights, or a folder with one.
 
     Attributes:
-        path: what the user named.
+        path: path given by the user.
     """
 
     def __init__(self, path: Path) -> None:
@@ -53,15 +53,16 @@ class Source:
         """The state dict in ``contents`` (default: the whole file), without the prefix that DDP adds.
 
         Raises:
-            InputError: something in it is no tensor.
+            InputError: something in it is not a tensor.
         """
         contents = self.contents if contents is None else contents
         strangers = [str(key) for key, value in contents.items() if not isinstance(value, Tensor)]
         if strangers:
             raise InputError(
-                f"is no state dict: {', '.join(strangers[:5])} {'is' if len(strangers) == 1 else 'are'} no "
+                f"is not a state dict: {', '.join(strangers[:5])} "
+                f"{'is not a' if len(strangers) == 1 else 'are not'} "
                 f"tensor{'' if len(strangers) == 1 else 's'}",
                 path=self.path,
-                hint="expected the weights of an encoder at top level",
+                hint="expected the weights of an encoder at the top level",
             )
         return {key.removeprefix("module."): value for key, value in contents.items()}

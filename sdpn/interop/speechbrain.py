@@ -76,7 +76,7 @@ def read(source: Source) -> ModelFolder:
     features = replace(_FEATURES, num_mels=layout.num_features(shapes))
     if source.path.name == _WEIGHTS and (config_path := source.path.parent / _CONFIG).is_file():
         document = read_hyperparams(config_path)
-        with parsing(config_path, "describes no model as SpeechBrain's hyperparams.yaml does"):
+        with parsing(config_path, "does not describe a model as in SpeechBrain's hyperparams.yaml"):
             config = _with_dilations(config, document, config_path)
             features = _features_of(document, config_path)
     encoder = layout.build(weights, config, features.num_mels, source.path)
@@ -126,7 +126,7 @@ def read_hyperparams(path: Path) -> dict[str, Any]:
     """Read a HyperPyYAML file as data: tags stay tags, and ``!ref <name>`` takes the value of that name.
 
     Raises:
-        InputError: it is no YAML with keys, or a reference leads nowhere or around in a circle.
+        InputError: it is not a YAML mapping, or a reference is unresolved or circular.
     """
     return read_yaml(path, loader=_PlainLoader)
 
@@ -139,7 +139,7 @@ def _resolve(value: Any, document: dict[str, Any], path: Path, seen: tuple[str, 
     if name is None:
         raise InputError(f"cannot follow the reference {value.value!r}", path=path, line=value.line)
     if name[1] in seen or name[1] not in document:
-        raise InputError(f"the reference to {name[1]!r} leads nowhere", path=path, line=value.line)
+        raise InputError(f"the reference to {name[1]!r} cannot be resolved", path=path, line=value.line)
     return _resolve(document[name[1]], document, path, (*seen, name[1]))
 
 
@@ -165,18 +165,18 @@ def _with_dilations(config: EcapaConfig, document: dict[str, Any], path: Path) -
     entry = _object(document, "ECAPA_TDNN", "embedding_model")
     if entry is None:
         raise InputError(
-            "describes no ECAPA_TDNN, the one network of SpeechBrain that can be read", path=path
+            "does not describe an ECAPA_TDNN, the only supported network of SpeechBrain", path=path
         )
     settings = _settings(entry, document, path)
     activation = settings.get("activation")
     if isinstance(activation, Tagged) and not activation.tag.endswith(".ReLU"):
         raise InputError(f"its activation is !{activation.tag}, not ReLU", path=path, line=entry.line)
     if any(group != 1 for group in settings.get("groups", [])):
-        raise InputError("its convolutions have groups, which cannot be read", path=path, line=entry.line)
+        raise InputError("its convolutions have groups, which are not supported", path=path, line=entry.line)
     dilations = settings.get("dilations", [1, *config.dilations, 1])
     if not isinstance(dilations, list) or len(dilations) != len(config.dilations) + 2 or dilations[0] != 1:
         raise InputError(
-            f"its dilations {dilations} do not fit the {len(config.dilations)} blocks of the weights",
+            f"its dilations {dilations} do not match the {len(config.dilations)} blocks of the weights",
             path=path,
             line=entry.line,
         )
@@ -189,17 +189,17 @@ def _with_dilations(config: EcapaConfig, document: dict[str, Any], path: Path) -
 def _features_of(document: dict[str, Any], path: Path) -> SpeechBrainFbankConfig:
     entry = _object(document, "Fbank", "compute_features")
     if entry is None:
-        raise InputError("describes no Fbank: its features are not known", path=path)
+        raise InputError("does not describe an Fbank, so its features are unknown", path=path)
     settings = _settings(entry, document, path)
     for key, value in settings.items():
         if key in _FBANK_FIXED and value != _FBANK_FIXED[key]:
             raise InputError(
-                f"its Fbank has {key}: {value}; only {_FBANK_FIXED[key]} can be read",
+                f"its Fbank has {key}: {value}; only {_FBANK_FIXED[key]} is supported",
                 path=path,
                 line=entry.line,
             )
         if key not in _FBANK and key not in _FBANK_FIXED and key not in _FBANK_FREE:
-            raise InputError(f"its Fbank has {key!r}, which is unknown", path=path, line=entry.line)
+            raise InputError(f"its Fbank has the unknown setting {key!r}", path=path, line=entry.line)
     values = {ours: (_FBANK_DEFAULTS | settings).get(theirs) for theirs, ours in _FBANK.items()}
     features = from_dict(
         SpeechBrainFbankConfig,
@@ -212,7 +212,8 @@ def _features_of(document: dict[str, Any], path: Path) -> SpeechBrainFbankConfig
         norm_settings.get("norm_type", "global") != "sentence" or norm_settings.get("std_norm", True)
     ):
         raise InputError(
-            "its InputNormalization is not the sentence's mean alone (norm_type: sentence, std_norm: False)",
+            "its InputNormalization is not sentence mean normalisation (norm_type: sentence, std_norm: "
+            "False)",
             path=path,
             line=norm.line,
         )

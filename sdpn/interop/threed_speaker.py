@@ -47,7 +47,7 @@ def read(source: Source) -> ModelFolder:
         raise InputError(
             "is a folder; 3D-Speaker publishes single files",
             path=source.path,
-            hint="name the file of weights in it",
+            hint="give the weight file in it",
         )
     branch = next((name for name in _BRANCHES if name in source.contents), None)
     features: AnyFeatureConfig
@@ -56,7 +56,7 @@ def read(source: Source) -> ModelFolder:
         features = KaldiFbankConfig()
     else:
         if not isinstance(source.contents[branch], dict):
-            raise InputError(f"its {branch!r} is no state dict", path=source.path)
+            raise InputError(f"its {branch!r} is not a state dict", path=source.path)
         branch_weights = source.tensors(source.contents[branch])
         weights = {
             key.removeprefix("backbone."): value
@@ -64,9 +64,11 @@ def read(source: Source) -> ModelFolder:
             if key.startswith("backbone.")
         }
         if not weights:
-            raise InputError(f"its {branch!r} has no backbone.* among its keys", path=source.path)
+            raise InputError(f"its {branch!r} has no backbone.* keys", path=source.path)
         dropped = len(branch_weights) - len(weights)
-        _log.info("%s: the %s's encoder is taken, %d keys of its head are not", source.path, branch, dropped)
+        _log.info(
+            "%s: using the encoder of the %s, ignoring %d keys of its head", source.path, branch, dropped
+        )
         # SDPN and RDINO take torchaudio's mel spectrogram (power, 0-8000 Hz, centred), log and instance norm
         features = FeatureConfig(
             low_hz=0.0, high_hz=8000.0, normalisation="mean-variance", centred=True, floor=1e-6

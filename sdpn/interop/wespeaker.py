@@ -59,7 +59,7 @@ def read(source: Source) -> ModelFolder:
     weights = source.tensors()
     classifier = [key for key in weights if key.startswith(_CLASSIFIER)]
     if classifier:
-        _log.info("%s: the training classifier is dropped: %s", source.path, ", ".join(classifier))
+        _log.info("%s: ignoring the training classifier: %s", source.path, ", ".join(classifier))
     weights = {key: value for key, value in weights.items() if not key.startswith(_CLASSIFIER)}
     layout = find_layout(_LAYOUTS, weights, source.path, format_name="wespeaker")
     shapes = Shapes(weights)
@@ -68,13 +68,13 @@ def read(source: Source) -> ModelFolder:
     config = replace(config, pooling=replace(config.pooling, floor=_FLOOR))
     if document:
         config_path = source.path.parent / _CONFIG
-        with parsing(config_path, "describes no model as WeSpeaker's config.yaml does"):
+        with parsing(config_path, "does not describe a model as in WeSpeaker's config.yaml"):
             described = _layout_of(document, config_path)
             pooling = _pooling_of(document, config_path)
             features = _features_of(document, num_features, config_path)
         if described is not layout:
             raise InputError(
-                f"describes {document['model']!r}, but the weights beside it are of {layout.network}",
+                f"describes {document['model']!r}, but its weights are of {layout.network}",
                 path=config_path,
             )
         if pooling == "TAP":
@@ -90,7 +90,7 @@ def read(source: Source) -> ModelFolder:
 def _read_config(path: Path) -> dict[str, Any]:
     document = read_yaml(path)
     if not isinstance(document.get("model"), str):
-        raise InputError("names no 'model'; WeSpeaker's config.yaml was expected", path=path)
+        raise InputError("has no 'model'; expected WeSpeaker's config.yaml", path=path)
     return document
 
 
@@ -99,9 +99,9 @@ def _layout_of(document: dict[str, Any], path: Path) -> Any:
         if document["model"].startswith(beginning):
             return layout
     raise InputError(
-        f"describes a {document['model']!r}, which cannot be read",
+        f"describes a {document['model']!r}, which is not supported",
         path=path,
-        hint=f"these can: {', '.join(f'{beginning}*' for beginning in _MODELS)}",
+        hint=f"supported: {', '.join(f'{beginning}*' for beginning in _MODELS)}",
     )
 
 
@@ -109,9 +109,9 @@ def _pooling_of(document: dict[str, Any], path: Path) -> str | None:
     pooling = (document.get("model_args") or {}).get("pooling_func")
     if pooling is not None and pooling not in _POOLINGS:
         raise InputError(
-            f"pooling_func is {pooling!r}, which cannot be read",
+            f"pooling_func is {pooling!r}, which is not supported",
             path=path,
-            hint=f"known: {', '.join(_POOLINGS)}",
+            hint=f"supported: {', '.join(_POOLINGS)}",
         )
     return None if pooling is None else str(pooling)
 
@@ -121,9 +121,9 @@ def _features_of(document: dict[str, Any], num_features: int, path: Path) -> Kal
     dataset = document.get("dataset_args") or {}
     frontend = dataset.get("frontend", document.get("frontend", "fbank"))
     if frontend != "fbank":
-        raise InputError(f"its frontend is {frontend!r}; only fbank can be read", path=path)
+        raise InputError(f"its frontend is {frontend!r}; only fbank is supported", path=path)
     if (rate_hz := dataset.get("resample_rate", 16000)) != 16000:
-        raise InputError(f"its sampling rate is {rate_hz} Hz; sdpn works at 16000 Hz", path=path)
+        raise InputError(f"its sampling rate is {rate_hz} Hz; sdpn only supports 16000 Hz", path=path)
     fbank = dataset.get("fbank_args") or {}
     model_args = document.get("model_args") or {}
     mean_variance = bool((dataset.get("cmvn_args") or {}).get("norm_var", False))

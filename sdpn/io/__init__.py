@@ -1,1 +1,1 @@
-"""Files in and out: audio, Kaldi tables, RTTM/UEM, trials. Needs no torch."""
+"""Reading and writing files: audio, Kaldi tables, RTTM/UEM, trials. Needs no torch."""

@@ -3,8 +3,8 @@ r"""Float vectors inside Kaldi archives, binary and text.
 An archive is a row of ``key value`` pairs. A binary vector is ``\0B``, ``FV `` or ``DV ``, ``\4``, its
 dimension as little-endian int32, and the numbers; a text vector is `` [ 1 2 3 ]`` and a line end.
 
-Reading is done here and not by kaldiio: its reader runs ``command |`` entries in a shell and unpickles
-values, so that opening a stranger's embeddings could run his code.
+Archives are not read with kaldiio, because it runs ``command |`` entries in a shell and unpickles values:
+opening untrusted embeddings could execute code.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ def vector_at(data: mmap.mmap | bytes, at: int) -> tuple[np.ndarray, int]:
         return _text_vector_at(data, at)
     dtype = _BINARY_TYPES.get(data[at + 2 : at + 5])
     if dtype is None or data[at + 5 : at + 6] != b"\4":
-        raise ValueError(f"byte {at} starts {data[at + 2 : at + 5]!r}, which is no vector of floats")
+        raise ValueError(
+            f"found {data[at + 2 : at + 5]!r} at byte {at}, which does not start a vector of floats"
+        )
     dimension = int.from_bytes(data[at + 6 : at + 10], "little", signed=True)
     end = at + 10 + dimension * dtype.itemsize
     if dimension <= 0 or end > len(data):

@@ -1,7 +1,7 @@
 """Outputs that are either whole under their final name or not there at all.
 
-Whatever keeps them from being written (a full disk, a quota, a read-only folder, a name that cannot be) is an
-`InputError` that names the output and says what to do. `check_writable` finds most of it before the work.
+Any reason that they cannot be written (a full disk, a quota, a read-only folder, an invalid name) is an
+`InputError` that names the output and what to do. `check_writable` detects most of these before the work.
 """
 
 from __future__ import annotations
@@ -25,26 +25,27 @@ OutputKind = Literal["file", "folder", "whole folder", "new"]
 
 #: Why the system refuses -> what to do.
 _HINTS = {
-    errno.ENOSPC: "free some space there, or name a place on another disk",
-    errno.EDQUOT: "your quota there is used up: free some space, or name another place",
-    errno.EFBIG: "files may not be that large here: see 'ulimit -f', or name a place on another disk",
-    errno.EROFS: "nothing can be written there: name another place",
-    errno.EACCES: "you may not write there: name another place, or have its permissions changed",
-    errno.EPERM: "you may not write there: name another place, or have its permissions changed",
-    errno.ENAMETOOLONG: "give it a shorter name",
-    errno.ENOTDIR: "a file stands where a folder is needed: name another place",
-    errno.EISDIR: "it is a folder: name a file",
-    errno.ENOENT: "nothing can be made there: name another place",
-    errno.EBUSY: "it is in use, as the working directory or a mounted disk: name a folder in it",
+    errno.ENOSPC: "free some space there, or choose a path on another disk",
+    errno.EDQUOT: "your quota is used up: free some space, or choose another path",
+    errno.EFBIG: "the file size limit is reached: see 'ulimit -f', or choose a path on another disk",
+    errno.EROFS: "the file system is read-only: choose another path",
+    errno.EACCES: "you have no write permission there: choose another path, or change the permissions",
+    errno.EPERM: "you have no write permission there: choose another path, or change the permissions",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOTDIR: "a file is in the place of a folder: choose another path",
+    errno.EISDIR: "it is a folder: choose a file name",
+    errno.ENOENT: "nothing can be created there: choose another path",
+    errno.EBUSY: "it is in use as working directory or mount point: choose a folder inside it",
 }
 
 #: Refusals that are about a disk, whichever file of it was being written.
 _OF_A_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
-#: What is written to ask a disk whether it takes more: no file system hides so much in a page begun before.
+#: Number of bytes written to test whether a disk has space: more than any file system keeps in a started
+#: page.
 _QUESTION = b"\0" * (1 << 20)
 
-#: Files there are doors to others: replacing them would take the door away.
+#: Files there are handles to other files, which replacing them would remove.
 _DOORS = tuple(map(Path, ("/dev", "/dev/fd", "/proc/self/fd")))
 
 
@@ -52,27 +53,27 @@ def unwritable(path: str | os.PathLike[str], refusal: OSError) -> InputError:
     """The error of an output that the system refuses."""
     why = refusal.strerror or str(refusal)
     return InputError(
-        f"cannot be written ({why})", path=path, hint=_HINTS.get(refusal.errno or 0, "name another place")
+        f"cannot be written ({why})", path=path, hint=_HINTS.get(refusal.errno or 0, "choose another path")
     )
 
 
 def check_writable(path: str | os.PathLike[str], kind: OutputKind = "file") -> None:
-    """Find out before the work whether an output can be written; nothing is left behind.
+    """Check before any work whether an output can be written; nothing is left behind.
 
-    Missing folders above it are no obstacle, since the writers make them.
+    Missing parent folders are allowed, since the writers create them.
 
     Args:
         path: the output.
         kind: what it will be.
 
     Raises:
-        InputError: it cannot be written: the disk is full, the folder is read-only, a file stands in the way,
+        InputError: it cannot be written: the disk is full, the folder is read-only, a file is in the way, or
             the name is too long.
     """
     path = Path(path)
     with explained(path):
         if kind == "new" and _exists(path):
-            raise InputError("exists already", path=path, hint="name a new one, or move it away")
+            raise InputError("already exists", path=path, hint="choose a new path, or move it away")
         if kind == "file":
             _refuse_folder(path)
         else:
@@ -112,7 +113,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     ``/dev/stdout`` gets the bytes instead of being replaced.
 
     Raises:
-        InputError: the file cannot be written, or not to its end.
+        InputError: the file cannot be written, or not completely.
     """
     path = Path(path)
     if is_stream(path):
@@ -136,10 +137,10 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write ``text`` as UTF-8 so that ``path`` never holds a part of it.
+    """Write ``text`` as UTF-8 so that ``path`` never holds only part of it.
 
     Raises:
-        InputError: the file cannot be written, or not to its end.
+        InputError: the file cannot be written, or not completely.
     """
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -152,7 +153,7 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     An existing ``path`` is moved aside first and removed only after the new one is in place.
 
     Raises:
-        InputError: the folder cannot be written, or not to its end.
+        InputError: the folder cannot be written, or not completely.
     """
     path = Path(path)
     with explained(path):
@@ -205,16 +206,16 @@ def _stream_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def explained(path: Path, temporary: Path | None = None) -> Iterator[None]:
-    """Turn the system's refusal to write ``path`` into the user's one line.
+    """Turn a system error on writing ``path`` into an `InputError`.
 
-    For what grows in place and so cannot be written under another name first.
+    For files that grow in place and so cannot be written under a temporary name first.
 
     Args:
         path: the output.
-        temporary: where a caller's block writes it; that may fail for other reasons as well, which pass.
+        temporary: where the caller's block writes it; errors unrelated to it are passed on.
 
     Raises:
-        InputError: the system refuses.
+        InputError: the system reports an error.
     """
     try:
         yield
@@ -231,7 +232,7 @@ def explained(path: Path, temporary: Path | None = None) -> Iterator[None]:
 
 
 def _refusal_behind(error: Exception, temporary: Path) -> OSError | None:
-    """The system's refusal that made writing ``temporary`` fail, or None where it was something else."""
+    """The system error that made writing ``temporary`` fail, or None for any other error."""
     if isinstance(error, OSError) and error.errno is not None:
         names = [name for name in (error.filename, error.filename2) if isinstance(name, (str, os.PathLike))]
         ours = any(Path(name) == temporary or temporary in Path(name).parents for name in names)
@@ -251,7 +252,7 @@ def _refusal_behind(error: Exception, temporary: Path) -> OSError | None:
 
 
 def _exists(path: Path) -> bool:
-    """Whether a path is there; unlike `Path.exists`, it tells where the system cannot say."""
+    """Whether a path exists; unlike `Path.exists`, it raises where the system cannot tell."""
     try:
         os.stat(path)
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""Audio of every kind to mono float32, with a clear error for everything that is not speech-ready.
+"""Audio of any kind to mono float32, with a clear error for everything that cannot be used as speech.
 
 Files of nearly every format, pipes, file objects, arrays and tensors, at any rate and with any number of
-channels: docs/audio.md says what is read by what.
+channels: docs/audio.md lists the formats and their decoders.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ RATE_HZ = 16000
 #: One channel, counted from 0, or the mean of all (None and "mix").
 Channel: TypeAlias = "int | Literal['mix'] | None"
 
-#: Share of the energy of the channels that their mean keeps, times their number. It is 1 where they have
+#: Energy that the mean of the channels keeps, as a share, times their number. It is 1 where they have
 #: nothing in common or all but one are silent, and more where they agree; below this, they cancel each other.
 _CANCELLED = 0.2
 
@@ -46,7 +46,7 @@ class TensorLike(Protocol):
     """A torch tensor, which this module does not import."""
 
     def detach(self) -> Any:
-        """The same numbers without their history."""
+        """The same values without their gradient history."""
 
 
 #: What counts as a recording: a path, ``"-"`` (standard input), a binary file object, samples with their rate
@@ -76,7 +76,7 @@ def is_file(path: str | os.PathLike[str]) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class AudioInfo:
-    """What is known of an audio file.
+    """Properties of an audio file.
 
     Attributes:
         path: the file.
@@ -128,7 +128,7 @@ class AudioStream:
         try:
             if self._channel is not None and not 0 <= self._channel < decoder.num_channels:
                 raise InputError(
-                    f"has no channel {channel}: it holds {decoder.num_channels}",
+                    f"has no channel {channel}, only {decoder.num_channels}",
                     path=self._shown,
                     hint="channels are counted from 0",
                 )
@@ -155,12 +155,12 @@ class AudioStream:
 
     @property
     def duration_s(self) -> float | None:
-        """Length in seconds; None where only its end will tell."""
+        """Length in seconds; None where it is unknown before the end."""
         return None if self._decoder.length is None else self._decoder.length / self._decoder.rate_hz
 
     @property
     def expected_s(self) -> float | None:
-        """Length in seconds that the header claims, for a progress bar: it may be an estimate, or None."""
+        """Length in seconds according to the header, for a progress bar: possibly an estimate, or None."""
         return self._decoder.expected_s
 
     def blocks(self, block_s: float = 30.0) -> Iterator[np.ndarray]:
@@ -170,10 +170,10 @@ class AudioStream:
             block_s: length of a block in seconds; the last one may be shorter.
 
         Yields:
-            mono float32 at ``rate_hz``; concatenated they are `read`, bit for bit.
+            mono float32 at ``rate_hz``; their concatenation is identical to `read`.
 
         Raises:
-            InputError: it breaks off, cannot be decoded, or holds NaN or infinite samples.
+            InputError: it is truncated, cannot be decoded, or contains NaN or infinite samples.
         """
         block = max(1, round(block_s * self.rate_hz))
         yield from resample_stream(self._mono(0, None), self._decoder.rate_hz, self.rate_hz, block=block)
@@ -223,10 +223,10 @@ class AudioStream:
         return resample(mono, rate_hz, self.rate_hz)[stretch.skip : stretch.skip + count]
 
     def num_frames(self) -> int:
-        """Frames at the rate of the recording; decodes all of it where no header tells.
+        """Frames at the rate of the recording; decodes all of it where the header does not give the length.
 
         Raises:
-            InputError: it breaks off or cannot be decoded.
+            InputError: it is truncated or cannot be decoded.
         """
         with self._renamed():
             count = self._decoder.num_frames()
@@ -247,7 +247,7 @@ class AudioStream:
         return self._decoder.rate_hz
 
     def close(self) -> None:
-        """Let the file go."""
+        """Close the file."""
         self._decoder.close()
         if self._closing is not None:
             self._closing()
@@ -274,8 +274,8 @@ class AudioStream:
         if mixed * channels < _CANCELLED * single:
             warn_once(
                 self._shown or self.name,
-                f"its {channels} channels cancel each other: their mean keeps {mixed / single:.1%} of their "
-                "energy (choose one with --channel 0)",
+                f"its {channels} channels cancel each other out: their mean keeps {mixed / single:.1%} of "
+                "their energy (choose one with --channel 0)",
             )
 
     def _frames(self, start: int, stop: int | None) -> Iterator[np.ndarray]:
@@ -289,11 +289,11 @@ class AudioStream:
     def _broke_off(self, error: TruncatedAudio) -> None:
         if not self._keep_truncated:
             raise InputError(error.message, path=self._shown, hint=error.hint) from error
-        warn_once(self._shown or self.name, f"{error.message}: read so far")
+        warn_once(self._shown or self.name, f"{error.message}: read up to there")
 
     @contextlib.contextmanager
     def _renamed(self) -> Iterator[None]:
-        """Errors name what the user gave."""
+        """Errors give the name that the user gave."""
         try:
             yield
         except InputError as error:
@@ -312,15 +312,15 @@ def open_audio(
 
     Args:
         audio: see `Audio`.
-        channel: channel to take, counted from 0; None and "mix" average all, with a warning where that
-            cancels what the channels hold.
+        channel: channel to read, counted from 0; None and "mix" average all, with a warning if they cancel
+            each other out.
         rate_hz: rate of what is read; the recording is resampled (polyphase) where its own differs.
         sample_rate: rate in Hz of samples that come without one.
-        keep_truncated: read a file that breaks off as far as it goes, with a warning.
+        keep_truncated: read a truncated file as far as it goes, with a warning.
 
     Raises:
-        InputError: it is missing, empty, truncated, not audio, or has no such channel; or samples that
-            cannot be a waveform.
+        InputError: it is missing, empty, truncated, not audio, or has no such channel; or samples that are
+            not a waveform.
     """
     settings: dict[str, Any] = {"rate_hz": rate_hz, "keep_truncated": keep_truncated}
     if isinstance(audio, Mapping):
@@ -343,7 +343,7 @@ def open_audio(
         return stream
     if isinstance(audio, tuple):
         if not is_audio(audio):
-            raise InputError("a tuple that is not (samples, rate)", hint="several recordings make a list")
+            raise InputError("a tuple that is not (samples, rate)", hint="give several recordings as a list")
         wave, rate = audio if _is_rate(audio[1]) else audio[::-1]
         return AudioStream(SamplesDecoder(wave, rate), name="audio", channel=channel, **settings)
     if isinstance(audio, (str, os.PathLike)):
@@ -357,13 +357,13 @@ def open_audio(
         return _open_piped(file, name, Path(name).stem, channel, settings)
     if sample_rate is None and (isinstance(audio, np.ndarray) or hasattr(audio, "detach")):
         raise InputError(
-            "a waveform came without its rate", hint="embed(wave, sample_rate=16000), or (wave, 16000)"
+            "a waveform without a sampling rate", hint="use embed(wave, sample_rate=16000), or (wave, 16000)"
         )
     return AudioStream(SamplesDecoder(audio, sample_rate), name="audio", channel=channel, **settings)
 
 
 def info(path: str | os.PathLike[str]) -> AudioInfo:
-    """What is known of an audio file; all of it is decoded, once, where its header does not tell its length.
+    """Properties of an audio file; it is decoded completely, once, if its header does not give its length.
 
     Raises:
         InputError: the file is missing, empty, truncated or not audio.
@@ -391,13 +391,13 @@ def read(
     Args:
         audio: see `Audio`.
         rate_hz: rate of the result; the recording is resampled (polyphase) when its own differs.
-        channel: channel to take, counted from 0; None and "mix" average all channels.
-        start_s: where to start, in seconds.
-        duration_s: how much to read, in seconds; None reads to the end.
+        channel: channel to read, counted from 0; None and "mix" average all channels.
+        start_s: start, in seconds.
+        duration_s: length to read, in seconds; None reads to the end.
         sample_rate: rate in Hz of samples that come without one.
 
     Returns:
-        samples (S,), float32. A range that ends after the file is cut at its end.
+        samples (S,), float32. A range beyond the end of the file is cut there.
 
     Raises:
         InputError: the file is missing, empty, truncated, not audio, holds NaN or infinite
@@ -414,7 +414,7 @@ def num_samples(
     start_s: float = 0.0,
     duration_s: float | None = None,
 ) -> int:
-    """Samples that `read` gives, from the file's header where that tells.
+    """Number of samples that `read` returns, from the file's header where it gives the length.
 
     Raises:
         InputError: the file is missing, empty, truncated or not audio.
@@ -435,7 +435,7 @@ def read_range(
 ) -> np.ndarray:
     """Samples ``first`` … ``first + count - 1`` of what `read` gives, without decoding the rest.
 
-    They are the same, bit for bit: what resampling and lossy decoders need around the range is read with it.
+    They are bitwise identical: the context that resampling and lossy decoders need is read as well.
 
     Args:
         path: an audio file.
@@ -450,7 +450,7 @@ def read_range(
         (count,) float32; fewer where the end comes first.
 
     Raises:
-        InputError: as `read`, as far as the range shows it.
+        InputError: as `read`, for the part that is read.
     """
     with open_audio(path, channel=channel, rate_hz=rate_hz) as stream:
         return stream.read_range(first, count, start_s, duration_s)
@@ -499,16 +499,16 @@ def _joined(pieces: Iterator[np.ndarray]) -> np.ndarray:
 
 
 def _check(mono: np.ndarray, *, level: bool) -> None:
-    """Refuse what is no waveform in [-1, 1]: one pass, in which NaN and infinity show as well."""
+    """Reject samples outside [-1, 1] and NaN or infinite ones, in one pass."""
     if max(float(mono.max()), -float(mono.min())) <= (LOUDEST if level else np.finfo(np.float32).max):
         return
     bad = mono.size - int(np.isfinite(mono).sum())
     if bad:
         raise InputError(
-            f"holds {bad} NaN or infinite samples of {mono.size}",
-            hint="float samples must be finite numbers in [-1, 1]",
+            f"contains {bad} NaN or infinite samples of {mono.size}",
+            hint="float samples must be finite and in [-1, 1]",
         )
     raise InputError(
-        f"holds samples up to {float(np.abs(mono).max()):.0f}; float samples are expected in [-1, 1]",
-        hint="divide by 32768 what was 16-bit PCM",
+        f"contains samples up to {float(np.abs(mono).max()):.0f}; float samples are expected in [-1, 1]",
+        hint="divide 16-bit PCM by 32768",
     )

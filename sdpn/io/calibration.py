@@ -1,4 +1,4 @@
-"""The ``calibration`` of a model folder, changed without touching the model."""
+"""Change the ``calibration`` of a model folder without touching the weights."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from sdpn.io.yaml_text import read_yaml
 
 
 def store_calibration(folder: Path, name: str, value: float) -> None:
-    """Set one figure of ``calibration`` in ``folder/config.yaml``; all else stays as it is.
+    """Set one value of ``calibration`` in ``folder/config.yaml``; everything else is kept.
 
     Raises:
-        InputError: the folder is no model folder, or does not let us write.
+        InputError: the folder is not a model folder, or is not writable.
     """
     path = folder / "config.yaml"
     document = read_yaml(path)
     calibration = document.get("calibration") or {}
     if document.get("format") != 1 or not isinstance(calibration, dict):
-        raise InputError("is no sdpn model of format 1", path=path)
+        raise InputError("is not an sdpn model of format 1", path=path)
     document["calibration"] = calibration | {name: value}
     atomic_write_text(path, yaml.safe_dump(document, sort_keys=False))

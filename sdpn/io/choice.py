@@ -1,6 +1,6 @@
-"""Which decoder a file gets, from what is inside it and not from its name.
+"""Choice of the decoder of a file by its content, not its name.
 
-libsndfile reads what it reads wholly and seeks in exactly; ffmpeg everything else.
+libsndfile reads the formats that it decodes completely and seeks exactly; ffmpeg all others.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ from sdpn.io.windowed_file import WindowedFile
 
 _log = logging.getLogger(__name__)
 
-#: Bytes that tell what a file is.
+#: Bytes that identify a file.
 _HEAD = 32
 
-#: How the files begin that libsndfile is asked for first.
+#: First bytes of the files for which libsndfile is tried first.
 _SNDFILE = (b"fLaC", b"FORM", b".snd", b"dns.", b"caff", b"riff", b"RF64", b"BW64", b"NIST")
 
 #: Codecs in Ogg that libsndfile reads, with their clock in Hz; None: the rate of the samples.
 _OGG_CODECS = {b"OpusHead": 48000, b"\x01vorbis": None, b"\x7fFLAC": None}
 
-#: Files of which something was said.
+#: Files with a warning already logged.
 _said: set[str] = set()
 
 
 def open_decoder(path: str | os.PathLike[str], state: os.stat_result | None = None) -> Decoder:
-    """Open a recording, or say what is wrong with the file.
+    """Open a recording, or raise an error that says what is wrong with the file.
 
     Args:
         path: the file.
-        state: what `os.stat` says of it, where that was asked already.
+        state: its `os.stat`, if already known.
 
     Raises:
-        InputError: it is missing, empty, not audio, or holds no samples.
+        InputError: it is missing, empty, not audio, or has no samples.
     """
     try:
         state = os.stat(path) if state is None else state
         if stat.S_ISDIR(state.st_mode):
-            raise InputError("is a folder; an audio file was expected", path=path)
+            raise InputError("is a folder; expected an audio file", path=path)
         head, wav = _beginning(os.fspath(path), state.st_size, state.st_mtime_ns)
     except FileNotFoundError:
         if (entry := archived(path)) is not None:
@@ -70,7 +70,7 @@ def open_decoder(path: str | os.PathLike[str], state: os.stat_result | None = No
 
 
 def archived(path: str | os.PathLike[str]) -> tuple[str, int] | None:
-    """Archive and byte of ``x.ark:5``, audio inside a Kaldi archive; None: it is no such name."""
+    """Archive and byte offset of ``x.ark:5``, audio inside a Kaldi archive; None for any other name."""
     name, colon, offset = os.fspath(path).rpartition(":")
     return (name, int(offset)) if colon and offset.isdecimal() and os.path.isfile(name) else None
 
@@ -81,7 +81,7 @@ def is_wav(head: bytes) -> bool:
 
 
 def warn_once(path: str | os.PathLike[str], what: str) -> None:
-    """Log what is odd about a file, once however often it is opened."""
+    """Log a warning about a file once, however often it is opened."""
     key = f"{os.fspath(path)}: {what}"
     if key not in _said:
         _said.add(key)
@@ -89,7 +89,7 @@ def warn_once(path: str | os.PathLike[str], what: str) -> None:
 
 
 def _is_endless_flac(head: bytes) -> bool:
-    """Whether a FLAC file was streamed, so that its header does not know its length."""
+    """Whether a FLAC file was streamed, so that its header does not give its length."""
     return head.startswith(b"fLaC") and not (head[21] & 15 or any(head[22:26])) if len(head) > 25 else False
 
 
@@ -105,7 +105,7 @@ def _open_sndfile(path: str | os.PathLike[str]) -> Decoder:
 
 
 def _exact(decoder: SndfileDecoder, path: str | os.PathLike[str]) -> Decoder:
-    """A decoder that finds any frame: libsndfile's or, where that one cannot, ffmpeg's."""
+    """A decoder with exact seeking: libsndfile's or, where that is not exact, ffmpeg's."""
     if decoder.is_exact:
         return decoder
     try:
@@ -118,7 +118,7 @@ def _exact(decoder: SndfileDecoder, path: str | os.PathLike[str]) -> Decoder:
 
 
 def _open_archived(path: str | os.PathLike[str], archive: str, offset: int) -> Decoder:
-    """Audio as Kaldi (a WAV file) and kaldiio (any file, its length before it) put it into archives."""
+    """Audio in archives as written by Kaldi (a WAV file) and kaldiio (any file, preceded by its length)."""
     size = os.path.getsize(archive) - offset
     with open(archive, "rb") as stream:
         stream.seek(offset)
@@ -134,7 +134,7 @@ def _open_archived(path: str | os.PathLike[str], archive: str, offset: int) -> D
             raise truncated(path, held, size)
         offset += begin
     if size <= 0:
-        raise InputError("no audio is there in the archive", path=path)
+        raise InputError("there is no audio at this place in the archive", path=path)
     try:
         return SndfileDecoder(path, partial(WindowedFile, archive, offset, size))
     except (soundfile.LibsndfileError, TypeError) as error:
@@ -145,7 +145,7 @@ def _open_wav(path: str | os.PathLike[str], layout: WavLayout) -> Decoder:
     if layout.is_wrong and not layout.is_short:
         warn_once(
             path,
-            "its header does not say how long it is: read to the end"
+            "its header does not give its length: read to the end"
             if layout.promised >= UNKNOWN_SIZE or not layout.promised
             else f"its header is wrong by {abs(layout.promised - layout.held)} bytes: read to the end",
         )
@@ -176,7 +176,7 @@ def _open_ogg(path: str | os.PathLike[str], state: os.stat_result) -> Decoder:
     except (soundfile.LibsndfileError, InputError) as error:
         if layout.cut is not None:
             raise TruncatedAudio(
-                f"is truncated: {layout.cut} is cut off, and nothing can be read before",
+                f"is truncated: {layout.cut} is cut off, and nothing before it can be read",
                 path=path,
                 hint=REPAIR,
             ) from error
@@ -193,7 +193,7 @@ def _open_ogg(path: str | os.PathLike[str], state: os.stat_result) -> Decoder:
         )
     elif layout.lost:
         decoder.damage = TruncatedAudio(
-            f"is damaged: {layout.lost} bytes between its pages are what is left of others",
+            f"is damaged: {layout.lost} bytes between its pages are remnants of others",
             path=path,
             hint=REPAIR,
         )
@@ -204,7 +204,7 @@ def _open_ogg(path: str | os.PathLike[str], state: os.stat_result) -> Decoder:
 
 @lru_cache(maxsize=4096)
 def _beginning(path: str, size: int, _mtime_ns: int) -> tuple[bytes, WavLayout | None]:
-    """First bytes of a file, and the chunks of a WAV file: crops of one file are read one after the other."""
+    """First bytes of a file, and the chunks of a WAV file; cached, since a file's crops are read in a row."""
     with open(path, "rb") as stream:
         head = stream.read(_HEAD)
         return head, wav_layout(stream, size) if is_wav(head) else None
@@ -222,9 +222,9 @@ def _open_other(path: str | os.PathLike[str], size: int) -> Decoder:
     except InputError as error:
         if lacks_index(path):
             raise InputError(
-                "is cut off or was never finished: the table that says where its sound is (moov) is missing",
+                "is truncated or was never finished: its index (moov) is missing",
                 path=path,
-                hint="copy it again, or repair it with what recorded it",
+                hint="copy it again, or repair it with the software that recorded it",
             ) from error
         try:
             return SndfileDecoder(path)
@@ -239,4 +239,4 @@ def _open_other(path: str | os.PathLike[str], size: int) -> Decoder:
 
 def _refused(error: Exception, path: str | os.PathLike[str]) -> InputError:
     said = reason(error) if isinstance(error, soundfile.LibsndfileError) else "it has no header"
-    return InputError(f"is not audio that can be read ({said})", path=path, hint="convert it to wav or flac")
+    return InputError(f"is not readable audio ({said})", path=path, hint="convert it to wav or flac")

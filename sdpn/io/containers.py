@@ -1,4 +1,4 @@
-"""What the headers of compressed files promise, where a decoder plays what is left of them without a word."""
+"""Sizes promised by the headers of compressed files, since decoders play truncated ones without an error."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _EBML, _SEGMENT = b"\x1aE\xdf\xa3", b"\x18S\x80g"
 
 
 def mpeg_frame_length(head: bytes) -> int | None:
-    """Bytes of the MPEG audio frame with this header (ISO 11172-3, 2.4.1.3); None: it is no such header."""
+    """Bytes of the MPEG audio frame with this header (ISO 11172-3, 2.4.1.3); None if it is not one."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return None
     version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
@@ -42,14 +42,14 @@ def mpeg_frame_length(head: bytes) -> int | None:
 
 
 def adts_frame_length(head: bytes) -> int | None:
-    """Bytes of the AAC frame with this ADTS header (ISO 13818-7, 6.2); None: it is no such header."""
+    """Bytes of the AAC frame with this ADTS header (ISO 13818-7, 6.2); None if it is not one."""
     if len(head) < 6 or head[0] != 0xFF or head[1] & 0xF6 != 0xF0:
         return None
     return (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
 
 
 def ac3_frame_length(head: bytes) -> int | None:
-    """Bytes of the AC-3 or E-AC-3 frame with this header (ATSC A/52, 5.4 and E.2); None: there is none."""
+    """Bytes of the AC-3 or E-AC-3 frame with this header (ATSC A/52, 5.4 and E.2); None if it is not one."""
     if len(head) < 6 or head[:2] != b"\x0bw":
         return None
     if head[5] >> 3 > 10:
@@ -62,12 +62,12 @@ def ac3_frame_length(head: bytes) -> int | None:
 
 
 def amr_frame_length(head: bytes, *, wide: bool) -> int | None:
-    """Bytes of the AMR frame that begins so (RFC 4867, 5.3); None: there is none."""
+    """Bytes of the AMR frame with this header (RFC 4867, 5.3); None if it is not one."""
     return (_AMR_WB if wide else _AMR_NB)[head[0] >> 3 & 15] if head else None
 
 
 def mpeg_frames_promised(path: str | os.PathLike[str]) -> tuple[int, int] | None:
-    """Frames that the Xing or Info tag of an MP3 file counts, and samples of each; None: there is no tag."""
+    """Frames that the Xing or Info tag of an MP3 file counts, and samples of each; None without a tag."""
     with open(path, "rb") as stream:
         head = stream.read(10)
         if head[:3] == b"ID3" and len(head) == 10:
@@ -87,7 +87,7 @@ def mpeg_frames_promised(path: str | os.PathLike[str]) -> tuple[int, int] | None
 
 
 def bytes_promised(path: str | os.PathLike[str]) -> int | None:
-    """Bytes that a file must have for its outermost parts to be whole (MP4, Matroska); None: nothing says."""
+    """Bytes that a file needs for its outermost elements to be complete (MP4, Matroska); None if unknown."""
     size = os.path.getsize(path)
     with open(path, "rb") as stream:
         head = stream.read(12)
@@ -97,7 +97,7 @@ def bytes_promised(path: str | os.PathLike[str]) -> int | None:
 
 
 def lacks_index(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is an MP4 without the table that says where its sound is."""
+    """Whether a file is an MP4 without its index (moov)."""
     size = os.path.getsize(path)
     with open(path, "rb") as stream:
         return stream.read(8)[4:] == b"ftyp" and b"moov" not in _boxes(stream, size)[1]
@@ -124,7 +124,7 @@ def _boxes(stream: BinaryIO, size: int) -> tuple[int | None, set[bytes]]:
 
 
 def _matroska_size(stream: BinaryIO) -> int | None:
-    """Where the segment of a Matroska file ends (RFC 8794); None: its writer never learned."""
+    """Where the segment of a Matroska file ends (RFC 8794); None if its writer left it open."""
     stream.seek(4)
     length = _ebml_number(stream)
     if length is None:
@@ -137,7 +137,7 @@ def _matroska_size(stream: BinaryIO) -> int | None:
 
 
 def _ebml_number(stream: BinaryIO) -> int | None:
-    """A number of variable length; None: it is unknown, or none."""
+    """A number of variable length; None if it is unknown or invalid."""
     first = stream.read(1)
     if not first or not first[0]:
         return None

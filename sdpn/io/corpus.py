@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 from sdpn.errors import InputError
 
-#: Suffixes by which recordings are found in folders; what a file is, only its inside says.
+#: Suffixes by which recordings are found in folders; the format is determined by the content.
 SUFFIXES = {
     ".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".asf", ".au", ".avi", ".caf", ".flac",
     ".flv", ".gsm", ".m4a", ".m4b", ".mka", ".mkv", ".mov", ".mp2", ".mp3", ".mp4", ".mpg", ".oga", ".ogg",
     ".opus", ".ra", ".rm", ".snd", ".sph", ".spx", ".tta", ".voc", ".w64", ".wav", ".wave", ".webm", ".wma",
     ".wmv", ".wv",
 }  # fmt: skip
-#: Folder names that say nothing about which corpus it is.
+#: Folder names that do not identify a corpus.
 _SPLIT_NAMES = {"train", "dev", "test", "eval", "wav", "wavs", "flac", "audio", "data"}
 
 
@@ -30,26 +30,27 @@ class CorpusFile(NamedTuple):
 
     @property
     def path(self) -> Path:
-        """Where it is."""
+        """Its path."""
         return self.corpus / self.name
 
 
 def find_audio(folder: Path) -> list[Path]:
     """Audio files at any depth below ``folder``, sorted; hidden ones are left out.
 
-    Links to folders are followed, since corpora are often put together from them; one that leads up is not.
+    Links to folders are followed, since corpora are often assembled from them; links to a parent folder are
+    not.
 
     Raises:
-        InputError: ``folder`` is no folder, or holds no audio.
+        InputError: ``folder`` is not a folder, or contains no audio.
     """
     return survey_audio(folder)[0]
 
 
 def survey_audio(folder: Path) -> tuple[list[Path], int]:
-    """As `find_audio`, and how many other files there are, hidden ones left out.
+    """As `find_audio`, and the number of other files, excluding hidden ones.
 
     Raises:
-        InputError: ``folder`` is no folder, or holds no audio.
+        InputError: ``folder`` is not a folder, or contains no audio.
     """
     if not folder.is_dir():
         raise InputError("no such folder", path=folder)
@@ -64,7 +65,7 @@ def survey_audio(folder: Path) -> tuple[list[Path], int]:
         others += len(shown) - len(audio)
     if not files:
         raise InputError(
-            f"holds no audio, by its suffixes, among {others} files",
+            f"contains no file with an audio suffix, among {others} files",
             path=folder,
             hint="such as .wav, .flac, .mp3",
         )
@@ -80,11 +81,11 @@ def find_speakers(folders: Sequence[Path]) -> dict[str, list[CorpusFile]]:
     """The audio of folder-per-speaker corpora, ``DIR/<speaker>/**/<utterance>.wav``.
 
     Returns:
-        sorted files by speaker. Speakers are called ``<corpus>-<folder>``: a folder of the same name in two
-        corpora is two people.
+        sorted files by speaker. Speaker ids are ``<corpus>-<folder>``: folders of the same name in two
+        corpora are two speakers.
 
     Raises:
-        InputError: a corpus is missing, empty or given twice, or an audio file lies in no speaker's folder.
+        InputError: a corpus is missing, empty or given twice, or an audio file is not in a speaker folder.
     """
     speakers: dict[str, list[CorpusFile]] = {}
     for folder, corpus in zip(folders, corpus_names(folders), strict=True):
@@ -92,7 +93,7 @@ def find_speakers(folders: Sequence[Path]) -> dict[str, list[CorpusFile]]:
             name = path.relative_to(folder)
             if len(name.parts) == 1:
                 raise InputError(
-                    "lies in no speaker's folder",
+                    "is not in a speaker folder",
                     path=path,
                     hint=f"expected {folder}/<speaker>/{path.name}",
                 )
@@ -125,5 +126,5 @@ def corpus_names(folders: Sequence[Path]) -> list[str]:
 
 
 def as_word(name: str) -> str:
-    """``name`` without white space, which no id may hold."""
+    """``name`` without white space, which ids may not contain."""
     return re.sub(r"\s+", "_", name)

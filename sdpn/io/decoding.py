@@ -1,4 +1,4 @@
-"""What a decoder is: frames of a recording as they are stored, from any place on."""
+"""The decoder interface: the stored frames of a recording, from any position."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 
 from sdpn.errors import InputError
 
-#: Rates beyond these are a damaged header, and resampling from them would need filters without end.
+#: Rates outside this range indicate a damaged header, and resampling from them would need huge filters.
 RATES_HZ = range(1000, 768001)
 
-#: More channels than a microphone array has are a damaged header, or an array lying on its side.
+#: More channels than any microphone array has indicate a damaged header, or a transposed array.
 MOST_CHANNELS = 64
 
 REPAIR = "copy it again, or re-encode it to accept it as it is"
 
 
 class TruncatedAudio(InputError):
-    """The file breaks off before its end; what is there can be read."""
+    """The file is truncated; the part that is there can be read."""
 
 
 class Decoder(Protocol):
@@ -30,9 +30,9 @@ class Decoder(Protocol):
         rate_hz: frames per second.
         num_channels: samples per frame.
         length: frames, where they are known without decoding.
-        expected_s: length in seconds that the header claims, or None.
-        is_float: whether it holds floats, of which nothing says that they are in [-1, 1].
-        damage: what is known to be missing before anything is decoded, or None.
+        expected_s: length in seconds according to the header, or None.
+        is_float: whether samples are floats, which need not be in [-1, 1].
+        damage: a description of missing data known before decoding, or None.
     """
 
     rate_hz: int
@@ -43,7 +43,7 @@ class Decoder(Protocol):
     damage: TruncatedAudio | None
 
     def num_frames(self) -> int:
-        """Its length in frames, decoding all of it where nothing else tells.
+        """Its length in frames; decodes all of it if the length is not known otherwise.
 
         Raises:
             InputError: it cannot be decoded.
@@ -54,7 +54,7 @@ class Decoder(Protocol):
         """Yield frames ``start`` … ``stop - 1`` (None: to the end) as float32 (n, channels), n > 0.
 
         Raises:
-            TruncatedAudio: after all that is there.
+            TruncatedAudio: after the last available frame.
             InputError: it cannot be decoded.
         """
         ...
@@ -65,25 +65,27 @@ class Decoder(Protocol):
 
 
 def truncated(path: str | os.PathLike[str], held: float, promised: float) -> TruncatedAudio:
-    """The error for a file that holds less than its header says."""
+    """The error for a file that is shorter than its header says."""
     return TruncatedAudio(
-        f"is truncated: {100 * held / promised:.1f} % of what its header promises is there",
+        f"is truncated: {100 * held / promised:.1f} % of the size in its header is present",
         path=path,
         hint=REPAIR,
     )
 
 
 def check_header(rate_hz: int, num_channels: int, path: str | os.PathLike[str]) -> None:
-    """Refuse rates and numbers of channels that no recording has.
+    """Reject implausible sampling rates and numbers of channels.
 
     Raises:
-        InputError: it is so.
+        InputError: the header is implausible.
     """
     if rate_hz not in RATES_HZ:
-        raise InputError(f"its header says {rate_hz} samples per second", path=path, hint="is it damaged?")
+        raise InputError(
+            f"its header has a sampling rate of {rate_hz} Hz", path=path, hint="it may be damaged"
+        )
     if not 1 <= num_channels <= MOST_CHANNELS:
         raise InputError(
-            f"its header says {num_channels} channels, at most {MOST_CHANNELS} are read",
+            f"its header has {num_channels} channels; at most {MOST_CHANNELS} are supported",
             path=path,
-            hint="is it damaged?",
+            hint="it may be damaged",
         )

@@ -1,9 +1,9 @@
-"""What libsndfile does not read, or not wholly: MP3, AAC, GSM, chained Ogg, video, ..., by ffmpeg (PyAV).
+"""Decoding by ffmpeg (PyAV) what libsndfile does not read completely: MP3, AAC, GSM, chained Ogg, video, ...
 
-Such decoders remember: a sample depends on what was decoded before it. So that a range gives the samples of
-the whole bit for bit, the whole itself is decoded in pieces: at the first packet after each multiple of 20 s,
-a decoder takes over that began fresh a second earlier. A range then begins at the same packet, which an index
-of the file knows; it is a by-product of decoding the file once, and nothing else is sure of the length.
+Such decoders have state: a sample depends on what was decoded before it. So that a range is bitwise identical
+to the same part of the whole, the whole is decoded in pieces too: at the first packet after each multiple of
+20 s, a new decoder takes over that was started a second earlier. A range starts at the same packet, found in
+an index of the file, which is a by-product of decoding it once; nothing else gives a reliable length.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 _HINT = "convert it to wav or flac"
 
-#: Demuxers that may be asked. Playlists and the like, which name other files, are not among them.
+#: Demuxers that are allowed. Playlists and the like, which refer to other files, are not among them.
 _FORMATS = (
     "aac,ac3,eac3,aiff,amr,amrnb,amrwb,ape,asf,asf_o,au,avi,caf,dsf,dts,flac,flv,gsm,loas,matroska,webm,"
     "mov,mp4,m4a,3gp,3g2,mj2,mp3,mpc,mpc8,mpeg,mpegts,nut,ogg,rm,shn,tak,tta,voc,w64,wav,wv,xwma"
@@ -45,21 +45,21 @@ _FORMATS = (
 _ANCHOR_S = 20
 _LEAD_S = 1
 
-#: Decoders that need no more than what a new one can be told; others are opened with the file once more.
+#: Decoders that can be created from the stream parameters alone; for others the file is opened again.
 _SIMPLE = {
     "aac", "ac3", "alac", "amrnb", "amrwb", "eac3", "flac", "libopencore_amrnb", "libopencore_amrwb", "mp2",
     "mp2float", "mp3", "mp3float", "opus", "vorbis",
 }  # fmt: skip
 
-#: Containers of one stream whose header tells its length to a part of a second.
+#: Single-stream containers whose header gives the length to a fraction of a second.
 _TELLING = {"wav", "w64", "aiff", "au", "caf", "flac", "tta", "wv", "ape"}
-#: How much less than promised is there without anything missing: encoders count their padding differently.
+#: Tolerated difference from the promised length: encoders count their padding differently.
 _SLACK_S = 0.1
 
-#: Frames of MP3 that hold nothing but an encoder's delay and padding, at most.
+#: Maximum number of MP3 frames that only hold encoder delay and padding.
 _PADDING = 4
 
-#: Share of packets that may fail to decode: more is no recording with a scratch.
+#: Share of packets that may fail to decode before the file is rejected.
 _MOST_FAULTY = 0.1
 
 #: Files whose index is kept.
@@ -68,7 +68,7 @@ _KEPT = 4096
 
 @dataclass(frozen=True)
 class _Packet:
-    """How a packet is recognised."""
+    """Properties that identify a packet."""
 
     number: int
     pts: int | None
@@ -77,11 +77,11 @@ class _Packet:
 
 @dataclass(frozen=True)
 class _Anchor:
-    """Where a decoder takes over.
+    """A position where a new decoder takes over.
 
     Attributes:
-        at: first frame that is its own.
-        lead: the packet with which it began.
+        at: first frame that it contributes.
+        lead: the packet that it starts with.
         packet: number of the packet that gives frame ``at``.
     """
 
@@ -92,7 +92,7 @@ class _Anchor:
 
 @dataclass
 class _Index:
-    """What decoding a file once has told."""
+    """What is known after decoding a file once."""
 
     length: int = 0
     anchors: list[_Anchor] = field(default_factory=list)
@@ -108,8 +108,8 @@ class FfmpegDecoder(Decoder):
     Args:
         path: named in errors, and opened where ``stream`` is None.
         stream: what to decode instead, once and from its start; it need not know how to seek.
-        promised_s: length that its header tells, where the caller knows better than ffmpeg.
-        chained: whether it is several recordings one after the other, each with headers of its own.
+        promised_s: length according to its header, where the caller knows it better than ffmpeg.
+        chained: whether it consists of several recordings in sequence, each with its own headers.
 
     Raises:
         InputError: it is not audio, or cannot be decoded.
@@ -185,17 +185,17 @@ class FfmpegDecoder(Decoder):
                 for _ in self._decode(None):
                     pass
             if self._key is None:
-                raise ValueError("a stream has no length before its end")
+                raise ValueError("the length of a stream is unknown before its end")
             index = _indices[self._key]
         self.length = index.length
         return index
 
     def _decode(self, anchor: _Anchor | None) -> Iterator[np.ndarray]:
-        """Everything from an anchor on, or from the start; afterwards the index is known."""
+        """Decode from an anchor, or from the start, which completes the index."""
         opened, self._opened = self._opened, None
         if opened is None:
             if self._once is not None:
-                raise InputError("can be read once only: it is a stream", path=self._path)
+                raise InputError("is a stream, which can be read only once", path=self._path)
             opened = _Opened(self._path, None)
         try:
             yield from self._decode_opened(opened, anchor)
@@ -244,13 +244,13 @@ class FfmpegDecoder(Decoder):
             raise InputError(
                 f"cannot be decoded: {faults} of {number} packets are damaged"
                 if number
-                else "the audio file holds no samples",
+                else "the audio file contains no samples",
                 path=self._path,
                 hint="copy or convert it again",
             )
         damage = self._end(opened, at, last)
         if faults and damage is None and anchor is None:
-            _log.warning("%s: %d of %d packets are damaged and left out", self._path, faults, number)
+            _log.warning("%s: skipped %d damaged packets of %d", self._path, faults, number)
         if anchor is None and self._key is not None:
             _indices[self._key] = _Index(at, anchors, damage)
             while len(_indices) > _KEPT:
@@ -259,7 +259,7 @@ class FfmpegDecoder(Decoder):
             raise damage
 
     def _end(self, opened: _Opened, at: int, last: av.Packet | None) -> TruncatedAudio | None:
-        """What is missing at the end, as far as the last packet and the header tell."""
+        """What is missing at the end, judging by the last packet and the header."""
         held_s = at / self.rate_hz
         if opened.broken is not None:
             return TruncatedAudio(
@@ -269,7 +269,7 @@ class FfmpegDecoder(Decoder):
             )
         if last is not None and opened.is_cut(last):
             return TruncatedAudio(
-                f"is truncated: it breaks off in the middle of a frame, after {held_s:.2f} s",
+                f"is truncated: it ends within a frame, after {held_s:.2f} s",
                 path=self._path,
                 hint=REPAIR,
             )
@@ -302,17 +302,15 @@ class _Opened:
             )
         except (av.FFmpegError, ValueError) as error:
             self._file.close()
-            raise InputError(
-                f"is not audio that can be read ({_reason(error)})", path=path, hint=_HINT
-            ) from error
+            raise InputError(f"is not readable audio ({_reason(error)})", path=path, hint=_HINT) from error
         if not self._container.streams.audio:
             self.close()
-            raise InputError("holds no sound", path=path, hint=_HINT)
+            raise InputError("has no audio stream", path=path, hint=_HINT)
         self._stream: Any = self._container.streams.audio[0]
         context: Any = self._stream.codec_context
         if context is None:
             self.close()
-            raise InputError("is coded in a way that ffmpeg does not know", path=path, hint=_HINT)
+            raise InputError("uses a codec that ffmpeg does not support", path=path, hint=_HINT)
         context.thread_count = 1
         self._context = context
         self.name: str = context.codec.name
@@ -322,14 +320,14 @@ class _Opened:
 
     @property
     def duration_s(self) -> float | None:
-        """What the header claims, estimates included."""
+        """Length according to the header, including estimates."""
         if self._stream.duration is not None:
             return float(self._stream.duration * self._stream.time_base)
         return None if self._container.duration is None else self._container.duration / 1e6
 
     @property
     def promised_s(self) -> float | None:
-        """Length that is no estimate, in seconds, or None."""
+        """Length in seconds if the header gives it exactly, or None."""
         if self._format == "mp3" and not self.once:
             promised = mpeg_frames_promised(self._path)
             if promised is None:
@@ -340,7 +338,7 @@ class _Opened:
         return self.duration_s if telling and self._stream.duration is not None else None
 
     def fresh(self) -> _Fresh:
-        """A decoder that has decoded nothing."""
+        """A new decoder."""
         import av
 
         if self.once:
@@ -368,7 +366,7 @@ class _Opened:
             self.broken = _reason(error)
 
     def packets_from(self, wanted: _Packet) -> Iterator[av.Packet]:
-        """The packets from a known one on, wherever the container can seek to, or else all before skipped."""
+        """The packets from a known one on, by seeking where possible, else by skipping those before it."""
         import av
 
         found = False
@@ -390,7 +388,7 @@ class _Opened:
             self.broken = again.broken
 
     def is_cut(self, packet: av.Packet) -> bool:
-        """Whether a packet is shorter than it says."""
+        """Whether a packet is shorter than its header says."""
         if self.name.startswith("pcm_"):
             return False  # its last packet is whatever is left
         if packet.is_corrupt:
@@ -407,7 +405,7 @@ class _Opened:
         return length is not None and packet.size < length
 
     def close(self) -> None:
-        """Let go of all that was opened."""
+        """Close everything that was opened."""
         for again in self._again:
             again.close()
         container = getattr(self, "_container", None)
@@ -423,7 +421,7 @@ class _Fresh:
         self._context = context
 
     def decode(self, packet: av.Packet | None) -> list[Any] | None:
-        """The frames that a packet brings (None: those that were held back); None: it is damaged."""
+        """The frames of a packet (None: flush the delayed frames); None if the packet is damaged."""
         import av
 
         try:
@@ -433,10 +431,10 @@ class _Fresh:
 
 
 class _Uniform:
-    """Makes frames (n, channels) at one rate of whatever the packets bring.
+    """Converts the frames of all packets to (n, channels) at one rate.
 
     Attributes:
-        varies: whether rate or channels have changed on the way.
+        varies: whether the rate or the number of channels has changed.
     """
 
     def __init__(self, rate_hz: int, num_channels: int) -> None:
@@ -466,7 +464,7 @@ class _Uniform:
                 yield self._as_array(resampled)
 
     def rest(self) -> Iterator[np.ndarray]:
-        """What the change of rate has held back."""
+        """The samples delayed by resampling."""
         if self._resampler is not None:
             for resampled in self._resampler.resample(None):
                 if resampled.samples:

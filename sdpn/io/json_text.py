@@ -1,8 +1,7 @@
-"""JSON objects, read so that nobody who goes on with them is surprised.
+"""Strict reading of JSON objects.
 
-Stricter than Python's reader: ``NaN`` and ``Infinity``, which no JSON knows, numbers that do not fit, keys
-that occur twice, NUL and halves of characters are refused, and so is what is nested as deep or as large as no
-document here.
+Stricter than Python's reader: ``NaN`` and ``Infinity``, which are not JSON, numbers out of range, duplicate
+keys, NUL and unpaired surrogates are rejected, as are documents nested deeper or larger than any used here.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from sdpn.io.text import read_text
 #: Levels. The deepest document here (a run's configuration among its results) has 9.
 _DEEPEST = 100
 
-#: Bytes of a document. Of empty lists alone a byte takes 25 in memory, 0.8 GiB in all, and the whole 4 s
+#: Bytes of a document. In the worst case, empty lists, a byte takes 25 in memory, 0.8 GiB in all, and 4 s
 #: (tools/benchmarks/hostile_files.py).
 _MOST_BYTES = 32 << 20
 
-#: Escapes that may be half of a character, or NUL.
+#: Escapes that may be an unpaired surrogate, or NUL.
 _SUSPICIOUS = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 
 
@@ -33,15 +32,15 @@ def read_json(path: str | os.PathLike[str], what: str, *, hint: str | None = Non
 
     Args:
         path: the file.
-        what: what was expected, for messages, such as "settings of an extraction".
-        hint: what to do where it is not.
+        what: the expected document, for messages, such as "extraction settings file".
+        hint: what to do otherwise.
 
     Raises:
-        InputError: the file is missing, larger than 32 MiB, no JSON, or its JSON is no object.
+        InputError: the file is missing, larger than 32 MiB, not JSON, or not an object.
     """
-    with parsing(path, f"is no {what}, or is damaged", hint=hint):
+    with parsing(path, f"is not a valid {what}", hint=hint):
         if (size := Path(path).stat().st_size) > _MOST_BYTES:
-            raise ValueError(f"it has {size >> 20} MiB; {_MOST_BYTES >> 20} are the most")
+            raise ValueError(f"its size of {size >> 20} MiB exceeds the limit of {_MOST_BYTES >> 20} MiB")
     return parse_json(read_text(path), what, path=path, hint=hint)
 
 
@@ -59,30 +58,28 @@ def parse_json(
         text: the text.
         what: what was expected, for messages.
         path: where the text comes from.
-        line: its line there, where every line is an object.
-        hint: what to do where it is not.
+        line: its line there, for files with one object per line.
+        hint: what to do otherwise.
 
     Raises:
-        InputError: it is no JSON, or is no object.
+        InputError: it is not JSON, or not an object.
     """
     try:
         document = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
         _check(document, check_texts=_SUSPICIOUS.search(text) is not None)
     except json.JSONDecodeError as error:
         raise InputError(
-            f"is no {what}, or is damaged (no JSON: {error.msg})",
+            f"is not a valid {what} (not JSON: {error.msg})",
             path=path,
             line=error.lineno if line is None else line,
             hint=hint,
         ) from error
     except (ValueError, RecursionError, MemoryError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else reason_of(error)
-        raise InputError(
-            f"is no {what}, or is damaged ({reason})", path=path, line=line, hint=hint
-        ) from error
+        raise InputError(f"is not a valid {what} ({reason})", path=path, line=line, hint=hint) from error
     if not isinstance(document, dict):
         raise InputError(
-            f"is no {what}: an object, {{…}}, was expected, found {_shown(document)}",
+            f"is not a valid {what}: expected an object, {{…}}, found {_shown(document)}",
             path=path,
             line=line,
             hint=hint,
@@ -100,11 +97,11 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _check(document: Any, *, check_texts: bool) -> None:
-    """Raise ValueError for what the grammar allows and nobody can use; without recursion."""
+    """Raise ValueError for what the grammar allows but is not usable; without recursion."""
     level = [document]
     for _ in range(_DEEPEST):
         below: list[Any] = []

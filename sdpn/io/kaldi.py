@@ -33,16 +33,16 @@ _ROWS_AT_ONCE = 4096
 
 @dataclass(frozen=True)
 class Utterance:
-    """One stretch of speech in one file.
+    """A segment of speech in an audio file.
 
     Attributes:
         id: utterance id, unique in its data directory.
         path: the audio file.
         start_s: where it starts in the file, in seconds.
         end_s: where it ends, in seconds; None is the end of the file.
-        speaker: speaker id from ``utt2spk``, or None. Training never looks at it.
-        channel: the channel of the file in which it is, counted from 0; None: whatever the reader takes.
-        keep_truncated: read a file that breaks off as far as it goes, with a warning.
+        speaker: speaker id from ``utt2spk``, or None. Training never uses it.
+        channel: its channel in the file, counted from 0; None leaves the choice to the reader.
+        keep_truncated: read a truncated file as far as it goes, with a warning.
     """
 
     id: str
@@ -57,7 +57,7 @@ class Utterance:
         """Read its samples (S,), float32, 16 kHz mono.
 
         Args:
-            channel: to take where the utterance has none of its own; None averages all.
+            channel: channel to read if the utterance does not specify one; None averages all.
 
         Raises:
             InputError: the file cannot be read, or ends before the utterance starts.
@@ -83,7 +83,7 @@ class Utterance:
             return stream.read_range(first, count, self.start_s, self._duration_s)
 
     def num_samples(self) -> int:
-        """Its length at 16 kHz, from the file's header where that tells.
+        """Its length at 16 kHz, from the file's header where it gives the length.
 
         Raises:
             InputError: the file cannot be read, or ends before the utterance starts.
@@ -119,14 +119,14 @@ class Utterance:
 
 
 class RecordingSegment(NamedTuple):
-    """A line of ``segments``: which stretch of which recording, in seconds.
+    """A line of ``segments``: a time range of a recording, in seconds.
 
     Attributes:
         id: of the utterance.
-        recording: that it is in.
+        recording: recording that contains it.
         start_s: where it starts.
         end_s: where it ends; None (-1 in the file): at the end of the recording.
-        channel: of the recording, counted from 0; None: the file does not say.
+        channel: of the recording, counted from 0; None if not given.
     """
 
     id: str
@@ -150,7 +150,7 @@ def read_data_dir(directory: str | os.PathLike[str], *, check_files: bool = True
 
     Args:
         directory: folder with ``wav.scp`` and optionally ``segments`` and ``utt2spk``.
-        check_files: also demand that every audio file exists.
+        check_files: also require that every audio file exists.
 
     Returns:
         utterances in the order of ``segments``, or else of ``wav.scp``.
@@ -216,10 +216,10 @@ def _check_known(keys: Iterator[str], known: DistinctKeys, path: Path) -> None:
 def write_data_dir(directory: str | os.PathLike[str], utterances: Iterable[Utterance]) -> None:
     """Write whole-file utterances as ``wav.scp`` (and ``utt2spk``, ``spk2utt``), in C-locale order.
 
-    Relative paths, which count from the working directory, are written as absolute ones.
+    Relative paths are resolved against the working directory and written as absolute ones.
 
     Raises:
-        InputError: two utterances share an id, an id holds white space, a path cannot stand in a
+        InputError: two utterances share an id, an id contains white space, a path cannot be written in a
             table, or there are no utterances.
     """
     directory = Path(directory)
@@ -234,7 +234,7 @@ def write_data_dir(directory: str | os.PathLike[str], utterances: Iterable[Utter
                 path=utterance.path,
             )
         if utterance.start_s or utterance.end_s is not None:
-            raise ValueError("write_data_dir writes whole files only")
+            raise ValueError("write_data_dir only writes utterances that are whole files")
         rows[utterance.id] = utterance
     if not rows:
         raise InputError("no utterances to write", path=directory)
@@ -269,7 +269,7 @@ def vector_writer(directory: str | os.PathLike[str], name: str = "embeddings") -
     The scp holds the ark's absolute path, as Kaldi's tools expect.
 
     Raises:
-        InputError: a key holds white space or is written twice.
+        InputError: a key contains white space or is written twice.
     """
     from kaldiio import save_ark
 
@@ -295,14 +295,13 @@ def vector_writer(directory: str | os.PathLike[str], name: str = "embeddings") -
 def read_vectors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Read all vectors of a Kaldi ``.scp`` or ``.ark``, binary or text.
 
-    Paths in an scp may be relative to it. Commands (``... |``) and the pickles that kaldiio knows are
-    refused.
+    Paths in an scp may be relative to it. Commands (``... |``) and kaldiio's pickles are rejected.
 
     Returns:
         float32 vectors (D,) by key, in file order.
 
     Raises:
-        InputError: the file is missing, is no table of vectors, or its vectors differ in length.
+        InputError: the file is missing, is not a table of vectors, or its vectors differ in length.
     """
     path = Path(path)
     vectors = dict(iterate_vectors(path))
@@ -313,14 +312,14 @@ def read_vectors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 def iterate_vectors(path: str | os.PathLike[str]) -> Iterator[tuple[str, np.ndarray]]:
     """Yield (key, float32 vector (D,)) of a Kaldi ``.scp`` or ``.ark`` in file order, one at a time.
 
-    As `read_vectors`, for files that do not fit in memory; neither lengths nor values are looked at.
+    As `read_vectors`, for files that do not fit in memory; lengths and values are not checked.
 
     Raises:
-        InputError: the file is missing or is no table of vectors.
+        InputError: the file is missing or is not a table of vectors.
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError("no such scp or ark of embeddings", path=path)
+        raise InputError("no such scp or ark file", path=path)
     yield from _iterate_ark(path) if path.suffix == ".ark" else _iterate_scp(path)
 
 
@@ -358,17 +357,17 @@ def _iterate_scp(path: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 def _check_vectors(vectors: Mapping[str, np.ndarray], path: Path) -> None:
     if not vectors:
-        raise InputError("holds no vectors", path=path)
+        raise InputError("contains no vectors", path=path)
     first_key, first = next(iter(vectors.items()))
     for key, vector in vectors.items():
         if vector.ndim != 1:
-            raise InputError(f"{key!r} has shape {vector.shape}; a vector was expected", path=path)
+            raise InputError(f"expected a vector for {key!r}, found shape {vector.shape}", path=path)
         if vector.shape != first.shape:
             raise InputError(
                 f"{key!r} has {len(vector)} dimensions, {first_key!r} has {len(first)}", path=path
             )
         if not np.isfinite(vector).all():
-            raise InputError(f"the vector of {key!r} holds NaN or infinite values", path=path)
+            raise InputError(f"the vector of {key!r} contains NaN or infinite values", path=path)
 
 
 def _recordings(path: Path, *, check_files: bool) -> Iterator[tuple[str, Path]]:
@@ -388,7 +387,7 @@ def _refused_command(what: str, path: Path, line: int) -> InputError:
         f"{what} is a shell command, which sdpn does not run",
         path=path,
         line=line,
-        hint="write its output to a file and name that file",
+        hint="write its output to a file and refer to that file",
     )
 
 
@@ -396,7 +395,7 @@ def _table_path(path: Path) -> str:
     """Absolute path as text, unless ``id path`` lines cannot carry it (a line end; ``|`` or a blank last)."""
     name = os.path.abspath(path)
     if not is_line(name) or name != name.strip() or name.endswith("|"):
-        raise InputError(f"{name!r} cannot stand in a Kaldi table", hint="rename the file")
+        raise InputError(f"{name!r} cannot be written in a Kaldi table", hint="rename the file")
     return name
 
 
@@ -408,7 +407,7 @@ def read_segments(path: str | os.PathLike[str]) -> list[RecordingSegment]:
     """
     segments = [segment for _, segment in _segments(path)]
     if not segments:
-        raise InputError("holds no segments", path=path)
+        raise InputError("contains no segments", path=path)
     return segments
 
 
@@ -445,7 +444,7 @@ def _parsed_segments(path: str | os.PathLike[str]) -> Iterator[tuple[int, Record
             channel = int(fields[4]) if len(fields) > 4 else -1
         except (IndexError, ValueError):
             raise InputError(
-                f"expected 'utterance recording start end' and maybe a channel, found {line!r}",
+                f"expected 'utterance recording start end [channel]', found {line!r}",
                 path=path,
                 line=number,
             ) from None
@@ -464,7 +463,7 @@ def _parsed_segments(path: str | os.PathLike[str]) -> Iterator[tuple[int, Record
                 f"utterance {key!r} is in channel {channel}",
                 path=path,
                 line=number,
-                hint="channels are counted from 0; -1 is none in particular",
+                hint="channels are counted from 0; -1 means unspecified",
             )
         yield number, RecordingSegment(key, recording, start_s, end_s, None if channel < 0 else channel)
 

@@ -23,7 +23,7 @@ def read(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, np.ndarr
     """Read mean (D,), transform (D, D) and psi (D,), float64.
 
     Raises:
-        InputError: the file is missing, cut short or no PLDA, holds values that are not finite or a
+        InputError: the file is missing, truncated or not a PLDA, contains values that are not finite or a
             negative variance, or its parts differ in dimension.
     """
     try:
@@ -36,7 +36,7 @@ def read(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, np.ndarr
         else:
             mean, transform, psi = _read_text(data)
     except ValueError as error:
-        raise InputError(f"is not a whole Kaldi PLDA ({error})", path=path) from error
+        raise InputError(f"is not a complete Kaldi PLDA ({error})", path=path) from error
     dimension = mean.size
     if mean.ndim != 1 or transform.shape != (dimension, dimension) or psi.shape != (dimension,):
         raise InputError(
@@ -45,7 +45,7 @@ def read(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, np.ndarr
             path=path,
         )
     if not all(np.isfinite(part).all() for part in (mean, transform, psi)) or (psi < 0).any():
-        raise InputError("holds NaN, infinite values or negative variances", path=path)
+        raise InputError("contains NaN, infinite values or negative variances", path=path)
     return mean, transform, psi
 
 
@@ -55,7 +55,7 @@ def write(
     """Write mean (D,), transform (D, D) and psi (D,) so that `read` gives the same bits.
 
     Raises:
-        InputError: the folder does not let us write.
+        InputError: the folder is not writable.
     """
     parts = [np.ascontiguousarray(part, dtype="<f8") for part in (mean, transform, psi)]
     if binary:
@@ -94,7 +94,7 @@ def _read_binary(data: bytes) -> tuple[np.ndarray, ...]:
         count = int(np.prod(sizes))
         end = at + count * dtype.itemsize
         if min(sizes) <= 0 or end > len(data):
-            raise ValueError(f"empty or cut short at byte {at}")
+            raise ValueError(f"empty or truncated at byte {at}")
         parts.append(np.frombuffer(data, dtype, count, at).reshape(sizes).astype(np.float64))
         at = end
     _expect(data, at, _CLOSE)
@@ -102,7 +102,7 @@ def _read_binary(data: bytes) -> tuple[np.ndarray, ...]:
 
 
 def _expect(data: bytes, at: int, token: bytes) -> int:
-    """Step over ``token``, which must come next."""
+    """Skip ``token``, which must come next."""
     if data[at : at + len(token)] != token:
         raise ValueError(f"{token!r} is missing at byte {at}")
     return at + len(token)
@@ -116,7 +116,7 @@ def _read_text(data: bytes) -> tuple[np.ndarray, ...]:
         raise ValueError(f"it does not end with {_CLOSE.decode()}")
     pieces = body[len(_OPEN) : -len(_CLOSE)].split(b"]")
     if len(pieces) != 4 or pieces[3].strip():
-        raise ValueError(f"{len(pieces) - 1} of the 3 arrays are there")
+        raise ValueError(f"it has {len(pieces) - 1} of the 3 arrays")
     parts = []
     for piece in pieces[:3]:
         head, bracket, numbers = piece.partition(b"[")

@@ -11,15 +11,15 @@ _FIRST, _LAST = 2, 4
 
 
 class OggLayout(NamedTuple):
-    """What the pages of an Ogg file say.
+    """Structure of an Ogg file according to its pages.
 
     Attributes:
         codec: first bytes of the first packet, which name the codec.
         num_streams: logical streams, one after the other or side by side.
         flagged: whether the last page is marked as the last.
         cut: what is cut off, in words, or None.
-        played: samples before the end at the clock of the codec, as the last whole page says.
-        lost: bytes between pages that are no page: what is left of one.
+        played: samples before the end at the codec's clock rate, according to the last complete page.
+        lost: bytes between pages that do not belong to one, remnants of damaged pages.
     """
 
     codec: bytes
@@ -33,7 +33,7 @@ class OggLayout(NamedTuple):
 def ogg_layout(path: str | os.PathLike[str]) -> OggLayout:
     """Walk the pages of a file, reading their headers alone.
 
-    What follows the last page and is none (tags that some tools append) does not count.
+    Data after the last page (tags that some tools append) is ignored.
     """
     codec, streams, flagged, open_packet, played, lost = b"", 0, False, False, 0, 0
     cut = None
@@ -79,7 +79,7 @@ def ogg_layout(path: str | os.PathLike[str]) -> OggLayout:
 
 
 def _next_page(stream: BinaryIO, at: int) -> int | None:
-    """Where the next page begins after ``at``; None: nowhere."""
+    """Start of the next page after ``at``, or None."""
     while True:
         stream.seek(at)
         block = stream.read(1 << 16)

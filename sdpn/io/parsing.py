@@ -1,4 +1,4 @@
-"""Damaged files: whatever the parser of a library raises on their bytes is the user's one line."""
+"""Damaged files: whatever a library's parser raises becomes an `InputError`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 from sdpn.errors import InputError
 
-#: Whole numbers beyond this are no number that anybody means; 128 bits are what random generators keep.
+#: Integers of more bits are rejected; 128 bits are needed for the states of random generators.
 MOST = 1 << 128
 
-#: Characters of a library's reason that are passed on.
+#: Maximum length of a library's error text that is passed on.
 _REASON_LENGTH = 200
 
 
@@ -23,13 +23,13 @@ def parsing(
     """Turn everything that a parser raises into an `InputError`.
 
     What NumPy, torch, PyYAML, zipfile and onnxruntime raise depends on the byte at which a file is damaged
-    and is documented by none of them (a `struct.error`, a `SyntaxError`, a `tokenize.TokenError`, …), so that
-    every list of exceptions is too short. Only calls that parse belong in the block; the cause is kept.
+    and is not documented (a `struct.error`, a `SyntaxError`, a `tokenize.TokenError`, …), so that any list of
+    exceptions would be incomplete. Only parsing calls belong in the block; the cause is kept.
 
     Args:
         path: the file; None for text that comes from elsewhere.
-        message: what the file is not, such as "is no k-means model, or is damaged".
-        line: its line, where it is read by lines.
+        message: the error, such as "is not a k-means model, or is damaged".
+        line: its line, for files that are read line by line.
         hint: what to do.
 
     Raises:
@@ -43,7 +43,7 @@ def parsing(
         raise InputError("no such file", path=path) from error
     except MemoryError as error:
         raise InputError(
-            f"{message} (it asks for more memory than there is)", path=path, line=line, hint=hint
+            f"{message} (it requires more memory than available)", path=path, line=line, hint=hint
         ) from error
     except RecursionError as error:
         raise InputError(f"{message} (it is nested too deeply)", path=path, line=line, hint=hint) from error
@@ -52,7 +52,7 @@ def parsing(
 
 
 def reason_of(error: BaseException) -> str:
-    """A library's reason, short enough for one line; its kind where it says nothing."""
+    """A library's error text, shortened to one line; the exception's type if it has none."""
     reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, KeyError):
         reason = f"{reason} is missing"
@@ -60,18 +60,18 @@ def reason_of(error: BaseException) -> str:
 
 
 def refuse_text(text: str) -> str | None:
-    """Why a text within a document cannot be a name, a path or part of a table; None where it can."""
+    """Why a text in a document cannot be a name, a path or part of a table; None if it can."""
     if "\0" in text:
-        return "holds a NUL character"
+        return "contains a NUL character"
     try:
         text.encode(errors="surrogateescape")  # names of files that are not UTF-8 come as such halves
     except UnicodeEncodeError:
-        return "holds half of a surrogate pair, which is no character"
+        return "contains an unpaired surrogate"
     return None
 
 
 def refuse_number(number: Any) -> str | None:
-    """Why a number of a document is none that a computer reckons with; None where it is."""
+    """Why a number in a document is unusable; None if it is usable."""
     if isinstance(number, float):
         return None if abs(number) < float("inf") else "is not finite"
     return None if abs(number) < MOST else "has more than 128 bits"

@@ -1,8 +1,8 @@
 """Random access to the samples of many utterances, in bounded memory.
 
-What was decoded once stays in memory as 16-bit samples while there is room. Beyond that, a short utterance is
-decoded whole, for all its crops follow each other; of a long one, only the range that is asked for is read.
-All give the same samples, bit for bit, so what is in memory changes nothing in a run.
+Decoded utterances stay in memory as 16-bit samples while there is space. Beyond that, a short utterance is
+decoded completely, since its crops are read in a row; of a long one, only the requested range is read. All
+ways give bitwise identical samples, so the cache does not affect a run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sdpn.io.kaldi import Utterance
 
 _FULL_SCALE = 32767
 
-#: Utterances up to this length are decoded whole: their crops together are about as long.
+#: Utterances up to this length are decoded completely: their crops together are about as long.
 _SHORT_S = 20
 
 
@@ -27,7 +27,7 @@ class Recordings:
     Args:
         utterances: the list.
         cache_mb: memory for decoded samples; a loader process has its own.
-        channel: of files with several, counted from 0; None averages them.
+        channel: channel of multichannel files, counted from 0; None averages them.
     """
 
     def __init__(self, utterances: Sequence[Utterance], *, cache_mb: int, channel: int | None = None) -> None:
@@ -67,7 +67,7 @@ class Recordings:
         return piece.astype(np.float32) / _FULL_SCALE
 
     def _decode_all(self, index: int) -> np.ndarray | None:
-        """The whole utterance, where there is room for it or it is short, and all of it can be read."""
+        """The whole utterance, if the cache has space or it is short, and all of it can be read."""
         length = self.length(index)
         fits = 2 * length <= self._bytes_left
         if not fits and length > _SHORT_S * RATE_HZ:

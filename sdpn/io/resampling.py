@@ -1,4 +1,4 @@
-"""Change of the sampling rate: whole, of a range and in a stream, the same samples bit for bit each time.
+"""Resampling of a whole signal, of a range and of a stream, with bitwise identical results.
 
 The filter is scipy's polyphase one. An output sample is the dot product of one of its phases with the input
 around it, so a stretch that starts at a whole period of phases, and has the filter's reach on both sides,
@@ -18,7 +18,7 @@ _FILTER_REACH = 10
 
 
 class Stretch(NamedTuple):
-    """What a range of the output needs of the input.
+    """The range of the input that a range of the output depends on.
 
     Attributes:
         begin: first frame of the input.
@@ -32,7 +32,7 @@ class Stretch(NamedTuple):
 
 
 def resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
-    """Change the sampling rate with scipy's polyphase filter.
+    """Resample with scipy's polyphase filter.
 
     Args:
         samples: (S,) float32.
@@ -53,7 +53,7 @@ def resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
 
 
 def ratio(from_hz: int, to_hz: int) -> tuple[int, int]:
-    """(up, down) of a change of rate, without a common divisor."""
+    """(up, down) of a resampling, without a common divisor."""
     divisor = gcd(from_hz, to_hz)
     return to_hz // divisor, from_hz // divisor
 
@@ -65,7 +65,7 @@ def resampled_length(count: int, from_hz: int, to_hz: int) -> int:
 
 
 def needed(first: int, count: int, from_hz: int, to_hz: int) -> Stretch:
-    """What of the input the output samples ``first`` … ``first + count - 1`` are made of."""
+    """The input range that the output samples ``first`` … ``first + count - 1`` depend on."""
     up, down = ratio(from_hz, to_hz)
     reach = 0 if up == down else _FILTER_REACH * max(up, down)
     # whole periods of the polyphase filter, so that each sample meets the phase that it has in the whole
@@ -85,7 +85,7 @@ def resample_stream(
         block: samples of each block; the last may be shorter.
 
     Yields:
-        (block,) float32; together they are `resample` of the pieces together.
+        (block,) float32; their concatenation is `resample` of the concatenated pieces.
     """
     held: list[np.ndarray] = []
     held_from = held_to = done = 0

@@ -8,31 +8,31 @@ from typing import BinaryIO, NamedTuple
 
 from sdpn.io.windowed_file import WindowedFile
 
-#: From here on a size is what streaming writers (sox, ffmpeg) leave when they never learn the true length.
+#: Sizes from here on are placeholders of streaming writers (sox, ffmpeg) for an unknown length.
 UNKNOWN_SIZE = 0x7FFFF000
 
 #: Codings that libsndfile reads and seeks exactly: PCM, float, A-law and mu-law.
 _PLAIN = {1, 3, 6, 7}
 _EXTENSIBLE = 0xFFFE
 
-#: Bytes at the start of a file in which most have all that comes before the samples.
+#: Bytes at the start of a file that usually contain everything before the samples.
 _FIRST = 128
 
-#: Bytes by which writers get the size of the samples wrong: the header counted as well, or an odd byte.
+#: Bytes by which writers misstate the size of the samples: the header included, or a padding byte.
 _SLIP = 256
 
-#: What taggers append to any kind of file.
+#: Tags that may be appended to any kind of file.
 _TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICS")
 
 
 class WavLayout(NamedTuple):
-    """What the chunks of a WAV file say.
+    """Structure of a WAV file according to its chunks.
 
     Attributes:
         plain: whether its samples are PCM, float, A-law or mu-law.
         begin: where the samples begin, in bytes.
-        promised: bytes of samples that the header promises; from `UNKNOWN_SIZE` on it does not know.
-        held: bytes of samples that are there.
+        promised: bytes of samples according to the header; unknown from `UNKNOWN_SIZE` on.
+        held: bytes of samples that are present.
         bytes_per_s: of the samples.
     """
 
@@ -44,7 +44,7 @@ class WavLayout(NamedTuple):
 
     @property
     def is_short(self) -> bool:
-        """Whether less is there than the header promises, by more than a slip of the writer."""
+        """Whether data is missing compared with the header, beyond the usual errors of writers."""
         missing = self.promised - self.held
         return self.promised < UNKNOWN_SIZE and missing > max(_SLIP, self.begin + 8)
 
@@ -55,12 +55,12 @@ class WavLayout(NamedTuple):
 
     @property
     def hides(self) -> bool:
-        """Whether a reader that believes the header would not see all samples."""
+        """Whether a reader that trusts the header would miss samples."""
         return self.promised < self.held
 
 
 def wav_layout(stream: BinaryIO, size: int) -> WavLayout | None:
-    """Walk the chunks of ``stream``, which holds ``size`` bytes, up to the samples; None: there are none."""
+    """Walk the chunks of ``stream``, which holds ``size`` bytes, up to the samples; None without samples."""
     stream.seek(0)
     first = stream.read(_FIRST)
     order = ">" if first[:4] == b"RIFX" else "<"
@@ -92,7 +92,7 @@ def wav_layout(stream: BinaryIO, size: int) -> WavLayout | None:
 
 
 def _ends_there(stream: BinaryIO, at: int, size: int, order: str) -> bool:
-    """Whether what stands from ``at`` on is no samples: chunks, a tag, padding, or next to nothing."""
+    """Whether the data from ``at`` on are not samples: chunks, a tag, padding, or a few bytes."""
     for begin in (at, at + at % 2):  # some writers forget the byte that makes a chunk's length even
         stream.seek(begin)
         head = stream.read(4096)
@@ -105,7 +105,7 @@ def _ends_there(stream: BinaryIO, at: int, size: int, order: str) -> bool:
 
 
 def mended(path: str | os.PathLike[str], layout: WavLayout) -> WindowedFile:
-    """A WAV file with a header that tells the bytes of samples that are there."""
+    """The WAV file with a header that gives the actual size of the samples."""
     with open(path, "rb") as stream:
         header = bytearray(stream.read(layout.begin))
     order = ">I" if header[:4] == b"RIFX" else "<I"

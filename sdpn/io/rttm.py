@@ -4,9 +4,9 @@ One turn per line, times in seconds::
 
     SPEAKER <recording> <channel> <onset> <duration> <NA> <NA> <speaker> <NA> <NA>
 
-The tenth field (look-ahead) was added in 2009: files with nine are read too. Channels of one recording are
-told apart by who asks for them (`sdpn.metrics.channels`). A time may carry the asterisk of an estimate, and a
-duration may be ``<NA>``, which is none.
+The tenth field (look-ahead) was added in 2009: files with nine are read too. Channels of a recording are kept
+apart only where needed (`sdpn.metrics.channels`). A time may carry the asterisk of an estimate, and a
+duration may be ``<NA>``, meaning none.
 Source: NIST, "The 2009 (RT-09) Rich Transcription Meeting Recognition Evaluation Plan", appendix A.
 """
 
@@ -28,27 +28,27 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: Record types that say nothing about who speaks or what is scored.
+#: Record types that do not affect speakers or scoring.
 _OTHER_TYPES = {
     *("A/P", "CB", "EDIT", "FILLER", "IP", "NO_RT_METADATA", "NON-SPEECH", "SEGMENT", "SPKR-INFO", "SU"),
 }
 
-#: Record types that say which stretches are not scored, and the words that bound them.
+#: Record types of regions that are not scored, and of the words that bound them.
 _MARKS = {"NOSCORE", "NON-LEX", "LEXEME"}
 
-#: Subtypes of sounds that are no words.
+#: Subtypes of non-lexical sounds.
 _NON_LEX = {"laugh", "breath", "lipsmack", "cough", "sneeze", "other"}
 
-#: A channel that is not named.
+#: A channel that is not given.
 NO_CHANNEL = "<na>"
 
-#: Turns of one speaker that overlap by less only do so in the rounding of onset + duration.
+#: Overlaps of turns of one speaker below this are only rounding errors of onset + duration.
 _ROUNDING_S = 1e-6
 
 
 @dataclass(frozen=True, order=True)
 class Turn:
-    """One stretch of speech of one speaker. Turns sort by recording, then time.
+    """A continuous stretch of speech of one speaker. Turns sort by recording, then time.
 
     Attributes:
         recording: recording id.
@@ -72,12 +72,12 @@ class Turn:
 
 @dataclass(frozen=True, order=True)
 class Mark:
-    """A stretch of a recording that bears on what is scored.
+    """A region of a recording that affects what is scored.
 
     Attributes:
         onset_s: start, in seconds.
         end_s: end, in seconds, later.
-        kind: ``NOSCORE`` (not to be scored), ``NON-LEX`` (a sound that is no word) or ``LEXEME`` (a word).
+        kind: ``NOSCORE`` (not to be scored), ``NON-LEX`` (a non-lexical sound) or ``LEXEME`` (a word).
         channel: as in `Turn`.
     """
 
@@ -89,11 +89,11 @@ class Mark:
 
 @dataclass(frozen=True)
 class Records:
-    """What RTTM files say.
+    """The content of RTTM files.
 
     Attributes:
-        turns: by recording, in the order of time.
-        marks: by recording, in the order of time; recordings without any are not in it.
+        turns: by recording, in chronological order.
+        marks: by recording, in chronological order; recordings without any are omitted.
     """
 
     turns: dict[str, list[Turn]] = field(default_factory=dict)
@@ -111,16 +111,16 @@ def read_rttms(paths: Iterable[str | os.PathLike[str]]) -> dict[str, list[Turn]]
 
 
 def read_records(paths: Iterable[str | os.PathLike[str]]) -> Records:
-    """Read RTTM files as one; record types of no use here, ``;;`` comments and blank lines are skipped.
+    """Read RTTM files as one; record types that are not needed, ``;;`` comments and blank lines are skipped.
 
     Returns:
         turns and marks; turns of zero length are left out, with a warning in the log. A recording that only
-        other records name has no turns. A file without any record stands for one recording without speech
-        that is called like the file (``meeting.rttm``: ``meeting``).
+        occurs in other records has no turns. A file without any record stands for a recording without speech
+        that has the name of the file (``meeting.rttm``: ``meeting``).
 
     Raises:
-        InputError: a file is missing or is not UTF-8; a line is malformed (with its number); two files hold
-            the same channel of a recording.
+        InputError: a file is missing or is not UTF-8; a line is malformed (with its number); two files
+            contain the same channel of a recording.
     """
     together = Records()
     origin: dict[str, str | os.PathLike[str]] = {}
@@ -132,7 +132,7 @@ def read_records(paths: Iterable[str | os.PathLike[str]]) -> Records:
                 raise InputError(
                     f"recording {recording!r} is also in {os.fspath(origin[recording])}",
                     path=path,
-                    hint="give each recording once",
+                    hint="every recording may occur in one file only",
                 )
             together.turns[recording] = sorted([*(before or ()), *turns])
             origin[recording] = path
@@ -142,7 +142,7 @@ def read_records(paths: Iterable[str | os.PathLike[str]]) -> Records:
 
 
 def _other_channels(before: Sequence[Turn], turns: Sequence[Turn]) -> bool:
-    """Whether both have turns, and none on a channel of the other."""
+    """Whether both have turns, on different channels."""
     channels = [{turn.channel.lower() for turn in side} for side in (before, turns)]
     return all(channels) and channels[0].isdisjoint(channels[1])
 
@@ -168,7 +168,8 @@ def _read(path: str | os.PathLike[str]) -> Records:
                 f"a {kind} record has 9 or 10 fields, found {len(fields)}",
                 path=path,
                 line=number,
-                hint=f"{kind} recording 1 onset duration <NA> <NA> speaker <NA> <NA>; ids hold no blanks",
+                hint=f"{kind} recording 1 onset duration <NA> <NA> speaker <NA> <NA>; ids may not contain "
+                "blanks",
             )
         turns = records.turns.setdefault(fields[1], [])
         onset_s = parse_seconds(fields[3].replace("*", "", 1), "onset", path=path, line=number)
@@ -181,7 +182,7 @@ def _read(path: str | os.PathLike[str]) -> Records:
                 empty.append(number)
         elif kind == "NON-LEX" and fields[6].lower() not in _NON_LEX:
             raise InputError(
-                f"{fields[6]!r} is no subtype of NON-LEX",
+                f"{fields[6]!r} is not a subtype of NON-LEX",
                 path=path,
                 line=number,
                 hint=f"expected one of: {', '.join(sorted(_NON_LEX))}",
@@ -190,7 +191,7 @@ def _read(path: str | os.PathLike[str]) -> Records:
             mark = Mark(onset_s, onset_s + duration_s, kind, fields[2])
             records.marks.setdefault(fields[1], []).append(mark)
     if empty:
-        _log.warning("%s:%d: %d turns of zero length are left out", path, empty[0], len(empty))
+        _log.warning("%s:%d: ignored %d turns of zero length", path, empty[0], len(empty))
     for turns in records.turns.values():
         turns.sort()
     if not records.turns:
@@ -218,11 +219,11 @@ def write_rttm(path: str | os.PathLike[str], recording: str, turns: Iterable[Tur
 def write_rttms(path: str | os.PathLike[str], turns: Iterable[Turn]) -> None:
     """Write the turns of any recordings, sorted, with 10 fields and milliseconds.
 
-    Both ends of a turn are rounded, so that turns that touch still touch; a turn that is empty then is
-    left out.
+    Both ends of a turn are rounded, so that adjacent turns stay adjacent; a turn that becomes empty is
+    omitted.
 
     Raises:
-        InputError: an id is empty or holds white space, or a time is negative or not finite.
+        InputError: an id is empty or contains white space, or a time is negative or not finite.
     """
     lines = []
     for turn in sorted(turns):
@@ -241,15 +242,15 @@ def write_rttms(path: str | os.PathLike[str], turns: Iterable[Turn]) -> None:
 
 
 def _milliseconds(seconds: float) -> int:
-    """Rounded; half a millisecond goes the same way whether it was computed as an onset or as an end."""
+    """Rounded; half a millisecond is rounded the same way as an onset and as an end."""
     return round(round(seconds * 1000, 3))
 
 
 def to_annotation(turns: Iterable[Turn], recording: str | None = None) -> Annotation:
     """Convert the turns of one recording to pyannote's type.
 
-    A speaker is one voice: where turns of one speaker overlap, they become one, since pyannote.metrics
-    would count him twice. Turns that only touch stay apart.
+    Overlapping turns of one speaker are merged, since pyannote.metrics would count that speaker twice. Turns
+    that only touch stay separate.
 
     Args:
         turns: the turns.
@@ -273,11 +274,11 @@ def from_annotation(annotation: Annotation, recording: str | None = None, *, cha
         channel: of all turns, counted from 1.
 
     Raises:
-        ValueError: neither names the recording.
+        ValueError: neither gives the recording.
     """
     recording = recording or annotation.uri
     if not recording:
-        raise ValueError("the annotation has no uri: name its recording")
+        raise ValueError("the annotation has no uri: give its recording")
     return sorted(
         Turn(recording, segment.start, segment.duration, str(label), str(channel))
         for segment, _, label in annotation.itertracks(yield_label=True)
@@ -289,7 +290,7 @@ def merge_overlaps(turns: Sequence[Turn], *, pause_s: float = -_ROUNDING_S) -> l
 
     Args:
         turns: sorted.
-        pause_s: join those that are less than this apart, too.
+        pause_s: also merge turns with a pause below this.
 
     Returns:
         the turns, sorted.

@@ -1,4 +1,4 @@
-"""Samples that come from Python: arrays and tensors of many kinds as frames (n, channels) in [-1, 1]."""
+"""Samples given in Python: arrays and tensors of many kinds as frames (n, channels) in [-1, 1]."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from sdpn.errors import InputError
 from sdpn.io.decoding import MOST_CHANNELS, RATES_HZ, Decoder, TruncatedAudio
 
-#: Beyond this, samples are no waveform in [-1, 1] that is somewhat too loud.
+#: Above this, samples are not a waveform in [-1, 1], not even an overdriven one.
 LOUDEST = 10.0
 
 _EXPECTED = "expected (samples,), (channels, samples) or (samples, channels)"
@@ -20,7 +20,7 @@ def scale(samples: np.ndarray) -> np.ndarray:
     """PCM of any kind as float32 in [-1, 1]; floats as they are.
 
     Raises:
-        ValueError: the numbers are of no kind that PCM has.
+        ValueError: the data type is not one of PCM.
     """
     if samples.dtype.kind == "f":
         return samples.astype(np.float32, copy=False)
@@ -38,10 +38,10 @@ class SamplesDecoder(Decoder):
         samples: numpy array or torch tensor (S,), (channels, S) or (S, channels), the longer axis being time;
             floats in [-1, 1] or PCM of 8 (unsigned or signed), 16 or 32 bits.
         rate_hz: their rate.
-        channels_first: whether a matrix has to be (channels, S).
+        channels_first: whether a matrix must be (channels, S).
 
     Raises:
-        InputError: they cannot be a waveform.
+        InputError: they are not a waveform.
     """
 
     def __init__(self, samples: Any, rate_hz: Any, *, channels_first: bool = False) -> None:
@@ -75,7 +75,7 @@ def _as_array(samples: Any) -> np.ndarray:
         samples = samples.detach().cpu().numpy()
     if not isinstance(samples, np.ndarray):
         raise InputError(
-            f"audio is of type {type(samples).__name__}",
+            f"audio has the unsupported type {type(samples).__name__}",
             hint="expected a path, a binary file, an array or a tensor with its rate, or a mapping with "
             "'waveform' and 'sample_rate' or 'audio'",
         )
@@ -85,7 +85,7 @@ def _as_array(samples: Any) -> np.ndarray:
         or (samples.dtype.kind in "iu" and samples.dtype.itemsize > 4)
     ):
         raise InputError(
-            f"audio samples are {samples.dtype}",
+            f"audio samples have the unsupported type {samples.dtype}",
             hint="expected floats in [-1, 1], or int16, int32 or uint8 as a WAV file holds them",
         )
     return samples
@@ -94,18 +94,18 @@ def _as_array(samples: Any) -> np.ndarray:
 def _as_frames(samples: np.ndarray, *, channels_first: bool) -> np.ndarray:
     shape = samples.shape
     if samples.ndim not in (1, 2):
-        raise InputError(f"audio of shape {shape}; {_EXPECTED}", hint="one recording at a time")
+        raise InputError(f"audio of shape {shape}; {_EXPECTED}", hint="give one recording at a time")
     if samples.size == 0:
-        raise InputError(f"audio of shape {shape} holds no samples")
+        raise InputError(f"audio of shape {shape} has no samples")
     if samples.ndim == 1:
         return samples[:, None]
     if min(shape) > MOST_CHANNELS:
         raise InputError(
             f"audio of shape {shape} would have {min(shape)} channels; {_EXPECTED}",
-            hint=f"at most {MOST_CHANNELS} channels are read; a batch is given as a list",
+            hint=f"at most {MOST_CHANNELS} channels are supported; give a batch as a list",
         )
     if shape[0] == shape[1] > 1:
-        raise InputError(f"audio of shape {shape}: which axis is time?", hint=_EXPECTED)
+        raise InputError(f"audio of shape {shape}: the time axis is ambiguous", hint=_EXPECTED)
     if channels_first and shape[0] > shape[1]:
         raise InputError(f"a waveform of shape {shape}; expected (channels, samples)", hint="transpose it")
     return samples.T if shape[0] < shape[1] else samples
@@ -119,7 +119,7 @@ def _as_rate(rate_hz: Any) -> int:
         rate, whole = 0, False
     if not whole or rate not in RATES_HZ:
         raise InputError(
-            f"audio at {rate_hz!r} Hz",
-            hint=f"expected a whole number from {RATES_HZ.start} to {RATES_HZ.stop - 1}",
+            f"the sampling rate is {rate_hz!r}",
+            hint=f"expected a whole number of Hz from {RATES_HZ.start} to {RATES_HZ.stop - 1}",
         )
     return rate

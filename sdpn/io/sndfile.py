@@ -1,4 +1,4 @@
-"""What libsndfile reads wholly and seeks in exactly: PCM of every container, FLAC, Vorbis and Opus."""
+"""Decoding by libsndfile: PCM in any container, FLAC, Vorbis and Opus, with exact seeking."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from sdpn.errors import InputError
 from sdpn.io.decoding import Decoder, TruncatedAudio, check_header, truncated
 from sdpn.io.riff import UNKNOWN_SIZE
 
-#: Samples (frames times channels) read at once: a broken header may promise more than memory holds.
+#: Samples (frames times channels) read at once: a damaged header may promise more than fits in memory.
 BLOCK = 1 << 22
 
-#: Codings in which a frame is found by its number.
+#: Codecs with exact seeking to a frame.
 _SEEKABLE = {
     "PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW", "VORBIS", "OPUS",
 }  # fmt: skip
 
-#: These decoders remember: a sample depends, if only a little, on where decoding began. So that a range is
-#: the same however it is asked for, they begin at multiples of 20 s, a second early to have settled by then.
+#: These decoders have state: a sample depends slightly on where decoding started. So that a range is
+#: always the same, they start at multiples of 20 s, a second early to have converged by then.
 _REMEMBERING = {"OPUS"}
 _ANCHOR_S = 20
 _LEAD_S = 1
 
-#: Size in the header against what the file holds, as libsndfile logs it for aiff, w64 and au.
+#: Size in the header and actual size, as libsndfile logs it for aiff, w64 and au.
 _LOGGED_SIZE = re.compile(r"^ *(?:SSND|riff|Data Size)\s*: (\d+) \(should be (\d+)\)", flags=re.MULTILINE)
 #: The same for rf64: frames there, frames promised.
 _LOGGED_FRAMES = re.compile(r"Calculated frame count (\d+) does not match value from 'ds64' chunk of (\d+)")
@@ -42,8 +42,8 @@ class SndfileDecoder(Decoder):
         opened: opens it again, from its start; by default the file at ``path``.
 
     Raises:
-        soundfile.LibsndfileError, TypeError: libsndfile does not take it (a TypeError: it has no header).
-        InputError: its header makes no sense, or it holds no samples.
+        soundfile.LibsndfileError, TypeError: libsndfile does not support it (TypeError: it has no header).
+        InputError: its header is implausible, or it has no samples.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class SndfileDecoder(Decoder):
             check_header(self.rate_hz, self.num_channels, path)
             self._find_damage()
             if self._file.frames == 0:
-                raise InputError("the audio file holds no samples", path=path)
+                raise InputError("the audio file contains no samples", path=path)
         except InputError:
             self.close()
             raise
@@ -71,7 +71,7 @@ class SndfileDecoder(Decoder):
 
     @property
     def is_exact(self) -> bool:
-        """Whether libsndfile finds any frame of such a file."""
+        """Whether libsndfile seeks exactly in this file."""
         return self._file.subtype in _SEEKABLE
 
     def num_frames(self) -> int:
@@ -141,7 +141,7 @@ class SndfileDecoder(Decoder):
                 yield kept
 
     def _find_damage(self) -> None:
-        """Libsndfile reads a cut file without a word, but its log knows: half a meeting is no meeting."""
+        """Detect truncation from libsndfile's log, since it reads truncated files without an error."""
         held = promised = 0
         if match := _LOGGED_SIZE.search(self._file.extra_info):
             promised, held = int(match[1]), int(match[2])
@@ -152,5 +152,5 @@ class SndfileDecoder(Decoder):
 
 
 def reason(error: soundfile.LibsndfileError) -> str:
-    """What libsndfile has to say."""
+    """The error text of libsndfile."""
     return str(error.error_string).strip().removeprefix("Error :").strip().rstrip(".")

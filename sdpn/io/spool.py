@@ -1,4 +1,4 @@
-"""Recordings that come through a pipe: decoded on the way where possible, or put into a file first."""
+"""Recordings from a pipe: decoded on the fly where possible, otherwise copied to a temporary file first."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from sdpn.io.decoding import Decoder
 from sdpn.io.ffmpeg import FfmpegDecoder
 from sdpn.io.riff import UNKNOWN_SIZE, wav_layout
 
-#: What is looked at to see what it is.
+#: Bytes that are read to identify the format.
 _PEEK = 4096
 
-#: Codings of WAV that need no memory of what came before: PCM, float, A-law, mu-law, and what extends them.
+#: Stateless WAV codecs: PCM, float, A-law, mu-law, and extensible.
 _PLAIN = {1, 3, 6, 7, 0xFFFE}
 
 
 class Piped:
     """A recording from a stream.
 
-    Lossless formats that tell at once how to play them are decoded as they come, in bounded memory: WAV, FLAC
-    and AU. Others go to a temporary file, so that they give the samples that the same bytes give as a file.
+    Lossless formats with all parameters in front are decoded on the fly, in bounded memory: WAV, FLAC and AU.
+    Others are copied to a temporary file, so that they give the same samples as a file with these bytes.
 
     Args:
         stream: where the bytes come from, in order.
@@ -34,7 +34,7 @@ class Piped:
         decoder: of the recording.
 
     Raises:
-        InputError: it is empty, no binary stream or no audio.
+        InputError: it is empty, not a binary stream or not audio.
     """
 
     def __init__(self, stream: Any, name: str) -> None:
@@ -43,7 +43,7 @@ class Piped:
         while len(head) < _PEEK and (more := _read(stream, _PEEK - len(head), name)):
             head += more
         if not head:
-            raise InputError("is empty (0 bytes); audio was expected", path=name)
+            raise InputError("is empty (0 bytes); expected audio", path=name)
         joined = _Joined(head, stream, name)
         if _plays_at_once(head):
             self.decoder: Decoder = FfmpegDecoder(
@@ -65,9 +65,9 @@ class Piped:
         except OSError as error:
             self.close()
             raise InputError(
-                f"cannot be put into a temporary file ({error.strerror})",
+                f"cannot be copied to a temporary file ({error.strerror})",
                 path=name,
-                hint=f"it needs room in {tempfile.gettempdir()} (TMPDIR names another folder)",
+                hint=f"free some space in {tempfile.gettempdir()}, or set TMPDIR to another folder",
             ) from error
 
     def close(self) -> None:
@@ -77,7 +77,7 @@ class Piped:
 
 
 class _Joined:
-    """What was looked at, and what follows it: a file to read from, without ``seek``."""
+    """The bytes read so far and those that follow: a readable file without ``seek``."""
 
     def __init__(self, head: bytes, stream: BinaryIO, name: str) -> None:
         self._head = head
@@ -100,12 +100,12 @@ def _read(stream: Any, size: int, name: str) -> bytes:
     except (OSError, ValueError) as error:
         raise InputError(f"cannot be read ({error})", path=name) from error
     if not isinstance(data, (bytes, bytearray, type(None))):
-        raise InputError("is opened as text", path=name, hint='open it with mode "rb"')
+        raise InputError("is opened in text mode", path=name, hint='open it with mode "rb"')
     return bytes(data or b"")
 
 
 def _promised_s(head: bytes) -> float | None:
-    """Length that the header of a WAV file tells, which ffmpeg forgets where it cannot seek."""
+    """Length according to a WAV header, which ffmpeg ignores where it cannot seek."""
     layout = wav_layout(io.BytesIO(head), 1 << 62) if is_wav(head) else None
     if layout is None or not layout.bytes_per_s or not 0 < layout.promised < UNKNOWN_SIZE:
         return None

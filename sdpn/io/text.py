@@ -1,4 +1,4 @@
-"""What all text formats share: UTF-8 lines with their numbers, times, and ids without white space."""
+"""Common parts of all text formats: UTF-8 lines with their numbers, times, and ids without white space."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 from sdpn.errors import InputError
 
-#: What would end up in ids, names of files and on terminals; blanks and line ends are not among it.
+#: Control characters, which must not get into ids, file names and terminals; blanks and line ends are
+#: allowed.
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")
 
 
@@ -29,10 +30,10 @@ def read_text(path: str | os.PathLike[str]) -> str:
     except UnicodeDecodeError as error:
         raise InputError(f"is not UTF-8 text ({error.reason})", path=path) from None
     except ValueError as error:  # a path with NUL
-        raise InputError(f"is no path ({error})", path=path) from None
+        raise InputError(f"is not a valid path ({error})", path=path) from None
     if (control := _CONTROL.search(text)) is not None:
         raise InputError(
-            f"holds the control character {control[0]!r}, which no text has",
+            f"contains the control character {control[0]!r}, which is not allowed in text",
             path=path,
             line=text.count("\n", 0, control.start()) + 1,
             hint="is this the right file? If so, remove the character",
@@ -62,7 +63,7 @@ def parse_seconds(text: str, what: str, *, path: str | os.PathLike[str], line: i
         line: its line.
 
     Raises:
-        InputError: it is something else.
+        InputError: it is not.
     """
     try:
         value = float(text)
@@ -76,7 +77,7 @@ def parse_seconds(text: str, what: str, *, path: str | os.PathLike[str], line: i
 
 
 def is_encodable(text: str) -> bool:
-    """Whether UTF-8 can carry ``text``; file names that are not UTF-8 come as text that it cannot."""
+    """Whether ``text`` can be encoded as UTF-8, which is not the case for file names that are not UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -85,22 +86,22 @@ def is_encodable(text: str) -> bool:
 
 
 def is_line(text: str) -> bool:
-    """Whether ``text`` can stand on a line of a text file."""
+    """Whether ``text`` can be written on a line of a text file."""
     return is_encodable(text) and "\n" not in text and "\r" not in text and _CONTROL.search(text) is None
 
 
 def is_id(name: str) -> bool:
-    """Whether a name is the same after it was written between blanks and read again."""
+    """Whether a name is unchanged after being written between blanks and read again."""
     return name.split() == [name] and not name.startswith("\ufeff") and is_line(name)
 
 
 def is_file_name(name: str) -> bool:
-    """Whether an id can name a file of its own in a folder, and none outside of it."""
+    """Whether an id is a valid file name inside a folder."""
     return is_id(name) and "/" not in name and name not in (".", "..")
 
 
 def require_id(name: str, what: str, *, path: str | os.PathLike[str]) -> None:
-    """Refuse a name that would not be the same after it was written between blanks and read again.
+    """Reject a name that would change when written between blanks and read again.
 
     Args:
         name: an utterance, recording or speaker id.
@@ -108,11 +109,11 @@ def require_id(name: str, what: str, *, path: str | os.PathLike[str]) -> None:
         path: file that it comes from or goes to.
 
     Raises:
-        InputError: it is empty, holds white space or control characters, or is not text that UTF-8 can carry.
+        InputError: it is empty, contains white space or control characters, or cannot be encoded as UTF-8.
     """
     if not is_id(name):
         raise InputError(
-            f"{what} {name!r} cannot be written: it is empty, holds white space or is not valid text",
+            f"{what} {name!r} cannot be written: it is empty, contains white space or is not valid text",
             path=path,
             hint="rename it, for example with '_' for each blank",
         )

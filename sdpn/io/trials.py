@@ -1,4 +1,4 @@
-"""Verification trials: pairs of utterances that are of one speaker (target) or of two (non-target)."""
+"""Verification trials: pairs of utterances of the same speaker (target) or of different ones (non-target)."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Trials:
 def read_trials(path: str | os.PathLike[str]) -> Trials:
     """Read VoxCeleb's ``1|0 utterance utterance`` or Kaldi's ``utterance utterance target|nontarget``.
 
-    The first line decides which of the two the file is.
+    The first line determines the format.
 
     Raises:
         InputError: the file is missing, empty, not UTF-8, or a line is malformed (with its number).
@@ -91,7 +91,7 @@ def read_trials(path: str | os.PathLike[str]) -> Trials:
         )
     if not parts:
         raise InputError(
-            "holds no trials", path=path, hint="expected '1|0 utt utt' or 'utt utt target|nontarget'"
+            "contains no trials", path=path, hint="expected '1|0 utt utt' or 'utt utt target|nontarget'"
         )
     is_target, first, second, lines = map(np.concatenate, zip(*parts, strict=True))
     return Trials(Path(path), list(index), is_target, first, second, lines)
@@ -100,7 +100,7 @@ def read_trials(path: str | os.PathLike[str]) -> Trials:
 def _malformed(
     rows: list[list[str]], lines: np.ndarray, layout: _Layout, path: str | os.PathLike[str]
 ) -> InputError:
-    """The error for the first of ``rows`` that is no trial."""
+    """The error for the first of ``rows`` that is not a trial."""
     for row, line in zip(rows, lines, strict=True):
         if len(row) != 3:
             return InputError(f"expected 3 fields, found {len(row)}", path=path, line=int(line))

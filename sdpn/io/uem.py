@@ -14,7 +14,7 @@ def read_uem(path: str | os.PathLike[str]) -> dict[str, list[tuple[float, float]
     """Read a UEM file, on whichever channel; see `read_uem_channels`.
 
     Returns:
-        (start_s, end_s) by recording, in the order of time; regions may overlap, as in the file.
+        (start_s, end_s) by recording, in chronological order; regions may overlap, as in the file.
     """
     return {
         recording: sorted(span for spans in channels.values() for span in spans)
@@ -26,7 +26,8 @@ def read_uem_channels(path: str | os.PathLike[str]) -> dict[str, dict[str, list[
     """Read a UEM file; ``;;`` comments and blank lines are skipped.
 
     Returns:
-        (start_s, end_s) by recording and channel, in the order of time; regions may overlap, as in the file.
+        (start_s, end_s) by recording and channel, in chronological order; regions may overlap, as in the
+        file.
 
     Raises:
         InputError: the file is missing, empty, or not UTF-8, or a line is malformed (with its number).
@@ -54,7 +55,9 @@ def read_uem_channels(path: str | os.PathLike[str]) -> dict[str, dict[str, list[
             )
         regions.setdefault(fields[0], {}).setdefault(fields[1], []).append((start_s, end_s))
     if not regions:
-        raise InputError("holds no regions", path=path, hint="expected 'recording channel start end' lines")
+        raise InputError(
+            "contains no regions", path=path, hint="expected 'recording channel start end' lines"
+        )
     for channels in regions.values():
         for spans in channels.values():
             spans.sort()
@@ -65,7 +68,7 @@ def write_uem(path: str | os.PathLike[str], regions: Mapping[str, Iterable[tuple
     """Write (start_s, end_s) by recording, in the order given, with channel 1 and milliseconds.
 
     Raises:
-        InputError: an id is empty or holds white space, or ``path`` cannot be written.
+        InputError: an id is empty or contains white space, or ``path`` cannot be written.
     """
     lines = []
     for recording, spans in regions.items():

@@ -1,4 +1,4 @@
-"""A stretch of a file that looks like a file of its own."""
+"""A byte range of a file as a file of its own."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import os
 
 
 class WindowedFile(io.RawIOBase):
-    """Bytes ``begin`` … ``begin + size - 1`` of a file, the first of them maybe replaced.
+    """Bytes ``begin`` … ``begin + size - 1`` of a file, optionally with a replaced header.
 
     Args:
         path: the file.
         begin: where it begins.
         size: how many bytes; no more than there are.
-        head: what its first bytes are instead.
+        head: replacement of its first bytes.
     """
 
     def __init__(self, path: str | os.PathLike[str], begin: int, size: int, head: bytes = b"") -> None:

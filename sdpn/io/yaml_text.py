@@ -1,8 +1,8 @@
-"""YAML as settings need it: plain values, read without running, expanding or guessing anything.
+"""YAML for settings: plain values, read without executing, expanding or guessing anything.
 
 Differences from PyYAML's safe loader: ``1e5`` is a number (YAML 1.2), ``2001-01-01`` is text, a key that
-occurs twice is refused, and so is what no settings hold: dates, sets and bytes, NaN, NUL, depth, and aliases
-that stand for themselves or, one within another, for more than can be read (a "billion laughs").
+occurs twice is rejected, and so is anything that settings do not need: dates, sets and bytes, NaN, NUL, deep
+nesting, and aliases that are recursive or expand to too much (a "billion laughs").
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sdpn.io.text import read_text
 #: Levels. The deepest settings here have 5; SpeechBrain's have 6.
 _DEEPEST = 50
 
-#: Values, those that an alias stands for counted each time. The largest published hyperparams.yaml has 400.
+#: Number of values, with aliases expanded. The largest published hyperparams.yaml has 400.
 _MOST_VALUES = 20_000
 
 #: Characters: half a second (tools/benchmarks/hostile_files.py). The largest settings known here have 12,000.
@@ -43,12 +43,12 @@ class Loader(yaml.SafeLoader):
         self._values_of: dict[int, int] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Compose a node, counting what it stands for."""
+        """Compose a node, counting what it expands to."""
         mark = self.peek_event().start_mark
         if self.check_event(yaml.AliasEvent):
             node = super().compose_node(parent, index)
             if id(node) not in self._values_of:
-                raise ComposerError(None, None, "an alias stands for what it is part of", mark)
+                raise ComposerError(None, None, "an alias refers to itself", mark)
             self._count(self._values_of[id(node)], mark)
             return node
         before = self._values
@@ -64,10 +64,10 @@ class Loader(yaml.SafeLoader):
     def _count(self, values: int, mark: Any) -> None:
         self._values += values
         if self._values > _MOST_VALUES:
-            raise ComposerError(None, None, f"it stands for more than {_MOST_VALUES} values", mark)
+            raise ComposerError(None, None, f"it expands to more than {_MOST_VALUES} values", mark)
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """Compose a mapping whose keys differ."""
+        """Compose a mapping, rejecting duplicate keys."""
         node = super().compose_mapping_node(anchor)
         seen: set[tuple[str, str]] = set()
         for key, _ in node.value:
@@ -78,14 +78,14 @@ class Loader(yaml.SafeLoader):
         return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """Construct a value; one that its tag does not fit is an error with a line."""
+        """Construct a value; a mismatch with its tag is an error with a line."""
         try:
             value = super().construct_object(node, deep)
         except yaml.YAMLError:
             raise
         except Exception as error:
             raise ConstructorError(
-                None, None, f"{_shown(node)} is no {node.tag.removeprefix(_TAG)} ({reason_of(error)})",
+                None, None, f"{_shown(node)} is not a {node.tag.removeprefix(_TAG)} ({reason_of(error)})",
                 node.start_mark,
             ) from error  # fmt: skip
         problem = None
@@ -119,7 +119,9 @@ Loader.add_implicit_resolver(
 def _reading(text: str, path: str | os.PathLike[str] | None) -> Iterator[None]:
     """PyYAML's errors with their line."""
     if len(text) > _MOST_CHARACTERS:
-        raise InputError(f"has {len(text)} characters; settings have {_MOST_CHARACTERS} at most", path=path)
+        raise InputError(
+            f"has {len(text)} characters; settings may have at most {_MOST_CHARACTERS}", path=path
+        )
     try:
         with parsing(path, "is not valid YAML"):
             yield
@@ -143,10 +145,10 @@ def _shown(node: yaml.Node) -> str:
 def composed_yaml(
     text: str, *, path: str | os.PathLike[str] | None
 ) -> Iterator[tuple[Loader, yaml.Node | None]]:
-    """The nodes of a document, for readers that want to know lines, and the loader that makes values of them.
+    """The nodes of a document, for readers that need line numbers, and the loader that makes their values.
 
     Raises:
-        InputError: it is no YAML, or exceeds the limits.
+        InputError: it is not YAML, or exceeds the limits.
     """
     with _reading(text, path):
         loader = Loader(text)
@@ -162,7 +164,7 @@ def parse_yaml(text: str, *, path: str | os.PathLike[str] | None, loader: type[L
         loader: one that knows further tags.
 
     Raises:
-        InputError: it is no YAML, or exceeds the limits.
+        InputError: it is not YAML, or exceeds the limits.
     """
     with _reading(text, path):
         return loader(text).get_single_data()
@@ -172,7 +174,7 @@ def read_yaml(path: str | os.PathLike[str], *, loader: type[Loader] = Loader) ->
     """The plain values of a file of ``key: value`` lines.
 
     Raises:
-        InputError: the file is missing, no YAML, exceeds the limits, or holds something else than keys.
+        InputError: the file is missing, not YAML, exceeds the limits, or is not a mapping.
     """
     document = parse_yaml(read_text(path), path=path, loader=loader)
     if not isinstance(document, dict):

@@ -1,4 +1,4 @@
-"""What streaming k-means can be told."""
+"""Settings of streaming k-means."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class StreamSettings:
-    """Settings of `fit_stream`; those that scikit-learn's ``MiniBatchKMeans`` has keep their names.
+    """Settings of `fit_stream`; those of scikit-learn's ``MiniBatchKMeans`` have the same names.
 
     Attributes:
         n_clusters: number of clusters K.
-        init: how centres start on the uniform sample: ``k-means++`` or ``random`` rows of it.
-        init_size: rows of the sample of the whole stream; None is ten for each cluster, at least 10,000.
-            A stream of fewer rows is its own sample.
-        n_init: starts that are tried; the one with the lowest inertia on rows held out is taken.
-        init_iter: Lloyd's iterations that each start gets on the sample.
-        batch_size: rows of one update; None takes what ``memory_mb`` allows, at least 1 in 50 rows of the
-            stream and at least K if that is less.
-        memory_mb: memory for reading and for one batch, in megabytes. What is beside them is the sample
-            and, on top of the imports, a few times the centres.
-        max_iter: passes of mini-batches over the stream (epochs); 0 stops at the sample's centres.
-        tol: stop after an epoch that moved the centres by less: sum of squared distances, over the mean
-            variance of a dimension. 0 never stops.
-        max_no_improvement: stop after so many batches without a lower inertia on the rows held out. It is
-            looked at between epochs, so that every row has counted equally often. None never stops.
-        reassignment_ratio: a centre with fewer rows than this share of the largest one's starts again at
-            a random row of the batch.
-        lloyd_passes: exact passes of Lloyd's algorithm over the stream after the mini-batches, at most.
+        init: initialisation on a uniform sample of rows: ``k-means++`` or ``random`` rows.
+        init_size: size of that sample; None is ten rows per cluster, at least 10,000. A stream of fewer rows
+            is used completely.
+        n_init: number of initialisations; the one with the lowest inertia on held-out rows is used.
+        init_iter: Lloyd iterations of each initialisation on the sample.
+        batch_size: rows per update; None takes as many as ``memory_mb`` allows, between K and a fiftieth of
+            the stream.
+        memory_mb: memory for reading and for one batch, in megabytes. In addition come the sample and,
+            besides the imports, a few copies of the centres.
+        max_iter: maximum number of mini-batch passes over the stream (epochs); 0 keeps the initial centres.
+        tol: stop after an epoch that moves the centres by less than this, as the sum of squared distances
+            over the mean variance of a dimension; 0 disables this.
+        max_no_improvement: stop after this many batches without a lower inertia on held-out rows; checked
+            between epochs, so that every row is used equally often. None disables this.
+        reassignment_ratio: a centre with fewer rows than this share of the largest cluster is moved to a
+            random row of the batch.
+        lloyd_passes: maximum number of exact passes of Lloyd's algorithm after the mini-batches.
         standardise: divide every dimension by its standard deviation over the stream.
-        spherical: compare directions (cosine) and not places.
-        backend: who computes distances: ``sklearn``, or ``faiss`` (the extra of that name).
-        seed: of everything that is drawn.
+        spherical: cluster by cosine instead of Euclidean distance.
+        backend: library that computes distances: ``sklearn``, or ``faiss`` (needs the extra of that name).
+        seed: random seed.
     """
 
     n_clusters: int

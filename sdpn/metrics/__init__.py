@@ -1,1 +1,1 @@
-"""How good diarizations and verification scores are, and how sure that is. Needs no torch."""
+"""Metrics of diarization and verification, with confidence intervals. Needs no torch."""

@@ -1,7 +1,6 @@
 """Channels of a recording, scored as recordings of their own, as NIST's md-eval does.
 
-Speaker labels mean something within a channel only: the voice of one is not that of the other, whatever both
-are called.
+Speaker labels are local to a channel: equal labels in two channels do not mean the same speaker.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sides:
-    """What `sdpn.metrics.diarization.score_recordings` takes, by recording.
+    """Inputs of `sdpn.metrics.diarization.score_recordings`, by recording.
 
-    A recording with turns of its reference on one channel keeps its name; channels of others are called
-    ``<recording> channel <channel>``, which no recording is, since ids hold no blanks.
+    A recording with turns of its reference on one channel keeps its name; channels of other recordings are
+    named ``<recording> channel <channel>``, which cannot be a recording id, since ids contain no blanks.
 
     Attributes:
         reference: turns of the reference.
         hypothesis: turns of the hypothesis.
-        regions: what the UEM scores; None without one.
-        unscored: what the reference takes out again.
+        regions: scored regions of the UEM; None without one.
+        unscored: regions that the reference excludes.
     """
 
     reference: dict[str, list[Turn]] = field(default_factory=dict)
@@ -43,13 +42,13 @@ def match_channels(
 ) -> Sides:
     """Pair the channels of every recording.
 
-    Where each side has turns on one channel only, they belong together, however it is called (``1``, ``A``,
-    ``0``). Else channels belong together that are called alike, in either case of letters. A recording whose
-    reference is silent is one, whatever the channels of the hypothesis.
+    If each side has turns on one channel only, these are paired whatever their names (``1``, ``A``, ``0``).
+    Otherwise channels of the same name are paired, ignoring case. A recording whose reference is silent is
+    scored as one, whatever the channels of the hypothesis.
 
     Raises:
-        InputError: several channels of a hypothesis or a UEM belong to one of the reference, and none is
-            called like it.
+        InputError: a hypothesis or a UEM has several channels where the reference has one, and none has the
+            same name.
     """
     sides = Sides(regions=None if uem is None else {})
     for recording, turns in reference.turns.items():
@@ -83,7 +82,7 @@ def match_channels(
             sides.hypothesis[f"{recording} channel {channel}"] = extra
         if lost := {mark.channel for mark in marks if mark.channel.lower() not in {*channels, NO_CHANNEL}}:
             logger.warning(
-                "%s: the reference has nobody on channel %s; its no-score regions are left out",
+                "%s: the reference has no speech on channel %s; its no-score regions are ignored",
                 recording,
                 ", ".join(sorted(lost)),
             )
@@ -101,7 +100,7 @@ def _by_channel(turns: Iterable[Turn]) -> dict[str, list[Turn]]:
 
 
 def _told_apart(channels: Mapping[str, Sequence[Turn]]) -> list[Turn]:
-    """All turns as of one channel, whose speakers are called by their channel as well."""
+    """All turns on one channel, with the original channel added to the speaker labels."""
     if len(channels) < 2:
         return [turn for turns in channels.values() for turn in turns]
     return sorted(
@@ -112,7 +111,7 @@ def _told_apart(channels: Mapping[str, Sequence[Turn]]) -> list[Turn]:
 
 
 def _own(channel: str, others: Mapping[str, object], *, several: bool, what: str) -> str | None:
-    """Which of the channels of another file is ``channel`` of the reference; None: it has none."""
+    """The channel of another file that corresponds to ``channel`` of the reference, or None."""
     if channel in others:
         return channel
     if several or not others:
@@ -120,6 +119,6 @@ def _own(channel: str, others: Mapping[str, object], *, several: bool, what: str
     if len(others) == 1:
         return next(iter(others))
     raise InputError(
-        f"{what} has channels {', '.join(others)}, and the reference only channel {channel}",
-        hint="call the channel that was annotated alike in both",
+        f"{what} has channels {', '.join(others)}, but the reference only channel {channel}",
+        hint="use the same name for the annotated channel in both files",
     )

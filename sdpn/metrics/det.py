@@ -1,4 +1,4 @@
-"""The DET picture: misses against false alarms on axes on which normal scores give a straight line."""
+"""DET plots: misses against false alarms on probit axes."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from sdpn.io.atomic import atomic_path
 from sdpn.metrics.resampling import Interval
 from sdpn.metrics.verification import ErrorRates, equal_error_rate
 
-#: Rates beside the axes, in percent.
+#: Tick labels of the axes, in percent.
 _TICKS = [0.01, 0.1, 0.5, 1, 2, 5, 10, 20, 40, 60, 80]
 
-#: A curve of more points looks the same and makes an SVG of megabytes.
+#: Maximum number of points: more look the same and make an SVG of megabytes.
 _MAX_POINTS = 2000
 
 
 def det_curve(rates: ErrorRates) -> tuple[np.ndarray, np.ndarray]:
-    """False alarms and misses, thinned to what can be seen.
+    """False alarm and miss rates, thinned to the visible resolution.
 
-    Points are kept evenly along the probit axes, where neither rate is 0 or 1 (which they do not reach).
+    Points are spaced evenly along the probit axes; rates of 0 and 1, which these do not reach, are omitted.
 
     Returns:
         false alarm and miss rates, (P,) each, in ascending order of the threshold; P is 0 where no
@@ -41,7 +41,7 @@ def det_curve(rates: ErrorRates) -> tuple[np.ndarray, np.ndarray]:
 def plot_det(
     path: str | os.PathLike[str], rates: ErrorRates, *, title: str, interval: Interval | None = None
 ) -> None:
-    """Draw a detection error tradeoff curve; the suffix of ``path`` chooses PNG, SVG or PDF.
+    """Plot a detection error tradeoff curve; the suffix of ``path`` selects PNG, SVG or PDF.
 
     Source: Martin et al., "The DET curve in assessment of detection task performance", Eurospeech 1997.
 

@@ -1,7 +1,7 @@
-"""How good a diarization is: DER, JER, purity and coverage, number of speakers.
+"""Metrics of diarization: DER, JER, purity and coverage, number of speakers.
 
-This module joins recordings, fixes the conventions that make two scores comparable (collar, overlap, scored
-region), and keeps the components of every figure, which add where percentages do not. The errors of a DER
+This module matches recordings, fixes the conventions that make two scores comparable (collar, overlap, scored
+region), and keeps the components of every figure, which are additive, unlike percentages. The errors of a DER
 are counted by `pyannote.metrics`, speaker combination by speaker combination (`sdpn.metrics.speaker_states`)
 instead of turn by turn, which is the same sum in another order.
 """
@@ -22,11 +22,11 @@ from sdpn.errors import InputError
 from sdpn.io.rttm import Turn, merge_overlaps
 from sdpn.metrics.speaker_states import Regions, SpeakerStates, speaker_states
 
-#: What NIST's evaluations forgive on each side of a reference boundary, in seconds.
+#: Collar of NIST's evaluations on each side of a reference boundary, in seconds.
 NIST_COLLAR_S = 0.25
 
-#: A fork starts at once, with everything imported and all turns in its memory: to pickle them would take
-#: longer than to score them. Elsewhere than on Linux it is not safe.
+#: A forked process starts immediately with all turns in memory, whereas pickling them would take longer than
+#: scoring. Forking is safe on Linux only.
 _START_METHOD = "fork" if sys.platform == "linux" else "spawn"
 
 
@@ -44,13 +44,13 @@ _Components = TypeVar("_Components", bound=_Additive)
 
 @dataclass(frozen=True)
 class DerComponents(_Additive):
-    """What a DER is made of, in seconds. Components of several recordings add.
+    """Components of a DER, in seconds. Components of several recordings add.
 
     Attributes:
         missed_s: reference speech without a hypothesis.
         false_alarm_s: hypothesis speech without a reference.
         confusion_s: speech given to the wrong speaker.
-        total_s: reference speech; two people at once count twice.
+        total_s: reference speech; two simultaneous speakers count twice.
     """
 
     missed_s: float = 0.0
@@ -65,7 +65,7 @@ class DerComponents(_Additive):
 
     @property
     def der(self) -> float:
-        """Diarization error rate as a fraction, which exceeds 1 when false alarms are many.
+        """Diarization error rate as a fraction, which can exceed 1 through false alarms.
 
         Without reference speech it is pyannote's convention: 0 without a hypothesis, otherwise 1.
         """
@@ -76,7 +76,7 @@ class DerComponents(_Additive):
 
 @dataclass(frozen=True)
 class JerComponents(_Additive):
-    """What a JER is made of. Components of several recordings add: every reference speaker counts alike.
+    """Components of a JER. Components of several recordings add: every reference speaker has the same weight.
 
     Attributes:
         error: Jaccard errors of all reference speakers, each in [0, 1].
@@ -98,12 +98,12 @@ class JerComponents(_Additive):
 
 @dataclass(frozen=True)
 class ClusterComponents(_Additive):
-    """What purity and coverage are made of, in seconds. Components of several recordings add.
+    """Components of purity and coverage, in seconds. Components of several recordings add.
 
     Attributes:
-        pure_s: over the hypothesis speakers, time shared with the reference speaker each shares most with.
+        pure_s: summed over hypothesis speakers, the largest time shared with one reference speaker.
         hypothesis_s: hypothesis speech.
-        covered_s: over the reference speakers, time shared with the hypothesis speaker each shares most with.
+        covered_s: summed over reference speakers, the largest time shared with one hypothesis speaker.
         reference_s: reference speech.
     """
 
@@ -125,13 +125,13 @@ class ClusterComponents(_Additive):
 
 @dataclass(frozen=True)
 class CountComponents(_Additive):
-    """Speakers who talk in the scored region, before any collar is cut out. They add over recordings.
+    """Speakers in the scored region, before any collar is removed. Components of several recordings add.
 
     Attributes:
         reference: speakers of the reference.
         hypothesis: speakers of the hypothesis.
-        error: by how many the hypothesis is off, sign dropped, recording by recording.
-        num_exact: recordings with the right number.
+        error: absolute difference of the two numbers, recording by recording.
+        num_exact: recordings with the correct number.
         num_recordings: recordings.
     """
 
@@ -152,10 +152,10 @@ class Figures:
     """All figures of one recording, or of several together.
 
     Attributes:
-        components: DER at the collar that was asked for.
+        components: DER at the requested collar.
         nist: DER with `NIST_COLLAR_S` instead.
-        jaccard: JER; neither a collar nor skipped overlap applies to it, as in dscore.
-        clusters: purity and coverage, in which they do not apply either.
+        jaccard: JER; as in dscore, neither collar nor skipped overlap applies to it.
+        clusters: purity and coverage, to which they do not apply either.
         speakers: the number of speakers.
     """
 
@@ -172,9 +172,9 @@ class RecordingScore(Figures):
 
     Attributes:
         recording: recording id.
-        has_hypothesis: whether the hypotheses held this recording; if not, all of it is missed.
-        num_merged_reference: turns of the reference that were joined with an earlier one of the same speaker
-            because the two overlapped.
+        has_hypothesis: whether there is a hypothesis for this recording; if not, all of it counts as missed.
+        num_merged_reference: turns of the reference that were merged with an overlapping earlier one of the
+            same speaker.
         num_merged_hypothesis: the same for the hypothesis.
     """
 
@@ -215,21 +215,21 @@ def score_recordings(
     """Score every recording of the reference.
 
     Args:
-        reference: turns by recording; a recording without turns is silent. Turns in which a speaker
-            overlaps himself become one, since a speaker is one voice.
-        hypothesis: the same; a recording that it lacks is missed altogether.
-        regions: scored region by recording (a UEM); None scores everything that anybody says.
-        unscored: stretches by recording that no figure takes into account, whatever the regions are
+        reference: turns by recording; a recording without turns is silent. Overlapping turns of the same
+            speaker are merged.
+        hypothesis: the same; a recording that it lacks counts as entirely missed.
+        regions: scored region by recording (a UEM); None scores all speech.
+        unscored: regions by recording that are excluded from all figures
             (`sdpn.metrics.exclusion`).
-        collar_s: what is forgiven on **each side** of every reference boundary, in seconds: the collar
-            of NIST's md-eval, and half of pyannote's, which is the total width.
-        skip_overlap: leave out of the DER where the reference has two or more speakers.
-        ignore_extra: leave out hypothesis recordings that the reference lacks. One without turns does
-            no harm and never counts as extra.
-        jobs: processes that share the recordings; the result does not depend on it.
+        collar_s: time not scored on **each side** of every reference boundary, in seconds: the collar of
+            NIST's md-eval, and half of pyannote's, which is the total width.
+        skip_overlap: exclude regions with two or more reference speakers from the DER.
+        ignore_extra: ignore hypothesis recordings that the reference lacks. One without turns never counts as
+            extra.
+        jobs: number of processes; the result does not depend on it.
 
     Returns:
-        scores in the order of the recordings' names.
+        scores, sorted by recording.
 
     Raises:
         InputError: the hypothesis has recordings that the reference lacks, or ``regions`` lacks a
@@ -243,13 +243,13 @@ def score_recordings(
     extra = sorted(name for name, turns in hypothesis.items() if turns and name not in reference)
     if extra and not ignore_extra:
         raise InputError(
-            f"the hypothesis has {_listed(extra)}, which the reference lacks",
-            hint="are the ids spelled alike? --ignore-extra scores without",
+            f"the hypothesis has {_listed(extra)}, which is not in the reference",
+            hint="check that the ids match, or ignore them with --ignore-extra",
         )
     if regions is not None and (unlisted := sorted(reference.keys() - regions.keys())):
         raise InputError(
             f"the UEM has no region for {_listed(unlisted)} of the reference",
-            hint="give it a line for every recording that is scored",
+            hint="add a line for every recording to score",
         )
     tasks = [
         (
@@ -275,7 +275,7 @@ def score_recordings(
 
 _Task = tuple[str, Sequence[Turn], Sequence[Turn] | None, Regions | None, Regions]
 
-#: What a process of the pool works on; empty in every other.
+#: Data of the worker processes; empty in the main process.
 _shared_tasks: list[_Task] = []
 
 
@@ -327,8 +327,8 @@ def _score_recording(task: _Task, *, collar_s: float, skip_overlap: bool) -> Rec
 def der_components(states: SpeakerStates) -> DerComponents:
     """Count the errors of one recording.
 
-    Hypothesis speakers are mapped one to one to the reference speakers so that they share the most time in
-    all. In each state pyannote.metrics then counts who is correct, confused, missed, or a false alarm.
+    Hypothesis speakers are mapped one to one to reference speakers such that the total shared time is
+    largest. In each state pyannote.metrics then counts correct, confused and missed speech and false alarms.
     Source: NIST, "The 2009 (RT-09) Rich Transcription Meeting Recognition Evaluation Plan".
     """
     from pyannote.metrics.diarization import DiarizationErrorRate
@@ -357,10 +357,10 @@ def der_components(states: SpeakerStates) -> DerComponents:
 def jer_components(states: SpeakerStates) -> JerComponents:
     """Jaccard errors of the reference speakers of one recording.
 
-    Speakers are paired one to one so that the sum of the errors is smallest; the error of a pair is 1 less
-    the time in which both talk over the time in which either does, and that of a speaker without a partner
-    is 1. pyannote's ``JaccardErrorRate`` pairs those who share the most time instead, as for a DER; this is
-    the pairing of dscore, with which the challenges were scored.
+    Speakers are paired one to one such that the sum of the errors is smallest; the error of a pair is 1 minus
+    the time in which both speak over the time in which either does, and that of an unpaired speaker is 1.
+    pyannote's ``JaccardErrorRate`` maximises the shared time instead, as for a DER; this is the pairing of
+    dscore, which was used in the challenges.
     Source: Ryant et al., "Second DIHARD Challenge Evaluation Plan", 2019, and dscore,
     ``scorelib/metrics.py``.
     """
@@ -395,7 +395,7 @@ def cluster_components(states: SpeakerStates) -> ClusterComponents:
 
 
 def _listed(names: Sequence[str]) -> str:
-    """Up to three names, and how many there are."""
+    """Up to three names, and their number."""
     shown = ", ".join(map(repr, names[:3]))
     return (
         f"recording {shown}"

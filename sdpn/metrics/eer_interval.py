@@ -1,8 +1,8 @@
-"""How sure an equal error rate is: bootstrap intervals over speakers, or over trials.
+"""Bootstrap confidence intervals of an equal error rate, over speakers or over trials.
 
-Trials of one speaker hang together: a voice that is hard is hard in all of them. Where it is known who
-speaks, speakers are what is drawn. Drawing trials takes them for independent, and gives intervals that are
-too narrow wherever utterances or speakers occur in several of them.
+Trials of one speaker are correlated: a difficult voice is difficult in all of them. Where speakers are known,
+they are resampled. Resampling trials assumes that these are independent, and gives intervals that are too
+narrow if utterances or speakers occur in several trials.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import numpy as np
 from sdpn.metrics.resampling import Interval, percentile_interval
 from sdpn.metrics.verification import ErrorRates, equal_error_rate, error_rates
 
-#: Thresholds that are looked at, at most. Between them both error rates are taken to be linear.
+#: Maximum number of thresholds. Between them both error rates are interpolated linearly.
 _MAX_THRESHOLDS = 2048
 
-#: Numbers that a batch of resamples may hold: 128 MiB.
+#: Maximum size of a batch of resamples, in numbers: 128 MiB.
 _CELLS = 1 << 24
 
 
@@ -27,14 +27,14 @@ def eer_interval_over_trials(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Percentile bootstrap of the EER; target and non-target trials are drawn apart, with replacement.
+    """Percentile bootstrap of the EER; target and non-target trials are resampled separately.
 
     Args:
         scores: (N,).
         is_target: bool (N,).
-        resamples: how often the trials are drawn.
-        confidence: share of the resamples that the interval holds.
-        seed: of the drawing.
+        resamples: number of bootstrap resamples.
+        confidence: confidence level of the interval.
+        seed: random seed.
 
     Raises:
         ValueError: as `sdpn.metrics.verification.error_rates`.
@@ -59,11 +59,11 @@ def eer_interval_over_speakers(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Percentile bootstrap of the EER in which speakers are drawn, with replacement.
+    """Percentile bootstrap of the EER that resamples speakers.
 
-    When speaker a is drawn m_a times, his target trials count m_a times and non-target trials between a and
-    b count m_a m_b times: the bootstrap of a graph by its vertices. A resample without target or without
-    non-target trials is left out.
+    When speaker a is drawn m_a times, the speaker's target trials count m_a times and non-target trials
+    between a and b count m_a m_b times: the bootstrap of a graph by its vertices. A resample without target
+    or without non-target trials is discarded.
     Source: Fogliato, Patil and Perona, "Confidence intervals for error rates in 1:1 matching tasks",
     arXiv 2306.01198, on the vertex bootstrap.
 
@@ -72,9 +72,9 @@ def eer_interval_over_speakers(
         is_target: bool (N,).
         first_speaker: speaker of the first utterance of each trial, as integers from 0, (N,).
         second_speaker: that of the second; equal to the first in target trials, and only there.
-        resamples: how often the speakers are drawn.
-        confidence: share of the resamples that the interval holds.
-        seed: of the drawing.
+        resamples: number of bootstrap resamples.
+        confidence: confidence level of the interval.
+        seed: random seed.
 
     Raises:
         ValueError: as `sdpn.metrics.verification.error_rates`; or speakers and labels contradict each other.
@@ -82,7 +82,7 @@ def eer_interval_over_speakers(
     from scipy.sparse import csr_array
 
     if not np.array_equal(first_speaker == second_speaker, is_target):
-        raise ValueError("a trial is a target trial when both speakers are the same, and only then")
+        raise ValueError("a trial must be a target trial if and only if both speakers are the same")
     thresholds = _thresholds(error_rates(scores, is_target))
     bins = np.searchsorted(thresholds, scores, side="right")
     num_speakers = int(max(first_speaker.max(), second_speaker.max())) + 1

@@ -1,7 +1,7 @@
-"""Stretches of a recording that its reference says are not to be scored.
+"""Regions that the reference excludes from scoring.
 
 As NIST's md-eval 22 does for speaker diarization with its defaults: NOSCORE records of the reference are
-taken out of what is evaluated, and NON-LEX records (laughter, breath, cough, ...) out of what is scored.
+excluded from the evaluated region, and NON-LEX records (laughter, breath, cough, ...) from the scored region.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from collections.abc import Iterable, Sequence
 
 from sdpn.io.rttm import Mark, Turn
 
-#: How far a NON-LEX zone reaches beyond its record at most, in seconds.
+#: Maximum extension of a NON-LEX zone beyond its record, in seconds.
 _REACH_S = 0.5
 
-#: Order of what happens at one instant. A boundary of a turn or a word stops a zone's reach, so it comes
-#: before a zone begins and after one ends.
+#: Order of simultaneous events. A boundary of a turn or a word limits a zone, so it comes before a zone
+#: starts and after one ends.
 _ZONE_ENDS, _EDGE, _ZONE_BEGINS = range(3)
 
 
 def unscored_zones(turns: Iterable[Turn], marks: Sequence[Mark]) -> list[tuple[float, float]]:
-    """Find what is not scored.
+    """Find the unscored regions.
 
     A NOSCORE zone is its record. A NON-LEX zone reaches, since breath and laughter have no sharp ends, up to
     0.5 s beyond its record on either side, but not over a boundary of a turn, nor into a word (LEXEME) where

@@ -1,8 +1,8 @@
-"""How sure a total over recordings is: bootstrap intervals, and the paired comparison of two systems.
+"""Bootstrap intervals of totals over recordings, and the paired comparison of two systems.
 
-A total is a sum of errors over a sum of what could have been wrong. The recordings are what is drawn:
-within one recording errors hang together. In each resample the components add and are then divided, as in
-the total itself.
+A total is a sum of errors divided by a sum of scored amounts. Recordings are resampled, since errors within a
+recording are correlated. In each resample the components are summed and then divided, as for the total
+itself.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: Cells of (resamples, recordings) that are drawn at once: 32 MiB of counts.
+#: Maximum size of a (resamples, recordings) block: 32 MiB of counts.
 _CELLS = 1 << 22
 
 
@@ -22,7 +22,7 @@ class Interval:
     Attributes:
         low: its lower end.
         high: its upper end.
-        confidence: how often such an interval holds the true value, as a fraction.
+        confidence: confidence level, as a fraction.
     """
 
     low: float
@@ -35,10 +35,10 @@ class PairedComparison:
     """Two systems on the same recordings.
 
     Attributes:
-        difference: rate of the first less that of the second; positive: the second is better.
+        difference: rate of the first minus that of the second; positive if the second is better.
         interval: of the difference.
-        p_value: how often chance alone gives a difference at least as large, in either direction.
-        is_exact: whether all exchanges were tried, instead of a random part of them.
+        p_value: two-sided p-value of the difference.
+        is_exact: whether all exchanges were enumerated, instead of a random sample.
     """
 
     difference: float
@@ -63,13 +63,13 @@ def bootstrap_interval(
     Args:
         errors: (N,), one per recording.
         totals: (N,), not negative.
-        resamples: how many sets of N recordings are drawn, with replacement.
-        confidence: share of the resamples that the interval holds.
-        seed: of the drawing.
+        resamples: number of bootstrap resamples.
+        confidence: confidence level of the interval.
+        seed: random seed.
 
     Returns:
-        the interval; None for fewer than two recordings. A resample without anything to err about counts
-        as 0 without an error and as 1 otherwise, as a DER does.
+        the interval; None for fewer than two recordings. A resample with a zero denominator counts as 0
+        without errors and as 1 otherwise, as for a DER.
     """
     if len(errors) < 2:
         return None
@@ -88,11 +88,10 @@ def compare_paired(
 ) -> PairedComparison | None:
     """Compare two systems on the same recordings.
 
-    The interval is the paired bootstrap: each resample holds the same recordings for both. The p-value is
-    that of the permutation test: were the two systems alike, then in any recording their results could be
-    exchanged, and the difference of the totals would be as it is about as often as not. All 2^N exchanges
-    are tried where that is no more than ``resamples``; otherwise a random part, to which the observed one
-    is added so that p is never 0.
+    The interval is a paired bootstrap: each resample has the same recordings for both. The p-value is that of
+    a permutation test: under the null hypothesis that the two systems are equal, their results can be
+    exchanged in any recording. All 2^N exchanges are enumerated if they are no more than ``resamples``;
+    otherwise a random sample is used, to which the observed one is added so that p is never 0.
     Source: Noreen, "Computer-Intensive Methods for Testing Hypotheses", 1989, chapter 2.
 
     Args:
@@ -100,11 +99,11 @@ def compare_paired(
         errors_b: (N,), of the second.
         totals: (N,), the same for both.
         resamples: of the bootstrap, and of the permutation test.
-        confidence: share of the resamples that the interval holds.
-        seed: of the drawing.
+        confidence: confidence level of the interval.
+        seed: random seed.
 
     Returns:
-        the comparison; None for fewer than two recordings, or where there is nothing to err about.
+        the comparison; None for fewer than two recordings, or if the total is zero.
     """
     if len(totals) < 2 or not totals.sum():
         return None
@@ -138,14 +137,14 @@ def _rates(errors: np.ndarray, totals: np.ndarray) -> np.ndarray:
 
 
 def percentile_interval(values: np.ndarray, confidence: float) -> Interval:
-    """The middle ``confidence`` of resampled values (B,); equal parts are left out below and above."""
+    """The middle ``confidence`` of resampled values (B,); equal tails are cut off on both sides."""
     outside = (1 - confidence) / 2
     low, high = np.quantile(values, [outside, 1 - outside])
     return Interval(float(low), float(high), confidence)
 
 
 def _sign_flip_p(differences: np.ndarray, resamples: int, seed: int) -> tuple[float, bool]:
-    """Two-sided p-value of the sum of ``differences`` under random signs, and whether all were tried."""
+    """Two-sided p-value of the sum of ``differences`` under random signs, and whether all were enumerated."""
     observed = abs(differences.sum())
     as_large = observed - 1e-9 * np.abs(differences).sum()  # equal but for rounding is as large
     num = len(differences)

@@ -1,9 +1,9 @@
-"""How long each combination of speakers talks: all that the metrics of a diarization need to know.
+"""Durations of all combinations of simultaneous speakers, which the diarization metrics are computed from.
 
-DER, JER, purity and coverage do not depend on the order in which things are said. One pass over the
-sorted boundaries of all turns adds up, for every combination of reference and hypothesis speakers that
-talk at once, for how long they do; a recording of hours comes down to some dozens of numbers. The pass
-takes n log n for n turns, where intersecting all pairs of segments takes n².
+DER, JER, purity and coverage do not depend on temporal order. One pass over the sorted boundaries of all
+turns accumulates the duration of every combination of simultaneous reference and hypothesis speakers; hours
+of recording are reduced to some dozens of numbers. The pass takes n log n for n turns, where intersecting all
+pairs of segments takes n².
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class SpeakerStates:
     """The S combinations of speakers that occur in one recording.
 
     Attributes:
-        reference: which of the R reference speakers talk, bool (S, R).
-        hypothesis: which of the H hypothesis speakers talk, bool (S, H).
-        duration_s: how long in all, in seconds, float64 (S,).
+        reference: active reference speakers, bool (S, R).
+        hypothesis: active hypothesis speakers, bool (S, H).
+        duration_s: total duration, in seconds, float64 (S,).
     """
 
     reference: np.ndarray
@@ -49,12 +49,12 @@ class SpeakerStates:
 
     @property
     def cooccurrence_s(self) -> np.ndarray:
-        """How long each reference and each hypothesis speaker talk at once, in seconds, float64 (R, H)."""
+        """Time in which both speakers of a pair are active, in seconds, reference by hypothesis, (R, H)."""
         shared: np.ndarray = (self.reference * self.duration_s[:, None]).T @ self.hypothesis
         return shared
 
     def without_overlap(self) -> SpeakerStates:
-        """The states in which at most one reference speaker talks."""
+        """The states with at most one reference speaker."""
         kept = self.reference.sum(axis=1) < 2
         return SpeakerStates(self.reference[kept], self.hypothesis[kept], self.duration_s[kept])
 
@@ -67,14 +67,14 @@ def speaker_states(
     unscored: Regions = (),
     collar_s: float = 0.0,
 ) -> SpeakerStates:
-    """Add up how long each combination of speakers talks in the scored part of one recording.
+    """Durations of all combinations of speakers in the scored part of one recording.
 
     Args:
-        reference: turns in which no speaker overlaps himself (`sdpn.io.rttm.merge_overlaps`).
+        reference: turns without overlaps of the same speaker (`sdpn.io.rttm.merge_overlaps`).
         hypothesis: the same.
-        regions: the scored stretches; None scores everything.
-        unscored: stretches that are not scored after all; an end may be infinite.
-        collar_s: what is not scored on each side of every boundary of the reference, in seconds.
+        regions: the scored regions; None scores everything.
+        unscored: regions to exclude; an end may be infinite.
+        collar_s: time not scored on each side of every reference boundary, in seconds.
 
     Returns:
         the states with any speech, in the order in which they first occur. Speakers are numbered in the
@@ -122,7 +122,7 @@ def speaker_states(
 
 
 def _unpacked(masks: Sequence[int], num_speakers: int) -> np.ndarray:
-    """Sets that are written as bits of integers of any size, as bool (S, num_speakers)."""
+    """Sets given as bits of arbitrarily large integers, as bool (S, num_speakers)."""
     num_bytes = max(1, -(-num_speakers // 8))
     packed = b"".join(mask.to_bytes(num_bytes, "little") for mask in masks)
     rows = np.frombuffer(packed, dtype=np.uint8).reshape(len(masks), num_bytes)

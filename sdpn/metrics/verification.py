@@ -1,4 +1,4 @@
-"""How good verification scores are: equal error rate, minimum detection cost, and Cllr.
+"""Metrics of verification scores: equal error rate, minimum detection cost, and Cllr.
 
 A trial is accepted when its score is at or above the threshold. All of it is one sort and a few passes
 over arrays: a million trials take a tenth of a second.
@@ -13,10 +13,10 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class ErrorRates:
-    """Both error rates at every threshold that makes a difference.
+    """Both error rates at all distinct thresholds.
 
     Attributes:
-        thresholds: the T - 1 different scores in ascending order, then infinity; float64 (T,).
+        thresholds: the T - 1 distinct scores in ascending order, then infinity; float64 (T,).
         miss: fraction of target trials below each threshold, ascending from 0 to 1; float64 (T,).
         false_alarm: fraction of non-target trials at or above it, descending from 1 to 0; float64 (T,).
     """
@@ -29,18 +29,20 @@ class ErrorRates:
 def error_rates(scores: np.ndarray, is_target: np.ndarray) -> ErrorRates:
     """Sweep the threshold over all scores.
 
-    Equal scores stand or fall together, so that the order of tied trials cannot matter.
+    Tied scores are accepted or rejected together, so that the order of trials does not matter.
 
     Args:
-        scores: (N,), higher for more alike.
+        scores: (N,), higher for more similar.
         is_target: bool (N,).
 
     Raises:
-        ValueError: shapes differ, a score is not finite, or targets or non-targets are absent.
+        ValueError: shapes differ, a score is not finite, or there are no targets or no non-targets.
     """
     scores, is_target = np.asarray(scores, dtype=np.float64), np.asarray(is_target, dtype=bool)
     if scores.ndim != 1 or scores.shape != is_target.shape:
-        raise ValueError(f"scores {scores.shape} and is_target {is_target.shape} must be two equal vectors")
+        raise ValueError(
+            f"scores {scores.shape} and is_target {is_target.shape} must be vectors of equal length"
+        )
     if not np.isfinite(scores).all():
         raise ValueError("scores must be finite")
     num_target = int(is_target.sum())
@@ -60,13 +62,13 @@ def error_rates(scores: np.ndarray, is_target: np.ndarray) -> ErrorRates:
 
 
 def equal_error_rate(rates: ErrorRates) -> tuple[float, float]:
-    """Where misses and false alarms are equally frequent.
+    """The point at which the miss and false alarm rates are equal.
 
-    The ROC is a row of points; it is joined by straight lines (not by its convex hull), and the EER is
-    where it meets the diagonal.
+    The points of the ROC are connected by straight lines (not by the convex hull), and the EER is where it
+    crosses the diagonal.
 
     Returns:
-        the rate in [0, 1], and the threshold there, interpolated alike.
+        the rate in [0, 1], and the threshold there, interpolated in the same way.
     """
     gap = rates.miss - rates.false_alarm  # ascends from -1 to 1
     after = int(np.argmax(gap >= 0))
@@ -85,8 +87,8 @@ def min_dcf(
 ) -> float:
     """Smallest normalised detection cost over all thresholds.
 
-    The cost ``C_miss P_target P_miss + C_fa (1 - P_target) P_fa`` is divided by that of the better system
-    that never listens (accept all or reject all), so that 1 is useless and 0 perfect.
+    The cost ``C_miss P_target P_miss + C_fa (1 - P_target) P_fa`` is divided by that of the better trivial
+    system (accept all or reject all), so that 1 is useless and 0 perfect.
     Source: NIST, "2016 Speaker Recognition Evaluation Plan", section 3.
 
     Args:
@@ -106,11 +108,11 @@ def min_dcf(
 
 
 def cllr(scores: np.ndarray, is_target: np.ndarray) -> float:
-    """Cost of the log-likelihood ratio: what scores are worth when they are taken at their word.
+    """Cost of the scores as log-likelihood ratios (Cllr).
 
     In bits per trial: half the mean of log2(1 + exp(-s)) over the targets and half that of log2(1 + exp(s))
-    over the non-targets. 0 is perfect, 1 is what the score 0 for every trial costs, and confident errors
-    cost more than that.
+    over the non-targets. 0 is perfect, 1 is the cost of scoring every trial as 0, and confident errors cost
+    more.
     Source: Brümmer and du Preez, "Application-independent evaluation of speaker detection", Computer Speech
     and Language 20, 2006, section 5.
 
@@ -126,11 +128,11 @@ def cllr(scores: np.ndarray, is_target: np.ndarray) -> float:
 
 
 def min_cllr(rates: ErrorRates) -> float:
-    """The Cllr after the best calibration that keeps the order of the scores.
+    """The Cllr after the optimal monotonic calibration.
 
-    That calibration is the isotonic regression of "is a target" on the score, by pooling adjacent
-    violators, here with both classes weighing the same, so that the logit of the regression is the
-    log-likelihood ratio. What `cllr` has above it is the loss by calibration.
+    This calibration is the isotonic regression of the target label on the score, by pooling adjacent
+    violators, with equal weight for both classes, so that the logit of the regression is the log-likelihood
+    ratio. The difference to `cllr` is the calibration loss.
     Source: Brümmer and du Preez 2006, section 6.
     """
     from sklearn.isotonic import isotonic_regression

@@ -1,1 +1,1 @@
-"""Encoders, projection head and the embedder that everything downstream uses."""
+"""Encoders, projection head and the embedder used by all other parts."""

@@ -1,4 +1,4 @@
-"""Which utterances share a batch: those of like lengths, and no more than pays.
+"""Batches of utterances of similar lengths, up to the size that is efficient.
 
 On CPUs a batch gains nothing beyond some ten seconds of audio, from where on one utterance alone keeps a core
 busy, and its tensors leave the cache; a GPU wants hundreds of seconds (docs/extraction.md has the
@@ -13,9 +13,9 @@ import numpy as np
 
 #: Seconds of audio, padding included, that a batch holds at most, by the type of the device.
 SECONDS_AT_ONCE = {"cpu": 12.0, "cuda": 240.0}
-#: Utterances in a batch at most.
+#: Maximum number of utterances in a batch.
 UTTERANCES_AT_ONCE = {"cpu": 32, "cuda": 256}
-#: Share of a batch that may be padding: what computing it costs against what one batch more would.
+#: Maximum share of padding in a batch: a trade-off against the cost of more batches.
 _PADDING = 0.1
 
 

@@ -1,4 +1,4 @@
-"""Does this processor compute with bf16, or would it only pretend to?"""
+"""Whether the processor supports bf16 natively."""
 
 from __future__ import annotations
 

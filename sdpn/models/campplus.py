@@ -28,10 +28,10 @@ class CamPlusPlusConfig:
     Attributes:
         head_channels: channels of the two-dimensional head.
         channels: channels after the first convolution over time; a layer's bottleneck has as many.
-        growth: channels that a layer adds.
-        blocks: layers in each dense block; the channels are halved after each.
-        dilations: of the layers' convolutions, one for each block.
-        reduction: a mask has half as many hidden units as its input has channels, or one in this many.
+        growth: channels added per layer.
+        blocks: number of layers in each dense block; channels are halved after each.
+        dilations: dilation of the convolutions of each block.
+        reduction: ratio of the input channels to the hidden units of a mask.
         segment_frames: length of the segments whose averages are the near context of a mask.
         embedding_dim: size D of the embedding.
         pooling: from frames to one vector.

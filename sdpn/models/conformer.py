@@ -30,12 +30,13 @@ class ConformerConfig:
 
     Attributes:
         width: model width M.
-        heads: attention heads.
+        heads: number of attention heads.
         feed_forward: hidden units of the feed-forward layers.
-        num_blocks: Conformer blocks.
-        kernel: frames that a block's convolution sees, an odd number.
-        multi_scale: pool the outputs of all blocks side by side (MFA-Conformer), not only the last one's.
-        dropout: share of units dropped in training.
+        num_blocks: number of Conformer blocks.
+        kernel: kernel size of the convolution of a block in frames, an odd number.
+        multi_scale: concatenate the outputs of all blocks before pooling (MFA-Conformer), instead of using
+            only the last one.
+        dropout: dropout rate in training.
         embedding_dim: size D of the embedding.
         pooling: from frames to one vector.
     """
@@ -137,7 +138,7 @@ class ConformerBlock(nn.Module):
 
 
 class RelativeAttention(nn.Module):
-    """Self-attention whose scores also depend on how far apart two frames are (arXiv 1901.02860)."""
+    """Self-attention with relative positions (arXiv 1901.02860)."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -153,7 +154,7 @@ class RelativeAttention(nn.Module):
         self.distance_bias = nn.Parameter(torch.zeros(heads, 1, width // heads))
 
     def forward(self, hidden_BTM: Tensor, position_RM: Tensor, mask_BT: Tensor | None) -> Tensor:
-        """Transform (B, T, M) to the same shape; padding is attended by nobody."""
+        """Transform (B, T, M) to the same shape; padding is masked."""
         query, key, value = (
             layer(hidden_BTM).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for layer in (self.query, self.key, self.value)

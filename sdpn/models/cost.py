@@ -1,4 +1,4 @@
-"""What an encoder costs: parameters, and multiply-accumulates for each second of audio."""
+"""Cost of an encoder: parameters, and multiply-accumulates per second of audio."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sdpn.models.registry import AnyEncoderConfig, build_encoder
 
-#: Attention grows with the square of the length, so the length belongs to the figure.
+#: Length of the utterance; attention grows with its square.
 _SECONDS = 10
 _FRAMES_PER_S = 100
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What an encoder costs.
+    """Cost of an encoder.
 
     Attributes:
         parameters: trainable numbers.
@@ -30,7 +30,7 @@ class Cost:
 
 
 def cost_of(config: AnyEncoderConfig, num_features: int = 80) -> Cost:
-    """Count without computing: the network is built of shapes alone."""
+    """Count without computing: the network is built on the meta device."""
     counter = FlopCounterMode(display=False)
     with FakeTensorMode(), torch.no_grad():
         encoder = build_encoder(config, num_features).eval()

@@ -35,11 +35,10 @@ class EcapaConfig:
         channels: channels C of the convolutional trunk.
         aggregation_channels: channels after multi-layer feature aggregation.
         embedding_dim: size D of the embedding.
-        res2_scale: groups of a Res2 convolution; fewer, wider groups run faster on CPUs.
-        bottleneck: hidden units of squeeze-excitation and of the attention.
-        dilations: one SE-Res2 block for each.
-        padding: what convolutions see beyond the ends: zeros, or the utterance mirrored (SpeechBrain,
-            3D-Speaker).
+        res2_scale: groups of a Res2 convolution; fewer, wider groups are faster on CPUs.
+        bottleneck: hidden units of squeeze-excitation and attention.
+        dilations: dilation of each SE-Res2 block.
+        padding: padding of convolutions: zeros, or reflection (SpeechBrain, 3D-Speaker).
         aggregation_norm: batch norm after the aggregation (SpeechBrain, 3D-Speaker).
         pooling: from frames to one vector.
     """

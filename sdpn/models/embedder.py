@@ -1,4 +1,4 @@
-"""A trained model as its users see it: waveforms to embeddings.
+"""The user interface of a trained model: waveforms to embeddings.
 
 Shapes: S samples, B batch, N utterances or windows, F mel bins, T frames, D embedding.
 """
@@ -21,9 +21,9 @@ from sdpn.io.audio import RATE_HZ, Audio, Channel, is_audio
 from sdpn.models.batching import SECONDS_AT_ONCE, UTTERANCES_AT_ONCE, batches_by_length
 from sdpn.models.encoder import Encoder
 
-#: Shorter stretches are repeated up to this length: a few frames alone tell nothing about a voice.
+#: Shorter audio is repeated up to this length: a few frames carry no speaker information.
 _SHORTEST_S = 0.5
-#: Windows embedded together: bounds memory, and more does not run faster on CPUs.
+#: Windows per batch: bounds memory; more is not faster on CPUs.
 _WINDOWS_AT_ONCE = 64
 #: Seconds of a recording whose features windows share, from the start of the first to the end of the last; of
 #: 64 windows that are spread over an hour, the features of the hour would take 0.6 GB.
@@ -33,7 +33,7 @@ Precision = Literal["fp32", "bf16"]
 
 
 class Model(Protocol):
-    """What an embedder is made of: a model folder as read, or a graph of another runtime."""
+    """The parts of an embedder: a model folder, or a graph of another runtime."""
 
     @property
     def encoder(self) -> Encoder:
@@ -41,11 +41,11 @@ class Model(Protocol):
 
     @property
     def features(self) -> AnyFeatureConfig | WaveformConfig:
-        """What the encoder listens to."""
+        """The features that the encoder expects."""
 
     @property
     def calibration(self) -> Mapping[str, float]:
-        """Figures measured on the model."""
+        """Values measured on the model, such as thresholds."""
 
 
 class Embedder:
@@ -58,7 +58,7 @@ class Embedder:
     Args:
         model: encoder, features, calibration.
         device: where it computes: ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: of the network; features, pooling statistics and the result are float32 either way.
+        precision: precision of the network; features, pooling statistics and the result are always float32.
     """
 
     def __init__(self, model: Model, *, device: str = "cpu", precision: Precision = "fp32") -> None:
@@ -80,25 +80,25 @@ class Embedder:
         """Embed an utterance, or several.
 
         Args:
-            audio: a recording of any kind (`sdpn.io.audio.Audio`: a file, samples, ...), or a list of such,
-                which share batches.
-            sample_rate: rate in Hz of samples that come without one; anything but 16 kHz is resampled.
-            channel: channel to take, counted from 0; None and "mix" average all.
+            audio: a recording of any kind (`sdpn.io.audio.Audio`: a file, samples, ...), or a list of them,
+                which is batched.
+            sample_rate: rate in Hz of samples given without one; anything but 16 kHz is resampled.
+            channel: channel to read, counted from 0; None and "mix" average all.
 
         Returns:
-            (D,) float32, not normalised; of a list (N, D).
+            (D,) float32, not normalised; (N, D) for a list.
 
         Raises:
-            InputError: samples come without a rate, have a shape that no recording has, or hold NaN or
-                infinite values, a file cannot be read, or the list is empty.
+            InputError: samples have no rate, an invalid shape, or NaN or infinite values, a file cannot be
+                read, or the list is empty.
         """
         if is_audio(audio):
-            embedding: np.ndarray = self.embed_batch([_heard(cast(Audio, audio), sample_rate, channel)])[0]
+            embedding: np.ndarray = self.embed_batch([_read(cast(Audio, audio), sample_rate, channel)])[0]
             return embedding
         several = cast("Sequence[Audio]", audio)
         if not len(several):
-            raise InputError("an empty list has no embeddings")
-        waves = [_heard(one, sample_rate, channel) for one in several]
+            raise InputError("the list of recordings is empty")
+        waves = [_read(one, sample_rate, channel) for one in several]
         embeddings_ND = np.empty((len(waves), self.embedding_dim), dtype=np.float32)
         for batch in batches_by_length(
             [len(wave) for wave in waves],
@@ -110,7 +110,7 @@ class Embedder:
 
     @torch.inference_mode()
     def embed_batch(self, waves: Sequence[np.ndarray]) -> np.ndarray:
-        """Embed utterances in one batch, padded to the longest; each gets what it would get alone.
+        """Embed utterances in one batch, padded to the longest; each result is the same as alone.
 
         Args:
             waves: (S,) float32 at 16 kHz in [-1, 1] each, checked.
@@ -142,15 +142,15 @@ class Embedder:
             (N, D) float32.
 
         Raises:
-            InputError: the waveform is not finite, the file cannot be read, or a window ends before it starts
-                or lies outside.
+            InputError: the waveform is not finite, the file cannot be read, or a window is empty or outside
+                the audio.
         """
-        wave_S = _heard(audio, RATE_HZ, None)
+        wave_S = _read(audio, RATE_HZ, None)
         windows_N2 = np.asarray(windows_N2, dtype=np.float64).reshape(-1, 2)
         starts_N, ends_N = windows_N2.T
         duration_s = len(wave_S) / RATE_HZ
         if not ((starts_N >= 0) & (ends_N > starts_N) & (starts_N < duration_s)).all():
-            raise InputError(f"windows must start before they end, inside the {duration_s:.2f} s of audio")
+            raise InputError(f"windows must start before they end, within the {duration_s:.2f} s of audio")
         embeddings_ND = np.empty((len(windows_N2), self.embedding_dim), dtype=np.float32)
         hop, window = self.features.hop_samples, self.features.window_samples
         # A frame that stands around its time sees what lies before it: the block begins that much earlier.
@@ -182,7 +182,7 @@ class Embedder:
         return embedding_BD.float().cpu().numpy()
 
 
-def _heard(audio: Audio, sample_rate: int | None, channel: Channel) -> np.ndarray:
+def _read(audio: Audio, sample_rate: int | None, channel: Channel) -> np.ndarray:
     """The samples (S,) at 16 kHz, checked."""
     return audio_files.read(audio, sample_rate=sample_rate, channel=channel)
 

@@ -1,4 +1,4 @@
-"""What every encoder is: features in, one embedding for each utterance out."""
+"""The encoder interface: features to one embedding per utterance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Encoder(nn.Module, abc.ABC):
 
     Batches may hold utterances of different lengths: every encoder keeps padding out of each convolution
     over time, norm, attention and pooling, so that an utterance's embedding is the same alone or in a batch.
-    Equal lengths, as in training, cost nothing extra.
+    Equal lengths, as in training, have no overhead.
 
     Attributes:
         embedding_dim: size D of the embedding.

@@ -1,8 +1,8 @@
-"""The model folder: what training exports, and everything that extraction needs to know.
+"""The model folder: written by training, with everything that extraction needs.
 
-``config.yaml`` says how to build the encoder and its features, so that nothing can be set wrongly later;
-``model.safetensors`` holds ``encoder.*``; ``pretraining.safetensors`` holds ``head.*`` and ``prototypes``,
-for those who train on.
+``config.yaml`` describes the encoder and its features, so that they need not be set later;
+``model.safetensors`` contains ``encoder.*``; ``pretraining.safetensors`` contains ``head.*`` and
+``prototypes``, for further training.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class ModelFolder:
 
     Attributes:
         encoder: the network, in evaluation mode.
-        encoder_config: what it was built from.
+        encoder_config: its configuration.
         features: the features it was trained on.
-        calibration: figures measured on the model, such as a clustering threshold.
-        source: how the model came about; for people.
+        calibration: values measured on the model, such as a clustering threshold.
+        source: origin of the model, for information.
     """
 
     encoder: Encoder
@@ -62,14 +62,14 @@ def save_model(
     half: bool = False,
     beside: Sequence[Path] = (),
 ) -> None:
-    """Write a model folder; it appears under its name only when it is whole.
+    """Write a model folder atomically.
 
     Args:
         path: the folder.
-        model: what it holds.
-        pretraining: head and prototypes, for those who train on.
-        half: store numbers of 16 bits. Loaded, they are float32 again.
-        beside: files that the folder gets a copy of, such as a back end that belongs to the model.
+        model: its contents.
+        pretraining: head and prototypes, for further training.
+        half: store weights in 16 bits; they are converted to float32 on loading.
+        beside: files to copy into the folder, such as the back end of the model.
     """
     document = {
         "format": 1,
@@ -92,7 +92,7 @@ def save_model(
 
 
 def is_model_folder(path: Path) -> bool:
-    """Tell a model folder, even an incomplete one, from those of other toolkits."""
+    """Whether this is an sdpn model folder, even an incomplete one."""
     if (path / _WEIGHTS).is_file():
         return True
     try:
@@ -107,12 +107,12 @@ def read_model(path: str | os.PathLike[str]) -> ModelFolder:
 
     Raises:
         InputError: the folder or a file of it is missing, damaged, of another format, or its weights do not
-            fit its configuration; the keys at fault are named.
+            match its configuration; the message lists the keys.
     """
     folder = Path(path)
     if not folder.is_dir():
         raise InputError(
-            "no such model folder", path=folder, hint="expected the folder that training writes: EXP/model"
+            "no such model folder", path=folder, hint="expected a folder written by sdpn train: EXP/model"
         )
     for name in (_CONFIG, _WEIGHTS):
         if not (folder / name).is_file():
@@ -144,7 +144,7 @@ def read_model(path: str | os.PathLike[str]) -> ModelFolder:
 def _read_document(path: Path) -> dict[str, Any]:
     document = read_yaml(path)
     if document.get("format") != 1:
-        raise InputError("is no sdpn model of format 1", path=path)
+        raise InputError("is not an sdpn model of format 1", path=path)
     missing = {"encoder", "features"} - document.keys()
     unknown = document.keys() - _KEYS
     if missing or unknown:
@@ -156,12 +156,12 @@ def _read_document(path: Path) -> dict[str, Any]:
             raise InputError(f"'{section}' must be a section of keys", path=path)
     for name, value in (document.get("calibration") or {}).items():
         if not isinstance(value, (int, float)) or isinstance(value, bool):
-            raise InputError(f"'calibration.{name}' is {value!r}; a number was expected", path=path)
+            raise InputError(f"'calibration.{name}' is {value!r}; expected a number", path=path)
     return document
 
 
 def _stored(prefix: str, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Tensors as they are written: counts as they are, everything else in ``dtype``."""
+    """Tensors to write: integers unchanged, everything else in ``dtype``."""
     return {
         prefix + key: value.detach().to("cpu", dtype).contiguous() if value.is_floating_point() else value
         for key, value in tensors.items()

@@ -17,7 +17,7 @@ class HeadConfig:
     Attributes:
         hidden_dim: units of each hidden layer.
         num_hidden: number of hidden layers.
-        projection_dim: size E of the space in which the prototypes live.
+        projection_dim: size E of the projection space of the prototypes.
         batch_norm: normalise hidden layers over the batch.
     """
 

@@ -20,22 +20,23 @@ _BOTTLENECK = 128
 
 @dataclass(frozen=True, kw_only=True)
 class PoolingConfig:
-    """How frames become one vector.
+    """Pooling of frames to one vector.
 
     Attributes:
         kind: ``mean``; ``statistics``: mean and standard deviation; ``self-attentive``: mean weighted by one
-            score for each frame; ``attentive-statistics``: both statistics, weighted by a score for each
-            frame and channel; ``multi-head``: each group of channels has its own score.
-        hidden: of the attention, between a frame and its score: ``none``, a layer with ``tanh``, or
-            ``relu-norm-tanh``, which puts ReLU and batch norm before the tanh.
-        bottleneck: units of that layer; None takes the encoder's bottleneck where it has one, else 128.
-        context: attentive statistics also see the utterance's mean and standard deviation.
-        heads: groups of channels of ``multi-head``.
-        unbiased: divide variances by T - 1; those of attention weights never are.
-        floor: smallest variance under a square root (``statistics`` add it); batch norm and gradients meet
-            the root of it in channels that never change.
-        passes: 1 takes the mean of squares minus the square of the mean, which is faster; 2 subtracts the
-            mean first, which is exact for channels that hardly vary.
+            score per frame; ``attentive-statistics``: both statistics, weighted by a score per frame and
+            channel; ``multi-head``: one score per frame and group of channels.
+        hidden: hidden layer of the attention: ``none``, ``tanh``, or ``relu-norm-tanh``, which adds ReLU and
+            batch norm before the tanh.
+        bottleneck: units of that layer; None uses the encoder's bottleneck if it has one, else 128.
+        context: the scores of attentive-statistics also depend on the mean and standard deviation of the
+            utterance.
+        heads: number of channel groups of ``multi-head``.
+        unbiased: divide variances by T - 1; never applied to attention-weighted ones.
+        floor: minimum variance before the square root (``statistics`` add it), which bounds gradients in
+            constant channels.
+        passes: 1 computes variances as the mean of squares minus the square of the mean, which is faster; 2
+            subtracts the mean first, which is exact for nearly constant channels.
     """
 
     kind: Literal["mean", "statistics", "self-attentive", "attentive-statistics", "multi-head"] = "statistics"

@@ -1,4 +1,4 @@
-"""What a model folder keeps for those who train on: the projection head and the prototypes.
+"""The parts of a model folder for further training: projection head and prototypes.
 
 Shapes: K prototypes, E projection.
 """
@@ -39,12 +39,12 @@ def read_pretraining(path: str | os.PathLike[str]) -> Pretraining:
     file = Path(path) / PRETRAINING
     if not file.is_file():
         raise InputError(
-            f"the model folder has no {PRETRAINING}, so it holds neither a projection head nor prototypes",
+            f"the model folder has no {PRETRAINING}, and so neither a projection head nor prototypes",
             path=path,
-            hint="start from a folder that sdpn train wrote",
+            hint="start from a folder written by sdpn train",
         )
     tensors = read_weights(file)
     prototypes = tensors.pop("prototypes", None)
     if prototypes is None or prototypes.ndim != 2:
-        raise InputError("holds no prototypes (K, E)", path=file)
+        raise InputError("contains no prototypes (K, E)", path=file)
     return Pretraining({key.removeprefix("head."): value for key, value in tensors.items()}, prototypes)

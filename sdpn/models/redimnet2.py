@@ -40,15 +40,15 @@ class ReDimNet2Config:
 
     Attributes:
         channels: channels C at the full number of bands.
-        band_strides: by how much a stage divides the bands and multiplies the channels, for good.
-        frame_strides: by how much a stage divides the frames, on top of the stages before it; its output is
-            brought back to the full rate.
+        band_strides: factor by which a stage divides the bands and multiplies the channels, permanently.
+        frame_strides: factor by which a stage reduces the frames, cumulative over stages; its output is
+            upsampled to the full rate.
         blocks: residual blocks.
-        expansions: channels inside a stage, as multiples of those at its end.
-        context_divisors: M divided by the units H of a stage's context block, a multiple of the heads.
+        expansions: channels inside a stage, as multiples of its output channels.
+        context_divisors: M divided by the units H of a stage's context block; H is a multiple of the heads.
         heads: attention heads of a context block.
         map_norm: group norm on every map that is mixed, C groups.
-        output_channels: channels after the last stage; None leaves them as they are.
+        output_channels: channels after the last stage; None keeps those of the last stage.
         embedding_dim: size D of the embedding.
         embedding_norm: batch norm on the embedding.
         pooling: from frames to one vector.
@@ -74,7 +74,8 @@ class ReDimNet2Config:
         stages = (self.band_strides, self.frame_strides, self.blocks, self.expansions, self.context_divisors)
         if len({len(values) for values in stages}) != 1 or not self.blocks:
             raise ValueError(
-                "band_strides, frame_strides, blocks, expansions and context_divisors need a value a stage"
+                "band_strides, frame_strides, blocks, expansions and context_divisors need one value per "
+                "stage"
             )
         check_positive(self.channels, self.heads, self.embedding_dim, self.output_channels or 1)
         check_positive(*(value for values in stages for value in values))
@@ -274,7 +275,7 @@ class Attention(nn.Module):
         self.final_norm = nn.LayerNorm(units, eps=1e-6)
 
     def forward(self, hidden_BTH: Tensor, mask_BT: Tensor | None) -> Tensor:
-        """Transform (B, T, H) to the same shape; padding is attended by nobody."""
+        """Transform (B, T, H) to the same shape; padding is masked."""
         query, key, value = (
             layer(hidden_BTH).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for layer in (self.query, self.key, self.value)

@@ -1,4 +1,4 @@
-"""Every encoder, by kind and by published size.
+"""All encoders, by kind and by published size.
 
 A new encoder is one file, one line in `ENCODERS` and its sizes in `SIZES`, a ``-tiny`` one for CPUs among
 them; tests and ``sdpn models`` run over both.
@@ -42,7 +42,7 @@ ENCODERS: dict[str, Any] = {
     "redimnet2": ReDimNet2,
 }
 
-#: Name -> configuration; the name of a kind stands for its defaults.
+#: Name -> configuration; the name of a kind refers to its defaults.
 SIZES: dict[str, AnyEncoderConfig] = {
     "ecapa": EcapaConfig(),
     "ecapa-tiny": EcapaConfig(channels=96, aggregation_channels=288, embedding_dim=128, bottleneck=32),

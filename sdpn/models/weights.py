@@ -1,4 +1,4 @@
-"""Files of weights: read without running what they may say, and compared with what a network needs."""
+"""Weight files: loaded without executing code, and checked against a network."""
 
 from __future__ import annotations
 
@@ -18,51 +18,50 @@ from torch import Tensor, nn
 from sdpn.errors import InputError
 from sdpn.io.parsing import parsing
 
-#: A wrong file has hundreds of faults; these many say what it is.
+#: Maximum number of mismatches in a message; a wrong file has hundreds.
 _FAULTS_SHOWN = 20
 
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a safetensors or torch file. Nothing in it is executed.
+    """Read a safetensors or torch file without executing code.
 
     torch's restricted unpickler builds tensors, containers and numbers. numpy's scalars, which 3D-Speaker
-    stores beside its weights, are data as well and are allowed by name; everything else is refused.
+    stores beside its weights, are data as well and are allowed by name; everything else is rejected.
 
     Raises:
-        InputError: the file is missing, damaged, refers to code, or holds no dictionary.
+        InputError: the file is missing, damaged, refers to code, or is not a dictionary.
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError("no such file of weights", path=path)
+        raise InputError("no such weight file", path=path)
     if path.suffix == ".safetensors":
-        with parsing(path, "is damaged or no safetensors file", hint="copy it again"):
+        with parsing(path, "is damaged or not a safetensors file", hint="copy it again"):
             return dict(load_file(path))
-    with parsing(path, "is damaged or no torch file", hint="copy it again"):
+    with parsing(path, "is damaged or not a torch file", hint="copy it again"):
         try:
             with torch.serialization.safe_globals(numpy_scalars()):
                 contents = torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             refused = re.search(r"GLOBAL ([\w.]+)", str(error))
             if refused is None:  # torch would advise to load it all the same
-                raise InputError("is damaged or no torch file", path=path, hint="copy it again") from error
+                raise InputError("is damaged or not a torch file", path=path, hint="copy it again") from error
             raise InputError(
-                f"refers to code, '{refused[1]}', and was refused; nothing of it was executed",
+                f"refers to code, '{refused[1]}', and was rejected; nothing was executed",
                 path=path,
-                hint="a file of weights needs none: get it where it was published, or save the state dict "
-                "alone",
+                hint="weight files need none: download it from its publisher, or save only the state dict",
             ) from error
     if not isinstance(contents, dict):
-        raise InputError(f"holds {type(contents).__name__}, not a dictionary of weights", path=path)
+        raise InputError(f"contains {type(contents).__name__}, not a dictionary of weights", path=path)
     return contents
 
 
 def check_weights(
     wanted: Mapping[str, Sequence[int]], found: Mapping[str, Tensor], path: Path, *, against: str
 ) -> None:
-    """Compare keys and shapes; trailing axes of length 1 are the same weights in another writing.
+    """Compare keys and shapes; trailing axes of length 1 are ignored.
 
     Raises:
-        InputError: keys are missing, unexpected or of another shape; they are named.
+        InputError: keys are missing, unexpected or of another shape; the message lists them.
     """
     faults = [f"missing {key}" for key in sorted(wanted.keys() - found.keys())]
     faults += [f"unexpected {key}" for key in sorted(found.keys() - wanted.keys())]
@@ -73,7 +72,7 @@ def check_weights(
     ]
     if faults:
         more = f"; and {len(faults) - _FAULTS_SHOWN} more" if len(faults) > _FAULTS_SHOWN else ""
-        raise InputError(f"does not fit {against}: {'; '.join(faults[:_FAULTS_SHOWN])}{more}", path=path)
+        raise InputError(f"does not match {against}: {'; '.join(faults[:_FAULTS_SHOWN])}{more}", path=path)
 
 
 def _core(shape: Sequence[int]) -> tuple[int, ...]:
@@ -95,12 +94,13 @@ def numpy_scalars() -> list[Any]:
 
 
 def weights_digest(network: nn.Module) -> str | None:
-    """Digest of the numbers of a network, by which what was learned with it knows it again.
+    """Digest of the weights of a network, which identifies it for back ends trained with it.
 
-    In 16 bits, so that a model folder that stores those (`sdpn.models.folder.save_model`) has the same.
+    Computed in 16 bits, so that a model folder stored in half precision (`sdpn.models.folder.save_model`) has
+    the same.
 
     Returns:
-        16 hexadecimal digits; None where the network has no weights of its own, such as an ONNX graph.
+        16 hexadecimal digits; None if the weights are not accessible, as in an ONNX graph.
     """
     digest = hashlib.sha256()
     numbers = {key: value for key, value in network.state_dict().items() if value.is_floating_point()}

@@ -1,4 +1,4 @@
-"""Reference beside hypothesis: which speakers are the same, and where and how the two differ."""
+"""Alignment of reference and hypothesis: the mapping of speakers, and the errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ERROR_KINDS = (MISSED, FALSE_ALARM, CONFUSION)
 
 @dataclass(frozen=True)
 class Lane:
-    """One voice: a reference speaker, the hypothesis speaker mapped to it, or one without the other.
+    """A lane of the timeline: a reference speaker and the hypothesis speaker mapped to it, or one of them.
 
     Attributes:
         reference: speaker of the reference, or None.
@@ -58,9 +58,9 @@ class Alignment:
     Attributes:
         lanes: reference speakers by first turn, then hypothesis speakers without a match.
         errors: where the two differ, in the order of time.
-        not_scored: stretches that the DER leaves out (outside the UEM, collars, skipped overlap).
-        start_s: where the picture begins.
-        end_s: where it ends.
+        not_scored: regions that the DER excludes (outside the UEM, collars, skipped overlap).
+        start_s: start of the plot.
+        end_s: end of the plot.
     """
 
     lanes: tuple[Lane, ...]
@@ -89,9 +89,9 @@ def align(
         reference: turns of one recording.
         hypothesis: turns of the same recording.
         uem: regions that are scored; None is everything between the first and the last turn.
-        unscored: regions that are not scored after all; an end may be infinite.
-        collar_s: what is not scored on each side of a reference boundary, half of pyannote's collar.
-        skip_overlap: leave out overlapped reference speech.
+        unscored: regions to exclude; an end may be infinite.
+        collar_s: time not scored on each side of a reference boundary, half of pyannote's collar.
+        skip_overlap: exclude overlapping reference speech.
 
     Returns:
         the alignment; its error seconds are the components of pyannote's ``DiarizationErrorRate``.

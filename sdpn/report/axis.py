@@ -35,7 +35,7 @@ def time_ticks(start_s: float, end_s: float, most: int = 7) -> list[float]:
 
 
 def clock(seconds: float, *, longest_s: float) -> str:
-    """A time as people say it: ``12 s`` in a recording below two minutes, else ``3:20`` or ``1:03:20``."""
+    """A time for display: ``12 s`` in a recording below two minutes, else ``3:20`` or ``1:03:20``."""
     if longest_s < 120:
         return f"{seconds:g} s"
     hours, rest = divmod(round(seconds), 3600)
@@ -51,7 +51,7 @@ def tick_caption(share: float, text: str) -> str:
 
 
 def spoken_duration(seconds: float) -> str:
-    """A duration in words: ``42 s``, ``1 min 53 s``, ``3 h 5 min``."""
+    """A duration for display: ``42 s``, ``1 min 53 s``, ``3 h 5 min``."""
     if seconds < 60:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -29,10 +29,10 @@ def has_checkpoints(folder: Path, subfolders: Collection[str], files: Collection
 def read_checkpoint_log(folder: Path) -> EventLog:
     """Drift curves of the prototypes, under the tags of `sdpn.tracking.board`; a point for each checkpoint.
 
-    Checkpoints that cannot be used are named in a warning: they are no reason to refuse the rest of a report.
+    Checkpoints that cannot be used only cause a warning, so that the rest of the report is written.
 
     Returns:
-        the curves; empty where no checkpoint can be used.
+        the curves; empty if no checkpoint can be used.
     """
     # torch, which takes seconds to import, is only needed here
     from sdpn.tracking.drift_curves import drift_curves
@@ -41,7 +41,7 @@ def read_checkpoint_log(folder: Path) -> EventLog:
     try:
         history = read_history(folder)
     except InputError as error:
-        _log.warning("no prototype curves from checkpoints: %s", error)
+        _log.warning("cannot compute prototype curves from checkpoints: %s", error)
         return EventLog()
     for sentence in (*history.skipped, *history.notes):
         _log.warning("%s", sentence)

@@ -37,7 +37,7 @@ class Line:
         values: (N,) the line; all finite.
         bands: (low, high) arrays (N,) each, the widest first.
         style: number of the run, so that a run looks alike in every chart.
-        num_lost: points that were NaN or infinite and could not be drawn.
+        num_lost: number of NaN or infinite points, which are not plotted.
     """
 
     name: str
@@ -98,7 +98,7 @@ def draw_chart(tag: str, lines: Sequence[Line], *, note: str = "") -> str:
     notes += [
         f"{line.num_lost} value{'s' if line.num_lost > 1 else ''} NaN or infinite"
         + (f" in {line.name}" if line.name else "")
-        + ", not drawn."
+        + ", not plotted."
         for line in lines
         if line.num_lost
     ]
@@ -166,7 +166,7 @@ class _Plot:
         self.attributes = f' data-x0="{self.x0:g}" data-x1="{self.x1:g}"'
 
     def line(self, line: Line) -> str:
-        """The bands and the line, with the true values for the pointer to find."""
+        """The bands and the line, with the exact values for the pointer."""
         bands = ""
         for low, high in line.bands:
             above, below = self._path(line.steps, high), self._path(line.steps[::-1], low[::-1])

@@ -86,8 +86,8 @@ class EventLog:
 def read_event_log(folder: Path) -> EventLog:
     """Read every event file below a ``tensorboard`` folder, oldest first.
 
-    A resumed run starts a new file; what it logged again replaces what was there. The last record of a
-    run that was killed, or that is still writing, may be incomplete and is left out.
+    A resumed run starts a new file; values logged again replace the earlier ones. The last record of a run
+    that was killed or is still writing may be incomplete and is ignored.
 
     Raises:
         InputError: a file is not an event file, or is damaged.

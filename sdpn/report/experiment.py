@@ -1,4 +1,4 @@
-"""What an experiment folder holds for a report."""
+"""The contents of an experiment folder for a report."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _FIRST, _LAST = ("trained",), ("untrained", "one-speaker")
 
 @dataclass(frozen=True)
 class Experiment:
-    """An experiment folder, read.
+    """The contents of an experiment folder.
 
     Attributes:
         folder: where it is.
         results: every result document.
         runs: training run -> what it logged; a run is named by the folder that holds ``tensorboard``. A run
-            that logged nothing shows what its checkpoints tell of the prototypes.
+            without logs has prototype curves from its checkpoints.
         configurations: path below the folder -> text of every ``config.yaml``.
     """
 
@@ -70,9 +70,7 @@ def read_experiment(folder: Path) -> Experiment:
         InputError: there is no such folder, it holds nothing to report, or a file in it is malformed.
     """
     if not folder.is_dir():
-        raise InputError(
-            "no such experiment folder", path=folder, hint="name the folder that sdpn train wrote"
-        )
+        raise InputError("no such experiment folder", path=folder, hint="give a folder written by sdpn train")
     results = tuple(read_results(folder / "results"))
     runs: dict[str, EventLog] = {}
     configurations: dict[str, str] = {}
@@ -95,10 +93,11 @@ def read_experiment(folder: Path) -> Experiment:
             configurations[path.relative_to(folder).as_posix()] = path.read_text("utf-8", errors="replace")
     if not results and not runs:
         raise InputError(
-            "holds nothing to report: no results/<command>.<label>.json, no tensorboard/ with events, and no "
-            "checkpoints with prototypes",
+            "contains nothing to report: no results/<command>.<label>.json, no tensorboard/ with events, "
+            "and no checkpoints with prototypes",
             path=folder,
-            hint="train into it, or give a command --json EXP/results/verify.trained.json",
+            hint="write results into it, for example with sdpn verify … --json "
+            "EXP/results/verify.trained.json",
         )
     return Experiment(folder, results, runs, configurations)
 

@@ -1,4 +1,4 @@
-"""The page: what each section shows, filled into the template."""
+"""The page: the content of each section, filled into the template."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from sdpn.report.timeline import ERROR_CLASS, draw_timeline
 
 _ASSETS = Path(__file__).parent / "assets"
 
-#: Pictures above this many bytes in all are left out, so that the page can still be sent by mail.
+#: Maximum total size of images, in bytes, so that the page can be sent by mail.
 _MOST_PICTURE_BYTES = 600_000
 
-#: The baseline whose timeline would be one bar per recording, drawn only if it is all there is.
+#: The baseline whose timeline is one bar per recording, drawn only if there is no other.
 _NOT_DRAWN = "one-speaker"
 
 
 def build_page(experiment: Experiment) -> str:
-    """Assemble the whole page.
+    """Assemble the page.
 
     Returns:
-        one HTML document that loads nothing from anywhere.
+        one self-contained HTML document.
 
     Raises:
-        InputError: an RTTM or UEM file that a score names is malformed.
+        InputError: an RTTM or UEM file of a score is malformed.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -77,7 +77,7 @@ def build_page(experiment: Experiment) -> str:
 
 
 def _cards(experiment: Experiment) -> list[dict[str, Any]]:
-    """The three figures that matter most, each over bars that set it beside the baselines."""
+    """The three headline figures, each above bars that compare it with the baselines."""
     rows = summary_rows(experiment)
     errors = {
         label: [
@@ -308,5 +308,5 @@ def _run_name(run: str, runs: Mapping[str, EventLog]) -> str:
 
 
 def _configurations(texts: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Training configurations first: a model folder's says only what inference needs."""
+    """Training configurations first: that of a model folder only has what inference needs."""
     return sorted(texts.items(), key=lambda item: (Path(item[0]).parent.name == "model", item[0]))

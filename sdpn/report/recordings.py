@@ -1,4 +1,4 @@
-"""From a score to its recordings, aligned again from the RTTM files that it names."""
+"""The recordings of a score, aligned again from its RTTM files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sdpn.metrics.channels import match_channels
 from sdpn.report.alignment import CONFUSION, FALSE_ALARM, MISSED, Alignment, align
 from sdpn.report.results import ErrorSeconds, Score
 
-#: Seconds by which the drawn errors may differ from the scored ones before the page says so.
+#: Tolerance between the drawn and the scored errors, in seconds.
 _TOLERANCE_S = 0.01
 
 
@@ -19,8 +19,8 @@ def align_recordings(score: Score) -> tuple[dict[str, Alignment], list[str]]:
     """Align every recording of a score, under the conditions of that score.
 
     Returns:
-        alignments by recording, none where the files are gone; and sentences about files that are gone
-        or have changed since they were scored.
+        alignments by recording, none if the files no longer exist; and sentences about files that no longer
+        exist or have changed since scoring.
 
     Raises:
         InputError: an RTTM or UEM file is malformed.
@@ -29,7 +29,9 @@ def align_recordings(score: Score) -> tuple[dict[str, Alignment], list[str]]:
     gone = [path for path in files if not path.is_file()]
     if gone:
         others = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
-        return {}, [f"The timelines cannot be drawn: {gone[0]}{others} no longer exists. Score again."]
+        return {}, [
+            f"The timelines cannot be drawn: {gone[0]}{others} no longer exists. Run sdpn score again."
+        ]
     sides = match_channels(
         _records(score.reference),
         _records(score.hypothesis),
@@ -53,7 +55,7 @@ def align_recordings(score: Score) -> tuple[dict[str, Alignment], list[str]]:
     if changed:
         notes.append(
             f"The RTTM or UEM files have changed since they were scored ({', '.join(changed[:5])}"
-            f"{', …' if len(changed) > 5 else ''}): the timelines do not fit the DER. Score again."
+            f"{', …' if len(changed) > 5 else ''}): the timelines do not match the DER. Run sdpn score again."
         )
     return alignments, notes
 

@@ -1,7 +1,7 @@
 """The result documents of the commands, checked field by field.
 
 A document is what ``--json`` writes: ``{schema, command, configuration, results}``; its file is called
-``<command>.<label>.json``, where the label says which system it is about (``trained``, ``untrained``,
+``<command>.<label>.json``, where the label is the name of the system (``trained``, ``untrained``,
 ``one-speaker``, or any other word).
 """
 
@@ -19,14 +19,14 @@ from sdpn.io.json_text import read_json
 
 @dataclass(frozen=True)
 class Verification:
-    """What ``sdpn verify`` found.
+    """Results of ``sdpn verify``.
 
     Attributes:
         eer: equal error rate, 0 to 1.
         min_dcf_001: minimal detection cost at a target prior of 0.01.
         min_dcf_005: the same at 0.05.
-        num_target: trials of one speaker.
-        num_nontarget: trials of two speakers.
+        num_target: number of same-speaker trials.
+        num_nontarget: number of different-speaker trials.
         threshold: score at the EER; None where there is none.
     """
 
@@ -73,7 +73,7 @@ class ScoredRecording:
 
 @dataclass(frozen=True)
 class Score:
-    """What ``sdpn score`` found.
+    """Results of ``sdpn score``.
 
     Attributes:
         files: one per recording.
@@ -101,12 +101,12 @@ class Score:
 
 @dataclass(frozen=True)
 class Diarization:
-    """What ``sdpn diarize`` did.
+    """Results of ``sdpn diarize``.
 
     Attributes:
         num_files: recordings.
         duration_s: seconds of audio.
-        seconds: seconds that the work took.
+        seconds: computation time.
         real_time_factor: the second by the first; None where there was no audio.
     """
 
@@ -142,7 +142,7 @@ def read_results(folder: Path) -> list[ResultFile]:
         the documents; none where the folder is missing.
 
     Raises:
-        InputError: a document is misnamed, is no JSON, or lacks a field; the message names it.
+        InputError: a document is misnamed, is not JSON, or lacks a field; the message names it.
     """
     if not folder.is_dir():
         return []
@@ -160,12 +160,12 @@ def read_result_file(path: Path) -> ResultFile:
         raise InputError(
             "is not named <command>.<label>.json", path=path, hint="for example verify.trained.json"
         )
-    raw = read_json(path, "result document", hint=f"make it again with sdpn {command} … --json FILE")
+    raw = read_json(path, "result document", hint=f"write it again with sdpn {command} … --json FILE")
     document = _Fields(raw, "the document", path)
     schema = document.text("schema")
     if schema != f"sdpn.{command}/1":
         raise InputError(
-            f"its schema is {schema!r}, its name asks for 'sdpn.{command}/1'",
+            f"its schema is {schema!r}, but its name requires 'sdpn.{command}/1'",
             path=path,
             hint="the part before the first dot is the command that wrote it",
         )
@@ -234,12 +234,12 @@ def _diarization(results: _Fields) -> Diarization:
 
 
 class _Fields:
-    """A JSON object that complains in terms of its file when a field is not what it should be."""
+    """A JSON object whose accessors raise errors that name the file and the field."""
 
     def __init__(self, value: Any, where: str, path: Path) -> None:
         self._where, self._path = where, path
         if not isinstance(value, dict):
-            raise self._error(f"{where} is {_shown(value)}; an object was expected")
+            raise self._error(f"{where}: expected an object, found {_shown(value)}")
         self._values = value
 
     def number(self, key: str) -> float:
@@ -273,7 +273,7 @@ class _Fields:
     def texts(self, key: str) -> tuple[str, ...]:
         value = self._get(key)
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise self._expected(key, "a list of texts", value)
+            raise self._expected(key, "a list of strings", value)
         return tuple(value)
 
     def fields(self, key: str) -> _Fields:
@@ -297,10 +297,10 @@ class _Fields:
         return self._values[key]
 
     def _expected(self, key: str, what: str, value: Any) -> InputError:
-        return self._error(f"{key!r} of {self._where} is {_shown(value)}; {what} was expected")
+        return self._error(f"{key!r} of {self._where}: expected {what}, found {_shown(value)}")
 
     def _error(self, message: str) -> InputError:
-        return InputError(message, path=self._path, hint="make it again with the command's --json FILE")
+        return InputError(message, path=self._path, hint="write it again with the command's --json FILE")
 
 
 def _shown(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The figures that a report opens with: one row per label, and what must be said beside them."""
+"""The summary table of a report: one row per label, and notes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class SummaryRow:
         missed: its part that is missed speech; the three parts add up to it.
         false_alarm: its part that is false alarm.
         confusion: its part that is confusion.
-        real_time_factor: seconds of work per second of audio.
+        real_time_factor: seconds of computation per second of audio.
     """
 
     label: str
@@ -91,7 +91,7 @@ def summary_rows(experiment: Experiment) -> list[SummaryRow]:
 
 
 def summary_notes(experiment: Experiment) -> list[str]:
-    """Sentences without which the rows would mislead: conditions, sizes, and rows that do not compare."""
+    """Notes on the rows: conditions, sizes, and rows that are not comparable."""
     notes = []
     verifications, scores = experiment.verifications, experiment.scores
     if verifications:
@@ -124,22 +124,22 @@ def summary_notes(experiment: Experiment) -> list[str]:
         else:
             notes.append("Not comparable: the DERs come from different sets of recordings.")
     if experiment.diarizations:
-        notes.append("RTF: seconds of work per second of audio.")
+        notes.append("RTF: real-time factor, seconds of computation per second of audio.")
     return notes
 
 
 def der_conditions(score: Score) -> str:
-    """What the DER counts and what it forgives, in words."""
+    """The conditions of the DER: collar, overlap and UEM."""
     if score.collar_s:
         collar = (
             f"{score.collar_s:g} s on each side of every reference boundary are not scored "
             f"(md-eval -c {score.collar_s:g}, pyannote.metrics collar={2 * score.collar_s:g})"
         )
     else:
-        collar = "no collar, so nothing is forgiven around the reference's boundaries"
-    overlap = "overlapped speech is left out" if score.skip_overlap else "overlapped speech is scored"
+        collar = "no collar: reference boundaries are scored"
+    overlap = "overlapping speech is excluded" if score.skip_overlap else "overlapping speech is scored"
     uem = (
-        "no UEM, so each recording counts from its first turn to its last"
+        "no UEM: each recording is scored from its first turn to its last"
         if score.uem is None
         else f"only the regions of {score.uem.name} are scored"
     )

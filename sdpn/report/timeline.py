@@ -1,4 +1,4 @@
-"""One recording as a picture: each speaker a lane, reference above hypothesis, and a strip of errors below.
+"""The timeline of a recording: one lane per speaker, reference above hypothesis, errors below.
 
 The drawing is an SVG whose x unit is the second and which stretches to any width; every text is HTML
 beside it, so that letters keep their size on a phone. Hovering reads the times off the rectangles.
@@ -38,14 +38,14 @@ def draw_timeline(alignment: Alignment, *, description: str) -> str:
 
     Args:
         alignment: what is drawn.
-        description: what the picture shows, in words, for those who cannot see it.
+        description: text alternative of the plot.
 
     Returns:
         HTML with inline SVG; all names in it are escaped.
     """
     span_s = alignment.end_s - alignment.start_s
     if span_s <= 0:
-        return '<p class="none">Nobody speaks in the reference or in the hypothesis.</p>'
+        return '<p class="none">There is no speech in the reference or the hypothesis.</p>'
     wide = round(min(span_s * _PIXELS_PER_S, _MOST_PIXELS)) if span_s > _FULL_S else 0
     pixel_s = span_s / max(wide, _PIXELS)
     labels: list[str] = []

@@ -1,9 +1,8 @@
-"""A conversation before it is sound: who says which stretch of which utterance, and when.
+"""The plan of a conversation: who says which part of which utterance, and when.
 
 Turns follow `sdpn.simulation.turn_statistics`. After each turn the floor changes or stays; a change comes
-after a gap or in an overlap; others interject while it is held. A turn is put together from phrases, the
-stretches of speech of clean utterances, which are never cut: a turn takes the phrases that come closest to
-the length that was drawn.
+after a gap or in an overlap; others interject while it is held. A turn is assembled from phrases, the speech
+segments of clean utterances, which are never cut: it uses the phrases that come closest to the drawn length.
 
 The speakers' shares p of the turns are drawn from a Dirichlet distribution. Speaker i loses the floor with
 probability c (1 - p_i) and j follows with a probability in proportion to p_j, which gives i the share p_i of
@@ -22,16 +21,16 @@ from sdpn.errors import InputError
 from sdpn.io.audio import RATE_HZ
 from sdpn.simulation.turn_statistics import JOIN_S, Profile, TurnStatistics, quantile
 
-#: Time that is kept for each speaker who has not been heard yet, in seconds.
+#: Time reserved for each speaker who has not spoken yet, in seconds.
 _ENTRANCE_S = 5.0
 
-#: Conversations that are tried until one has room for all speakers.
+#: Number of attempts to draw a conversation with all speakers.
 _ATTEMPTS = 20
 
 #: Silence between two phrases of a turn that did not follow each other, in seconds; less than `JOIN_S`.
 _PHRASE_GAP_S = (0.08, 0.22)
 
-#: Least share of a turn that is its own, however long its overlap with the turn before.
+#: Minimum share of a turn outside its overlap with the turn before.
 _LEAST_OWN = 0.1
 
 
@@ -70,7 +69,7 @@ class Spoken(NamedTuple):
 
 
 class Voice:
-    """What one speaker has to say: phrases, none of which is said twice before all have been said.
+    """The phrases of one speaker, none of which is repeated before all have been used.
 
     Args:
         phrases: of each utterance, in order of time; at least one in all.
@@ -139,14 +138,14 @@ def converse(
     """Let speakers take turns.
 
     Args:
-        rng: decides on everything.
+        rng: random generator for all choices.
         statistics: of the turns.
         phrases: by speaker and utterance; at least one of each speaker. One alone speaks with pauses.
         duration_s: length of the conversation.
 
     Returns:
         phrases in order of their onset, inside the conversation. Those of one speaker do not overlap, and
-        every speaker is heard.
+        every speaker speaks.
 
     Raises:
         InputError: the conversation is too short for so many speakers.
@@ -160,8 +159,8 @@ def converse(
             break
     else:
         raise InputError(
-            f"{duration_s:g} s are too short for {len(phrases)} speakers to be heard",
-            hint="ask for longer conversations or for fewer speakers",
+            f"{duration_s:g} s are too short for {len(phrases)} speakers",
+            hint="use longer conversations or fewer speakers",
         )
     spoken = [
         Spoken(turn.speaker, phrase, round((turn.start_s + at_s) * RATE_HZ))
@@ -183,7 +182,7 @@ class _Conversation:
         self.rng, self.statistics, self.profile = rng, statistics, profile
         self.voices, self.duration_s = voices, duration_s
         self.shares = rng.dirichlet(np.full(len(voices), statistics.concentration))
-        #: nobody waits for ever: from this time on a change of speaker goes to him first
+        #: no speaker waits indefinitely: from this time on a change of speaker goes to this speaker first
         self.entrance_s = rng.uniform(0.0, 0.7 * duration_s, len(voices))
 
     def take_turns(self) -> list[_Turn]:

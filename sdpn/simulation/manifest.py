@@ -1,4 +1,4 @@
-"""The manifest of simulated conversations: JSON lines that hold all it takes to make the same samples again.
+"""The manifest of simulated conversations: JSON lines from which the same samples can be reproduced.
 
 One line is one conversation::
 
@@ -111,7 +111,7 @@ class Conversation:
         phrases: when they speak.
         noise: recorded noise, or None.
         ambience: generated noise.
-        sha256: of the samples; None before they were made.
+        sha256: of the samples; None before they are computed.
     """
 
     recording: str
@@ -165,7 +165,7 @@ def write_manifest(path: str | os.PathLike[str], conversations: Iterable[Convers
 
 
 def read_manifest(path: str | os.PathLike[str]) -> list[Conversation]:
-    """Read a manifest and check that every line makes sense by itself.
+    """Read a manifest and check that every line is valid.
 
     Raises:
         InputError: the file is missing or empty, a line is malformed, or a recording occurs twice.
@@ -173,22 +173,18 @@ def read_manifest(path: str | os.PathLike[str]) -> list[Conversation]:
     conversations: dict[str, Conversation] = {}
     for number, line in numbered_lines(path):
         try:
-            conversation = _decode(
-                parse_json(line, "line of a simulation's manifest", path=path, line=number)
-            )
+            conversation = _decode(parse_json(line, "manifest line", path=path, line=number))
             _check(conversation)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             reason = f"{type(error).__name__}: {error}"
-            raise InputError(
-                f"is no line of a simulation's manifest ({reason})", path=path, line=number
-            ) from error
+            raise InputError(f"is not a valid manifest line ({reason})", path=path, line=number) from error
         if conversation.recording in conversations:
             raise InputError(
                 f"recording {conversation.recording!r} occurs a second time", path=path, line=number
             )
         conversations[conversation.recording] = conversation
     if not conversations:
-        raise InputError("holds no conversations", path=path)
+        raise InputError("contains no conversations", path=path)
     return list(conversations.values())
 
 
@@ -243,17 +239,17 @@ def _decode_room(room: dict[str, Any] | None) -> Source | SimulatedRoom | None:
 
 
 def _check(conversation: Conversation) -> None:
-    """Raise ValueError for names that cannot be written and numbers that point nowhere."""
+    """Raise ValueError for names that cannot be written and indices out of range."""
     names = [conversation.recording, *(speaker.id for speaker in conversation.speakers)]
     for name in names:
         if not isinstance(name, str) or not is_file_name(name):
-            raise ValueError(f"{name!r} is no id: it is empty, or holds white space or a slash")
+            raise ValueError(f"{name!r} is not a valid id: it is empty, or contains white space or a slash")
     sources = [utterance.file for utterance in conversation.utterances]
     sources += [speaker.room for speaker in conversation.speakers if isinstance(speaker.room, Source)]
     sources += conversation.noise.clips if conversation.noise else ()
     for source in sources:
         if not (isinstance(source.path, str) and isinstance(source.digest, str)):
-            raise ValueError(f"{source.path!r} is no path with the beginning of a SHA-256")
+            raise ValueError(f"{source.path!r} is not a path with the beginning of a SHA-256")
         if Path(source.path).is_absolute() or ".." in Path(source.path).parts:
             raise ValueError(f"{source.path!r} is not below a corpus")
     if conversation.num_samples < 1 or not conversation.phrases:

@@ -1,7 +1,7 @@
-"""From the description of a conversation to its samples.
+"""Mixing of a conversation from its manifest line.
 
 Everything is float64 until the last step: rounding differences between machines are then some 10^11 times
-smaller than the step of 16 bits, so that they do not reach the file.
+smaller than a 16-bit step, so that they do not affect the file.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def mix(conversation: Conversation, load: Load) -> np.ndarray:
         (num_samples,) int16.
 
     Raises:
-        InputError: a recording cannot be read, is shorter than its phrases, or is a silent room.
+        InputError: a recording cannot be read or is shorter than its phrases, or a room response is silent.
     """
     speech = np.zeros(conversation.num_samples)
     for number, speaker in enumerate(conversation.speakers):
@@ -57,7 +57,7 @@ def mix(conversation: Conversation, load: Load) -> np.ndarray:
 
 
 def _dry(conversation: Conversation, speaker: int, load: Load) -> np.ndarray:
-    """What one speaker says, as close as it was recorded."""
+    """The dry signal of one speaker."""
     dry = np.zeros(conversation.num_samples)
     loaded: dict[int, np.ndarray] = {}
     for phrase in conversation.phrases:

@@ -79,7 +79,7 @@ R = TypeVar("R")
 
 
 class OnProgress(Protocol):
-    """Passes items on and shows how far the work is."""
+    """Passes items on and shows progress."""
 
     def __call__(self, items: Iterable[T], *, description: str, total: int) -> Iterable[T]: ...
 
@@ -90,7 +90,7 @@ class SimulationConfig:
 
     Attributes:
         num: conversations.
-        seed: of everything random.
+        seed: random seed.
         duration_s: length of each.
         min_speakers: in a conversation.
         max_speakers: in a conversation; all numbers from the least to the most occur equally often.
@@ -124,8 +124,8 @@ class SimulationConfig:
             ("the number of conversations", self.num, 1, 10**6),
             ("the seed", self.seed, 0, 2**63),
             ("the duration in seconds", self.duration_s, 1.0, 86400.0),
-            ("the least number of speakers", self.min_speakers, 1, 100),
-            ("the most speakers", self.max_speakers, self.min_speakers, 100),
+            ("the minimum number of speakers", self.min_speakers, 1, 100),
+            ("the maximum number of speakers", self.max_speakers, self.min_speakers, 100),
             ("the spread of levels in dB", self.level_spread_db, 0.0, 20.0),
             ("the share of rooms", self.room_share, 0.0, 1.0),
             ("the share of noise", self.noise_share, 0.0, 1.0),
@@ -160,21 +160,21 @@ def plan(
         statistics: how turns are taken.
         folders: what to draw from.
         detect_speech: finds the speech of a clean utterance; a function that another process can import.
-        jobs: processes that listen to utterances.
+        jobs: processes that detect speech.
         progress: is shown the speakers.
 
     Returns:
         the conversations, not mixed yet.
 
     Raises:
-        InputError: a folder is missing or empty, an utterance cannot be read, speakers are too few, one says
-            nothing, or a conversation is too short for its speakers.
+        InputError: a folder is missing or empty, an utterance cannot be read, speakers are too few, one has
+            no speech, or a conversation is too short for its speakers.
     """
     files = find_speakers(folders.corpora)
     casts = _casts(config, sorted(files))
     appearances = [name for cast in casts for name in cast]
     people = sorted(set(appearances))
-    listen = partial(_listen, seed=config.seed, detect_speech=detect_speech)
+    listen = partial(_find_speech, seed=config.seed, detect_speech=detect_speech)
     tasks = [(name, files[name], config.duration_s * appearances.count(name)) for name in people]
     with _mapper(jobs) as mapper:
         heard = dict(
@@ -186,7 +186,7 @@ def plan(
         )
     silent = sum(number for _, number in heard.values())
     if silent:
-        logger.info("%d utterances hold no speech and were left out", silent)
+        logger.info("skipped %d utterances without speech", silent)
     rooms = None if folders.rir is None else sources_by_folder(folders.rir)
     noises = None if folders.noise is None else sources_by_folder(folders.noise)
     order = _generator(config.seed, "rooms").permutation(config.num)
@@ -222,7 +222,7 @@ def draw_conversation(
         rng: decides on everything.
         config: its length, levels, rooms and noise.
         statistics: how turns are taken.
-        cast: what the speakers have to say, by name.
+        cast: the speech of the speakers, by name.
         recording: its id.
         in_room: whether the speakers are in a room.
         rooms: measured responses; those of one group are places in one room. None simulates a room.
@@ -287,7 +287,7 @@ def read_ahead(samples: np.ndarray, file: Source, detect_speech: DetectSpeech) -
         detect_speech: finds it.
 
     Returns:
-        the speech, or None where nothing is to be heard.
+        the speech, or None if there is none.
     """
     phrases: list[tuple[int, int]] = []
     for start_s, end_s in detect_speech(samples):
@@ -330,8 +330,8 @@ def _casts(config: SimulationConfig, speakers: Sequence[str]) -> list[list[str]]
     """Who takes part in each conversation: everyone once before anyone twice, as far as that goes."""
     if len(speakers) < config.max_speakers:
         raise InputError(
-            f"the corpora hold {len(speakers)} speakers, too few for conversations of {config.max_speakers}",
-            hint="ask for fewer, or give a second --corpus",
+            f"the corpora have {len(speakers)} speakers, too few for conversations of {config.max_speakers}",
+            hint="use fewer, or give a second --corpus",
         )
     rng = _generator(config.seed, "casts")
     sizes = np.resize(np.arange(config.min_speakers, config.max_speakers + 1), config.num)
@@ -348,7 +348,7 @@ def _casts(config: SimulationConfig, speakers: Sequence[str]) -> list[list[str]]
     return casts
 
 
-def _listen(
+def _find_speech(
     task: tuple[str, Sequence[CorpusFile], float],
     *,
     seed: int,
@@ -357,7 +357,7 @@ def _listen(
     """Find the speech of a speaker's utterances, in random order, until there is enough.
 
     Args:
-        task: the speaker, his files and the seconds of speech that are enough.
+        task: the speaker, the speaker's files and the seconds of speech that are enough.
         seed: of the order.
         detect_speech: finds it.
 
@@ -380,7 +380,7 @@ def _listen(
         found_s += sum(end - start for start, end in speech.phrases) / RATE_HZ
     if not heard:
         raise InputError(
-            f"no speech was found in the {len(files)} utterances of speaker {speaker}",
+            f"no speech found in the {len(files)} utterances of speaker {speaker}",
             path=files[0].path.parent,
         )
     return heard, silent
@@ -392,7 +392,7 @@ def _set_levels(
     speeches: Sequence[Sequence[Speech]],
     spoken: Sequence[Spoken],
 ) -> tuple[tuple[SpeakerUtterance, ...], tuple[PlacedPhrase, ...]]:
-    """The utterances that are used, and the phrases with gains: each speaker has a level of his own."""
+    """The utterances that are used, and the phrases with gains: each speaker has an own level."""
     level_db = rng.uniform(*config.level_db)
     levels_db = [level_db + rng.normal(0.0, config.level_spread_db) for _ in speeches]
     numbers: dict[tuple[int, int], int] = {}

@@ -1,4 +1,4 @@
-"""The recordings that a simulation is made of: where they lie, and whether they are still the same."""
+"""The recordings that a simulation is made of: their folders, and whether they are unchanged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sdpn.simulation.manifest import Conversation, Kind, Source, file_digest
 
 @dataclass(frozen=True, kw_only=True)
 class Folders:
-    """Where the recordings lie.
+    """Folders of the recordings.
 
     Attributes:
         corpora: folder-per-speaker corpora.
@@ -41,11 +41,11 @@ class Folders:
         if len(present) > 1:  # the hash knows which corpus was meant
             present = [path for path in present if file_digest(path) == source.digest]
         if not present:
-            raise InputError(f"{kind} {source.path!r} is not there any more")
+            raise InputError(f"{kind} {source.path!r} no longer exists")
         return audio.read(present[0])
 
     def problem(self, kind: Kind, source: Source) -> str | None:
-        """What is wrong with a recording of a manifest, or None: it is missing, or another one."""
+        """What is wrong with a recording of a manifest (missing or different), or None."""
         candidates = self._candidates(kind, source)
         if not candidates:
             option = {"room": "--rir", "noise": "--noise"}[kind]
@@ -56,7 +56,7 @@ class Folders:
         digests = [file_digest(path) for path in present]
         if source.digest not in digests:
             return (
-                f"{kind} {source.path!r} is not the one that was used: the SHA-256 of {present[0]} starts "
+                f"{kind} {source.path!r} is not the original one: the SHA-256 of {present[0]} starts with "
                 f"{digests[0]}, expected {source.digest}"
             )
         return None
@@ -68,7 +68,7 @@ class Folders:
 
 
 def check_sources(conversations: Sequence[Conversation], folders: Folders, manifest: Path) -> None:
-    """Demand that everything that a manifest names is there and the same.
+    """Check that all recordings of a manifest exist and are unchanged.
 
     Args:
         conversations: read from ``manifest``, one from each line.

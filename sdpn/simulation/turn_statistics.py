@@ -1,4 +1,4 @@
-"""How people take turns: lengths, pauses, overlaps and interjections, measured on RTTMs and drawn from again.
+"""Turn-taking statistics: lengths, pauses, overlaps and interjections, estimated from RTTM files.
 
 The turns of a recording, in order of onset, fall into two kinds. One that ends before the turn that is being
 held has ended is an *interjection* ("mhm", a laugh, a failed attempt to interrupt). Any other takes the
@@ -36,13 +36,14 @@ JOIN_S = 0.25
 _NUM_QUANTILES = 201
 
 #: Each recording's rates are estimated as if it held this many more events of the average kind: a short
-#: recording without an overlap is no proof that its speakers never overlap. More would make all conversations
-#: alike: with 5, the overlap of simulated conversations is distributed less like that of real ones.
+#: recording without an overlap does not mean that its speakers never overlap. More would make all
+#: conversations alike: with 5, the overlap of simulated conversations is distributed less like that of real
+#: ones.
 _PRIOR_EVENTS = 1.0
 
 _SCHEMA = "sdpn.turn_statistics/1"
 
-#: What sdpn brings along; docs/simulation.md says how it was made.
+#: Included in sdpn; docs/simulation.md describes how it was made.
 _SHIPPED = Path(__file__).with_name("voxconverse_turns.json")
 
 
@@ -211,7 +212,7 @@ def estimate(recordings: Mapping[str, Sequence[Turn]], source: str) -> TurnStati
     groups = [turns for turns in recordings.values() if len({turn.speaker for turn in turns}) > 1]
     if not groups:
         raise InputError(
-            f"{source}: no recording has turns of two speakers, to learn from how they take turns"
+            f"{source}: no recording has turns of two speakers, which turn statistics are estimated from"
         )
     each = [observe(turns) for turns in groups]
     total = sum(each[1:], each[0])
@@ -248,11 +249,15 @@ def read_statistics(path: str | os.PathLike[str]) -> TurnStatistics:
     if path.is_dir():
         rttms = sorted(path.rglob("*.rttm"))
         if not rttms:
-            raise InputError("holds no RTTM files (*.rttm)", path=path)
+            raise InputError("contains no RTTM files (*.rttm)", path=path)
         return estimate(read_rttms(rttms), f"{path.name}/*.rttm")
     if path.suffix != ".json":
         return estimate(read_rttms([path]), path.name)
-    document = read_json(path, "statistics file of turns", hint="expected one that sdpn has saved, or RTTM")
+    document = read_json(
+        path,
+        "turn statistics file",
+        hint="expected a statistics.json written by sdpn simulate, or RTTM files",
+    )
     try:
         if document.pop("schema") != _SCHEMA:
             raise ValueError(f"its schema is not {_SCHEMA}")
@@ -262,9 +267,9 @@ def read_statistics(path: str | os.PathLike[str]) -> TurnStatistics:
         _check(statistics)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"is no statistics file of turns ({error})",
+            f"is not a valid turn statistics file ({error})",
             path=path,
-            hint="expected one that sdpn has saved, or RTTM",
+            hint="expected a statistics.json written by sdpn simulate, or RTTM files",
         ) from error
     return statistics
 
@@ -387,7 +392,7 @@ def _check(statistics: TurnStatistics) -> None:
     for name in distributions:
         values = np.array(getattr(statistics, name))
         if not np.all(np.isfinite(values)) or np.any(values < 0) or np.any(np.diff(values) < 0):
-            raise ValueError(f"{name} holds no ascending quantiles")
+            raise ValueError(f"{name} does not contain ascending quantiles")
     if not statistics.turn_s or not statistics.relative_turn or not statistics.profiles:
         raise ValueError("turn_s, relative_turn or profiles are empty")
     if not statistics.concentration > 0:
@@ -395,6 +400,6 @@ def _check(statistics: TurnStatistics) -> None:
     for profile in statistics.profiles:
         rates = (profile.mean_turn_s, profile.span_s, profile.change_rate, profile.interjections_per_min)
         if profile.num_speakers < 2 or not all(0 <= rate < np.inf for rate in rates):
-            raise ValueError("a profile holds a negative rate or fewer than two speakers")
+            raise ValueError("a profile has a negative rate or fewer than two speakers")
         if not 0 <= profile.overlap_probability <= 1 or min(profile.mean_turn_s, profile.span_s) <= 0:
-            raise ValueError("a profile holds a probability beyond 0 to 1 or a length of 0")
+            raise ValueError("a profile has a probability outside 0 to 1 or a length of 0")

@@ -1,1 +1,1 @@
-"""TensorBoard: the one writer, tag names, and the statistics behind them."""
+"""TensorBoard writer, tag names, and the statistics behind them."""

@@ -6,7 +6,7 @@ tag                             meaning
 loss/total, ce, memax, koleo    the objective and its unweighted terms, mean since the last point
 loss/dimension                  the dimension regulariser, where it is on
 loss/believed, corrected        pseudo-labels below the gate, and corrected ones, as shares of the batch
-loss/teacher_agrees             share of utterances whose pseudo-label is the teacher's first class
+loss/teacher_agrees             share of utterances whose pseudo-label is the teacher's top class
 train/lr, train/momentum        learning rate, EMA momentum of the teacher
 train/grad_norm                 norm of all gradients before clipping
 train/step_s                    seconds for a step
@@ -68,7 +68,7 @@ class Board:
     def prototypes(
         self, step: int, *, now_KE: Tensor, initial_KE: Tensor, previous_KE: Tensor, usage_K: Tensor
     ) -> dict[str, float]:
-        """Write how the prototypes have moved and are used.
+        """Write the movement and usage of the prototypes.
 
         Args:
             step: current step.
@@ -137,5 +137,5 @@ class Board:
             module.train(was_training)
 
     def close(self) -> None:
-        """Write what is left."""
+        """Flush and close."""
         self._writer.close()

@@ -1,4 +1,4 @@
-"""What prototypes are doing, as pure functions of tensors.
+"""Statistics of prototypes, as pure functions of tensors.
 
 Shapes: K prototypes, E projection, N rows, D embedding.
 """
@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 
 
 def cosine_drift(before_KE: Tensor, after_KE: Tensor) -> Tensor:
-    """1 − cosine between each prototype then and now, (K,): 0 has not turned, 1 is at a right angle."""
+    """1 − cosine between each prototype then and now, (K,): 0 is unchanged, 1 is at a right angle."""
     return 1 - (normalize(before_KE, dim=1) * normalize(after_KE, dim=1)).sum(1)
 
 
@@ -21,12 +21,12 @@ def usage(assignment_NK: Tensor) -> Tensor:
 
 
 def perplexity(usage_K: Tensor) -> Tensor:
-    """exp(entropy): the number of prototypes that are used, as if equally; a scalar in [1, K]."""
+    """exp(entropy): the effective number of prototypes in use; a scalar in [1, K]."""
     return torch.special.entr(usage_K).sum().exp()
 
 
 def is_dead(usage_K: Tensor, *, share: float = 0.1) -> Tensor:
-    """Which prototypes get less than ``share`` of an equal part 1/K, (K,) bool."""
+    """Which prototypes get less than ``share`` of the uniform share 1/K, (K,) bool."""
     return usage_K < share / len(usage_K)
 
 

@@ -16,13 +16,13 @@ from sdpn.tracking import drift
 
 @dataclass(frozen=True)
 class DriftCurves:
-    """What the prototypes did, snapshot by snapshot. Drift is 1 − cosine, float64.
+    """Movement of the prototypes over snapshots. Drift is 1 − cosine, float64.
 
     Attributes:
         steps: (N,) rising.
         since_first_NK: drift to the first snapshot.
         since_previous_NK: drift to the snapshot before; 0 at the first.
-        is_same_NK: bit for bit what it was at the snapshot before; true at the first.
+        is_same_NK: bitwise identical to the snapshot before; true at the first.
         nearest_cosine_NK: cosine to the nearest other prototype.
         effective_rank_N: of all prototypes.
     """
@@ -37,8 +37,8 @@ class DriftCurves:
     def scalars(self) -> dict[str, dict[int, float]]:
         """The curves by name and step, named as the board's tags after ``prototypes/`` are.
 
-        ``initial`` is the first snapshot; ``previous`` the one before, so that this has no first point. A
-        single snapshot has no drift at all.
+        ``initial`` is the first snapshot; ``previous`` the one before, so that its curve has no first point.
+        A single snapshot has no drift.
         """
         curves = {
             "drift_initial_mean": self.since_first_NK.mean(1),

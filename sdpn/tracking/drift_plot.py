@@ -1,4 +1,4 @@
-"""The picture of prototypes on the move: curves over checkpoints, and a heat map with a row for each."""
+"""Plot of prototype drift: curves over checkpoints, and a heat map with a row per prototype."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import SubFigure
 
-#: Most checkpoints named below the heat map; more would run into each other.
+#: Maximum number of checkpoint labels below the heat map; more would overlap.
 _MOST_NAMES = 12
 
 
 def plot_drift(path: str | os.PathLike[str], curves: DriftCurves, *, unit: str, title: str) -> None:
-    """Draw drift, likeness and rank of prototypes; the suffix of ``path`` chooses PNG, SVG or PDF.
+    """Plot drift, similarity and rank of prototypes; the suffix of ``path`` selects PNG, SVG or PDF.
 
     Args:
         path: the file.
         curves: of N checkpoints and K prototypes.
-        unit: what steps count, "step" or "epoch".
-        title: above the picture, such as the verdict.
+        unit: unit of the steps, "step" or "epoch".
+        title: title of the plot, such as the verdict.
 
     Raises:
         InputError: the file cannot be written.
@@ -73,7 +73,7 @@ def _spread(
     low, high = values_NK.amin(1), values_NK.amax(1)
     inner = torch.quantile(values_NK, torch.tensor([0.05, 0.95], dtype=values_NK.dtype), dim=1)
     axes.fill_between(
-        steps, low.tolist(), high.tolist(), color="tab:blue", alpha=0.15, lw=0, label="all of them"
+        steps, low.tolist(), high.tolist(), color="tab:blue", alpha=0.15, lw=0, label="min to max"
     )
     axes.fill_between(
         steps, inner[0].tolist(), inner[1].tolist(), color="tab:blue", alpha=0.25, lw=0, label="middle 90 %"
@@ -103,6 +103,6 @@ def _heat_map(figure: SubFigure, curves: DriftCurves, unit: str) -> None:
         range(0, num, every), [str(step) for step in curves.steps[::every]], rotation=45 if num > 6 else 0
     )
     axes.set_xlabel(f"checkpoint ({unit})")
-    axes.set_ylabel("prototypes, those that moved most on top")
+    axes.set_ylabel("prototypes, most moved on top")
     bar = figure.colorbar(image, ax=axes, pad=0.02)
     bar.set_label(f"drift to {unit} {curves.steps[0]}")

@@ -1,6 +1,6 @@
-"""The prototypes that a run's checkpoints hold, in order: what drift can be computed from afterwards.
+"""The prototypes in the checkpoints of a run, in order, for computing drift afterwards.
 
-Two kinds of checkpoint are known, by what is in them:
+Two kinds of checkpoint are supported, recognised by their content:
 
 - of this project: ``EXP/checkpoints/step-%08d/{state.pt, meta.json}``. The state also keeps the prototypes of
   step 0 and the teacher's usage, so that a single checkpoint is enough for the drift since the start;
@@ -8,8 +8,8 @@ Two kinds of checkpoint are known, by what is in them:
   EXP/checkpoints, dictionaries with ``student``, ``teacher``, ``epoch`` and, in versions that save them,
   ``prototypes``.
 
-A checkpoint is mapped into memory and only the prototypes are copied, so that large ones cost little, and no
-code in a file is ever run.
+Checkpoints are memory-mapped and only the prototypes are copied, so that large ones cost little. No code in a
+file is ever executed.
 
 Shapes: K prototypes, E projection.
 """
@@ -37,19 +37,19 @@ from sdpn.tracking import drift
 
 _FOLDER = re.compile(r"step-\d{8}")
 
-#: No run has more steps or epochs than this.
+#: Upper limit on plausible steps or epochs.
 _MOST = 10**15
 
 
 @dataclass(frozen=True)
 class Usage:
-    """How the teacher's assignments are spread over prototypes, as a checkpoint keeps it.
+    """Distribution of the teacher's assignments over prototypes, as stored in a checkpoint.
 
     Attributes:
         share_K: share that each prototype got, (K,), summing to 1.
         until_step: step of the checkpoint.
         steps: training steps it was counted over.
-        rows: assignments that were counted, at least; None where the checkpoint does not say.
+        rows: minimum number of counted assignments; None if the checkpoint does not contain it.
     """
 
     share_K: Tensor
@@ -64,7 +64,7 @@ class Usage:
 
     @property
     def is_short(self) -> bool:
-        """Whether so few rows were counted that an unlucky prototype looks dead.
+        """Whether so few rows were counted that a prototype may look dead by chance.
 
         K ln K rows, spread evenly at random, reach each of K prototypes once (the coupon collector).
         """
@@ -74,13 +74,13 @@ class Usage:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The prototypes at one moment.
+    """The prototypes at one step.
 
     Attributes:
         step: steps, or epochs, done.
         prototypes_KE: (K, E), float64.
         path: the file they were read from.
-        usage: the teacher's usage until then, where it is kept.
+        usage: the teacher's usage until then, if stored.
     """
 
     step: int
@@ -94,10 +94,10 @@ class History:
     """The prototypes of one run over time.
 
     Attributes:
-        source: who wrote the checkpoints.
+        source: toolkit that wrote the checkpoints.
         snapshots: at least one; steps rise.
-        skipped: checkpoints that could not be used, and why, a sentence each.
-        notes: what else a reader has to know, a sentence each.
+        skipped: a sentence for each checkpoint that could not be used.
+        notes: further remarks, a sentence each.
     """
 
     source: Literal["sdpn", "3D-Speaker"]
@@ -112,12 +112,12 @@ class History:
 
     @property
     def usage(self) -> Usage | None:
-        """The newest usage of the teacher that a checkpoint keeps."""
+        """The newest teacher usage stored in a checkpoint."""
         return next((snapshot.usage for snapshot in reversed(self.snapshots) if snapshot.usage), None)
 
 
 class _Unusable(Exception):
-    """A checkpoint that has to be left out; the message goes on after its name."""
+    """A checkpoint that cannot be used; the message continues after its name."""
 
 
 @dataclass(frozen=True)
@@ -139,8 +139,7 @@ def find_checkpoints(path: Path) -> list[Path]:
             file.
 
     Returns:
-        ``state.pt`` files of this project; only where there is none, the ``.pth`` files of 3D-Speaker. Empty
-        where there is neither.
+        ``state.pt`` files of this project; if there are none, the ``.pth`` files of 3D-Speaker; else empty.
     """
     if path.is_file():
         return [path]
@@ -162,20 +161,19 @@ def find_checkpoints(path: Path) -> list[Path]:
 def read_history(path: Path) -> History:
     """Read the prototypes of every checkpoint that `find_checkpoints` finds, in the order of their steps.
 
-    A checkpoint that is damaged or holds no prototypes is left out and named in ``skipped``.
+    A checkpoint that is damaged or has no prototypes is listed in ``skipped``.
 
     Raises:
-        InputError: there is no checkpoint, none can be used, one asks for code to be run, or they are not of
-            one run.
+        InputError: there is no checkpoint, none can be used, one contains code, or they are not from one run.
     """
     if not path.exists():
         raise InputError("no such file or folder", path=path)
     files = find_checkpoints(path)
     if not files:
         raise InputError(
-            "holds no checkpoints",
+            "contains no checkpoints",
             path=path,
-            hint="name the folder that sdpn train wrote, or a 3D-Speaker folder with checkpoint*.pth or "
+            hint="give a folder written by sdpn train, or a 3D-Speaker folder with checkpoint*.pth or "
             "models/checkpoint*.pth",
         )
     found: dict[Path, _Found] = {}
@@ -195,7 +193,7 @@ def read_history(path: Path) -> History:
 
 
 def _in_order(path: Path, found: dict[Path, _Found], skipped: list[str]) -> History:
-    """Sort what was found, add the prototypes of step 0, and refuse what cannot be one run."""
+    """Sort the snapshots, add the prototypes of step 0, and reject snapshots of different runs."""
     _refuse_mixture(path, found)
     source = next(iter(found.values())).source
     notes: list[str] = []
@@ -203,30 +201,30 @@ def _in_order(path: Path, found: dict[Path, _Found], skipped: list[str]) -> Hist
         ((file, only),) = found.items()
         if only.step is None:
             found = {file: replace(only, step=0)}
-            notes.append(f"{file.name} tells no {_unit(only)}: it stands as 0.")
+            notes.append(f"{file.name} has no {_unit(only)}: it is shown as 0.")
     at: dict[int, Snapshot] = {}
     for file, state in found.items():
         if state.step is None:
-            skipped.append(f"{file} tells no {_unit(state)}, in itself or by its name.")
+            skipped.append(f"{file} has no {_unit(state)}, neither inside nor in its name.")
             continue
         same = at.get(state.step)
         if same is not None and not torch.equal(same.prototypes_KE, state.prototypes_KE):
             raise InputError(
-                f"holds other prototypes than {same.path}, yet both are of {_unit(state)} {state.step}",
+                f"has other prototypes than {same.path}, but both are at {_unit(state)} {state.step}",
                 path=file,
-                hint="these are two runs: keep their checkpoints in two folders",
+                hint="these are two runs: move their checkpoints into separate folders",
             )
         if same is None:  # 3D-Speaker writes checkpoint.pth beside the numbered file of the same epoch
             at[state.step] = Snapshot(state.step, state.prototypes_KE, file, state.usage)
     if not at:
-        raise InputError(f"none of the {len(found)} checkpoints tells its {_unit(state)}", path=path)
+        raise InputError(f"none of the {len(found)} checkpoints has a known {_unit(state)}", path=path)
     newest = at[max(at)]
     initial_KE = found[newest.path].initial_KE
     if initial_KE is not None:
         at.setdefault(0, Snapshot(0, initial_KE, newest.path))
     elif source == "sdpn" and 0 not in at:
         notes.append(
-            f"{newest.path} keeps no prototypes of step 0 (tracking.initial): drift is counted from the "
+            f"{newest.path} has no prototypes of step 0 (tracking.initial): drift is measured from the "
             f"first checkpoint, step {min(at)}."
         )
     return History(source, tuple(at[step] for step in sorted(at)), tuple(skipped), tuple(notes))
@@ -237,16 +235,16 @@ def _unit(found: _Found) -> str:
 
 
 def _refuse_mixture(path: Path, found: dict[Path, _Found]) -> None:
-    """Checkpoints of one run agree in their kind and in the shape of the prototypes."""
+    """Reject checkpoints that differ in kind or in the shape of the prototypes."""
     (first, its), *others = found.items()
     for file, state in others:
         if state.source != its.source or state.prototypes_KE.shape != its.prototypes_KE.shape:
             raise InputError(
-                f"holds checkpoints of several runs: {first.relative_to(path)} of {its.source} with "
+                f"contains checkpoints of several runs: {first.relative_to(path)} of {its.source} with "
                 f"prototypes {tuple(its.prototypes_KE.shape)}, {file.relative_to(path)} of {state.source} "
                 f"with {tuple(state.prototypes_KE.shape)}",
                 path=path,
-                hint="keep them in two folders, or name a single file",
+                hint="move them into separate folders, or give a single file",
             )
 
 
@@ -258,7 +256,7 @@ def _read(path: Path) -> _Found:
     except _Unusable:
         raise
     except Exception as error:  # values of any kind may stand under the right keys
-        raise _Unusable(f"holds something else than a training state ({reason_of(error)})") from error
+        raise _Unusable(f"is not a training state ({reason_of(error)})") from error
 
 
 def _interpreted(path: Path, state: dict[str, Any], meta: dict[str, Any]) -> _Found:
@@ -268,28 +266,28 @@ def _interpreted(path: Path, state: dict[str, Any], meta: dict[str, Any]) -> _Fo
     if "prototypes" not in state:
         if "student" in state or "teacher" in state:
             raise _Unusable(
-                "holds no prototypes: some versions of 3D-Speaker, and its published models, leave them out, "
-                "so that nothing can be said about them (and a run that is resumed from such a file goes on "
-                "with new, random ones)"
+                "contains no prototypes: some versions of 3D-Speaker, and its published models, do not "
+                "store them, so that their drift is unknown (and a run resumed from such a file "
+                "continues with new, random prototypes)"
             )
         raise _Unusable(
-            "is no training checkpoint: neither model and step, as sdpn writes, nor prototypes, as "
-            f"3D-Speaker does, are among its keys ({_listed(list(state))})"
+            "is not a training checkpoint: neither model and step, as in sdpn, nor prototypes, as in "
+            f"3D-Speaker, are among its keys ({_listed(list(state))})"
         )
     return _Found("3D-Speaker", _epoch(path, state), _prototypes(state["prototypes"]), None, None)
 
 
 def _own(step: int, state: dict[str, Any], model: dict[str, Any], meta: dict[str, Any]) -> _Found:
     if "prototypes" not in model:
-        raise _Unusable("holds a model without prototypes")
+        raise _Unusable("contains a model without prototypes")
     prototypes_KE = _prototypes(model["prototypes"])
     tracking = state.get("tracking")
     tracking = tracking if isinstance(tracking, dict) else {}
     initial_KE = _prototypes(tracking["initial"]) if "initial" in tracking else None
     if initial_KE is not None and initial_KE.shape != prototypes_KE.shape:
         raise _Unusable(
-            f"holds prototypes {tuple(prototypes_KE.shape)}, and of step 0 {tuple(initial_KE.shape)}: these "
-            "are two runs"
+            f"contains prototypes {tuple(prototypes_KE.shape)}, and of step 0 {tuple(initial_KE.shape)}: "
+            "these are from two runs"
         )
     return _Found("sdpn", step, prototypes_KE, initial_KE, _usage(step, len(prototypes_KE), tracking, meta))
 
@@ -297,7 +295,8 @@ def _own(step: int, state: dict[str, Any], model: dict[str, Any], meta: dict[str
 def _usage(step: int, num_prototypes: int, tracking: dict[str, Any], meta: dict[str, Any]) -> Usage | None:
     """The longer of the two windows that a checkpoint may keep: the open one, and the one before it.
 
-    The open window starts at each look at the prototypes, so that a checkpoint made at a look finds it empty.
+    The open window starts at each evaluation of the prototypes, so that it is empty in a checkpoint made
+    then.
     """
     windows: list[tuple[int, Tensor]] = []
     for name in ("usage", "last_usage"):
@@ -305,7 +304,7 @@ def _usage(step: int, num_prototypes: int, tracking: dict[str, Any], meta: dict[
         if steps and name in tracking:
             usage_K = _numbers(tracking[name], "usage", "K", dims=1)
             if len(usage_K) != num_prototypes:
-                raise _Unusable(f"holds the usage of {len(usage_K)} prototypes, and has {num_prototypes}")
+                raise _Unusable(f"contains the usage of {len(usage_K)} prototypes, but has {num_prototypes}")
             windows.append((steps, usage_K / steps if name == "usage" else usage_K))
     if not windows:
         return None
@@ -326,7 +325,7 @@ def _setting(meta: dict[str, Any], section: str, key: str) -> int | None:
 
 def _count(value: Any, name: str) -> int:
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not 0 <= value < _MOST:
-        raise _Unusable(f"holds as {name} no count of things")
+        raise _Unusable(f"has an invalid {name}: expected a whole number")
     return int(value)
 
 
@@ -346,18 +345,18 @@ def _numbers(value: Any, what: str, shape: str, *, dims: int) -> Tensor:
     ):
         found = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         kind = "matrix" if dims == 2 else "vector"
-        raise _Unusable(f"holds as {what} {found}; a {kind} ({shape}) of real numbers was expected")
+        raise _Unusable(f"contains {found} as {what}; expected a {kind} ({shape}) of real numbers")
     # a tensor of a few bytes can claim to be of any size, by repeating them
     if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-        raise _Unusable(f"holds {what} {tuple(value.shape)} in fewer bytes than they have")
+        raise _Unusable(f"contains {what} {tuple(value.shape)} in fewer bytes than that needs")
     numbers = value.detach().to(torch.float64, copy=True)
     if not bool(torch.isfinite(numbers).all()):
-        raise _Unusable(f"holds {what} with NaN or infinite values: training has diverged")
+        raise _Unusable(f"contains {what} with NaN or infinite values: training has diverged")
     return numbers
 
 
 def _epoch(path: Path, state: dict[str, Any]) -> int | None:
-    """Epochs done: what the checkpoint says, else the number that its name ends with."""
+    """Epochs done: from the checkpoint, else the number at the end of its name."""
     epoch = state.get("epoch")
     if isinstance(epoch, (int, np.integer)):
         return _count(epoch, "epoch")
@@ -370,7 +369,7 @@ def _checked_meta(path: Path) -> dict[str, Any]:
     try:
         meta = read_json(path.with_name("meta.json"), "JSON document with a checksum")
         if file_sha256(path) != meta.get("sha256"):
-            raise _Unusable("is damaged: its checksum is not the one in meta.json")
+            raise _Unusable("is damaged: its checksum does not match meta.json")
     except InputError as error:
         raise _Unusable(f"is damaged: meta.json {error.message}") from error
     except OSError as error:
@@ -379,10 +378,10 @@ def _checked_meta(path: Path) -> dict[str, Any]:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    """Load a checkpoint without running anything that it says.
+    """Load a checkpoint without executing anything in it.
 
     Raises:
-        InputError: it asks for more than tensors, plain values and NumPy numbers.
+        InputError: it contains more than tensors, plain values and NumPy numbers.
     """
     try:
         with torch.serialization.safe_globals(numpy_scalars()):
@@ -390,18 +389,18 @@ def _load(path: Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         if name := re.search(r"GLOBAL ((?:\w+\.)+\w+)", str(error)):  # random bytes rarely name one
             raise InputError(
-                f"asks for {name[1]}, which is neither a tensor nor a plain value and could run code: "
-                "the file was left alone",
+                f"refers to {name[1]}, which is neither a tensor nor a plain value and could execute code: "
+                "the file was not loaded",
                 path=path,
-                hint="if you trust it, save {'prototypes': …, 'epoch': …} of it alone, in another file",
+                hint="if you trust it, save only {'prototypes': …, 'epoch': …} to a new file",
             ) from error
-        raise _Unusable("is damaged, or no file that torch.save wrote") from error
+        raise _Unusable("is damaged, or was not written by torch.save") from error
     except OSError as error:
         raise _Unusable(f"cannot be read: {error.strerror}") from error
     except Exception as error:  # what torch.load raises depends on the byte at which a file is damaged
-        raise _Unusable("is damaged, or no file that torch.save wrote") from error
+        raise _Unusable("is damaged, or was not written by torch.save") from error
     if not isinstance(state, dict):
-        raise _Unusable(f"is no checkpoint: it holds {type(state).__name__}, a dictionary was expected")
+        raise _Unusable(f"is not a checkpoint: expected a dictionary, found {type(state).__name__}")
     return state
 
 

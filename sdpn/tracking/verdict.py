@@ -16,7 +16,7 @@ from sdpn.tracking.history import Usage
 
 
 class State(Enum):
-    """What the prototypes are doing; the value is what a document says."""
+    """Training state of the prototypes; the value is used in JSON documents."""
 
     TRAINED = "trained"
     FEW = "few move"
@@ -28,13 +28,13 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class DriftVerdict:
-    """What the curves say.
+    """The conclusion from the curves.
 
     Attributes:
-        state: in a word.
-        sentence: for people.
-        remarks: what has to be said beside it, a sentence each.
-        has_moved_K: which prototypes turned at all since the first snapshot, bool (K,).
+        state: in one word.
+        sentence: in one sentence.
+        remarks: further remarks, a sentence each.
+        has_moved_K: which prototypes have moved since the first snapshot, bool (K,).
     """
 
     state: State
@@ -44,14 +44,14 @@ class DriftVerdict:
 
 
 def judge(curves: DriftCurves, *, unit: str, dimension: int, moved_deg: float) -> DriftVerdict:
-    """Say whether the prototypes are being trained.
+    """Decide whether the prototypes are being trained.
 
     They are, if at least half of them have turned by more than ``moved_deg`` since the first snapshot and not
     all of them were bit for bit the same at the last two.
 
     Args:
         curves: from `sdpn.tracking.drift_curves.drift_curves`.
-        unit: what steps count, "step" or "epoch".
+        unit: unit of the steps, "step" or "epoch".
         dimension: E of the prototypes.
         moved_deg: turn in degrees above which a prototype has moved.
     """
@@ -69,28 +69,28 @@ def _state(curves: DriftCurves, moved: int, *, unit: str, moved_deg: float) -> t
     first, last = curves.steps[0], curves.steps[-1]
     if len(curves.steps) == 1:
         return State.UNKNOWN, (
-            "Whether the prototypes are being trained cannot be told from a single checkpoint: it shows "
-            "where they are, not where they were."
+            "A single checkpoint does not show whether the prototypes are being trained: it has their "
+            "positions, but not their movement."
         )
     if bool(curves.is_same_NK.all()):
         at = f"{unit}s {first} and {last}"
         if len(curves.steps) > 2:
             at = f"all {len(curves.steps)} checkpoints from {unit} {first} to {last}"
         return State.NOT_TRAINED, (
-            f"The prototypes are NOT being trained: all {num:,} are bit for bit the same at {at}."
+            f"The prototypes are NOT being trained: all {num:,} are bitwise identical at {at}."
         )
     if not moved:
         return State.HARDLY, (
             f"The prototypes HARDLY move: since {unit} {first} none of the {num:,} has turned by more than "
-            f"{moved_deg:g}° (the largest turn is {_deg(float(turned_NK.max()))}), though they are not bit "
-            "for bit the same."
+            f"{moved_deg:g}° (the largest turn is {_deg(float(turned_NK.max()))}), though they are not "
+            "bitwise identical."
         )
     still_from = _still_from(curves)
     if still_from < last:
         mean_deg = float(turned_NK[curves.steps.index(still_from)].mean())
         return State.STOPPED, (
             f"The prototypes are NO LONGER being trained: they turned by {_deg(mean_deg)} on average from "
-            f"{unit} {first} to {still_from}, and are bit for bit the same from there to {unit} {last}."
+            f"{unit} {first} to {still_from}, and are bitwise identical from there to {unit} {last}."
         )
     if 2 * moved < num:
         return State.FEW, (
@@ -107,9 +107,9 @@ def _state(curves: DriftCurves, moved: int, *, unit: str, moved_deg: float) -> t
 
 
 def describe_usage(usage: Usage | None) -> str:
-    """How many prototypes are dead, in a sentence, or why that cannot be told."""
+    """A sentence on the number of dead prototypes, or on why it is unknown."""
     if usage is None:
-        return "Which prototypes are dead cannot be told: no checkpoint keeps how the teacher uses them."
+        return "Which prototypes are dead is unknown: no checkpoint stores the teacher's assignments."
     dead, num = int(usage.is_dead_K.sum()), len(usage.share_K)
     rows = "" if usage.rows is None else f" ({usage.rows:,} rows)"
     said = (
@@ -118,9 +118,7 @@ def describe_usage(usage: Usage | None) -> str:
         f"counted by the checkpoint of step {usage.until_step}."
     )
     if usage.is_short and dead:
-        said += (
-            " So few rows do not reach every prototype even if all are alive: take this for an upper bound."
-        )
+        said += " So few rows would not reach every prototype even at uniform usage: this is an upper bound."
     return said
 
 
@@ -135,15 +133,15 @@ def _remarks(
         remarks.append(f"{stopped:,} that had moved before {_have(stopped)} not changed at all {between}.")
     elif len(steps) > 2 and not bool((degrees(curves.since_previous_NK[-1]) > moved_deg).any()):
         remarks.append(
-            f"None turned by more than {moved_deg:g}° {between}: the learning rate is near its end, or "
-            "training has settled."
+            f"None turned by more than {moved_deg:g}° {between}: the learning rate is near its minimum, or "
+            "training has converged."
         )
     # The mean cosine of K pairs of independent random directions has a standard deviation of 1 / √(K E);
     # where that is large, being near 0 is no sign of anything.
     deviation = 1 / math.sqrt(len(has_moved_K) * dimension)
     remarks += [
-        f"Between {unit}s {before} and {after} they lost every likeness to what they were, as if drawn anew: "
-        "a run that is resumed without its prototypes does that."
+        f"Between {unit}s {before} and {after} they changed completely, as if reinitialised: "
+        "this happens when a run is resumed without its prototypes."
         for before, after, drift_K in zip(steps, steps[1:], curves.since_previous_NK[1:], strict=False)
         if abs(1 - float(drift_K.mean())) < 4 * deviation < 0.1
     ]
@@ -151,7 +149,7 @@ def _remarks(
 
 
 def _still_from(curves: DriftCurves) -> int:
-    """The earliest step from which on nothing changed any more; the last step where something still did."""
+    """The earliest step from which on nothing changed, or the last step if something still did."""
     still = curves.steps[-1]
     for index in range(len(curves.steps) - 1, 0, -1):
         if not bool(curves.is_same_NK[index].all()):

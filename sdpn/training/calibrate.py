@@ -1,8 +1,8 @@
-"""Label-free calibration of a trained model: from which similarity on are two windows one speaker?
+"""Label-free calibration of a trained model: the similarity threshold for windows of the same speaker.
 
-Two windows of one utterance are one speaker; two windows of different utterances of a corpus of many speakers
-almost never are. The two distributions of similarities are what a clustering threshold has to separate, and
-they need no label.
+Two windows of one utterance have the same speaker; two windows of different utterances of a large corpus
+almost never do. A clustering threshold has to separate these two distributions of similarities, which need no
+labels.
 
 Shapes: N utterances, D embedding.
 """
@@ -23,20 +23,20 @@ _log = logging.getLogger(__name__)
 
 #: Length of the windows: that of diarization.
 _WINDOW_S = 1.5
-#: Utterances that are looked at; more do not change the second decimal.
+#: Number of utterances used; more do not change the second decimal.
 _NUM_UTTERANCES = 400
 #: Where between both means the threshold lies. On simulated conversations of training speakers, with an SDPN
 #: of 1,800 steps (means 0.46 and 0.00), thresholds of 0.25 and 0.27 were best, for conversations of 30 s and
 #: of 90 s, with speech detected and given.
 _SHARE = 0.55
-#: Fewer pairs than this say nothing about a threshold.
+#: Minimum number of pairs for estimating a threshold.
 _FEWEST = 20
 
 
 def calibrate(
     model: Embedder, utterances: Sequence[Utterance], *, seed: int, channel: int | None = None
 ) -> dict[str, float]:
-    """Measure what clustering needs to know about a model.
+    """Measure the calibration that clustering needs.
 
     Args:
         model: the model.
@@ -70,7 +70,7 @@ def calibrate(
             break
     if len(early) < _FEWEST:
         _log.warning(
-            "only %d utterances of %.0f s or more: the model gets no clustering threshold of its own",
+            "only %d utterances of %.0f s or more: the clustering threshold of the model is not calibrated",
             len(early),
             2 * _WINDOW_S,
         )

@@ -1,8 +1,8 @@
-"""Checkpoints that survive a kill at any moment.
+"""Checkpoints that are safe against a kill at any moment.
 
 A checkpoint is a folder ``step-%08d`` with ``state.pt`` (tensors and plain numbers, loaded with
-``weights_only=True``) and ``meta.json`` (checksum, configuration, versions). It is written under another
-name and renamed into place last; one that is damaged all the same is passed over for the one before it.
+``weights_only=True``) and ``meta.json`` (checksum, configuration, versions). It is written under a temporary
+name and renamed last; if one is damaged nevertheless, the previous one is used.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sdpn.training.provenance import provenance
 
 _log = logging.getLogger(__name__)
 _NAME = re.compile(r"step-(\d{8})")
-#: Beside a state: the look that was due with it has been taken.
+#: Marker file next to a state: the evaluation due at its step has been done.
 _LOOKED = "looked"
 
 
@@ -37,11 +37,11 @@ class CheckpointStore:
     Args:
         directory: ``EXP/checkpoints``.
         configuration: resolved configuration of the run, nested plain values.
-        defaults: the configuration without any setting. A key that a checkpoint of an older version does not
-            have counts as its default, which is how that version behaved.
-        keep: how many of the newest to keep.
-        keep_every: checkpoints whose step is a multiple of this are kept for good; 0 keeps none.
-        world: number of processes that train; for people.
+        defaults: the default configuration. A key that is missing in a checkpoint of an older version counts
+            as its default, which is how that version behaved.
+        keep: number of most recent checkpoints to keep.
+        keep_every: checkpoints whose step is a multiple of this are kept permanently; 0 keeps none.
+        world: number of training processes, for information.
 
     Attributes:
         versions: of the code that made the newest checkpoint read or written; of this code if there is none.
@@ -69,7 +69,7 @@ class CheckpointStore:
         """Write the state after ``step`` steps, then drop the oldest checkpoints.
 
         Raises:
-            InputError: the disk is full or cannot be written; older checkpoints stay as they were.
+            InputError: the disk is full or not writable; older checkpoints are intact.
         """
         try:
             with atomic_directory(self._directory / f"step-{step:08d}") as folder:
@@ -89,7 +89,7 @@ class CheckpointStore:
             raise InputError(
                 f"the checkpoint of step {step} cannot be written: {error}",
                 path=self._directory,
-                hint="earlier checkpoints are intact; free some space and start the same command again",
+                hint="earlier checkpoints are intact; free some space and rerun the command",
             ) from error
         self.versions = meta["versions"]
         # later ones are damaged: this run has begun before them
@@ -98,15 +98,16 @@ class CheckpointStore:
                 shutil.rmtree(old)
 
     def load_newest(self, check: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any] | None:
-        """State of the newest checkpoint that is whole, or None where there is none.
+        """State of the newest intact checkpoint, or None if there is none.
 
-        What a kill during a save left behind is removed.
+        Remnants of an interrupted save are removed.
 
         Args:
-            check: raises a ValueError for a state that cannot be one of this run; it counts as damaged.
+            check: raises a ValueError for a state that cannot belong to this run; such a checkpoint counts as
+                damaged.
 
         Raises:
-            InputError: the checkpoint was made with another configuration; the keys are named.
+            InputError: the checkpoint was made with another configuration; the message lists the keys.
         """
         for leftover in self._directory.glob(".step-*"):
             shutil.rmtree(leftover, ignore_errors=True)  # the other processes of the run remove it, too
@@ -119,32 +120,32 @@ class CheckpointStore:
                 self._refuse_other_configuration(meta["configuration"], folder)
                 state = _read_state(folder / "state.pt")
                 if state.get("step") != _step(folder):
-                    raise ValueError("its step is not that of its name")
+                    raise ValueError("its step does not match its name")
                 if check is not None:
                     check(state)
             except (OSError, ValueError) as error:
-                _log.warning("%s is damaged (%s): using the checkpoint before it", folder, error)
+                _log.warning("%s is damaged (%s): using the previous checkpoint", folder, error)
                 continue
             self.versions = meta["versions"]
             return state
         if folders:
             raise InputError(
-                "holds checkpoints, but none that is whole",
+                "contains checkpoints, but all are damaged",
                 path=self._directory,
-                hint="move the folder away to start again",
+                hint="move the folder away to start anew",
             )
         return None
 
     def note_look(self, step: int) -> None:
-        """Note that the look that was due when the state after ``step`` steps was written has been taken."""
+        """Mark the evaluation that was due at ``step`` as done."""
         (self._directory / f"step-{step:08d}" / _LOOKED).touch()
 
     def has_looked(self, step: int) -> bool:
-        """Whether `note_look` was called, here or by an earlier process."""
+        """Whether `note_look` was called, in this or an earlier process."""
         return (self._directory / f"step-{step:08d}" / _LOOKED).exists()
 
     def is_empty(self) -> bool:
-        """Whether there is nothing to continue."""
+        """Whether there is no checkpoint to resume from."""
         return not self._folders()
 
     def _folders(self) -> list[Path]:
@@ -161,7 +162,7 @@ class CheckpointStore:
         keys = sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key))
         if "objective" in keys:
             raise InputError(
-                f"belongs to a run of objective {theirs.get('objective')!r}, not {mine.get('objective')!r}",
+                f"belongs to a run with objective {theirs.get('objective')!r}, not {mine.get('objective')!r}",
                 path=folder,
                 hint="use another --out",
             )
@@ -170,7 +171,7 @@ class CheckpointStore:
             raise InputError(
                 f"was made with another configuration ({changes})",
                 path=folder,
-                hint="a resumed run must be the same run: use another --out, or go back to these values",
+                hint="to resume, restore these values; for a new run, use another --out",
             )
 
 
@@ -181,20 +182,20 @@ def read_meta(path: Path) -> dict[str, Any]:
         ValueError: it cannot be read, or is not what `CheckpointStore.save` writes.
     """
     try:
-        meta = read_json(path, "account of a checkpoint")
+        meta = read_json(path, "checkpoint description")
     except InputError as error:
         raise ValueError(f"meta.json {error.message}") from error
     for key, kind in (("sha256", str), ("configuration", dict), ("versions", dict)):
         if not isinstance(meta.get(key), kind):
-            raise ValueError(f"meta.json holds no {key}")
+            raise ValueError(f"meta.json has no {key}")
     return {**meta, "versions": {key: str(value) for key, value in meta["versions"].items()}}
 
 
 def _read_state(path: Path) -> dict[str, Any]:
-    """Load tensors and plain values; nothing that the file says is executed.
+    """Load tensors and plain values; no code in the file is executed.
 
     Raises:
-        ValueError: it is no such file, or no dictionary.
+        ValueError: it is not such a file, or not a dictionary.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -204,10 +205,10 @@ def _read_state(path: Path) -> dict[str, Any]:
         if is_out_of_memory(error):
             raise
         raise ValueError(
-            f"state.pt is no file of tensors and plain values: {type(error).__name__}"
+            f"state.pt is not a file of tensors and plain values: {type(error).__name__}"
         ) from error
     if not isinstance(state, dict):
-        raise ValueError(f"state.pt holds {type(state).__name__}, a dictionary was expected")
+        raise ValueError(f"state.pt: expected a dictionary, found {type(state).__name__}")
     return state
 
 
@@ -226,9 +227,9 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def lock(directory: Path) -> int:
-    """Take the run's lock, so that two processes never write one experiment. The kernel drops it at exit.
+    """Lock the run, so that no two processes write to one experiment. The kernel releases it at exit.
 
-    A record lock and not ``flock``: loader processes would inherit that and hold it on after a kill.
+    A record lock is used instead of ``flock``, which loader processes would inherit and keep after a kill.
 
     Returns:
         the open file descriptor that holds it.

@@ -33,22 +33,23 @@ class TrainingConfig:
     """The loop.
 
     Attributes:
-        seed: decides initial weights, order, crops and augmentation.
-        steps: optimizer steps; 0 exports the network as initialised.
-        batch_size: utterances B in a step, of all processes together.
-        corpus_weights: share of each ``--data`` directory in the batches, in any unit; empty: every utterance
-            counts the same, and an epoch is one pass over all directories.
-        accumulate: parts in which a batch goes through the network, to save memory; see `Update`.
-        device: ``auto`` takes a GPU where there is one.
-        precision: of the network's matrix products; ``auto`` takes bf16 where the processor has instructions
-            for it, else fp32. The loss is always computed in fp32. fp16 scales the loss against underflow.
-        workers: loader processes of each training process; 0 loads in the training process.
-        cache_mb: memory for decoded audio, for each worker.
-        max_bad_share: share of the audio files that may turn out to be unreadable before the run stops; up to
-            there they are skipped, counted and named.
-        log_every: steps between two points of the training curves.
-        watch_every: steps between two looks at the prototypes (drift, usage, similarity).
-        projector_every: steps between two snapshots for TensorBoard's projector; 0 makes one at the end.
+        seed: random seed of initial weights, order, crops and augmentation.
+        steps: number of optimizer steps; 0 exports the initial network.
+        batch_size: utterances B per step, over all processes.
+        corpus_weights: relative weight of each ``--data`` directory in the batches; empty: every utterance
+            has the same weight, and an epoch is one pass over all directories.
+        accumulate: number of parts in which a batch is processed to save memory (gradient caching).
+        device: cpu, cuda, or ``auto``: a GPU if available.
+        precision: precision of the network's matrix products: fp32, bf16, fp16 (with loss scaling), or
+            ``auto``: bf16 where the processor has instructions for it, else fp32. The loss is always computed
+            in fp32.
+        workers: loader processes per training process; 0 loads in the training process itself.
+        cache_mb: memory for decoded audio per worker, in MB.
+        max_bad_share: maximum share of unreadable audio files; up to it they are skipped, counted and
+            reported, beyond it the run stops.
+        log_every: steps between points of the training curves.
+        watch_every: steps between evaluations of the prototypes (drift, usage, similarity).
+        projector_every: steps between snapshots for TensorBoard's projector; 0 only writes one at the end.
         checkpoint_every: steps between checkpoints.
         checkpoint_minutes: and minutes between them at most, however long steps take; 0 goes by steps alone.
         keep_checkpoints: how many of the newest to keep.
@@ -97,13 +98,12 @@ class TrainingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Everything that ``sdpn train`` can be told in a YAML file or as ``section.key=value``.
+    """All settings of ``sdpn train``, in a YAML file or as ``section.key=value``.
 
-    ``objective`` chooses between the sections ``sdpn``, ``dino``, ``pseudo`` and ``distill``; the others are
-    not used.
-    ``encoder.kind`` is the name of an encoder or of one of its sizes (``sdpn models`` lists them),
+    ``objective`` selects one of the sections ``sdpn``, ``dino``, ``pseudo`` and ``distill``; the others are
+    ignored. ``encoder.kind`` is the name of an encoder or of one of its sizes (``sdpn models`` lists them),
     ``features.kind`` that of features; the other settings of the section are those of that kind.
-    ``augmentation.preset`` is what that section starts from: ``default``, ``none`` or ``published``.
+    ``augmentation.preset`` gives the defaults of that section: ``default``, ``none`` or ``published``.
     """
 
     objective: Literal["sdpn", "dino", "pseudo", "distill"] = "sdpn"
@@ -124,13 +124,13 @@ class RunConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
-        """Check what only several sections together decide."""
+        """Check constraints between sections."""
         if not self.crops.num_global and self.objective != "distill":
             raise ValueError(f"objective {self.objective} needs crops.num_global of at least 1")
 
 
 def load_run_config(path: str | os.PathLike[str] | None, overrides: Sequence[str] = ()) -> RunConfig:
-    """The configuration of a run; of encoder and features, what is not given is that of the initial model.
+    """The configuration of a run; encoder and feature settings default to those of the initial model.
 
     Args:
         path: YAML file; None is no file.

@@ -1,4 +1,4 @@
-"""What a run shows of itself: points of the curves, looks at the prototypes, EER, the projector.
+"""The dashboard of a run: training curves, prototype statistics, EER, projector.
 
 Shapes: K prototypes, E projection, N rows, D embedding.
 """
@@ -31,23 +31,23 @@ from sdpn.training.provenance import provenance
 
 _log = logging.getLogger(__name__)
 
-#: The projector shows this many utterances, of this many speakers where speakers are known, with so many
-#: crops. TensorBoard colours by a label only where it has at most 50 values.
+#: Number of utterances in the projector, of speakers (if known), and of crops. TensorBoard colours by a label
+#: only where it has at most 50 values.
 _PROJECTED_UTTERANCES = 40
 _PROJECTED_SPEAKERS = 10
 _PROJECTED_CROPS = 4
 
 
 class Dashboard:
-    """Writes the dashboard of a run. What fails there is named in a warning and ends nothing.
+    """Writes the dashboard of a run. Failures there only cause a warning.
 
     Args:
         config: the whole configuration.
         network: what is trained.
         board: where to write.
         initial_KE: prototypes at step 0.
-        utterances: of which the projector shows some.
-        evaluation: trials to score now and then.
+        utterances: a sample of them is shown in the projector.
+        evaluation: trials to score during training.
     """
 
     def __init__(
@@ -78,8 +78,8 @@ class Dashboard:
         self._failures = 0
 
     def introduce(self, configuration: str) -> None:
-        """Write what comes before the first step: settings as YAML, the code, a picture of the student."""
-        with self._attempt("the picture of the network"):
+        """Write the settings as YAML, the code version and the graph of the student."""
+        with self._attempt("the network graph"):
             self._board.text("configuration", f"```yaml\n{configuration}```")
             code = "\n".join(f"{key}: {value}  " for key, value in provenance().items())
             self._board.text("code", code)
@@ -88,7 +88,7 @@ class Dashboard:
             self._board.graph(self._network.student, self._network.features(example))
 
     def add(self, terms: LossTerms, norms: GradientNorms, *, waited_s: float, started: float) -> None:
-        """Take in a step; nothing is read off the device."""
+        """Add a step; nothing is transferred from the device."""
         self._window.add(terms, norms, waited_s=waited_s, started=started)
         self._usage_K += drift.usage(terms.assignment_NK)
         self._usage_steps += 1
@@ -104,10 +104,10 @@ class Dashboard:
         return scalars
 
     def look(self, step: int, *, last: bool) -> bool:
-        """Look at prototypes, trials and projector where this step is due for it.
+        """Evaluate prototypes, trials and projector if due at this step.
 
         Returns:
-            whether all of it went well.
+            whether all succeeded.
         """
         training = self._config.training
         failures = self._failures
@@ -124,7 +124,7 @@ class Dashboard:
 
     @contextmanager
     def _attempt(self, what: str) -> Iterator[None]:
-        """Go on without a part of the dashboard that fails; each fault is named once."""
+        """Run a part of the dashboard; a failure is logged once and ignored."""
         try:
             yield
         except Exception as error:  # whatever it is, it is not worth a run
@@ -132,17 +132,17 @@ class Dashboard:
             fault = f"{what} failed ({type(error).__name__}: {' '.join(str(error).split())})"
             if fault not in self._warned:
                 self._warned.add(fault)
-                _log.warning("%s; the training goes on without", fault)
+                _log.warning("%s; training continues without it", fault)
 
     def _look_at_prototypes(self, step: int) -> None:
-        """Write what the prototypes do, then start a new window of usage."""
+        """Write the prototype statistics, then start a new window of usage."""
         now_KE, previous_KE = self._network.prototypes.detach().clone(), self._previous_KE
         self._last_usage_K = self._usage_K / max(1, self._usage_steps)
         self._last_usage_steps = self._usage_steps
         self._previous_KE = now_KE
         self._usage_K.zero_()
         self._usage_steps = 0
-        with self._attempt("the look at the prototypes"):
+        with self._attempt("the prototype statistics"):
             self._board.prototypes(
                 step,
                 now_KE=now_KE,
@@ -179,7 +179,7 @@ class Dashboard:
         )
 
     def state(self) -> dict[str, Any]:
-        """What a continued run needs to draw on."""
+        """The state that a resumed run needs."""
         return {
             "previous": self._previous_KE,
             "usage": self._usage_K,
@@ -189,7 +189,7 @@ class Dashboard:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over what `state` gave."""
+        """Restore what `state` returned."""
         device = self._initial_KE.device
         self._previous_KE, self._usage_K = state["previous"].to(device), state["usage"].to(device)
         self._usage_steps = state["usage_steps"]
@@ -197,7 +197,7 @@ class Dashboard:
         self._last_usage_steps = state["last_usage_steps"]
 
     def close(self) -> None:
-        """Write what is left."""
+        """Flush and close."""
         with self._attempt("the curves"):
             self._board.close()
 
@@ -234,7 +234,7 @@ class _Sample:
 
 @dataclass
 class _Window:
-    """Sums since the last point of the curves; nothing is read off the device until `close`."""
+    """Sums since the last point of the curves; nothing is transferred from the device until `close`."""
 
     terms: list[dict[str, Tensor]] = field(default_factory=list)
     waited_s: float = 0.0

@@ -1,4 +1,4 @@
-"""Several training processes as one: who am I, and what do all of us think?
+"""Distributed training: the process group, and reductions over it.
 
     torchrun --nproc-per-node 2 --no-python sdpn train …
 
@@ -24,7 +24,7 @@ from sdpn.errors import InputError
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those of the run.
+    """This process within the process group.
 
     Attributes:
         rank: its number, from 0.
@@ -42,7 +42,7 @@ class Processes:
         return self.rank == 0
 
     def gather(self, value: Any) -> list[Any]:
-        """The values of all processes, by rank; every process must ask at the same step."""
+        """The values of all processes, by rank; every process must call this at the same step."""
         if self.world == 1:
             return [value]
         values: list[Any] = [None] * self.world
@@ -56,7 +56,7 @@ class Processes:
                 dist.broadcast(tensor, src=0)
 
     def any(self, flag: bool) -> bool:
-        """Whether any process says so; every process must ask at the same step."""
+        """Whether the flag is set in any process; every process must call this at the same step."""
         if self.world == 1:
             return flag
         said = torch.tensor([int(flag)], device=self.device)
@@ -90,7 +90,7 @@ def joined(device: str, timeout_minutes: float) -> Iterator[Processes]:
         timeout_minutes: how long a process waits for the others before the run ends with an error.
 
     Raises:
-        InputError: a GPU is asked for and there is none, or the processes cannot find each other.
+        InputError: a GPU is requested and there is none, or the processes cannot connect.
     """
     place = device_of(device)
     world = int(os.environ.get("WORLD_SIZE", "1"))
@@ -105,7 +105,7 @@ def joined(device: str, timeout_minutes: float) -> Iterator[Processes]:
         dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timedelta(minutes=timeout_minutes))
     except (ValueError, RuntimeError) as error:
         raise InputError(
-            f"WORLD_SIZE is {world}, but the processes cannot find each other: {error}",
+            f"WORLD_SIZE is {world}, but the processes cannot connect: {error}",
             hint="start them with torchrun, or unset WORLD_SIZE for a single process",
         ) from error
     try:

@@ -31,7 +31,7 @@ from sdpn.verification.trial_scores import score_trials
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """Verification trials that are scored now and then; they change nothing in the training.
+    """Verification trials that are scored during training, without influence on it.
 
     Attributes:
         data: Kaldi data directory of the trials' utterances.
@@ -49,7 +49,7 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         """Check that both files are there, or none."""
         if (self.data is None) != (self.trials is None):
-            raise ValueError("data and trials belong together: give both or none")
+            raise ValueError("data and trials must be given together")
         if self.every < 1:
             raise ValueError("every must be at least 1")
         if self.cache_mb < 0:
@@ -88,7 +88,7 @@ class Evaluation:
         for name in self._trials.ids:
             if name not in known:
                 raise InputError(
-                    f"the trials name {name!r}, which {config.data} does not hold", path=config.trials
+                    f"the trials contain {name!r}, which is not in {config.data}", path=config.trials
                 )
         if self._trials.is_target.all() or not self._trials.is_target.any():
             raise InputError("needs target and non-target trials for an EER", path=config.trials)

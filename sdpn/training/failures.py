@@ -1,4 +1,4 @@
-"""Failures of the machine that end a training: for want of memory, or because a loader process was killed."""
+"""Failures of the machine that end training: out of memory, or a killed loader process."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from sdpn.errors import InputError
 from sdpn.memory import is_out_of_memory
 from sdpn.training.config import TrainingConfig
 
-_AGAIN = "the same command goes on from the last checkpoint"
+_AGAIN = "rerun the command to resume from the last checkpoint"
 
 
 @contextmanager
 def failures_explained(config: TrainingConfig) -> Iterator[None]:
-    """Say in one line what to change where memory ran out or a loader process is gone.
+    """Turn an out-of-memory error or a killed loader process into an `InputError` that says what to change.
 
     Raises:
         InputError: that happened inside the block.
@@ -26,27 +26,28 @@ def failures_explained(config: TrainingConfig) -> Iterator[None]:
         loading = f"training.cache_mb (now {config.cache_mb}) or training.workers (now {config.workers})"
         if "DataLoader worker" in said and "Caught" not in said:
             raise InputError(
-                f"a loader process was killed, most likely by the system for want of memory ({_line(said)})",
+                "a loader process was killed, most likely because the system ran out of memory "
+                f"({_line(said)})",
                 hint=f"lower {loading}; {_AGAIN}",
             ) from error
         if not is_out_of_memory(error):
             raise
         parts = config.accumulate
         smaller = (
-            f"training.accumulate={2 * parts} (now {parts}), which halves what a batch needs, or a smaller "
-            f"training.batch_size (now {config.batch_size})"
+            f"training.accumulate={2 * parts} (now {parts}), which halves the memory of a batch, or a "
+            f"smaller training.batch_size (now {config.batch_size})"
         )
         raise InputError(
             f"ran out of memory ({_line(said) or type(error).__name__})",
             # what a batch goes through belongs to the run; how it is loaded does not
-            hint=f"begin anew, with another --out, with {smaller}"
+            hint=f"start a new run with another --out and {smaller}"
             if "cuda" in said.lower()
-            else f"lower {loading}: {_AGAIN}; or begin anew, with another --out, with {smaller}",
+            else f"lower {loading}: {_AGAIN}; or start a new run with another --out and {smaller}",
         ) from error
 
 
 def _line(said: str) -> str:
-    """What happened, without the traceback that torch puts into messages from other processes."""
+    """The error message without the traceback that torch adds to messages from other processes."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     if not lines:
         return ""

@@ -1,7 +1,7 @@
-"""Guards: what stops a run that has gone wrong, with one sentence that says why.
+"""Guards that stop a failing run with an explanation.
 
-None of them fires on a healthy run, from the first step on and at small batches too; the thresholds are far
-from what healthy runs show (docs/training.md has the figures).
+None of them triggers in a healthy run, even at the start or with small batches; the thresholds are far from
+the values of healthy runs (docs/training.md has the figures).
 
 Shapes: K prototypes, E projection, N rows, D embedding.
 """
@@ -22,17 +22,18 @@ from sdpn.tracking import drift
 
 @dataclass(frozen=True, kw_only=True)
 class GuardConfig:
-    """When a run is stopped.
+    """Criteria for stopping a run.
 
     Attributes:
-        window: steps that a judgement looks back on; 0 judges nothing but whether the loss is a number.
-        smallest_usage: collapse onto few prototypes: (perplexity − 1) / (min(K, rows) − 1) of the teacher's
-            assignments over the window. 0 is a single prototype, 1 all of them alike. Healthy runs of SDPN
-            stay above 0.7; without Sinkhorn the mini recipe sinks to 0.04.
-        parked: collapse onto the uniform distribution: a cross-entropy whose mean over a window after the
-            warm-up is within this share of log K.
-        smallest_deviation: collapse of embeddings: their standard deviation (about 1 when spread).
-        smallest_motion: prototypes count as still while ‖P − P₀‖ / ‖P₀‖ is below.
+        window: number of steps over which the criteria are evaluated; 0 only checks that the loss is finite.
+        smallest_usage: threshold for collapse onto few prototypes: (perplexity − 1) / (min(K, rows) − 1) of
+            the teacher's assignments over the window, 0 for a single prototype, 1 for uniform usage. Healthy
+            SDPN runs stay above 0.7; without Sinkhorn the mini recipe drops to 0.04.
+        parked: threshold for collapse onto the uniform distribution: mean cross-entropy over a window after
+            the warm-up within this share of log K.
+        smallest_deviation: threshold for collapse of embeddings: their standard deviation (about 1 when
+            spread).
+        smallest_motion: prototypes count as not moving while ‖P − P₀‖ / ‖P₀‖ is below this.
     """
 
     window: int = 200
@@ -50,11 +51,11 @@ class GuardConfig:
 
 
 class TrainingFault(InputError):
-    """The run has gone wrong and was stopped; the last checkpoint is from before."""
+    """The run has failed and was stopped; the last checkpoint precedes the failure."""
 
 
 def check_optimizer(module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Make sure that the optimizer moves every trainable tensor, and each once.
+    """Check that the optimizer updates every trainable tensor exactly once.
 
     Raises:
         TrainingFault: a tensor is in no group, or in several; it is named.
@@ -67,7 +68,7 @@ def check_optimizer(module: nn.Module, optimizer: torch.optim.Optimizer) -> None
 
 
 class Guards:
-    """Watches a run; sums stay on the device until a window is full.
+    """Monitors a run; sums stay on the device until a window is full.
 
     Args:
         config: when to stop.
@@ -91,7 +92,7 @@ class Guards:
 
     @torch.no_grad()
     def observe(self, terms: LossTerms) -> None:
-        """Take in the terms of a step."""
+        """Add the terms of a step."""
         self._finite = self._finite & torch.isfinite(terms.total)
         self._usage_K += drift.usage(terms.assignment_NK)
         self._ce = self._ce + terms.terms["ce"]
@@ -100,23 +101,23 @@ class Guards:
         self._rows += len(terms.assignment_NK)
 
     def check_finite(self, step: int) -> None:
-        """Stop where any loss since the start was not a number.
+        """Stop if any loss since the start was NaN or infinite.
 
         Raises:
-            TrainingFault: it was.
+            TrainingFault: one was.
         """
         if not bool(self._finite):
             raise TrainingFault(
-                f"the loss is no finite number (found at step {step})",
-                hint="lower optimizer.lr or use training.precision=fp32; the last checkpoint is from before, "
-                "its weights are finite",
+                f"the loss is NaN or infinite (found at step {step})",
+                hint="lower optimizer.lr or use training.precision=fp32; the last checkpoint precedes this "
+                "and has finite weights",
             )
 
     def judge(self, step: int, prototypes_KE: Tensor) -> None:
-        """Judge the last window, once it is full.
+        """Evaluate the last window, once it is full.
 
         Raises:
-            TrainingFault: the prototypes stand still, or the run has collapsed.
+            TrainingFault: the prototypes do not move, or the run has collapsed.
         """
         config = self._config
         if not config.window or self._steps < config.window:
@@ -138,13 +139,13 @@ class Guards:
             raise TrainingFault(
                 f"the teacher uses {perplexity:.1f} of {reachable} prototypes {over}: "
                 "the assignments have collapsed",
-                hint="keep sdpn.sinkhorn_iterations and sdpn.memax_weight on, or lower optimizer.lr",
+                hint="enable sdpn.sinkhorn_iterations and sdpn.memax_weight, or lower optimizer.lr",
             )
         log_k = math.log(num_prototypes)
         if started >= self._warmup_steps and abs(ce - log_k) < config.parked * log_k:
             raise TrainingFault(
-                f"the cross-entropy is parked at log K = {log_k:.3f} {over}: "
-                "the student predicts every prototype equally and learns nothing",
+                f"the cross-entropy stays at log K = {log_k:.3f} {over}: "
+                "the student predicts a uniform distribution and learns nothing",
                 hint="lower sdpn.temperature or sdpn.sharpening, or raise optimizer.lr",
             )
 
@@ -153,7 +154,7 @@ class Guards:
         if moved < self._config.smallest_motion:
             raise TrainingFault(
                 f"the prototypes have not moved in {step} steps (‖P − P₀‖ / ‖P₀‖ = {moved:.1e}): "
-                "they get no gradient, or the optimizer does not hold them"
+                "they receive no gradient, or are not in the optimizer"
             )
 
     def state(self) -> dict[str, Any]:
@@ -167,7 +168,7 @@ class Guards:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over what `state` gave."""
+        """Restore what `state` returned."""
         device = self._initial_KE.device
         self._usage_K = state["usage"].to(device)
         self._ce, self._deviation = state["ce"].to(device), state["deviation"].to(device)

@@ -31,22 +31,22 @@ from sdpn.models.pretraining import read_pretraining
 from sdpn.models.registry import AnyEncoderConfig
 from sdpn.models.weights import check_weights
 
-#: Crops that k-means looks at, for each prototype; more do not change the centres much.
+#: Crops per prototype for k-means; more hardly change the centres.
 _CROPS_PER_PROTOTYPE = 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class InitialConfig:
-    """Where weights and prototypes come from.
+    """Initialisation of weights and prototypes.
 
     Attributes:
-        model: model folder (``EXP/model``) whose encoder and head student and teacher start from.
-        prototypes: ``uniform`` draws them from U(±1/√E) (published); ``kmeans`` takes the centres of the
-            projections that the initial network gives to the training speech, or with ``distill`` of the
-            teacher's embeddings; ``keep`` takes those of
-            ``model``; ``classes`` takes the means of the embeddings of each pseudo-label.
-        head: model folder whose head and prototypes are taken instead of those of ``model``. A network that
-            was trained on pseudo-labels has no head; that of the SDPN run before still fits it well.
+        model: model folder (``EXP/model``) to initialise encoder and head of student and teacher from.
+        prototypes: initial prototypes. ``uniform`` draws them from U(±1/√E) (published); ``kmeans`` uses
+            k-means centres of the initial network's projections of the training speech, or with ``distill``
+            of the teacher's embeddings; ``keep`` those of ``model``; ``classes`` the mean embedding of each
+            pseudo-label.
+        head: model folder whose head and prototypes are used instead of those of ``model``. A network trained
+            on pseudo-labels has no head; the one of the preceding SDPN run still fits it well.
     """
 
     model: Path | None = None
@@ -56,7 +56,7 @@ class InitialConfig:
     def __post_init__(self) -> None:
         """Check that there is something to keep."""
         if self.prototypes == "keep" and self.model is None:
-            raise ValueError("prototypes: keep needs a model to keep them from")
+            raise ValueError("prototypes: keep needs a model to take them from")
         if self.head is not None and self.model is None:
             raise ValueError("head needs a model whose encoder it belongs to")
 
@@ -84,7 +84,7 @@ def initialise(
         assert kept is not None and config.model is not None
         if kept.shape != network.prototypes.shape:
             raise InputError(
-                f"holds {kept.shape[0]} prototypes of {kept.shape[1]} dimensions; this run has "
+                f"has {kept.shape[0]} prototypes of {kept.shape[1]} dimensions; this run has "
                 f"{network.prototypes.shape[0]} of {network.prototypes.shape[1]}",
                 path=config.head or config.model,
                 hint=f"set num_prototypes={kept.shape[0]}, or initial.prototypes to kmeans or uniform",
@@ -98,8 +98,8 @@ def initialise(
     elif config.prototypes == "classes":
         if labels is None:
             raise InputError(
-                "initial.prototypes=classes needs classes, which only objective=pseudo has",
-                hint="--objective pseudo --labels FILE, or another initial.prototypes",
+                "initial.prototypes=classes requires objective=pseudo, the only one with classes",
+                hint="use --objective pseudo --labels FILE, or another initial.prototypes",
             )
         network.set_prototypes(_class_means(network, crops, utterances, labels, seed))
 
@@ -113,7 +113,7 @@ def _take_over(network: SelfDistillation, path: Path, head: Path, *, encoder: An
         raise InputError(
             f"does not fit this run: {'; '.join(differences)}",
             path=path,
-            hint="give the run the model's settings",
+            hint="use the settings of the model",
         )
     for branch in (network.student, network.teacher):
         branch.encoder.load_state_dict(model.encoder.state_dict())

@@ -1,8 +1,8 @@
-"""The training loop: one step after the other, watched, checkpointed and resumable.
+"""The training loop: monitored, checkpointed and resumable.
 
-A run is a function of its configuration and data. The state after step s decides all that follows: the data
-of a step depends on the step alone (`sdpn.data.dataset`), schedules are functions of the step, and the
-checkpoint holds the rest.
+A run is a function of its configuration and data. The state after step s determines all later ones: the data
+of a step depends only on the step (`sdpn.data.dataset`), schedules are functions of the step, and the
+checkpoint contains the rest.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from sdpn.training.step import Update
 
 _log = logging.getLogger(__name__)
 
-#: Parts of a state that older versions did not write.
+#: Parts of a state that are missing in checkpoints of older versions.
 _NEW = {"state.sampler.bad_files", "state.tracking.look_due"}
 
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """Where a run stands, for whoever shows it.
+    """Progress of a run, for display.
 
     Attributes:
         step: steps done.
@@ -53,7 +53,7 @@ class TrainingProgress:
 
 
 class Stopped(Exception):
-    """The run was asked to stop by a signal and has saved its state."""
+    """The run was stopped by a signal and has saved its state."""
 
     def __init__(self, signal_number: int, step: int) -> None:
         self.signal_number = signal_number
@@ -105,11 +105,11 @@ class Trainer:
     def run(self) -> None:
         """Train to the last step.
 
-        A state is saved before the look that is due at its step, and says so: whatever happens while looking,
-        the step is not lost, and a continued run takes the look first.
+        A state is saved before the evaluation that is due at its step, and records this: if the evaluation
+        fails, the step is not lost, and a resumed run starts with the evaluation.
 
         Raises:
-            TrainingFault: a guard stopped the run; the last checkpoint stays.
+            TrainingFault: a guard stopped the run; the last checkpoint is kept.
             Stopped: a signal arrived; the state is saved.
             Stop: Ctrl-C was pressed twice.
         """
@@ -234,7 +234,7 @@ class Trainer:
         }
 
     def _check(self, state: dict[str, Any]) -> None:
-        """Refuse a state that cannot be one of this run.
+        """Reject a state that cannot belong to this run.
 
         Raises:
             ValueError: something in it is missing, or of another kind or shape; it is named.
@@ -260,7 +260,7 @@ class Trainer:
         check_like(state, pattern, "state", optional=_NEW)
         unknown = state["model"].keys() - pattern["model"].keys()  # type: ignore[attr-defined]
         if unknown:
-            raise ValueError(f"state.model holds an unknown {min(map(str, unknown))}")
+            raise ValueError(f"state.model contains an unknown key {min(map(str, unknown))}")
         for path, problem in state["sampler"].get("bad_files", {}).items():
             check_like(path, "", "a path in state.sampler.bad_files")
             check_like(problem, "", "a problem in state.sampler.bad_files")
@@ -278,4 +278,4 @@ class Trainer:
         self._dataset.bad_files.restore(state["sampler"].get("bad_files", {}))
         if self._dashboard is not None:
             self._dashboard.restore(state["tracking"])
-        _log.info("continuing at step %d", state["step"])
+        _log.info("resuming at step %d", state["step"])

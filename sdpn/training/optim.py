@@ -13,19 +13,20 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """How the parameters move. Published for SDPN: SGD, 0.4 · batch / 256, weight decay 5e-5.
+    """The optimizer. Published for SDPN: SGD, 0.4 · batch / 256, weight decay 5e-5.
 
     Attributes:
-        kind: ``adamw`` (suits runs of a few thousand steps) or ``sgd`` with momentum 0.9.
+        kind: ``adamw`` (suited to runs of a few thousand steps) or ``sgd`` with momentum 0.9.
         lr: peak learning rate.
         final_lr: learning rate at the last step.
-        warmup_steps: steps of linear rise to the peak.
-        weight_decay: on weight matrices and convolutions; never on biases, norms or prototypes.
-        clip_norm: largest norm of a gradient.
-        clip: ``global`` limits the gradient of all trainable tensors together, which keeps its direction;
-            ``per-tensor`` limits each tensor's on its own (published).
-        clip_prototypes: false leaves the prototypes' gradient as it is (published: they were a bare tensor
-            that clipping could not see).
+        warmup_steps: steps of linear warm-up to the peak.
+        weight_decay: weight decay of weight matrices and convolutions; never applied to biases, norms or
+            prototypes.
+        clip_norm: maximum gradient norm.
+        clip: ``global`` clips the joint gradient of all trainable tensors, which preserves its direction;
+            ``per-tensor`` clips each tensor separately (published).
+        clip_prototypes: false excludes the prototypes from clipping (published: they were a bare tensor
+            outside the module).
     """
 
     kind: Literal["adamw", "sgd"] = "adamw"
@@ -47,7 +48,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class CosineSchedule:
-    """A value that rises linearly for ``warmup`` steps, then runs from ``start`` to ``end`` as a half cosine.
+    """A value with ``warmup`` steps of linear increase, then a half cosine from ``start`` to ``end``.
 
     >>> CosineSchedule(start=1.0, end=0.0, steps=10)[5]
     0.5

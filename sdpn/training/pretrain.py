@@ -45,7 +45,7 @@ from sdpn.training.teacher_embeddings import Corpus, listen, speeds_of
 
 _log = logging.getLogger(__name__)
 
-#: Settings that may change between a run and its continuation: they do not change what is computed.
+#: Settings that may change when a run is resumed, because they do not affect the result.
 _FREE = (
     "workers",
     "cache_mb",
@@ -70,8 +70,8 @@ def read_training_data(
 
     Args:
         directories: Kaldi data directories.
-        weights: share of each in the batches, as ``training.corpus_weights``.
-        check_files: also demand that every audio file exists.
+        weights: relative weight of each, as ``training.corpus_weights``.
+        check_files: also require that every audio file exists.
 
     Returns:
         the utterances, one directory after the other, and how to mix them.
@@ -112,7 +112,7 @@ def pretrain(
     on_progress: Callable[[TrainingProgress], None],
     on_listening: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
 ) -> dict[str, Any]:
-    """Train (or continue) a network without labels and export its teacher to ``out/model``.
+    """Train (or resume) a network without labels and export its teacher to ``out/model``.
 
     Started by torchrun, every process calls it; the first one writes.
 
@@ -121,7 +121,8 @@ def pretrain(
         directories: Kaldi data directories of the training speech.
         out: experiment folder; ``checkpoints/``, ``tensorboard/``, ``config.yaml`` and ``model/`` go there.
         on_progress: called at every point of the training curves, in the first process.
-        on_listening: called while a foreign teacher hears the speech, with (what, done, all).
+        on_listening: called while the embeddings of a foreign teacher are computed, with (stage, done,
+            total).
 
     Returns:
         plain figures of the run.
@@ -129,7 +130,7 @@ def pretrain(
     Raises:
         InputError: bad data or settings, a checkpoint of another run, a guard that stopped the run, memory
             that ran out, or a loader process that was killed.
-        sdpn.training.loop.Stopped: a signal asked the run to stop; its state is saved.
+        sdpn.training.loop.Stopped: the run was stopped by a signal; its state is saved.
     """
     training = config.training
     with failures_explained(training), joined(training.device, training.timeout_minutes) as processes:
@@ -234,22 +235,22 @@ def pretrain(
 
 
 def _check_shares(config: RunConfig, processes: Processes) -> None:
-    """Every part of a batch in every process needs two utterances."""
+    """Check that every part of a batch in every process has at least two utterances."""
     parts = processes.world * config.training.accumulate
     if config.training.batch_size % parts or config.training.batch_size < 2 * parts:
         raise InputError(
-            f"training.batch_size ({config.training.batch_size}) cannot be shared by {processes.world} "
+            f"training.batch_size ({config.training.batch_size}) cannot be split over {processes.world} "
             f"processes in {config.training.accumulate} parts of at least 2 utterances each",
             hint=f"use a multiple of {parts}",
         )
 
 
 def _compare_sizes(student: SelfDistillation, targets: Targets) -> None:
-    """Say so where a student is larger than its teacher: it may be, but it costs more and knows no more."""
+    """Warn if a student is larger than its teacher, which costs more without a benefit."""
     own = sum(tensor.numel() for tensor in student.student.encoder.parameters())
     if targets.teacher_parameters is not None and own > targets.teacher_parameters:
         _log.warning(
-            "the student has %s parameters, more than its teacher's %s",
+            "the student has %s parameters, more than the %s of its teacher",
             f"{own:,}",
             f"{targets.teacher_parameters:,}",
         )
@@ -303,21 +304,22 @@ def _export(
 
 
 def _labels(config: RunConfig, utterances: Sequence[Utterance]) -> Labels | None:
-    """What ``pseudo.labels`` holds, where the objective learns from it."""
+    """The labels of ``pseudo.labels``, if the objective uses them."""
     path = config.pseudo.labels
     if config.objective != "pseudo":
         if path is not None:
-            raise InputError(f"pseudo.labels is of no use to objective={config.objective}", hint="drop it")
+            raise InputError(f"pseudo.labels is not used by objective={config.objective}", hint="remove it")
         return None
     if path is None:
         raise InputError(
-            "objective=pseudo learns from clusters and was given none",
-            hint="--labels FILE, with a line 'utterance cluster' for every utterance (docs/pseudo_labels.md)",
+            "objective=pseudo needs pseudo-labels",
+            hint="give --labels FILE with a line 'utterance cluster' for every utterance "
+            "(docs/pseudo_labels.md)",
         )
     augmentation = config.augmentation
     if augmentation.speed_probability and augmentation.speed_speaker == "new":
         raise InputError(
-            "augmentation.speed_speaker=new makes voices that no cluster stands for",
+            "augmentation.speed_speaker=new creates speakers without a pseudo-label",
             hint="with objective=pseudo set augmentation.speed_speaker=same, or speed_probability=0",
         )
     return read_labels(path, utterances)
@@ -332,10 +334,10 @@ def _targets(
     processes: Processes,
     on_listening: Callable[[str, int, int], None],
 ) -> Targets | None:
-    """What ``distill.teacher`` says about the training speech, where the objective learns from it."""
+    """The embeddings of ``distill.teacher``, if the objective uses them."""
     if config.objective != "distill":
         if config.distill.teacher is not None:
-            raise InputError(f"distill.teacher is of no use to objective={config.objective}", hint="drop it")
+            raise InputError(f"distill.teacher is not used by objective={config.objective}", hint="remove it")
         return None
     ends = list(accumulate(mixture.sizes, initial=0))
     corpora = [

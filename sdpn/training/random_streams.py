@@ -1,4 +1,4 @@
-"""The random numbers that a network draws while it trains, such as which units an encoder drops."""
+"""States of the random generators that a network uses during training, for example for dropout."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class RandomStreams(TypedDict):
 
 
 def random_streams() -> RandomStreams:
-    """Where the generators are now."""
+    """The current states of the generators."""
     return {
         "cpu": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
@@ -24,7 +24,7 @@ def random_streams() -> RandomStreams:
 
 
 def set_random_streams(streams: RandomStreams) -> None:
-    """Go on from there."""
+    """Restore the states of the generators."""
     torch.set_rng_state(streams["cpu"])
     if streams["cuda"] is not None and torch.cuda.is_available():
         torch.cuda.set_rng_state(streams["cuda"])

@@ -1,7 +1,7 @@
-"""What the state in a checkpoint has to be like: a file may be whole and hold rubbish.
+"""Validation of the state in a checkpoint: an intact file may have invalid contents.
 
-The run itself is the pattern: everything in a state has the kind and the shape of what the run, just built,
-has in its place.
+The newly built run serves as the pattern: everything in a state must have the type and shape of its
+counterpart in the run.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-#: No run has more steps, rows or restarts than this.
+#: Upper limit on plausible steps, rows or restarts.
 _MOST = 10**15
 
 
 def check_like(value: Any, pattern: Any, name: str, *, optional: Collection[str] = ()) -> None:
-    """Refuse what does not look like a pattern.
+    """Reject a value that does not match a pattern.
 
     Args:
         value: from a checkpoint.
@@ -26,10 +26,10 @@ def check_like(value: Any, pattern: Any, name: str, *, optional: Collection[str]
             keys (there may be more) and the values behind them; of a list, which must not be empty, the first
             item; of numbers and text, the kind. None stands for anything.
         name: of the value, for the message.
-        optional: names of what may be missing, for older versions did not have it.
+        optional: names that may be missing, since older versions did not have them.
 
     Raises:
-        ValueError: something differs; it is named.
+        ValueError: something differs; the message names it.
     """
     if pattern is None:
         return
@@ -37,7 +37,7 @@ def check_like(value: Any, pattern: Any, name: str, *, optional: Collection[str]
         _check_tensor(value, pattern, name)
     elif isinstance(pattern, dict):
         if not isinstance(value, dict):
-            raise ValueError(f"{name} is {_kind(value)}, a dictionary was expected")
+            raise ValueError(f"{name}: expected a dictionary, found {_kind(value)}")
         for key, part in pattern.items():
             inner = f"{name}.{key}"
             if key in value:
@@ -46,46 +46,46 @@ def check_like(value: Any, pattern: Any, name: str, *, optional: Collection[str]
                 raise ValueError(f"{inner} is missing")
     elif isinstance(pattern, list):
         if not isinstance(value, list) or not value:
-            raise ValueError(f"{name} is {_kind(value)}, a list with items was expected")
+            raise ValueError(f"{name}: expected a non-empty list, found {_kind(value)}")
         for place, item in enumerate(value):
             check_like(item, pattern[0], f"{name}[{place}]", optional=optional)
     elif isinstance(pattern, float) and not isinstance(pattern, bool):
         if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
-            raise ValueError(f"{name} is {_kind(value)}, a number was expected")
+            raise ValueError(f"{name}: expected a number, found {_kind(value)}")
     elif type(value) is not type(pattern):
-        raise ValueError(f"{name} is {_kind(value)}, {_kind(pattern)} was expected")
+        raise ValueError(f"{name}: expected {_kind(pattern)}, found {_kind(value)}")
     elif isinstance(value, int) and not 0 <= value < _MOST:
         raise ValueError(f"{name} is out of range")
 
 
 def check_optimizer_state(value: Any, optimizer: torch.optim.Optimizer) -> None:
-    """Refuse what cannot be the state of an optimizer of these tensors with these settings.
+    """Reject a state that cannot belong to an optimizer of these tensors with these settings.
 
     Raises:
-        ValueError: something differs; it is named.
+        ValueError: something differs; the message names it.
     """
     mine = optimizer.state_dict()["param_groups"]
     if not isinstance(value, dict) or not isinstance(value.get("state"), dict):
-        raise ValueError("optimizer holds no states")
+        raise ValueError("optimizer has no states")
     groups = value.get("param_groups")
     if not isinstance(groups, list) or len(groups) != len(mine):
-        raise ValueError(f"optimizer has other groups than {len(mine)}")
+        raise ValueError(f"optimizer does not have {len(mine)} groups")
     for theirs, ours in zip(groups, mine, strict=True):
         if not isinstance(theirs, dict) or theirs.get("params") != ours["params"]:
-            raise ValueError("optimizer holds other tensors")
+            raise ValueError("optimizer has other tensors")
         # the learning rate is set at every step; the others are settings
         different = [key for key in ours.keys() & theirs.keys() if key != "lr" and theirs[key] != ours[key]]
         if different:
-            raise ValueError(f"optimizer has another {sorted(different)[0]}")
+            raise ValueError(f"optimizer has a different {sorted(different)[0]}")
     tensors = [tensor for group in optimizer.param_groups for tensor in group["params"]]
     if not value["state"].keys() <= set(range(len(tensors))):
-        raise ValueError("optimizer holds states of unknown tensors")
+        raise ValueError("optimizer has states of unknown tensors")
     names = (
         {"momentum_buffer"} if isinstance(optimizer, torch.optim.SGD) else {"step", "exp_avg", "exp_avg_sq"}
     )
     for index, state in value["state"].items():
         if not isinstance(state, dict) or state.keys() != names:
-            raise ValueError(f"optimizer.state[{index}] does not hold {', '.join(sorted(names))}")
+            raise ValueError(f"optimizer.state[{index}] lacks {', '.join(sorted(names))}")
         for name, part in state.items():
             pattern = torch.zeros(()) if name == "step" else tensors[index]
             _check_tensor(part, pattern, f"optimizer.state[{index}].{name}")
@@ -93,13 +93,13 @@ def check_optimizer_state(value: Any, optimizer: torch.optim.Optimizer) -> None:
 
 def _check_tensor(value: Any, pattern: Tensor, name: str) -> None:
     if not isinstance(value, Tensor) or value.layout != torch.strided or value.device.type != "cpu":
-        raise ValueError(f"{name} is {_kind(value)}, a tensor was expected")
+        raise ValueError(f"{name}: expected a tensor, found {_kind(value)}")
     if value.shape != pattern.shape:
-        raise ValueError(f"{name} has the shape {tuple(value.shape)}, {tuple(pattern.shape)} was expected")
+        raise ValueError(f"{name}: expected shape {tuple(pattern.shape)}, found {tuple(value.shape)}")
     if value.is_floating_point() != pattern.is_floating_point() or value.is_complex() != pattern.is_complex():
-        raise ValueError(f"{name} holds {value.dtype}, {pattern.dtype} was expected")
+        raise ValueError(f"{name}: expected {pattern.dtype}, found {value.dtype}")
     if value.is_floating_point() and bool(value.isnan().any()):
-        raise ValueError(f"{name} holds NaN")
+        raise ValueError(f"{name} contains NaN")
 
 
 def _kind(value: Any) -> str:

@@ -30,13 +30,13 @@ class Update:
     With ``training.accumulate`` = n, a batch goes through the network in n parts, and the update is that of
     the whole batch: a first pass without gradients collects the projections of all parts, the objective
     (balancing, me-max and KoLeo look at all rows) is computed on them together, and a second pass brings its
-    gradients back part by part (gradient caching, arXiv 2101.06983). Memory is that of one part, time one
-    more forward pass. What stays different is batch norm: it normalises each part by its own statistics.
+    gradients back part by part (gradient caching, arXiv 2101.06983). This takes the memory of one part and
+    one additional forward pass. Only batch norm differs: it normalises each part by its own statistics.
 
     Args:
         config: the whole configuration.
         network: what is trained, on its device.
-        processes: who shares the batch.
+        processes: the process group that shares the batch.
     """
 
     def __init__(self, config: RunConfig, network: SelfDistillation, processes: Processes) -> None:
@@ -69,11 +69,11 @@ class Update:
         return terms, norms
 
     def state(self) -> dict[str, Any]:
-        """What a continued run needs: optimizer and loss scale."""
+        """The state that a resumed run needs: optimizer and loss scale."""
         return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over what `state` gave."""
+        """Restore what `state` returned."""
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
 
@@ -125,7 +125,7 @@ def resolve_precision(precision: str, device: str = "cpu") -> str:
 
 @contextmanager
 def _statistics_kept(module: nn.Module) -> Iterator[None]:
-    """Normalise by the batch, but leave the running averages of batch norm as they are."""
+    """Normalise by the batch without updating the running averages of batch norm."""
     norms = batch_norms(module)
     before = [norm.momentum for norm in norms]
     for norm in norms:

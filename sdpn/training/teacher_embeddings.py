@@ -1,4 +1,4 @@
-"""A foreign teacher's embeddings of the training speech: computed once, kept, and found again.
+"""A foreign teacher's embeddings of the training speech, computed once and cached.
 
 ``CACHE/<data directory>-<hash of its path>/speed-<factor>`` is what ``sdpn extract`` writes: an archive that
 goes on where it was killed, with the fingerprint of the model that made it, and for every utterance the
@@ -68,20 +68,20 @@ def listen(
     max_missing_share: float,
     on_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
 ) -> Targets:
-    """The teacher's embeddings of all utterances; what the cache lacks is computed by all processes together.
+    """The teacher's embeddings of all utterances; missing ones are computed by all processes together.
 
     Args:
-        config: names the teacher.
+        config: specifies the teacher.
         corpora: the training speech.
-        speeds: those that are wanted of every utterance.
+        speeds: speeds at which every utterance is needed.
         cache: folder that keeps the embeddings.
         processes: who shares the work.
-        max_missing_share: share of the utterances that the teacher may fail on.
-        on_progress: is told (what, done, all that is to do).
+        max_missing_share: maximum share of utterances on which the teacher may fail.
+        on_progress: called with (stage, done, total).
 
     Raises:
-        InputError: no teacher is named, it cannot be read, it is not there and the cache lacks some of what
-            it would have to say, the cache is another teacher's, or it fails on too many utterances.
+        InputError: no teacher is given, it cannot be read, it is missing and the cache is incomplete, the
+            cache belongs to another teacher, or it fails on too many utterances.
     """
     model = _load(config, cache, processes.device)
     rows: list[list[np.ndarray]] = [[] for _ in speeds]
@@ -98,7 +98,9 @@ def listen(
             made_by[settings.model] = output.folder
     if len(made_by) > 1:
         one, other = list(made_by.values())[:2]
-        raise InputError(f"was made by another teacher than {other}", path=one, hint="remove one of the two")
+        raise InputError(
+            f"was computed by another teacher than {other}", path=one, hint="remove one of the two"
+        )
     parts = [torch.from_numpy(np.concatenate(own)) for own in rows]
     (teacher,) = made_by
     size = None if model is None else sum(tensor.numel() for tensor in model.encoder.parameters())
@@ -106,14 +108,15 @@ def listen(
 
 
 def _load(config: DistillConfig, cache: Path, device: torch.device) -> Embedder | None:
-    """The teacher, or None where it has gone and only its embeddings are left."""
+    """The teacher, or None if it no longer exists and only its embeddings are left."""
     if config.teacher is None:
         raise InputError(
-            "objective=distill learns from a teacher and was given none",
-            hint="--teacher MODEL, and --teacher-format where its files leave it open (docs/distillation.md)",
+            "objective=distill needs a teacher",
+            hint="give --teacher MODEL, and --teacher-format if its files do not determine it "
+            "(docs/distillation.md)",
         )
     if not config.teacher.exists() and cache.is_dir():
-        _log.warning("the teacher %s is not there: going on with what %s keeps of it", config.teacher, cache)
+        _log.warning("the teacher %s does not exist: using its embeddings in %s", config.teacher, cache)
         return None
     return load_model(config.teacher, config.teacher_format, device=str(device))
 
@@ -145,17 +148,17 @@ def _table(output: Output, corpus: Corpus, config: DistillConfig, processes: Pro
     """Put together what all processes have computed.
 
     Raises:
-        InputError: some is missing, which only the teacher could say.
+        InputError: some are missing, which would need the teacher.
     """
     processes.gather(None)  # all shards are there
     status = scan(output, corpus.utterances)
     if status.missing:
         raise InputError(
-            f"lacks what the teacher says about {len(status.missing)} of the {len(corpus.utterances)} "
+            f"lacks the teacher's embeddings of {len(status.missing)} of the {len(corpus.utterances)} "
             f"utterances of {corpus.directory}, such as {status.missing[0]!r}, and the teacher "
-            f"{config.teacher} is not there to be asked",
+            f"{config.teacher} does not exist",
             path=output.folder,
-            hint="bring the teacher back, or set distill.cache to the folder that has all of them",
+            hint="restore the teacher, or set distill.cache to the folder with all embeddings",
         )
     if processes.first:
         merge(output, corpus.utterances, {}, npz=False)
@@ -175,7 +178,7 @@ def _rows(output: Output, corpus: Corpus, status: Status, max_missing_share: flo
             f"the teacher could not embed {len(status.failed)} of {len(corpus.utterances)} utterances, "
             f"such as {name!r}: {why}",
             path=corpus.directory,
-            hint="mend or remove the files, or raise training.max_bad_share",
+            hint="repair or remove the files, or raise training.max_bad_share",
         )
     known = read_vectors(output.ark)
     settings = read_settings(output.progress)

@@ -1,1 +1,1 @@
-"""Do two utterances have one speaker? Scores beyond the cosine, learned without labels."""
+"""Speaker verification: scores better than the cosine, trained without labels."""

@@ -1,4 +1,4 @@
-"""A back end for verification: PLDA, then AS-norm, with everything that both need.
+"""A back end for verification: PLDA, then AS-norm, with all their parameters.
 
 Shapes: M utterances, N trials, C cohort utterances, D embedding, Q quantiles.
 """
@@ -19,22 +19,22 @@ from sdpn.verification.trial_scores import as_norm, cohort_statistics, score_tri
 
 @dataclass(frozen=True, eq=False)
 class BackEnd:
-    """Turns the embeddings of a model into scores of trials.
+    """Scores trials between embeddings of a model.
 
-    An embedding loses the mean and is scaled to length 1 (Garcia-Romero and Espy-Wilson, Interspeech 2011),
-    PLDA gives the log-likelihood ratio of a trial, and AS-norm says how many standard deviations that is
-    above what strangers reach. The first two learned what they know from one model: embeddings of another
-    give nonsense.
+    The mean is subtracted from embeddings, which are then scaled to length 1 (Garcia-Romero and Espy-Wilson,
+    Interspeech 2011); PLDA gives the log-likelihood ratio of a trial, and AS-norm expresses it in standard
+    deviations above the scores of different speakers. The back end is specific to the model that it was
+    trained with.
 
     Attributes:
-        mean_D: what is subtracted first.
-        plda: of embeddings without that mean, of length 1.
-        cohort_CD: embeddings of the strangers of AS-norm.
-        top: how many of the strangers most like an utterance it is normalised by.
-        strangers_Q: quantiles 0, 1/(Q-1), …, 1 of the scores of pairs of different utterances of the
-            speech that all this was learned from.
-        model: digest of the weights that it was learned with (`sdpn.models.weights.weights_digest`); None
-            where nobody knows.
+        mean_D: mean that is subtracted first.
+        plda: PLDA of centred embeddings of length 1.
+        cohort_CD: embeddings of the AS-norm cohort.
+        top: number of most similar cohort members used to normalise an utterance.
+        strangers_Q: quantiles 0, 1/(Q-1), …, 1 of the scores of pairs of different utterances of the training
+            speech.
+        model: digest of the weights that it was trained with (`sdpn.models.weights.weights_digest`); None if
+            unknown.
     """
 
     mean_D: np.ndarray
@@ -45,20 +45,20 @@ class BackEnd:
     model: str | None = None
 
     def refuse_other_model(self, model: str | None, *, path: str | os.PathLike[str] | None) -> None:
-        """Make sure that it was learned with a model, as far as that is known.
+        """Check that it was trained with a given model, as far as that is known.
 
         Args:
-            model: digest of the weights of that model; None where nobody knows.
+            model: digest of the weights of that model; None if unknown.
             path: the model or its embeddings, for the message.
 
         Raises:
-            InputError: it was learned with another one.
+            InputError: it was trained with another one.
         """
         if self.model is not None and model is not None and self.model != model:
             raise InputError(
-                "is not of the model that the back end was learned with",
+                "does not belong to the model that the back end was trained with",
                 path=path,
-                hint="take the back end of this model, learn one with 'sdpn backend', or score by the cosine",
+                hint="use the back end of this model, train one with 'sdpn backend', or score by the cosine",
             )
 
     @property
@@ -75,7 +75,7 @@ class BackEnd:
             second: that of the second.
 
         Returns:
-            float64 (N,): standard deviations above strangers, higher for more alike.
+            float64 (N,): standard deviations above the scores of different speakers, higher for more similar.
 
         Raises:
             InputError: embeddings of another dimension, not finite, or equal to the mean.
@@ -94,16 +94,16 @@ class BackEnd:
         return plda_similarity(emb_MD, self.mean_D, self.plda)
 
     def threshold(self, false_alarms: float) -> float:
-        """The score that this share of strangers reaches.
+        """The score that this share of different-speaker pairs reaches.
 
         Args:
-            false_alarms: in (0, 1). Pairs of one speaker, which nobody has taken out of the speech that
-                this was learned from, make small shares a little too strict.
+            false_alarms: in (0, 1). Same-speaker pairs, which cannot be removed from the unlabelled training
+                speech, make thresholds for small shares slightly too strict.
         """
         return float(np.quantile(self.strangers_Q, 1 - false_alarms))
 
     def strangers_reaching(self, score: float) -> float:
-        """Share of strangers who reach a score, in [0, 1]."""
+        """Share of different-speaker pairs that reach a score, in [0, 1]."""
         places = np.linspace(0, 1, len(self.strangers_Q))
         return float(1 - np.interp(score, self.strangers_Q, places, left=0.0, right=1.0))
 
@@ -113,14 +113,14 @@ class BackEnd:
 
 
 def plda_similarity(emb_MD: np.ndarray, mean_D: np.ndarray, plda: Plda) -> Similarity:
-    """Log-likelihood ratios of embeddings that lose a mean and get the length 1.
+    """PLDA log-likelihood ratios of embeddings after centring and length normalisation.
 
     Raises:
         InputError: embeddings of another dimension, not finite, or equal to the mean.
     """
     if emb_MD.ndim != 2 or emb_MD.shape[1] != len(mean_D):
         raise InputError(
-            f"the back end is of embeddings of {len(mean_D)} dimensions, these have {emb_MD.shape[-1]}",
-            hint="a back end belongs to the model that it was learned with",
+            f"the back end expects embeddings of {len(mean_D)} dimensions, these have {emb_MD.shape[-1]}",
+            hint="a back end only fits the model that it was trained with",
         )
     return plda.similarity(unit_rows(emb_MD.astype(np.float64) - mean_D))

@@ -1,7 +1,7 @@
-"""A back end from recordings of which nobody knows who speaks.
+"""Training of a back end on recordings without speaker labels.
 
-Two parts of one utterance have one speaker, and two utterances of a large corpus almost never. The first is
-all that PLDA needs to know, the second gives a cohort, and how alike strangers are.
+Two parts of an utterance have the same speaker, and two utterances of a large corpus almost never. The former
+suffices to train a PLDA, the latter give a cohort and the distribution of different-speaker scores.
 
 Shapes: N utterances, P parts of each, D embedding, C cohort utterances.
 """
@@ -18,20 +18,20 @@ from sdpn.verification.plda import Plda, train_plda_of_parts
 from sdpn.verification.similarity import Similarity
 from sdpn.verification.trial_scores import as_norm, cohort_statistics, score_trials
 
-#: Pairs of utterances whose scores say how alike strangers are.
+#: Pairs of utterances for the distribution of different-speaker scores.
 _PAIRS = 200_000
-#: Quantiles of those that are kept: thousandths.
+#: Number of its quantiles that are stored: thousandths.
 _QUANTILES = 1001
 
 
 @dataclass(frozen=True, kw_only=True)
 class LearningConfig:
-    """How a back end is learned.
+    """Settings for training a back end.
 
     Attributes:
-        cohort: most utterances in the cohort; drawn where there are more.
-        top: how many of them, those most like an utterance, AS-norm looks at.
-        seed: of what is drawn.
+        cohort: maximum number of utterances in the cohort, drawn at random from more.
+        top: number of most similar cohort utterances that AS-norm uses.
+        seed: random seed.
     """
 
     cohort: int = 3000
@@ -41,8 +41,8 @@ class LearningConfig:
     def __post_init__(self) -> None:
         if self.cohort < 2 or not 2 <= self.top <= self.cohort:
             raise InputError(
-                f"a cohort of {self.cohort} and its {self.top} most alike were asked for",
-                hint="AS-norm needs at least 2, and no more than the cohort has",
+                f"cohort is {self.cohort} and top is {self.top}",
+                hint="expected 2 <= top <= cohort",
             )
 
 
@@ -53,20 +53,20 @@ def learn_back_end(
     *,
     classes_N: np.ndarray | None = None,
 ) -> BackEnd:
-    """Learn from the embeddings of utterances and of their parts.
+    """Train a back end on the embeddings of utterances and of their parts.
 
     Args:
         whole_ND: embeddings of utterances.
         parts_NPD: embeddings of the parts of each.
         config: settings; None for the defaults.
-        classes_N: whose each utterance is, as far as it is known, such as pseudo-labels; None takes every
-            utterance for a speaker of its own.
+        classes_N: speaker of each utterance as far as known, such as pseudo-labels; None treats every
+            utterance as a speaker of its own.
 
     Returns:
-        the back end, its numbers already those that its file will hold.
+        the back end, in the precision of its file.
 
     Raises:
-        InputError: too few utterances for the dimension, or embeddings that are all alike.
+        InputError: too few utterances for the dimension, or all embeddings are equal.
     """
     config = config or LearningConfig()
     rng = np.random.default_rng(config.seed)
@@ -86,8 +86,8 @@ def _as_stored(plda: Plda) -> Plda:
 def _strangers(cohort: Similarity, top: int, rng: np.random.Generator) -> np.ndarray:
     """Quantiles of the scores of pairs of utterances, float32 (Q,).
 
-    One half of the cohort is normalised by the other, since nobody is a stranger to himself, and by half as
-    many of it, so that they are as much alike.
+    One half of the cohort is normalised by the other, so that no utterance is in its own cohort, with half as
+    many top utterances, so that these are equally similar.
     """
     half = len(cohort) // 2
     utterances, others = cohort[:half], cohort[half:]

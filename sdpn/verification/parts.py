@@ -1,4 +1,4 @@
-"""Utterances and their parts as embeddings: what a back end is learned from.
+"""Embeddings of utterances and of their parts, which a back end is trained on.
 
 Shapes: N utterances, P parts of each (twice as many where they are degraded as well), D embedding.
 """
@@ -21,7 +21,7 @@ class Parts:
         ids: of the utterances that were embedded, N.
         whole_ND: their embeddings.
         parts_NPD: those of their parts.
-        left_out: why others were not: utterance -> reason.
+        left_out: utterance -> reason, for those that were excluded.
     """
 
     ids: list[str]

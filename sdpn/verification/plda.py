@@ -1,4 +1,4 @@
-"""Two-covariance PLDA: how probable it is that two embeddings come from one speaker.
+"""Two-covariance PLDA: log-likelihood ratios of "same speaker" for two embeddings.
 
 An embedding is x = y + e with a speaker's y ~ N(mean, B) and e ~ N(0, W). One linear map makes W the
 identity and B diagonal, and from there on everything is a sum over dimensions (Ioffe, ECCV 2006; Kaldi's
@@ -19,7 +19,7 @@ from sdpn.errors import InputError
 from sdpn.io import kaldi_plda
 from sdpn.verification.similarity import Similarity, checked_rows
 
-#: Coordinates in the space of a PLDA that can be squared, added and squared again.
+#: Limit on coordinates in PLDA space, so that sums of squares can be squared without overflow.
 _LARGEST = 1e70
 
 
@@ -42,14 +42,14 @@ class Plda:
 
         Raises:
             InputError: embeddings of another dimension, or a row that is zero, not finite, or so far from all
-                speakers that its square is no number any more.
+                speakers that its square overflows.
         """
         rows_ND = checked_rows(emb_ND)
         dimension = len(self.mean_D)
         if rows_ND.shape[1] != dimension:
             raise InputError(
-                f"the PLDA has {dimension} dimensions, the embeddings have {rows_ND.shape[1]}",
-                hint="is a transform missing, or one too many?",
+                f"the PLDA has {dimension} dimensions, but the embeddings have {rows_ND.shape[1]}",
+                hint="check whether a transform is missing or superfluous",
             )
         with np.errstate(over="ignore", invalid="ignore"):
             projected_NE: np.ndarray = (rows_ND - self.mean_D) @ self.transform_ED.T
@@ -57,9 +57,9 @@ class Plda:
         if far_N.any():
             row = int(far_N.argmax())
             raise InputError(
-                f"the embedding in row {row} is out of all proportion to the PLDA: its largest value is"
+                f"the embedding in row {row} is far outside the range of the PLDA: its largest value is"
                 f" {np.abs(rows_ND[row]).max():.3g}",
-                hint="is it of the model that the PLDA was learned with?",
+                hint="check that it is from the model that the PLDA was trained with",
             )
         return projected_NE
 
@@ -82,11 +82,12 @@ class Plda:
         )
 
     def speaker_space(self, emb_ND: np.ndarray) -> np.ndarray:
-        """Bring embeddings to where Euclidean distance tells speakers apart, (N, E).
+        """Map embeddings to a space where Euclidean distance discriminates speakers, (N, E).
 
         In sum and difference of u and v the ratio of `similarity` falls into two parts. That of the
-        difference is -¼ Σ ψ/(1+ψ) (u - v)², so the rows here are u sqrt(ψ/(1+ψ)): as they are for a direction
-        in which speakers differ far more than utterances of one, and nothing for one in which they do not.
+        difference is -¼ Σ ψ/(1+ψ) (u - v)², so the rows here are u sqrt(ψ/(1+ψ)): unchanged along directions
+        in which speakers differ far more than utterances of a speaker, and zero along directions in which
+        they do not.
 
         Raises:
             InputError: as in `project`.
@@ -103,19 +104,19 @@ class Plda:
         return ratio_NM
 
     def rediagonalised(self, num_dimensions: int | None = None) -> Plda:
-        """The same model with its directions found anew, and only the most telling of them.
+        """The same model diagonalised again, keeping only the most discriminative directions.
 
         Solves B v = ψ W v with W = (TᵀT)⁻¹ and B = T⁻¹ diag(psi) T⁻ᵀ, as the VBx recipe does: Kaldi's
         transform may be smoothed or truncated so that it does not diagonalise exactly.
 
         Args:
-            num_dimensions: how many to keep; None and more than there are keep all.
+            num_dimensions: number of directions to keep; None or more than available keep all.
 
         Raises:
-            ValueError: directions have been left out already.
+            ValueError: directions have already been dropped.
         """
         if len(self.transform_ED) < len(self.mean_D):
-            raise ValueError("only a PLDA with all its directions can be diagonalised again")
+            raise ValueError("only a PLDA with all its dimensions can be diagonalised again")
         inverse_DD = _inverse(self.transform_ED, "the transform of the PLDA")
         psi_D, directions_DD = generalised_eigenpairs(
             (inverse_DD * self.psi_E) @ inverse_DD.T, inverse_DD @ inverse_DD.T
@@ -129,16 +130,16 @@ def train_plda(emb_ND: np.ndarray, speakers_N: np.ndarray, *, iterations: int = 
 
     The two-covariance model of Brümmer and de Villiers (Odyssey 2010), section 4; the updates are those of
     Sizov, Lee and Kinnunen (S+SSPR 2014), algorithm 3. With n embeddings of a speaker that add to f, the
-    posterior of his y has precision B⁻¹ + n W⁻¹ and mean (B⁻¹ + n W⁻¹)⁻¹ (B⁻¹ mean + W⁻¹ f).
+    posterior of the speaker's y has precision B⁻¹ + n W⁻¹ and mean (B⁻¹ + n W⁻¹)⁻¹ (B⁻¹ mean + W⁻¹ f).
 
     Args:
         emb_ND: embeddings.
-        speakers_N: whose each is, (N,), of any type that can be sorted.
-        iterations: of EM, after a start from the moments.
+        speakers_N: speaker of each, (N,), of any sortable type.
+        iterations: of EM, after initialisation from the moments.
 
     Raises:
-        InputError: bad rows, fewer than two speakers, nobody with two embeddings, too few embeddings for the
-            dimension, or dimensions that do not vary or depend on others.
+        InputError: bad rows, fewer than two speakers, no speaker with two embeddings, too few embeddings for
+            the dimension, or dimensions that are constant or linearly dependent.
     """
     rows_ND = checked_rows(emb_ND)
     # a power of two, so that no square overflows or vanishes and no bit of the result is another
@@ -149,13 +150,13 @@ def train_plda(emb_ND: np.ndarray, speakers_N: np.ndarray, *, iterations: int = 
     num_speakers = len(names)
     if num_speakers < 2 or num_speakers == num_rows:
         raise InputError(
-            f"{num_rows} embeddings of {num_speakers} speakers say nothing of the differences between"
-            " speakers and within them",
+            f"{num_rows} embeddings of {num_speakers} speakers do not determine the covariances between"
+            " and within speakers",
             hint="a PLDA needs several speakers, and several embeddings of some",
         )
     if num_rows - num_speakers < dimension:
         raise InputError(
-            f"{num_rows} embeddings of {num_speakers} speakers cannot fill a covariance of {dimension}"
+            f"{num_rows} embeddings of {num_speakers} speakers are too few for a covariance of {dimension}"
             " dimensions",
             hint=f"expected at least {dimension} more embeddings than speakers, or fewer dimensions",
         )
@@ -191,7 +192,7 @@ def train_plda(emb_ND: np.ndarray, speakers_N: np.ndarray, *, iterations: int = 
     if not (np.isfinite(transform_ED).all() and transform_ED.any(axis=1).all()):
         raise InputError(
             f"the embeddings are too large or too small for a PLDA: the largest value is {2.0**exponent:.0e}",
-            hint="scale them first",
+            hint="rescale them first",
         )
     return Plda(mean_D, transform_ED, plda.psi_E)
 
@@ -199,18 +200,19 @@ def train_plda(emb_ND: np.ndarray, speakers_N: np.ndarray, *, iterations: int = 
 def train_plda_of_parts(
     parts_NPD: np.ndarray, mean_D: np.ndarray, classes_N: np.ndarray | None = None
 ) -> Plda:
-    """Fit a PLDA with parts of utterances for all that is known of who speaks.
+    """Fit a PLDA with the parts of each utterance as the embeddings of one speaker.
 
-    Parts differ as one voice does, and utterances of a large corpus as voices do.
+    Parts of an utterance differ like utterances of one speaker, and utterances of a large corpus like
+    speakers.
 
     Args:
-        parts_NPD: embeddings of the P parts of N utterances; they lose the mean and get the length 1.
+        parts_NPD: embeddings of the P parts of N utterances; they are centred and scaled to length 1.
         mean_D: that of the utterances.
         classes_N: whose each utterance is, as far as it is known, such as pseudo-labels; None takes every
             utterance for a speaker of its own.
 
     Raises:
-        InputError: as in `train_plda`, or the embeddings are all alike.
+        InputError: as in `train_plda`, or all embeddings are equal.
     """
     num_utterances, parts, dimension = parts_NPD.shape
     if num_utterances * (parts - 1) < dimension:
@@ -222,7 +224,7 @@ def train_plda_of_parts(
     centred = parts_NPD.reshape(-1, dimension).astype(np.float64) - mean_D
     lengths = np.linalg.norm(centred, axis=1, keepdims=True)
     if not lengths.all():
-        raise InputError("the embeddings are all alike", hint="is the model trained?")
+        raise InputError("all embeddings are equal", hint="check that the model is trained")
     classes_N = np.arange(num_utterances) if classes_N is None else classes_N
     return train_plda(centred / lengths, np.repeat(classes_N, parts))
 
@@ -239,7 +241,7 @@ def _inverse(matrix_DD: np.ndarray, what: str) -> np.ndarray:
     except np.linalg.LinAlgError:
         inverse_DD = np.full_like(matrix_DD, np.nan)
     if not np.isfinite(inverse_DD).all():
-        raise InputError(f"{what} cannot be inverted", hint="do some dimensions depend on others?")
+        raise InputError(f"{what} cannot be inverted", hint="some dimensions may be linearly dependent")
     return inverse_DD
 
 
@@ -247,16 +249,16 @@ def read_plda(path: str | os.PathLike[str]) -> Plda:
     """Read a Kaldi ``<Plda>``, binary or text.
 
     Raises:
-        InputError: the file is missing, cut short or no PLDA, or its parts do not fit together.
+        InputError: the file is missing, truncated or not a PLDA, or its parts are inconsistent.
     """
     mean_D, transform_DD, psi_D = kaldi_plda.read(path)
     return Plda(mean_D, transform_DD, psi_D)
 
 
 def write_plda(path: str | os.PathLike[str], plda: Plda, *, binary: bool = True) -> None:
-    """Write a Kaldi ``<Plda>``; binary keeps every bit, and so does text, in which numbers are longer.
+    """Write a Kaldi ``<Plda>``; both binary and text are lossless, text is larger.
 
     Raises:
-        InputError: the folder does not let us write.
+        InputError: the folder is not writable.
     """
     kaldi_plda.write(path, plda.mean_D, plda.transform_ED, plda.psi_E, binary=binary)

@@ -1,4 +1,4 @@
-"""How alike embeddings are: the cosine, and every other similarity that is bilinear.
+"""Similarities of embeddings: the cosine, and any other bilinear similarity.
 
 Shapes: N, M embeddings, D dimensions, F features of a similarity.
 """
@@ -18,8 +18,8 @@ class Similarity:
     """A similarity that is bilinear: s(i, j) = f_i · f_j + o_i + o_j.
 
     The cosine is one (f of length 1, o = 0), and so is the PLDA log-likelihood ratio. The mean over all
-    pairs of members of two groups is then the similarity of the two groups' means, so that average
-    linkage needs no more than the means: this is what lets long recordings do without an N×N matrix.
+    pairs of members of two groups is then the similarity of the two groups' means, so that average linkage
+    only needs the means: this avoids an N×N matrix for long recordings.
 
     Attributes:
         features_NF: f, (N, F).
@@ -45,7 +45,7 @@ class Similarity:
         return similarity_NN
 
     def means(self, groups_N: np.ndarray, weights_N: np.ndarray) -> Similarity:
-        """Weighted means of the rows of each group; ``groups_N`` (N,) holds 0..M-1, none unused."""
+        """Weighted means of the rows of each group; ``groups_N`` (N,) contains each of 0..M-1."""
         from scipy.sparse import csr_array
 
         columns = (weights_N, (groups_N, np.arange(len(self))))
@@ -99,7 +99,7 @@ def cosine_similarity(emb_ND: np.ndarray) -> np.ndarray:
 
 
 def checked_rows(emb_ND: np.ndarray) -> np.ndarray:
-    """Embeddings as float64, once every row is known to have a direction.
+    """Validated embeddings as float64: every row has a direction.
 
     Raises:
         InputError: not a matrix, or a row is zero, NaN or infinite.
@@ -108,7 +108,7 @@ def checked_rows(emb_ND: np.ndarray) -> np.ndarray:
     if rows_ND.ndim != 2 or not rows_ND.shape[1]:
         raise InputError(f"embeddings have shape {rows_ND.shape}; expected (embeddings, dimensions)")
     for problem, bad_N in (
-        ("holds NaN or infinite values", ~np.isfinite(rows_ND).all(axis=1)),
+        ("contains NaN or infinite values", ~np.isfinite(rows_ND).all(axis=1)),
         ("is zero", ~rows_ND.any(axis=1)),
     ):
         if bad_N.any():
@@ -131,15 +131,15 @@ def similarity(a: ArrayLike, b: ArrayLike) -> float | np.ndarray:
         b: (D,), or (M, D).
 
     Returns:
-        a number for two vectors; (N,), (M,) or (N, M) float64 where rows are compared, every one of ``a``
-        with every one of ``b``.
+        a number for two vectors; (N,), (M,) or (N, M) float64 for matrices, every row of ``a`` with every row
+        of ``b``.
 
     Raises:
-        InputError: the dimensions differ, or an embedding is zero, NaN or infinite, and so has no direction.
+        InputError: the dimensions differ, or an embedding is zero, NaN or infinite.
     """
     a, b = (np.asarray(embeddings, dtype=np.float64) for embeddings in (a, b))
     rows_a, rows_b = (unit_rows(np.atleast_2d(embeddings)) for embeddings in (a, b))
     if rows_a.shape[1] != rows_b.shape[1]:
-        raise InputError(f"embeddings of {rows_a.shape[1]} and of {rows_b.shape[1]} dimensions")
+        raise InputError(f"the embeddings have {rows_a.shape[1]} and {rows_b.shape[1]} dimensions")
     cosines = np.clip(rows_a @ rows_b.T, -1.0, 1.0).reshape(a.shape[:-1] + b.shape[:-1])
     return cosines if cosines.ndim else float(cosines)

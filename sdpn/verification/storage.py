@@ -1,4 +1,4 @@
-"""A back end as a file: ``back_end.safetensors``, beside the weights of the model that it belongs to."""
+"""The file of a back end: ``back_end.safetensors``, next to the weights of its model."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from sdpn.verification.plda import Plda
 #: Its name in a model folder.
 BACK_END = "back_end.safetensors"
 _FORMAT = "sdpn.back-end/1"
-#: In the metadata: digest of the weights that it was learned with. Older files do not say.
+#: In the metadata: digest of the weights that it was trained with; missing in older files.
 _MODEL = "model"
 _TENSORS = ("mean", "plda.mean", "plda.transform", "plda.psi", "cohort", "top", "strangers")
 
 
 def write_back_end(path: str | os.PathLike[str], back_end: BackEnd) -> None:
-    """Write a back end; it appears under its name only when it is whole.
+    """Write a back end atomically.
 
     Raises:
-        InputError: the folder does not let us write.
+        InputError: the folder is not writable.
     """
     tensors = {
         "mean": back_end.mean_D,
@@ -45,9 +45,9 @@ def write_back_end(path: str | os.PathLike[str], back_end: BackEnd) -> None:
 
 
 def model_of_embeddings(embeddings: Path) -> str | None:
-    """Digest of the weights that a table of embeddings was made with, where `sdpn extract` noted it."""
+    """Digest of the weights that a table of embeddings was extracted with, if `sdpn extract` stored it."""
     try:
-        settings = read_json(embeddings.parent / "progress" / "settings.json", "settings of an extraction")
+        settings = read_json(embeddings.parent / "progress" / "settings.json", "extraction settings file")
     except InputError:
         return None  # a table from elsewhere
     weights = settings.get("weights")
@@ -63,23 +63,27 @@ def read_back_end(path: str | os.PathLike[str]) -> BackEnd:
     """Read the back end of a model folder, or a file of its own.
 
     Raises:
-        InputError: there is none, or it is damaged, of another kind, or its parts do not fit together.
+        InputError: there is none, or it is damaged, of another kind, or inconsistent.
     """
     path = Path(path)
     if path.is_dir():
         path = path / BACK_END
     if not path.is_file():
         raise InputError(
-            "no such back end", path=path, hint="'sdpn backend' learns one from unlabelled recordings"
+            "no such back end", path=path, hint="train one on unlabelled recordings with 'sdpn backend'"
         )
     with (
-        parsing(path, "is damaged or no safetensors file", hint="copy or learn it again"),
+        parsing(path, "is damaged or not a safetensors file", hint="copy it again or train it again"),
         safe_open(path, "numpy") as file,
     ):
         metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if metadata.get("format") != _FORMAT or set(tensors) != set(_TENSORS):
-        raise InputError(f"is no back end of {_FORMAT!r}", path=path, hint="'sdpn backend' writes those")
+        raise InputError(
+            f"is not a back end of format {_FORMAT!r}",
+            path=path,
+            hint="expected a file written by 'sdpn backend'",
+        )
     mean, cohort, strangers = tensors["mean"], tensors["cohort"], tensors["strangers"]
     plda = Plda(tensors["plda.mean"], tensors["plda.transform"], tensors["plda.psi"])
     dimension, kept = len(mean), len(plda.psi_E)
@@ -95,12 +99,12 @@ def read_back_end(path: str | os.PathLike[str]) -> BackEnd:
         if tensors[name].shape != shape
     ]
     wrong += [
-        f"{name} holds NaN or infinite values" for name in _TENSORS if not np.isfinite(tensors[name]).all()
+        f"{name} contains NaN or infinite values" for name in _TENSORS if not np.isfinite(tensors[name]).all()
     ]
     if not wrong and not 2 <= tensors["top"][0] <= len(cohort):
-        wrong = [f"AS-norm asks for {tensors['top'][0]} of {len(cohort)} strangers"]
+        wrong = [f"AS-norm needs {tensors['top'][0]} of {len(cohort)} cohort utterances"]
     if not wrong and (strangers.ndim != 1 or len(strangers) < 2 or (np.diff(strangers) < 0).any()):
-        wrong = ["strangers are no quantiles"]
+        wrong = ["strangers are not ascending quantiles"]
     if wrong:
-        raise InputError("; ".join(wrong), path=path, hint="learn it again")
+        raise InputError("; ".join(wrong), path=path, hint="train it again")
     return BackEnd(mean, plda, cohort, int(tensors["top"][0]), strangers, metadata.get(_MODEL))

@@ -1,4 +1,4 @@
-"""From x-vectors to the space that a PLDA was trained in.
+"""The transform from x-vectors to the space of a PLDA.
 
 Shapes: N embeddings, D their dimensions, E dimensions after the projection.
 """
@@ -39,7 +39,7 @@ class Transform:
         dimension = len(self.mean1_D)
         if emb_ND.shape[1:] != (dimension,):
             raise InputError(
-                f"the transform takes {dimension} dimensions, the embeddings have shape {emb_ND.shape}"
+                f"the transform expects {dimension} dimensions, but the embeddings have shape {emb_ND.shape}"
             )
         return unit_rows(unit_rows(emb_ND - self.mean1_D) @ self.lda_DE - self.mean2_E)
 
@@ -48,10 +48,10 @@ def read_transform(path: str | os.PathLike[str]) -> Transform:
     """Read ``mean1``, ``lda`` and ``mean2`` from an npz file.
 
     Raises:
-        InputError: the file is missing, cut short or no npz; an array is missing, holds values that are not
-            finite, or does not fit to the others.
+        InputError: the file is missing, truncated or not an npz; an array is missing, contains values that
+            are not finite, or does not match the others.
     """
-    with parsing(path, "is not a whole npz file"):
+    with parsing(path, "is not a complete npz file"):
         arrays = read_npz(path)
         missing = {"mean1", "lda", "mean2"} - arrays.keys()
         if missing:
@@ -66,5 +66,5 @@ def read_transform(path: str | os.PathLike[str]) -> Transform:
             path=path,
         )
     if not all(np.isfinite(part).all() for part in (mean1, lda, mean2)):
-        raise InputError("holds NaN or infinite values", path=path)
+        raise InputError("contains NaN or infinite values", path=path)
     return Transform(mean1, lda, mean2)

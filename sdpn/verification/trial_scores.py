@@ -9,7 +9,7 @@ import numpy as np
 
 from sdpn.verification.similarity import Similarity
 
-#: Trials scored at once: two gathered matrices of this many rows fit into the processor's cache or near it.
+#: Trials scored at once: two gathered matrices of this many rows roughly fit into the processor's cache.
 _TRIALS = 8192
 
 #: Numbers in a block of similarities to the cohort: 32 MiB.
@@ -70,10 +70,10 @@ def as_norm(
     means: np.ndarray,
     deviations: np.ndarray,
 ) -> np.ndarray:
-    """Adaptive symmetric normalisation: a score in standard deviations from what strangers reach.
+    """Adaptive symmetric normalisation: a score in standard deviations of cohort scores.
 
-    The mean of (s - mean) / deviation with the statistics of either utterance against the cohort that is
-    most like it (AS-norm1).
+    The mean of (s - mean) / deviation over both utterances, with statistics against their most similar cohort
+    utterances (AS-norm1).
     Source: Matějka et al., "Analysis of score normalization in multilingual speaker recognition",
     Interspeech 2017.
 

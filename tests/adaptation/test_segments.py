@@ -32,7 +32,7 @@ def test_a_folder_and_files(tmp_path: Path) -> None:
 
 def test_two_recordings_of_one_name_are_refused(tmp_path: Path) -> None:
     files = [_write(tmp_path / "x/a.wav"), _write(tmp_path / "y/a.wav")]
-    with pytest.raises(InputError, match="has the id 'a'"):
+    with pytest.raises(InputError, match="has the same id 'a'"):
         find_recordings(None, files)
 
 

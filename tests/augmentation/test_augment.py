@@ -194,7 +194,7 @@ def test_presets_are_chosen_and_changed_in_a_configuration() -> None:
 
 def test_a_noise_folder_without_recordings(tmp_path: Path) -> None:
     (tmp_path / "wav.scp").touch()
-    with pytest.raises(InputError, match="holds no utterances"):
+    with pytest.raises(InputError, match="contains no utterances"):
         _augmenter(noise=tmp_path)
 
 

@@ -32,7 +32,7 @@ def test_it_says_which_model_is_kept(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "nothing to adapt to"),
+        ([], "no recordings to adapt to"),
         (["--data", "nowhere"], "no such folder"),
         (["--audio", "a.wav", "--format", "onnx"], "has no prototypes"),
         (["--audio", "a.wav", "--out", "x", "encoder.channels=3"], "unknown key 'encoder"),

@@ -42,8 +42,8 @@ def test_recordings_of_folders_and_files(folder: Path, caplog: pytest.LogCapture
         "one_more": single,
         "stdin": Path("-"),
     }
-    assert "1 files with no suffix of audio were skipped" in caplog.text
-    with pytest.raises(InputError, match=r"has the recording id 'a', and so has .*a\.wav"):
+    assert "skipped 1 files without an audio suffix" in caplog.text
+    with pytest.raises(InputError, match=r"has the same recording id 'a' as .*a\.wav"):
         recordings([folder, Path("elsewhere/a.mp3")])
 
 
@@ -55,7 +55,7 @@ def test_every_channel_is_a_recording(folder: Path) -> None:
         ("day_1-b", 1),
     ]
     assert [one.channel for one in by_channel(recordings([folder]), "mix")] == [None, None]
-    with pytest.raises(InputError, match="standard input comes once"):
+    with pytest.raises(InputError, match="standard input can be read only once"):
         by_channel(recordings([Path("-")]), "separate")
     (folder / "bad.wav").write_bytes(b"RIFF")
     with pytest.raises(InputError, match=r"bad\.wav"):

@@ -50,7 +50,7 @@ def test_compare_takes_what_was_learned(
     assert found["threshold"] == back_end.threshold(0.2)
     assert found["same_speaker"] is bool(expected >= back_end.threshold(0.2))
     assert found["strangers_reaching"] == back_end.strangers_reaching(float(expected))
-    assert "20 % of strangers reach" in capsys.readouterr().out
+    assert "false-alarm rate 20 %" in capsys.readouterr().out
     assert result("--threshold", "-99")["same_speaker"] is True
     by_cosine = result("--cosine", "--threshold", "1")
     assert by_cosine["score"] == found["cosine"] and by_cosine["scored_by"] == "cosine"
@@ -74,7 +74,7 @@ def test_verify_takes_it_and_tells_its_steps(
     expected = read_back_end(file).score(embeddings, np.array([0]), np.array([1]))[0]
     assert float(score) == pytest.approx(expected, abs=1e-3)
     assert main([*verify, "--mean", scp]) == 2
-    assert "--back-end has its own mean" in capsys.readouterr().err
+    assert "--back-end includes a mean" in capsys.readouterr().err
 
 
 def test_another_model_is_refused(
@@ -103,7 +103,7 @@ def test_another_model_is_refused(
             ["verify", "--embeddings", str(out / "embeddings.scp"), *table],
         ):
             assert main(command) == code
-            assert ("is not of the model" in capsys.readouterr().err) == (code == 2)
+            assert ("does not belong to the model" in capsys.readouterr().err) == (code == 2)
 
 
 def test_classes(model: Path, voices: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -138,11 +138,11 @@ def test_bad_input_is_one_line_and_writes_nothing(
     two = [str(utterance.path) for utterance in read_data_dir(voices)[:2]]
     compare = ["compare", "--model", str(model), *two]
     for arguments, words in (
-        (["backend", "--data", str(voices)], "comes with sdpn keeps the back end"),
+        (["backend", "--data", str(voices)], "the back end of the default model is not replaced"),
         (["backend", "--model", str(model), "--data", str(tmp_path / "none")], "none"),
         ([*compare, "--false-alarms", "0.1"], "needs a back end"),
-        ([*compare, "--false-alarms", "2"], "is no share"),
-        ([*compare, "--false-alarms", "0.1", "--threshold", "0"], "both decide"),
+        ([*compare, "--false-alarms", "2"], "is not a rate"),
+        ([*compare, "--false-alarms", "0.1", "--threshold", "0"], "exclude each other"),
         ([*compare, "--back-end", str(tmp_path)], "no such back end"),
     ):
         assert main(arguments) == 2

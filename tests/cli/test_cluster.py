@@ -166,7 +166,7 @@ def test_a_plda_scores_in_the_place_of_the_cosine(tmp_path: Path, capsys: pytest
         )
         assert found == expected
     assert cluster(*options, "--plda", tmp_path / "plda", "--method", "spectral") == 2
-    assert "spectral has no use for a PLDA" in capsys.readouterr().err
+    assert "spectral does not use a PLDA" in capsys.readouterr().err
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
@@ -182,8 +182,9 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 
 @pytest.mark.parametrize(
     ("vector", "message"),
-    [([0.0, 0.0, 0.0], "the vector of 'm2-a' is zero"), ([np.nan, 1, 1], "'m2-a' holds NaN or infinite"),
-     ([1, np.inf, 1], "'m2-a' holds NaN or infinite"), ([1.0, 2.0], "'m2-a' has 2 dimensions")],
+    [([0.0, 0.0, 0.0], "the vector of 'm2-a' is all zeros"),
+     ([np.nan, 1, 1], "'m2-a' contains NaN or infinite"),
+     ([1, np.inf, 1], "'m2-a' contains NaN or infinite"), ([1.0, 2.0], "'m2-a' has 2 dimensions")],
 )  # fmt: skip
 def test_bad_vectors_are_named(
     vector: list[float], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -207,12 +208,12 @@ def test_ids_that_only_one_of_the_files_has(tmp_path: Path, capsys: pytest.Captu
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("m1-c m1 1.0", ":5: expected 'utterance recording start end'"),
-        ("m1-c m1 1.0 one", ":5: expected 'utterance recording start end'"),
+        ("m1-c m1 1.0", ":5: expected 'utterance recording start end [channel]'"),
+        ("m1-c m1 1.0 one", ":5: expected 'utterance recording start end [channel]'"),
         ("m1-c m1 2.0 1.0", ":5: utterance 'm1-c' runs from 2.0 to 1.0 s"),
         ("m1-a m1 0.0 1.5", ":5: utterance 'm1-a' occurs a second time"),
         ("m1-c m1 0.9 1.1", ": window 'm1-c' lies within 'm1-b'"),
-        ("m1-c ../m1 0.9 1.1", ": recording '../m1' cannot be the name of a file"),
+        ("m1-c ../m1 0.9 1.1", ": recording '../m1' is not a valid file name"),
     ],
 )
 def test_bad_segments_are_named(
@@ -226,7 +227,7 @@ def test_bad_segments_are_named(
 def test_no_segments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = write(tmp_path)
     (tmp_path / "segments").write_text("\n")
-    assert "holds no segments" in refused(capsys, *options)
+    assert "contains no segments" in refused(capsys, *options)
     (tmp_path / "segments").unlink()
     assert "no such file" in refused(capsys, *options)
 
@@ -235,15 +236,17 @@ def test_spaces_that_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[st
     options = ("--method", "vbx", *write(tmp_path))
     write_plda(tmp_path / "plda", from_covariances(np.zeros(2), np.eye(2), np.eye(2)))
     error = refused(capsys, *options, "--plda", tmp_path / "plda")
-    assert "the PLDA has 2 dimensions, the embeddings have 3 (is a transform missing" in error
+    assert (
+        "the PLDA has 2 dimensions, but the embeddings have 3 (check whether a transform is missing" in error
+    )
     np.savez(tmp_path / "t.npz", mean1=np.zeros(4), lda=np.eye(4)[:, :2], mean2=np.zeros(2))
-    assert "takes 4 dimensions" in refused(capsys, *options, "--transform", tmp_path / "t.npz")
+    assert "expects 4 dimensions" in refused(capsys, *options, "--transform", tmp_path / "t.npz")
     for name, option in (("plda", "--plda"), ("t.npz", "--transform")):
         whole = (tmp_path / name).read_bytes()
         (tmp_path / name).write_bytes(whole[: len(whole) // 2])
         error = refused(capsys, *options, option, tmp_path / name)
         assert str(tmp_path / name) in error
-        assert "is not a whole" in error
+        assert "is not a complete" in error
 
 
 def test_a_recording_with_too_few_windows_does_not_stop_the_others(
@@ -252,7 +255,7 @@ def test_a_recording_with_too_few_windows_does_not_stop_the_others(
     windows: Windows = [*WINDOWS, ("m0-a", "m0", 0.0, 1.0, [1.0, 1.0, 1.0])]
     assert cluster("--quiet", *write(tmp_path, windows), "--num-speakers", 2) == 2
     error = capsys.readouterr().err
-    assert "recording 'm0': 2 speakers are asked for, but the speech gives only 1 window" in error
+    assert "recording 'm0': 2 speakers are requested, but the speech gives only 1 window" in error
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["m1.rttm", "m2.rttm"]
 
 
@@ -279,7 +282,7 @@ def test_options_that_make_no_sense(
 def test_out_is_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = write(tmp_path)
     (tmp_path / "out").write_text("")
-    assert "a file stands where a folder is needed" in refused(capsys, *options)
+    assert "a file is in the place of a folder" in refused(capsys, *options)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

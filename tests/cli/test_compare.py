@@ -52,7 +52,7 @@ def test_the_score_is_the_cosine_of_the_two_embeddings(
     ("calibration", "options", "threshold", "words"),
     [
         ({"ahc_threshold": 0.26}, [], 0.26, "without labels, on windows of 1.5 s"),
-        ({"ahc_threshold": 0.26, "verification_threshold": 0.3}, [], 0.3, "on trials, equal error rate"),
+        ({"ahc_threshold": 0.26, "verification_threshold": 0.3}, [], 0.3, "equal error rate on trials"),
         ({"ahc_threshold": 0.26}, ["--threshold", "-0.5"], -0.5, "--threshold"),
     ],
 )
@@ -86,7 +86,7 @@ def test_bad_input_is_one_line(
     model = str(_model(tmp_path / "model", {}))
     for arguments, words in (
         ([recordings[0], str(tmp_path / "none.wav")], "none.wav: no such audio file"),
-        ([*recordings, "--threshold", "2"], "is no cosine"),
+        ([*recordings, "--threshold", "2"], "is not a cosine"),
     ):
         assert main(["compare", "--model", model, *arguments]) == 2
         error = capsys.readouterr().err

@@ -173,9 +173,9 @@ def bad_audio(kind: str, folder: Path) -> Path:
     [
         ("missing", "no such audio file"),
         ("empty", "empty"),
-        ("text", "is not audio"),
+        ("text", "is not readable audio"),
         ("truncated", "truncated"),
-        ("folder", "holds no audio"),
+        ("folder", "contains no file with an audio suffix"),
     ],
 )
 def test_a_file_that_cannot_be_opened_stops_everything_before_any_work(
@@ -200,7 +200,7 @@ def test_a_file_that_fails_later_does_not_stop_the_others(
     assert diarize("--quiet", "--model", model, "--out", tmp_path / "out", broken, noise) == 2
     captured = capsys.readouterr()
     assert "1 of 2 recordings could not be diarized" in captured.err
-    assert f"{broken}: holds 8000 NaN or infinite samples" in captured.err
+    assert f"{broken}: contains 8000 NaN or infinite samples" in captured.err
     assert sorted(path.name for path in (tmp_path / "out").glob("*.rttm")) == ["noise.rttm"]
     assert "noise.rttm" in captured.out
 
@@ -212,7 +212,7 @@ def test_more_speakers_than_windows(
     args = ("--model", model, "--out", tmp_path / "out", "--reference-speech", speech, noise)
     assert diarize("--num-speakers", 3, *args) == 2
     error = capsys.readouterr().err
-    assert f"{noise}: 3 speakers are asked for, but the speech gives only 2 windows" in error
+    assert f"{noise}: 3 speakers are requested, but the speech gives only 2 windows" in error
     assert "ask for at most 2" in error
     assert diarize("--num-speakers", 2, *args) == 0
 
@@ -307,7 +307,7 @@ def test_a_stopped_run_goes_on_where_it_was(
     assert sorted(snapshot(out)) == ["monday-trn00.rttm", "monday-trn09.rttm", "trn00.rttm"]
     assert diarize(*args, *sorted((folder / "monday").iterdir())) == 0
     assert snapshot(out)["trn00.rttm"] == before["trn00.rttm"]
-    assert "1 recording finished before, not diarized again" in capsys.readouterr().out
+    assert "1 recording already diarized and skipped" in capsys.readouterr().out
     rows = json.loads(results.read_text())["results"]["files"]
     assert [row["finished_before"] for row in rows] == [True, False]
     assert rows[0]["num_turns"] == len(read_rttm(out / "trn00.rttm")["trn00"])
@@ -351,7 +351,7 @@ def test_a_bad_one_among_many_is_left_out(
     assert diarize(*args, "--skip-bad") == 0
     assert sorted(path.name for path in (tmp_path / "out").glob("*.rttm")) == ["a.rttm", "z.rttm"]
     printed = capsys.readouterr().out
-    assert "2 recordings left out" in printed
+    assert "2 recordings skipped" in printed
     left_out = json.loads(results.read_text())["results"]["left_out"]
     assert [one["recording"] for one in left_out] == ["m", "n"]
     assert "NaN" in left_out[1]["reason"]
@@ -401,10 +401,10 @@ def test_channels_that_are_not_there(
 ) -> None:
     args = ("--model", model, "--out", tmp_path / "out", call)
     assert diarize(*args, "--channel", 2) == 2
-    assert f"{call}: has no channel 2: it holds 2" in capsys.readouterr().err
+    assert f"{call}: has no channel 2, only 2" in capsys.readouterr().err
     speech = write_speech_rttm(tmp_path / "speech.rttm", "call", (0.0, 2.0))
     assert diarize(*args, "--channel", "separate", "--reference-speech", speech) == 2
-    assert "--reference-speech does not tell channels apart" in capsys.readouterr().err
+    assert "--reference-speech does not distinguish channels" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

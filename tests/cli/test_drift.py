@@ -96,12 +96,12 @@ def test_3d_speaker_trained_and_not(tmp_path, capsys) -> None:
     assert main(["drift", str(good), "--check"]) == 0
     shown = capsys.readouterr().out
     assert "The prototypes are being trained: all 4 have turned since epoch 1, by 30° on average" in shown
-    assert "Which prototypes are dead cannot be told" in shown
+    assert "Which prototypes are dead is unknown" in shown
     assert "dead:" not in shown
     assert main(["drift", str(bad)]) == 0
     shown = capsys.readouterr().out
     assert (
-        "The prototypes are NOT being trained: all 4 are bit for bit the same at all 3 checkpoints from "
+        "The prototypes are NOT being trained: all 4 are bitwise identical at all 3 checkpoints from "
         "epoch 1 to 21."
     ) in shown
     assert "moved:     0 of 4" in shown
@@ -123,7 +123,7 @@ def test_a_single_file_shows_likeness_and_rank(tmp_path, capsys) -> None:
     shown = capsys.readouterr().out.splitlines()
     epoch, *drifts, _, rank = shown[3].split()
     assert (epoch, drifts, rank) == ("1", ["–"] * 4, "2.0")
-    assert "cannot be told from a single checkpoint" in shown[-2]
+    assert "A single checkpoint does not show whether the prototypes are being trained" in shown[-2]
     assert not any(line.startswith(("moved:", "not moved:")) for line in shown)
     assert (tmp_path / "drift.png").stat().st_size > 10_000
 
@@ -153,7 +153,7 @@ def test_long_lists_are_cut_and_damage_is_named(tmp_path, capsys) -> None:
     (folder / "checkpoint0003.pth").write_bytes(b"cut off")
     assert main(["drift", str(folder)]) == 0
     shown = capsys.readouterr().out
-    assert f"note: {folder}/checkpoint0003.pth is damaged, or no file that torch.save wrote.\n" in shown
+    assert f"note: {folder}/checkpoint0003.pth is damaged, or was not written by torch.save.\n" in shown
     assert "not moved: 0, 1, 2, " in shown
     assert "18, 19, … and 10 more\n" in shown
 
@@ -162,9 +162,9 @@ def test_long_lists_are_cut_and_damage_is_named(tmp_path, capsys) -> None:
     ("options", "message"),
     [
         (["absent"], "absent: no such file or folder"),
-        (["."], "holds no checkpoints"),
-        ([".", "--plot", "drift.doc"], "drift.doc: is no picture that can be drawn"),
-        (["text.pth"], "text.pth: is damaged, or no file that torch.save wrote"),
+        (["."], "contains no checkpoints"),
+        ([".", "--plot", "drift.doc"], "drift.doc: is not a supported image format"),
+        (["text.pth"], "text.pth: is damaged, or was not written by torch.save"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(tmp_path, monkeypatch, capsys, options, message) -> None:

@@ -210,12 +210,12 @@ def _broken(path: Path, kind: str) -> None:
     [
         ("missing", "no such audio file"),
         ("empty", "the audio file is empty"),
-        ("header only", "holds no samples"),
+        ("header only", "contains no samples"),
         ("truncated", "is truncated"),
-        ("no audio", "is not audio that can be read"),
+        ("no audio", "is not readable audio"),
         ("folder", "is a folder"),
-        ("NaN", "holds 1 NaN or infinite samples"),
-        ("infinite", "holds 1 NaN or infinite samples"),
+        ("NaN", "contains 1 NaN or infinite samples"),
+        ("infinite", "contains 1 NaN or infinite samples"),
     ],
 )
 def test_a_bad_file_is_listed_and_the_others_are_embedded(
@@ -287,7 +287,7 @@ def test_two_utterances_with_one_id(extract: Any, tmp_path: Path, capsys: pytest
         (["--shard", "4/4"], "expected i/n"),
         (["--windows", "1/2"], "such as 1.5/0.75"),
         (["--device", "tpu"], "expected cpu, cuda or cuda:N"),
-        (["--device", "cuda:99"], "is not there"),
+        (["--device", "cuda:99"], "is not available"),
         (["--merge"], "nothing has been extracted"),
     ],
 )
@@ -318,4 +318,4 @@ def test_an_incomplete_model_is_refused(
         ["extract", "--model", str(tmp_path / "m"), "--data", str(data), "--out", str(tmp_path / "e")]
     )
     message = capsys.readouterr().err
-    assert code == 2 and "of no known format" in message and "sdpn: a folder" in message
+    assert code == 2 and "not a model folder of a supported format" in message and "sdpn: a folder" in message

@@ -142,7 +142,7 @@ def test_bad_options(chunks: list[Path], tmp_path: Path, capsys: pytest.CaptureF
     )
     assert "--processes is 0" in refused(capsys, *learn, "--processes", 0, *chunks)
     assert "is no chunk" in refused(capsys, *learn, tmp_path / "embeddings.txt")
-    assert "a file stands where a folder is needed" in refused(
+    assert "a file is in the place of a folder" in refused(
         capsys, "--clusters", 4, "--out", chunks[0], *chunks
     )
 
@@ -251,9 +251,9 @@ def test_bad_data(chunks: list[Path], tmp_path: Path, capsys: pytest.CaptureFixt
     (tmp_path / "utt2spk").write_text("u000 s\n")
     labelled = ("--model", model, *out, "--labels", tmp_path / "utt2spk")
     assert "utt2spk: has no class for 'u001'" in refused(capsys, *labelled, chunks[0])
-    assert "a.npy: has no ids to look up in --labels" in refused(capsys, *labelled, chunks[1])
+    assert "a.npy: has no utterance ids, which --labels needs" in refused(capsys, *labelled, chunks[1])
     twice = refused(capsys, "--model", model, *out, chunks[0], tmp_path / "embeddings.ark")
-    assert "embeddings.ark: utterance 'u000' is in a chunk before this one too" in twice
+    assert "embeddings.ark: utterance 'u000' also occurs in an earlier chunk" in twice
 
 
 @pytest.mark.parametrize("num_chunks", [10, 100])

@@ -114,7 +114,7 @@ def test_what_cannot_be_written_is_said_before_the_work(
         if is_file:
             wrong[f"folder{suffix}"] = "Is a directory"
         elif _outputs(command)[option] == "new":
-            wrong[str(file)] = "exists already"
+            wrong[str(file)] = "already exists"
         else:
             wrong[str(file)] = "Not a directory"
         for path, why in wrong.items():
@@ -237,5 +237,5 @@ def test_checking_leaves_nothing_behind(tmp_path: Path) -> None:
     for kind in ("file", "folder", "whole folder", "new"):
         check_writable(tmp_path / "a" / "b", kind)  # type: ignore[arg-type]
     assert not os.listdir(tmp_path)
-    with pytest.raises(InputError, match="exists already"):
+    with pytest.raises(InputError, match="already exists"):
         check_writable(tmp_path, "new")

@@ -68,15 +68,15 @@ def test_the_tables_are_aligned_and_add_up(folders: Path, capsys: pytest.Capture
     ]  # fmt: skip
     intervals, counts, conditions = notes.splitlines()
     assert intervals == (
-        "Intervals: the middle 95 % of 10000 bootstrap resamples (seed 0) of the 2 recordings, which are few:"
-        " take the intervals for rough."
+        "Intervals: the middle 95 % of 10000 bootstrap resamples (seed 0) of the 2 recordings, which are "
+        "few: the intervals are rough."
     )
-    assert counts == "Number of speakers: right in 2 of 2 recordings, off by 0.00 on average."
+    assert counts == "Number of speakers: correct in 2 of 2 recordings, off by 0.00 on average."
     assert conditions.startswith(
-        "Collar 0 s: nothing is forgiven around the reference's boundaries; ±0.25 s: 0.25 s on each side of"
+        "Collar 0 s: reference boundaries are scored; ±0.25 s: 0.25 s on each side of"
         " every reference boundary are not scored (md-eval -c 0.25, pyannote.metrics collar=0.5); "
     )
-    assert "overlapped speech is scored; without a UEM each recording is scored from the first" in conditions
+    assert "overlapped speech is scored; without a UEM, each recording is scored from the first" in conditions
 
 
 def test_a_given_collar_stands_alone(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,7 +132,7 @@ def test_collar_overlap_and_uem_are_said_in_words(folders: Path, capsys: pytest.
     _, results = score(folders, "--collar", "0.25", "--skip-overlap", "--uem", str(uem))
     said = capsys.readouterr().out
     assert "Collar 0.25 s: 0.25 s on each side of every reference boundary are not scored" in said
-    assert "(md-eval -c 0.25, pyannote.metrics collar=0.5); overlapped speech is left out" in said
+    assert "(md-eval -c 0.25, pyannote.metrics collar=0.5); overlapped speech is excluded" in said
     assert f"only the regions of {uem} are scored" in said
     assert results["conditions"] in said
     assert (results["collar_s"], results["skip_overlap"], results["uem"]) == (0.25, True, str(uem))
@@ -151,7 +151,7 @@ def test_a_missing_hypothesis_is_all_missed_and_said(
     assert results["files"][1]["der"] == 1
     assert results["total"]["missed_s"] == pytest.approx(30)
     assert results["without_hypothesis"] == ["two"]
-    assert "No hypothesis, counted as all missed: two." in capsys.readouterr().out
+    assert "No hypothesis, counted as entirely missed: two." in capsys.readouterr().out
 
 
 def test_an_empty_hypothesis_is_all_missed_and_silence_is_free(folders: Path) -> None:
@@ -185,7 +185,8 @@ def test_an_empty_reference_is_said(folders: Path, capsys: pytest.CaptureFixture
     assert code == 0
     assert (results["total"]["der"], results["total"]["jer"], results["total"]["purity"]) == (1, 1, 0)
     assert (
-        "The scored reference holds no speech: a DER is 100 % where any was found" in capsys.readouterr().out
+        "The scored reference contains no speech: the DER is 100 % if the hypothesis has any"
+        in capsys.readouterr().out
     )
 
 
@@ -199,8 +200,8 @@ def test_a_speaker_who_overlaps_himself_is_joined_and_said(
     assert results["files"][0]["der"] == 0
     assert results["with_merged_turns"] == {"reference": ["one"], "hypothesis": ["one"]}
     said = capsys.readouterr().out
-    assert "In the reference a speaker overlaps himself; such turns were joined into one: one." in said
-    assert "In the hypothesis a speaker overlaps himself; such turns were joined into one: one." in said
+    assert "In the reference turns of the same speaker overlap; such turns were merged: one." in said
+    assert "In the hypothesis turns of the same speaker overlap; such turns were merged: one." in said
 
 
 def test_dialects_and_foreign_names_are_scored(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -254,7 +255,7 @@ def test_zero_length_is_logged(folders: Path, caplog: pytest.LogCaptureFixture) 
     _, results = score(folders)
     assert results["files"][0]["num_speakers_hypothesis"] == 1
     (record,) = caplog.records
-    assert record.getMessage() == f"{folders}/hyp/one.rttm:2: 2 turns of zero length are left out"
+    assert record.getMessage() == f"{folders}/hyp/one.rttm:2: ignored 2 turns of zero length"
 
 
 def test_markdown_and_csv_hold_the_same(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -352,9 +353,9 @@ def test_a_system_may_be_a_list_or_a_file(better: Path, capsys: pytest.CaptureFi
     rttm(better / "extra.rttm", ("three", 0, 1, "x"))
     for system, message in [
         ("none.lst", "none.lst: lists no RTTM file"),
-        ("bad.lst", "bad.lst:2: no such RTTM file: 'best/absent.rttm' (a file that is not called .rttm is"),
+        ("bad.lst", "bad.lst:2: no such RTTM file: 'best/absent.rttm' (a file without the suffix .rttm is"),
         ("gone", "gone: no such file"),
-        ("extra.rttm", "error: B: the hypothesis has recording 'three', which the reference lacks"),
+        ("extra.rttm", "error: B: the hypothesis has recording 'three', which is not in the reference"),
     ]:
         assert compare(better, "hyp", system)[0] == 2
         error = capsys.readouterr().err
@@ -379,8 +380,8 @@ def test_what_is_odd_about_two_systems_is_said_of_the_right_one(
     rttm(better / "best" / "two.rttm", ("two", 0, 20, "A"), ("two", 10, 20, "A"))
     assert compare(better, "hyp", "best")[0] == 0
     said = capsys.readouterr().out
-    assert "No hypothesis of A, counted as all missed: one." in said
-    assert "In the hypothesis of B a speaker overlaps himself; such turns were joined into one: two." in said
+    assert "No hypothesis of A, counted as entirely missed: one." in said
+    assert "In the hypothesis of B turns of the same speaker overlap; such turns were merged: two." in said
 
 
 def test_an_extra_hypothesis_is_refused_unless_asked(
@@ -390,7 +391,10 @@ def test_an_extra_hypothesis_is_refused_unless_asked(
     assert score(folders) == (2, {})
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert "recording 'three', which the reference lacks (are the ids spelled alike? --ignore-extra" in error
+    assert (
+        "recording 'three', which is not in the reference (check that the ids match, or ignore them with "
+        "--ignore-extra" in error
+    )
     code, results = score(folders, "--ignore-extra")
     assert code == 0
     assert [row["recording"] for row in results["files"]] == ["one", "two"]
@@ -400,7 +404,7 @@ def test_an_extra_hypothesis_is_refused_unless_asked(
     ("arguments", "message"),
     [
         (["--ref", "absent.rttm", "--hyp", "hyp"], "absent.rttm: no such file"),
-        (["--ref", "ref", "--hyp", "empty"], "empty: this folder holds no *.rttm file"),
+        (["--ref", "ref", "--hyp", "empty"], "empty: this folder contains no *.rttm file"),
         (["--ref", "bad.rttm", "--hyp", "hyp"], "bad.rttm:2: a SPEAKER record has 9 or 10 fields, found 8"),
         (["--ref", "ref", "ref/one.rttm", "--hyp", "hyp"], "recording 'one' is also in ref/one.rttm"),
         (["--ref", "ref", "--hyp", "hyp", "--uem", "bad.uem"], "bad.uem:1: expected 4 fields, found 3"),

@@ -57,7 +57,7 @@ def test_what_it_says(simulation: Path) -> None:
     simulated, (name, real) = results["statistics"]["simulated"], list(results["statistics"].items())[1]
     assert name.startswith("VoxConverse")
     assert simulated.keys() <= real.keys()
-    assert real["speech overlapped, %"] == pytest.approx(4.01)
+    assert real["overlapping speech, %"] == pytest.approx(4.01)
     names = {file.name for file in (simulation / "out").iterdir()}
     tables = {"wav.scp", "reference.rttm", "reference.uem", "manifest.jsonl", "statistics.json"}
     assert names == {"sim0.flac", "sim1.flac"} | tables
@@ -98,7 +98,7 @@ def test_manifest_rebuilds_without_torch_and_with_any_number_of_processes(
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "The samples are those of the manifest." in done.stdout
+    assert "The samples match the manifest." in done.stdout
     assert main([*command, "--jobs", "2", "--out", str(tmp_path / "two")]) == 0
     for path in (simulation / "out").iterdir():
         for again in ("one", "two"):
@@ -127,7 +127,7 @@ def test_other_samples_than_the_manifests_are_reported(
     common = ("--corpus", simulation / "corpus", *recordings, "--json", tmp_path / "results.json")
     assert simulate("--manifest", manifest, *common, "--out", tmp_path / "out") == 0
     assert json.loads((tmp_path / "results.json").read_text())["results"]["changed"] == ["sim0"]
-    assert "1 of 2 conversations have other samples than the manifest says" in caplog.text
+    assert "1 of 2 conversations differ from the manifest in their samples" in caplog.text
 
 
 def test_own_statistics(simulation: Path, tmp_path: Path) -> None:
@@ -165,14 +165,14 @@ def corpus(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--seed", 1), "--num is missing"),
+        (("--seed", 1), "--num, the number of conversations, is missing"),
         (("--num", 1, "--manifest", "m.jsonl"), "--num contradicts --manifest"),
         (("--room-share", 0, "--manifest", "m.jsonl"), "--room-share contradicts --manifest"),
         (("--manifest", "m.jsonl"), "m.jsonl: no such file"),
         (("--num", 1, "--jobs", 0), "--jobs is 0"),
         (("--num", 0), "the number of conversations is 0"),
-        (("--num", 1), "the corpora hold 3 speakers, too few for conversations of 6"),
-        (("--num", 1, "--max-speakers", 2), "no speech was found in the 1 utterances of speaker"),
+        (("--num", 1), "the corpora have 3 speakers, too few for conversations of 6"),
+        (("--num", 1, "--max-speakers", 2), "no speech found in the 1 utterances of speaker"),
         (("--num", 1, "--statistics", "nowhere.json"), "nowhere.json: no such file"),
         (("--num", 1, "--max-speakers", 2, "--corpus", "nowhere"), "nowhere: no such folder"),
     ],
@@ -190,9 +190,11 @@ def test_bad_options(
 
 def test_a_corpus_without_speakers(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shape = ("--num", 1, "--out", tmp_path / "out")
-    assert "lies in no speaker's folder" in error(capsys, "--corpus", corpus / "a", *shape)
+    assert "is not in a speaker folder" in error(capsys, "--corpus", corpus / "a", *shape)
     (tmp_path / "empty").mkdir()
-    assert "empty: holds no audio" in error(capsys, "--corpus", tmp_path / "empty", *shape)
+    assert "empty: contains no file with an audio suffix" in error(
+        capsys, "--corpus", tmp_path / "empty", *shape
+    )
 
 
 def test_other_folders_are_not_replaced(
@@ -202,7 +204,7 @@ def test_other_folders_are_not_replaced(
     keep.parent.mkdir()
     keep.write_text("irreplaceable")
     message = error(capsys, "--corpus", corpus, "--num", 1, "--max-speakers", 2, "--out", keep.parent)
-    assert "holds something else than a simulation" in message
+    assert "contains files other than a simulation" in message
     assert keep.read_text() == "irreplaceable"
 
 

@@ -69,13 +69,13 @@ def test_numbers_by_hand(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
         "EER           50.00 % [0.00, 100.00]  (at cosine 0.707)",
         "minDCF(0.01)  1.0000",
         "minDCF(0.05)  1.0000",
-        f"Cllr          {sum(cost) / 4:.4f}  (after the best calibration 0.6887)",
+        f"Cllr          {sum(cost) / 4:.4f}  (after optimal calibration 0.6887)",
         "",
         f"[low, high]: {method}.",
-        "Cllr takes scores for log-likelihood ratios, which these are not before they are calibrated.",
+        "Cllr treats scores as log-likelihood ratios, which these are not without calibration.",
     ]
     assert method.startswith(
-        "the middle 95 % of 1000 bootstrap resamples (seed 0) of the trials, which takes"
+        "the middle 95 % of 1000 bootstrap resamples (seed 0) of the trials, which assumes"
     )
 
 
@@ -105,10 +105,10 @@ def test_kaldi_trials_and_an_ark_give_the_same(folder: Path, capsys: pytest.Capt
             "trials:3: utterance 'c9' has no embedding in {folder}/embeddings.scp"
             " (2 of 4 utterances have none)",
         ),
-        ("1 a1 a2\n1 b1 b2\n", "trials: holds 2 target and 0 non-target trials; both are needed"),
-        ("0 a1 a2\n", "trials: holds 0 target and 1 non-target trials; both are needed"),
+        ("1 a1 a2\n1 b1 b2\n", "trials: has 2 target and 0 non-target trials; both are needed"),
+        ("0 a1 a2\n", "trials: has 0 target and 1 non-target trials; both are needed"),
         ("1 a1 a2\n0 a1\n", "trials:2: expected 3 fields, found 2"),
-        ("", "trials: holds no trials"),
+        ("", "trials: contains no trials"),
         ("1 a1 a2\n0 a1 zero\n", "embeddings.scp: the embedding of 'zero' is all zeros and has no direction"),
     ],
 )
@@ -176,7 +176,7 @@ def test_back_ends_from_the_worst_to_the_best(speakers: Path, capsys: pytest.Cap
     # the model that made the data: its ratios are calibrated as they are
     assert plda["cllr"] == pytest.approx(plda["min_cllr"], abs=0.03)
     assert plda["cllr"] < 0.5 < plain["cllr"]
-    assert "Cllr takes" not in capsys.readouterr().out
+    assert "Cllr treats" not in capsys.readouterr().out
     both = results_of(speakers, *option("--plda", "plda"), *option("--cohort", "cohort.scp"), "--top-n", "20")
     assert both["scores"] == "PLDA log-likelihood ratio, AS-norm (top 20 of 50)"
     assert both["eer"] == pytest.approx(plda["eer"], abs=0.03)
@@ -188,7 +188,7 @@ def test_speakers_are_drawn_where_they_are_known(speakers: Path) -> None:
     assert over_speakers["eer_interval"] == (
         "the middle 95 % of 400 bootstrap resamples (seed 0) of the 40 speakers"
     )
-    assert "--utt2spk draws speakers" in over_trials["eer_interval"]
+    assert "--utt2spk resamples speakers" in over_trials["eer_interval"]
     widths = [each["eer_high"] - each["eer_low"] for each in (over_trials, over_speakers)]
     assert widths[1] > 1.3 * widths[0]
     assert over_speakers["eer_low"] < over_speakers["eer"] < over_speakers["eer_high"]
@@ -208,17 +208,20 @@ def test_the_det_picture_is_drawn(speakers: Path, suffix: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--mean", "absent.scp"], "absent.scp: no such scp or ark of embeddings"),
+        (["--mean", "absent.scp"], "absent.scp: no such scp or ark file"),
         (["--mean", "absent.vec"], "absent.vec: no such file"),
-        (["--mean", "trials"], "trials: is no Kaldi vector (no vector starts at byte 0) (a table of vectors"),
-        (["--mean", "nan.vec"], "nan.vec: the vector holds NaN or infinite values"),
-        (["--mean", "short.vec"], "short.vec: has 2 dimensions, the embeddings have 8"),
+        (
+            ["--mean", "trials"],
+            "trials: is not a Kaldi vector (no vector starts at byte 0) (the name of a table of vectors",
+        ),
+        (["--mean", "nan.vec"], "nan.vec: the vector contains NaN or infinite values"),
+        (["--mean", "short.vec"], "short.vec: has 2 dimensions, but the embeddings have 8"),
         (
             ["--mean", "first.vec"],
-            "the embedding of 's0-0' is all zeros and has no direction (it is the mean",
+            "the embedding of 's0-0' is all zeros and has no direction (it equals the mean",
         ),
         (["--cohort", "wide.scp"], "wide.scp: the cohort has 9 dimensions, the embeddings have 8"),
-        (["--cohort", "nan.scp"], "nan.scp: the vector of 'c0' holds NaN or infinite values"),
+        (["--cohort", "nan.scp"], "nan.scp: the vector of 'c0' contains NaN or infinite values"),
         (["--cohort", "one.scp"], "one.scp: the 1 highest scores of "),
         (["--cohort", "cohort.scp", "--top-n", "1"], "cohort.scp: the 1 highest scores of "),
         (["--plda", "absent"], "absent: "),
@@ -226,13 +229,13 @@ def test_the_det_picture_is_drawn(speakers: Path, suffix: str) -> None:
             ["--plda", "plda", "--embeddings", "wide.scp"],
             "trials:1: utterance 's0-0' has no embedding in wide.scp",
         ),
-        (["--plda", "plda9"], "9 dimensions, the embeddings have 8"),
+        (["--plda", "plda9"], "9 dimensions, but the embeddings have 8"),
         (["--utt2spk", "part"], "trials:1: utterance 's0-1' has no speaker in part"),
         (
             ["--utt2spk", "one"],
             "trials:4: a non-target trial of 's0-0', who is 'all' in one, and 's1-0', who is",
         ),
-        (["--det", "det.jpg"], "det.jpg: is no picture that can be drawn (use .png, .svg or .pdf)"),
+        (["--det", "det.jpg"], "det.jpg: is not a supported image format (use .png, .svg or .pdf)"),
     ],
 )
 def test_wrong_back_ends_are_one_line_and_code_2(
@@ -270,13 +273,13 @@ def test_embeddings_that_are_no_numbers_are_named(
         for key, vector in {**VECTORS, "b1": [float(value), 0.0]}.items():
             write(key, np.array(vector))
     assert run(folder) == 2
-    assert "embeddings.scp: the vector of 'b1' holds NaN or infinite values" in capsys.readouterr().err
+    assert "embeddings.scp: the vector of 'b1' contains NaN or infinite values" in capsys.readouterr().err
 
 
 def test_missing_files_are_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "embeddings.scp").unlink()
     assert run(folder) == 2
-    assert "embeddings.scp: no such scp or ark of embeddings" in capsys.readouterr().err
+    assert "embeddings.scp: no such scp or ark file" in capsys.readouterr().err
     (folder / "trials").unlink()
     assert run(folder) == 2
     assert "trials: no such file" in capsys.readouterr().err
@@ -325,10 +328,10 @@ def test_the_threshold_goes_into_the_model_folder(folder: Path, capsys: pytest.C
     assert stored == {"format": 1, "encoder": {"kind": "ecapa"}, "source": {"steps": 3}}
     capsys.readouterr()
     for options, words in (
-        (["--save-threshold", str(folder / "none")], "is no model folder"),
+        (["--save-threshold", str(folder / "none")], "is not a model folder"),
         (
             ["--save-threshold", str(model), "--mean", str(folder / "embeddings.scp")],
-            "leave out --back-end, --mean",
+            "remove --back-end, --mean",
         ),
     ):
         assert run(folder, *options) == 2

@@ -109,7 +109,7 @@ def test_extreme_sizes_have_the_same_directions(name: str, size: float) -> None:
 @every_clusterer
 def test_impossible_counts(name: str) -> None:
     emb, _ = speakers([2, 1])
-    with pytest.raises(InputError, match=r"4 speakers are asked for.*3 windows .*at most 3"):
+    with pytest.raises(InputError, match=r"4 speakers are requested.*3 windows .*at most 3"):
         cluster(name, emb, num_speakers=4)
     with pytest.raises(InputError, match="at most 3"):
         cluster(name, emb, min_speakers=4)
@@ -169,7 +169,7 @@ def test_speaker_bounds_without_a_maximum_end_at_the_number_of_windows() -> None
 
 def test_unknown_clusterer_and_settings_are_named() -> None:
     with pytest.raises(
-        InputError, match=r"no clusterer 'birch'.*ahc, spectral, nmesc, kmeans, hdbscan, vbx, consensus"
+        InputError, match=r"unknown clusterer 'birch'.*ahc, spectral, nmesc, kmeans, hdbscan, vbx, consensus"
     ):
         make_clusterer("birch")
     with pytest.raises(InputError, match=r"treshold.*did you mean 'threshold'"):

@@ -47,7 +47,7 @@ def test_points_are_the_means_of_their_windows(
     windows = Similarity(cosine(emb).features_NF, np.linspace(0, 1, 300))
     with caplog.at_level(logging.INFO):
         points = coarsen(windows, limit=limit, method="ahc")
-    assert "300 windows are more than" in caplog.text
+    assert "300 windows exceed the limit of" in caplog.text
     assert len(points.weights_M) <= limit
     assert points.weights_M.sum() == 300
     for point, weight in enumerate(points.weights_M):

@@ -35,7 +35,7 @@ def test_the_most_similar_speakers_merge_first(caplog: pytest.LogCaptureFixture)
     windows, labels = at(0, 1, 20, 21, 100, 101, 160, 161), [0, 0, 1, 1, 2, 2, 3, 3]
     with caplog.at_level(logging.INFO):
         assert adjusted_rand_score([0, 0, 0, 0, 2, 2, 3, 3], recount(labels, windows, 1, 3)) == 1.0
-    assert "x: found 4 speakers, 3 are allowed" in caplog.text
+    assert "x: found 4 speakers, at most 3 are allowed" in caplog.text
     assert adjusted_rand_score([0, 0, 0, 0, 2, 2, 2, 2], recount(labels, windows, 1, 2)) == 1.0
 
 
@@ -44,7 +44,7 @@ def test_the_widest_speaker_is_split_first(caplog: pytest.LogCaptureFixture) -> 
     windows, labels = at(0, 0, 4, 90, 90, 130), [0, 0, 0, 1, 1, 1]
     with caplog.at_level(logging.INFO):
         assert adjusted_rand_score([0, 0, 0, 1, 1, 2], recount(labels, windows, 3, 9)) == 1.0
-    assert "x: found 2 speakers, 3 are demanded" in caplog.text
+    assert "x: found 2 speakers, at least 3 are required" in caplog.text
     assert adjusted_rand_score([0, 0, 3, 1, 1, 2], recount(labels, windows, 4, 9)) == 1.0
     assert sorted(recount([0] * 6, at(*[7] * 6), 6, 6)) == list(range(6))
 

@@ -120,7 +120,7 @@ def test_one_count_is_taken_as_it_is() -> None:
 @pytest.mark.parametrize("counts", [[1], [30], [0, 2]])
 def test_impossible_counts_are_refused(counts: list[int]) -> None:
     whole_ND, halves_N2D, _ = speakers([10] * 3)
-    with pytest.raises(InputError, match="cannot make"):
+    with pytest.raises(InputError, match="cannot form"):
         pseudo_labels(whole_ND, halves_N2D, counts=counts)
 
 

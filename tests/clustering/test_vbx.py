@@ -145,8 +145,8 @@ def test_a_given_number_is_not_the_models_to_refuse(caplog: pytest.LogCaptureFix
     with caplog.at_level(logging.INFO):
         found = Vbx().fit_predict(emb, num_speakers=4)
     assert found.num_speakers == 4
-    assert "4 are demanded: splitting the widest" in caplog.text
-    assert "not running it" in caplog.text
+    assert "at least 4 are required: splitting the most spread out" in caplog.text
+    assert "its result is not used" in caplog.text
     assert found.posteriors_NK is None
 
 
@@ -156,7 +156,7 @@ def test_more_speakers_than_allowed_are_merged_and_modelled_again(
     emb, _, plda = xvectors(shared_data / "xvectors")
     with caplog.at_level(logging.INFO):
         found = Vbx(plda=plda).fit_predict(emb, max_speakers=4)
-    assert "found 5 speakers, 4 are allowed" in caplog.text
+    assert "found 5 speakers, at most 4 are allowed" in caplog.text
     assert found.num_speakers == 4
     assert found.posteriors_NK is not None
 

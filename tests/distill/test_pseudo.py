@@ -195,7 +195,7 @@ def test_changed_labels_are_another_run(
     assert _train(voices, tmp_path / "exp", f"pseudo.labels={own}") == 0
     own.write_text(own.read_text().replace("voice3", "voice4"))
     assert _train(voices, tmp_path / "exp", f"pseudo.labels={own}") == 2
-    assert "a resumed run must be the same run" in capsys.readouterr().err
+    assert "to resume, restore these values" in capsys.readouterr().err
 
 
 def test_centres_start_as_class_means_of_the_given_model(voices: Path, labels: Path, tmp_path: Path) -> None:
@@ -226,11 +226,11 @@ def test_centres_start_as_class_means_of_the_given_model(voices: Path, labels: P
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ([], "was given none"),
-        (["objective=sdpn", "initial.prototypes=classes"], "only objective=pseudo has"),
-        (["objective=sdpn", "pseudo.labels=LABELS"], "of no use to objective=sdpn"),
+        ([], "needs pseudo-labels"),
+        (["objective=sdpn", "initial.prototypes=classes"], "requires objective=pseudo"),
+        (["objective=sdpn", "pseudo.labels=LABELS"], "is not used by objective=sdpn"),
         (["pseudo.margin=2.0", "pseudo.labels=LABELS"], "margin must lie in"),
-        (["augmentation.speed_probability=0.5", "pseudo.labels=LABELS"], "no cluster stands for"),
+        (["augmentation.speed_probability=0.5", "pseudo.labels=LABELS"], "without a pseudo-label"),
     ],
 )
 def test_what_does_not_fit_together(

@@ -31,9 +31,9 @@ YAML = {
     "a date": ("training: {steps: 2001-13-45}", "'training.steps' is '2001-13-45'; expected int"),
     "no int": ("training: {steps: !!int z}", "'z' is no int"),
     "depth": ("[" * 5000, "nested deeper than 50 levels"),
-    "itself": ("&x {<<: *x}", "stands for what it is part of"),
-    "a list of itself": ("a: &x [*x]", "stands for what it is part of"),
-    "laughs": (LAUGHS, "stands for more than 20000 values"),
+    "itself": ("&x {<<: *x}", "refers to itself"),
+    "a list of itself": ("a: &x [*x]", "refers to itself"),
+    "laughs": (LAUGHS, "expands to more than 20000 values"),
     "merged laughs": (
         "a: &a {x: 1}\n" + "".join(f"k{n}: &k{n} {{<<: [{', '.join(['*a'] * 99)}]}}\n" for n in range(99)),
         "",
@@ -101,8 +101,8 @@ def test_settings_know_merges_byte_order_marks_and_exponents(tmp_path: Path) -> 
 
 
 JSON = {
-    "a list": ("[]", "an object, {…}, was expected"),
-    "null": ("null", "an object, {…}, was expected"),
+    "a list": ("[]", "expected an object, {…}"),
+    "null": ("null", "expected an object, {…}"),
     "NaN": ("NaN", "NaN is no JSON"),
     "NaN within": ('{"a": [NaN]}', "NaN is no JSON"),
     "infinite": ('{"a": 1e999}', "is not finite"),
@@ -114,7 +114,7 @@ JSON = {
     "half a key": (r'{"\udfff": 1}', "surrogate"),
     "NUL": (r'{"a": ["\u0000"]}', "NUL"),
     "twice": ('{"a": 1, "b": {"a": 2, "a": 3}}', "'a' occurs twice"),
-    "cut": ('{"a": 1', "no JSON"),
+    "cut": ('{"a": 1', "not JSON"),
     "bytes": (b'{"a": "\xff"}', "is not UTF-8"),
 }
 
@@ -198,7 +198,7 @@ def test_archives_of_arrays_take_no_more_memory_than_they_say(tmp_path: Path) ->
         for _ in range(128):
             stream.write(bytes(1 << 20))
     assert path.stat().st_size < 1 << 20
-    with bounded(), pytest.raises(ValueError, match="unpacks from"):
+    with bounded(), pytest.raises(ValueError, match="expands from"):
         read_npz(path)
     np.savez_compressed(path, a=np.arange(12.0).reshape(3, 4, order="F"), b=np.float32(3))
     read = read_npz(path)

@@ -112,7 +112,7 @@ def test_a_training_state_needs_no_format(tmp_path: Path, branches: tuple[str, .
 def test_a_folder_of_wespeaker(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     model = read_any(_wespeaker(tmp_path / "model"))
-    assert "classifier is dropped: projection.weight" in caplog.text
+    assert "ignoring the training classifier: projection.weight" in caplog.text
     assert model.features == KaldiFbankConfig(window="hamming", scale=32768.0)
     assert read_any(tmp_path / "model" / "avg_model.pt").source == model.source
 
@@ -190,7 +190,7 @@ def test_ddp_prefixes_and_half_precision(tmp_path: Path) -> None:
 def test_faults_of_a_state_dict_are_named_alone(tmp_path: Path, change: Any, words: list[str]) -> None:
     state = resnet()
     change(state)
-    with pytest.raises(InputError, match="does not fit the layout of ResNet") as caught:
+    with pytest.raises(InputError, match="does not match the layout of ResNet") as caught:
         sdpn.load_model(_saved(tmp_path / "m.pt", state), "3dspeaker")
     faults = str(caught.value).partition("ResNet: ")[2].split("; ")
     assert faults == words
@@ -230,7 +230,7 @@ def test_a_file_that_runs_code_is_refused_and_nothing_is_executed(tmp_path: Path
     for format in (None, *FORMATS):
         with pytest.raises(
             InputError,
-            match=r"refers to code, '[\w.]+'.*nothing of it was executed|no such model|is no ONNX graph",
+            match=r"refers to code, '[\w.]+'.*nothing was executed|no such model|is not an ONNX graph",
         ):
             sdpn.load_model(path, format)
     assert not victim.exists()
@@ -241,21 +241,21 @@ def test_a_truncated_file(tmp_path: Path, share: float) -> None:
     path = _saved(tmp_path / "m.pt", resnet())
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(InputError, match="damaged or no torch file"):
+    with pytest.raises(InputError, match="damaged or not a torch file"):
         sdpn.load_model(path, "3dspeaker")
 
 
 @pytest.mark.parametrize(
     ("contents", "words"),
     [
-        ([1, 2], "holds list"),
-        ({"epoch": 3, "conv1.weight": torch.zeros(1)}, "known"),
-        ({"something.weight": torch.zeros(1)}, "known"),
-        ({"teacher": 5}, "no state dict"),
+        ([1, 2], "contains list"),
+        ({"epoch": 3, "conv1.weight": torch.zeros(1)}, "supported"),
+        ({"something.weight": torch.zeros(1)}, "supported"),
+        ({"teacher": 5}, "not a state dict"),
         ({"teacher": {"head.weight": torch.zeros(1)}}, "no backbone"),
-        ({"teacher": {"module.backbone.w": torch.zeros(1)}}, "of no network that is known"),
-        ({"teacher": {"module.backbone.w": "text"}}, "is no tensor"),
-        ({}, "known"),
+        ({"teacher": {"module.backbone.w": torch.zeros(1)}}, "match no supported network"),
+        ({"teacher": {"module.backbone.w": "text"}}, "is not a tensor"),
+        ({}, "supported"),
     ],
 )
 def test_files_that_are_something_else(tmp_path: Path, contents: Any, words: str) -> None:
@@ -268,7 +268,7 @@ def test_nothing_there_and_unknown_names(tmp_path: Path) -> None:
         sdpn.load_model(tmp_path / "none")
     with pytest.raises(InputError, match="unknown format 'kaldi'"):
         sdpn.load_model(tmp_path, "kaldi")
-    with pytest.raises(InputError, match=r"of no known format.*3dspeaker: a file"):
+    with pytest.raises(InputError, match=r"not a model folder of a supported format.*3dspeaker: a file"):
         sdpn.load_model(tmp_path)
     with pytest.raises(InputError, match="single files"):
         sdpn.load_model(tmp_path, "3dspeaker")
@@ -285,14 +285,14 @@ def test_an_incomplete_folder_of_wespeaker(tmp_path: Path, missing: str) -> None
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"model": "REPVGG"}, "'REPVGG', which cannot be read"),
-        ({"model": "CAMPPlus"}, "the weights beside it are of ResNet"),
-        ({"model": None}, "names no 'model'"),
+        ({"model": "REPVGG"}, "'REPVGG', which is not supported"),
+        ({"model": "CAMPPlus"}, "its weights are of ResNet"),
+        ({"model": None}, "has no 'model'"),
         ({"model_args": {"pooling_func": "TSDP"}}, "pooling_func is 'TSDP'"),
         ({"dataset_args": {"frontend": "s3prl"}}, "frontend is 's3prl'"),
         ({"dataset_args": {"resample_rate": 8000}}, "8000 Hz"),
         ({"dataset_args": {"fbank_args": {"num_mel_bins": "many"}}}, "features cannot be read"),
-        ({"dataset_args": {"fbank_args": {"num_mel_bins": 40}}}, "does not fit the layout"),
+        ({"dataset_args": {"fbank_args": {"num_mel_bins": 40}}}, "does not match the layout"),
     ],
 )
 def test_a_wespeaker_configuration_that_cannot_be_read(
@@ -305,17 +305,17 @@ def test_a_wespeaker_configuration_that_cannot_be_read(
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("ECAPA_TDNN.ECAPA_TDNN", "Xvector.Xvector", "describes no ECAPA_TDNN"),
-        ("features.Fbank", "features.MFCC", "describes no Fbank"),
-        ("sentence\n    std_norm: False", "sentence", "sentence's mean alone"),
-        ("norm_type: sentence", "norm_type: global", "sentence's mean alone"),
-        ("sample_rate: 16000", "sample_rate: 8000", "only 16000 can be read"),
-        ("dilations: [1, 2, 3, 4, 1]", "dilations: [1, 2, 1]", "do not fit the 3 blocks"),
+        ("ECAPA_TDNN.ECAPA_TDNN", "Xvector.Xvector", "does not describe an ECAPA_TDNN"),
+        ("features.Fbank", "features.MFCC", "does not describe an Fbank"),
+        ("sentence\n    std_norm: False", "sentence", "sentence mean normalisation"),
+        ("norm_type: sentence", "norm_type: global", "sentence mean normalisation"),
+        ("sample_rate: 16000", "sample_rate: 8000", "only 16000 is supported"),
+        ("dilations: [1, 2, 3, 4, 1]", "dilations: [1, 2, 1]", "do not match the 3 blocks"),
         ("attention_channels: 5", "groups: [1, 2, 1, 1, 1]", "groups"),
-        ("    n_mels: !ref <n_mels>", "    n_mels: !ref <mels>", "leads nowhere"),
-        ("n_mels: 80", "n_mels: !ref <n_mels>", "leads nowhere"),
+        ("    n_mels: !ref <n_mels>", "    n_mels: !ref <mels>", "cannot be resolved"),
+        ("n_mels: 80", "n_mels: !ref <n_mels>", "cannot be resolved"),
         ("    n_mels: !ref <n_mels>", "    n_mels: !ref <n_mels> * 2", "cannot follow"),
-        ("    n_mels: !ref <n_mels>", "    n_bands: 80", "'n_bands', which is unknown"),
+        ("    n_mels: !ref <n_mels>", "    n_bands: 80", "unknown setting 'n_bands'"),
         ("    n_mels: !ref <n_mels>", "    deltas: True", "deltas"),
         ("modules: {", "modules: [", "not valid YAML"),
     ],
@@ -336,7 +336,7 @@ def test_convert_gives_the_same_embeddings(tmp_path: Path, capsys: pytest.Captur
     )
     assert yaml.safe_load((out / "config.yaml").read_text())["features"]["kind"] == "speechbrain-fbank"
     assert main(["convert", "--model", str(folder), "--out", str(out)]) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 def test_convert_asks_for_the_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -104,7 +104,7 @@ def test_a_graph_equals_torch_at_any_length(
     np.testing.assert_allclose(
         theirs.embed_windows(waves[2], windows), ours.embed_windows(waves[2], windows), atol=1e-4
     )
-    with pytest.raises(InputError, match="weights cannot be taken out"):
+    with pytest.raises(InputError, match="weights cannot be extracted"):
         read_any(graph)
 
 
@@ -136,7 +136,11 @@ def _stranger() -> bytes:
 
 @pytest.mark.parametrize(
     ("contents", "words"),
-    [(b"", "no ONNX graph"), (b"nonsense" * 100, "no ONNX graph"), (None, "does not say which features")],
+    [
+        (b"", "not an ONNX graph"),
+        (b"nonsense" * 100, "not an ONNX graph"),
+        (None, "does not describe its features"),
+    ],
 )
 def test_what_is_no_graph_of_ours(tmp_path: Path, contents: bytes | None, words: str) -> None:
     path = tmp_path / "model.onnx"
@@ -150,7 +154,7 @@ def test_what_is_no_graph_of_ours(tmp_path: Path, contents: bytes | None, words:
     [
         (["--int8", "--out", "x"], "add --to onnx"),
         (["--features", "inside", "--out", "x"], "add --to onnx"),
-        (["--to", "onnx", "--out", "x"], "ends in .onnx"),
+        (["--to", "onnx", "--out", "x"], "must end in .onnx"),
     ],
 )
 def test_options_that_do_not_fit(

@@ -286,13 +286,13 @@ def test_a_batch_and_windows_are_as_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"block_1d_type": "att"}, r"block_1d_type = 'att'; only 'conv\+att' can be read"),
+        ({"block_1d_type": "att"}, r"block_1d_type = 'att'; only 'conv\+att' is supported"),
         ({"causal": "full"}, "causal = 'full'"),
-        ({"feat_type": "pt"}, "features are of type 'pt'; only 'tf' can be read"),
+        ({"feat_type": "pt"}, "features are of type 'pt'; only 'tf' is supported"),
         ({"spec_params": {"n_fft": 1024}}, "n_fft = 1024"),
         ({"stages_setup": [[[1, 1], 2]]}, "model_config cannot be read"),
-        ({"return_2d_output": False}, "return_2d_output = False is not known"),
-        ({"new_setting": 1}, r"settings that are not known: \['new_setting'\]"),
+        ({"return_2d_output": False}, "return_2d_output = False is not supported"),
+        ({"new_setting": 1}, r"unknown settings: \['new_setting'\]"),
         ({"F": "many"}, "cannot be read"),
     ],
 )

@@ -61,7 +61,10 @@ def test_real_xvectors_are_read_as_kaldiio_reads_them(shared_data: Path) -> None
         (b"a \0BFV \4" + struct.pack("<i", 0), "empty or cut short"),
         (b"a \0BFV \4" + struct.pack("<i", -3), "empty or cut short"),
         (b"a \0BFV \4" + struct.pack("<i", 2**31 - 1), "empty or cut short"),
-        (b"a \0BFM \4" + struct.pack("<i", 1) + b"\4" + struct.pack("<if", 1, 1.0), "no vector of floats"),
+        (
+            b"a \0BFM \4" + struct.pack("<i", 1) + b"\4" + struct.pack("<if", 1, 1.0),
+            "does not start a vector of floats",
+        ),
         (b"a  [ 1 2", "no vector starts at byte 2"),
         (b"a  [ ]\n", "no vector starts at byte 2"),
         (b"a  [\n 1 2\n 3 4 ]\n", "a matrix starts at byte 2"),

@@ -44,11 +44,11 @@ def test_names_of_corpora_are_short_and_unique(tmp_path: Path) -> None:
 
 def test_folders_without_speakers(root: Path) -> None:
     (root / "empty").mkdir()
-    with pytest.raises(InputError, match=r"empty: holds no audio"):
+    with pytest.raises(InputError, match=r"empty: contains no file with an audio suffix"):
         find_audio(root / "empty")
     with pytest.raises(InputError, match=r"nowhere: no such folder"):
         find_speakers([root / "nowhere"])
-    with pytest.raises(InputError, match=r"a\.wav: lies in no speaker's folder"):
+    with pytest.raises(InputError, match=r"a\.wav: is not in a speaker folder"):
         find_speakers([root / "alpha" / "train" / "1447"])
     with pytest.raises(InputError, match="given twice"):
         find_speakers([root / "alpha", root / "beta" / ".." / "alpha"])

@@ -173,7 +173,7 @@ def test_a_file_that_breaks_off_says_what_is_lost(
     with audio.open_audio(path, keep_truncated=True) as stream:
         kept = np.concatenate(list(stream.blocks()))
     assert 0.5 * share * DURATION_S * 16000 < len(kept) < DURATION_S * 16000
-    assert "read so far" in caplog.text
+    assert "read up to there" in caplog.text
 
 
 def test_an_mp4_without_its_table_says_so(folder: Path, tmp_path: Path) -> None:
@@ -360,7 +360,7 @@ def test_a_picture_holds_no_sound(tmp_path: Path) -> None:
                 stream.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24"))
             )
         output.mux(stream.encode(None))
-    with pytest.raises(InputError, match="holds no sound"):
+    with pytest.raises(InputError, match="has no audio stream"):
         audio.read(tmp_path / "silent.mp4")
 
 

@@ -78,7 +78,7 @@ def test_a_file_cut_short_is_refused_wherever_it_ends(binary: bool, tmp_path: Pa
     whole = path.read_bytes()
     for length in range(len(whole.rstrip())):
         path.write_bytes(whole[:length])
-        with pytest.raises(InputError, match="is not a whole Kaldi PLDA") as caught:
+        with pytest.raises(InputError, match="is not a complete Kaldi PLDA") as caught:
             kaldi_plda.read(path)
         assert caught.value.path == str(path)
 

@@ -116,7 +116,7 @@ def test_marks_estimated_times_and_durations_that_are_not_known(tmp_path: Path) 
     [
         ("NOSCORE rec 1 3", "a NOSCORE record has 9 or 10 fields, found 4"),
         ("NOSCORE rec 1 3 -2 <NA> <NA> <NA> <NA>", "duration '-2' is not a time"),
-        ("NON-LEX rec 1 3 2 <NA> yodel ann <NA>", "'yodel' is no subtype of NON-LEX"),
+        ("NON-LEX rec 1 3 2 <NA> yodel ann <NA>", "'yodel' is not a subtype of NON-LEX"),
         ("NON-LEX rec 1 <NA> 2 <NA> laugh ann <NA>", "onset '<NA>' is not a time"),
     ],
 )
@@ -164,9 +164,9 @@ def test_half_a_millisecond_goes_the_same_way_as_an_end_and_as_an_onset(tmp_path
 
 @pytest.mark.parametrize("recording", ["my meeting", "", "a\tb"])
 def test_ids_with_blanks_cannot_be_written(tmp_path: Path, recording: str) -> None:
-    with pytest.raises(InputError, match=r"rec.rttm: recording .* holds white space"):
+    with pytest.raises(InputError, match=r"rec.rttm: recording .* contains white space"):
         write_rttm(tmp_path / "rec.rttm", recording, [])
-    with pytest.raises(InputError, match=r"rec.rttm: speaker .* holds white space"):
+    with pytest.raises(InputError, match=r"rec.rttm: speaker .* contains white space"):
         write_rttm(tmp_path / "rec.rttm", "rec", [Turn("rec", 0, 1, recording)])
     assert not (tmp_path / "rec.rttm").exists()
 

@@ -69,7 +69,7 @@ def test_a_malformed_line_is_named(
 @pytest.mark.parametrize("text", ["", "\n \n"])
 def test_a_file_without_trials_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "trials").write_text(text)
-    with pytest.raises(InputError, match="holds no trials"):
+    with pytest.raises(InputError, match="contains no trials"):
         read_trials(tmp_path / "trials")
 
 

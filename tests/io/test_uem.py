@@ -40,7 +40,7 @@ def test_a_malformed_line_is_named(tmp_path: Path, line: str, message: str) -> N
 
 def test_a_file_without_regions_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.uem").touch()
-    with pytest.raises(InputError, match="holds no regions"):
+    with pytest.raises(InputError, match="contains no regions"):
         read_uem(tmp_path / "empty.uem")
 
 

@@ -71,7 +71,7 @@ def test_channels_that_cannot_be_told_are_refused() -> None:
     # called like it: the other one is too many, which --ignore-extra allows
     sides = match_channels(Records({"call": [turn(0, 10, "a", "1")]}), CALL)
     with pytest.raises(
-        InputError, match=r"the hypothesis has recording 'call channel 2', which the reference"
+        InputError, match=r"the hypothesis has recording 'call channel 2', which is not in the reference"
     ):
         score_recordings(sides.reference, sides.hypothesis)
     (score,) = score_recordings(sides.reference, sides.hypothesis, ignore_extra=True)
@@ -103,4 +103,4 @@ def test_no_score_regions_are_of_their_channel(caplog: pytest.LogCaptureFixture)
         sides = match_channels(Records(CALL.turns, {"call": marks}), CALL)
     scores = score_recordings(sides.reference, sides.hypothesis, unscored=sides.unscored)
     assert [score.components.total_s for score in scores] == [9, 11]
-    assert "nobody on channel 3" in caplog.text
+    assert "no speech on channel 3" in caplog.text

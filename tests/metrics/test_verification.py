@@ -121,7 +121,7 @@ def test_a_million_trials_are_as_good_as_their_distribution() -> None:
         ([1.0, 2.0], [False, False], "0 target and 2 non-target"),
         ([], [], "0 target and 0 non-target"),
         ([1.0, np.nan], [True, False], "must be finite"),
-        ([1.0], [True, False], "two equal vectors"),
+        ([1.0], [True, False], "vectors of equal length"),
     ],
 )
 def test_trials_that_cannot_be_scored_are_refused(

@@ -220,7 +220,7 @@ def test_files_and_lists_embed_like_their_samples(folder: Path, tmp_path: Path) 
 
 def test_samples_need_their_rate(folder: Path) -> None:
     model = sdpn.load_model(folder)
-    with pytest.raises(InputError, match="without its rate"):
+    with pytest.raises(InputError, match="without a sampling rate"):
         model.embed(_wave())
     with pytest.raises(InputError, match="empty list"):
         model.embed([])

@@ -59,7 +59,7 @@ def test_a_truncated_one_says_to_install_again(
     monkeypatch.setattr(load, "SHIPPED", damaged)
     assert main(["compare", "a.wav", "b.wav"]) == 2
     message = capsys.readouterr().err
-    assert "comes with sdpn is damaged" in message
+    assert "included in sdpn is damaged" in message
     assert str(damaged / name) in message
     assert "--force-reinstall" in message
 

@@ -136,7 +136,7 @@ def test_dev_ids_are_what_the_trials_say(corpora: Path, line: str, naming: list[
         ),
         (
             lambda root: (root / "alpha" / "train" / "1447" / "a2.flac").write_bytes(b"no audio"),
-            "{root}/alpha/train/1447/a2.flac: cannot be used: is not audio",
+            "{root}/alpha/train/1447/a2.flac: cannot be used: is not readable audio",
         ),
         (
             lambda root: (root / "rir" / "hall.wav").write_bytes(b"RIFF"),
@@ -144,7 +144,7 @@ def test_dev_ids_are_what_the_trials_say(corpora: Path, line: str, naming: list[
         ),
         (
             lambda root: shutil.copy(root / "rir" / "hall.wav", root / "beta" / "train" / "y.wav"),
-            "{root}/beta/train/y.wav: lies in no speaker's folder",
+            "{root}/beta/train/y.wav: is not in a speaker folder",
         ),
         (
             lambda root: shutil.copy(

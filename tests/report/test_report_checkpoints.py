@@ -39,7 +39,7 @@ def test_own_checkpoints_draw_the_curves_that_training_would_log(tmp_path) -> No
     page = build_page(experiment)
     for tag in scalars:
         assert f"<span>{tag}</span>" in page
-    assert "1 − cosine to where they started" in page
+    assert "1 − cosine to the initial prototypes" in page
 
 
 @pytest.mark.parametrize("below", ["", "models"])
@@ -72,7 +72,7 @@ def test_checkpoints_that_cannot_be_used_are_named_and_no_more(tmp_path, caplog)
         pytest.raises(InputError, match="and no checkpoints with prototypes"),
     ):
         read_experiment(tmp_path)
-    assert "no prototype curves from checkpoints: " in caplog.text
+    assert "cannot compute prototype curves from checkpoints: " in caplog.text
 
 
 def test_other_pth_files_are_no_checkpoints(tmp_path) -> None:

@@ -82,8 +82,8 @@ def test_the_page_shows_the_table_and_the_recordings(full) -> None:
         assert cell in page.texts
     assert "An hour of audio takes 1 min 53 s." in page.text
     assert "EER and minDCF over 2,835 target and 28,350 non-target trials." in page.text
-    assert "no collar, so nothing is forgiven" in page.text
-    assert "overlapped speech is scored" in page.text
+    assert "no collar: reference boundaries are scored" in page.text
+    assert "overlapping speech is scored" in page.text
     assert "missed 1.00 s, false alarm 1.00 s, confusion 0.00 s of 8.0 s; 3 speakers found, 2 in" in page.text
     assert "sdpn score --made 'by hand'" in page.text
     # meet (25 %) before solo (0 %): the worst first

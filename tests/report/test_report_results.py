@@ -35,12 +35,12 @@ def test_a_missing_folder_has_no_results(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"eer": "7 %"}, "'eer' of 'results' of the document is '7 %'; a finite number was expected"),
+        ({"eer": "7 %"}, "'eer' of 'results' of the document: expected a finite number, found '7 %'"),
         ({"eer": None}, "'eer' of 'results' of the document is None; a finite number"),
         ({"eer": True}, "'eer' of 'results' of the document is True; a finite number"),
         ({"eer": float("nan")}, "NaN is no JSON"),
-        ({"num_target": -1}, "'num_target' of 'results' of the document is -1; a count was expected"),
-        ({"num_target": 1.5}, "is 1.5; a count was expected"),
+        ({"num_target": -1}, "'num_target' of 'results' of the document: expected a count, found -1"),
+        ({"num_target": 1.5}, "expected a count, found 1.5"),
     ],
 )
 def test_a_field_of_the_wrong_kind_is_named(write_result, verification, change, message) -> None:
@@ -62,12 +62,12 @@ def test_a_missing_field_is_named_with_its_place(write_result, score) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"files": {}}, "'files' of 'results' of the document is {}; a list was expected"),
-        ({"files": [1]}, "item 1 of 'files' is 1; an object was expected"),
-        ({"skip_overlap": 0}, "'skip_overlap' of 'results' of the document is 0; true or false"),
-        ({"reference": "a.rttm"}, "is 'a.rttm'; a list of texts was expected"),
-        ({"uem": 1}, "is 1; text was expected"),
-        ({"total": []}, "'total' of 'results' of the document is []; an object was expected"),
+        ({"files": {}}, "'files' of 'results' of the document: expected a list, found {}"),
+        ({"files": [1]}, "item 1 of 'files': expected an object, found 1"),
+        ({"skip_overlap": 0}, "'skip_overlap' of 'results' of the document: expected true or false, found 0"),
+        ({"reference": "a.rttm"}, "expected a list of strings, found 'a.rttm'"),
+        ({"uem": 1}, "expected text, found 1"),
+        ({"total": []}, "'total' of 'results' of the document: expected an object, found []"),
     ],
 )
 def test_a_malformed_score_is_refused(write_result, score, changes, message) -> None:
@@ -87,7 +87,7 @@ def test_a_file_that_is_no_document_is_named(tmp_path, text) -> None:
 def test_the_schema_must_fit_the_name(write_result, verification) -> None:
     path = write_result("verify", "trained", verification, schema="sdpn.score/1")
     with pytest.raises(
-        InputError, match=r"its schema is 'sdpn\.score/1', its name asks for 'sdpn\.verify/1'"
+        InputError, match=r"its schema is 'sdpn\.score/1', but its name requires 'sdpn\.verify/1'"
     ):
         read_result_file(path)
 

@@ -99,4 +99,4 @@ def test_hours_with_thousands_of_turns_stay_small_and_can_be_zoomed() -> None:
 
 
 def test_nobody_speaks() -> None:
-    assert "Nobody speaks" in draw_timeline(align([], []), description="d")
+    assert "There is no speech" in draw_timeline(align([], []), description="d")

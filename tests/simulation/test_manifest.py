@@ -95,7 +95,7 @@ LINE: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "no JSON"),
+        ("{", "not JSON"),
         ("[]", "an object"),
         ("{}", "KeyError: 'format'"),
         (broken(format=2), "its format is 2, expected 1"),
@@ -109,9 +109,9 @@ LINE: dict[str, Any] = {
         (broken(speakers=[["A", {"rt60_s": 0, "seed": 1}]]), "a simulated room needs"),
         (broken(noise={"snr_db": 3.0, "clips": []}), "noise needs clips"),
         (broken(ambience={"snr_db": 40.0, "seed": -1}), "ambience needs a seed"),
-        (broken(recording="a b"), "'a b' is no id"),
-        (broken(recording="../elsewhere"), "'../elsewhere' is no id"),
-        (broken(speakers=[["", None]]), "'' is no id"),
+        (broken(recording="a b"), "'a b' is not a valid id"),
+        (broken(recording="../elsewhere"), "'../elsewhere' is not a valid id"),
+        (broken(speakers=[["", None]]), "'' is not a valid id"),
         (json.dumps(LINE), "recording 'sim0' occurs a second time"),
     ],
 )
@@ -126,5 +126,5 @@ def test_lines_that_make_no_sense(line: str, message: str, tmp_path: Path) -> No
 
 def test_no_conversations(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").touch()
-    with pytest.raises(InputError, match="holds no conversations"):
+    with pytest.raises(InputError, match="contains no conversations"):
         read_manifest(tmp_path / "empty.jsonl")

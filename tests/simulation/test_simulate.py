@@ -223,7 +223,7 @@ def test_speech_is_split_where_it_is_quiet() -> None:
 def test_silent_utterances_are_left_out(folders: Folders, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
         conversations = planned(folders, num=8, duration_s=60.0)
-    assert "1 utterances hold no speech and were left out" in caplog.text
+    assert "skipped 1 utterances without speech" in caplog.text
     used = {utterance.file.path for each in conversations for utterance in each.utterances}
     assert "s0/silence.flac" not in used
     assert any(path.startswith("s0/") for path in used)
@@ -232,12 +232,12 @@ def test_silent_utterances_are_left_out(folders: Folders, caplog: pytest.LogCapt
 def test_a_speaker_without_speech(tmp_path: Path) -> None:
     (tmp_path / "mute").mkdir()
     soundfile.write(tmp_path / "mute" / "a.wav", np.zeros(8000), RATE_HZ)
-    with pytest.raises(InputError, match=r"no speech was found in the 1 utterances of speaker .*-mute"):
+    with pytest.raises(InputError, match=r"no speech found in the 1 utterances of speaker .*-mute"):
         planned(Folders(corpora=[tmp_path]), num=1, min_speakers=1, max_speakers=1)
 
 
 def test_too_few_speakers(folders: Folders) -> None:
-    with pytest.raises(InputError, match="the corpora hold 7 speakers, too few for conversations of 8"):
+    with pytest.raises(InputError, match="the corpora have 7 speakers, too few for conversations of 8"):
         planned(folders, max_speakers=8)
 
 
@@ -245,7 +245,7 @@ def test_an_unreadable_utterance_is_named(tmp_path: Path) -> None:
     for speaker in ("a", "b"):
         (tmp_path / speaker).mkdir()
         (tmp_path / speaker / "utterance.wav").write_bytes(b"RIFF of nothing")
-    with pytest.raises(InputError, match=r"/utterance\.wav: is not audio"):
+    with pytest.raises(InputError, match=r"/utterance\.wav: is not readable audio"):
         planned(Folders(corpora=[tmp_path]), max_speakers=2)
 
 
@@ -288,7 +288,7 @@ def test_sources_that_changed(
         check_sources(done, moved, manifest)
     assert caught.value.line == first_line
     soundfile.write(tmp_path / last, np.zeros(16000), RATE_HZ)
-    with pytest.raises(InputError, match=f"utterance '{last}' is not the one that was used") as caught:
+    with pytest.raises(InputError, match=f"utterance '{last}' is not the original one") as caught:
         check_sources(done, moved, manifest)
     assert caught.value.line == first_line
 
@@ -321,8 +321,8 @@ def test_two_corpora_with_the_same_paths(folders: Folders, tmp_path: Path) -> No
         ({"num": 0}, "the number of conversations is 0"),
         ({"seed": -1}, "the seed is -1"),
         ({"duration_s": float("nan")}, "the duration in seconds is nan"),
-        ({"min_speakers": 0}, "the least number of speakers is 0"),
-        ({"max_speakers": 1}, "the most speakers is 1; expected 2 to 100"),
+        ({"min_speakers": 0}, "the minimum number of speakers is 0"),
+        ({"max_speakers": 1}, "the maximum number of speakers is 1; expected 2 to 100"),
         ({"room_share": 1.5}, "the share of rooms is 1.5; expected 0 to 1"),
         ({"noise_snr_db": (10.0, 5.0)}, "the upper signal-to-noise ratio in dB is 5; expected 10 to 100"),
     ],

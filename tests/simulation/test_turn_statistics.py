@@ -121,11 +121,11 @@ def test_rttms_are_read_wherever_they_lie(tmp_path: Path) -> None:
     [
         ({"schema": "sdpn.score/1"}, "its schema is not"),
         ({"turn_s": []}, "are empty"),
-        ({"gap_s": [1.0, 0.5]}, "gap_s holds no ascending quantiles"),
-        ({"gap_s": [-1.0]}, "gap_s holds no ascending quantiles"),
+        ({"gap_s": [1.0, 0.5]}, "gap_s does not contain ascending quantiles"),
+        ({"gap_s": [-1.0]}, "gap_s does not contain ascending quantiles"),
         ({"concentration": 0.0}, "concentration"),
         ({"profiles": []}, "are empty"),
-        ({"profiles": 3}, "is no statistics file"),
+        ({"profiles": 3}, "is not a valid turn statistics file"),
         ({"unheard_of": 1}, "unheard_of"),
     ],
 )
@@ -143,7 +143,7 @@ def test_files_that_are_no_statistics(change: dict[str, object], message: str, t
 
 
 def test_nothing_to_learn_from(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no RTTM files"):
+    with pytest.raises(InputError, match="contains no RTTM files"):
         read_statistics(tmp_path)
     (tmp_path / "alone.rttm").write_text("SPEAKER alone 1 0 1 <NA> <NA> A <NA> <NA>\n")
     with pytest.raises(InputError, match="no recording has turns of two speakers"):
@@ -151,7 +151,7 @@ def test_nothing_to_learn_from(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         read_statistics(tmp_path / "missing.json")
     (tmp_path / "broken.json").write_text("{")
-    with pytest.raises(InputError, match="is no statistics file"):
+    with pytest.raises(InputError, match="is not a valid turn statistics file"):
         read_statistics(tmp_path / "broken.json")
 
 

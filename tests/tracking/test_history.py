@@ -59,7 +59,7 @@ def test_a_checkpoint_without_the_prototypes_of_step_0_says_so(save_own, tmp_pat
     history = read_history(tmp_path / "exp")
     assert [snapshot.step for snapshot in history.snapshots] == [200, 400]
     assert len(history.notes) == 1
-    assert "keeps no prototypes of step 0" in history.notes[0] and "step 200" in history.notes[0]
+    assert "has no prototypes of step 0" in history.notes[0] and "step 200" in history.notes[0]
     assert history.usage is None
     assert steps(file) == [200]
 
@@ -101,17 +101,17 @@ def _flip(file: Path) -> None:
 
 
 DAMAGES = {
-    "truncated": (_truncate, "its checksum is not the one in meta.json"),
-    "one bit": (_flip, "its checksum is not the one in meta.json"),
+    "truncated": (_truncate, "its checksum does not match meta.json"),
+    "one bit": (_flip, "its checksum does not match meta.json"),
     "no state": (Path.unlink, "state.pt: No such file or directory"),
     "no meta": (lambda file: file.with_name("meta.json").unlink(), "meta.json no such file"),
     "cut meta": (
         lambda file: file.with_name("meta.json").write_text('{"sha'),
-        "meta.json is no JSON document",
+        "meta.json is not a valid JSON document",
     ),
     "empty meta": (
         lambda file: file.with_name("meta.json").write_text("{}"),
-        "its checksum is not the one in meta.json",
+        "its checksum does not match meta.json",
     ),
 }
 
@@ -205,30 +205,32 @@ def test_the_same_epoch_twice_counts_once_unless_it_differs(save_theirs, tmp_pat
     save_theirs("models/checkpoint.pth", 150, SECOND)
     assert steps(tmp_path / "theirs") == [150]
     save_theirs("sdpn.pth", 150, FIRST)
-    with pytest.raises(InputError, match=r"holds other prototypes than .*, yet both are of epoch 150"):
+    with pytest.raises(InputError, match=r"has other prototypes than .*, but both are at epoch 150"):
         read_history(tmp_path / "theirs")
 
 
 def test_files_without_prototypes_say_why(save_theirs, tmp_path) -> None:
     path = save_theirs("sdpn.pth", 150, None)
     for name in (path, tmp_path / "theirs"):
-        with pytest.raises(InputError, match=r"sdpn\.pth: holds no prototypes: some versions of 3D-Speaker"):
+        with pytest.raises(
+            InputError, match=r"sdpn\.pth: contains no prototypes: some versions of 3D-Speaker"
+        ):
             read_history(name)
     save_theirs("models/checkpoint.pth", 20, FIRST)
     history = read_history(tmp_path / "theirs")
     assert [snapshot.step for snapshot in history.snapshots] == [20]
-    assert history.skipped[0].startswith(f"{path} holds no prototypes")
+    assert history.skipped[0].startswith(f"{path} contains no prototypes")
 
 
 def test_a_file_without_an_epoch(save_theirs, tmp_path) -> None:
     path = save_theirs("sdpn.pth", None, FIRST)
     history = read_history(path)
     assert [snapshot.step for snapshot in history.snapshots] == [0]
-    assert history.notes == ("sdpn.pth tells no epoch: it stands as 0.",)
+    assert history.notes == ("sdpn.pth has no epoch: it is shown as 0.",)
     save_theirs("checkpoint0010.pth", None, FIRST)
     history = read_history(tmp_path / "theirs")
     assert [snapshot.step for snapshot in history.snapshots] == [10]
-    assert history.skipped == (f"{path} tells no epoch, in itself or by its name.",)
+    assert history.skipped == (f"{path} has no epoch, neither inside nor in its name.",)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +238,7 @@ def test_a_file_without_an_epoch(save_theirs, tmp_path) -> None:
 )
 def test_prototypes_are_a_matrix(save_theirs, prototypes) -> None:
     path = save_theirs("checkpoint.pth", 1, prototypes)
-    with pytest.raises(InputError, match=r"a matrix \(K, E\) of real numbers was expected"):
+    with pytest.raises(InputError, match=r"expected a matrix \(K, E\) of real numbers"):
         read_history(path)
 
 
@@ -265,7 +267,7 @@ def test_a_file_that_would_run_code_is_refused(save_theirs, tmp_path, zipped) ->
     state = {"prototypes": SECOND, "epoch": 11, "optimizer": _Runs(marker)}
     torch.save(state, path, _use_new_zipfile_serialization=zipped)
     for name in (path, tmp_path / "theirs"):
-        with pytest.raises(InputError, match=r"asks for posix\.system, .* could run code") as caught:
+        with pytest.raises(InputError, match=r"refers to posix\.system, .* could execute code") as caught:
             read_history(name)
         assert caught.value.path == str(path)
     assert not marker.exists()
@@ -296,7 +298,7 @@ def test_what_is_allowed_for_numpy_is_not_left_open(save_theirs) -> None:
 def test_what_is_no_checkpoint_is_one_line(tmp_path, content) -> None:
     path = tmp_path / "checkpoint.pth"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"is damaged, or no file that torch\.save wrote") as caught:
+    with pytest.raises(InputError, match=r"is damaged, or was not written by torch\.save") as caught:
         read_history(path)
     assert "\n" not in str(caught.value)
 
@@ -304,17 +306,17 @@ def test_what_is_no_checkpoint_is_one_line(tmp_path, content) -> None:
 def test_other_files_of_torch_are_not_taken_for_checkpoints(tmp_path) -> None:
     path = tmp_path / "model.pth"
     torch.save({f"layer{index}": FIRST for index in range(9)}, path)
-    with pytest.raises(InputError, match=r"is no training checkpoint: .*\(layer0, .*layer5, …\)"):
+    with pytest.raises(InputError, match=r"is not a training checkpoint: .*\(layer0, .*layer5, …\)"):
         read_history(path)
     torch.save(FIRST, path)
-    with pytest.raises(InputError, match="it holds Tensor, a dictionary was expected"):
+    with pytest.raises(InputError, match="expected a dictionary, found Tensor"):
         read_history(path)
 
 
 def test_nothing_there(tmp_path) -> None:
     with pytest.raises(InputError, match="no such file or folder"):
         read_history(tmp_path / "absent")
-    with pytest.raises(InputError, match="holds no checkpoints"):
+    with pytest.raises(InputError, match="contains no checkpoints"):
         read_history(tmp_path)
 
 

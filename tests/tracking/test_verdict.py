@@ -53,10 +53,10 @@ def test_bit_for_bit_the_same() -> None:
     verdict = of((200, same), (1600, same.clone()))
     assert verdict.state is State.NOT_TRAINED
     assert verdict.sentence == (
-        "The prototypes are NOT being trained: all 2 are bit for bit the same at steps 200 and 1600."
+        "The prototypes are NOT being trained: all 2 are bitwise identical at steps 200 and 1600."
     )
     verdict = of((1, same), (11, same), (21, same), unit="epoch")
-    assert verdict.sentence.endswith("bit for bit the same at all 3 checkpoints from epoch 1 to 21.")
+    assert verdict.sentence.endswith("bitwise identical at all 3 checkpoints from epoch 1 to 21.")
     assert not verdict.has_moved_K.any()
 
 
@@ -67,7 +67,7 @@ def test_hardly_any_turn_is_told_from_none(after) -> None:
     assert verdict.sentence.startswith(
         "The prototypes HARDLY move: since step 0 none of the 2 has turned by more than 0.2° (the largest "
     )
-    assert "though they are not bit for bit the same" in verdict.sentence
+    assert "though they are not bitwise identical" in verdict.sentence
 
 
 def test_moved_and_then_stopped() -> None:
@@ -76,7 +76,7 @@ def test_moved_and_then_stopped() -> None:
     assert verdict.state is State.STOPPED
     assert verdict.sentence == (
         "The prototypes are NO LONGER being trained: they turned by 20° on average from step 0 to 400, and "
-        "are bit for bit the same from there to step 800."
+        "are bitwise identical from there to step 800."
     )
 
 
@@ -97,7 +97,7 @@ def test_few_move() -> None:
 def test_one_checkpoint_tells_nothing() -> None:
     verdict = of((150, at_angles(0, 90)))
     assert verdict.state is State.UNKNOWN
-    assert "cannot be told from a single checkpoint" in verdict.sentence
+    assert "A single checkpoint does not show whether the prototypes are being trained" in verdict.sentence
 
 
 def test_remarks_about_the_last_two_checkpoints() -> None:
@@ -106,7 +106,7 @@ def test_remarks_about_the_last_two_checkpoints() -> None:
     assert settled.state is State.TRAINED
     assert settled.remarks == (
         "None turned by more than 0.2° between the last two checkpoints (steps 5 and 9): the learning rate "
-        "is near its end, or training has settled.",
+        "is near its minimum, or training has converged.",
     )
     partly = of((0, start), (5, middle), (9, at_angles(30, 140)))
     assert partly.remarks == (
@@ -120,9 +120,7 @@ def test_prototypes_that_were_drawn_anew_are_noticed() -> None:
     nudged = first + 0.3 * torch.randn(64, 32, generator=generator)
     verdict = of((1, first), (11, nudged), (21, second), (31, second * 1.1 + 0.1), unit="epoch")
     assert len(verdict.remarks) == 1
-    assert verdict.remarks[0].startswith(
-        "Between epochs 11 and 21 they lost every likeness to what they were"
-    )
+    assert verdict.remarks[0].startswith("Between epochs 11 and 21 they changed completely")
 
 
 def usage(*share: float, rows: int | None = 1000, steps: int = 50) -> Usage:
@@ -136,10 +134,10 @@ def test_the_dead() -> None:
     )
     assert describe_usage(usage(0.99, 0.01, rows=None, steps=1)).startswith("1 of 2 prototypes is dead: ")
     assert "in 1 step counted" in describe_usage(usage(0.99, 0.01, rows=None, steps=1))
-    assert "cannot be told: no checkpoint keeps how the teacher uses them" in describe_usage(None)
+    assert "is unknown: no checkpoint stores the teacher's assignments" in describe_usage(None)
 
 
 def test_the_dead_of_a_few_rows_are_an_upper_bound() -> None:
-    assert describe_usage(usage(0.99, 0.01, rows=1)).endswith("take this for an upper bound.")
+    assert describe_usage(usage(0.99, 0.01, rows=1)).endswith("this is an upper bound.")
     assert "upper bound" not in describe_usage(usage(0.99, 0.01, rows=2))  # 2 ln 2 = 1.4
     assert "upper bound" not in describe_usage(usage(0.6, 0.4, rows=1))  # none is dead in any case

@@ -55,4 +55,4 @@ def test_too_few_utterances_give_none_and_say_so(tmp_path: Path, caplog: pytest.
     short = _tones(tmp_path, 30, seconds=2.0)
     with caplog.at_level(logging.WARNING):
         assert calibrate(_Pitch(noise=0.5), short, seed=0) == {}
-    assert "no clustering threshold" in caplog.text
+    assert "clustering threshold of the model is not calibrated" in caplog.text

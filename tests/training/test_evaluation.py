@@ -244,5 +244,5 @@ def test_trials_that_cannot_be_scored(voices: Path, tmp_path: Path) -> None:
     (tmp_path / "one-sided").write_text("1 u00 u06\n1 u01 u07\n")
     with pytest.raises(InputError, match="non-target"):
         _evaluation(tmp_path / "one-sided", voices)
-    with pytest.raises(ValueError, match="belong together"):
+    with pytest.raises(ValueError, match="must be given together"):
         EvaluationConfig(data=voices)

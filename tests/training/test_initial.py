@@ -177,5 +177,9 @@ def test_a_model_without_whole_head_and_prototypes(
         tensors: dict[str, Any] = load_file(file)
         del tensors["prototypes"]
         save_file(tensors, file)
-    message = {"absent": "has no pretraining", "truncated": "damaged", "no prototypes": "holds no prototypes"}
+    message = {
+        "absent": "has no pretraining",
+        "truncated": "damaged",
+        "no prototypes": "contains no prototypes",
+    }
     _refused(voices, message[damage], f"initial.model={broken}")

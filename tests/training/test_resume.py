@@ -112,7 +112,7 @@ def test_kill_9_and_the_same_command_give_the_uninterrupted_run(
     process.wait()
     assert not (checkpoints / f"step-{_STEPS:08d}").exists()
     result = _run(data, out)
-    assert result.returncode == 0 and "continuing at step" in result.stderr, result.stderr
+    assert result.returncode == 0 and "resuming at step" in result.stderr, result.stderr
     assert not list(checkpoints.glob(".*"))  # no half-written checkpoint is left behind
     assert _final_state(out) == _final_state(uninterrupted)
 
@@ -145,7 +145,7 @@ def test_a_signal_to_the_group_saves_and_exits_and_the_run_goes_on(
     assert process.returncode == 128 + number
     (line,) = [line for line in message.splitlines() if not line.startswith(("step ", "WARNING", "INFO"))]
     assert line.startswith(f"sdpn train: stopped by {number.name} after step")
-    assert line.endswith("state saved; the same command continues")
+    assert line.endswith("state saved; rerun the command to resume")
     assert [name for name in os.listdir(out / "checkpoints") if name.startswith("step-")]
     assert _run(data, out).returncode == 0
     assert _final_state(out) == _final_state(uninterrupted)
@@ -180,7 +180,7 @@ def test_another_number_of_prototypes_or_another_objective_is_refused(
     assert result.returncode == 2 and "sdpn.num_prototypes: 10 -> 12" in result.stderr
     result = _run(data, uninterrupted, "objective=dino")
     assert result.returncode == 2 and "Traceback" not in result.stderr
-    assert "belongs to a run of objective 'sdpn', not 'dino'" in result.stderr
+    assert "belongs to a run with objective 'sdpn', not 'dino'" in result.stderr
 
 
 def test_a_distillation_goes_on_bit_for_bit_even_where_its_teacher_has_gone(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_a_distillation_goes_on_bit_for_bit_even_where_its_teacher_has_gone(tmp_
     ]
     whole, halved = tmp_path / "whole", tmp_path / "halved"
     assert (result := _run(data, whole, *settings)).returncode == 0, result.stderr
-    assert "more than its teacher's" not in result.stderr
+    assert "more than the" not in result.stderr
     process = subprocess.Popen(
         _command(data, halved, *settings), env=_environment(), stderr=subprocess.DEVNULL
     )
@@ -208,7 +208,7 @@ def test_a_distillation_goes_on_bit_for_bit_even_where_its_teacher_has_gone(tmp_
     process.wait()
     shutil.rmtree(teacher)
     result = _run(data, halved, *settings)
-    assert result.returncode == 0 and "going on with what" in result.stderr, result.stderr
+    assert result.returncode == 0 and "using its embeddings in" in result.stderr, result.stderr
     assert _final_state(halved) == _final_state(whole)
     assert sdpn.load_model(halved / "model").embedding_dim == 12  # the linear map is not part of it
     # what the teacher says belongs to the run

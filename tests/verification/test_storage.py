@@ -39,7 +39,9 @@ def test_it_knows_the_model_that_it_was_learned_with(back_end: BackEnd, tmp_path
     known = read_back_end(path)
     known.refuse_other_model("0123", path=None)
     known.refuse_other_model(None, path=None)  # embeddings from elsewhere
-    with pytest.raises(InputError, match="other: is not of the model that the back end was learned with"):
+    with pytest.raises(
+        InputError, match="other: does not belong to the model that the back end was trained with"
+    ):
         known.refuse_other_model("4567", path="other")
 
 
@@ -69,10 +71,10 @@ def test_one_that_is_cut_off(back_end: BackEnd, tmp_path: Path) -> None:
     ("name", "value", "words"),
     [
         ("mean", np.zeros(5, dtype=np.float32), r"plda.mean has shape \(6,\), not \(5,\)"),
-        ("cohort", np.full((60, 6), np.nan, dtype=np.float16), "cohort holds NaN"),
-        ("top", np.array([61]), "61 of 60 strangers"),
-        ("strangers", np.array([1.0, 0.0], dtype=np.float32), "no quantiles"),
-        ("something", np.zeros(1), "is no back end"),
+        ("cohort", np.full((60, 6), np.nan, dtype=np.float16), "cohort contains NaN"),
+        ("top", np.array([61]), "61 of 60 cohort utterances"),
+        ("strangers", np.array([1.0, 0.0], dtype=np.float32), "not ascending quantiles"),
+        ("something", np.zeros(1), "is not a back end"),
     ],
 )
 def test_parts_that_do_not_fit(
@@ -87,5 +89,5 @@ def test_parts_that_do_not_fit(
 
 def test_another_safetensors_file(tmp_path: Path) -> None:
     save_file({"mean": np.zeros(3)}, tmp_path / "model.safetensors")
-    with pytest.raises(InputError, match="is no back end"):
+    with pytest.raises(InputError, match="is not a back end"):
         read_back_end(tmp_path / "model.safetensors")

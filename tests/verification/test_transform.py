@@ -19,7 +19,7 @@ def test_two_means_two_lengths_and_a_projection() -> None:
 
 def test_another_dimension_and_a_row_without_direction() -> None:
     transform = Transform(np.ones(3), np.eye(3), np.zeros(3))
-    with pytest.raises(InputError, match=r"takes 3 dimensions, the embeddings have shape \(2, 4\)"):
+    with pytest.raises(InputError, match=r"expects 3 dimensions, but the embeddings have shape \(2, 4\)"):
         transform(np.ones((2, 4)))
     with pytest.raises(InputError, match="row 1 is zero"):
         transform(np.array([[1.0, 2.0, 3.0], [1.0, 1.0, 1.0]]))
@@ -37,7 +37,7 @@ def test_the_published_transform(shared_data: Path) -> None:
         ({"mean1": np.ones(2), "lda": np.ones((3, 2)), "mean2": np.ones(2)}, r"mean1 of \(2,\)"),
         ({"mean1": np.ones(3), "lda": np.ones(3), "mean2": np.ones(2)}, r"lda of \(3,\)"),
         ({"mean1": np.ones(3), "lda": np.full((3, 2), np.nan), "mean2": np.ones(2)}, "NaN"),
-        ({"mean1": np.array([{}]), "lda": np.ones((1, 2)), "mean2": np.ones(2)}, "not a whole npz"),
+        ({"mean1": np.array([{}]), "lda": np.ones((1, 2)), "mean2": np.ones(2)}, "not a complete npz"),
     ],
 )
 def test_arrays_that_do_not_fit(arrays: dict[str, np.ndarray], message: str, tmp_path: Path) -> None:
@@ -53,10 +53,10 @@ def test_a_file_cut_short_wherever_it_ends(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for length in range(0, len(whole), 7):
         path.write_bytes(whole[:length])
-        with pytest.raises(InputError, match="is not a whole npz"):
+        with pytest.raises(InputError, match="is not a complete npz"):
             read_transform(path)
     with pytest.raises(InputError, match="no such file"):
         read_transform(tmp_path / "absent.npz")
     np.save(tmp_path / "single.npy", np.ones(3))
-    with pytest.raises(InputError, match="is not a whole npz"):
+    with pytest.raises(InputError, match="is not a complete npz"):
         read_transform(tmp_path / "single.npy")
