@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdpn.cli.audio_arguments import STDIN, add_audio_arguments, find_utterances
 from sdpn.cli.model_arguments import add_model_arguments, load
+from sdpn.cli.numbers import at_least
 from sdpn.cli.progress import track
 from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
@@ -84,24 +85,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--utterances",
-        type=_count,
+        type=at_least(1),
         default=20_000,
         metavar="N",
         help="maximum number of utterances, drawn at random (default: %(default)s)",
     )
     parser.add_argument(
-        "--parts", type=_several, default=2, metavar="P", help="parts per utterance (default: %(default)s)"
+        "--parts", type=at_least(2), default=2, metavar="P", help="parts per utterance (default: %(default)s)"
     )
     parser.add_argument(
         "--cohort",
-        type=_several,
+        type=at_least(2),
         default=3000,
         metavar="N",
         help="maximum size of the AS-norm cohort (default: %(default)s)",
     )
     parser.add_argument(
         "--top-n",
-        type=_several,
+        type=at_least(2),
         default=300,
         metavar="N",
         help="AS-norm uses the N cohort members most similar to an utterance (default: %(default)s)",
@@ -218,18 +219,3 @@ def _classes(path: Path, utterances: Sequence[Utterance]) -> dict[str, str]:
             hint="expected a line 'utterance class' for every utterance of --data",
         )
     return classes
-
-
-def _count(text: str) -> int:
-    return _at_least(1, text)
-
-
-def _several(text: str) -> int:
-    return _at_least(2, text)
-
-
-def _at_least(fewest: int, text: str) -> int:
-    value = int(text)
-    if value < fewest:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least {fewest}, found {text!r}")
-    return value

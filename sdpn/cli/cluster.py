@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdpn.cli.numbers import at_least
 from sdpn.cli.progress import track
 from sdpn.cli.speaker_counts import add_count_arguments, check_count_arguments
 from sdpn.cli.table import format_table
@@ -64,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_count_arguments(parser).add_argument(
         "--min-windows",
-        type=int,
+        type=at_least(1),
         default=1,
         metavar="W",
         help="merge speakers with fewer than W windows into the most similar other speaker (default: keep "
@@ -134,8 +135,6 @@ def _check_options(args: argparse.Namespace) -> None:
     check_count_arguments(args)
     if args.threshold is not None and args.num_speakers is not None and args.method == "ahc":
         raise InputError("--threshold has no effect with --num-speakers", hint="give one of them")
-    if args.min_windows < 1:
-        raise InputError(f"--min-windows is {args.min_windows}; expected at least 1")
     if args.min_windows > 1 and args.num_speakers is not None:
         raise InputError("--min-windows would change the number of speakers fixed by --num-speakers")
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdpn.cli.numbers import at_least
 from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
 
@@ -68,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="AS-norm cohort: embeddings of speakers outside the trials",
     )  # fmt: skip
     back_end.add_argument(
-        "--top-n", type=_count, default=300, metavar="N",
+        "--top-n", type=at_least(1), default=300, metavar="N",
         help="AS-norm: use the N highest cohort scores of each utterance (default: 300)",
     )  # fmt: skip
     sureness = parser.add_argument_group("confidence interval of the EER")
@@ -77,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="speaker of each utterance; the bootstrap then resamples speakers instead of trials",
     )  # fmt: skip
     sureness.add_argument(
-        "--resamples", type=_count, default=1000, metavar="N", help="bootstrap resamples (default: 1000)"
+        "--resamples", type=at_least(1), default=1000, metavar="N", help="bootstrap resamples (default: 1000)"
     )
     sureness.add_argument(
         "--seed", type=int, default=0, metavar="S", help="random seed of the bootstrap (default: 0)"
@@ -218,13 +219,6 @@ def _by_steps(args: argparse.Namespace, rows: np.ndarray, trials: Trials) -> tup
         scores = _normalised(scores, trials, utterances, strangers, top, args.cohort)
         steps.append(f"AS-norm (top {top} of {len(strangers)})")
     return scores, steps
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found {text!r}")
-    return value
 
 
 def _rows(trials: Trials, vectors: Mapping[str, np.ndarray], path: Path) -> np.ndarray:
