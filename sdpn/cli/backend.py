@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdpn.cli.audio_arguments import STDIN, add_audio_arguments, find_utterances
-from sdpn.cli.model_arguments import add_model_arguments, load
+from sdpn.cli.model_arguments import add_device_argument, add_model_arguments, find_device, load
 from sdpn.cli.numbers import at_least
 from sdpn.cli.progress import track
 from sdpn.errors import InputError
@@ -17,7 +17,6 @@ from sdpn.io.atomic import OutputKind
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sdpn.augmentation.conditions import Condition
     from sdpn.io.kaldi import Utterance
 
 DESCRIPTION = """\
@@ -108,9 +107,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="AS-norm uses the N cohort members most similar to an utterance (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="random seed (default: 0)")
-    parser.add_argument(
-        "--device", default="cpu", metavar="D", help="device: cpu, cuda or cuda:N (default: cpu)"
-    )
+    add_device_argument(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -122,6 +119,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """
     import numpy as np
 
+    from sdpn.augmentation.conditions import one_after_another, recorded_conditions
     from sdpn.io.atomic import check_writable
     from sdpn.models.weights import weights_digest
     from sdpn.verification.learn import LearningConfig, learn_back_end
@@ -137,9 +135,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if len(utterances) > args.utterances:
         kept = np.random.default_rng(args.seed).permutation(len(utterances))[: args.utterances]
         utterances = [utterances[index] for index in np.sort(kept)]
-    degrade = _condition(args.noise, args.rir)
+    conditions = recorded_conditions(noise=args.noise, rir=args.rir, snr_db=(0.0, 20.0), room_share=0.5)
+    degrade = one_after_another(*conditions) if conditions else None
     classes = None if args.classes is None else _classes(args.classes, utterances)
-    model = load(args, device=args.device)
+    model = load(args, device=find_device(args.device))
     heard = embed_parts(
         model,
         track(utterances, description="embedding", total=len(utterances), quiet=args.quiet),
@@ -176,20 +175,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "cohort": len(back_end.cohort_CD),
         "top": back_end.top,
     }
-
-
-def _condition(noise: Path | None, rir: Path | None) -> Condition | None:
-    """The degradation of parts, or None."""
-    from sdpn.augmentation.conditions import measured_room, noise_at, one_after_another, sometimes
-    from sdpn.io.kaldi import read_data_dir
-
-    conditions: list[Condition] = []
-    if rir is not None:
-        room = measured_room([entry.read() for entry in read_data_dir(rir)])
-        conditions.append(sometimes(0.5, room))
-    if noise is not None:
-        conditions.append(noise_at([entry.read() for entry in read_data_dir(noise)], (0.0, 20.0)))
-    return one_after_another(*conditions) if conditions else None
 
 
 def _beside(model: Path | None, name: str) -> Path:

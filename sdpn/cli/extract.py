@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdpn.cli.audio_arguments import add_audio_arguments, find_utterances, seekable_stdin
-from sdpn.cli.model_arguments import add_model_arguments, load
+from sdpn.cli.model_arguments import add_device_argument, add_model_arguments, find_device, load
 from sdpn.cli.numbers import at_least
 from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
@@ -87,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="precision of the network; auto (default) times both at the start where the processor "
         "supports bf16, and the first process decides for all",
     )
-    work.add_argument("--device", metavar="D", help="cpu, cuda or cuda:N (default: a GPU if available)")
+    add_device_argument(work)
     work.add_argument(
         "--batch-size",
         type=at_least(1),
@@ -182,7 +182,7 @@ def _embed(
     from sdpn.interop.onnx import OnnxEncoder
 
     threads = args.threads or usable_threads()
-    model = load(args, device=_device(args.device))
+    model = load(args, device=find_device(args.device))
     extractor = Extractor(
         model,
         windows=windows,
@@ -212,28 +212,6 @@ def _embed(
         "num_embedded_now": number,
         "duration_s": speech_s,
     }
-
-
-def _device(named: str | None) -> str:
-    """The given device, or the GPU of this process, or the CPU.
-
-    Raises:
-        InputError: there is no such device.
-    """
-    import os
-
-    import torch
-
-    if named is None:
-        return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
-    kind, colon, number = named.partition(":")
-    if kind == "cpu" and not colon:
-        return named
-    if kind != "cuda" or (colon and not number.isdecimal()):
-        raise InputError(f"--device {named!r} is not a device", hint="expected cpu, cuda or cuda:N")
-    if not torch.cuda.is_available() or int(number or 0) >= torch.cuda.device_count():
-        raise InputError(f"--device {named!r} is not available: torch finds {torch.cuda.device_count()} GPUs")
-    return named
 
 
 def _recordings(data: Path | None) -> dict[str, str]:
