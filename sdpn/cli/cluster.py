@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdpn.cli.clusterer_arguments import add_clusterer_arguments, clusterer_settings
 from sdpn.cli.numbers import at_least
 from sdpn.cli.progress import track
 from sdpn.cli.speaker_counts import add_count_arguments, check_count_arguments
@@ -47,8 +48,6 @@ OUTPUTS: dict[str, OutputKind] = {"out": "folder"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``sdpn cluster``."""
-    from sdpn.clustering.registry import CLUSTERERS
-
     parser.add_argument("--embeddings", required=True, type=Path, metavar="ARK|SCP", help="one per window")
     parser.add_argument("--segments", required=True, type=Path, metavar="FILE", help="time of each window")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="writes DIR/<recording>.rttm")
@@ -71,18 +70,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="merge speakers with fewer than W windows into the most similar other speaker (default: keep "
         "them)",
     )
-    method = parser.add_argument_group("method")
-    method.add_argument(
-        "--method", choices=tuple(CLUSTERERS), default="ahc", help="clusterer (default: %(default)s)"
+    add_clusterer_arguments(
+        parser,
+        default="ahc",
+        why="since vbx wants a PLDA beside the embeddings; 'sdpn diarize' knows its embeddings and takes vbx",
+        threshold="that of the method, see below",
     )
-    method.add_argument(
-        "--threshold",
-        type=float,
-        metavar="X",
-        help="merge clusters whose similarity reaches X: in ahc, and in the AHC that initialises vbx and "
-        "consensus; short for METHOD.threshold=X",
-    )
-    method.add_argument("--set", action="append", default=[], help=argparse.SUPPRESS)  # as it was before
+    parser.add_argument("--set", action="append", default=[], help=argparse.SUPPRESS)  # as it was before
 
 
 def settings() -> Sections:
@@ -99,13 +93,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         InputError: before any work if an option or a file is wrong, or at the end if some recordings failed.
     """
     from sdpn.clustering.registry import make_clusterer
+    from sdpn.config import parse_override
     from sdpn.io.kaldi import read_vectors
     from sdpn.verification.plda import read_plda
     from sdpn.verification.transform import read_transform
 
     _check_options(args)
     plda = None if args.plda is None else read_plda(args.plda)
-    clusterer = make_clusterer(args.method, _settings(args), plda=plda)
+    given = map(parse_override, [*args.set, *args.settings])
+    clusterer = make_clusterer(args.method, clusterer_settings(args, given), plda=plda)
     transform = None if args.transform is None else read_transform(args.transform)
     recordings = _recordings(args.segments)
     vectors = read_vectors(args.embeddings)
@@ -133,29 +129,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _check_options(args: argparse.Namespace) -> None:
     check_count_arguments(args)
-    if args.threshold is not None and args.num_speakers is not None and args.method == "ahc":
-        raise InputError("--threshold has no effect with --num-speakers", hint="give one of them")
     if args.min_windows > 1 and args.num_speakers is not None:
         raise InputError("--min-windows would change the number of speakers fixed by --num-speakers")
-
-
-def _settings(args: argparse.Namespace) -> dict[str, Any]:
-    from sdpn.clustering.registry import takes
-    from sdpn.config import parse_override
-
-    settings = dict(parse_override(override) for override in args.set)
-    for key, value in map(parse_override, args.settings):
-        method, _, field = key.rpartition(".")
-        if method not in ("", args.method):
-            raise InputError(f"{key} has no effect with --method {args.method}")
-        settings[field] = value
-    if args.threshold is not None:
-        if not takes(args.method, "threshold"):
-            raise InputError(f"{args.method} has no threshold")
-        if "threshold" in settings:
-            raise InputError("--threshold and threshold=... contradict each other")
-        settings["threshold"] = args.threshold
-    return settings
 
 
 def _recordings(path: Path) -> dict[str, list[RecordingSegment]]:
