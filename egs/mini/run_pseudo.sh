@@ -57,23 +57,14 @@ model=${model:-$exp/sdpn/model}
 [ -d "$model" ] || fail "no model at $model: run run.sh --exp '$exp' first, or give --model"
 [ -f "$config" ] || fail "no such file: $config"
 
-find_sdpn
-
-exp=$(cd "$exp" && pwd)
-claim "$exp"
-data=$exp/data
+begin_experiment pseudo
 pseudo=$exp/pseudo
-mkdir -p "$pseudo"
-# shellcheck disable=SC2034  # read by stages.sh
-stage_markers=$pseudo/.stages
-# shellcheck source=tools/stages.sh
-source "$root/tools/stages.sh"
 
-settings=(${set[@]+"${set[@]}"} "training.seed=$seed")
-augmentation_data=()
+parts=()
 for part in noise rir; do
-  if [ -d "$data/$part" ]; then settings+=("augmentation.$part=$data/$part") augmentation_data+=("$data/$part"); fi
+  if [ -d "$data/$part" ]; then parts+=("$part"); fi
 done
+training_settings ${parts[@]+"${parts[@]}"}
 if [ -f "$data/dev/trials" ]; then
   watched=("evaluation.data=$data/dev" "evaluation.trials=$data/dev/trials" "evaluation.every=1000")
 fi
@@ -110,13 +101,7 @@ train_on_clusters() {
 
 verify_dev() {
   show sdpn extract --precision fp32 --model "$folder/train/model" --data "$data/dev" --out "$folder/dev"
-  show sdpn verify --trials "$data/dev/trials" --embeddings "$folder/dev/embeddings.scp" \
-    --json "$folder/verify.json"
-  rm -f "$folder/verify-back-end.json"
-  if [ -f "$folder/train/model/back_end.safetensors" ]; then
-    show sdpn verify --trials "$data/dev/trials" --embeddings "$folder/dev/embeddings.scp" \
-      --back-end "$folder/train/model" --json "$folder/verify-back-end.json"
-  fi
+  verify "$folder/dev" "$folder/train/model" "$folder/verify"
 }
 
 from=$(cd "$model" && pwd)
