@@ -143,9 +143,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     }
     if speakers is not None:
         with_speakers = agreement_of_labels(found.labels_N, speakers)
-        results |= {name: getattr(with_speakers, name) for name in ("nmi", "purity", "ari")}
-        figures = (f"{name.upper()} {results[name]:.3f}" for name in ("nmi", "purity", "ari"))
-        print(f"agreement with the speakers: {', '.join(figures)}")
+        nmi, purity, ari = with_speakers.nmi, with_speakers.purity, with_speakers.ari
+        results |= {"nmi": nmi, "purity": purity, "ari": ari}
+        print(f"agreement with the speakers: NMI {nmi:.3f}, purity {purity:.3f}, ARI {ari:.3f}")
     _print_left_out(embedded.left_out, "have no label")
     return results
 
