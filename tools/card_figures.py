@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sdpn.augmentation.conditions import Condition, measured_room, noise_at, telephone
+from sdpn.augmentation.conditions import Condition, one_after_another, recorded_conditions, telephone
 from sdpn.cli.table import format_markdown
 from sdpn.diarization.pipeline import DiarizationConfig, Diarizer, annotate
 from sdpn.extraction.embed_parts import embed_parts
@@ -176,17 +176,16 @@ def _conditions(
     noise: Path,
     rir: Path,
 ) -> dict[str, Row]:
-    noises = [entry.read() for entry in read_data_dir(noise)]
-    conditions: dict[str, Condition] = {
-        "as recorded": lambda wave, _rng: wave,
-        "noise at 15 dB": noise_at(noises, (15.0, 15.0)),
-        "noise at 5 dB": noise_at(noises, (5.0, 5.0)),
-        "a measured room each": measured_room([entry.read() for entry in read_data_dir(rir)]),
-        "telephone (300-3400 Hz, 8 bits of µ-law)": telephone,
+    conditions: dict[str, list[Condition]] = {
+        "as recorded": [],
+        "noise at 15 dB": recorded_conditions(noise=noise, snr_db=(15.0, 15.0)),
+        "noise at 5 dB": recorded_conditions(noise=noise, snr_db=(5.0, 5.0)),
+        "a measured room each": recorded_conditions(rir=rir),
+        "telephone (300-3400 Hz, 8 bits of µ-law)": [telephone],
     }
     rows: dict[str, Row] = {}
-    for name, degrade in conditions.items():
-        rng = np.random.default_rng(_SEED)
+    for name, steps in conditions.items():
+        rng, degrade = np.random.default_rng(_SEED), one_after_another(*steps)
         embeddings = model.embed([degrade(wave, rng) for wave in waves], audio.RATE_HZ)
         rows[name] = {
             f"EER %, {by}": 100 * _eer(scores, trials.is_target)

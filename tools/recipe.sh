@@ -1,8 +1,11 @@
 # shellcheck shell=bash
 # What every recipe begins with: how it fails, how it shows a command, how it is stopped, and the sdpn that it runs.
-# Source it after parse_options.sh, with $root set to the top of the repository; defines fail, show, learn_back_end,
-# find_sdpn, which sets $python, and claim.
+# Source it after parse_options.sh, with $root set to the top of the repository; defines fail, show, begin_experiment,
+# training_settings, learn_back_end and verify.
 # shellcheck disable=SC2154  # root is set by who sources this
+
+# shellcheck source=tools/stages.sh
+source "$root/tools/stages.sh"
 
 fail() {
   echo "$(basename "$0"): error: $1" >&2
@@ -73,10 +76,42 @@ claim() {
     || fail "another recipe is at work on $1: wait for it, or use another --exp"
 }
 
+# Makes $exp and claims it; sets $data, and where the stages' markers are: in $1 below $exp.
+begin_experiment() {
+  find_sdpn
+  mkdir -p "$exp/$1"
+  exp=$(cd "$exp" && pwd)
+  claim "$exp"
+  data=$exp/data
+  # shellcheck disable=SC2034  # read by stages.sh
+  stage_markers=$exp/$1/.stages
+}
+
+# $settings: --set, the seed and, of noise and rir, the augmentation data named; these are $augmentation_data, too.
+training_settings() {
+  local part
+  settings=(${set[@]+"${set[@]}"} "training.seed=$seed")
+  augmentation_data=()
+  for part in "$@"; do
+    settings+=("augmentation.$part=$data/$part")
+    augmentation_data+=("$data/$part")
+  done
+}
+
 # PLDA and AS-norm into the model folder $1, from the data directory $2, also without labels; they need more speech than
 # a demo has.
 learn_back_end() {
   if [ "$(wc -l <"$2/wav.scp")" -ge 500 ]; then
     show sdpn backend --model "$1" --data "$2" --json "$(dirname "$1")/backend.json"
+  fi
+}
+
+# The dev trials by embeddings in the folder $1 to $3.json, and to $3-back-end.json where the model $2 has a back end.
+verify() {
+  local given=(--trials "$data/dev/trials" --embeddings "$1/embeddings.scp")
+  show sdpn verify "${given[@]}" --json "$3.json"
+  rm -f "$3-back-end.json"
+  if [ -f "$2/back_end.safetensors" ]; then
+    show sdpn verify "${given[@]}" --back-end "$2" --json "$3-back-end.json"
   fi
 }

@@ -57,23 +57,14 @@ model=${model:-$exp/sdpn/model}
 [ -d "$model" ] || fail "no model at $model: run run.sh --exp '$exp' first, or give --model"
 [ -f "$config" ] || fail "no such file: $config"
 
-find_sdpn
-
-exp=$(cd "$exp" && pwd)
-claim "$exp"
-data=$exp/data
+begin_experiment pseudo
 pseudo=$exp/pseudo
-mkdir -p "$pseudo"
-# shellcheck disable=SC2034  # read by stages.sh
-stage_markers=$pseudo/.stages
-# shellcheck source=tools/stages.sh
-source "$root/tools/stages.sh"
 
-settings=(${set[@]+"${set[@]}"} "training.seed=$seed")
-augmentation_data=()
+parts=()
 for part in noise rir; do
-  if [ -d "$data/$part" ]; then settings+=("augmentation.$part=$data/$part") augmentation_data+=("$data/$part"); fi
+  if [ -d "$data/$part" ]; then parts+=("$part"); fi
 done
+training_settings ${parts[@]+"${parts[@]}"}
 if [ -f "$data/dev/trials" ]; then
   watched=("evaluation.data=$data/dev" "evaluation.trials=$data/dev/trials" "evaluation.every=1000")
 fi
@@ -82,17 +73,17 @@ fi
 # Training continues where the round before ended: a network that can tell more speakers apart finds better
 # clusters, and learns more from those.
 embed_train() {
-  show "$python" "$here/local/halves.py" --data "$data/train" --out "$folder/halves"
+  show sdpn pseudo-label --data "$data/train" --write-halves "$folder/halves"
   show sdpn extract --precision fp32 --model "$from" --data "$data/train" --out "$folder/embeddings/whole"
   show sdpn extract --precision fp32 --model "$from" --data "$folder/halves" --out "$folder/embeddings/halves"
 }
 
 cluster() {
   local options=(--method "$method")
-  local find=("$python" "$here/local/pseudo_labels.py" --embeddings "$folder/embeddings/whole/embeddings.scp"
+  local find=(sdpn pseudo-label --embeddings "$folder/embeddings/whole/embeddings.scp"
     --halves "$folder/embeddings/halves/embeddings.scp")
   if [ "$centroids" -gt 0 ]; then
-    show "${find[@]}" --rows "$folder/centroids/rows"
+    show "${find[@]}" --write-rows "$folder/centroids/rows"
     show sdpn kmeans --clusters "$centroids" --seed "$seed" --out "$folder/centroids" \
       "$folder/centroids/rows/embeddings.scp"
     options+=(--centroids "$folder/centroids/utt2cluster")
@@ -110,13 +101,7 @@ train_on_clusters() {
 
 verify_dev() {
   show sdpn extract --precision fp32 --model "$folder/train/model" --data "$data/dev" --out "$folder/dev"
-  show sdpn verify --trials "$data/dev/trials" --embeddings "$folder/dev/embeddings.scp" \
-    --json "$folder/verify.json"
-  rm -f "$folder/verify-back-end.json"
-  if [ -f "$folder/train/model/back_end.safetensors" ]; then
-    show sdpn verify --trials "$data/dev/trials" --embeddings "$folder/dev/embeddings.scp" \
-      --back-end "$folder/train/model" --json "$folder/verify-back-end.json"
-  fi
+  verify "$folder/dev" "$folder/train/model" "$folder/verify"
 }
 
 from=$(cd "$model" && pwd)
@@ -125,10 +110,10 @@ for ((round = 1; round <= iterations; round++)); do
   folder=$pseudo/$round
   first=$((4 * round - 3))
   run_stage $first "round $round: embeddings of the training speech" embed_train --code sdpn.cli.extract \
-    "$here/local/halves.py" "$from" "$data/train" --outputs "$folder/halves" "$folder/embeddings"
+    --code sdpn.extraction.halves "$from" "$data/train" --outputs "$folder/halves" "$folder/embeddings"
   run_stage $((first + 1)) "round $round: clusters" cluster --text "method=$method $centroids $seed" \
-    "$here/local/pseudo_labels.py" --code sdpn.cli.kmeans --code sdpn.clustering.pseudo_labels \
-    "$folder/embeddings" --outputs "$folder/labels" "$folder/labels.json" --clears "$folder/centroids"
+    --code sdpn.cli.pseudo_label --code sdpn.cli.kmeans "$folder/embeddings" \
+    --outputs "$folder/labels" "$folder/labels.json" --clears "$folder/centroids"
   run_stage $((first + 2)) "round $round: training on the clusters" train_on_clusters \
     --text "settings=${settings[*]}" --code sdpn.cli.train --code sdpn.cli.backend \
     "$config" "$data/train" "$folder/labels" "$from" ${augmentation_data[@]+"${augmentation_data[@]}"} \

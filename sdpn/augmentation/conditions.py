@@ -6,6 +6,7 @@ Unlike in augmentation, whole utterances are degraded once, with a fixed seed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 from scipy.signal import oaconvolve
@@ -13,6 +14,7 @@ from scipy.signal import oaconvolve
 from sdpn.augmentation.additive_noise import AdditiveNoise, mix
 from sdpn.augmentation.bands import BANDS, limit_band
 from sdpn.augmentation.rooms import trim_room
+from sdpn.io.kaldi import read_data_dir
 
 #: Samples (S,) at 16 kHz and a generator to other samples (S,).
 Condition = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -63,3 +65,30 @@ def one_after_another(*conditions: Condition) -> Condition:
         return wave
 
     return degrade
+
+
+def recorded_conditions(
+    *,
+    noise: Path | None = None,
+    rir: Path | None = None,
+    snr_db: tuple[float, float] = (5.0, 15.0),
+    room_share: float = 1.0,
+) -> list[Condition]:
+    """Rooms and noises of data directories as conditions, in the order in which sound meets them.
+
+    Args:
+        noise: data directory of noises; None adds none.
+        rir: data directory of measured room impulse responses; None leaves rooms out.
+        snr_db: range that the ratio of speech to noise is drawn from.
+        room_share: share of the utterances that are in a room.
+
+    Raises:
+        InputError: a directory or a recording in it cannot be read.
+    """
+    conditions: list[Condition] = []
+    if rir is not None:
+        room = measured_room([entry.read() for entry in read_data_dir(rir)])
+        conditions.append(room if room_share == 1.0 else sometimes(room_share, room))
+    if noise is not None:
+        conditions.append(noise_at([entry.read() for entry in read_data_dir(noise)], snr_db))
+    return conditions

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdpn.cli.audio_arguments import STDIN, add_audio_arguments, find_utterances
-from sdpn.cli.model_arguments import add_model_arguments, load
+from sdpn.cli.model_arguments import add_device_argument, add_model_arguments, find_device, load
+from sdpn.cli.numbers import at_least
 from sdpn.cli.progress import Meter
 from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
@@ -17,7 +18,6 @@ from sdpn.io.atomic import OutputKind
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sdpn.augmentation.conditions import Condition
     from sdpn.io.kaldi import Utterance
 
 DESCRIPTION = """\
@@ -85,32 +85,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--utterances",
-        type=_count,
+        type=at_least(1),
         default=20_000,
         metavar="N",
         help="maximum number of utterances, drawn at random (default: %(default)s)",
     )
     parser.add_argument(
-        "--parts", type=_several, default=2, metavar="P", help="parts per utterance (default: %(default)s)"
+        "--parts", type=at_least(2), default=2, metavar="P", help="parts per utterance (default: %(default)s)"
     )
     parser.add_argument(
         "--cohort",
-        type=_several,
+        type=at_least(2),
         default=3000,
         metavar="N",
         help="maximum size of the AS-norm cohort (default: %(default)s)",
     )
     parser.add_argument(
         "--top-n",
-        type=_several,
+        type=at_least(2),
         default=300,
         metavar="N",
         help="AS-norm uses the N cohort members most similar to an utterance (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="random seed (default: 0)")
-    parser.add_argument(
-        "--device", default="cpu", metavar="D", help="device: cpu, cuda or cuda:N (default: cpu)"
-    )
+    add_device_argument(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -122,6 +120,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """
     import numpy as np
 
+    from sdpn.augmentation.conditions import one_after_another, recorded_conditions
     from sdpn.extraction.embed_parts import embed_parts
     from sdpn.io.atomic import check_writable
     from sdpn.models.weights import weights_digest
@@ -137,9 +136,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if len(utterances) > args.utterances:
         kept = np.random.default_rng(args.seed).permutation(len(utterances))[: args.utterances]
         utterances = [utterances[index] for index in np.sort(kept)]
-    degrade = _condition(args.noise, args.rir)
+    conditions = recorded_conditions(noise=args.noise, rir=args.rir, snr_db=(0.0, 20.0), room_share=0.5)
+    degrade = one_after_another(*conditions) if conditions else None
     classes = None if args.classes is None else _classes(args.classes, utterances)
-    model = load(args, device=args.device)
+    model = load(args, device=find_device(args.device))
     meter = Meter(quiet=args.quiet)
     try:
         heard = embed_parts(
@@ -183,20 +183,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _condition(noise: Path | None, rir: Path | None) -> Condition | None:
-    """The degradation of parts, or None."""
-    from sdpn.augmentation.conditions import measured_room, noise_at, one_after_another, sometimes
-    from sdpn.io.kaldi import read_data_dir
-
-    conditions: list[Condition] = []
-    if rir is not None:
-        room = measured_room([entry.read() for entry in read_data_dir(rir)])
-        conditions.append(sometimes(0.5, room))
-    if noise is not None:
-        conditions.append(noise_at([entry.read() for entry in read_data_dir(noise)], (0.0, 20.0)))
-    return one_after_another(*conditions) if conditions else None
-
-
 def _beside(model: Path | None, name: str) -> Path:
     """The path of a back end in a model folder."""
     if model is None:
@@ -224,18 +210,3 @@ def _classes(path: Path, utterances: Sequence[Utterance]) -> dict[str, str]:
             hint="expected a line 'utterance class' for every utterance of --data",
         )
     return classes
-
-
-def _count(text: str) -> int:
-    return _at_least(1, text)
-
-
-def _several(text: str) -> int:
-    return _at_least(2, text)
-
-
-def _at_least(fewest: int, text: str) -> int:
-    value = int(text)
-    if value < fewest:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least {fewest}, found {text!r}")
-    return value

@@ -11,14 +11,7 @@ from sdpn.cli.model_arguments import add_model_arguments, load, named_model
 from sdpn.io.atomic import OutputKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import numpy as np
-
     from sdpn.verification.back_end import BackEnd
-
-#: Default share of different-speaker pairs that are accepted.
-_FALSE_ALARMS = 0.02
 
 DESCRIPTION = """\
 Score how similar the speakers of two recordings are, and decide whether they are the same.
@@ -44,7 +37,8 @@ EXAMPLE = """\
   sdpn compare --model campplus.bin --format 3dspeaker --threshold 0.33 a.wav b.wav
 """
 
-_SAID = {
+#: Where a calibrated threshold comes from.
+_CALIBRATED = {
     "verification_threshold": "model calibration: equal error rate on trials",
     "ahc_threshold": "model calibration: without labels, on windows of 1.5 s",
 }
@@ -92,58 +86,44 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         InputError: the model, its back end or a recording cannot be read, or an option is out of range.
     """
     from sdpn.errors import InputError
-    from sdpn.verification.similarity import similarity
+    from sdpn.models.weights import weights_digest
+    from sdpn.verification.compare import FALSE_ALARMS, check_decision, compare
 
-    if args.false_alarms is not None and not 0 < args.false_alarms < 1:
-        raise InputError(
-            f"--false-alarms {args.false_alarms} is not a rate", hint="expected 0 to 1, such as 0.01"
-        )
-    if args.false_alarms is not None and args.threshold is not None:
-        raise InputError("--threshold and --false-alarms exclude each other", hint="give one of them")
     if args.audio.count(STDIN) > 1:
         raise InputError("standard input can be read once only, and '-' is there twice")
+    decision = {"threshold": args.threshold, "false_alarms": args.false_alarms}
     back_end = _back_end(args)
-    if back_end is None and args.false_alarms is not None:
-        raise InputError(
-            "--false-alarms needs a back end",
-            hint="train one with 'sdpn backend', or set --threshold for cosines",
-        )
-    if back_end is None and args.threshold is not None and not -1 <= args.threshold <= 1:
-        raise InputError(f"--threshold {args.threshold} is not a cosine", hint="expected -1 to 1")
+    check_decision(back_end, **decision)  # before the model is loaded
     model = load(args)
     if back_end is not None:
-        from sdpn.models.weights import weights_digest
-
         back_end.refuse_other_model(weights_digest(model.encoder), path=named_model(args))
-    embeddings_2D = model.embed(list(args.audio), channel=args.channel)
-    cosine = float(similarity(*embeddings_2D))
-    if back_end is None:
-        score = cosine
-        strangers = None
-        threshold, source = _threshold(args.threshold, model.calibration)
-        print(f"score      {score:.4f}  (cosine)")
+    found = compare(model, *args.audio, back_end=back_end, channel=args.channel, **decision)
+    source = None
+    if found.source == "given":
+        source = "--threshold"
+    elif found.source == "false alarms":
+        source = f"false-alarm rate {_in_percent(args.false_alarms or FALSE_ALARMS)}"
+    elif found.source is not None:
+        source = _CALIBRATED[found.source]
+    if found.strangers_reaching is None:
+        print(f"score      {found.score:.4f}  (cosine)")
     else:
-        score = _score(back_end, embeddings_2D)
-        strangers = back_end.strangers_reaching(score)
-        threshold, source = _accepting(back_end, args)
-        print(
-            f"score      {score:.2f}  (PLDA and AS-norm; {_in_percent(strangers)} of different-speaker "
-            "pairs reach it)"
-        )
-        print(f"cosine     {cosine:.4f}")
-    if threshold is None:
+        reach = f"{_in_percent(found.strangers_reaching)} of different-speaker pairs reach it"
+        print(f"score      {found.score:.2f}  (PLDA and AS-norm; {reach})")
+        print(f"cosine     {found.cosine:.4f}")
+    if found.threshold is None:
         print("decision   none: the model has no calibrated threshold (--threshold T sets one)")
     else:
-        print(f"decision   {'the same speaker' if score >= threshold else 'different speakers'}")
-        print(f"threshold  {threshold:.4f}  ({source})")
+        print(f"decision   {'the same speaker' if found.same_speaker else 'different speakers'}")
+        print(f"threshold  {found.threshold:.4f}  ({source})")
     return {
-        "score": score,
+        "score": found.score,
         "scored_by": "cosine" if back_end is None else "back end",
-        "cosine": cosine,
-        "strangers_reaching": strangers,
-        "threshold": threshold,
+        "cosine": found.cosine,
+        "strangers_reaching": found.strangers_reaching,
+        "threshold": found.threshold,
         "threshold_source": source,
-        "same_speaker": None if threshold is None else score >= threshold,
+        "same_speaker": found.same_speaker,
     }
 
 
@@ -159,29 +139,5 @@ def _back_end(args: argparse.Namespace) -> BackEnd | None:
     return read_back_end(model) if has_back_end(model) else None
 
 
-def _score(back_end: BackEnd, embeddings_2D: np.ndarray) -> float:
-    import numpy as np
-
-    return float(back_end.score(embeddings_2D, np.array([0]), np.array([1]))[0])
-
-
-def _accepting(back_end: BackEnd, args: argparse.Namespace) -> tuple[float, str]:
-    """The threshold of a back end, and a description of its source."""
-    if args.threshold is not None:
-        return args.threshold, "--threshold"
-    share = _FALSE_ALARMS if args.false_alarms is None else args.false_alarms
-    return back_end.threshold(share), f"false-alarm rate {_in_percent(share)}"
-
-
 def _in_percent(share: float) -> str:
     return "fewer than 0.1 %" if share < 0.001 else f"{100 * share:.3g} %"
-
-
-def _threshold(given: float | None, calibration: Mapping[str, float]) -> tuple[float | None, str | None]:
-    """The threshold of a cosine, and a description of its source."""
-    if given is not None:
-        return given, "--threshold"
-    for key, words in _SAID.items():
-        if key in calibration:
-            return float(calibration[key]), words
-    return None, None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sdpn.cli.audio_arguments import STDIN, add_audio_arguments, recordings
+from sdpn.cli.clusterer_arguments import add_clusterer_arguments, clusterer_settings
 from sdpn.cli.model_arguments import add_model_arguments, load
 from sdpn.cli.progress import Meter
 from sdpn.cli.speaker_counts import add_count_arguments, check_count_arguments
@@ -17,8 +18,9 @@ from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
 
 if TYPE_CHECKING:
+    from sdpn.cli.settings import Sections
     from sdpn.diarization.finished import Finished
-    from sdpn.diarization.pipeline import Diarizer, Progress
+    from sdpn.diarization.pipeline import DiarizationConfig, Diarizer, Progress
     from sdpn.models.embedder import Embedder
 
 DESCRIPTION = """\
@@ -39,6 +41,7 @@ EXAMPLE = """\
   sdpn diarize --model exp/mini/model --out out/ --min-speakers 2 --max-speakers 6 *.flac
   sdpn diarize --out out/ --skip-bad recordings/
   sdpn diarize --out out/ --channel separate calls/
+  sdpn diarize --out out/ vad.threshold=0.4 window_s=2 vbx.fa=0.3 meeting.wav
   ffmpeg -i talk.mkv -f wav - | sdpn diarize --out out/ -
 """
 
@@ -50,8 +53,6 @@ OUTPUTS: dict[str, OutputKind] = {"out": "folder"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``sdpn diarize``."""
-    from sdpn.clustering.registry import CLUSTERERS
-
     parser.add_argument(
         "audio", nargs="+", type=Path, metavar="AUDIO", help="files, folders, or - for standard input"
     )
@@ -60,17 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="diarize finished recordings again")
     add_audio_arguments(parser)
     add_count_arguments(parser)
-    clustering = parser.add_argument_group("clustering")
-    clustering.add_argument(
-        "--method", choices=tuple(CLUSTERERS), default="vbx", help="clusterer (default: %(default)s)"
-    )
-    clustering.add_argument(
-        "--threshold",
-        type=float,
-        metavar="X",
-        help="merge clusters whose mean cosine similarity reaches X, in ahc or in the AHC that initialises "
-        "vbx; higher values give more speakers (default: for ahc the model's calibrated threshold, "
-        "for vbx one estimated from each recording)",
+    add_clusterer_arguments(
+        parser,
+        default="vbx",
+        why="the best on conversations of unseen speakers",
+        threshold="for ahc the model's calibrated threshold, for vbx one estimated from each recording",
     )
     parser.add_argument(
         "--reference-speech",
@@ -81,6 +76,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def settings() -> Sections:
+    """The settings of the pipeline, and of each clusterer."""
+    from sdpn.clustering.registry import CLUSTERERS
+    from sdpn.diarization.pipeline import PipelineConfig
+
+    return {"": PipelineConfig, **CLUSTERERS}
+
+
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Diarize every unfinished recording; failures are reported at the end and do not stop the others.
 
@@ -89,14 +92,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             recordings failed.
     """
     _check_options(args)
+    config = _config(args)
     audio_of = recordings(args.audio)
     bad = _check_headers(audio_of, args)
     speech_of = None if args.reference_speech is None else _speech(args.reference_speech, list(audio_of))
 
-    from sdpn.diarization.pipeline import DiarizationConfig, Diarizer
+    from sdpn.config import to_dict
+    from sdpn.diarization.pipeline import Diarizer
 
-    settings = {} if args.threshold is None else {"threshold": args.threshold}
-    config = DiarizationConfig(method=args.method, settings=settings)
     model = load(args)
     diarizer = Diarizer(model, config=config)
     finished = _finished(diarizer, model, args)
@@ -127,7 +130,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 finished.remember(*work, files[-1])
     meter.finish()
     left_out = [{"recording": name, "audio": str(audio_of[name]), "reason": str(bad[name])} for name in bad]
-    results = {"files": files, "left_out": left_out, "total": _total(files)}
+    results = {
+        "settings": {**to_dict(config), args.method: to_dict(diarizer.clusterer)},
+        "files": files,
+        "left_out": left_out,
+        "total": _total(files),
+    }
     _print(results)
     if failures:
         raise _together(failures, of=len(audio_of), what="could not be diarized")
@@ -137,16 +145,25 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _check_options(args: argparse.Namespace) -> None:
-    from sdpn.clustering.registry import CLUSTERERS, takes
-
     check_count_arguments(args)
-    if args.threshold is not None and not takes(args.method, "threshold"):
-        users = ", ".join(method for method in CLUSTERERS if takes(method, "threshold"))
-        raise InputError(f"{args.method} has no threshold", hint=f"methods with a threshold: {users}")
-    if args.threshold is not None and args.num_speakers is not None:
-        raise InputError("--threshold has no effect with --num-speakers", hint="give one of them")
     if args.reference_speech is not None and args.channel == "separate":
         raise InputError("--reference-speech does not distinguish channels", hint="give --channel N")
+
+
+def _config(args: argparse.Namespace) -> DiarizationConfig:
+    """The settings of the pipeline and of the chosen clusterer."""
+    from sdpn.clustering.registry import CLUSTERERS
+    from sdpn.config import load_config, parse_override
+    from sdpn.diarization.pipeline import DiarizationConfig, PipelineConfig
+
+    of_clusterers: list[str] = []
+    of_pipeline: list[str] = []
+    for setting in args.settings:
+        is_clusterer = setting.partition(".")[0] in CLUSTERERS
+        (of_clusterers if is_clusterer else of_pipeline).append(setting)
+    chosen = clusterer_settings(args, map(parse_override, of_clusterers))
+    pipeline = load_config(PipelineConfig, None, of_pipeline)
+    return DiarizationConfig(**vars(pipeline), method=args.method, settings=chosen)
 
 
 def _check_headers(audio_of: Mapping[str, Path], args: argparse.Namespace) -> dict[str, InputError]:

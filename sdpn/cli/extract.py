@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdpn.cli.audio_arguments import add_audio_arguments, find_utterances, seekable_stdin
-from sdpn.cli.model_arguments import add_model_arguments, load
+from sdpn.cli.model_arguments import add_device_argument, add_model_arguments, load
+from sdpn.cli.numbers import at_least
 from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
 
@@ -86,21 +87,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="precision of the network; auto (default) times both at the start where the processor "
         "supports bf16, and the first process decides for all",
     )
-    work.add_argument("--device", metavar="D", help="cpu, cuda or cuda:N (default: a GPU if available)")
+    add_device_argument(work)
     work.add_argument(
         "--batch-size",
-        type=_count,
+        type=at_least(1),
         metavar="N",
         help="maximum utterances per batch (default: depends on the device)",
     )
     work.add_argument(
         "--threads",
-        type=_count,
+        type=at_least(1),
         metavar="N",
         help="utterances embedded in parallel on a CPU (default: number of cores)",
     )
     work.add_argument(
-        "--readers", type=_count, metavar="N", help="files read in parallel (default: number of cores)"
+        "--readers", type=at_least(1), metavar="N", help="files read in parallel (default: number of cores)"
     )
     work.add_argument(
         "--shard", metavar="I/N", help="only every N-th utterance, starting with number I, counted from 0"
@@ -258,10 +259,3 @@ def _print_failed(failed: Mapping[str, str], listed: Path) -> None:
         print(f"  {name}: {why}", file=sys.stderr)
     if len(failed) > _SHOWN:
         print(f"  and {len(failed) - _SHOWN} more: {listed}", file=sys.stderr)
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found {text!r}")
-    return value

@@ -27,6 +27,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from sdpn import __version__
@@ -36,18 +37,20 @@ from sdpn.errors import InputError
 from sdpn.memory import is_out_of_memory
 from sdpn.stopping import Stop, ends_on_signals
 
-#: Subcommand -> one line for ``sdpn --help``. The module is ``sdpn.cli.<subcommand>``.
+#: Subcommand -> one line for ``sdpn --help``; `command_module` has its module.
 COMMANDS = {
     "train": "train a speaker embedding network on unlabelled speech",
     "adapt": "adapt a model to your own unlabelled recordings, if that improves it",
     "extract": "extract embeddings of utterances or recordings as Kaldi ark/scp",
     "compare": "compare the speakers of two recordings: score and decision",
     "backend": "train a scoring back end (PLDA, AS-norm) on unlabelled recordings",
+    "pseudo-label": "cluster an unlabelled corpus into pseudo-labels to train on",
     "verify": "score verification trials: EER, minDCF and Cllr, with confidence intervals",
     "diarize": "find out who spoke when, as RTTM",
     "cluster": "cluster window embeddings into speakers, as RTTM",
     "kmeans": "cluster millions of embeddings with mini-batch k-means",
     "simulate": "simulate conversations, with references, from single utterances",
+    "degrade": "copy a corpus with noise, reverberation or telephone band added, to test on",
     "drift": "check from checkpoints whether the prototypes are being trained",
     "score": "score RTTM files against references: DER, JER, with confidence intervals",
     "report": "summarise an experiment folder in one offline HTML page",
@@ -80,6 +83,12 @@ List the encoders and their cost:
   sdpn models
 Simulate conversations with references, for evaluation:
   sdpn simulate --corpus corpora/speakers --out exp/conversations --num 24
+Degrade a corpus with noise and reverberation:
+  sdpn degrade --data data/dev --noise data/noise --rir data/rir --out data/dev_noisy
+Train a second stage on pseudo-labels:
+  sdpn pseudo-label --model exp/mini/model --data data/train --out exp/labels
+  sdpn train   --config conf/pseudo.yaml --data data/train --out exp/second --objective pseudo \\
+    --labels exp/labels --init exp/mini/model
 
 Run 'sdpn COMMAND --help' for the options of a command.
 """
@@ -98,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="sdpn",
         usage="sdpn COMMAND [options]",
         description="Speaker embeddings without labels, and who spoke when.\n\ncommands:\n"
-        + "\n".join(f"  {name:<9} {summary}" for name, summary in COMMANDS.items()),
+        + "\n".join(f"  {name:<13} {summary}" for name, summary in COMMANDS.items()),
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -135,9 +144,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
+def command_module(name: str) -> ModuleType:
+    """The module of a subcommand: ``sdpn.cli.<subcommand>``, with ``_`` for ``-``."""
+    return importlib.import_module(f"sdpn.cli.{name.replace('-', '_')}")
+
+
 def make_parser(name: str) -> argparse.ArgumentParser:
     """The parser of a subcommand."""
-    module = importlib.import_module(f"sdpn.cli.{name}")
+    module = command_module(name)
     parser = SettingsParser(
         prog=f"sdpn {name}",
         description=module.DESCRIPTION,
@@ -156,7 +170,7 @@ def make_parser(name: str) -> argparse.ArgumentParser:
 
 
 def _run(name: str, argv: list[str]) -> int:
-    module = importlib.import_module(f"sdpn.cli.{name}")
+    module = command_module(name)
     parser = make_parser(name)
     args = argparse.Namespace()
     words = argv

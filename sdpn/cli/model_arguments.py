@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from sdpn.errors import InputError
 
 if TYPE_CHECKING:
     from sdpn.models.embedder import Embedder
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
 FORMATS = ("sdpn", "3dspeaker", "wespeaker", "speechbrain", "redimnet", "onnx")
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+def add_model_arguments(parser: argparse._ActionsContainer) -> None:
     """Declare ``--model`` and ``--format``."""
     parser.add_argument(
         "--model",
@@ -28,6 +31,31 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="F",
         help=f"format of the model: {', '.join(FORMATS)} (default: detected from its files)",
     )
+
+
+def add_device_argument(parser: argparse._ActionsContainer) -> None:
+    """Declare ``--device``, for `find_device`."""
+    parser.add_argument("--device", metavar="D", help="cpu, cuda or cuda:N (default: a GPU if available)")
+
+
+def find_device(named: str | None) -> str:
+    """The given device, or the GPU of this process, or the CPU.
+
+    Raises:
+        InputError: there is no such device.
+    """
+    import torch
+
+    if named is None:
+        return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+    kind, colon, number = named.partition(":")
+    if kind == "cpu" and not colon:
+        return named
+    if kind != "cuda" or (colon and not number.isdecimal()):
+        raise InputError(f"--device {named!r} is not a device", hint="expected cpu, cuda or cuda:N")
+    if not torch.cuda.is_available() or int(number or 0) >= torch.cuda.device_count():
+        raise InputError(f"--device {named!r} is not available: torch finds {torch.cuda.device_count()} GPUs")
+    return named
 
 
 def named_model(args: argparse.Namespace) -> Path:

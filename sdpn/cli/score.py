@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdpn.cli.numbers import at_least, seconds
 from sdpn.cli.table import escape_markdown, format_markdown, format_table
 from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--uem", type=Path, metavar="UEM", help="regions to score ('recording channel start end')"
     )
     parser.add_argument(
-        "--collar", type=_seconds, metavar="S",
+        "--collar", type=seconds, metavar="S",
         help="seconds not scored on each side of a reference boundary, as in NIST's md-eval: 0.25 is the "
              "usual ±0.25 s, called collar=0.5 in pyannote.metrics (default: both 0 and 0.25)",
     )  # fmt: skip
@@ -71,14 +71,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ignore-extra", action="store_true", help="ignore hypothesis recordings without a reference"
     )
     parser.add_argument(
-        "--resamples", type=_count, default=10_000, metavar="N",
+        "--resamples", type=at_least(1), default=10_000, metavar="N",
         help="bootstrap resamples, and permutations of the permutation test (default: 10000)",
     )  # fmt: skip
     parser.add_argument(
         "--seed", type=int, default=0, metavar="S", help="random seed of the resampling (default: 0)"
     )
     parser.add_argument(
-        "--jobs", type=_count, default=1, metavar="N", help="number of processes (default: 1)"
+        "--jobs", type=at_least(1), default=1, metavar="N", help="number of processes (default: 1)"
     )
     parser.add_argument(
         "--markdown", type=Path, metavar="FILE", help="also write the tables to FILE as Markdown"
@@ -129,20 +129,6 @@ class _System:
 
     name: str
     files: list[Path]
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected seconds >= 0, found {text!r}")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found {text!r}")
-    return value
 
 
 def _rttm_files(paths: Iterable[Path]) -> list[Path]:

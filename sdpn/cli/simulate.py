@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdpn.cli.numbers import at_least
 from sdpn.cli.progress import track
 from sdpn.cli.table import format_table
 from sdpn.errors import InputError
@@ -76,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--noise", type=Path, metavar="DIR", help="folder of noise recordings, searched recursively"
     )
     parser.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="number of processes (default: %(default)s)"
+        "--jobs", type=at_least(1), default=1, metavar="N", help="number of processes (default: %(default)s)"
     )
     parser.add_argument(
         "--manifest", type=Path, metavar="FILE", help="reproduce the conversations of this manifest"
@@ -163,8 +164,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _check_options(args: argparse.Namespace) -> None:
-    if args.jobs < 1:
-        raise InputError(f"--jobs is {args.jobs}; expected 1 or more")
     given = [f"--{name.replace('_', '-')}" for name in _DRAWN if getattr(args, name) is not None]
     if args.manifest is not None and given:
         raise InputError(f"{given[0]} contradicts --manifest, which already determines it")

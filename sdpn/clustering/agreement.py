@@ -5,6 +5,7 @@ Shapes: P pairs of a cluster and a class that share items.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +54,13 @@ def agreement(clusters_P: np.ndarray, classes_P: np.ndarray, counts_P: np.ndarra
         nmi=max(0.0, information / entropy) if entropy > 0 else 1.0,
         ari=(both - by_chance) / (at_best - by_chance) if at_best > by_chance else 1.0,
     )
+
+
+def agreement_of_labels(clusters_N: np.ndarray, classes: Sequence[str]) -> Agreement:
+    """Compare clusters with the names of classes, item by item."""
+    classes_N = np.unique(classes, return_inverse=True)[1]
+    pairs_P2, counts_P = np.unique(np.stack([clusters_N, classes_N], 1), axis=0, return_counts=True)
+    return agreement(pairs_P2[:, 0], pairs_P2[:, 1], counts_P)
 
 
 def _entropy(shares: np.ndarray) -> float:

@@ -33,8 +33,8 @@ Progress = Callable[[float, "float | None"], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiarizationConfig:
-    """Settings of the whole pipeline.
+class PipelineConfig:
+    """Settings of the pipeline up to the windows' embeddings, and of the turns at its end.
 
     Attributes:
         vad: settings of voice activity detection. The detector's own defaults find less speech than
@@ -45,11 +45,6 @@ class DiarizationConfig:
         min_window_s: minimum window; shorter speech is extended with context to this length.
         max_pause_s: longest pause within a turn. The default is the shortest pause that ended an utterance in
             NIST's Rich Transcription evaluations.
-        method: name of the clusterer, see `sdpn.clustering.registry`. VBx with its published settings was
-            best on simulated conversations of held-out training speakers (40 of them, 40 and 180 s, turns as
-            in VoxConverse): mean DER at ±0.25 s without overlap 13.3 %, spectral 13.8 %, AHC at the model's
-            threshold 17.6 %.
-        settings: fields of the clusterer that differ from what `calibrated_clusterer` chooses.
     """
 
     vad: VadConfig = field(default_factory=lambda: VadConfig(threshold=0.3, min_silence_s=0.3, pad_s=0.1))
@@ -57,8 +52,6 @@ class DiarizationConfig:
     hop_s: float = 0.75
     min_window_s: float = 0.5
     max_pause_s: float = 0.3
-    method: str = "vbx"
-    settings: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0.0 < self.hop_s <= self.window_s < float("inf"):
@@ -69,6 +62,22 @@ class DiarizationConfig:
             raise ValueError(f"min_window_s is {self.min_window_s}; expected 0 to window_s ({self.window_s})")
         if not 0.0 <= self.max_pause_s < float("inf"):
             raise ValueError(f"max_pause_s is {self.max_pause_s}; expected seconds, at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiarizationConfig(PipelineConfig):
+    """Settings of the whole pipeline.
+
+    Attributes:
+        method: name of the clusterer, see `sdpn.clustering.registry`. VBx with its published settings was
+            best on simulated conversations of held-out training speakers (40 of them, 40 and 180 s, turns as
+            in VoxConverse): mean DER at ±0.25 s without overlap 13.3 %, spectral 13.8 %, AHC at the model's
+            threshold 17.6 %.
+        settings: fields of the clusterer that differ from what `calibrated_clusterer` chooses.
+    """
+
+    method: str = "vbx"
+    settings: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

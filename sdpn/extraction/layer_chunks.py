@@ -180,7 +180,9 @@ def extract_layer(
         for one in read_ahead(utterances[first:], threads=readers):
             if one.error is not None and one.utterance.id != bad:
                 if not skip_bad:
-                    raise InputError(one.error, hint="--skip-bad leaves out what cannot be read")
+                    raise InputError(
+                        one.error.message, path=one.error.path, hint="--skip-bad skips unreadable recordings"
+                    )
                 _log.warning("left out: %s", one.error)
                 bad, failed = one.utterance.id, failed + 1
             elif one.error is None and one.utterance.id != bad:

@@ -180,7 +180,7 @@ def test_file_names_say_what_is_inside() -> None:
 def test_each_command_has_its_file() -> None:
     from sdpn.cli.main import COMMANDS
 
-    assert {f"sdpn.cli.{name}" for name in COMMANDS} <= MODULES.keys()
+    assert {f"sdpn.cli.{name}".replace("-", "_") for name in COMMANDS} <= MODULES.keys()
 
 
 def test_imports_in_functions_and_for_type_checking_are_seen() -> None:

@@ -265,7 +265,6 @@ def test_a_recording_with_too_few_windows_does_not_stop_the_others(
         (["--num-speakers", 2, "--max-speakers", 3], "--num-speakers contradicts"),
         (["--min-speakers", 4, "--max-speakers", 3], "min_speakers is 4, above max_speakers"),
         (["--num-speakers", 0], "is 0; expected at least 1"),
-        (["--min-windows", 0], "--min-windows is 0"),
         (["--min-windows", 3, "--num-speakers", 2], "--min-windows would change the number"),
         (["--method", "kmeans", "--threshold", 0.3], "kmeans has no threshold"),
         (["--num-speakers", 2, "--threshold", 0.3], "--threshold has no effect"),

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ import pytest
 import soundfile
 import torch
 
+import sdpn
 from sdpn.cli.main import main
+from sdpn.diarization.pipeline import DiarizationConfig
 from sdpn.diarization.speech import union
 from sdpn.features.log_mel import FeatureConfig
 from sdpn.io.rttm import Turn, read_rttm, write_rttm
@@ -155,6 +158,34 @@ def test_the_models_calibration_and_the_threshold(noise: Path, tmp_path: Path) -
     assert numbers == [7, 1]  # windows of 1.5 s every 0.75 s in 6 s
 
 
+def test_settings_reach_the_pipeline_of_the_library(
+    model: Path, shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recording, document = shared_data / "ami_excerpt" / "trn09.flac", tmp_path / "results.json"
+    settings = ("vad.threshold=0.6", "window_s=2", "hop_s=1", "max_pause_s=0", "vbx.fa=0.2")
+    assert diarize("--model", model, "--out", tmp_path, "--json", document, *settings, recording) == 0
+    config = DiarizationConfig(
+        vad=replace(DiarizationConfig().vad, threshold=0.6),
+        window_s=2.0,
+        hop_s=1.0,
+        max_pause_s=0.0,
+        settings={"fa": 0.2},
+    )
+    annotation = sdpn.Diarizer(sdpn.load_model(model), config=config)(recording)
+    found = [(turn.onset_s, turn.end_s, turn.speaker) for turn in read_rttm(tmp_path / "trn09.rttm")["trn09"]]
+    expected = [(span.start, span.end, who) for span, _, who in annotation.itertracks(yield_label=True)]
+    assert [who for *_, who in found] == [who for *_, who in expected] and len(found) > 1
+    np.testing.assert_allclose([row[:2] for row in found], [row[:2] for row in expected], atol=2e-3)
+    told = json.loads(document.read_text())["results"]["settings"]
+    assert (told["vad"]["threshold"], told["vad"]["pad_s"], told["window_s"]) == (0.6, 0.1, 2.0)
+    assert told["vbx"]["fa"] == 0.2
+    with pytest.raises(SystemExit):
+        diarize("--help")
+    shown = capsys.readouterr().out
+    for line in ("vad.threshold=0.3", "window_s=1.5", "max_pause_s=0.3", "vbx.fa=", "ahc.threshold="):
+        assert f"\n  {line}" in shown
+
+
 def bad_audio(kind: str, folder: Path) -> Path:
     path = folder / f"{kind}.wav"
     if kind == "empty":
@@ -237,8 +268,16 @@ def test_two_recordings_of_one_name(
         (["--num-speakers", 0], "is 0; expected at least 1"),
         (["--max-speakers", -1], "is -1; expected at least 1"),
         (["--method", "spectral", "--threshold", 0.3], "spectral has no threshold"),
-        (["--num-speakers", 2, "--threshold", 0.3], "--threshold has no effect"),
+        (["--method", "ahc", "--num-speakers", 2, "--threshold", 0.3], "--threshold has no effect"),
         (["--threshold", 3], "threshold is 3.0"),
+        (["--threshold", 0.3, "vbx.threshold=0.3"], "contradict each other"),
+        (["ahc.threshold=0.3"], "ahc.threshold has no effect with --method vbx"),
+        (["vbx.fb=many"], "'fb' is 'many'"),
+        (["vad.treshold=0.3"], "unknown key 'vad.treshold'"),
+        (["vad.threshold=1.5"], "expected a probability"),
+        (["hop_s=2"], "hop_s is 2.0 and window_s 1.5"),
+        (["window_s=long"], "'window_s' is 'long'"),
+        (["method=ahc"], "unknown key 'method'"),
     ],
 )
 def test_options_that_make_no_sense(
@@ -321,6 +360,9 @@ def test_a_stopped_run_goes_on_where_it_was(
     assert again("--max-speakers", 1) == [False, False]
     assert again("--max-speakers", 1) == [True, True]
     assert again("--method", "ahc") == [False, False]
+    assert again("vad.threshold=0.4", "window_s=2", "vbx.fa=0.3") == [False, False]
+    assert again("window_s=2.0", "vbx.fa=0.3", "vad.threshold=0.4") == [True, True]
+    assert again("window_s=2.0", "vbx.fa=0.2", "vad.threshold=0.4") == [False, False]
     assert again() == [False, False]
     (out / "trn09.rttm").write_text("")  # not what was written
     assert again() == [True, False]

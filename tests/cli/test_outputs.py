@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import resource
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sdpn.cli.main import COMMANDS, main, make_parser
+from sdpn.cli.main import COMMANDS, command_module, main, make_parser
 from sdpn.errors import InputError
 from sdpn.io.atomic import check_writable
 
@@ -31,6 +30,8 @@ INPUTS = {
     "cluster": {"embeddings", "segments", "transform", "plda"},
     "kmeans": {"chunks", "model", "kmeans", "data", "init", "labels"},
     "simulate": {"corpus", "rir", "noise", "manifest", "statistics"},
+    "degrade": {"data", "noise", "rir"},
+    "pseudo-label": {"model", "data", "embeddings", "halves", "centroids", "utt2spk"},
     "drift": {"experiment"},
     "score": {"ref", "hyp", "compare", "uem"},
     "report": {"experiment"},
@@ -51,6 +52,8 @@ NEEDED = {
     "cluster": ["--embeddings", "none", "--segments", "none", "--out", "OUT"],
     "kmeans": ["none.npy", "--clusters", "2", "--out", "OUT"],
     "simulate": ["--corpus", "none", "--num", "1", "--out", "OUT"],
+    "degrade": ["--data", "none", "--telephone", "--out", "OUT"],
+    "pseudo-label": ["--data", "none", "--out", "OUT"],
     "drift": ["none"],
     "score": ["--ref", "none", "--hyp", "none"],
     "report": ["none"],
@@ -60,7 +63,7 @@ NEEDED = {
 
 
 def _outputs(command: str) -> dict[str, str]:
-    return {**importlib.import_module(f"sdpn.cli.{command}").OUTPUTS, "json": "file"}
+    return {**command_module(command).OUTPUTS, "json": "file"}
 
 
 EVERY = [(command, option) for command in COMMANDS for option in _outputs(command)]

@@ -169,7 +169,6 @@ def corpus(tmp_path: Path) -> Path:
         (("--num", 1, "--manifest", "m.jsonl"), "--num contradicts --manifest"),
         (("--room-share", 0, "--manifest", "m.jsonl"), "--room-share contradicts --manifest"),
         (("--manifest", "m.jsonl"), "m.jsonl: no such file"),
-        (("--num", 1, "--jobs", 0), "--jobs is 0"),
         (("--num", 0), "the number of conversations is 0"),
         (("--num", 1), "the corpora have 3 speakers, too few for conversations of 6"),
         (("--num", 1, "--max-speakers", 2), "no speech found in the 1 utterances of speaker"),

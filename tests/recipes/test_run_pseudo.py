@@ -8,14 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 from sklearn.metrics import normalized_mutual_info_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sdpn.cli.main import main
-from sdpn.io.kaldi import read_data_dir, read_table, vector_writer, write_data_dir
+from sdpn.io.kaldi import read_data_dir, read_table, write_data_dir
 from tests.conftest import ROOT, TINY
 from tests.recipes.running import run_recipe, stages
 
@@ -107,25 +106,6 @@ def test_the_table_shows_what_back_ends_are_worth(tmp_path: Path) -> None:
     assert rows[2] == ["1", "9", "0.900", "0.800", "7.00", "0.500", "4.12"]
     curves = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [event.value for event in curves.Scalars("pseudo/eer_back_end")] == pytest.approx([0.05, 0.0412])
-
-
-def test_halves_of_other_utterances_are_refused(tmp_path: Path) -> None:
-    with vector_writer(tmp_path) as write:
-        for index in range(6):
-            write(f"u{index}", np.eye(6, dtype=np.float32)[index])
-    embeddings = tmp_path / "embeddings.scp"
-    command = [sys.executable, str(ROOT / "egs/mini/local/pseudo_labels.py"), "--embeddings", str(embeddings)]
-    command += [
-        "--halves",
-        str(embeddings),
-        "--out",
-        str(tmp_path / "labels"),
-        "--json",
-        str(tmp_path / "json"),
-    ]
-    refused = subprocess.run(command, capture_output=True, text=True)
-    assert refused.returncode == 2 and "UTT-1 and UTT-2 were expected" in refused.stderr
-    assert "Traceback" not in refused.stderr and not (tmp_path / "labels").exists()
 
 
 def test_centroids_are_merged(exp: Path, options: list[str]) -> None:

@@ -1,0 +1,69 @@
+"""Options of the clusterer, shared by the commands that cluster: ``--method``, ``--threshold``, settings."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from typing import Any
+
+from sdpn.errors import InputError
+
+
+def add_clusterer_arguments(
+    parser: argparse.ArgumentParser, *, default: str, why: str, threshold: str
+) -> None:
+    """Declare ``--method`` and ``--threshold``.
+
+    Args:
+        parser: of a command.
+        default: name of the clusterer that is used otherwise.
+        why: why it is that one.
+        threshold: what ``--threshold`` is otherwise.
+    """
+    from sdpn.clustering.registry import CLUSTERERS
+
+    group = parser.add_argument_group("clustering")
+    group.add_argument(
+        "--method",
+        choices=tuple(CLUSTERERS),
+        default=default,
+        help=f"clusterer (default: %(default)s, {why})",
+    )
+    group.add_argument(
+        "--threshold",
+        type=float,
+        metavar="X",
+        help="merge clusters whose mean similarity reaches X: in ahc, and in the AHC that initialises vbx "
+        "and consensus; higher values give more speakers; short for METHOD.threshold=X "
+        f"(default: {threshold})",
+    )
+
+
+def clusterer_settings(args: argparse.Namespace, settings: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """The settings of the chosen clusterer.
+
+    Args:
+        args: with what `add_clusterer_arguments` and `add_count_arguments` declare.
+        settings: keys (``METHOD.field``, or ``field`` for that of the chosen method) and values.
+
+    Raises:
+        InputError: a setting of another method, or a threshold that has no effect or is given twice.
+    """
+    from sdpn.clustering.registry import CLUSTERERS, takes
+
+    found: dict[str, Any] = {}
+    for key, value in settings:
+        method, _, field = key.rpartition(".")
+        if method not in ("", args.method):
+            raise InputError(f"{key} has no effect with --method {args.method}")
+        found[field] = value
+    if args.threshold is None:
+        return found
+    if not takes(args.method, "threshold"):
+        users = ", ".join(method for method in CLUSTERERS if takes(method, "threshold"))
+        raise InputError(f"{args.method} has no threshold", hint=f"methods with a threshold: {users}")
+    if args.method == "ahc" and args.num_speakers is not None:
+        raise InputError("--threshold has no effect with --num-speakers", hint="give one of them")
+    if "threshold" in found:
+        raise InputError("--threshold and threshold=... contradict each other")
+    return {**found, "threshold": args.threshold}

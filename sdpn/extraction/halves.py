@@ -1,0 +1,149 @@
+"""The two halves of utterances: certain to have one speaker, so they show what differs within a voice.
+
+Halves carry the ids UTT-1 and UTT-2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from sdpn.errors import InputError
+from sdpn.io.atomic import atomic_write_text
+from sdpn.io.audio import RATE_HZ
+from sdpn.io.kaldi import Utterance, write_data_dir
+from sdpn.verification.parts import SHORTEST_PART_S
+
+if TYPE_CHECKING:
+    from sdpn.models.embedder import Embedder
+
+
+class Halves(NamedTuple):
+    """Halves of utterances.
+
+    Attributes:
+        utterances: first and second half of each utterance in turn.
+        left_out: why others have none: utterance -> reason.
+    """
+
+    utterances: list[Utterance]
+    left_out: dict[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddedHalves:
+    """Embeddings of utterances and of their halves.
+
+    Attributes:
+        ids: of the N utterances.
+        whole_ND: their embeddings.
+        halves_N2D: those of their halves; an utterance without halves stands for both.
+        left_out: why other utterances have no embedding: utterance -> reason.
+    """
+
+    ids: list[str]
+    whole_ND: np.ndarray
+    halves_N2D: np.ndarray
+    left_out: dict[str, str]
+
+
+def halve(utterances: Iterable[Utterance]) -> Halves:
+    """Halve utterances; those that are too short or cannot be read have no halves.
+
+    Raises:
+        InputError: no utterance can be halved.
+    """
+    halves: list[Utterance] = []
+    left_out: dict[str, str] = {}
+    for utterance in utterances:
+        try:
+            duration_s = utterance.num_samples() / RATE_HZ
+        except InputError as error:
+            left_out[utterance.id] = str(error)
+            continue
+        if duration_s < 2 * SHORTEST_PART_S:
+            left_out[utterance.id] = f"shorter than {2 * SHORTEST_PART_S:g} s"
+            continue
+        start_s, middle_s, end_s = (utterance.start_s + share * duration_s for share in (0.0, 0.5, 1.0))
+        halves.append(replace(utterance, id=f"{utterance.id}-1", start_s=start_s, end_s=middle_s))
+        halves.append(replace(utterance, id=f"{utterance.id}-2", start_s=middle_s, end_s=end_s))
+    if not halves:
+        reasons = "; ".join(f"{name}: {why}" for name, why in list(left_out.items())[:3])
+        raise InputError(f"no utterance can be halved: {reasons}")
+    return Halves(halves, left_out)
+
+
+def write_halves(folder: Path, halves: Sequence[Utterance]) -> None:
+    """Write halves as a Kaldi data directory; no audio is cut, segments says where they lie.
+
+    Raises:
+        InputError: the folder cannot be written, or a path cannot stand in a table.
+    """
+    recordings: dict[Path, str] = {}
+    lines = []
+    for half in halves:
+        recording = recordings.setdefault(half.path, half.id)
+        channel = "" if half.channel is None else f" {half.channel}"
+        lines.append(f"{half.id} {recording} {half.start_s:.4f} {half.end_s:.4f}{channel}\n")
+    write_data_dir(folder, [Utterance(name, path) for path, name in recordings.items()])
+    atomic_write_text(folder / "segments", "".join(lines))
+
+
+def pair_halves(whole: Mapping[str, np.ndarray], halves: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Pair embeddings of halves, (N, 2, D), in the order of their utterances.
+
+    Args:
+        whole: embeddings (D,) of utterances; one without halves stands for both itself.
+        halves: those of halves, by their ids.
+
+    Raises:
+        InputError: no utterance has halves, or theirs are of another dimension.
+    """
+    if not any(f"{name}-1" in halves for name in whole):
+        raise InputError("holds no half of any utterance", hint="ids UTT-1 and UTT-2 were expected")
+    rows = [[halves.get(f"{name}-1", row), halves.get(f"{name}-2", row)] for name, row in whole.items()]
+    if len({len(row) for row in whole.values()} | {len(row) for pair in rows for row in pair}) > 1:
+        raise InputError("holds embeddings of another dimension", hint="embed both with one model")
+    return np.array(rows)
+
+
+def embed_with_halves(
+    model: Embedder, utterances: Sequence[Utterance], *, threads: int = 1
+) -> EmbeddedHalves:
+    """Embed utterances whole and in halves; everything is in memory at the end.
+
+    Args:
+        model: what embeds.
+        utterances: speech; what cannot be read is left out.
+        threads: utterances that are embedded at a time on a CPU.
+
+    Raises:
+        InputError: nothing can be embedded or halved.
+    """
+    from sdpn.extraction.extractor import Extractor, Outcome
+
+    extractor = Extractor(model, threads=threads, readers=threads)
+
+    def embedded(what: Sequence[Utterance], failed: dict[str, str]) -> dict[str, np.ndarray]:
+        rows: dict[str, np.ndarray] = {}
+
+        def keep(outcomes: Sequence[Outcome]) -> None:
+            for outcome in outcomes:
+                if outcome.embeddings_ND is None:
+                    failed[outcome.utterance.id] = outcome.error or ""
+                else:
+                    rows[outcome.utterance.id] = outcome.embeddings_ND[0]
+
+        for _done in extractor.run(what, keep):
+            pass
+        return {one.id: rows[one.id] for one in what if one.id in rows}
+
+    halves = embedded(halve(utterances).utterances, {})
+    left_out: dict[str, str] = {}
+    whole = embedded(utterances, left_out)
+    halves_N2D = pair_halves(whole, halves)
+    return EmbeddedHalves(list(whole), np.stack(list(whole.values())), halves_N2D, left_out)

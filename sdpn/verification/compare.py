@@ -1,0 +1,122 @@
+"""Two recordings: how similar their speakers are, and whether they count as one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from sdpn.errors import InputError
+from sdpn.io.audio import Audio, Channel
+from sdpn.verification.back_end import BackEnd
+from sdpn.verification.similarity import similarity
+
+#: Share of different-speaker pairs that are accepted where nothing else is asked for.
+FALSE_ALARMS = 0.02
+
+#: Calibrated cosines, the better one first.
+THRESHOLDS = ("verification_threshold", "ahc_threshold")
+
+
+class Compares(Protocol):
+    """What is needed of a model."""
+
+    @property
+    def calibration(self) -> Mapping[str, float]:
+        """Figures measured on the model."""
+
+    def embed(self, audio: Sequence[Audio], *, channel: Channel = None) -> np.ndarray:
+        """Recordings to embeddings (N, D)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """How two recordings compare.
+
+    Attributes:
+        score: the back end's, or the cosine.
+        cosine: of the two embeddings.
+        strangers_reaching: share of different-speaker pairs whose score is at least this one, on the speech
+            that the back end was learned from; None without a back end.
+        threshold: score from which on the speakers count as the same; None where the model has none.
+        source: where the threshold comes from: "given", "false alarms" or a key of the calibration.
+    """
+
+    score: float
+    cosine: float
+    strangers_reaching: float | None
+    threshold: float | None
+    source: str | None
+
+    @property
+    def same_speaker(self) -> bool | None:
+        """The decision; None where there is no threshold."""
+        return None if self.threshold is None else self.score >= self.threshold
+
+
+def compare(
+    model: Compares,
+    first: Audio,
+    second: Audio,
+    *,
+    back_end: BackEnd | None = None,
+    threshold: float | None = None,
+    false_alarms: float | None = None,
+    channel: Channel = None,
+) -> Comparison:
+    """Compare the speakers of two recordings.
+
+    Args:
+        model: from `sdpn.load_model`.
+        first: a recording of any kind.
+        second: another.
+        back_end: learned with that model (`sdpn.verification.storage.read_back_end`); None scores by the
+            cosine.
+        threshold: score from which on the speakers count as the same; None takes the back end's, or the
+            model's calibration.
+        false_alarms: share of different-speaker pairs to accept, with a back end; None: 2 %.
+        channel: of both recordings.
+
+    Raises:
+        InputError: a recording cannot be read, or an argument is out of range or without effect.
+    """
+    check_decision(back_end, threshold=threshold, false_alarms=false_alarms)
+    embeddings_2D = model.embed([first, second], channel=channel)
+    cosine = float(similarity(*embeddings_2D))
+    if back_end is None:
+        key = next((key for key in THRESHOLDS if key in model.calibration), None)
+        calibrated = None if key is None else float(model.calibration[key])
+        score, strangers = cosine, None
+    else:
+        key = "false alarms"
+        calibrated = back_end.threshold(FALSE_ALARMS if false_alarms is None else false_alarms)
+        score = float(back_end.score(embeddings_2D, np.array([0]), np.array([1]))[0])
+        strangers = back_end.strangers_reaching(score)
+    return Comparison(
+        score=score,
+        cosine=cosine,
+        strangers_reaching=strangers,
+        threshold=calibrated if threshold is None else threshold,
+        source=key if threshold is None else "given",
+    )
+
+
+def check_decision(back_end: BackEnd | None, *, threshold: float | None, false_alarms: float | None) -> None:
+    """Refuse what `compare` cannot decide by.
+
+    Raises:
+        InputError: an argument is out of range, has no effect, or contradicts the other.
+    """
+    if false_alarms is not None and not 0 < false_alarms < 1:
+        raise InputError(f"--false-alarms {false_alarms} is not a rate", hint="expected 0 to 1, such as 0.01")
+    if false_alarms is not None and threshold is not None:
+        raise InputError("--threshold and --false-alarms exclude each other", hint="give one of them")
+    if back_end is None and false_alarms is not None:
+        raise InputError(
+            "--false-alarms needs a back end",
+            hint="train one with 'sdpn backend', or set --threshold for cosines",
+        )
+    if back_end is None and threshold is not None and not -1 <= threshold <= 1:
+        raise InputError(f"--threshold {threshold} is not a cosine", hint="expected -1 to 1")
