@@ -1,6 +1,7 @@
 # make demo   sets itself up in .venv and runs the main job end to end, on speech that it synthesises
 # make test   sets itself up in .venv, lints, and runs every test but the slow ones
 # make test-all   the same with the slow ones
+# make docs   sets itself up in .venv and builds the documentation as a site in build/docs/html
 #
 # PYTHON=python3.12    which Python to build .venv from (at least 3.10)
 # TORCH_BACKEND=cpu    take the CPU build of torch from PyTorch's index, where yours would pull CUDA
@@ -16,12 +17,13 @@ IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
 # the marker in pytest.ini; 'make test-all' empties it
 MARKED = -m "not slow"
 
-.PHONY: help demo test test-all lint pytest venv clean
+.PHONY: help demo test test-all lint pytest docs venv clean
 
 help:
 	@echo "make demo    set up .venv and run egs/mini/run.sh: training, diarization, DER, report"
 	@echo "make test    set up .venv, lint, run every test but the slow ones"
 	@echo "make test-all  the same, and the slow ones"
+	@echo "make docs    set up .venv, build the documentation as a site: build/docs/html"
 	@echo "make lint    ruff, mypy, shellcheck"
 	@echo "make venv    only set up .venv"
 	@echo "make clean   remove .venv, the demo's files and caches; your experiments stay"
@@ -38,6 +40,9 @@ test-all: lint pytest
 # after lint, also under make -j: its answer comes first and in one piece
 pytest: lint
 	$(IN_VENV) OMP_NUM_THREADS=1 python -m pytest -n 2 -ra tests $(MARKED)
+
+docs: venv
+	.venv/bin/python tools/build_docs.py
 
 lint: venv
 	.venv/bin/ruff check .

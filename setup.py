@@ -44,6 +44,8 @@ setup(
         "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.2"],
         # md-eval, to compare with; tests only. It also needs an md-eval script, which NIST's SCTK has
         "meeteval": ["meeteval>=0.4"],
+        # the site of tools/build_docs.py, which a test builds
+        "docs": ["sphinx>=8", "furo>=2024.8", "myst-nb>=1.1", "ipykernel>=6"],
         "test": [
             "espeakng-loader>=0.2.4",
             "hypothesis>=6",

@@ -8,6 +8,8 @@ html_title = "sdpn"
 exclude_patterns = ["**/.ipynb_checkpoints"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+# short names in signatures, where an alias stands for a union of many types
+autodoc_type_aliases = {"ArrayLike": "ArrayLike", "Audio": "Audio", "Channel": "Channel"}
 autodoc_default_options = {"members": True, "show-inheritance": False}
 myst_heading_anchors = 4
 myst_enable_extensions = ["dollarmath"]

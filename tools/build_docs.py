@@ -19,6 +19,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+#: Options of Sphinx: a warning, such as a link that leads nowhere, fails the build.
+SPHINX = ("--fail-on-warning", "--keep-going", "--quiet", "--builder", "html")
 #: ``](target)`` of a Markdown link or picture that is no URL and no anchor of its own page.
 _LINK = re.compile(r"\]\((?!#|[a-z]+:)([^)\s#]+)(#[^)\s]*)?\)")
 _LANGUAGES = {".py": "python", ".sh": "bash", ".yaml": "yaml", ".json": "json", ".jsonl": "json"}
@@ -33,8 +35,7 @@ def main() -> int:
     source = out / "source"
     shutil.rmtree(source, ignore_errors=True)
     stage(source)
-    options = ["--fail-on-warning", "--keep-going", "--quiet", "--builder", "html"]
-    command = [sys.executable, "-m", "sphinx", *options, str(source), str(out / "html")]
+    command = [sys.executable, "-m", "sphinx", *SPHINX, str(source), str(out / "html")]
     # the notebook is run where it is staged, and looks for the recipe that makes its voices
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "SDPN_ROOT": str(ROOT), "PYTHONPATH": path}

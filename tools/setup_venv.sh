@@ -54,6 +54,6 @@ if [ -n "$backend" ]; then index=(--extra-index-url "https://download.pytorch.or
 echo "setup: installing sdpn and the packages in constraints.txt into .venv; the first time takes minutes"
 # -qq: errors only. As a variable the constraints hold for the build of the package as well
 PIP_CONSTRAINT=constraints.txt .venv/bin/python -m pip install -qq --disable-pip-version-check \
-  ${index[@]+"${index[@]}"} --editable '.[demo,test,lint]'
+  ${index[@]+"${index[@]}"} --editable '.[demo,docs,test,lint]'
 echo "$new" >"$stamp"
 echo "setup: done in $SECONDS s"

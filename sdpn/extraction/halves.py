@@ -134,7 +134,7 @@ def embed_with_halves(
         def keep(outcomes: Sequence[Outcome]) -> None:
             for outcome in outcomes:
                 if outcome.embeddings_ND is None:
-                    failed[outcome.utterance.id] = outcome.error or ""
+                    failed[outcome.utterance.id] = str(outcome.error or "")
                 else:
                     rows[outcome.utterance.id] = outcome.embeddings_ND[0]
 

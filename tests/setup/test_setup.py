@@ -43,7 +43,7 @@ def needed(name: str, extras: frozenset[str]) -> set[str]:
 
 
 def test_constraints_pin_everything_that_an_installation_pulls_in() -> None:
-    everything = needed("sdpn", frozenset({"demo", "test", "lint"})) - {"sdpn"}
+    everything = needed("sdpn", frozenset({"demo", "docs", "test", "lint"})) - {"sdpn"}
     # what a CUDA build of torch brings along is pinned by torch itself
     everything = {
         name for name in everything if not name.startswith(("nvidia-", "cuda-")) and name != "triton"
@@ -120,7 +120,8 @@ def test_only_make_test_all_runs_the_slow_tests(target: str, marked: bool) -> No
 
 def test_make_explains_itself() -> None:
     done = subprocess.run(["make", "-C", str(ROOT)], capture_output=True, text=True, timeout=60, check=True)
-    for word in ("make demo", "make test", "make test-all", "make lint", "make clean", "TORCH_BACKEND"):
+    targets = ("demo", "test", "test-all", "docs", "lint", "clean")
+    for word in (*(f"make {target}" for target in targets), "TORCH_BACKEND"):
         assert word in done.stdout
 
 
@@ -174,7 +175,7 @@ def checkout(tmp_path: Path) -> Checkout:
 def test_set_up_once_then_nothing(checkout: Checkout) -> None:
     made, installed = checkout.setup()
     assert made == "venv"
-    assert installed.endswith("--editable .[demo,test,lint]")
+    assert installed.endswith("--editable .[demo,docs,test,lint]")
     assert "--extra-index-url" not in installed
     assert checkout.setup() == []
     assert checkout.done.stdout == ""
