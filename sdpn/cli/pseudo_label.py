@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdpn.cli.model_arguments import add_device_argument, add_model_arguments, find_device, load
 from sdpn.cli.numbers import at_least
-from sdpn.cli.progress import track
+from sdpn.cli.progress import Meter, track
 from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
 
@@ -184,7 +185,6 @@ def _embedded(args: argparse.Namespace) -> EmbeddedHalves:
 def _embed(args: argparse.Namespace) -> EmbeddedHalves:
     from sdpn.clustering.pseudo_labels import MAX_POINTS
     from sdpn.extraction.halves import embed_with_halves
-    from sdpn.extraction.processor import usable_threads
     from sdpn.io.kaldi import read_data_dir
 
     utterances = read_data_dir(args.data, check_files=False)
@@ -195,7 +195,11 @@ def _embed(args: argparse.Namespace) -> EmbeddedHalves:
             hint="cluster finely first: --write-rows, sdpn kmeans, --centroids (see --help)",
         )
     model = load(args, device=find_device(args.device))
-    return embed_with_halves(model, utterances, threads=usable_threads())
+    meter = Meter(quiet=args.quiet)
+    try:
+        return embed_with_halves(model, utterances, on_progress=partial(meter.show, "embedding"))
+    finally:
+        meter.finish()
 
 
 def _write_halves(args: argparse.Namespace) -> dict[str, Any]:

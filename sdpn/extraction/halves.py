@@ -5,7 +5,7 @@ Halves carry the ids UTT-1 and UTT-2.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -112,38 +112,36 @@ def pair_halves(whole: Mapping[str, np.ndarray], halves: Mapping[str, np.ndarray
 
 
 def embed_with_halves(
-    model: Embedder, utterances: Sequence[Utterance], *, threads: int = 1
+    model: Embedder,
+    utterances: Sequence[Utterance],
+    *,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> EmbeddedHalves:
     """Embed utterances whole and in halves; everything is in memory at the end.
 
     Args:
         model: what embeds.
         utterances: speech; what cannot be read is left out.
-        threads: utterances that are embedded at a time on a CPU.
+        on_progress: is told (done, all).
 
     Raises:
         InputError: nothing can be embedded or halved.
     """
-    from sdpn.extraction.extractor import Extractor, Outcome
+    from sdpn.extraction.embed_corpus import embed_corpus
 
-    extractor = Extractor(model, threads=threads, readers=threads)
-
-    def embedded(what: Sequence[Utterance], failed: dict[str, str]) -> dict[str, np.ndarray]:
-        rows: dict[str, np.ndarray] = {}
-
-        def keep(outcomes: Sequence[Outcome]) -> None:
-            for outcome in outcomes:
-                if outcome.embeddings_ND is None:
-                    failed[outcome.utterance.id] = str(outcome.error or "")
-                else:
-                    rows[outcome.utterance.id] = outcome.embeddings_ND[0]
-
-        for _done in extractor.run(what, keep):
-            pass
-        return {one.id: rows[one.id] for one in what if one.id in rows}
-
-    halves = embedded(halve(utterances).utterances, {})
     left_out: dict[str, str] = {}
-    whole = embedded(utterances, left_out)
-    halves_N2D = pair_halves(whole, halves)
-    return EmbeddedHalves(list(whole), np.stack(list(whole.values())), halves_N2D, left_out)
+
+    def leave_out(utterance: Utterance, error: InputError) -> None:
+        left_out[utterance.id] = str(error)
+
+    rows = {
+        one.utterance.id: one.embeddings_ND[0]
+        for one in embed_corpus(
+            model, halve(utterances).utterances, on_error=lambda *_: None, on_progress=on_progress
+        )
+    }
+    whole = {
+        one.utterance.id: one.embeddings_ND[0]
+        for one in embed_corpus(model, utterances, on_error=leave_out, on_progress=on_progress)
+    }
+    return EmbeddedHalves(list(whole), np.stack(list(whole.values())), pair_halves(whole, rows), left_out)
