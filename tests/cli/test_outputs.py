@@ -141,7 +141,7 @@ def test_two_outputs_are_not_one_file(
     same = "x.png" if option in ("plot", "det") else "x"
     assert main([*_arguments(command, option, same), "--json", f"./{same}"]) == 2
     (line,) = _lines(capsys)
-    assert f"named by --{option.replace('_', '-')} and by --json" in line
+    assert f"given for both --{option.replace('_', '-')} and --json" in line
 
 
 @pytest.fixture
