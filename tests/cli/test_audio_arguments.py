@@ -71,7 +71,7 @@ def test_what_is_no_channel(text: str, capsys: pytest.CaptureFixture[str]) -> No
     add_audio_arguments(parser)
     with pytest.raises(SystemExit):
         parser.parse_args([f"--channel={text}"])
-    assert "no channel" in capsys.readouterr().err
+    assert "expected a channel number" in capsys.readouterr().err
 
 
 def test_utterances_of_a_data_directory_and_of_a_folder(folder: Path) -> None:
