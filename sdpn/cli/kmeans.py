@@ -73,8 +73,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_layer_arguments(parser)
     learning = parser.add_argument_group("learning (each is short for the setting in parentheses)")
     learning.add_argument("--seed", type=int, metavar="S", help="(seed)")
-    learning.add_argument("--max-iter", type=int, metavar="N", help="epochs at most (max_iter)")
-    learning.add_argument("--lloyd", type=int, metavar="N", help="exact passes after them (lloyd_passes)")
     learning.add_argument(
         "--max-iter", type=int, metavar="N", help="maximum number of mini-batch epochs (max_iter)"
     )

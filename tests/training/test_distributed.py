@@ -102,7 +102,7 @@ from sdpn.training.build import build
 
 run = load_config(RunConfig, None, sys.argv[1:])
 states, sent = [], []
-with joined("cpu") as processes:
+with joined("cpu", 10.0) as processes:
     for wrap in (step._shared, lambda network, _device: DistributedDataParallel(network)):
         step._shared = wrap
         torch.manual_seed(processes.rank)
