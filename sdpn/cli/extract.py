@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdpn.cli.audio_arguments import add_audio_arguments, find_utterances, seekable_stdin
-from sdpn.cli.model_arguments import add_device_argument, add_model_arguments, load
+from sdpn.cli.model_arguments import add_device_argument, add_model_arguments, find_device, load
 from sdpn.cli.numbers import at_least
 from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
@@ -175,7 +175,6 @@ def _embed(
     args: argparse.Namespace, utterances: Sequence[Utterance], output: Output, shard: Shard, windows: Any
 ) -> dict[str, Any]:
     """Embed the utterances of this shard that are not embedded yet."""
-    from sdpn.cli.device import find_device
     from sdpn.cli.progress import Meter
     from sdpn.extraction.embed import embed_missing
     from sdpn.extraction.extractor import Extractor

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdpn.cli.audio_arguments import add_audio_arguments, find_utterances
-from sdpn.cli.model_arguments import FORMATS
+from sdpn.cli.model_arguments import FORMATS, add_device_argument, find_device
 
 if TYPE_CHECKING:
     from sdpn.extraction.layer_chunks import LayerChunks
@@ -31,7 +31,7 @@ def add_layer_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="F",
         help=f"of the network: {', '.join(FORMATS)} (default: what its files say)",
     )
-    group.add_argument("--device", metavar="D", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
+    add_device_argument(group)
     group.add_argument(
         "--keep-rows", action="store_true", help="leave OUT/rows, which is removed at the end otherwise"
     )
@@ -49,7 +49,6 @@ def layer_chunks(args: argparse.Namespace, folder: Path, *, dimension: int | Non
     Raises:
         InputError: the model, the layer or a recording will not do.
     """
-    from sdpn.cli.device import find_device
     from sdpn.cli.progress import Meter
     from sdpn.extraction.layer_chunks import extract_layer
     from sdpn.extraction.processor import usable_threads

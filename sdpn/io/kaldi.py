@@ -198,7 +198,7 @@ def iterate_data_dir(
         known.add([utterance.id for utterance in block])
         yield from block
     if empty:
-        raise InputError("holds no utterances", path=segments if segments.is_file() else scp)
+        raise InputError("contains no utterances", path=segments if segments.is_file() else scp)
     if utt2spk.is_file():
         _check_known(iter(speaker_of) if speakers else (key for _, key, _ in _rows(utt2spk)), known, utt2spk)
 
@@ -209,7 +209,7 @@ def _check_known(keys: Iterator[str], known: DistinctKeys, path: Path) -> None:
         unknown += [key for key, held in zip(block, known.holds(block).tolist(), strict=True) if not held]
     if unknown:
         raise InputError(
-            f"utterance {min(unknown)!r} is in no wav.scp or segments ({len(unknown)} such)", path=path
+            f"utterance {min(unknown)!r} is not in wav.scp or segments ({len(unknown)} such)", path=path
         )
 
 

@@ -175,7 +175,7 @@ def _class_means(
     if not counts_K.all():
         silent = utterances[int((labels.label_N == counts_K.argmin().cpu()).nonzero()[0])]
         raise InputError(
-            f"the cluster of {silent.id!r} holds nothing but digital silence or files that cannot be read",
+            f"the cluster of {silent.id!r} contains only digital silence or unreadable files",
             path=silent.path,
         )
     return _as_prototypes(torch.zeros_like(network.prototypes).index_add_(0, class_N, rows_NE))

@@ -46,9 +46,7 @@ class Update:
         self._device = processes.device.type
         self._wrapped: nn.Module = network
         if processes.world > 1:
-            if self._device == "cuda":  # SyncBatchNorm refuses CPU tensors: there, norms are per process
-                nn.SyncBatchNorm.convert_sync_batchnorm(network)
-            self._wrapped = DistributedDataParallel(network)
+            self._wrapped = _shared(network, self._device)
         self.optimizer = make_optimizer(config.optimizer, network)
         # What clipping covers: the optimizer's tensors, so no trainable tensor can be forgotten.
         self._trainable = [tensor for group in self.optimizer.param_groups for tensor in group["params"]]
@@ -121,6 +119,24 @@ def resolve_precision(precision: str, device: str = "cpu") -> str:
     if precision != "auto":
         return precision
     return "bf16" if computes_bf16(torch.device(device)) else "fp32"
+
+
+def _shared(network: SelfDistillation, device: str) -> DistributedDataParallel:
+    """The network as processes train it together, which send each other no buffer that they all have.
+
+    Left to itself, DDP sends every buffer from the first process to all before every step: mel filters, the
+    queue, the label and the last loss of each utterance. Those are constants, or are computed by every
+    process from the rows of all. Running averages of batch norm are neither where each process normalises by
+    its own rows, on CPUs (SyncBatchNorm refuses their tensors): there, those of the first process count. On
+    GPUs SyncBatchNorm gives all processes the same.
+    """
+    if device == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        return DistributedDataParallel(network, broadcast_buffers=False)
+    averages = {id(buffer) for norm in batch_norms(network) for buffer in norm.buffers()}
+    others = [name for name, buffer in network.named_buffers() if id(buffer) not in averages]
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(network, others)
+    return DistributedDataParallel(network)
 
 
 @contextmanager

@@ -47,7 +47,7 @@ TORCH_FREE = [
 GIVEN_A_NETWORK = {
     ("sdpn.kmeans.compatibility", "sdpn.kmeans.layer_features"),
     ("sdpn.cli.layer_arguments", "sdpn.extraction.layer_chunks"),
-    ("sdpn.cli.layer_arguments", "sdpn.cli.device"),
+    ("sdpn.cli.layer_arguments", "sdpn.cli.model_arguments"),
     ("sdpn.cli.layer_arguments", "sdpn.extraction.processor"),
     ("sdpn.cli.layer_arguments", "sdpn.interop.load"),
     ("sdpn.cli.model_arguments", "sdpn.interop.load"),

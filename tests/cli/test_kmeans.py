@@ -213,7 +213,7 @@ def test_bad_layers(
     assert "--data has no effect without --layer" in refused(capsys, *learn, "--data", voices)
     assert "--device has no effect without --layer" in refused(capsys, *learn, "--device", "cpu", *chunks)
     assert "there is nothing to cluster" in refused(capsys, *learn)
-    assert "is no device" in refused(capsys, *layer, 3, "--device", "tpu")
+    assert "is not a device" in refused(capsys, *layer, 3, "--device", "tpu")
     assert not (tmp_path / "out" / "model.npz").exists()
     assert kmeans("--quiet", "--clusters", 4, "--out", tmp_path / "k", *chunks) == 0
     model = tmp_path / "k" / "model.npz"

@@ -87,6 +87,61 @@ def test_two_processes_train_as_one(tmp_path: Path, objective: str, accumulate: 
                     torch.testing.assert_close(other[part][name], value, rtol=1e-4, atol=2e-5)
 
 
+#: Three updates with the norms of training, by ours and by DDP as it comes; asserts that nothing differs.
+_BUFFERS_WORKER = """
+import sys
+import torch
+from torch.nn.parallel import DistributedDataParallel
+from sdpn.config import load_config
+from sdpn.data.crops import CropBatch
+from sdpn.distill.base import batch_norms
+from sdpn.training import step
+from sdpn.training.config import RunConfig
+from sdpn.training.distributed import joined
+from sdpn.training.build import build
+
+run = load_config(RunConfig, None, sys.argv[1:])
+states, sent = [], []
+with joined("cpu", 10.0) as processes:
+    for wrap in (step._shared, lambda network, _device: DistributedDataParallel(network)):
+        step._shared = wrap
+        torch.manual_seed(processes.rank)
+        network = build(run).train()
+        update = step.Update(run, network, processes)
+        generator = torch.Generator().manual_seed(1)
+        for _ in range(3):
+            whole = CropBatch(
+                torch.randn(1, 8, 8000, generator=generator) * 0.1,
+                torch.randn(2, 8, 4000, generator=generator) * 0.1,
+                torch.arange(8),
+            )
+            update(whole.rows(slice(4 * processes.rank, 4 * processes.rank + 4)), lr=0.05, momentum=0.9)
+        states.append(network.state_dict())
+        sent.append({id(buffer) for buffer in update._wrapped.modules_buffers})
+        norms = {id(buffer) for norm in batch_norms(network) for buffer in norm.buffers()}
+        assert norms and (sent[-1] == norms) == (len(states) == 1), "what is sent"
+        averages = torch.cat([norm.running_mean for norm in batch_norms(network.student)])
+        both = processes.gather(averages)
+        assert not torch.equal(*both), "the last update was each process's own"
+    assert states[0].keys() == states[1].keys()
+    different = [name for name in states[0] if not torch.equal(states[0][name], states[1][name])]
+    assert not different, different
+    queues = processes.gather([value for name, value in network.named_buffers() if "rows_QE" in name])
+    assert queues[0] and all(torch.equal(*pair) for pair in zip(*queues, strict=True))
+    print("nothing differs", flush=True)
+"""
+
+
+@pytest.mark.parametrize("batch_norm", [pytest.param("own", marks=pytest.mark.slow), "student"])
+def test_buffers_that_all_processes_have_need_not_be_sent(tmp_path: Path, batch_norm: str) -> None:
+    script = tmp_path / "worker.py"
+    script.write_text(_BUFFERS_WORKER)
+    settings = ["sdpn.queue_size=12", "training.batch_size=8", f"teacher.batch_norm={batch_norm}"]
+    done = torchrun(2, str(script), *TINY, *settings)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("nothing differs") == 2
+
+
 def _train(out: Path, data: Path, *settings: str) -> subprocess.CompletedProcess[str]:
     command = ["-m", "sdpn.cli.main", "train", "--data", str(data), "--out", str(out), *TINY]
     return torchrun(2, *command, "training.steps=6", "training.workers=0", *settings)
