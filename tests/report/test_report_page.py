@@ -218,7 +218,7 @@ def test_a_malformed_rttm_is_named(write_result, score, tmp_path) -> None:
 
 def test_a_folder_without_anything_is_refused(tmp_path) -> None:
     (tmp_path / "tensorboard").mkdir()
-    with pytest.raises(InputError, match="holds nothing to report"):
+    with pytest.raises(InputError, match="contains nothing to report"):
         read_experiment(tmp_path)
     with pytest.raises(InputError, match="no such experiment folder"):
         read_experiment(tmp_path / "nowhere")

@@ -36,9 +36,9 @@ def test_a_missing_folder_has_no_results(tmp_path) -> None:
     ("change", "message"),
     [
         ({"eer": "7 %"}, "'eer' of 'results' of the document: expected a finite number, found '7 %'"),
-        ({"eer": None}, "'eer' of 'results' of the document is None; a finite number"),
-        ({"eer": True}, "'eer' of 'results' of the document is True; a finite number"),
-        ({"eer": float("nan")}, "NaN is no JSON"),
+        ({"eer": None}, "'eer' of 'results' of the document: expected a finite number, found None"),
+        ({"eer": True}, "'eer' of 'results' of the document: expected a finite number, found True"),
+        ({"eer": float("nan")}, "NaN is not JSON"),
         ({"num_target": -1}, "'num_target' of 'results' of the document: expected a count, found -1"),
         ({"num_target": 1.5}, "expected a count, found 1.5"),
     ],
