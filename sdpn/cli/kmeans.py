@@ -72,11 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_layer_arguments(parser)
     learning = parser.add_argument_group("learning (each is short for the setting in parentheses)")
-<<<<<<< HEAD
     learning.add_argument("--seed", type=int, metavar="S", help="random seed (seed)")
-=======
-    learning.add_argument("--seed", type=int, metavar="S", help="(seed)")
->>>>>>> kmeans15
     learning.add_argument(
         "--max-iter", type=int, metavar="N", help="maximum number of mini-batch epochs (max_iter)"
     )
