@@ -241,7 +241,7 @@ class LabelTable:
             again = self._seen.add(new)
             if again is not None:
                 raise InputError(
-                    f"utterance {new[again]!r} is in a chunk before this one too", path=assignment.chunk.name
+                    f"utterance {new[again]!r} also occurs in an earlier chunk", path=assignment.chunk.name
                 )
             self._stream.write("".join(text))
 
