@@ -30,15 +30,15 @@ KERNELS = {
 
 #: Of the clusterers' tests those where equal eigenvalues, ties and small differences decide.
 INTERESTING = [
-    "tests/clustering/test_eigen.py::test_the_smallest_eigenpairs_of_known_graphs",
-    "tests/clustering/test_eigen.py::test_the_largest_eigenvalue_of_known_graphs",
-    "tests/clustering/test_contract.py::test_finds_the_number_of_speakers_and_who_they_are",
-    "tests/clustering/test_contract.py::test_identical_rows_are_one_speaker_unless_more_are_asked_for",
-    "tests/clustering/test_contract.py::test_labels_contract[nmesc]",
-    "tests/clustering/test_contract.py::test_labels_contract[spectral]",
+    "tests/test_eigen.py::test_the_smallest_eigenpairs_of_known_graphs",
+    "tests/test_eigen.py::test_the_largest_eigenvalue_of_known_graphs",
+    "tests/clustering/test_base.py::test_finds_the_number_of_speakers_and_who_they_are",
+    "tests/clustering/test_base.py::test_identical_rows_are_one_speaker_unless_more_are_asked_for",
+    "tests/clustering/test_base.py::test_labels_contract[nmesc]",
+    "tests/clustering/test_base.py::test_labels_contract[spectral]",
     "tests/clustering/test_nmesc.py",
     "tests/clustering/test_spectral.py",
-    "tests/clustering/test_plda.py",
+    "tests/verification/test_plda.py",
 ]
 
 

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from sdpn.stopping import STOPPING, Stop, collects_signals, ends_on_signals, inherited_without_signals
+
+
+@pytest.fixture(autouse=True)
+def _nothing_ignored() -> Iterator[None]:
+    """Whatever started the tests may ignore Ctrl-C and hang-ups, as a shell does for what runs behind it."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in STOPPING}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", STOPPING)
@@ -51,6 +62,6 @@ def test_what_was_ignored_stays_ignored() -> None:
 def test_signals_that_are_held_back_come_afterwards() -> None:
     with collects_signals() as received:
         with inherited_without_signals():
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.pthread_kill(threading.get_ident(), signal.SIGTERM)  # other threads hold nothing back
             assert not received
         assert received == [signal.SIGTERM]

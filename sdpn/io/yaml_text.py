@@ -85,7 +85,8 @@ class Loader(yaml.SafeLoader):
             raise
         except Exception as error:
             raise ConstructorError(
-                None, None, f"{_shown(node)} is not a {node.tag.removeprefix(_TAG)} ({reason_of(error)})",
+                None, None, f"{_shown(node)} is not of type {node.tag.removeprefix(_TAG)} "
+                f"({reason_of(error)})",
                 node.start_mark,
             ) from error  # fmt: skip
         problem = None

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sdpn.errors import InputError
 from sdpn.extraction.embed_corpus import embed_corpus
 from sdpn.io.audio import RATE_HZ
 from sdpn.io.kaldi import Utterance
@@ -59,7 +60,7 @@ def calibrate(
         [utterances[index] for index in order],
         windows=_first_and_last,
         channel=channel,
-        on_error="skip",
+        on_error=_named_before,
     ):
         if not len(each.embeddings_ND):
             continue
@@ -91,3 +92,7 @@ def _first_and_last(wave_S: np.ndarray, _index: int) -> np.ndarray:
     if duration_s < 2 * _WINDOW_S or not wave_S.any():
         return np.zeros((0, 2))
     return np.array([[0.0, _WINDOW_S], [duration_s - _WINDOW_S, duration_s]])
+
+
+def _named_before(_utterance: Utterance, _error: InputError) -> None:
+    """The loader has named the files that cannot be read, or will."""

@@ -244,7 +244,7 @@ def test_more_speakers_than_windows(
     assert diarize("--num-speakers", 3, *args) == 2
     error = capsys.readouterr().err
     assert f"{noise}: 3 speakers are requested, but the speech gives only 2 windows" in error
-    assert "ask for at most 2" in error
+    assert "request at most 2" in error
     assert diarize("--num-speakers", 2, *args) == 0
 
 

@@ -12,6 +12,7 @@ from sdpn.models.registry import SIZES
 from tests.conftest import ROOT
 
 
+@pytest.mark.slow
 def test_every_encoder_is_listed_with_its_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "--json", str(tmp_path / "models.json")]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -207,6 +207,7 @@ def test_a_disk_that_fills_up_on_the_way_ends_with_one_line(command: str, tmp_pa
     assert not list(tmp_path.rglob(".*.tmp*"))
 
 
+@pytest.mark.slow
 def test_output_that_goes_nowhere() -> None:
     program = f"{sys.executable} -m sdpn.cli.main"
     for command, code, said in (

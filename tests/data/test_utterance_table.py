@@ -55,7 +55,7 @@ def test_training_data_is_what_the_directories_hold(tmp_path: Path) -> None:
         read_training_data([folders[0], folders[0]])
     (folders[1] / "utt2spk").write_text("q1 s\nq9 s\nq8 s\n")
     for read in (lambda: read_data_dir(folders[1]), lambda: read_training_data(folders)):
-        with pytest.raises(InputError, match=r"'q8' is in no wav.scp or segments \(2 such\)"):
+        with pytest.raises(InputError, match=r"'q8' is not in wav.scp or segments \(2 such\)"):
             read()
 
 

@@ -175,7 +175,7 @@ def test_settings_come_from_the_user_then_the_model_then_the_defaults() -> None:
     [
         (np.zeros(0), 16000, "shape"),
         (np.zeros((2, 3, 4)), 16000, "shape"),
-        (np.zeros(10), 0, "at 0 Hz"),
+        (np.zeros(10), 0, "sampling rate is 0"),
         (np.full(10, np.nan), 16000, "NaN"),
     ],
 )

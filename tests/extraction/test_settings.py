@@ -51,7 +51,7 @@ def test_another_model_is_refused(embedder: Embedder, tmp_path: Path) -> None:
 
 def test_damaged_settings(tmp_path: Path) -> None:
     (tmp_path / "settings.json").write_text('{"model": 1')
-    with pytest.raises(InputError, match="no settings"):
+    with pytest.raises(InputError, match="not a valid extraction settings"):
         read_settings(tmp_path)
 
 

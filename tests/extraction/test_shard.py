@@ -20,7 +20,7 @@ def test_a_shard_is_named_or_torchruns_or_everything() -> None:
     assert find_shard("3/4", {}) == Shard(3, 4)
     assert find_shard(None, {"RANK": "1", "WORLD_SIZE": "2"}) == Shard(1, 2)
     assert find_shard(None, {}) == find_shard("0/1", {"WORLD_SIZE": "1"}) == Shard(0, 1)
-    with pytest.raises(InputError, match="under torchrun"):
+    with pytest.raises(InputError, match="cannot be combined with torchrun"):
         find_shard("0/2", {"RANK": "0", "WORLD_SIZE": "2"})
 
 

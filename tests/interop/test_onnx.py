@@ -81,7 +81,7 @@ def _folder(path: Path, name: str, features: AnyFeatureConfig) -> Path:
         ("resnet", KaldiFbankConfig(window="hamming", scale=32768.0), "inside"),
         ("xvector", SpeechBrainFbankConfig(), "inside"),
         ("campplus", KaldiFbankConfig(), "outside"),
-        ("redimnet2", ReDimNetMelConfig(), "inside"),
+        pytest.param("redimnet2", ReDimNetMelConfig(), "inside", marks=pytest.mark.slow),
     ],
 )
 def test_a_graph_equals_torch_at_any_length(

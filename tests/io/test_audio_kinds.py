@@ -85,18 +85,18 @@ def test_channels_of_arrays() -> None:
         ((np.zeros((0, 100)), 16000), r"shape \(0, 100\) has no samples"),
         ((np.zeros(()), 16000), r"shape \(\)"),
         ((np.zeros(0), 16000), r"shape \(0,\) has no samples"),
-        ((np.zeros(100), 0), "at 0 Hz"),
-        ((np.zeros(100), -16000), "at -16000 Hz"),
-        ((np.zeros(100), 16000.5), "at 16000.5 Hz"),
-        ((np.zeros(100), float("nan")), "at nan Hz"),
+        ((np.zeros(100), 0), "sampling rate is 0"),
+        ((np.zeros(100), -16000), "sampling rate is -16000"),
+        ((np.zeros(100), 16000.5), "sampling rate is 16000.5"),
+        ((np.zeros(100), float("nan")), "sampling rate is nan"),
         ((np.array([0, np.nan, np.inf] * 9), 16000), "18 NaN or infinite samples of 27"),
-        ((PCM.astype(np.float32), 16000), "divide by 32768"),
+        ((PCM.astype(np.float32), 16000), "divide 16-bit PCM by 32768"),
         ((np.zeros(100, dtype=np.int64), 16000), "int64"),
         ((np.zeros(100, dtype=complex), 16000), "complex"),
         ((np.zeros(100, dtype=bool), 16000), "bool"),
         ((np.array(["a"]), 16000), "U1"),
         ((np.array([None]), 16000), "object"),
-        (([0.0] * 100, 16000), "of type list"),
+        (([0.0] * 100, 16000), "type list"),
         ({"waveform": np.zeros((500, 2)), "sample_rate": 16000}, r"shape \(500, 2\); expected \(channels"),
         ({"waveform": np.zeros((2, 500))}, "no 'sample_rate'"),
         ({"wave": np.zeros((2, 500)), "sample_rate": 16000}, "expected 'waveform'"),
@@ -106,8 +106,8 @@ def test_channels_of_arrays() -> None:
         (io.BytesIO(), "is empty"),
         (io.BytesIO(b"nothing that sounds"), "is not readable audio"),
         (("a.wav", "b.wav"), "give several recordings as a list"),
-        (3, "of type int"),
-        (None, "of type NoneType"),
+        (3, "type int"),
+        (None, "type NoneType"),
     ],
 )
 def test_what_is_no_recording_is_refused(given: Any, message: str) -> None:
@@ -217,7 +217,7 @@ def test_a_stream_is_read_once() -> None:
     with audio.open_audio(buffer) as stream:
         assert stream.duration_s is None
         assert len(np.concatenate(list(stream.blocks()))) == 16000
-        with pytest.raises(InputError, match="once only"):
+        with pytest.raises(InputError, match="only once"):
             list(stream.blocks())
 
 

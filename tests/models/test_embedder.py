@@ -222,7 +222,7 @@ def test_samples_need_their_rate(folder: Path) -> None:
     model = sdpn.load_model(folder)
     with pytest.raises(InputError, match="without a sampling rate"):
         model.embed(_wave())
-    with pytest.raises(InputError, match="empty list"):
+    with pytest.raises(InputError, match="list of recordings is empty"):
         model.embed([])
 
 

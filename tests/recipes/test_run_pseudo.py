@@ -108,6 +108,7 @@ def test_the_table_shows_what_back_ends_are_worth(tmp_path: Path) -> None:
     assert [event.value for event in curves.Scalars("pseudo/eer_back_end")] == pytest.approx([0.05, 0.0412])
 
 
+@pytest.mark.slow
 def test_centroids_are_merged(exp: Path, options: list[str]) -> None:
     done = recipe(*options, "--centroids", "12", "--method", "ahc", "--stop_stage", "2")
     assert "sdpn kmeans" in done.stdout and "clusters of 24 utterances" in done.stdout

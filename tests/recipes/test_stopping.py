@@ -79,6 +79,7 @@ def test_a_signal_saves_first(
     assert len(_checkpoints(tmp_path / "exp")) == 1
 
 
+@pytest.mark.slow
 def test_a_kill_lets_go_of_the_experiment(corpus: Path, tmp_path: Path) -> None:
     process = _start(corpus, tmp_path / "exp")
     os.kill(process.pid, signal.SIGKILL)

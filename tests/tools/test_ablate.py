@@ -48,6 +48,7 @@ def test_a_grid_that_is_none(ablate: ModuleType, tmp_path: Path, text: str) -> N
         ablate.read_grid(tmp_path / "grid.yaml")
 
 
+@pytest.mark.slow
 def test_runs_are_made_once_and_tabulated(
     ablate: ModuleType,
     voices: Path,

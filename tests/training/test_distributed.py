@@ -148,6 +148,7 @@ def _train(out: Path, data: Path, *settings: str) -> subprocess.CompletedProcess
     return torchrun(2, *command, "training.steps=6", "training.workers=0", *settings)
 
 
+@pytest.mark.slow
 def test_sdpn_train_under_torchrun_writes_one_run_and_continues_it(voices: Path, tmp_path: Path) -> None:
     out = tmp_path / "exp"
     result = _train(out, voices, "training.checkpoint_every=3")
@@ -167,6 +168,7 @@ def test_sdpn_train_under_torchrun_writes_one_run_and_continues_it(voices: Path,
     assert torch.equal(torch.load(final, weights_only=True)["model"]["prototypes"], expected)
 
 
+@pytest.mark.slow
 def test_a_broken_loss_stops_all_processes(voices: Path, tmp_path: Path) -> None:
     """The fault is planted in one process only; without agreement the other one would wait for ever."""
     script = tmp_path / "worker.py"

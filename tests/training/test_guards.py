@@ -155,7 +155,7 @@ def test_thresholds_by_hand() -> None:
         judge(torch.tensor([[0.94, 0.06, 0.0, 0.0]]))
     judge(half, ce=math.log(4) * 0.985)
     judge(half, ce=math.log(4), warmup=1)  # the window began before the warm-up was over
-    with pytest.raises(TrainingFault, match="parked"):
+    with pytest.raises(TrainingFault, match="stays at log K"):
         judge(half, ce=math.log(4) * 1.005)
 
 

@@ -133,7 +133,7 @@ def test_models_that_do_not_fit_are_refused(voices: Path, model: Path) -> None:
     _refused(voices, "features.num_mels is 80 there, 40 here", start, "features.num_mels=40")
     _refused(voices, "another projection head: .*layers.0.weight", start, "head.hidden_dim=24")
     keep = [start, "initial.prototypes=keep", "sdpn.num_prototypes=12"]
-    _refused(voices, "holds 10 prototypes of 8 dimensions; this run has 12 of 8", *keep)
+    _refused(voices, "has 10 prototypes of 8 dimensions; this run has 12 of 8", *keep)
     with pytest.raises(ValueError, match="needs a model"):
         InitialConfig(prototypes="keep")
 

@@ -90,7 +90,7 @@ def _wait_for(condition: Any, process: subprocess.Popen[Any]) -> None:
         time.sleep(0.002)
 
 
-@pytest.mark.parametrize("moment", ["mid-epoch", "during a save"])
+@pytest.mark.parametrize("moment", ["mid-epoch", pytest.param("during a save", marks=pytest.mark.slow)])
 def test_kill_9_and_the_same_command_give_the_uninterrupted_run(
     data: Path, uninterrupted: Path, tmp_path: Path, moment: str
 ) -> None:
@@ -151,6 +151,7 @@ def test_a_signal_to_the_group_saves_and_exits_and_the_run_goes_on(
     assert _final_state(out) == _final_state(uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_run_and_another_seed_another(
     data: Path, uninterrupted: Path, tmp_path: Path
 ) -> None:
@@ -183,6 +184,7 @@ def test_another_number_of_prototypes_or_another_objective_is_refused(
     assert "belongs to a run with objective 'sdpn', not 'dino'" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_distillation_goes_on_bit_for_bit_even_where_its_teacher_has_gone(tmp_path: Path) -> None:
     data = write_noise(tmp_path / "data", 8)
     torch.manual_seed(1)
