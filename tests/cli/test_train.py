@@ -101,6 +101,7 @@ def test_an_unknown_key_names_the_nearest(
     assert not (tmp_path / "exp").exists()
 
 
+@pytest.mark.slow
 def test_settings_stand_before_between_and_after_options(data: Path, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text("training: {workers: 0, seed: 4}\n")
     out = tmp_path / "exp"

@@ -259,6 +259,7 @@ def test_embeddings_are_those_of_the_published_layers(
     assert ours @ expected / np.linalg.norm(ours) / np.linalg.norm(expected) > 0.99999
 
 
+@pytest.mark.slow
 def test_sizes_are_as_published() -> None:
     """Parameters as in the project's table, cut off after one digit; MACs of two seconds, features aside."""
     published = {"redimnet2": (1.1, 0.33), "redimnet2-b1": (2.1, 0.56), "redimnet2-b2": (3.6, 0.95)}

@@ -118,6 +118,7 @@ def test_centroids_are_merged(exp: Path, options: list[str]) -> None:
     assert len(merged) == len(set(centroids.values()))  # none is split
 
 
+@pytest.mark.slow
 def test_other_features_than_the_models_are_refused(options: list[str]) -> None:
     refused = recipe(*options, "--set", "features.hop_ms=10", "--stop_stage", "3", code=2)
     assert "features.hop_ms is 20.0 there, 10.0 here" in refused.stderr

@@ -71,6 +71,7 @@ def test_same_seed_same_files_whatever_the_processes(corpus: Path, tmp_path: Pat
         assert (corpus / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_speech(corpus: Path, tmp_path: Path) -> None:
     synthesise(tmp_path / "other", "--seed", "1")
     meeting = "meetings/meeting00.flac"

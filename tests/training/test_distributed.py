@@ -194,6 +194,7 @@ def test_a_broken_loss_stops_all_processes(voices: Path, tmp_path: Path) -> None
     assert not (tmp_path / "exp/checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_a_batch_that_two_processes_cannot_share(voices: Path, tmp_path: Path) -> None:
     result = _train(tmp_path / "exp", voices, "training.batch_size=5")
     assert "training.batch_size (5) cannot be split over 2 processes" in result.stderr

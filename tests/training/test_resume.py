@@ -174,6 +174,7 @@ def test_another_configuration_in_the_same_folder_is_refused(data: Path, uninter
     assert "optimizer.lr: 0.001 -> 0.5" in result.stderr and "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_another_number_of_prototypes_or_another_objective_is_refused(
     data: Path, uninterrupted: Path
 ) -> None:
