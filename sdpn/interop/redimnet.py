@@ -1,4 +1,4 @@
-"""Files of ReDimNet2: ``state_dict`` and ``model_config``, which contains the configuration.
+"""Files of ReDimNet2: ``state_dict`` and ``model_config``, so that a file says its own configuration.
 
 Source: github.com/PalabraAI/redimnet2.
 """
@@ -8,12 +8,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from sdpn.config import from_dict
 from sdpn.errors import InputError
 from sdpn.features.redimnet_mel import ReDimNetMelConfig
 from sdpn.interop.layout import Layout
 from sdpn.interop.source import Source
+from sdpn.io.audio import RATE_HZ
 from sdpn.models.folder import ModelFolder
-from sdpn.models.redimnet2 import ReDimNet2Config
+from sdpn.models.redimnet2 import ReDimNet2, ReDimNet2Config
 
 #: Buffers of the features, which are computed anew.
 _FEATURES = "spec."
@@ -59,8 +64,10 @@ _DEFAULTS: dict[str, Any] = {
     "emb_bn": False,
     "spec_params": {},
 }
-#: Settings of the features -> those without effect after training, and those with the value that can be read.
+#: Settings of the features: those without effect after training, those that are read, with what holds where the
+#: file is silent, and those with the only value that can be read.
 _SPEC_FREE = {"do_spec_aug", "freq_start_bin", "freq_mask_width", "time_mask_width", "num_apply_spec_aug"}
+_SPEC_SWITCHES = {"norm_signal": False, "do_preemph": True}
 _SPEC_FIXED = {"sample_rate": 16000, "n_fft": 512, "win_length": 400, "f_min": 20, "f_max": 7600, "eps": 1e-8}
 
 
@@ -78,13 +85,14 @@ def read(source: Source) -> ModelFolder:
     """Read a file.
 
     Raises:
-        InputError: it cannot be read, describes an unsupported network, or does not match its description.
+        InputError: it cannot be read, describes a network that is not known here, or does not fit what it
+            describes.
     """
     contents = source.contents
     described, weights = contents.get("model_config"), contents.get("state_dict")
     if not isinstance(described, dict) or not isinstance(weights, dict):
         raise InputError(
-            "is not a ReDimNet2 file: it does not contain 'model_config' and 'state_dict'", path=source.path
+            "is no file of ReDimNet2: it holds no 'model_config' beside a 'state_dict'", path=source.path
         )
     settings = _settings(described, source.path)
     config = _encoder_of(settings, source.path)
@@ -93,6 +101,7 @@ def read(source: Source) -> ModelFolder:
     kept = {key: tensor for key, tensor in tensors.items() if not key.startswith(_FEATURES)}
     # the first stage mixes one map: its weights, a softmax over one, are ones
     kept.pop("backbone.stage0.0.w", None)
+    _check_size(config, features.num_mels, kept, source.path)
     encoder = _layout(config, features.num_mels).build(kept, config, features.num_mels, source.path)
     return ModelFolder(
         encoder,
@@ -105,65 +114,89 @@ def read(source: Source) -> ModelFolder:
 def _settings(described: dict[str, Any], path: Path) -> dict[str, Any]:
     """The whole configuration; what cannot be read is refused by name."""
     known = {**_FIXED, **_DEFAULTS}
-    unknown = described.keys() - known.keys()
+    unknown = sorted(map(str, described.keys() - known.keys()))
     if unknown:
-        raise InputError(f"its model_config has unknown settings: {sorted(unknown)}", path=path)
+        raise InputError(f"its model_config has settings that are not known: {unknown}", path=path)
     settings = {**known, **described}
     if settings["causal"] is False:  # an older way to say none
         settings["causal"] = "none"
     for name, wanted in _FIXED.items():
-        if settings[name] != wanted:
+        if not _is(settings[name], wanted):
             raise InputError(
-                f"its model_config has {name} = {settings[name]!r}; only {wanted!r} is supported", path=path
+                f"its model_config has {name} = {settings[name]!r}; only {wanted!r} can be read", path=path
             )
     return settings
 
 
+def _is(found: Any, wanted: Any) -> bool:
+    """Whether a value of a file, which may be anything, is this plain one."""
+    return isinstance(found, str | int | float | None) and found == wanted
+
+
 def _encoder_of(settings: dict[str, Any], path: Path) -> ReDimNet2Config:
+    if not _is(settings["return_2d_output"], True):
+        raise InputError("its model_config has no return_2d_output, which is not known", path=path)
+    groups = settings["agg_gnorm"]
+    if not any(_is(groups, known) for known in (True, False, None, settings["C"])):
+        raise InputError(f"its model_config has agg_gnorm = {groups!r}, which cannot be read", path=path)
     try:
         strides, blocks, expansions, _kernels, divisors = zip(*settings["stages_setup"], strict=True)
         bands, frames = zip(*strides, strict=True)
-        groups = settings["agg_gnorm"]
-        if groups not in (True, False, None, settings["C"]):
-            raise ValueError(f"agg_gnorm = {groups!r} is neither true nor false")
-        if not settings["return_2d_output"]:
-            raise ValueError("return_2d_output = False is not supported")
-        return ReDimNet2Config(
-            channels=settings["C"],
-            band_strides=bands,
-            frame_strides=frames,
-            blocks=blocks,
-            expansions=expansions,
-            context_divisors=divisors,
-            map_norm=bool(groups),
-            output_channels=settings["out_channels"],
-            embedding_dim=settings["embed_dim"],
-            embedding_norm=bool(settings["emb_bn"]),
-        )
     except (TypeError, ValueError) as error:
-        raise InputError(f"its model_config cannot be read: {error}", path=path) from None
+        raise InputError(f"its model_config has stages that cannot be read: {error}", path=path) from None
+    described = {
+        "channels": settings["C"],
+        "band_strides": list(bands),
+        "frame_strides": list(frames),
+        "blocks": list(blocks),
+        "expansions": list(expansions),
+        "context_divisors": list(divisors),
+        "map_norm": bool(groups),
+        "output_channels": settings["out_channels"],
+        "embedding_dim": settings["embed_dim"],
+        "embedding_norm": settings["emb_bn"],
+    }
+    return from_dict(ReDimNet2Config, described, path=path)
 
 
 def _features_of(settings: dict[str, Any], path: Path) -> ReDimNetMelConfig:
-    if settings["feat_type"] not in ("tf", "tf_mel"):
+    if not any(_is(settings["feat_type"], kind) for kind in ("tf", "tf_mel")):
         raise InputError(
-            f"its features are of type {settings['feat_type']!r}; only 'tf' is supported", path=path
+            f"its features are of type {settings['feat_type']!r}; only 'tf' can be read", path=path
         )
-    spec = dict(settings["spec_params"] or {})
-    signal = bool(spec.pop("norm_signal", False))
-    emphasised = bool(spec.pop("do_preemph", True))
+    spec = settings["spec_params"] or {}
+    if not isinstance(spec, dict):
+        raise InputError(f"its features have settings that cannot be read: {spec!r}", path=path)
     for name, value in spec.items():
-        if name not in _SPEC_FREE and (name not in _SPEC_FIXED or _SPEC_FIXED[name] != value):
-            raise InputError(f"its features have {name} = {value!r}, which is not supported", path=path)
-    try:
-        return ReDimNetMelConfig(
-            num_mels=settings["F"],
-            hop_ms=settings["hop_length"] / 16,
-            unit_variance=signal,
-            preemphasis=0.97 if emphasised else 0.0,
-        )
-    except (TypeError, ValueError) as error:
-        raise InputError(f"its features cannot be read: {error}", path=path) from None
+        if name in _SPEC_FREE or name in _SPEC_SWITCHES:
+            continue
+        if name not in _SPEC_FIXED or not _is(value, _SPEC_FIXED[name]):
+            raise InputError(f"its features have {name} = {value!r}, which cannot be read", path=path)
+    signal, emphasised = (spec.get(name, default) for name, default in _SPEC_SWITCHES.items())
+    hop = settings["hop_length"]
+    described = {
+        "num_mels": settings["F"],
+        "hop_ms": hop * 1000 / RATE_HZ if isinstance(hop, int) else hop,
+        "unit_variance": signal,
+        "preemphasis": 0.97 if emphasised else 0.0,
+    }
+    return from_dict(ReDimNetMelConfig, described, path=path)
+
+
+def _check_size(config: ReDimNet2Config, num_mels: int, weights: dict[str, Tensor], path: Path) -> None:
+    """Compare what is described with what is there before memory is asked for.
+
+    Raises:
+        InputError: the network that is described is far larger.
+    """
+    held = sum(tensor.numel() for tensor in weights.values())
+    needed = sum(config.blocks)
+    if needed <= len(weights):
+        with torch.device("meta"):
+            described = ReDimNet2(config, num_mels)
+        needed = sum(tensor.numel() for tensor in described.state_dict().values())
+    if needed > 4 * held:
+        raise InputError(f"describes a network of {needed} numbers and holds {held}", path=path)
 
 
 def _layout(config: ReDimNet2Config, num_mels: int) -> Layout:

@@ -165,6 +165,13 @@ def _speechbrain(name: str) -> Callable[[Path], Path]:
     return make
 
 
+def _redimnet(folder: Path) -> Path:
+    from tests.interop.test_redimnet import save
+
+    save(folder / "b.pt")
+    return folder / "b.pt"
+
+
 def _data_dir(name: str) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         (folder / "wav.scp").write_text("rec1 a b.wav\nrec2 c.wav\n")
@@ -458,6 +465,7 @@ READERS: dict[str, Reader] = {
     "speechbrain-weights": Reader(
         _speechbrain("embedding_model.ckpt"), _read_foreign("speechbrain"), text=False, slow=True
     ),
+    "redimnet-file": Reader(_redimnet, _read_model, text=False, slow=True),
     "3dspeaker-weights": Reader(_copied("sdpn.pth"), _read_model, text=False, slow=True),
     "foreign-safetensors": Reader(
         _copied("resnet.safetensors"), _read_foreign("wespeaker"), text=False, slow=True

@@ -236,7 +236,7 @@ def _wave(seconds: float, seed: int = 0) -> np.ndarray:
     return (0.1 * smooth / np.abs(smooth).max()).astype(np.float32)
 
 
-def _save(path: Path, **changes: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def save(path: Path, **changes: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
     config = {**CONFIG, **changes}
     weights = _weights(config)
     torch.save({"model_config": config, "state_dict": weights}, path)
@@ -248,7 +248,7 @@ def _save(path: Path, **changes: Any) -> tuple[dict[str, Any], dict[str, Tensor]
 def test_embeddings_are_those_of_the_published_layers(
     tmp_path: Path, changes: dict[str, Any], seconds: float
 ) -> None:
-    config, weights = _save(tmp_path / "b.pt", **changes)
+    config, weights = save(tmp_path / "b.pt", **changes)
     model = sdpn.load_model(tmp_path / "b.pt")
     assert isinstance(model.feature_config, ReDimNetMelConfig)
     wave = _wave(seconds)
@@ -259,7 +259,6 @@ def test_embeddings_are_those_of_the_published_layers(
     assert ours @ expected / np.linalg.norm(ours) / np.linalg.norm(expected) > 0.99999
 
 
-@pytest.mark.slow
 def test_sizes_are_as_published() -> None:
     """Parameters as in the project's table, cut off after one digit; MACs of two seconds, features aside."""
     published = {"redimnet2": (1.1, 0.33), "redimnet2-b1": (2.1, 0.56), "redimnet2-b2": (3.6, 0.95)}
@@ -270,7 +269,7 @@ def test_sizes_are_as_published() -> None:
 
 
 def test_a_batch_and_windows_are_as_alone(tmp_path: Path) -> None:
-    _save(tmp_path / "b.pt")
+    save(tmp_path / "b.pt")
     model = sdpn.load_model(tmp_path / "b.pt")
     waves = [_wave(seconds, seed) for seed, seconds in enumerate((1.0, 1.4, 0.63))]
     together = model.embed_batch(waves)
@@ -287,14 +286,22 @@ def test_a_batch_and_windows_are_as_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"block_1d_type": "att"}, r"block_1d_type = 'att'; only 'conv\+att' is supported"),
+        ({"block_1d_type": "att"}, r"block_1d_type = 'att'; only 'conv\+att' can be read"),
         ({"causal": "full"}, "causal = 'full'"),
-        ({"feat_type": "pt"}, "features are of type 'pt'; only 'tf' is supported"),
+        ({"feat_type": "pt"}, "features are of type 'pt'; only 'tf' can be read"),
         ({"spec_params": {"n_fft": 1024}}, "n_fft = 1024"),
-        ({"stages_setup": [[[1, 1], 2]]}, "model_config cannot be read"),
-        ({"return_2d_output": False}, "return_2d_output = False is not supported"),
-        ({"new_setting": 1}, r"unknown settings: \['new_setting'\]"),
-        ({"F": "many"}, "cannot be read"),
+        ({"stages_setup": [[[1, 1], 2]]}, "stages that cannot be read"),
+        ({"stages_setup": 7}, "stages that cannot be read"),
+        ({"return_2d_output": False}, "no return_2d_output, which is not known"),
+        ({"agg_gnorm": torch.ones(2)}, "agg_gnorm = "),
+        ({"group_divisor": torch.ones(2)}, "group_divisor = "),
+        ({"C": 2.5}, "channels"),
+        ({"embed_dim": 10**9}, "describes a network of [0-9]+ numbers and holds"),
+        ({"stages_setup": [[[1, 1], 10**9, 1, [], 4]]}, "describes a network of 1000000000 numbers"),
+        ({"spec_params": "none"}, "settings that cannot be read: 'none'"),
+        ({"new_setting": 1}, r"settings that are not known: \['new_setting'\]"),
+        ({"F": "many"}, "num_mels"),
+        ({"hop_length": "long"}, "hop_ms"),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -305,7 +312,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, changes: dict[str, Any], m
 
 
 def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
-    config, weights = _save(tmp_path / "b.pt")
+    config, weights = save(tmp_path / "b.pt")
     del weights["backbone.stage1.2.weight"]
     weights["linear.bias"] = torch.zeros(3)
     torch.save({"model_config": config, "state_dict": weights}, tmp_path / "b.pt")
