@@ -64,8 +64,8 @@ _DEFAULTS: dict[str, Any] = {
     "emb_bn": False,
     "spec_params": {},
 }
-#: Settings of the features: without effect after training; read, with what holds where the file is silent;
-#: and fixed to the only value that can be read.
+#: Settings of the features: those without effect after training, those that are read, with what holds where
+#: the file is silent, and those with the only value that can be read.
 _SPEC_FREE = {"do_spec_aug", "freq_start_bin", "freq_mask_width", "time_mask_width", "num_apply_spec_aug"}
 _SPEC_SWITCHES = {"norm_signal": False, "do_preemph": True}
 _SPEC_FIXED = {"sample_rate": 16000, "n_fft": 512, "win_length": 400, "f_min": 20, "f_max": 7600, "eps": 1e-8}
