@@ -39,6 +39,12 @@ def test_other_settings_are_refused(
         agree(tmp_path / "progress", embedder, windows=windows, precision=asked, choose=lambda: "fp32")
 
 
+def test_another_speed_is_refused(embedder: Embedder, tmp_path: Path) -> None:
+    agree(tmp_path, embedder, windows=None, speed=1.1, precision="fp32", choose=lambda: "fp32")
+    with pytest.raises(InputError, match=r"another speed .1\.1 there, 1\.0 now"):
+        agree(tmp_path, embedder, windows=None, precision="fp32", choose=lambda: "fp32")
+
+
 def test_another_model_is_refused(embedder: Embedder, tmp_path: Path) -> None:
     before = fingerprint(embedder)
     agree(tmp_path / "progress", embedder, windows=None, precision="fp32", choose=lambda: "fp32")
