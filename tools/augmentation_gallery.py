@@ -7,7 +7,7 @@ Writes FOLDER/augmentation_<preset>.png (log-mel spectrograms, erased parts incl
 and a table on standard output. What is measured, on the samples:
 
 - level: of the view beside the crop before (in brackets, here and below, what was drawn);
-- SNR: of what each interference added;
+- SNR: of what each noise added;
 - T60: of the room, from the decay of its Schroeder integral between -5 and -25 dB after the direct sound;
 - band: between the frequencies at which the band limit has taken away 6 dB;
 - speed: the shift on a logarithmic frequency axis at which the spectra before and after are most alike.
@@ -151,7 +151,7 @@ def _rt60(drawn: Drawn) -> str:
 
 
 def _ratios(view: View) -> str:
-    """Power of everything before each interference over that of what it added, in dB."""
+    """Power of everything before each noise over that of what it added, in dB."""
     quiet = view.drawn._replace(band=None, gain_db=-40.0)  # nothing clips
     found = []
     for number, additive_noise in enumerate(view.drawn.additive_noises):

@@ -29,7 +29,7 @@ class AdditiveNoise(NamedTuple):
 
 
 class Sounds:
-    """A folder of recordings to draw interferences from.
+    """A folder of recordings to draw additive noise from.
 
     Args:
         kind: what they are.
@@ -88,7 +88,7 @@ def babble(
 
 
 def mix(wave: np.ndarray, additive_noise: AdditiveNoise, *, out: np.ndarray | None = None) -> np.ndarray:
-    """Add an interference to speech at its SNR; a silent one changes nothing.
+    """Add noise to speech at its SNR; silence changes nothing.
 
     Args:
         wave: (S,) float32 speech.

@@ -38,8 +38,8 @@ class AugmentationConfig:
         noise: Kaldi data directory of noise recordings; None adds no recorded noise.
         music: Kaldi data directory of music; None adds no music.
         rir: Kaldi data directory of room impulse responses; None uses simulated rooms only.
-        combination: joint probabilities of (nothing, a room, an interference, both), which replace the
-            independent ones of rooms, noise, music and babble; at most one interference is added, of a kind
+        combination: joint probabilities of (nothing, a room, additive noise, both), which replace the
+            independent ones of rooms, noise, music and babble; at most one kind of noise is added, of a kind
             drawn in proportion to those probabilities. None draws all independently.
         noise_probability: probability of adding recorded noise.
         noise_snr_db: range of the signal-to-noise ratio.
@@ -182,7 +182,7 @@ class Drawn(NamedTuple):
         room: (R,) impulse response.
         rt60_s: reverberation time of a simulated room; None for measured rooms.
         tilt_db: gains of the equaliser at its points (`sdpn.augmentation.equaliser`).
-        interferences: what is added.
+        additive_noises: what is added.
         band: name of the band limit.
         gain_db: gain at the end.
         rounded: whether to 16 bits after it.
@@ -286,7 +286,7 @@ class Augmenter:
     def _kinds(
         self, num_samples: int, draw_speech: DrawSpeech
     ) -> list[tuple[float, Callable[[np.random.Generator], AdditiveNoise]]]:
-        """Interferences that there are: (probability, how to draw one)."""
+        """Kinds of additive noise in use: (probability, how to draw one)."""
         config = self.config
         kinds: list[tuple[float, Callable[[np.random.Generator], AdditiveNoise]]] = []
         if self._noise is not None:
@@ -315,7 +315,7 @@ def _happens(rng: np.random.Generator, probability: float) -> bool:
 def _draw_combination(
     combination: tuple[float, float, float, float] | None, rng: np.random.Generator
 ) -> tuple[bool | None, bool | None]:
-    """(whether a room, whether an interference); None where that is drawn by itself."""
+    """(whether a room, whether additive noise); None where that is drawn by itself."""
     if combination is None:
         return None, None
     case = int(np.searchsorted(np.cumsum(combination), rng.random(), side="right"))

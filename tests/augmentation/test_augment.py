@@ -159,7 +159,7 @@ def _music(tmp_path: Path) -> Path:
 
 
 def test_the_published_preset_draws_with_the_published_probabilities(tmp_path: Path) -> None:
-    """Nothing 1/6; a room (1/4) or an interference (3/4) 3/6; both 2/6; kinds equally often; SNR by kind."""
+    """Nothing 1/6; a room (1/4) or additive noise (3/4) 3/6; both 2/6; kinds equally often; SNR by kind."""
     noise, music, rir = (_folder(tmp_path / name, _wave(1, 9000)) for name in ("noise", "music", "rir"))
     augment = Augmenter(replace(PRESETS["published"], noise=noise, music=music, rir=rir))
     views = [augment.draw(800, np.random.default_rng((7, seed)), _speech) for seed in range(12000)]
