@@ -10,8 +10,8 @@ import numpy as np
 from sdpn.errors import InputError
 from sdpn.io.decoding import MOST_CHANNELS, RATES_HZ, Decoder, TruncatedAudio
 
-#: Above this, samples are not a waveform in [-1, 1], not even an overdriven one.
-LOUDEST = 10.0
+#: Above this, samples are PCM that was only cast to float, and no recording made 20 dB louder.
+LOUDEST = 32.0
 
 _EXPECTED = "expected (samples,), (channels, samples) or (samples, channels)"
 
