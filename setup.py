@@ -22,6 +22,7 @@ setup(
         "av>=14",  # ffmpeg in its wheels: what libsndfile does not read
         "kaldiio>=2.18",
         "matplotlib>=3.8",
+        "msgspec>=0.19",
         "numpy>=1.26",
         "pyannote.core>=5",
         "pyannote.metrics>=3.2",

@@ -8,7 +8,7 @@ from pathlib import Path
 from sdpn.io.rttm import Records, read_records
 from sdpn.io.uem import read_uem_channels
 from sdpn.metrics.channels import match_channels
-from sdpn.report.alignment import CONFUSION, FALSE_ALARM, MISSED, Alignment, align
+from sdpn.report.alignment import Alignment, align
 from sdpn.report.results import ErrorSeconds, Score
 
 #: Tolerance between the drawn and the scored errors, in seconds.
@@ -49,7 +49,7 @@ def align_recordings(score: Score) -> tuple[dict[str, Alignment], list[str]]:
             skip_overlap=score.skip_overlap,
         )
         alignments[file.recording] = alignment
-        if not _agree(alignment, file.errors):
+        if not _agree(alignment, file):
             changed.append(file.recording)
     notes = []
     if changed:
@@ -65,7 +65,7 @@ def _records(paths: Sequence[Path]) -> Records:
 
 
 def _agree(alignment: Alignment, errors: ErrorSeconds) -> bool:
-    scored = {MISSED: errors.missed_s, FALSE_ALARM: errors.false_alarm_s, CONFUSION: errors.confusion_s}
     return all(
-        abs(alignment.error_seconds(kind) - seconds) <= _TOLERANCE_S for kind, seconds in scored.items()
+        abs(alignment.error_seconds(kind) - seconds) <= _TOLERANCE_S
+        for kind, seconds in errors.parts_s.items()
     )

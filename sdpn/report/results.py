@@ -1,4 +1,4 @@
-"""The result documents of the commands, checked field by field.
+"""The result documents of the commands, checked field by field (by msgspec, against the classes below).
 
 A document is what ``--json`` writes: ``{schema, command, configuration, results}``; its file is called
 ``<command>.<label>.json``, where the label is the name of the system (``trained``, ``untrained``,
@@ -7,14 +7,18 @@ A document is what ``--json`` writes: ``{schema, command, configuration, results
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Generic, TypeVar
+
+from msgspec import Meta, ValidationError, convert
 
 from sdpn.errors import InputError
 from sdpn.io.json_text import read_json
+from sdpn.report.alignment import CONFUSION, FALSE_ALARM, MISSED
+
+Count = Annotated[int, Meta(ge=0)]
+Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,8 @@ class Verification:
     eer: float
     min_dcf_001: float
     min_dcf_005: float
-    num_target: int
-    num_nontarget: int
+    num_target: Count
+    num_nontarget: Count
     threshold: float | None
 
 
@@ -56,19 +60,28 @@ class ErrorSeconds:
     total_s: float
     der: float | None
 
+    @property
+    def parts_s(self) -> dict[str, float]:
+        """Seconds of each kind of error."""
+        return {MISSED: self.missed_s, FALSE_ALARM: self.false_alarm_s, CONFUSION: self.confusion_s}
+
+    @property
+    def share(self) -> float:
+        """The DER, with 0 where it is not defined."""
+        return self.der or 0.0
+
     def rate(self, seconds: float) -> float | None:
         """``seconds`` as a share of the scored reference speech; None where there is no such speech."""
         return seconds / self.total_s if self.total_s > 0 else None
 
 
 @dataclass(frozen=True)
-class ScoredRecording:
+class ScoredRecording(ErrorSeconds):
     """The diarization error of one recording."""
 
     recording: str
-    errors: ErrorSeconds
-    num_speakers_reference: int
-    num_speakers_hypothesis: int
+    num_speakers_reference: Count
+    num_speakers_hypothesis: Count
 
 
 @dataclass(frozen=True)
@@ -94,26 +107,38 @@ class Score:
     hypothesis: tuple[Path, ...]
 
     @property
+    def ders(self) -> dict[str, float | None]:
+        """The DER of each recording."""
+        return {file.recording: file.der for file in self.files}
+
+    @property
     def settings(self) -> tuple[float, bool, str | None]:
         """What two scores must share before their DERs can be compared."""
         return self.collar_s, self.skip_overlap, None if self.uem is None else self.uem.name
 
 
 @dataclass(frozen=True)
-class Diarization:
-    """Results of ``sdpn diarize``.
+class Speed:
+    """Seconds of audio, of computation, and the second by the first: None where there was no audio."""
 
-    Attributes:
-        num_files: recordings.
-        duration_s: seconds of audio.
-        seconds: computation time.
-        real_time_factor: the second by the first; None where there was no audio.
-    """
-
-    num_files: int
     duration_s: float
     seconds: float
     real_time_factor: float | None
+
+
+@dataclass(frozen=True)
+class Diarization:
+    """Results of ``sdpn diarize``; ``total`` is over all recordings."""
+
+    total: Speed
+
+
+@dataclass(frozen=True)
+class _Document(Generic[Kind]):
+    schema: str
+    command: tuple[str, ...]
+    configuration: dict[str, Any]
+    results: Kind
 
 
 @dataclass(frozen=True)
@@ -133,6 +158,9 @@ class ResultFile:
     label: str
     argv: tuple[str, ...]
     results: Verification | Score | Diarization | None
+
+
+_KINDS: dict[str, Any] = {"verify": Verification, "score": Score, "diarize": Diarization}
 
 
 def read_results(folder: Path) -> list[ResultFile]:
@@ -160,149 +188,29 @@ def read_result_file(path: Path) -> ResultFile:
         raise InputError(
             "is not named <command>.<label>.json", path=path, hint="for example verify.trained.json"
         )
-    raw = read_json(path, "result document", hint=f"write it again with sdpn {command} … --json FILE")
-    document = _Fields(raw, "the document", path)
-    schema = document.text("schema")
-    if schema != f"sdpn.{command}/1":
-        raise InputError(
-            f"its schema is {schema!r}, but its name requires 'sdpn.{command}/1'",
-            path=path,
-            hint="the part before the first dot is the command that wrote it",
-        )
-    document.fields("configuration")
-    fields = document.fields("results")
-    results: Verification | Score | Diarization | None = None
-    if command == "verify":
-        results = _verification(fields)
-    elif command == "score":
-        results = _score(fields)
-    elif command == "diarize":
-        results = _diarization(fields)
-    return ResultFile(path, command, label, document.texts("command"), results)
-
-
-def _verification(results: _Fields) -> Verification:
-    return Verification(
-        eer=results.number("eer"),
-        min_dcf_001=results.number("min_dcf_001"),
-        min_dcf_005=results.number("min_dcf_005"),
-        num_target=results.count("num_target"),
-        num_nontarget=results.count("num_nontarget"),
-        threshold=results.number_or_none("threshold"),
-    )
-
-
-def _score(results: _Fields) -> Score:
-    uem = results.text_or_none("uem")
-    return Score(
-        files=tuple(
-            ScoredRecording(
-                recording=row.text("recording"),
-                errors=_errors(row),
-                num_speakers_reference=row.count("num_speakers_reference"),
-                num_speakers_hypothesis=row.count("num_speakers_hypothesis"),
+    hint = f"write it again with sdpn {command} … --json FILE"
+    raw = read_json(path, "result document", hint=hint)
+    try:
+        document = convert(raw, _Document[dict])
+        if document.schema != f"sdpn.{command}/1":
+            raise InputError(
+                f"its schema is {document.schema!r}, but its name requires 'sdpn.{command}/1'",
+                path=path,
+                hint="the part before the first dot is the command that wrote it",
             )
-            for row in results.rows("files")
-        ),
-        total=_errors(results.fields("total")),
-        collar_s=results.number("collar_s"),
-        skip_overlap=results.flag("skip_overlap"),
-        uem=None if uem is None else Path(uem),
-        reference=tuple(map(Path, results.texts("reference"))),
-        hypothesis=tuple(map(Path, results.texts("hypothesis"))),
-    )
+        results = None
+        if kind := _KINDS.get(command):
+            # what msgspec does not know, a Path, its hook makes
+            checked: Any = _Document[kind]  # type: ignore[valid-type]
+            results = convert(raw, checked, dec_hook=lambda cls, value: cls(value)).results
+    except ValidationError as error:
+        raise InputError(_named(error), path=path, hint=hint) from None
+    return ResultFile(path, command, label, document.command, results)
 
 
-def _errors(row: _Fields) -> ErrorSeconds:
-    return ErrorSeconds(
-        missed_s=row.number("missed_s"),
-        false_alarm_s=row.number("false_alarm_s"),
-        confusion_s=row.number("confusion_s"),
-        total_s=row.number("total_s"),
-        der=row.number_or_none("der"),
-    )
-
-
-def _diarization(results: _Fields) -> Diarization:
-    total = results.fields("total")
-    return Diarization(
-        num_files=len(list(results.rows("files"))),
-        duration_s=total.number("duration_s"),
-        seconds=total.number("seconds"),
-        real_time_factor=total.number_or_none("real_time_factor"),
-    )
-
-
-class _Fields:
-    """A JSON object whose accessors raise errors that name the file and the field."""
-
-    def __init__(self, value: Any, where: str, path: Path) -> None:
-        self._where, self._path = where, path
-        if not isinstance(value, dict):
-            raise self._error(f"{where}: expected an object, found {_shown(value)}")
-        self._values = value
-
-    def number(self, key: str) -> float:
-        return self._number(key, self._get(key))
-
-    def number_or_none(self, key: str) -> float | None:
-        value = self._get(key)
-        return None if value is None else self._number(key, value)
-
-    def count(self, key: str) -> int:
-        value = self._get(key)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise self._expected(key, "a count", value)
-        return value
-
-    def flag(self, key: str) -> bool:
-        value = self._get(key)
-        if not isinstance(value, bool):
-            raise self._expected(key, "true or false", value)
-        return value
-
-    def text(self, key: str) -> str:
-        value = self._get(key)
-        if not isinstance(value, str):
-            raise self._expected(key, "text", value)
-        return value
-
-    def text_or_none(self, key: str) -> str | None:
-        return None if self._get(key) is None else self.text(key)
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        value = self._get(key)
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise self._expected(key, "a list of strings", value)
-        return tuple(value)
-
-    def fields(self, key: str) -> _Fields:
-        return _Fields(self._get(key), f"'{key}' of {self._where}", self._path)
-
-    def rows(self, key: str) -> Iterator[_Fields]:
-        value = self._get(key)
-        if not isinstance(value, list):
-            raise self._expected(key, "a list", value)
-        for number, item in enumerate(value, start=1):
-            yield _Fields(item, f"item {number} of '{key}'", self._path)
-
-    def _number(self, key: str, value: Any) -> float:
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
-            raise self._expected(key, "a finite number", value)
-        return float(value)
-
-    def _get(self, key: str) -> Any:
-        if key not in self._values:
-            raise self._error(f"{self._where} has no {key!r}")
-        return self._values[key]
-
-    def _expected(self, key: str, what: str, value: Any) -> InputError:
-        return self._error(f"{key!r} of {self._where}: expected {what}, found {_shown(value)}")
-
-    def _error(self, message: str) -> InputError:
-        return InputError(message, path=self._path, hint="write it again with the command's --json FILE")
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"
+def _named(error: ValidationError) -> str:
+    """What msgspec says, with the field in front: ``'eer' of 'results': Expected `float`, got `str```."""
+    what, _, where = str(error).partition(" - at `$.")
+    section, _, field = where.removesuffix("`").rpartition(".")
+    place = f"{field!r} of {section!r}" if section else repr(field) if field else "the document"
+    return f"{place}: {what}"

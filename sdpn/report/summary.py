@@ -84,7 +84,7 @@ def summary_rows(experiment: Experiment) -> list[SummaryRow]:
                 missed=None if errors is None else errors.rate(errors.missed_s),
                 false_alarm=None if errors is None else errors.rate(errors.false_alarm_s),
                 confusion=None if errors is None else errors.rate(errors.confusion_s),
-                real_time_factor=None if diarization is None else diarization.real_time_factor,
+                real_time_factor=None if diarization is None else diarization.total.real_time_factor,
             )
         )
     return rows

@@ -1,141 +1,120 @@
 """The timeline of a recording: one lane per speaker, reference above hypothesis, errors below.
 
-The drawing is an SVG whose x unit is the second and which stretches to any width; every text is HTML
-beside it, so that letters keep their size on a phone. Hovering reads the times off the rectangles.
+Laid out here and not by matplotlib, whose pictures shrink their text with their width: the x unit of this SVG
+is the second, so that it stretches to any width and zooms along time alone while the names beside it keep
+their size on a phone, and the pointer reads times off the rectangles. figures.html.j2 has the markup.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from html import escape
+import math
+from collections.abc import Iterable
+from typing import Any
 
-from sdpn.report.alignment import (
-    CONFUSION,
-    ERROR_KINDS,
-    FALSE_ALARM,
-    MISSED,
-    Alignment,
-    Lane,
-    Span,
-    merge_narrow,
-)
-from sdpn.report.axis import clock, tick_caption, time_ticks
+from sdpn.report.alignment import ERROR_KINDS, Alignment, Span
 
 #: Colours for speakers in page.css (--s0, --s1, …).
 NUM_SPEAKER_COLOURS = 10
-
-#: CSS class of an error kind.
-ERROR_CLASS = {MISSED: "missed", FALSE_ALARM: "falarm", CONFUSION: "confusion"}
 
 _BAR, _BAR_GAP, _LANE_GAP, _STRIP, _STRIP_GAP, _TOP = 13, 2, 9, 9, 3, 4
 
 # A plot is drawn for this many pixels; recordings longer than _FULL_S can be zoomed to more.
 _PIXELS, _FULL_S, _PIXELS_PER_S, _MOST_PIXELS = 1600, 900.0, 1.2, 12_000
 
+_TICK_STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800)
 
-def draw_timeline(alignment: Alignment, *, description: str) -> str:
-    """Draw one recording.
 
-    Args:
-        alignment: what is drawn.
-        description: text alternative of the plot.
+def draw_timeline(alignment: Alignment) -> dict[str, Any] | None:
+    """Lay out one recording, in seconds across and pixels down, for the ``timeline`` of figures.html.j2.
 
     Returns:
-        HTML with inline SVG; all names in it are escaped.
+        the values that the macro names; None where nobody speaks.
     """
     span_s = alignment.end_s - alignment.start_s
     if span_s <= 0:
-        return '<p class="none">There is no speech in the reference or the hypothesis.</p>'
+        return None
     wide = round(min(span_s * _PIXELS_PER_S, _MOST_PIXELS)) if span_s > _FULL_S else 0
-    pixel_s = span_s / max(wide, _PIXELS)
-    labels: list[str] = []
-    shapes: list[str] = []
+    bars: list[tuple[str, str, int, int, int, list[tuple[float, float, int]]]] = []
+
+    def draw(css: str, who: str, top: int, height: int, spans: Iterable[Span], speakers: int = 1) -> None:
+        bars.append((css, who, speakers, top, height, merge_narrow(spans, span_s / max(wide, _PIXELS))))
+
+    lanes = []
     top = _TOP
     for number, lane in enumerate(alignment.lanes):
-        colour = f"s{number % NUM_SPEAKER_COLOURS}" if lane.reference is not None else "unmatched"
-        labels.append(_lane_label(lane, top, colour))
-        for who, name, spans in (
-            ("reference", lane.reference, lane.reference_spans),
-            ("hypothesis", lane.hypothesis, lane.hypothesis_spans),
-        ):
-            if name is not None:
-                shapes.append(
-                    f'<g class="{who[:3]} {colour}" data-who="{escape(f"{who}: {name}")}">'
-                    + _bars(spans, top, _BAR, pixel_s)
-                    + "</g>"
-                )
-            top += _BAR + _BAR_GAP
-        top += _LANE_GAP - _BAR_GAP
+        colour = "unmatched" if lane.reference is None else f"s{number % NUM_SPEAKER_COLOURS}"
+        lanes.append((lane, colour, top))
+        if lane.reference is not None:
+            draw(f"ref {colour}", f"reference: {lane.reference}", top, _BAR, lane.reference_spans)
+        top += _BAR + _BAR_GAP
+        if lane.hypothesis is not None:
+            draw(f"hyp {colour}", f"hypothesis: {lane.hypothesis}", top, _BAR, lane.hypothesis_spans)
+        top += _BAR + _LANE_GAP
     strip_top = top
     for kind in ERROR_KINDS:
-        css = ERROR_CLASS[kind]
-        labels.append(f'<span class="err {css}" style="top:{top}px;height:{_STRIP}px">{kind}</span>')
-        shapes.append(
-            f'<g class="{css}" data-who="{kind}">' + _error_bars(alignment, kind, top, pixel_s) + "</g>"
-        )
+        errors = [error for error in alignment.errors if error.kind == kind]
+        for speakers in sorted({error.speakers for error in errors}):
+            height = _STRIP if speakers > 1 else _STRIP - 3  # two speakers at once make a taller bar
+            spans = [(error.start_s, error.end_s) for error in errors if error.speakers == speakers]
+            draw(css_class(kind), kind, top + _STRIP - height, height, spans, speakers)
         top += _STRIP + _STRIP_GAP
-    height = top
-    background = (
-        f'<g class="strip"><rect x="{alignment.start_s:g}" y="{strip_top - 2}" width="{span_s:.3f}"'
-        f' height="{height - strip_top + 1}"/></g>'
-        '<g class="unscored" data-who="not scored">'
-        + _bars(alignment.not_scored, strip_top - 2, height - strip_top + 1, pixel_s)
-        + "</g>"
-    )
-    ticks = time_ticks(alignment.start_s, alignment.end_s, most=6)
-    grid = "".join(f"M{tick:g} 0V{height}" for tick in ticks)
-    captions = f'<div class="ticks" aria-hidden="true">{_captions(ticks, alignment)}</div>'
-    zoom = width = ""
-    if wide:
-        close = time_ticks(alignment.start_s, alignment.end_s, most=wide // 120)
-        captions += f'<div class="ticks close" aria-hidden="true">{_captions(close, alignment)}</div>'
-        width = f' style="--wide:{wide}px"'
-        zoom = '<button type="button" class="zoom" aria-pressed="false">zoom in</button>'
-    return (
-        f'<div class="timeline"><div class="lanes" style="height:{height}px" aria-hidden="true">'
-        f'{"".join(labels)}</div><div class="scroll" tabindex="-1"><div class="plot"{width}>'
-        f'<svg viewBox="{alignment.start_s:g} 0 {span_s:.3f} {height}" height="{height}"'
-        f' preserveAspectRatio="none" role="img" aria-label="{escape(description)}">'
-        f'<path class="grid" d="{grid}"/>{background}{"".join(shapes)}</svg>'
-        f"{captions}</div></div>{zoom}</div>"
-    )
+    draw("unscored", "not scored", strip_top - 2, top - strip_top + 1, alignment.not_scored)
+    return {
+        "start_s": alignment.start_s,
+        "span_s": span_s,
+        "height": top,
+        "lanes": lanes,
+        "lane_height": 2 * _BAR + _BAR_GAP,
+        "strips": [
+            (kind, strip_top + number * (_STRIP + _STRIP_GAP)) for number, kind in enumerate(ERROR_KINDS)
+        ],
+        "strip_top": strip_top,
+        "strip_height": _STRIP,
+        "bars": bars[-1:] + bars[:-1],  # what is not scored lies below everything else
+        "ticks": _ticks(alignment, most=6),
+        "close_ticks": _ticks(alignment, most=wide // 120) if wide else [],
+        "wide": wide,
+    }
 
 
-def _captions(ticks: Iterable[float], alignment: Alignment) -> str:
-    span_s = alignment.end_s - alignment.start_s
-    return "".join(
-        tick_caption((tick - alignment.start_s) / span_s, clock(tick, longest_s=alignment.end_s))
-        for tick in ticks
-    )
+def css_class(kind: str) -> str:
+    """CSS class of a kind of error."""
+    return kind.replace(" ", "-")
 
 
-def _lane_label(lane: Lane, top: int, colour: str) -> str:
-    reference = "no match" if lane.reference is None else escape(lane.reference)
-    hypothesis = "nobody" if lane.hypothesis is None else escape(lane.hypothesis)
-    height = 2 * _BAR + _BAR_GAP
-    return (
-        f'<span class="lane {colour}" style="top:{top}px;height:{height}px">'
-        f"<b{' class=absent' if lane.reference is None else ''}>{reference}</b>"
-        f"<i{' class=absent' if lane.hypothesis is None else ''}>{hypothesis}</i></span>"
-    )
+def merge_narrow(spans: Iterable[Span], pixel_s: float) -> list[tuple[float, float, int]]:
+    """Join spans whose gap, and widen spans whose length, is below one pixel.
+
+    Args:
+        spans: (start_s, end_s), sorted by start.
+        pixel_s: seconds per pixel.
+
+    Returns:
+        (start_s, end_s, number of joined spans); at most one per two pixels, however many came in.
+    """
+    merged: list[tuple[float, float, int]] = []
+    for start_s, end_s in spans:
+        if merged and start_s - merged[-1][1] < pixel_s:
+            before = merged[-1]
+            merged[-1] = (before[0], max(before[1], end_s), before[2] + 1)
+        else:
+            merged.append((start_s, max(end_s, start_s + pixel_s), 1))
+    return merged
 
 
-def _bars(spans: Iterable[Span], top: int, height: int, pixel_s: float) -> str:
-    return "".join(
-        f'<rect x="{start_s:.3f}" y="{top}" width="{end_s - start_s:.3f}" height="{height}"'
-        + (f' data-n="{joined}"' if joined > 1 else "")
-        + "/>"
-        for start_s, end_s, joined in merge_narrow(spans, pixel_s)
-    )
+def _ticks(alignment: Alignment, most: int) -> list[tuple[float, float, str]]:
+    """Round times, at most about ``most`` of them, as (seconds, share of the width, caption)."""
+    start_s, end_s = alignment.start_s, alignment.end_s
+    step_s = next((step for step in _TICK_STEPS_S if (end_s - start_s) / step <= most), 86400.0)
+    times = [step_s * number for number in range(math.ceil(start_s / step_s), math.floor(end_s / step_s) + 1)]
+    return [(time, (time - start_s) / (end_s - start_s), clock(time, longest_s=end_s)) for time in times]
 
 
-def _error_bars(alignment: Alignment, kind: str, top: int, pixel_s: float) -> str:
-    """Thin bars, one row per kind; two speakers at once in error make a taller one."""
-    drawn = []
-    errors = [error for error in alignment.errors if error.kind == kind]
-    for speakers in sorted({error.speakers for error in errors}):
-        spans: Sequence[Span] = [(e.start_s, e.end_s) for e in errors if e.speakers == speakers]
-        height = _STRIP if speakers > 1 else _STRIP - 3
-        bars = _bars(spans, top + _STRIP - height, height, pixel_s)
-        drawn.append(f'<g data-k="{speakers}">{bars}</g>' if speakers > 1 else bars)
-    return "".join(drawn)
+def clock(seconds: float, *, longest_s: float) -> str:
+    """A time for display: ``12 s`` in a recording below two minutes, else ``3:20`` or ``1:03:20``."""
+    if longest_s < 120:
+        return f"{seconds:g} s"
+    hours, rest = divmod(round(seconds), 3600)
+    if longest_s >= 3600:
+        return f"{hours}:{rest // 60:02d}:{rest % 60:02d}"
+    return f"{rest // 60}:{rest % 60:02d}"

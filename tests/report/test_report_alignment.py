@@ -1,4 +1,4 @@
-"""Mapping of speakers, error spans, and what becomes of turns narrower than a pixel."""
+"""Mapping of speakers, and error spans."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from sdpn.report.alignment import (
     MISSED,
     ErrorSpan,
     align,
-    merge_narrow,
 )
 
 
@@ -137,22 +136,6 @@ def test_real_meetings_agree_with_pyannote(shared_data) -> None:
         alignment = align(turns, shifted, uem=[(0, 30)])
         assert alignment.error_seconds(MISSED) == pytest.approx(expected["missed detection"], abs=1e-6)
         assert alignment.error_seconds(CONFUSION) == pytest.approx(expected["confusion"], abs=1e-6)
-
-
-def test_spans_closer_than_a_pixel_become_one() -> None:
-    spans = [(0.0, 1.0), (1.05, 2.0), (2.5, 2.51), (4.0, 5.0)]
-    assert merge_narrow(spans, 0.1) == [(0.0, 2.0, 2), (2.5, 2.6, 1), (4.0, 5.0, 1)]
-    assert merge_narrow(spans, 0.001) == [(start, end, 1) for start, end in spans]
-
-
-def test_a_span_inside_another_does_not_shorten_it() -> None:
-    assert merge_narrow([(0.0, 9.0), (1.0, 2.0)], 0.1) == [(0.0, 9.0, 2)]
-
-
-def test_thousands_of_spans_need_no_more_than_the_pixels() -> None:
-    spans = [(0.01 * number, 0.01 * number + 0.004) for number in range(100_000)]  # 1000 s
-    assert len(merge_narrow(spans, 1.0)) == 1
-    assert len(merge_narrow(spans[::500], 1.0)) <= 1000 / 2
 
 
 def test_regions_that_the_reference_leaves_out_are_not_scored() -> None:

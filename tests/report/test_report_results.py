@@ -7,7 +7,7 @@ import re
 import pytest
 
 from sdpn.errors import InputError
-from sdpn.report.results import Diarization, Score, Verification, read_result_file, read_results
+from sdpn.report.results import Diarization, Score, Speed, Verification, read_result_file, read_results
 
 
 def test_documents_of_the_three_commands_are_read(
@@ -22,9 +22,9 @@ def test_documents_of_the_three_commands_are_read(
     assert verify.results == Verification(0.0793, 0.612, 0.431, 2835, 28350, 0.41)
     assert isinstance(scored.results, Score)
     assert scored.results.collar_s == 0.25
-    assert [file.errors.der for file in scored.results.files] == [0.25, 0.0]
+    assert [file.der for file in scored.results.files] == [0.25, 0.0]
     assert diarize.label == "my.own"  # only the first dot separates
-    assert diarize.results == Diarization(1, 100.0, 3.14, 0.0314)
+    assert diarize.results == Diarization(Speed(100.0, 3.14, 0.0314))
     assert train.results is None
 
 
@@ -35,12 +35,12 @@ def test_a_missing_folder_has_no_results(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"eer": "7 %"}, "'eer' of 'results' of the document: expected a finite number, found '7 %'"),
-        ({"eer": None}, "'eer' of 'results' of the document: expected a finite number, found None"),
-        ({"eer": True}, "'eer' of 'results' of the document: expected a finite number, found True"),
+        ({"eer": "7 %"}, "'eer' of 'results': Expected `float`, got `str`"),
+        ({"eer": None}, "'eer' of 'results': Expected `float`, got `null`"),
+        ({"eer": True}, "'eer' of 'results': Expected `float`, got `bool`"),
         ({"eer": float("nan")}, "NaN is not JSON"),
-        ({"num_target": -1}, "'num_target' of 'results' of the document: expected a count, found -1"),
-        ({"num_target": 1.5}, "expected a count, found 1.5"),
+        ({"num_target": -1}, "'num_target' of 'results': Expected `int` >= 0"),
+        ({"num_target": 1.5}, "'num_target' of 'results': Expected `int`, got `float`"),
     ],
 )
 def test_a_field_of_the_wrong_kind_is_named(write_result, verification, change, message) -> None:
@@ -54,7 +54,9 @@ def test_a_missing_field_is_named_with_its_place(write_result, score) -> None:
     results = score()
     del results["files"][1]["missed_s"]
     path = write_result("score", "trained", results)
-    with pytest.raises(InputError, match="item 2 of 'files' has no 'missed_s'") as caught:
+    with pytest.raises(
+        InputError, match=re.escape("'files[1]' of 'results': Object missing required field `missed_s`")
+    ) as caught:
         read_result_file(path)
     assert caught.value.path == str(path)
 
@@ -62,12 +64,12 @@ def test_a_missing_field_is_named_with_its_place(write_result, score) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"files": {}}, "'files' of 'results' of the document: expected a list, found {}"),
-        ({"files": [1]}, "item 1 of 'files': expected an object, found 1"),
-        ({"skip_overlap": 0}, "'skip_overlap' of 'results' of the document: expected true or false, found 0"),
-        ({"reference": "a.rttm"}, "expected a list of strings, found 'a.rttm'"),
-        ({"uem": 1}, "expected text, found 1"),
-        ({"total": []}, "'total' of 'results' of the document: expected an object, found []"),
+        ({"files": {}}, "'files' of 'results': Expected `array`, got `object`"),
+        ({"files": [1]}, "'files[0]' of 'results': Expected `object`, got `int`"),
+        ({"skip_overlap": 0}, "'skip_overlap' of 'results': Expected `bool`, got `int`"),
+        ({"reference": "a.rttm"}, "'reference' of 'results': Expected `array`, got `str`"),
+        ({"uem": 1}, "'uem' of 'results': "),
+        ({"total": []}, "'total' of 'results': Expected `object`, got `array`"),
     ],
 )
 def test_a_malformed_score_is_refused(write_result, score, changes, message) -> None:

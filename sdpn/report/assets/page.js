@@ -45,18 +45,15 @@
     });
   }
 
-  // charts: the nearest point of every line
-  const short = (value) => String(+(+value).toPrecision(4));
-  for (const drawing of all(".chart svg")) {
-    const { x0, x1 } = drawing.dataset;
+  // charts: the nearest point of every line; data-left and data-width say where in the drawing the axes are
+  const short = (value) => String(+value.toPrecision(4));
+  for (const plot of all(".chart .plot")) {
+    const [x0, x1, left, width] = ["x0", "x1", "left", "width"].map((key) => +plot.dataset[key]);
     let lines = null, cursor = null;
     const move = (event) => {
-      lines ??= all(".line", drawing).map((line) => ({
-        name: line.dataset.name, x: line.dataset.x.split(" ").map(Number), y: line.dataset.y.split(" "),
-        low: line.dataset.low?.split(" "), high: line.dataset.high?.split(" "),
-      }));
-      const box = drawing.getBoundingClientRect();
-      const at = +x0 + (x1 - x0) * (event.clientX - box.left) / box.width;
+      lines ??= JSON.parse(plot.dataset.lines);
+      const box = plot.getBoundingClientRect();
+      const at = x0 + (x1 - x0) * ((event.clientX - box.left) / box.width - left) / width;
       let step = null;
       const told = lines.map((line) => {
         let best = 0;
@@ -68,15 +65,15 @@
       if (!cursor) {
         cursor = document.createElement("div");
         cursor.className = "cursor";
-        drawing.parentNode.append(cursor);
+        plot.append(cursor);
       }
       cursor.hidden = false;
-      cursor.style.left = 100 * (step - x0) / (x1 - x0) + "%";
+      cursor.style.left = 100 * (left + width * (step - x0) / (x1 - x0)) + "%";
       show(event, `step ${step}\n${told.join("\n")}`);
     };
-    drawing.addEventListener("pointermove", move);
-    drawing.addEventListener("pointerdown", move);
-    drawing.addEventListener("pointerleave", () => { tip.hidden = true; if (cursor) cursor.hidden = true; });
+    plot.addEventListener("pointermove", move);
+    plot.addEventListener("pointerdown", move);
+    plot.addEventListener("pointerleave", () => { tip.hidden = true; if (cursor) cursor.hidden = true; });
   }
 
   // order of the recordings, in the table and in the timelines alike
