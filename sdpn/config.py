@@ -4,6 +4,10 @@ An unknown key, a value of the wrong type, or one out of range is an error that 
 the override) and the nearest existing key. Ranges are checked by the dataclasses themselves, in
 ``__post_init__``, by raising ``ValueError``.
 
+Why not a library: OmegaConf and jsonargparse name no line of the file and turn ``'100'`` into 100 without a
+word; jsonargparse accepts a key that occurs twice; msgspec, which checks the result documents of
+`sdpn.report`, knows no union of several dataclasses.
+
 A section given in part keeps its field's default for the rest. A section that may be one of several
 dataclasses selects one by its key ``kind`` (see `Choice`).
 """

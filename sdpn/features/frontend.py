@@ -1,5 +1,9 @@
 """Common parts of all features: framing, log-mel, normalisation over the utterance.
 
+Why not those of torchaudio and SpeechBrain: ``torchaudio.compliance.kaldi.fbank`` takes one utterance at a
+time (64 crops of 1.5 s in 46 ms on one core, 33 ms here); ``MelSpectrogram`` and SpeechBrain's ``Fbank`` know
+no lengths, so that the end of a shorter utterance in a batch would see padding.
+
 Shapes: B batch, S samples, F mel bins, T frames, W samples of a window.
 """
 

@@ -1,4 +1,8 @@
-"""UEM: the regions of recordings that are scored, ``recording channel start end`` in seconds."""
+"""UEM: the regions of recordings that are scored, ``recording channel start end`` in seconds.
+
+Why not ``pyannote.database.util.load_uem``: it names no line, mixes channels, knows no comments, and drops
+a region that ends before it starts.
+"""
 
 from __future__ import annotations
 
