@@ -207,7 +207,7 @@ def _inline(svg: str) -> str:
     """A matplotlib SVG as part of a page: no namespaces, no ids (which would repeat), classes for styles."""
     root = ET.fromstring(svg)
     root.attrib = {"viewBox": root.attrib["viewBox"], "aria-hidden": "true"}
-    root.remove(root[0])  # <defs> with a style for everything on the page
+    root[:] = [child for child in root if child.tag.endswith("}g")]  # not a <style> for the whole page
     for node in root.iter():
         node.tag = node.tag.rpartition("}")[2]
         prefix, _, css = node.attrib.pop("id", "").partition(":")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import shlex
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -168,29 +169,26 @@ def _chart_groups(runs: Mapping[str, EventLog], section: str) -> list[dict[str, 
     """The charts of one section: every scalar and every histogram that any run logged."""
     scalars = {tag for log in runs.values() for tag in log.scalars}
     histograms = {tag for log in runs.values() for tag in log.histograms}
+    tags_of: dict[str, list[str]] = defaultdict(list)
+    for tag in scalars | histograms:
+        tags_of[prefix_of(tag)].append(tag)
     groups = []
     for group in groups_of(scalars | histograms):
         if group.section != section:
             continue
         charts = []
-        for tag in sorted(
-            (tag for tag in scalars | histograms if prefix_of(tag) == group.prefix), key=tag_order
-        ):
-            if tag in scalars:
-                lines = [
-                    scalar_line(_run_name(run, runs), log.scalars[tag], style)
-                    for style, (run, log) in enumerate(runs.items())
-                    if tag in log.scalars
-                ]
-                charts.append(draw_chart(tag, lines, note=explain(tag)))
-            if tag in histograms:
-                lines = [
-                    histogram_line(_run_name(run, runs), log.histograms[tag], style)
-                    for style, (run, log) in enumerate(runs.items())
-                    if tag in log.histograms
-                ]
-                note = f"{explain(tag)} Median, middle 50 % and middle 90 %.".strip()
-                charts.append(draw_chart(tag, lines, note=note))
+        for tag in sorted(tags_of[group.prefix], key=tag_order):
+            for kind, tags, line_of, more in (
+                ("scalars", scalars, scalar_line, ""),
+                ("histograms", histograms, histogram_line, "Median, middle 50 % and middle 90 %."),
+            ):
+                if tag in tags:
+                    lines = [
+                        line_of(_run_name(run, runs), getattr(log, kind)[tag], style)
+                        for style, (run, log) in enumerate(runs.items())
+                        if tag in getattr(log, kind)
+                    ]
+                    charts.append(draw_chart(tag, lines, note=f"{explain(tag)} {more}".strip()))
         groups.append({"title": group.title, "reading": group.reading, "charts": charts})
     return groups
 

@@ -11,17 +11,15 @@ from sdpn.report.results import Score
 #: Shown where there is no value.
 MISSING = "–"
 
-HEADER = (
-    "",
-    "EER %",
-    "minDCF(0.01)",
-    "minDCF(0.05)",
-    "DER %",
-    "missed %",
-    "false alarm %",
-    "confusion %",
-    "RTF",
-)
+
+def percent(value: float | None, digits: int = 2) -> str:
+    """A fraction as a percentage without its sign."""
+    return MISSING if value is None else f"{100 * value:.{digits}f}"
+
+
+def decimal(value: float | None, digits: int) -> str:
+    """A number with a fixed number of decimals."""
+    return MISSING if value is None else f"{value:.{digits}f}"
 
 
 @dataclass(frozen=True)
@@ -41,14 +39,14 @@ class SummaryRow:
     """
 
     label: str
-    eer: float | None
-    min_dcf_001: float | None
-    min_dcf_005: float | None
-    der: float | None
-    missed: float | None
-    false_alarm: float | None
-    confusion: float | None
-    real_time_factor: float | None
+    eer: float | None = None
+    min_dcf_001: float | None = None
+    min_dcf_005: float | None = None
+    der: float | None = None
+    missed: float | None = None
+    false_alarm: float | None = None
+    confusion: float | None = None
+    real_time_factor: float | None = None
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -58,35 +56,30 @@ class SummaryRow:
             percent(self.eer),
             decimal(self.min_dcf_001, 3),
             decimal(self.min_dcf_005, 3),
-            percent(self.der),
-            percent(self.missed),
-            percent(self.false_alarm),
-            percent(self.confusion),
+            *map(percent, (self.der, self.missed, self.false_alarm, self.confusion)),
             decimal(self.real_time_factor, 4),
         )
+
+
+HEADER = (
+    *("", "EER %", "minDCF(0.01)", "minDCF(0.05)"),
+    *("DER %", "missed %", "false alarm %", "confusion %", "RTF"),
+)
 
 
 def summary_rows(experiment: Experiment) -> list[SummaryRow]:
     """One row for each label that has results, in the order in which labels are shown."""
     rows = []
     for label in experiment.labels:
-        verification = experiment.verifications.get(label)
-        score = experiment.scores.get(label)
-        diarization = experiment.diarizations.get(label)
-        errors = None if score is None else score.total
-        rows.append(
-            SummaryRow(
-                label=label,
-                eer=None if verification is None else verification.eer,
-                min_dcf_001=None if verification is None else verification.min_dcf_001,
-                min_dcf_005=None if verification is None else verification.min_dcf_005,
-                der=None if errors is None else errors.der,
-                missed=None if errors is None else errors.rate(errors.missed_s),
-                false_alarm=None if errors is None else errors.rate(errors.false_alarm_s),
-                confusion=None if errors is None else errors.rate(errors.confusion_s),
-                real_time_factor=None if diarization is None else diarization.total.real_time_factor,
-            )
-        )
+        figures: dict[str, float | None] = {}
+        if found := experiment.verifications.get(label):
+            figures |= {name: getattr(found, name) for name in ("eer", "min_dcf_001", "min_dcf_005")}
+        if score := experiment.scores.get(label):
+            parts = {kind.replace(" ", "_"): score.total.rate(s) for kind, s in score.total.parts_s.items()}
+            figures |= {"der": score.total.der, **parts}
+        if diarization := experiment.diarizations.get(label):
+            figures["real_time_factor"] = diarization.total.real_time_factor
+        rows.append(SummaryRow(label, **figures))
     return rows
 
 
@@ -144,16 +137,6 @@ def der_conditions(score: Score) -> str:
         else f"only the regions of {score.uem.name} are scored"
     )
     return f"{collar}; {overlap}; {uem}"
-
-
-def percent(value: float | None, digits: int = 2) -> str:
-    """A fraction as a percentage without its sign."""
-    return MISSING if value is None else f"{100 * value:.{digits}f}"
-
-
-def decimal(value: float | None, digits: int) -> str:
-    """A number with a fixed number of decimals."""
-    return MISSING if value is None else f"{value:.{digits}f}"
 
 
 def _by_label(said: Iterable[tuple[str, str]]) -> str:
