@@ -8,6 +8,7 @@ smoothed away.
 from __future__ import annotations
 
 import io
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -214,5 +215,5 @@ def _inline(svg: str) -> str:
         if prefix == _STYLED:
             node.attrib["class"] = css
             for path in node:
-                path.attrib = {"d": path.attrib["d"]}
+                path.attrib = {"d": re.sub(r"(\.\d\d)\d+", r"\1", " ".join(path.attrib["d"].split()))}
     return ET.tostring(root, encoding="unicode")
