@@ -81,12 +81,12 @@ def obeys_its_parent() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
         return
 
-    def listen() -> None:
+    def wait_for_signals() -> None:
         while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
             continue
         os._exit(0)
 
-    threading.Thread(target=listen, name="obeys its parent", daemon=True).start()
+    threading.Thread(target=wait_for_signals, name="obeys its parent", daemon=True).start()
 
 
 @contextmanager

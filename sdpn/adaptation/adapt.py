@@ -24,6 +24,7 @@ import numpy as np
 
 from sdpn.adaptation.blend import blend_models
 from sdpn.adaptation.config import AdaptConfig
+from sdpn.adaptation.decision import Decision, compare_separation, decide
 from sdpn.adaptation.segments import find_segments, write_segments
 from sdpn.adaptation.separation import (
     SCENE_S,
@@ -33,7 +34,6 @@ from sdpn.adaptation.separation import (
     embed_stretches,
     within_scenes,
 )
-from sdpn.adaptation.verdict import Verdict, compare, judge
 from sdpn.config import to_dict
 from sdpn.distill.sdpn import SDPNConfig
 from sdpn.errors import InputError
@@ -45,7 +45,7 @@ from sdpn.models.embedder import Embedder
 from sdpn.models.folder import ModelFolder, read_model, save_model
 from sdpn.models.heads import HeadConfig
 from sdpn.models.pretraining import Pretraining, read_pretraining
-from sdpn.training.calibrate import calibrate
+from sdpn.training.clustering_threshold import measure_clustering_threshold
 from sdpn.training.config import RunConfig
 from sdpn.training.distributed import device_of
 from sdpn.training.initial import InitialConfig
@@ -117,9 +117,12 @@ def adapt(
     blend = config.mixture.blend or (1.0 if sources.rehearse is not None else 0.5)
     if blend < 1:
         new = blend_models(old, new, blend)
-        heard = [utterance for directory in directories for utterance in read_data_dir(directory)]
-        calibration = calibrate(
-            Embedder(new[0], device=device), heard, seed=config.training.seed, channel=config.crops.channel
+        utterances = [utterance for directory in directories for utterance in read_data_dir(directory)]
+        calibration = measure_clustering_threshold(
+            Embedder(new[0], device=device),
+            utterances,
+            seed=config.training.seed,
+            channel=config.crops.channel,
         )
         new = replace(new[0], calibration=calibration), new[1]
     save_model(work / "adapted", new[0], pretraining=new[1])
@@ -164,7 +167,7 @@ def run_config(
     )
 
 
-def assess(old: Embedder, new: Embedder, config: AdaptConfig, work: Path, on_work: Report) -> Verdict:
+def assess(old: Embedder, new: Embedder, config: AdaptConfig, work: Path, on_work: Report) -> Decision:
     """Compare two models on the held-out speech of an adaptation.
 
     Args:
@@ -184,11 +187,11 @@ def assess(old: Embedder, new: Embedder, config: AdaptConfig, work: Path, on_wor
 
     target = cut_windows(read_data_dir(work / "target_held_out"))
     old_ND, new_ND = embed(target, "comparing on the recordings")
-    within = compare(
+    within = compare_separation(
         "within scenes", within_scenes(old_ND, target), within_scenes(new_ND, target), confidence
     )
     guards = [
-        compare(
+        compare_separation(
             "across recordings",
             across_recordings(old_ND, target, seed=seed),
             across_recordings(new_ND, target, seed=seed),
@@ -199,14 +202,14 @@ def assess(old: Embedder, new: Embedder, config: AdaptConfig, work: Path, on_wor
         before = cut_windows(read_data_dir(work / "old_held_out"))
         old_ND, new_ND = embed(before, "comparing on rehearsed speech")
         guards.append(
-            compare(
+            compare_separation(
                 "on rehearsed speech",
                 across_recordings(old_ND, before, seed=seed),
                 across_recordings(new_ND, before, seed=seed),
                 confidence,
             )
         )
-    return judge(within, [guard for guard in guards if guard is not None], config.verdict)
+    return decide(within, [guard for guard in guards if guard is not None], config.verdict)
 
 
 def _embed(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from sdpn.adaptation.decision import DecisionConfig
 from sdpn.adaptation.segments import SegmentConfig
-from sdpn.adaptation.verdict import VerdictConfig
 from sdpn.augmentation.augment import AugmentationChoice, AugmentationConfig
 from sdpn.data.crops import CropConfig
 from sdpn.distill.base import TeacherConfig
@@ -48,7 +48,7 @@ class AdaptConfig:
 
     segments: SegmentConfig = field(default_factory=SegmentConfig)
     mixture: MixtureConfig = field(default_factory=MixtureConfig)
-    verdict: VerdictConfig = field(default_factory=VerdictConfig)
+    verdict: DecisionConfig = field(default_factory=DecisionConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     crops: CropConfig = field(default_factory=CropConfig)
     augmentation: AugmentationChoice = field(default_factory=AugmentationConfig)

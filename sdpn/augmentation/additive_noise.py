@@ -87,7 +87,9 @@ def babble(
     return AdditiveNoise("babble", wave, rng.uniform(*snr_db))
 
 
-def mix(wave: np.ndarray, additive_noise: AdditiveNoise, *, out: np.ndarray | None = None) -> np.ndarray:
+def add_noise(
+    wave: np.ndarray, additive_noise: AdditiveNoise, *, out: np.ndarray | None = None
+) -> np.ndarray:
     """Add noise to speech at its SNR; silence changes nothing.
 
     Args:

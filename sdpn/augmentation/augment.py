@@ -23,7 +23,7 @@ from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 
-from sdpn.augmentation.additive_noise import AdditiveNoise, Sounds, babble, mix
+from sdpn.augmentation.additive_noise import AdditiveNoise, Sounds, add_noise, babble
 from sdpn.augmentation.bands import BANDS, BandName, limit_band
 from sdpn.augmentation.equaliser import apply_filters, draw_tilt
 from sdpn.augmentation.erasing import draw_erasure
@@ -265,7 +265,7 @@ class Augmenter:
         augmented_VS = apply_filters(waves, [view.room for view in drawn], [view.tilt_db for view in drawn])
         for wave, effects in zip(augmented_VS, drawn, strict=True):
             for additive_noise in effects.additive_noises:
-                mix(wave, additive_noise, out=wave)
+                add_noise(wave, additive_noise, out=wave)
             if effects.band is not None:
                 wave[:] = limit_band(wave, BANDS[effects.band])
             wave *= np.float32(10 ** (effects.gain_db / 20))

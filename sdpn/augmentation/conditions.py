@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from scipy.signal import oaconvolve
 
-from sdpn.augmentation.additive_noise import AdditiveNoise, mix
+from sdpn.augmentation.additive_noise import AdditiveNoise, add_noise
 from sdpn.augmentation.bands import BANDS, limit_band
 from sdpn.augmentation.rooms import trim_room
 from sdpn.io.kaldi import read_data_dir
@@ -26,7 +26,7 @@ def noise_at(noises: Sequence[np.ndarray], snr_db: tuple[float, float]) -> Condi
     def degrade(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         clip = np.resize(noises[int(rng.integers(len(noises)))], len(wave))
         ratio = snr_db[0] if snr_db[0] == snr_db[1] else rng.uniform(*snr_db)
-        return mix(wave, AdditiveNoise("noise", clip, ratio))
+        return add_noise(wave, AdditiveNoise("noise", clip, ratio))
 
     return degrade
 

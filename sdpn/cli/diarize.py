@@ -127,7 +127,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             failures.append(error)
         else:
             if _can_be_read_again(audio):
-                finished.remember(*work, files[-1])
+                finished.store(*work, files[-1])
     meter.finish()
     left_out = [{"recording": name, "audio": str(audio_of[name]), "reason": str(bad[name])} for name in bad]
     results = {

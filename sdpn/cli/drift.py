@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sdpn.tracking.drift_curves import DriftCurves
+    from sdpn.tracking.drift_verdict import DriftVerdict
     from sdpn.tracking.history import History
-    from sdpn.tracking.verdict import DriftVerdict
 
 DESCRIPTION = """\
 Compute drift curves of the prototypes from the saved checkpoints of a run, list the prototypes that have
@@ -67,19 +67,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Read the checkpoints, judge them, print the result and return the figures."""
+    """Read the checkpoints, judge_drift them, print the result and return the figures."""
     if args.plot is not None and args.plot.suffix not in (".png", ".svg", ".pdf"):
         raise InputError("is not a supported image format", path=args.plot, hint="use .png, .svg or .pdf")
 
     from sdpn.tracking.drift_curves import drift_curves
+    from sdpn.tracking.drift_verdict import describe_usage, judge_drift
     from sdpn.tracking.history import read_history
-    from sdpn.tracking.verdict import describe_usage, judge
 
     history = read_history(args.experiment)
     newest = history.snapshots[-1]
     num, dimension = newest.prototypes_KE.shape
     curves = drift_curves([(snapshot.step, snapshot.prototypes_KE) for snapshot in history.snapshots])
-    verdict = judge(curves, unit=history.unit, dimension=dimension, moved_deg=args.moved_deg)
+    verdict = judge_drift(curves, unit=history.unit, dimension=dimension, moved_deg=args.moved_deg)
     if args.csv is not None:
         _write_csv(args.csv, history, curves)
     if args.plot is not None:
@@ -165,7 +165,7 @@ def _results(
     history: History, curves: DriftCurves, verdict: DriftVerdict, usage_sentence: str
 ) -> dict[str, Any]:
     from sdpn.tracking.drift_curves import degrees
-    from sdpn.tracking.verdict import State
+    from sdpn.tracking.drift_verdict import State
 
     usage = history.usage
     has_moved_K = verdict.has_moved_K

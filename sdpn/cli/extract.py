@@ -131,7 +131,7 @@ def _run(args: argparse.Namespace, paths: Sequence[Path]) -> dict[str, Any]:
 
     import time
 
-    from sdpn.extraction.merge import Output, alone, merge, scan
+    from sdpn.extraction.merge import Output, merge, merge_lock, scan
 
     output = Output(folder=args.out)
     results: dict[str, Any] = {
@@ -143,7 +143,7 @@ def _run(args: argparse.Namespace, paths: Sequence[Path]) -> dict[str, Any]:
         started = time.perf_counter()
         results |= _embed(args, utterances, output, shard, windows)
         results["seconds"] = time.perf_counter() - started
-        with alone(output):
+        with merge_lock(output):
             status = scan(output, utterances)
         if status.missing:
             own = {utterance.id for utterance in shard.of(utterances)}

@@ -124,7 +124,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     first = os.environ.get("RANK", "0") == "0"  # torchrun starts several processes; one of them speaks
     meter = Meter(quiet=args.quiet or not first)
     with training_shown("train", quiet=args.quiet or not first) as display:
-        results = pretrain(config, args.data, args.out, on_progress=display, on_listening=meter.show)
+        results = pretrain(config, args.data, args.out, on_progress=display, on_teacher_progress=meter.show)
     if first:
         print(f"model: {results['model']}  ({results['encoder_parameters']:,} parameters)")
     return results

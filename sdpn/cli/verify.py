@@ -156,7 +156,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.scores is not None:
         _write_scores(args.scores, trials, scored.scores)
     if args.save_threshold is not None:
-        from sdpn.io.calibration import store_calibration
+        from sdpn.io.model_calibration import store_calibration
 
         store_calibration(args.save_threshold, "verification_threshold", found.threshold)
     if args.det is not None:

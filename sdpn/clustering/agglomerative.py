@@ -12,9 +12,9 @@ from typing import Literal
 import numpy as np
 
 from sdpn.clustering.base import Clusterer, Clustering
-from sdpn.clustering.calibration import fit_to_pairs
 from sdpn.clustering.coarsen import coarsen
-from sdpn.clustering.linkage import Linkage, cut, merge_tree, ward_distances
+from sdpn.clustering.linkage import Linkage, cut_tree, merge_tree, ward_distances
+from sdpn.clustering.two_gaussians import fit_to_pairs
 from sdpn.verification.plda import Plda
 from sdpn.verification.similarity import Similarity, cosine
 
@@ -73,7 +73,7 @@ class Agglomerative(Clusterer):
                 reached = np.flatnonzero(similarities[::-1] >= threshold)
                 wanted = 1 + (int(reached[0]) if len(reached) else len(similarities))
             low = min(max(wanted, low), high)
-        return Clustering(cut(edges, low)[points.point_N])
+        return Clustering(cut_tree(edges, low)[points.point_N])
 
     def _tree(self, similarity: Similarity, weights_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Merges in their order, (M-1, 2), and the mean similarity (M-1,) of what each one joins."""

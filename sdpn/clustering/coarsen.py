@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sdpn.clustering.base import by_first_appearance
-from sdpn.clustering.linkage import cut, merge_tree
+from sdpn.clustering.linkage import cut_tree, merge_tree
 from sdpn.verification.similarity import Similarity
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,9 @@ def coarsen(windows: Similarity, *, limit: int, method: str, weights_N: np.ndarr
         for start, end, share in zip(starts[:-1], starts[1:], shares, strict=True):
             block = points.similarity[start:end]
             distance = np.negative(block.matrix())
-            labels = cut(merge_tree(distance, points.weights_M[start:end], "average")[0], max(int(share), 1))
+            labels = cut_tree(
+                merge_tree(distance, points.weights_M[start:end], "average")[0], max(int(share), 1)
+            )
             groups.append(start + labels)
         group_M = by_first_appearance(np.concatenate(groups))
         points = Points(

@@ -12,7 +12,7 @@ import numpy as np
 
 from sdpn.clustering.base import Clustering
 from sdpn.clustering.coarsen import coarsen
-from sdpn.clustering.linkage import cut, merge_tree
+from sdpn.clustering.linkage import cut_tree, merge_tree
 from sdpn.clustering.vbx import Vbx
 from sdpn.verification.similarity import Similarity, cosine
 
@@ -52,7 +52,7 @@ class VbxConsensus(Vbx):
         points = coarsen(agreement, limit=max(self.exact_windows, low), method="consensus")
         edges, heights = merge_tree(-points.similarity.matrix(), points.weights_M, "average")
         count = min(max(1 + int((heights > -0.5).sum()), low), high)
-        return Clustering(cut(edges, count)[points.point_N])
+        return Clustering(cut_tree(edges, count)[points.point_N])
 
     def _models(self) -> list[Vbx]:
         fa, fb = self.scales

@@ -11,7 +11,7 @@ import numpy as np
 
 from sdpn.clustering.base import by_first_appearance
 from sdpn.clustering.coarsen import coarsen
-from sdpn.clustering.linkage import components, cut, merge_tree, ward_distances
+from sdpn.clustering.linkage import components, cut_tree, merge_tree, ward_distances
 from sdpn.verification.similarity import Similarity
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def with_admissible_count(
         )
         speakers = similarity.means(labels_M, weights_M)
         edges, _ = merge_tree(-speakers.matrix(), np.bincount(labels_M, weights_M), "average")
-        return cut(edges, high)[labels_M]
+        return cut_tree(edges, high)[labels_M]
     if count < low:
         logger.info(
             "%s: found %d speakers, at least %d are required: splitting the most spread out",

@@ -13,7 +13,7 @@ import numpy as np
 from sdpn.clustering.base import Clusterer, Clustering
 from sdpn.clustering.coarsen import coarsen
 from sdpn.clustering.force_count import with_admissible_count
-from sdpn.clustering.linkage import cut, merge_tree, ward_distances
+from sdpn.clustering.linkage import cut_tree, merge_tree, ward_distances
 from sdpn.verification.similarity import cosine
 
 
@@ -56,7 +56,7 @@ class KMeans(Clusterer):
         edges, _ = merge_tree(ward_distances(rows_MD, weights_M), weights_M, "ward")
 
         def labels_of(count: int) -> np.ndarray:
-            centres = points.similarity.means(cut(edges, count), weights_M).features_NF
+            centres = points.similarity.means(cut_tree(edges, count), weights_M).features_NF
             kmeans = SklearnKMeans(n_clusters=count, init=centres, n_init=1)
             labels_M: np.ndarray = kmeans.fit_predict(rows_MD, sample_weight=weights_M)
             return labels_M

@@ -85,7 +85,7 @@ def ward_distances(points_MD: np.ndarray, weights_M: np.ndarray) -> np.ndarray:
     return distance_MM
 
 
-def cut(edges: np.ndarray, num_clusters: int) -> np.ndarray:
+def cut_tree(edges: np.ndarray, num_clusters: int) -> np.ndarray:
     """Labels (M,) after the first M - k merges: exactly k clusters, also where heights are equal."""
     num_points = len(edges) + 1
     return components(edges[: num_points - num_clusters], num_points)

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from sdpn.clustering.linkage import cut, merge_tree, ward_distances
+from sdpn.clustering.linkage import cut_tree, merge_tree, ward_distances
 from sdpn.errors import InputError
 from sdpn.verification.plda import train_plda_of_parts
 from sdpn.verification.similarity import unit_rows
@@ -28,7 +28,7 @@ MAX_POINTS = 10_000
 _ENOUGH = 4
 
 #: Maximum number of utterances for training the PLDA, evenly spaced: more only cost time and memory.
-_MOST_HEARD = 20_000
+_MOST_FOR_PLDA = 20_000
 
 #: Share of the best agreement that counts as equally good.
 _AS_GOOD = 0.98
@@ -77,8 +77,8 @@ def speaker_rows(whole_ND: np.ndarray, halves_N2D: np.ndarray) -> tuple[list[np.
     if num_utterances < _ENOUGH * dimension:
         return [unit_rows(emb_ND) for emb_ND in sets], "cosine"
     mean_D = whole_ND.mean(axis=0, dtype=np.float64)
-    heard = np.linspace(0, num_utterances - 1, min(num_utterances, _MOST_HEARD)).astype(int)
-    plda = train_plda_of_parts(halves_N2D[heard], mean_D)
+    chosen = np.linspace(0, num_utterances - 1, min(num_utterances, _MOST_FOR_PLDA)).astype(int)
+    plda = train_plda_of_parts(halves_N2D[chosen], mean_D)
     return [plda.speaker_space(unit_rows(emb_ND - mean_D)) for emb_ND in sets], "plda"
 
 
@@ -163,7 +163,7 @@ def _partitions(
     edges, _ = merge_tree(ward_distances(points_ME, weights_M), weights_M, "ward")
 
     def labels_of(count: int) -> np.ndarray:
-        labels_M = cut(edges, count)
+        labels_M = cut_tree(edges, count)
         return labels_M if method == "ahc" else _refined(points_ME, weights_M, labels_M)
 
     return labels_of

@@ -16,8 +16,8 @@ import numpy as np
 
 from sdpn.clustering.agglomerative import Agglomerative
 from sdpn.clustering.base import Clusterer, Clustering
-from sdpn.clustering.calibration import fit_to_pairs
 from sdpn.clustering.force_count import with_admissible_count
+from sdpn.clustering.two_gaussians import fit_to_pairs
 from sdpn.verification.plda import Plda
 from sdpn.verification.similarity import Similarity, cosine
 
@@ -289,8 +289,8 @@ def recording_model(windows: Similarity) -> tuple[np.ndarray, np.ndarray]:
 
     For embeddings of length 1 that are x = m + y + e, the mean cosine is |m|² between two speakers and
     |m|² + tr B within one, and tr B + tr W = 1 - |m|². The two Gaussians of
-    `sdpn.clustering.calibration` estimate both means, and so the traces, which determine both covariances if
-    they are isotropic.
+    `sdpn.clustering.two_gaussians` estimate both means, and so the traces, which determine both isotropic
+    covariances.
 
     Returns:
         windows (N, D) scaled to a covariance within speakers of 1, and Φ (D,).

@@ -63,7 +63,7 @@ class Views(NamedTuple):
     faults: tuple[Fault, ...] = ()
 
 
-class _Cut(NamedTuple):
+class _Unaugmented(NamedTuple):
     """Crops of one utterance that still have to be augmented.
 
     Attributes:
@@ -165,13 +165,13 @@ class CropDataset(Dataset[Views]):
             for cut, local_VS in zip(cuts, np.split(local, len(cuts)), strict=True)
         ]
 
-    def _cut(self, epoch: int, index: int, present: set[int], local_samples: int) -> _Cut:
+    def _cut(self, epoch: int, index: int, present: set[int], local_samples: int) -> _Unaugmented:
         """Crops of an utterance, or of the one that stands in for it, which ``present`` is then told."""
         self._faults = []
         cut = self._attempt(epoch, index, local_samples)
         if cut is None:
-            for other in self._stand_ins(epoch, index, present):
-                cut = self._attempt(epoch, other, local_samples, stands_in_for=index)
+            for other in self._substitutes(epoch, index, present):
+                cut = self._attempt(epoch, other, local_samples, substitutes_for=index)
                 if cut is not None:
                     present.add(other)
                     break
@@ -179,7 +179,7 @@ class CropDataset(Dataset[Views]):
                 raise InputError("every utterance of the training data is digitally silent or cannot be read")
         return cut._replace(faults=tuple(self._faults))
 
-    def _stand_ins(self, epoch: int, index: int, present: set[int]) -> Iterator[int]:
+    def _substitutes(self, epoch: int, index: int, present: set[int]) -> Iterator[int]:
         """All other utterances, from a place that is drawn; those of the batch last."""
         start = int(self._rng(epoch, index, 0, _STAND_IN).integers(len(self)))
         for again in (False, True):
@@ -189,25 +189,27 @@ class CropDataset(Dataset[Views]):
                     yield other
 
     def _attempt(
-        self, epoch: int, index: int, local_samples: int, *, stands_in_for: int | None = None
-    ) -> _Cut | None:
+        self, epoch: int, index: int, local_samples: int, *, substitutes_for: int | None = None
+    ) -> _Unaugmented | None:
         try:
-            return self._crops_of(epoch, index, local_samples, stands_in_for)
+            return self._crops_of(epoch, index, local_samples, substitutes_for)
         except TooManyBadFiles:
             raise
         except InputError as error:
-            self._note(error, index)
+            self._record_fault(error, index)
             return None
 
-    def _note(self, error: InputError, index: int) -> None:
+    def _record_fault(self, error: InputError, index: int) -> None:
         """Remember a file that cannot be read: that of an utterance, or of a noise that it should get."""
         fault = Fault(error.path or str(self._utterances[index].path), str(error))
         self._faults.append(fault)
         self._met.add([fault])
 
-    def _crops_of(self, epoch: int, index: int, local_samples: int, stands_in_for: int | None) -> _Cut | None:
+    def _crops_of(
+        self, epoch: int, index: int, local_samples: int, substitutes_for: int | None
+    ) -> _Unaugmented | None:
         crops, augmenter = self._crops, self._augmenter
-        draw = partial(self._rng, epoch, index, stands_in_for=stands_in_for)
+        draw = partial(self._rng, epoch, index, substitutes_for=substitutes_for)
         changes_speed = augmenter.config.speed_probability > 0
         shared = augmenter.config.speed_speaker == "new"  # speed makes another speaker of all crops
         speed = Fraction(1)
@@ -236,18 +238,18 @@ class CropDataset(Dataset[Views]):
                 if erases:
                     erasure_V4[local] = augmenter.draw_erasure(draw(view, _ERASURE))
         clean, augmented = pieces[: crops.num_global], pieces[crops.num_global :]
-        return _Cut(clean, augmented, drawn, index, voice_speed, erasure_V4)
+        return _Unaugmented(clean, augmented, drawn, index, voice_speed, erasure_V4)
 
     def _rng(
-        self, epoch: int, index: int, view: int, purpose: int = 0, *, stands_in_for: int | None = None
+        self, epoch: int, index: int, view: int, purpose: int = 0, *, substitutes_for: int | None = None
     ) -> np.random.Generator:
         """The generator of a view; each further purpose has its own, so that it does not move this one.
 
         So has an utterance that stands in for another: it may be in the batch on its own account as well.
         """
         key: tuple[int, ...] = (self._seed, epoch, index, view)
-        if stands_in_for is not None:
-            key += (purpose, stands_in_for + 1)
+        if substitutes_for is not None:
+            key += (purpose, substitutes_for + 1)
         elif purpose:
             key += (purpose,)
         # of numbers of 32 bits an array makes the same generator as the tuple, in two thirds of the time
@@ -266,7 +268,7 @@ class CropDataset(Dataset[Views]):
         try:
             piece = self._crop(index, num_samples, Fraction(1), rng)
         except InputError as error:
-            self._note(error, index)
+            self._record_fault(error, index)
             piece = None
         return np.zeros(num_samples, dtype=np.float32) if piece is None else piece
 
@@ -287,7 +289,7 @@ def load_batches(
         InputError: too many files cannot be read, or there is no speech at all.
     """
     loader: DataLoader[Views | InputError] = DataLoader(
-        _Delivering(dataset),
+        _ErrorsAsItems(dataset),
         batch_sampler=StepSampler(
             dataset.mixture, batch_size, seed=seed, start_step=start_step, end_step=end_step, share=share
         ),
@@ -308,7 +310,7 @@ def load_batches(
         yield batch
 
 
-class _Delivering(Dataset["Views | InputError"]):
+class _ErrorsAsItems(Dataset["Views | InputError"]):
     """Hands an `InputError` over as an item: raised in a loader process, it would arrive as a traceback."""
 
     def __init__(self, dataset: CropDataset) -> None:

@@ -28,7 +28,7 @@ _AT_ONCE = 64
 _MARGIN = RATE_HZ // 10
 
 
-class Embedder(Protocol):
+class EmbedsWindows(Protocol):
     """The model interface that the pipeline needs."""
 
     @property
@@ -48,7 +48,7 @@ class WindowEmbedder:
         model: embeds them.
     """
 
-    def __init__(self, model: Embedder) -> None:
+    def __init__(self, model: EmbedsWindows) -> None:
         self._model = model
         self._chunks: deque[np.ndarray] = deque()
         self._kept_from = self._heard = 0  # samples

@@ -55,15 +55,15 @@ class Finished:
             return None  # what cannot be read is made again
         return row if isinstance(row, dict) else None
 
-    def remember(
-        self, recording: str, audio: Path, rttm: Path, speech: object, said: Mapping[str, Any]
+    def store(
+        self, recording: str, audio: Path, rttm: Path, speech: object, summary: Mapping[str, Any]
     ) -> None:
         """Store the summary of a finished recording; the other arguments are those of `find`.
 
         Raises:
             InputError: the note cannot be written.
         """
-        known = {"made_from": self._made_from(audio, speech), "rttm": file_sha256(rttm), "said": said}
+        known = {"made_from": self._made_from(audio, speech), "rttm": file_sha256(rttm), "said": summary}
         atomic_write_text(self._folder / f"{recording}.json", json.dumps(known, indent=2) + "\n")
 
     def _made_from(self, audio: Path, speech: object) -> str:

@@ -15,13 +15,13 @@ import numpy as np
 
 from sdpn.clustering.base import Clusterer, check_counts
 from sdpn.clustering.registry import make_clusterer
-from sdpn.diarization.embedding import Embedder, WindowEmbedder
+from sdpn.diarization.embedding import EmbedsWindows, WindowEmbedder
 from sdpn.diarization.given import GivenSpeech
 from sdpn.diarization.level import Levelled, levelled
 from sdpn.diarization.speech import Segment
 from sdpn.diarization.timeline import label_speech
 from sdpn.diarization.vad import SpeechDetector, VadConfig
-from sdpn.diarization.windows import WindowPlanner, Windows, joined
+from sdpn.diarization.windows import WindowPlanner, Windows, concatenate_windows
 from sdpn.errors import InputError
 from sdpn.io.audio import RATE_HZ, Audio, Channel, open_audio
 
@@ -121,7 +121,7 @@ class Diarizer:
         InputError: an unknown clusterer or setting.
     """
 
-    def __init__(self, model: Embedder, *, config: DiarizationConfig | None = None) -> None:
+    def __init__(self, model: EmbedsWindows, *, config: DiarizationConfig | None = None) -> None:
         self.model = model
         self.config = config or DiarizationConfig()
         self.clusterer = calibrated_clusterer(self.config.method, self.config.settings, model.calibration)
@@ -308,7 +308,7 @@ class _Stream:
     def finish(self, *, recording: str, path: Path | None, channel: int | None) -> EmbeddedRecording:
         """End the recording."""
         emb_ND = self._embedder.finish(self._plan(self._source.finish(), None).times_N2)
-        windows = joined(self._windows)
+        windows = concatenate_windows(self._windows)
         windows.times_N2[:, 1] = np.minimum(windows.times_N2[:, 1], self.read_s)
         return EmbeddedRecording(
             recording=recording,

@@ -107,7 +107,7 @@ class SpeechDetector:
             pad_s=config.pad_s,
         )
         hiss_level = self._level or 0.0
-        self._around, self._near = Listener(hiss_level), Listener(hiss_level)
+        self._around, self._near = SpeechProbabilities(hiss_level), SpeechProbabilities(hiss_level)
         self._num_samples = 0
 
     def push(self, piece: Levelled) -> list[Segment]:
@@ -139,7 +139,7 @@ class SpeechDetector:
         return self._spans.undecided_from_s
 
 
-class Listener:
+class SpeechProbabilities:
     """Silero's network over the consecutive chunks of one recording.
 
     Args:
@@ -184,7 +184,7 @@ class Listener:
                 if deaf:
                     self._state = None
                 else:
-                    heard, self._state = network.listen(features[begin:end], self._state)
+                    heard, self._state = network.probabilities(features[begin:end], self._state)
                     result[begin:end] = heard.cpu().numpy()
         return result
 
@@ -205,7 +205,7 @@ def speech_probabilities(wave_S: np.ndarray) -> np.ndarray:
     Returns:
         (ceil(S / 512),) float32; the last frame is filled up with zeros.
     """
-    listener, size = Listener(), CHUNK_FRAMES * FRAME
+    listener, size = SpeechProbabilities(), CHUNK_FRAMES * FRAME
     return np.concatenate([listener(wave_S[at : at + size]) for at in range(0, len(wave_S), size)])
 
 
@@ -274,7 +274,7 @@ class _Network:
             features = functional.conv1d(features, weight, bias, stride=stride, padding=1).relu()
         return features
 
-    def listen(self, features: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
+    def probabilities(self, features: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
         """Map consecutive features and the LSTM's state to probabilities (T,) and its new state."""
         from torch.nn import functional
 

@@ -92,7 +92,7 @@ def sliding_windows(
     )
 
 
-def joined(parts: Sequence[Windows]) -> Windows:
+def concatenate_windows(parts: Sequence[Windows]) -> Windows:
     """Concatenate consecutive parts of the windows of a recording."""
     return Windows(
         times_N2=np.concatenate([np.zeros((0, 2)), *(part.times_N2 for part in parts)]),

@@ -64,7 +64,7 @@ class Projections(NamedTuple):
     utterance_B: Tensor
 
     @staticmethod
-    def joined(parts: Sequence[Projections]) -> Projections:
+    def concatenate(parts: Sequence[Projections]) -> Projections:
         """The parts of a batch as one."""
         teacher, student, embedding, utterance = zip(*parts, strict=True)
         return Projections(
@@ -138,13 +138,13 @@ class Branch(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.head = nn.Identity() if head is None else head
-        told = encoder if head is None else head
+        module = encoder if head is None else head
         names = ("projection_dim", "out_features", "embedding_dim")
-        sizes = [projection_dim, *(getattr(told, name, None) for name in names)]
+        sizes = [projection_dim, *(getattr(module, name, None) for name in names)]
         size = next((size for size in sizes if isinstance(size, int)), None)
         if size is None:
             raise ValueError(
-                f"{type(told).__name__} does not tell how long its output is; "
+                f"{type(module).__name__} does not tell how long its output is; "
                 "give Branch(encoder, head, projection_dim=...)"
             )
         self.projection_dim: int = size
@@ -200,7 +200,7 @@ class SelfDistillation(nn.Module, abc.ABC):
             momentum: EMA momentum m.
             terms: what `forward` gave for the step.
         """
-        self._follow(list(self.teacher.parameters()), list(self.student.parameters()), momentum)
+        self._update_averages(list(self.teacher.parameters()), list(self.student.parameters()), momentum)
         if self._batch_norm == "student":
             for own, other in zip(self.teacher.buffers(), self.student.buffers(), strict=True):
                 own.copy_(other)
@@ -220,7 +220,7 @@ class SelfDistillation(nn.Module, abc.ABC):
         """
         if given is None:
             return self.objective(self.project(batch).gathered())
-        embedding_VBD, student_VBE = self._look(self.student, batch.local_VBS, batch.erasure_VB4)
+        embedding_VBD, student_VBE = self.forward_branch(self.student, batch.local_VBS, batch.erasure_VB4)
         total = (student_VBE * given.student_VBE).sum() + (embedding_VBD * given.embedding_VBD).sum()
         if given.prototypes_KE is not None:
             total = total + (self.prototypes * given.prototypes_KE).sum()
@@ -235,11 +235,11 @@ class SelfDistillation(nn.Module, abc.ABC):
             self.teacher.eval()
             for norm in batch_norms(self.teacher):
                 norm.train(own_statistics)
-            _, teacher_GBE = self._look(self.teacher, batch.global_GBS)
-        embedding_VBD, student_VBE = self._look(self.student, batch.local_VBS, batch.erasure_VB4)
+            _, teacher_GBE = self.forward_branch(self.teacher, batch.global_GBS)
+        embedding_VBD, student_VBE = self.forward_branch(self.student, batch.local_VBS, batch.erasure_VB4)
         return Projections(teacher_GBE, student_VBE, embedding_VBD, batch.utterance_B)
 
-    def _look(
+    def forward_branch(
         self, branch: Branch, crops_VBS: Tensor, erasure_VB4: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Embeddings (V, B, D) and projections (V, B, E) of crops, with parts of their features erased."""
@@ -256,7 +256,7 @@ class SelfDistillation(nn.Module, abc.ABC):
 
     @staticmethod
     @torch.no_grad()
-    def _follow(averages: list[Any], sources: list[Any], momentum: float) -> None:
+    def _update_averages(averages: list[Any], sources: list[Any], momentum: float) -> None:
         """Move averages ← m · averages + (1 − m) · sources, in one fused call."""
         torch._foreach_lerp_(averages, sources, 1.0 - momentum)
 

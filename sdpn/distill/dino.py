@@ -107,4 +107,4 @@ class DINO(SelfDistillation):
         outputs_NK = cosine_logits(terms.teacher_NE, self.teacher_prototypes, 1.0)
         self.centre_K.lerp_(outputs_NK.mean(0).to(self.centre_K.dtype), 1 - self.config.centre_momentum)
         super().after_step(momentum, terms)
-        self._follow([self.teacher_prototypes], [self.prototypes], momentum)
+        self._update_averages([self.teacher_prototypes], [self.prototypes], momentum)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from sdpn.data.crops import CropBatch
 from sdpn.distill import losses
-from sdpn.distill.assignment import assign
+from sdpn.distill.assignment import balanced_assignment
 from sdpn.distill.base import LossTerms, Projections, SelfDistillation, cosine_logits
 from sdpn.distill.targets import Targets
 from sdpn.models.embedder import Precision
@@ -122,27 +122,27 @@ class Distill(SelfDistillation):
         if self.targets.rows_SNE.device != batch.utterance_B.device:
             self.targets = self.targets.to(batch.utterance_B.device)
         target_BE = self.targets.of(batch.utterance_B, batch.speed_B)
-        embedding_VBD, student_VBE = self._look(self.student, batch.local_VBS, batch.erasure_VB4)
+        embedding_VBD, student_VBE = self.forward_branch(self.student, batch.local_VBS, batch.erasure_VB4)
         return Projections(target_BE.unsqueeze(0), student_VBE, embedding_VBD, batch.utterance_B)
 
     def objective(self, projections: Projections) -> LossTerms:
         """Cosine, relations and prototypes, weighted, over the utterances that the teacher knows."""
         config = self.config
         target_1BE, student_VBE, embedding_VBD, _ = projections
-        known_B = target_1BE[0].abs().amax(-1) > 0
-        if not known_B.all():
-            target_1BE, student_VBE = target_1BE[:, known_B], student_VBE[:, known_B]
+        available_B = target_1BE[0].abs().amax(-1) > 0
+        if not available_B.all():
+            target_1BE, student_VBE = target_1BE[:, available_B], student_VBE[:, available_B]
         with torch.autocast(student_VBE.device.type, enabled=False):
             teacher_BE, student_unit_VBE = losses.direction(target_1BE[0]), losses.direction(student_VBE)
             with torch.no_grad():
                 teacher_BK = cosine_logits(target_1BE[0], self.prototypes, config.temperature)
-                targets_BK = assign(
+                targets_BK = balanced_assignment(
                     teacher_BK, sharpening=config.sharpening, iterations=config.sinkhorn_iterations
                 )
             # without weight, only the prototypes learn: the guards and the dashboard see them move
-            heard_VBE = student_VBE if config.prototype_weight else student_VBE.detach()
+            projection_VBE = student_VBE if config.prototype_weight else student_VBE.detach()
             log_student_VBK = torch.log_softmax(
-                cosine_logits(heard_VBE, self.prototypes, config.temperature), dim=-1
+                cosine_logits(projection_VBE, self.prototypes, config.temperature), dim=-1
             )
             terms = {
                 "ce": losses.cross_entropy(log_student_VBK, targets_BK),

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sdpn.clustering.calibration import fit_two_gaussians
+from sdpn.clustering.two_gaussians import fit_two_gaussians
 
 
 class LossGate(nn.Module):
@@ -43,7 +43,7 @@ class LossGate(nn.Module):
         self.register_buffer("loss_N", torch.full((num_utterances,), torch.inf))
         self.register_buffer("gate", torch.tensor(torch.inf))
 
-    def believes(self, loss_B: Tensor) -> Tensor:
+    def accepts(self, loss_B: Tensor) -> Tensor:
         """Tell which losses are below the gate, (B,) bool; all of them while it is open."""
         return loss_B <= self.gate
 

@@ -117,15 +117,15 @@ class Pseudo(SelfDistillation):
             aam_B = _negative_log(log_margin_VBK, label_B)
             # without the margin, whose rise would move all losses and leave the gate behind
             plain_B = _negative_log(log_plain_VBK, label_B)
-            believed_B, corrected_B = self._sort(plain_B.detach(), teacher_BK)
+            accepted_B, corrected_B = self._gate_labels(plain_B.detach(), teacher_BK)
             target_BK = torch.softmax(teacher_BK.clamp(min=1e-12).log() / config.sharpening, dim=-1)
             soft_B = -(target_BK * log_plain_VBK).sum(-1).mean(0)
-            used_B = believed_B | corrected_B
-            loss_B = torch.where(believed_B, aam_B, torch.where(corrected_B, soft_B, 0.0))
+            used_B = accepted_B | corrected_B
+            loss_B = torch.where(accepted_B, aam_B, torch.where(corrected_B, soft_B, 0.0))
             total = loss_B.sum() / used_B.sum().clamp(min=1)
         terms = {
             "ce": plain_B.mean(),
-            "believed": believed_B.to(plain_B.dtype).mean(),
+            "believed": accepted_B.to(plain_B.dtype).mean(),
             "corrected": corrected_B.to(plain_B.dtype).mean(),
             "teacher_agrees": (teacher_BK.argmax(-1) == label_B).to(plain_B.dtype).mean(),
         }
@@ -138,14 +138,14 @@ class Pseudo(SelfDistillation):
             (utterance_B, plain_B.detach()),
         )
 
-    def _sort(self, loss_B: Tensor, teacher_BK: Tensor) -> tuple[Tensor, Tensor]:
+    def _gate_labels(self, loss_B: Tensor, teacher_BK: Tensor) -> tuple[Tensor, Tensor]:
         """Whose label is believed, and whose is corrected, (B,) bool each."""
         if self.config.above_gate == "keep":
             return torch.ones_like(loss_B, dtype=torch.bool), torch.zeros_like(loss_B, dtype=torch.bool)
-        believed_B = self.gate.believes(loss_B)
+        accepted_B = self.gate.accepts(loss_B)
         if self.config.above_gate == "discard":
-            return believed_B, torch.zeros_like(believed_B)
-        return believed_B, ~believed_B & (teacher_BK.amax(-1) >= self.config.confidence)
+            return accepted_B, torch.zeros_like(accepted_B)
+        return accepted_B, ~accepted_B & (teacher_BK.amax(-1) >= self.config.confidence)
 
     def after_step(self, momentum: float, terms: LossTerms) -> None:
         """Move the teacher, and the gate."""

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from sdpn.distill import losses
-from sdpn.distill.assignment import assign
+from sdpn.distill.assignment import balanced_assignment
 from sdpn.distill.base import LossTerms, Projections, SelfDistillation, cosine_logits
 from sdpn.distill.queue import TeacherQueue
 
@@ -106,7 +106,7 @@ class SDPN(SelfDistillation):
                 queue_QK = cosine_logits(self.queue.rows(), self.prototypes, config.temperature)
                 num_utterances = teacher_GBK.shape[1]
                 targets_GBK = [
-                    assign(
+                    balanced_assignment(
                         torch.cat([logits_BK, queue_QK.to(logits_BK.dtype)]),
                         sharpening=config.sharpening,
                         iterations=config.sinkhorn_iterations,

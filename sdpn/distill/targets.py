@@ -35,20 +35,20 @@ class Targets(NamedTuple):
     @property
     def digest(self) -> str:
         """Hash of the teacher and of all embeddings: what a run must find again to be continued."""
-        said = hashlib.sha256(f"{self.teacher} {self.speeds} {tuple(self.rows_SNE.shape)}\n".encode())
-        said.update(self.rows_SNE.contiguous().cpu().numpy().tobytes())
-        return said.hexdigest()[:16]
+        digest = hashlib.sha256(f"{self.teacher} {self.speeds} {tuple(self.rows_SNE.shape)}\n".encode())
+        digest.update(self.rows_SNE.contiguous().cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
-    def known(self) -> Tensor:
+    def available(self) -> Tensor:
         """All embeddings that there are, at every speed, (M, E)."""
         rows_ME = self.rows_SNE.flatten(0, 1)
-        return rows_ME[_is_known(rows_ME)]
+        return rows_ME[_is_available(rows_ME)]
 
     def centred(self) -> Targets:
         """The same without the mean of the utterances as recorded, which all voices share."""
         recorded_NE = self.rows_SNE[0]
-        mean_E = recorded_NE[_is_known(recorded_NE)].double().mean(0).float()
-        centred_SNE = torch.where(_is_known(self.rows_SNE).unsqueeze(-1), self.rows_SNE - mean_E, 0.0)
+        mean_E = recorded_NE[_is_available(recorded_NE)].double().mean(0).float()
+        centred_SNE = torch.where(_is_available(self.rows_SNE).unsqueeze(-1), self.rows_SNE - mean_E, 0.0)
         return self._replace(rows_SNE=centred_SNE)
 
     def of(self, utterance_B: Tensor, speed_B: Tensor | None) -> Tensor:
@@ -69,6 +69,6 @@ class Targets(NamedTuple):
         return self._replace(rows_SNE=self.rows_SNE.to(device))
 
 
-def _is_known(rows: Tensor) -> Tensor:
+def _is_available(rows: Tensor) -> Tensor:
     """Which rows of (…, E) are an embedding, (…,) bool."""
     return rows.abs().amax(-1) > 0

@@ -105,7 +105,7 @@ class Clip:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cut:
+class ClipPlan:
     """An utterance as it will be read.
 
     Attributes:
@@ -117,7 +117,7 @@ class Cut:
     clips: Sequence[Clip]
 
 
-def cut(utterance: Utterance, windows: WindowPlan | None = None, *, whole: bool = False) -> Cut:
+def plan_clips(utterance: Utterance, windows: WindowPlan | None = None, *, whole: bool = False) -> ClipPlan:
     """Decide from the header of its file in which clips an utterance is read.
 
     Args:
@@ -134,13 +134,13 @@ def cut(utterance: Utterance, windows: WindowPlan | None = None, *, whole: bool 
     if duration_s <= 0:
         raise InputError(f"utterance {utterance.id!r} starts after the end of the file", path=utterance.path)
     if windows is not None:
-        return Cut(duration_s=duration_s, clips=_windowed(utterance.start_s, end_s, windows))
+        return ClipPlan(duration_s=duration_s, clips=_windowed(utterance.start_s, end_s, windows))
     parts = 1 if whole else math.ceil(duration_s / LONGEST_S)
     if parts == 1:
-        return Cut(duration_s=duration_s, clips=[Clip(start_s=utterance.start_s, end_s=utterance.end_s)])
+        return ClipPlan(duration_s=duration_s, clips=[Clip(start_s=utterance.start_s, end_s=utterance.end_s)])
     edges = np.linspace(utterance.start_s, end_s, parts + 1).tolist()
     clips = [Clip(start_s=start, end_s=end) for start, end in pairwise(edges)]
-    return Cut(duration_s=duration_s, clips=clips)
+    return ClipPlan(duration_s=duration_s, clips=clips)
 
 
 def _windowed(start_s: float, end_s: float, plan: WindowPlan) -> list[Clip]:

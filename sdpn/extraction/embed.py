@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from sdpn.extraction.extractor import Extractor, Outcome
-from sdpn.extraction.merge import Output, alone, scan
+from sdpn.extraction.merge import Output, merge_lock, scan
 from sdpn.extraction.part import Part
-from sdpn.extraction.settings import Settings, agree
+from sdpn.extraction.settings import Settings, agree_on_settings
 from sdpn.extraction.shard import Shard
 from sdpn.io.kaldi import Utterance
 from sdpn.models.embedder import Embedder, Precision
@@ -46,14 +46,14 @@ def embed_missing(
         model: what embeds; takes on the precision that the output was begun with.
         extractor: made of that model.
         shard: which utterances are this process's.
-        precision: as in `sdpn.extraction.settings.agree`.
+        precision: as in `sdpn.extraction.settings.agree_on_settings`.
         on_progress: is told (done, all that is to do).
 
     Raises:
         InputError: the output was begun with another model or in another way, another process is writing the
             shard's part, or the folder does not let us write.
     """
-    settings = agree(
+    settings = agree_on_settings(
         output.progress,
         model,
         windows=None if extractor.windows is None else str(extractor.windows),
@@ -62,7 +62,7 @@ def embed_missing(
         choose=extractor.choose_precision,
     )
     model.precision = settings.precision
-    with alone(output):
+    with merge_lock(output):
         finished = scan(output, utterances).finished
         todo = [utterance for utterance in shard.of(utterances) if utterance.id not in finished]
         opened = Part(output.part(str(shard))) if todo else None

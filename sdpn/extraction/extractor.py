@@ -22,7 +22,7 @@ import numpy as np
 from sdpn.errors import InputError
 from sdpn.extraction.audio_cache import AudioCache
 from sdpn.extraction.clips import WindowPlan
-from sdpn.extraction.processor import compute_alone, prepared
+from sdpn.extraction.processor import single_thread_convolutions, use_one_thread
 from sdpn.extraction.reader import ReadClip, Reading, bucketed, read_ahead
 from sdpn.io.audio import RATE_HZ, Channel
 from sdpn.io.kaldi import Utterance
@@ -117,7 +117,7 @@ class Extractor:
         """The faster precision, found out under the conditions of the work."""
         from sdpn.extraction.precision import choose_precision
 
-        with self._prepared(), self._pool(1) as pool:
+        with self._ready_for_threads(), self._pool(1) as pool:
             return pool.submit(choose_precision, self._embedder).result()
 
     def run(
@@ -137,7 +137,7 @@ class Extractor:
             utterances=self._utterances,
         )
         working: set[Future[None]] = set()
-        with self._prepared(), self._pool(self._threads) as pool:
+        with self._ready_for_threads(), self._pool(self._threads) as pool:
             try:
                 for batch in batches:
                     working.add(pool.submit(self._embed, batch, assembly))
@@ -178,11 +178,11 @@ class Extractor:
             (one,) = batch
             assembly.add([(one, self._embedder.embed_windows(one.wave_S, batch[0].windows_N2))])
 
-    def _prepared(self) -> AbstractContextManager[None]:
-        return prepared(self._embedder.encoder) if self._on_cpu else nullcontext()
+    def _ready_for_threads(self) -> AbstractContextManager[None]:
+        return single_thread_convolutions(self._embedder.encoder) if self._on_cpu else nullcontext()
 
     def _pool(self, threads: int) -> ThreadPoolExecutor:
-        initializer = compute_alone if self._on_cpu else None
+        initializer = use_one_thread if self._on_cpu else None
         return ThreadPoolExecutor(threads, thread_name_prefix="embedder", initializer=initializer)
 
 

@@ -174,7 +174,7 @@ def extract_layer(
             first, clips_done = first + 1, 0
         _log.info("layer %s: going on behind utterance %d of %d", name, first, len(utterances))
 
-    def heard() -> Iterator[ReadClip]:
+    def clips() -> Iterator[ReadClip]:
         nonlocal failed
         bad = ""
         for one in read_ahead(utterances[first:], threads=readers):
@@ -191,7 +191,7 @@ def extract_layer(
 
     waiting: list[_Piece] = []
     held = 0
-    for piece in _pieces(applied, heard(), utterances[first].id if clips_done else "", clips_done):
+    for piece in _pieces(applied, clips(), utterances[first].id if clips_done else "", clips_done):
         waiting.append(piece)
         held += piece.rows_ND.nbytes
         if held >= _CHUNK_BYTES:
@@ -205,17 +205,17 @@ def extract_layer(
     return LayerChunks(chunks, name, applied.feature_axis is not None, failed)
 
 
-def _pieces(layer: _Layer, heard: Iterator[ReadClip], begun: str, clips_done: int) -> Iterator[_Piece]:
+def _pieces(layer: _Layer, clips: Iterator[ReadClip], begun: str, clips_done: int) -> Iterator[_Piece]:
     """The rows of clips; of what has no time, the mean over an utterance's clips, which are equally long.
 
     Args:
         layer: what gives them.
-        heard: clips in order.
+        clips: clips in order.
         begun: an utterance whose first clips are in a chunk already.
         clips_done: how many of them.
     """
     sums: list[np.ndarray] = []
-    for one in heard:
+    for one in clips:
         if one.utterance.id == begun and one.number < clips_done:
             continue
         rows_ND = layer.rows(one.wave_S)

@@ -16,7 +16,7 @@ from sdpn.extraction.clips import parse_windows
 from sdpn.extraction.part import (
     Entry,
     failed_line,
-    lock,
+    lock_file,
     mapped,
     read_failed,
     read_index,
@@ -168,7 +168,7 @@ def merge(
     Raises:
         InputError: utterances are missing or double, an archive is damaged, or nothing was embedded.
     """
-    with alone(output):
+    with merge_lock(output):
         status = scan(output, utterances)
         if status.missing:
             raise InputError(
@@ -271,19 +271,19 @@ def _write_failed(output: Output, status: Status, utterances: Sequence[Utterance
 
 
 @contextmanager
-def alone(output: Output) -> Iterator[None]:
+def merge_lock(output: Output) -> Iterator[None]:
     """Keep other processes from merging, and so from taking parts away, for as long as this lasts.
 
-    The lock goes with the process that holds it, however it ends.
+    The lock_file goes with the process that holds it, however it ends.
 
     Raises:
         InputError: there is nothing to merge.
     """
     if not output.progress.is_dir():
         raise InputError("nothing has been extracted here", path=output.folder)
-    path = output.progress / "merge.lock"
+    path = output.progress / "merge.lock_file"
     with ExitStack() as stack:
         with explained(path):
             stream = stack.enter_context(open(path, "a"))
-        lock(stream, fcntl.LOCK_EX)
+        lock_file(stream, fcntl.LOCK_EX)
         yield

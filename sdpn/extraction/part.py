@@ -118,7 +118,7 @@ class Part:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._archive = open(path, "ab")  # noqa: SIM115
         try:
-            lock(self._archive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(self._archive, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._archive.close()
             raise InputError(
@@ -189,7 +189,7 @@ def remove_part(path: Path) -> None:
     """Remove a part that was merged, unless a process is about to add to it."""
     with open(path, "ab") as archive:
         try:
-            lock(archive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(archive, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return
         for suffix in (".index", ".failed", ".ark"):  # without its index a part is nothing
@@ -222,7 +222,7 @@ def _whole(entries: Sequence[Entry], path: Path) -> Iterator[Entry]:
             yield entry
 
 
-def lock(stream: IO[Any], how: int) -> None:
+def lock_file(stream: IO[Any], how: int) -> None:
     """Lock a file, where its file system knows locks.
 
     Raises:

@@ -16,7 +16,7 @@ from torch import nn
 
 
 @contextmanager
-def prepared(encoder: nn.Module) -> Iterator[None]:
+def single_thread_convolutions(encoder: nn.Module) -> Iterator[None]:
     """Let 1x1 convolutions of small batches take the fast path on a single thread, for a while.
 
     torch hands a convolution to oneDNN unless the batch is below 16, the kernel 1 wide, the stride and the
@@ -36,7 +36,7 @@ def prepared(encoder: nn.Module) -> Iterator[None]:
             module.dilation = dilation
 
 
-def compute_alone() -> None:
+def use_one_thread() -> None:
     """Make the calling thread compute by itself; others do the same beside it."""
     torch.set_num_threads(1)
 

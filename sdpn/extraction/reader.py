@@ -18,7 +18,7 @@ import numpy as np
 from sdpn.augmentation.speed import at_speed
 from sdpn.errors import InputError
 from sdpn.extraction.audio_cache import AudioCache, Decoded
-from sdpn.extraction.clips import Clip, Cut, WindowPlan, cut
+from sdpn.extraction.clips import Clip, ClipPlan, WindowPlan, plan_clips
 from sdpn.io.audio import Channel
 from sdpn.io.kaldi import Utterance
 from sdpn.models.batching import batches_by_length
@@ -99,13 +99,13 @@ def read_ahead(
             yield from _in_order(pool, readings, ahead)
 
 
-def _open(index: int, utterance: Utterance, reading: Reading) -> tuple[ReadClip, Cut | None]:
+def _open(index: int, utterance: Utterance, reading: Reading) -> tuple[ReadClip, ClipPlan | None]:
     """An utterance of one clip, read; or one without samples, and how to read it."""
     empty = ReadClip(index=index, utterance=utterance, wave_S=np.zeros(0, dtype=np.float32))
     if reading.cache is not None and (known := reading.cache.get(utterance)) is not None:
         return replace(empty, duration_s=known.duration_s, wave_S=known.wave_S), None
     try:
-        plan = cut(utterance, reading.windows, whole=reading.whole)
+        plan = plan_clips(utterance, reading.windows, whole=reading.whole)
     except (InputError, OSError) as error:
         return replace(empty, error=_as_input_error(error, utterance)), None
     if len(plan.clips) > 1:
@@ -116,7 +116,7 @@ def _open(index: int, utterance: Utterance, reading: Reading) -> tuple[ReadClip,
     return read, None
 
 
-def _read(empty: ReadClip, plan: Cut, number: int, reading: Reading) -> ReadClip:
+def _read(empty: ReadClip, plan: ClipPlan, number: int, reading: Reading) -> ReadClip:
     clip: Clip = plan.clips[number]
     try:
         wave_S = at_speed(clip.read(empty.utterance, channel=reading.channel), reading.speed)
@@ -154,13 +154,13 @@ def _in_order(pool: Executor, tasks: Iterable[Callable[[], T]], ahead: int) -> I
             future.cancel()
 
 
-def bucketed(heard: Iterable[ReadClip], *, samples: int, utterances: int) -> Iterator[Sequence[ReadClip]]:
+def bucketed(clips: Iterable[ReadClip], *, samples: int, utterances: int) -> Iterator[Sequence[ReadClip]]:
     """Collect clips of like lengths into batches.
 
     Clips wait in a bounded store. When it is full, the oldest goes, together with those of its length.
 
     Args:
-        heard: clips without errors; one with windows is a batch of its own.
+        clips: clips without errors; one with windows is a batch of its own.
         samples: most samples of a batch, padding included.
         utterances: most clips of a batch.
     """
@@ -174,7 +174,7 @@ def bucketed(heard: Iterable[ReadClip], *, samples: int, utterances: int) -> Ite
         batch = next(batch for batch in batches if 0 in batch)
         return [store.pop(places[index]) for index in batch]
 
-    for place, one in enumerate(heard):
+    for place, one in enumerate(clips):
         if one.windows_N2 is not None:
             yield [one]
             continue

@@ -53,7 +53,7 @@ def fingerprint(embedder: Embedder) -> str:
     return digest.hexdigest()[:16]
 
 
-def agree(
+def agree_on_settings(
     folder: Path,
     embedder: Embedder,
     *,

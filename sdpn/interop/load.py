@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sdpn.errors import InputError
 from sdpn.interop.registry import FORMATS
-from sdpn.interop.source import Source
+from sdpn.interop.source import ModelSource
 from sdpn.models.embedder import Embedder, Model, Precision
 from sdpn.models.folder import ModelFolder
 from sdpn.pretrained import SHIPPED
@@ -78,7 +78,7 @@ def _read(path: str | os.PathLike[str] | None, format: str | None) -> Model:
         raise InputError(f"unknown format {format!r}", hint=f"expected one of: {', '.join(FORMATS)}")
     if path.is_file() and (beside := _FILES_OF_FOLDERS.get(path.name)) and (path.parent / beside).is_file():
         path = path.parent
-    source = Source(path)
+    source = ModelSource(path)
     return FORMATS[format if format is not None else _find_format(source)].read(source)
 
 
@@ -86,7 +86,7 @@ def _read_shipped(format: str | None) -> Model:
     if format not in (None, "sdpn"):
         raise InputError(f"format {format!r} without a model", hint="give the model with --model")
     try:
-        return FORMATS["sdpn"].read(Source(SHIPPED))
+        return FORMATS["sdpn"].read(ModelSource(SHIPPED))
     except InputError as error:
         raise InputError(
             f"the model included in sdpn is damaged: {error.message}",
@@ -95,7 +95,7 @@ def _read_shipped(format: str | None) -> Model:
         ) from error
 
 
-def _find_format(source: Source) -> str:
+def _find_format(source: ModelSource) -> str:
     """The format determined by folder or keys.
 
     Raises:

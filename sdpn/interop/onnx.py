@@ -22,7 +22,7 @@ from sdpn.config import choose
 from sdpn.errors import InputError
 from sdpn.features.registry import AnyFeatureConfig, FeatureChoice
 from sdpn.features.waveform import WaveformConfig
-from sdpn.interop.source import Source
+from sdpn.interop.source import ModelSource
 from sdpn.io.json_text import parse_json
 from sdpn.io.parsing import parsing
 from sdpn.models.encoder import Encoder
@@ -133,12 +133,12 @@ def import_runtime() -> Any:
     return onnxruntime
 
 
-def fits_file(source: Source) -> bool:
+def fits_file(source: ModelSource) -> bool:
     """Whether a file is a graph, by its name: protocol buffers have no signature."""
     return source.path.suffix == ".onnx"
 
 
-def read(source: Source) -> OnnxModel:
+def read(source: ModelSource) -> OnnxModel:
     """Read a graph that `sdpn convert --to onnx` has written.
 
     Raises:

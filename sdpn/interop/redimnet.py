@@ -15,7 +15,7 @@ from sdpn.config import from_dict
 from sdpn.errors import InputError
 from sdpn.features.redimnet_mel import ReDimNetMelConfig
 from sdpn.interop.layout import Layout
-from sdpn.interop.source import Source
+from sdpn.interop.source import ModelSource
 from sdpn.io.audio import RATE_HZ
 from sdpn.models.folder import ModelFolder
 from sdpn.models.redimnet2 import ReDimNet2, ReDimNet2Config
@@ -71,17 +71,17 @@ _SPEC_SWITCHES = {"norm_signal": False, "do_preemph": True}
 _SPEC_FIXED = {"sample_rate": 16000, "n_fft": 512, "win_length": 400, "f_min": 20, "f_max": 7600, "eps": 1e-8}
 
 
-def fits_folder(source: Source) -> bool:  # noqa: ARG001 - a folder never is
+def fits_folder(source: ModelSource) -> bool:  # noqa: ARG001 - a folder never is
     """Tell whether a folder is of this format."""
     return False
 
 
-def fits_file(source: Source) -> bool:
+def fits_file(source: ModelSource) -> bool:
     """Tell whether a file is one of ReDimNet2."""
     return source.holds("model_config", "state_dict")
 
 
-def read(source: Source) -> ModelFolder:
+def read(source: ModelSource) -> ModelFolder:
     """Read a file.
 
     Raises:

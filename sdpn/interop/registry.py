@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from sdpn.interop import onnx, redimnet, speechbrain, threed_speaker, wespeaker
-from sdpn.interop.source import Source
+from sdpn.interop.source import ModelSource
 from sdpn.models.embedder import Model
 from sdpn.models.folder import is_model_folder, read_model
 
@@ -24,9 +24,9 @@ class Format:
     """
 
     expects: str
-    fits_folder: Callable[[Source], bool]
-    fits_file: Callable[[Source], bool]
-    read: Callable[[Source], Model]
+    fits_folder: Callable[[ModelSource], bool]
+    fits_file: Callable[[ModelSource], bool]
+    read: Callable[[ModelSource], Model]
 
 
 #: Name -> format. A new format is one file and one entry; what it returns is all that follows needs to know.

@@ -12,7 +12,7 @@ from sdpn.errors import InputError
 from sdpn.models.weights import read_weights
 
 
-class Source:
+class ModelSource:
     """A file of weights, or a folder with one.
 
     Attributes:
@@ -36,7 +36,7 @@ class Source:
         keys = [key.removeprefix("module.") for key in self.contents]
         return all(any(key.startswith(prefix) for key in keys) for prefix in prefixes)
 
-    def weights_of_folder(self, weights: str, settings: str, *, toolkit: str) -> Source:
+    def weights_of_folder(self, weights: str, settings: str, *, toolkit: str) -> ModelSource:
         """The file of weights of a toolkit's folder; a file stands for itself.
 
         Raises:
@@ -47,7 +47,7 @@ class Source:
         for name in (weights, settings):
             if not (self.path / name).is_file():
                 raise InputError(f"the {toolkit} folder is incomplete: it has no {name}", path=self.path)
-        return Source(self.path / weights)
+        return ModelSource(self.path / weights)
 
     def tensors(self, contents: dict[str, Any] | None = None) -> dict[str, Tensor]:
         """The state dict in ``contents`` (default: the whole file), without the prefix that DDP adds.

@@ -20,7 +20,7 @@ from sdpn.errors import InputError
 from sdpn.features.speechbrain_fbank import SpeechBrainFbankConfig
 from sdpn.interop.layout import Shapes, find_layout
 from sdpn.interop.published import SPEECHBRAIN_ECAPA
-from sdpn.interop.source import Source
+from sdpn.interop.source import ModelSource
 from sdpn.io.parsing import parsing
 from sdpn.io.yaml_text import Loader, read_yaml
 from sdpn.models.ecapa import EcapaConfig
@@ -51,17 +51,17 @@ _FBANK_FIXED: dict[str, Any] = {
 _FBANK_FREE = {"left_frames", "right_frames", "param_change_factor", "param_rand_factor"}
 
 
-def fits_folder(source: Source) -> bool:
+def fits_folder(source: ModelSource) -> bool:
     """Tell whether a folder is one of SpeechBrain's."""
     return any((source.path / name).is_file() for name in (_WEIGHTS, _CONFIG))
 
 
-def fits_file(source: Source) -> bool:
+def fits_file(source: ModelSource) -> bool:
     """Tell whether the keys are those of SpeechBrain's ECAPA-TDNN."""
     return source.holds(*SPEECHBRAIN_ECAPA.signs)
 
 
-def read(source: Source) -> ModelFolder:
+def read(source: ModelSource) -> ModelFolder:
     """Read a folder, or a bare file of weights with the published settings.
 
     Raises:

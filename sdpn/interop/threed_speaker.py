@@ -14,7 +14,7 @@ from sdpn.features.log_mel import FeatureConfig
 from sdpn.features.registry import AnyFeatureConfig
 from sdpn.interop.layout import Shapes, find_layout
 from sdpn.interop.published import CAMPPLUS, ERES2NET, ERES2NETV2, RESNET, SPEECHBRAIN_ECAPA
-from sdpn.interop.source import Source
+from sdpn.interop.source import ModelSource
 from sdpn.models.folder import ModelFolder
 
 _log = logging.getLogger(__name__)
@@ -24,12 +24,12 @@ _LAYOUTS = (SPEECHBRAIN_ECAPA, CAMPPLUS, ERES2NET, ERES2NETV2, RESNET)
 _BRANCHES = ("teacher", "student")
 
 
-def fits_folder(source: Source) -> bool:  # noqa: ARG001
+def fits_folder(source: ModelSource) -> bool:  # noqa: ARG001
     """Tell whether a folder is one of 3D-Speaker's: it publishes single files."""
     return False
 
 
-def fits_file(source: Source) -> bool:
+def fits_file(source: ModelSource) -> bool:
     """Tell whether the keys are those of one of 3D-Speaker's networks."""
     if any(branch in source.contents for branch in _BRANCHES):
         return True
@@ -37,7 +37,7 @@ def fits_file(source: Source) -> bool:
     return not source.holds("projection.") and any(source.holds(*layout.signs) for layout in _LAYOUTS)
 
 
-def read(source: Source) -> ModelFolder:
+def read(source: ModelSource) -> ModelFolder:
     """Read a training state (the teacher's encoder) or a bare encoder.
 
     Raises:

@@ -14,7 +14,7 @@ from sdpn.errors import InputError
 from sdpn.features.kaldi_fbank import KaldiFbankConfig
 from sdpn.interop.layout import Shapes, find_layout
 from sdpn.interop.published import CAMPPLUS, RESNET, WESPEAKER_ECAPA
-from sdpn.interop.source import Source
+from sdpn.interop.source import ModelSource
 from sdpn.io.parsing import parsing
 from sdpn.io.yaml_text import read_yaml
 from sdpn.models.folder import ModelFolder
@@ -36,17 +36,17 @@ _FLOOR = 1e-7
 _POOLINGS = ("TSTP", "ASTP", "TAP")
 
 
-def fits_folder(source: Source) -> bool:
+def fits_folder(source: ModelSource) -> bool:
     """Tell whether a folder is one of WeSpeaker's."""
     return (source.path / _WEIGHTS).is_file()
 
 
-def fits_file(source: Source) -> bool:
+def fits_file(source: ModelSource) -> bool:
     """Tell whether the keys are those of one of WeSpeaker's networks."""
     return any(source.holds(*layout.signs) for layout in _LAYOUTS)
 
 
-def read(source: Source) -> ModelFolder:
+def read(source: ModelSource) -> ModelFolder:
     """Read a folder, or a bare file of weights with the published features.
 
     Raises:

@@ -248,7 +248,7 @@ def checked_blocks(
             )
         with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite, and is named below
             floats_BD = np.ascontiguousarray(rows_BD, dtype=np.float32)
-        if unfit := unfit_rows(floats_BD):
+        if unfit := invalid_rows(floats_BD):
             raise _bad_row(chunk, row, keys, *unfit)
         if directions:
             short_B = np.logical_not((np.abs(floats_BD) >= SMALLEST).any(axis=1))
@@ -260,7 +260,7 @@ def checked_blocks(
         row += len(floats_BD)
 
 
-def unfit_rows(rows_BD: np.ndarray) -> tuple[np.ndarray, str] | None:
+def invalid_rows(rows_BD: np.ndarray) -> tuple[np.ndarray, str] | None:
     """Find float32 rows whose distances could not be computed: which they are, and what is wrong."""
     finite_BD = np.isfinite(rows_BD)
     if not finite_BD.all():

@@ -212,14 +212,14 @@ def train(
             ssl_rows(batch, ssl_model, ssl_layer_num, device, feature_axis=feature_axis)
             for batch in train_set
         )
-        with _folder_for_rows(save_path) as folder:
+        with _row_folder(save_path) as folder:
             found = fit([open_chunk(path) for path in write_chunks(rows, folder)])
     model.model = found.model
     return found
 
 
 @contextmanager
-def _folder_for_rows(save_path: str | os.PathLike[str] | None) -> Iterator[Path]:
+def _row_folder(save_path: str | os.PathLike[str] | None) -> Iterator[Path]:
     """A folder that is gone afterwards; with a state its name is always the same, which the state notes."""
     if save_path is None:
         with tempfile.TemporaryDirectory(prefix="sdpn-kmeans-") as temporary:

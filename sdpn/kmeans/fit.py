@@ -24,7 +24,7 @@ from sdpn.io.atomic import atomic_path
 from sdpn.io.json_text import parse_json
 from sdpn.io.parsing import parsing
 from sdpn.kmeans.chunks import Chunk
-from sdpn.kmeans.minibatch import MiniBatches, Start, starting_centres
+from sdpn.kmeans.minibatch import InitialCentres, MiniBatches, initial_centres
 from sdpn.kmeans.model import KMeansModel, Space, import_faiss, nearest, sums_by_label, to_length_1
 from sdpn.kmeans.settings import StreamSettings
 from sdpn.kmeans.survey import Moments, Stream, Survey
@@ -108,7 +108,7 @@ class LloydPass:
         """Rows given so far."""
         return int(self._counts_K.sum())
 
-    def moved(self) -> np.ndarray:
+    def updated_centres(self) -> np.ndarray:
         """The centres (K, D) float32 after the pass; one without rows stays where it was."""
         means_KD = self._sums_KD / np.maximum(self._counts_K, 1)[:, None]
         moved_KD = np.where(self._counts_K[:, None] > 0, means_KD, self.centres_KD)
@@ -246,9 +246,9 @@ class _Run:
     def fit(self) -> Fit:
         stage = self._resumed.get("stage", "survey")
         if stage == "survey":
-            self._read_everything()
+            self._take_survey()
         stream, moments = self._survey.stream()
-        self._check_given(stream)
+        self._check_given_centres(stream)
         space = Space.of(moments, standardise=self._settings.standardise, spherical=self._settings.spherical)
         sample_MD = space.enter(self._survey.sample.rows_MD.copy())
         if stage == "done":
@@ -271,13 +271,13 @@ class _Run:
             held_out=tuple(self._held_out),
         )
 
-    def _read_everything(self) -> None:
+    def _take_survey(self) -> None:
         self._stage_state = lambda: {"stage": "survey"}
         num_chunks = self._num_chunks
         for done in self._saving(self._survey.read()):
-            self._save_now_and_then()
-            self._tell("survey", 1, done, num_chunks, None)
-        self._tell("survey", 1, num_chunks, num_chunks, None)
+            self._save_if_due()
+            self._report_progress("survey", 1, done, num_chunks, None)
+        self._report_progress("survey", 1, num_chunks, num_chunks, None)
 
     def _mini_batches(self, stream: Stream, space: Space, sample_MD: np.ndarray) -> np.ndarray:
         """Epochs of mini-batches; returns the centres that were best on the rows held out."""
@@ -291,11 +291,11 @@ class _Run:
         if self._resumed.get("stage") == "epochs":
             now = self._resumed["epochs_stage"]
             centres_KD = now["best"]
-            batches = MiniBatches(Start(centres_KD, np.ones(len(centres_KD))), settings)
+            batches = MiniBatches(InitialCentres(centres_KD, np.ones(len(centres_KD))), settings)
             batches.restore(now["batches"])
         else:
             given_KD = None if self._given_KD is None else space.enter_centres(self._given_KD)
-            start = starting_centres(sample_MD, held_out_HD, settings, given_KD)
+            start = initial_centres(sample_MD, held_out_HD, settings, given_KD)
             batches = MiniBatches(start, settings)
             now = {"position": 0, "recent": [], "best": start.centres_KD, "lowest": None,
                    "without_gain": 0, "before": start.centres_KD, "finished": False}  # fmt: skip
@@ -313,17 +313,17 @@ class _Run:
                 seen = self._epochs * stream.num_rows + now["position"]
                 self._history.append([float(seen), smoothed])
                 if now["position"] < stream.num_rows:  # or it is saved after what an epoch ends with
-                    self._save_now_and_then()
-                self._tell("epochs", self._epochs + 1, now["position"], stream.num_rows, smoothed)
+                    self._save_if_due()
+                self._report_progress("epochs", self._epochs + 1, now["position"], stream.num_rows, smoothed)
             self._rows_per_pass.append(now["position"])
             self._epochs += 1
-            now["finished"] = self._is_enough(now, batches.centres_KD, held_out_HD, variance, num_batches)
+            now["finished"] = self._has_converged(now, batches.centres_KD, held_out_HD, variance, num_batches)
             now["position"] = 0
-            self._save_now_and_then()
+            self._save_if_due()
         best_KD: np.ndarray = now["best"]
         return best_KD
 
-    def _is_enough(
+    def _has_converged(
         self,
         now: dict[str, Any],
         centres_KD: np.ndarray,
@@ -368,11 +368,11 @@ class _Run:
             }
             for batch_BD in self._saving(stream.batches(order, position=current.num_rows, size=batch_rows)):
                 current.add(space.enter(batch_BD))
-                self._save_now_and_then()
+                self._save_if_due()
                 inertia = current.inertia / current.num_rows
-                self._tell("lloyd", number + 1, current.num_rows, stream.num_rows, inertia)
+                self._report_progress("lloyd", number + 1, current.num_rows, stream.num_rows, inertia)
             self._rows_per_pass.append(current.num_rows)
-            moved_KD = current.moved()
+            moved_KD = current.updated_centres()
             moved = float(np.square(moved_KD - centres_KD, dtype=np.float64).sum())
             centres_KD, current = moved_KD, LloydPass(moved_KD, settings)
             if moved <= settings.tol * variance:
@@ -380,7 +380,7 @@ class _Run:
                 break
         return centres_KD
 
-    def _check_given(self, stream: Stream) -> None:
+    def _check_given_centres(self, stream: Stream) -> None:
         wanted = (self._settings.n_clusters, stream.dimension)
         if self._given_KD is not None and self._given_KD.shape != wanted:
             raise InputError(
@@ -397,7 +397,7 @@ class _Run:
             "variance": float(moments.variance_D.sum()),
         }
 
-    def _tell(self, stage: Any, number: int, done: int, total: int, inertia: float | None) -> None:
+    def _report_progress(self, stage: Any, number: int, done: int, total: int, inertia: float | None) -> None:
         if self._on_progress is not None:
             self._on_progress(
                 FitProgress(stage=stage, number=number, done=done, total=total, inertia=inertia)
@@ -437,7 +437,7 @@ class _Run:
         )
         self._saved_at = time.monotonic()
 
-    def _save_now_and_then(self) -> None:
+    def _save_if_due(self) -> None:
         if time.monotonic() - self._saved_at >= self._save_every_s:
             self._save()
 

@@ -27,7 +27,7 @@ Device = str | torch.device
 Batch = Tensor | tuple[Tensor, Tensor]
 
 
-class _Reached(Exception):
+class _LayerReached(Exception):
     """Carries the output of a layer."""
 
     def __init__(self, output: Any) -> None:
@@ -96,14 +96,14 @@ def layer_output(network: nn.Module, layer: str, *inputs: Any) -> Any:
     """
 
     def stop(_module: nn.Module, _inputs: Any, output: Any) -> NoReturn:
-        raise _Reached(output)
+        raise _LayerReached(output)
 
     was_training = network.training
     handle = network.get_submodule(layer).register_forward_hook(stop)
     try:
         with torch.inference_mode():
             network.eval()(*inputs)
-    except _Reached as reached:
+    except _LayerReached as reached:
         output = reached.output
         return output[0] if isinstance(output, (tuple, list)) else output
     finally:

@@ -16,19 +16,19 @@ from sdpn.kmeans.settings import StreamSettings
 
 
 @dataclass(frozen=True, eq=False)
-class Start:
+class InitialCentres:
     """Centres (K, D) float32 and the number of the sample's rows that each is the mean of."""
 
     centres_KD: np.ndarray
     counts_K: np.ndarray
 
 
-def starting_centres(
+def initial_centres(
     sample_MD: np.ndarray,
     held_out_HD: np.ndarray,
     settings: StreamSettings,
     given_KD: np.ndarray | None = None,
-) -> Start:
+) -> InitialCentres:
     """Choose centres by k-means++ (Arthur and Vassilvitskii 2007) and a few of Lloyd's iterations.
 
     The iterations are the refinement of Bradley and Fayyad (1998). The counts go on into the mini-batches:
@@ -74,10 +74,10 @@ def starting_centres(
     return _with_counts(sample_MD, best, settings)
 
 
-def _with_counts(sample_MD: np.ndarray, centres_KD: np.ndarray, settings: StreamSettings) -> Start:
+def _with_counts(sample_MD: np.ndarray, centres_KD: np.ndarray, settings: StreamSettings) -> InitialCentres:
     labels_M, _ = nearest(sample_MD, centres_KD)
     counts_K = np.bincount(labels_M, minlength=settings.n_clusters)
-    return Start(centres_KD, np.maximum(counts_K, 1).astype(np.float32))
+    return InitialCentres(centres_KD, np.maximum(counts_K, 1).astype(np.float32))
 
 
 class MiniBatches:
@@ -100,7 +100,7 @@ class MiniBatches:
         counts_K: rows that each is the mean of, float32.
     """
 
-    def __init__(self, start: Start, settings: StreamSettings) -> None:
+    def __init__(self, start: InitialCentres, settings: StreamSettings) -> None:
         self._settings = settings
         self.centres_KD = start.centres_KD.copy()
         self.counts_K = start.counts_K.astype(np.float32)
@@ -132,7 +132,7 @@ class MiniBatches:
         return float(squares_B.mean(dtype=np.float64))
 
     def _reassign(self, batch_BD: np.ndarray) -> None:
-        """Start centres of few rows again, on rows of the batch."""
+        """InitialCentres centres of few rows again, on rows of the batch."""
         small = np.flatnonzero(self.counts_K < self._settings.reassignment_ratio * self.counts_K.max())
         small = small[np.argsort(self.counts_K[small], kind="stable")][: len(batch_BD) // 2]
         if len(small):

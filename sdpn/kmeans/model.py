@@ -20,7 +20,7 @@ from sdpn.io.arrays import read_npz
 from sdpn.io.atomic import atomic_path
 from sdpn.io.json_text import parse_json
 from sdpn.io.parsing import parsing
-from sdpn.kmeans.chunks import unfit_rows
+from sdpn.kmeans.chunks import invalid_rows
 from sdpn.kmeans.survey import Moments
 
 #: Products of rows and centres that are held at once: 2 MB, which stays in the cache.
@@ -198,7 +198,7 @@ class KMeansModel:
             rows_ND = np.array(rows_ND, dtype=np.float32)  # a copy, which may be changed
         if rows_ND.ndim != 2 or rows_ND.shape[1] != self.dimension:
             raise InputError(f"rows have shape {rows_ND.shape}; the model takes (rows, {self.dimension})")
-        if unfit := unfit_rows(rows_ND):
+        if unfit := invalid_rows(rows_ND):
             bad_N, problem = unfit
             raise InputError(f"row {int(bad_N.argmax())} {problem}")
         centres_KD = self.space.enter_centres(self.centres_KD)

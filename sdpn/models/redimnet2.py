@@ -114,7 +114,7 @@ class ReDimNet2(Encoder):
             frame_stride *= frames
             units = max(1, wide // divisor // config.heads) * config.heads
             self.stages.append(
-                Stage(
+                ReDimNet2Stage(
                     channels,
                     wide,
                     (bands, frame_stride),
@@ -172,7 +172,7 @@ class ReDimNet2(Encoder):
         return normed
 
 
-class Stage(nn.Module):
+class ReDimNet2Stage(nn.Module):
     """Fold a map into bands, fewer of them and fewer frames; residual blocks; unfold; context along time."""
 
     def __init__(

@@ -59,7 +59,7 @@ class Spoken(NamedTuple):
 
     Attributes:
         speaker: number of the speaker.
-        phrase: what is said.
+        phrase: what is phrases.
         onset: sample of the conversation at which it starts.
     """
 
@@ -68,7 +68,7 @@ class Spoken(NamedTuple):
     onset: int
 
 
-class Voice:
+class PhrasePool:
     """The phrases of one speaker, none of which is repeated before all have been used.
 
     Args:
@@ -83,32 +83,32 @@ class Voice:
         self._rng = rng
         self._left: list[Phrase] = []
 
-    def say(self, duration_s: float) -> list[tuple[float, Phrase]]:
+    def take(self, duration_s: float) -> list[tuple[float, Phrase]]:
         """Take phrases that last about ``duration_s`` together.
 
         Returns:
             (seconds from the start of the turn, phrase), in order of time; the first starts at 0.
         """
-        said: list[tuple[float, Phrase]] = []
+        phrases: list[tuple[float, Phrase]] = []
         at_s = 0.0
         while True:
             if not self._left:
                 order = self._rng.permutation(len(self._utterances))
                 self._left = [phrase for index in order for phrase in self._utterances[index]]
-            if said:
-                at_s += self._gap_s(said[-1][1], self._left[0])
+            if phrases:
+                at_s += self._gap_s(phrases[-1][1], self._left[0])
             remaining_s = duration_s - at_s
             index = 0
             if self._left[0].duration_s > remaining_s:
                 lengths_s = np.array([phrase.duration_s for phrase in self._left])
                 index = int(np.argmin(np.abs(lengths_s - remaining_s)))
-                if said and lengths_s[index] > 2 * remaining_s:  # the turn is nearer to its length without
-                    return said
+                if phrases and lengths_s[index] > 2 * remaining_s:  # the turn is nearer to its length without
+                    return phrases
             phrase = self._left.pop(index)
-            said.append((at_s, phrase))
+            phrases.append((at_s, phrase))
             at_s += phrase.duration_s
             if duration_s - at_s <= _PHRASE_GAP_S[0]:
-                return said
+                return phrases
 
     def _gap_s(self, before: Phrase, after: Phrase) -> float:
         """The speaker's own silence where the phrases follow each other, as far as it does not end a turn."""
@@ -121,11 +121,11 @@ class Voice:
 class _Turn:
     speaker: int
     start_s: float
-    said: list[tuple[float, Phrase]]
+    phrases: list[tuple[float, Phrase]]
 
     @property
     def end_s(self) -> float:
-        at_s, phrase = self.said[-1]
+        at_s, phrase = self.phrases[-1]
         return self.start_s + at_s + phrase.duration_s
 
 
@@ -151,9 +151,9 @@ def converse(
         InputError: the conversation is too short for so many speakers.
     """
     for _ in range(_ATTEMPTS):
-        voices = [Voice(utterances, rng) for utterances in phrases]
+        pools = [PhrasePool(utterances, rng) for utterances in phrases]
         profile = statistics.draw_profile(len(phrases), rng)
-        conversation = _Conversation(rng, statistics, profile, voices, duration_s)
+        conversation = _Conversation(rng, statistics, profile, pools, duration_s)
         turns = conversation.take_turns()
         if len({turn.speaker for turn in turns}) == len(phrases):
             break
@@ -165,7 +165,7 @@ def converse(
     spoken = [
         Spoken(turn.speaker, phrase, round((turn.start_s + at_s) * RATE_HZ))
         for turn in [*turns, *conversation.interject(turns)]
-        for at_s, phrase in turn.said
+        for at_s, phrase in turn.phrases
     ]
     return sorted(spoken, key=lambda each: (each.onset, each.speaker))
 
@@ -176,27 +176,27 @@ class _Conversation:
         rng: np.random.Generator,
         statistics: TurnStatistics,
         profile: Profile,
-        voices: Sequence[Voice],
+        pools: Sequence[PhrasePool],
         duration_s: float,
     ) -> None:
         self.rng, self.statistics, self.profile = rng, statistics, profile
-        self.voices, self.duration_s = voices, duration_s
-        self.shares = rng.dirichlet(np.full(len(voices), statistics.concentration))
+        self.pools, self.duration_s = pools, duration_s
+        self.shares = rng.dirichlet(np.full(len(pools), statistics.concentration))
         #: no speaker waits indefinitely: from this time on a change of speaker goes to this speaker first
-        self.entrance_s = rng.uniform(0.0, 0.7 * duration_s, len(voices))
+        self.entrance_s = rng.uniform(0.0, 0.7 * duration_s, len(pools))
 
     def take_turns(self) -> list[_Turn]:
         """Turns that take the floor, in order of time."""
         turns: list[_Turn] = []
-        unheard = set(range(len(self.voices)))
+        unspoken = set(range(len(self.pools)))
         while True:
-            speaker, change = self._next_speaker(turns, unheard)
-            unheard.discard(speaker)
-            left_s = self.duration_s - (turns[-1].end_s if turns else 0.0) - _ENTRANCE_S * len(unheard)
+            speaker, change = self._next_speaker(turns, unspoken)
+            unspoken.discard(speaker)
+            left_s = self.duration_s - (turns[-1].end_s if turns else 0.0) - _ENTRANCE_S * len(unspoken)
             wish_s = self.profile.mean_turn_s * self._draw(self.statistics.relative_turn)
-            said = self.voices[speaker].say(min(wish_s, max(left_s, _ENTRANCE_S / 2)))
-            turn = _Turn(speaker, 0.0, said)
-            turn = _Turn(speaker, self._start_s(turns, turn.end_s, change, left_s), said)
+            phrases = self.pools[speaker].take(min(wish_s, max(left_s, _ENTRANCE_S / 2)))
+            turn = _Turn(speaker, 0.0, phrases)
+            turn = _Turn(speaker, self._start_s(turns, turn.end_s, change, left_s), phrases)
             if turn.end_s > self.duration_s:
                 return turns
             turns.append(turn)
@@ -204,7 +204,7 @@ class _Conversation:
     def interject(self, turns: Sequence[_Turn]) -> list[_Turn]:
         """Short turns of others while somebody holds the floor alone."""
         interjections: list[_Turn] = []
-        if len(self.voices) == 1:
+        if len(self.pools) == 1:
             return interjections
         for index, turn in enumerate(turns):
             start_s = max(turn.start_s, turns[index - 1].end_s if index else 0.0) + JOIN_S
@@ -214,7 +214,7 @@ class _Conversation:
         return interjections
 
     def _interject_between(self, start_s: float, end_s: float, holder: int) -> list[_Turn]:
-        others = np.delete(np.arange(len(self.voices)), holder)
+        others = np.delete(np.arange(len(self.pools)), holder)
         chances = self.shares[others] / self.shares[others].sum()
         free_s = end_s - start_s
         planned: list[_Turn] = []
@@ -223,26 +223,26 @@ class _Conversation:
             wish_s = self._draw(self.statistics.interjection_s)
             if wish_s > free_s:
                 continue
-            turn = _Turn(speaker, 0.0, self.voices[speaker].say(wish_s))
+            turn = _Turn(speaker, 0.0, self.pools[speaker].take(wish_s))
             if turn.end_s + JOIN_S <= free_s:
                 free_s -= turn.end_s + JOIN_S
                 planned.append(turn)
         placed = []
         silences_s = np.diff(np.sort(self.rng.uniform(0.0, free_s, len(planned))), prepend=0.0)
         for turn, silence_s in zip(planned, silences_s, strict=True):
-            placed.append(_Turn(turn.speaker, start_s + silence_s, turn.said))
+            placed.append(_Turn(turn.speaker, start_s + silence_s, turn.phrases))
             start_s = placed[-1].end_s + JOIN_S
         return placed
 
-    def _next_speaker(self, turns: Sequence[_Turn], unheard: set[int]) -> tuple[int, bool]:
+    def _next_speaker(self, turns: Sequence[_Turn], unspoken: set[int]) -> tuple[int, bool]:
         """Who speaks next, and whether that is a change."""
         if not turns:
-            return int(self.rng.choice(len(self.voices), p=self.shares)), False
+            return int(self.rng.choice(len(self.pools), p=self.shares)), False
         last, now_s = turns[-1].speaker, turns[-1].end_s
         changes = self.rng.random() < self.profile.change_rate * (1 - self.shares[last])
-        if len(self.voices) == 1 or not changes:
+        if len(self.pools) == 1 or not changes:
             return last, False
-        waiting = [speaker for speaker in sorted(unheard) if self.entrance_s[speaker] <= now_s]
+        waiting = [speaker for speaker in sorted(unspoken) if self.entrance_s[speaker] <= now_s]
         if waiting:
             return waiting[self.rng.integers(len(waiting))], True
         chances = self.shares.copy()

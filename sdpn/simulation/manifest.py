@@ -45,7 +45,7 @@ _DIGEST_LENGTH = 16
 Kind = Literal["utterance", "room", "noise"]
 
 
-class Source(NamedTuple):
+class SourceFile(NamedTuple):
     """An audio file: its path below a folder that the user names, and the beginning of its SHA-256."""
 
     path: str
@@ -63,14 +63,14 @@ class Speaker(NamedTuple):
     """Who speaks, and where: in a measured room, in a simulated one or close to the microphone."""
 
     id: str
-    room: Source | SimulatedRoom | None
+    room: SourceFile | SimulatedRoom | None
 
 
 class SpeakerUtterance(NamedTuple):
     """An utterance and the number of its speaker."""
 
     speaker: int
-    file: Source
+    file: SourceFile
 
 
 class PlacedPhrase(NamedTuple):
@@ -88,7 +88,7 @@ class Noise:
     """Recorded noise: clips one after another, again and again; SNR to the speech while someone speaks."""
 
     snr_db: float
-    clips: tuple[Source, ...]
+    clips: tuple[SourceFile, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,8 +198,8 @@ def _encode(conversation: Conversation) -> str:
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def _encode_room(room: Source | SimulatedRoom | None) -> dict[str, Any] | None:
-    if isinstance(room, Source):
+def _encode_room(room: SourceFile | SimulatedRoom | None) -> dict[str, Any] | None:
+    if isinstance(room, SourceFile):
         return {"path": room.path, "sha256": room.digest}
     return None if room is None else room._asdict()
 
@@ -213,7 +213,7 @@ def _decode(document: dict[str, Any]) -> Conversation:
         num_samples=int(document["num_samples"]),
         speakers=tuple(Speaker(name, _decode_room(room)) for name, room in document["speakers"]),
         utterances=tuple(
-            SpeakerUtterance(int(speaker), Source(file, digest))
+            SpeakerUtterance(int(speaker), SourceFile(file, digest))
             for speaker, file, digest in document["utterances"]
         ),
         phrases=tuple(
@@ -222,7 +222,7 @@ def _decode(document: dict[str, Any]) -> Conversation:
         ),
         noise=None
         if noise is None
-        else Noise(snr_db=float(noise["snr_db"]), clips=tuple(Source(*clip) for clip in noise["clips"])),
+        else Noise(snr_db=float(noise["snr_db"]), clips=tuple(SourceFile(*clip) for clip in noise["clips"])),
         ambience=Ambience(
             snr_db=float(document["ambience"]["snr_db"]), seed=int(document["ambience"]["seed"])
         ),
@@ -230,11 +230,11 @@ def _decode(document: dict[str, Any]) -> Conversation:
     )
 
 
-def _decode_room(room: dict[str, Any] | None) -> Source | SimulatedRoom | None:
+def _decode_room(room: dict[str, Any] | None) -> SourceFile | SimulatedRoom | None:
     if room is None:
         return None
     if "path" in room:
-        return Source(room["path"], room["sha256"])
+        return SourceFile(room["path"], room["sha256"])
     return SimulatedRoom(float(room["rt60_s"]), int(room["seed"]))
 
 
@@ -245,7 +245,7 @@ def _check(conversation: Conversation) -> None:
         if not isinstance(name, str) or not is_file_name(name):
             raise ValueError(f"{name!r} is not a valid id: it is empty, or contains white space or a slash")
     sources = [utterance.file for utterance in conversation.utterances]
-    sources += [speaker.room for speaker in conversation.speakers if isinstance(speaker.room, Source)]
+    sources += [speaker.room for speaker in conversation.speakers if isinstance(speaker.room, SourceFile)]
     sources += conversation.noise.clips if conversation.noise else ()
     for source in sources:
         if not (isinstance(source.path, str) and isinstance(source.digest, str)):

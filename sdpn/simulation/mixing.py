@@ -12,10 +12,10 @@ import numpy as np
 
 from sdpn.augmentation.rooms import simulate_room, trim_room
 from sdpn.errors import InputError
-from sdpn.simulation.manifest import Conversation, Kind, SimulatedRoom, Source
+from sdpn.simulation.manifest import Conversation, Kind, SimulatedRoom, SourceFile
 
 #: Loads an audio file of a conversation: (S,) at 16 kHz.
-Load = Callable[[Kind, Source], np.ndarray]
+Load = Callable[[Kind, SourceFile], np.ndarray]
 
 #: Half the length of the fades at both ends of a phrase, in samples (10 ms). They are centred on the ends and
 #: complement each other, so that phrases that follow each other in their utterance join without a trace.
@@ -85,7 +85,7 @@ def _dry(conversation: Conversation, speaker: int, load: Load) -> np.ndarray:
     return dry
 
 
-def _room(room: Source | SimulatedRoom, load: Load) -> np.ndarray:
+def _room(room: SourceFile | SimulatedRoom, load: Load) -> np.ndarray:
     if isinstance(room, SimulatedRoom):
         return simulate_room(room.rt60_s, np.random.default_rng(room.seed))
     response = load("room", room)

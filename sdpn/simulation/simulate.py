@@ -42,7 +42,7 @@ from sdpn.simulation.manifest import (
     Noise,
     PlacedPhrase,
     SimulatedRoom,
-    Source,
+    SourceFile,
     Speaker,
     SpeakerUtterance,
     file_digest,
@@ -139,7 +139,7 @@ class SimulationConfig:
 class Speech(NamedTuple):
     """The speech of an utterance: its phrases and the power of their samples."""
 
-    file: Source
+    file: SourceFile
     phrases: tuple[tuple[int, int], ...]
     power: float
 
@@ -174,17 +174,17 @@ def plan(
     casts = _casts(config, sorted(files))
     appearances = [name for cast in casts for name in cast]
     people = sorted(set(appearances))
-    listen = partial(_find_speech, seed=config.seed, detect_speech=detect_speech)
+    find_speech = partial(_find_speech, seed=config.seed, detect_speech=detect_speech)
     tasks = [(name, files[name], config.duration_s * appearances.count(name)) for name in people]
     with _mapper(jobs) as mapper:
-        heard = dict(
+        found = dict(
             zip(
                 people,
-                progress(mapper(listen, tasks), description="listening", total=len(tasks)),
+                progress(mapper(find_speech, tasks), description="listening", total=len(tasks)),
                 strict=True,
             )
         )
-    silent = sum(number for _, number in heard.values())
+    silent = sum(number for _, number in found.values())
     if silent:
         logger.info("skipped %d utterances without speech", silent)
     rooms = None if folders.rir is None else sources_by_folder(folders.rir)
@@ -195,7 +195,7 @@ def plan(
             _generator(config.seed, f"conversation {index}"),
             config,
             statistics,
-            {name: heard[name][0] for name in cast},
+            {name: found[name][0] for name in cast},
             recording=f"sim{index:0{len(str(config.num - 1))}d}",
             in_room=bool(order[index] < round(config.room_share * config.num)),
             rooms=rooms,
@@ -213,8 +213,8 @@ def draw_conversation(
     *,
     recording: str,
     in_room: bool,
-    rooms: Sequence[Sequence[Source]] | None = None,
-    noises: Sequence[Sequence[Source]] | None = None,
+    rooms: Sequence[Sequence[SourceFile]] | None = None,
+    noises: Sequence[Sequence[SourceFile]] | None = None,
 ) -> Conversation:
     """Draw one conversation.
 
@@ -278,7 +278,7 @@ def render(
     return done
 
 
-def read_ahead(samples: np.ndarray, file: Source, detect_speech: DetectSpeech) -> Speech | None:
+def find_phrases(samples: np.ndarray, file: SourceFile, detect_speech: DetectSpeech) -> Speech | None:
     """Find the speech of a clean utterance.
 
     Args:
@@ -365,25 +365,25 @@ def _find_speech(
         the utterances with speech, and the number of those without.
     """
     speaker, files, enough_s = task
-    heard: list[Speech] = []
+    found: list[Speech] = []
     silent, found_s = 0, 0.0
     for index in _generator(seed, f"speaker {speaker}").permutation(len(files)):
         if found_s >= enough_s:
             break
         samples = audio.read(files[index].path)
-        source = Source(files[index].name.as_posix(), file_digest(files[index].path))
-        speech = read_ahead(samples, source, detect_speech)
+        source = SourceFile(files[index].name.as_posix(), file_digest(files[index].path))
+        speech = find_phrases(samples, source, detect_speech)
         if speech is None:
             silent += 1
             continue
-        heard.append(speech)
+        found.append(speech)
         found_s += sum(end - start for start, end in speech.phrases) / RATE_HZ
-    if not heard:
+    if not found:
         raise InputError(
             f"no speech found in the {len(files)} utterances of speaker {speaker}",
             path=files[0].path.parent,
         )
-    return heard, silent
+    return found, silent
 
 
 def _set_levels(
@@ -432,9 +432,9 @@ def _join(phrases: Iterable[PlacedPhrase]) -> list[PlacedPhrase]:
 def _places(
     rng: np.random.Generator,
     config: SimulationConfig,
-    measured: Sequence[Sequence[Source]] | None,
+    measured: Sequence[Sequence[SourceFile]] | None,
     num_speakers: int,
-) -> list[Source | SimulatedRoom]:
+) -> list[SourceFile | SimulatedRoom]:
     """A place in one room for each speaker: another response of a folder, or of a simulated room."""
     if measured is not None:
         room = measured[int(rng.integers(len(measured)))]
@@ -444,7 +444,9 @@ def _places(
     return [SimulatedRoom(rt60_s, _seed(rng)) for _ in range(num_speakers)]
 
 
-def _noise(rng: np.random.Generator, config: SimulationConfig, noises: Sequence[Sequence[Source]]) -> Noise:
+def _noise(
+    rng: np.random.Generator, config: SimulationConfig, noises: Sequence[Sequence[SourceFile]]
+) -> Noise:
     """Noise of one kind: clips of one folder."""
     kind = noises[int(rng.integers(len(noises)))]
     clips = tuple(kind[index] for index in rng.permutation(len(kind))[:_NUM_CLIPS])

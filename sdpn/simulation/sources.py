@@ -11,7 +11,7 @@ import numpy as np
 from sdpn.errors import InputError
 from sdpn.io import audio
 from sdpn.io.corpus import find_audio
-from sdpn.simulation.manifest import Conversation, Kind, Source, file_digest
+from sdpn.simulation.manifest import Conversation, Kind, SourceFile, file_digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Folders:
     rir: Path | None = None
     noise: Path | None = None
 
-    def load(self, kind: Kind, source: Source) -> np.ndarray:
+    def load(self, kind: Kind, source: SourceFile) -> np.ndarray:
         """Read a recording.
 
         Returns:
@@ -44,7 +44,7 @@ class Folders:
             raise InputError(f"{kind} {source.path!r} no longer exists")
         return audio.read(present[0])
 
-    def problem(self, kind: Kind, source: Source) -> str | None:
+    def problem(self, kind: Kind, source: SourceFile) -> str | None:
         """What is wrong with a recording of a manifest (missing or different), or None."""
         candidates = self._candidates(kind, source)
         if not candidates:
@@ -61,7 +61,7 @@ class Folders:
             )
         return None
 
-    def _candidates(self, kind: Kind, source: Source) -> list[Path]:
+    def _candidates(self, kind: Kind, source: SourceFile) -> list[Path]:
         """Several corpora may hold the same relative path."""
         folders = {"utterance": self.corpora, "room": [self.rir], "noise": [self.noise]}[kind]
         return [folder / source.path for folder in folders if folder is not None]
@@ -78,7 +78,7 @@ def check_sources(conversations: Sequence[Conversation], folders: Folders, manif
     Raises:
         InputError: a recording is missing or another one, or a folder was not given; with the line.
     """
-    known: dict[tuple[Kind, Source], str | None] = {}
+    known: dict[tuple[Kind, SourceFile], str | None] = {}
     for line, conversation in enumerate(conversations, start=1):
         for kind, source in _sources(conversation):
             if (kind, source) not in known:
@@ -88,24 +88,24 @@ def check_sources(conversations: Sequence[Conversation], folders: Folders, manif
                 raise InputError(problem, path=manifest, line=line)
 
 
-def sources_by_folder(root: Path) -> list[list[Source]]:
+def sources_by_folder(root: Path) -> list[list[SourceFile]]:
     """Audio files below ``root``, in groups that lie in the same folder.
 
     Raises:
         InputError: ``root`` is no folder, holds no audio, or a file cannot be read.
     """
-    groups: dict[Path, list[Source]] = {}
+    groups: dict[Path, list[SourceFile]] = {}
     for path in find_audio(root):
-        source = Source(path.relative_to(root).as_posix(), file_digest(path))
+        source = SourceFile(path.relative_to(root).as_posix(), file_digest(path))
         groups.setdefault(path.parent, []).append(source)
     return list(groups.values())
 
 
-def _sources(conversation: Conversation) -> Iterator[tuple[Kind, Source]]:
+def _sources(conversation: Conversation) -> Iterator[tuple[Kind, SourceFile]]:
     for utterance in conversation.utterances:
         yield "utterance", utterance.file
     for speaker in conversation.speakers:
-        if isinstance(speaker.room, Source):
+        if isinstance(speaker.room, SourceFile):
             yield "room", speaker.room
     for clip in conversation.noise.clips if conversation.noise else ():
         yield "noise", clip

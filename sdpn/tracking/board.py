@@ -97,7 +97,7 @@ class Board:
         self._writer.add_histogram("prototypes/usage", usage_K * len(usage_K), step)
         self._writer.add_histogram("prototypes/drift_initial", since_initial_K, step)
         self._writer.add_histogram("prototypes/drift_previous", since_previous_K, step)
-        similarity_KK = drift.similarity(now_KE)
+        similarity_KK = drift.prototype_similarity(now_KE)
         order_K = drift.order_by_similarity(similarity_KK)
         image_KK = (similarity_KK[order_K][:, order_K].clamp(-1, 1) + 1) / 2
         self._writer.add_image("prototypes/similarity", torch.clamp(image_KK, 0, 1).unsqueeze(0), step)

@@ -30,7 +30,7 @@ def is_dead(usage_K: Tensor, *, share: float = 0.1) -> Tensor:
     return usage_K < share / len(usage_K)
 
 
-def similarity(prototypes_KE: Tensor) -> Tensor:
+def prototype_similarity(prototypes_KE: Tensor) -> Tensor:
     """Cosines between prototypes, (K, K)."""
     unit_KE = normalize(prototypes_KE, dim=1)
     return unit_KE @ unit_KE.T
@@ -38,7 +38,7 @@ def similarity(prototypes_KE: Tensor) -> Tensor:
 
 def nearest_cosine(prototypes_KE: Tensor) -> Tensor:
     """Cosine of each prototype to its nearest neighbour, (K,); 1 means two prototypes have merged."""
-    return similarity(prototypes_KE).fill_diagonal_(-1.0).max(1).values
+    return prototype_similarity(prototypes_KE).fill_diagonal_(-1.0).max(1).values
 
 
 def effective_rank(rows_ND: Tensor) -> Tensor:

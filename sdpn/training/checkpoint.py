@@ -28,7 +28,7 @@ from sdpn.training.provenance import provenance
 _log = logging.getLogger(__name__)
 _NAME = re.compile(r"step-(\d{8})")
 #: Marker file next to a state: the evaluation due at its step has been done.
-_LOOKED = "looked"
+_EVALUATED = "looked"
 
 
 class CheckpointStore:
@@ -136,13 +136,13 @@ class CheckpointStore:
             )
         return None
 
-    def note_look(self, step: int) -> None:
+    def mark_evaluated(self, step: int) -> None:
         """Mark the evaluation that was due at ``step`` as done."""
-        (self._directory / f"step-{step:08d}" / _LOOKED).touch()
+        (self._directory / f"step-{step:08d}" / _EVALUATED).touch()
 
-    def has_looked(self, step: int) -> bool:
-        """Whether `note_look` was called, in this or an earlier process."""
-        return (self._directory / f"step-{step:08d}" / _LOOKED).exists()
+    def is_evaluated(self, step: int) -> bool:
+        """Whether `mark_evaluated` was called, in this or an earlier process."""
+        return (self._directory / f"step-{step:08d}" / _EVALUATED).exists()
 
     def is_empty(self) -> bool:
         """Whether there is no checkpoint to resume from."""
@@ -226,7 +226,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def lock(directory: Path) -> int:
+def lock_run(directory: Path) -> int:
     """Lock the run, so that no two processes write to one experiment. The kernel releases it at exit.
 
     A record lock is used instead of ``flock``, which loader processes would inherit and keep after a kill.

@@ -77,7 +77,7 @@ class Dashboard:
         self._warned: set[str] = set()
         self._failures = 0
 
-    def introduce(self, configuration: str) -> None:
+    def write_configuration(self, configuration: str) -> None:
         """Write the settings as YAML, the code version and the graph of the student."""
         with self._attempt("the network graph"):
             self._board.text("configuration", f"```yaml\n{configuration}```")
@@ -93,7 +93,7 @@ class Dashboard:
         self._usage_K += drift.usage(terms.assignment_NK)
         self._usage_steps += 1
 
-    def point(self, step: int, *, lr: float, momentum: float, bad_files: int) -> dict[str, float]:
+    def write_curves(self, step: int, *, lr: float, momentum: float, bad_files: int) -> dict[str, float]:
         """Write and return the means since the last point, by tag."""
         samples = self._config.training.batch_size * self._config.crops.mean_samples
         scalars = self._window.close(samples / RATE_HZ)
@@ -103,7 +103,7 @@ class Dashboard:
             self._board.scalars(step, scalars)
         return scalars
 
-    def look(self, step: int, *, last: bool) -> bool:
+    def evaluate(self, step: int, *, last: bool) -> bool:
         """Evaluate prototypes, trials and projector if due at this step.
 
         Returns:
@@ -112,7 +112,7 @@ class Dashboard:
         training = self._config.training
         failures = self._failures
         if last or step % training.watch_every == 0:
-            self._look_at_prototypes(step)
+            self._write_prototypes(step)
         if self._evaluation is not None and self._evaluation.is_due(step, last=last):
             with self._attempt("the evaluation"):
                 eer = self._evaluation.eer(self._network.teacher.encoder)
@@ -134,7 +134,7 @@ class Dashboard:
                 self._warned.add(fault)
                 _log.warning("%s; training continues without it", fault)
 
-    def _look_at_prototypes(self, step: int) -> None:
+    def _write_prototypes(self, step: int) -> None:
         """Write the prototype statistics, then start a new window of usage."""
         now_KE, previous_KE = self._network.prototypes.detach().clone(), self._previous_KE
         self._last_usage_K = self._usage_K / max(1, self._usage_steps)
@@ -217,8 +217,8 @@ class _Sample:
         crops: list[np.ndarray] = []
         labels: list[tuple[str, str]] = []
         shuffled = [utterances[index] for index in rng.permutation(len(utterances))]
-        voices = list(dict.fromkeys(utterance.speaker for utterance in shuffled))[:_PROJECTED_SPEAKERS]
-        for utterance in [u for u in shuffled if u.speaker in voices][:_PROJECTED_UTTERANCES]:
+        speakers = list(dict.fromkeys(utterance.speaker for utterance in shuffled))[:_PROJECTED_SPEAKERS]
+        for utterance in [u for u in shuffled if u.speaker in speakers][:_PROJECTED_UTTERANCES]:
             try:
                 wave = utterance.read(channel=channel)
             except InputError:

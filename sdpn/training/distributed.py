@@ -59,9 +59,9 @@ class Processes:
         """Whether the flag is set in any process; every process must call this at the same step."""
         if self.world == 1:
             return flag
-        said = torch.tensor([int(flag)], device=self.device)
-        dist.all_reduce(said, op=dist.ReduceOp.MAX)
-        return bool(said.item())
+        flags = torch.tensor([int(flag)], device=self.device)
+        dist.all_reduce(flags, op=dist.ReduceOp.MAX)
+        return bool(flags.item())
 
 
 def device_of(name: str) -> torch.device:
@@ -82,7 +82,7 @@ def device_of(name: str) -> torch.device:
 
 
 @contextmanager
-def joined(device: str, timeout_minutes: float) -> Iterator[Processes]:
+def process_group(device: str, timeout_minutes: float) -> Iterator[Processes]:
     """Join the processes that torchrun started; alone where it started none.
 
     Args:

@@ -100,7 +100,7 @@ class Evaluation:
         return last or step % self._every == 0
 
     def eer(self, encoder: nn.Module) -> float:
-        """Equal error rate of cosine scores in [0, 1]; meanwhile, all other processes call `take_part`.
+        """Equal error rate of cosine scores in [0, 1]; meanwhile, all other processes call `embed_share`.
 
         Args:
             encoder: the teacher's, on the device where it trains.
@@ -119,7 +119,7 @@ class Evaluation:
         scores = score_trials(cosine(rows_ND), self._trials.first, self._trials.second)
         return equal_error_rate(error_rates(scores, self._trials.is_target))[0]
 
-    def take_part(self, encoder: nn.Module) -> None:
+    def embed_share(self, encoder: nn.Module) -> None:
         """Embed the share of a process that is not the first; what fails is raised there."""
         self._share(encoder)
 

@@ -22,12 +22,12 @@ def failures_explained(config: TrainingConfig) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError, OSError) as error:
-        said = str(error)
+        text = str(error)
         loading = f"training.cache_mb (now {config.cache_mb}) or training.workers (now {config.workers})"
-        if "DataLoader worker" in said and "Caught" not in said:
+        if "DataLoader worker" in text and "Caught" not in text:
             raise InputError(
                 "a loader process was killed, most likely because the system ran out of memory "
-                f"({_line(said)})",
+                f"({_line(text)})",
                 hint=f"lower {loading}; {_AGAIN}",
             ) from error
         if not is_out_of_memory(error):
@@ -38,17 +38,17 @@ def failures_explained(config: TrainingConfig) -> Iterator[None]:
             f"smaller training.batch_size (now {config.batch_size})"
         )
         raise InputError(
-            f"ran out of memory ({_line(said) or type(error).__name__})",
+            f"ran out of memory ({_line(text) or type(error).__name__})",
             # what a batch goes through belongs to the run; how it is loaded does not
             hint=f"start a new run with another --out and {smaller}"
-            if "cuda" in said.lower()
+            if "cuda" in text.lower()
             else f"lower {loading}: {_AGAIN}; or start a new run with another --out and {smaller}",
         ) from error
 
 
-def _line(said: str) -> str:
+def _line(text: str) -> str:
     """The error message without the traceback that torch adds to messages from other processes."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         return ""
     line = lines[-1] if lines[0].startswith("Caught ") else lines[0]

@@ -113,7 +113,7 @@ class Guards:
                 "and has finite weights",
             )
 
-    def judge(self, step: int, prototypes_KE: Tensor) -> None:
+    def check_window(self, step: int, prototypes_KE: Tensor) -> None:
         """Evaluate the last window, once it is full.
 
         Raises:

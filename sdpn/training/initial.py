@@ -79,7 +79,7 @@ def initialise(
     """
     kept: Tensor | None = None
     if config.model is not None:
-        kept = _take_over(network, config.model, config.head or config.model, encoder=encoder)
+        kept = _load_initial_weights(network, config.model, config.head or config.model, encoder=encoder)
     if config.prototypes == "keep":
         assert kept is not None and config.model is not None
         if kept.shape != network.prototypes.shape:
@@ -91,10 +91,12 @@ def initialise(
             )
         network.set_prototypes(kept)
     elif config.prototypes == "kmeans" and isinstance(network, Distill):
-        said_NE = normalize(network.targets.known(), dim=1)
-        network.set_prototypes(_means(said_NE, len(network.prototypes), "embeddings of the teacher", seed))
+        teacher_NE = normalize(network.targets.available(), dim=1)
+        network.set_prototypes(
+            _kmeans_centres(teacher_NE, len(network.prototypes), "embeddings of the teacher", seed)
+        )
     elif config.prototypes == "kmeans":
-        network.set_prototypes(_centres(network, crops, utterances, seed))
+        network.set_prototypes(_kmeans_prototypes(network, crops, utterances, seed))
     elif config.prototypes == "classes":
         if labels is None:
             raise InputError(
@@ -104,7 +106,9 @@ def initialise(
         network.set_prototypes(_class_means(network, crops, utterances, labels, seed))
 
 
-def _take_over(network: SelfDistillation, path: Path, head: Path, *, encoder: AnyEncoderConfig) -> Tensor:
+def _load_initial_weights(
+    network: SelfDistillation, path: Path, head: Path, *, encoder: AnyEncoderConfig
+) -> Tensor:
     """Load encoder and head into student and teacher; return the prototypes that belong to the head."""
     model = read_model(path)
     differences = _differences("encoder", to_dict(model.encoder_config), to_dict(encoder))
@@ -136,7 +140,7 @@ def _differences(section: str, theirs: dict[str, Any], mine: dict[str, Any]) -> 
 
 
 @torch.no_grad()
-def _centres(
+def _kmeans_prototypes(
     network: SelfDistillation, crops: CropConfig, utterances: Sequence[Utterance], seed: int
 ) -> Tensor:
     """K-means centres of the initial network's projections of clean crops, (K, E)."""
@@ -146,10 +150,10 @@ def _centres(
     order = rng.permutation(len(utterances))
     each = -(-wanted // len(utterances))
     rows_NE, _ = _projections(network, crops, utterances, order[: -(-wanted // each)], each, rng)
-    return _means(rows_NE, num_prototypes, "crops that are not silent", seed)
+    return _kmeans_centres(rows_NE, num_prototypes, "crops that are not silent", seed)
 
 
-def _means(rows_NE: Tensor, num_prototypes: int, what: str, seed: int) -> Tensor:
+def _kmeans_centres(rows_NE: Tensor, num_prototypes: int, what: str, seed: int) -> Tensor:
     """K-means centres of unit rows, (K, E)."""
     from sklearn.cluster import MiniBatchKMeans
 

@@ -115,7 +115,7 @@ class Trainer:
         """
         with collects_signals() as asked_to_stop:
             self._run(asked_to_stop)
-        if asked_to_stop:  # while looking at the last step
+        if asked_to_stop:  # while writes_curves at the last step
             raise Stopped(asked_to_stop[0], self._config.training.steps)
 
     def _run(self, asked_to_stop: list[int]) -> None:
@@ -123,7 +123,9 @@ class Trainer:
         state = self._store.load_newest(self._check)
         start = 0 if state is None else int(state["step"])
         finished = start >= training.steps
-        if finished and (state is None or not self._is_due(state) or self._store.has_looked(start)):
+        if finished and (
+            state is None or not self._evaluates_after_checkpoint(state) or self._store.is_evaluated(start)
+        ):
             if state is not None:
                 self._network.load_state_dict(state["model"])
             return
@@ -133,8 +135,8 @@ class Trainer:
         try:
             if state is not None:
                 self._restore(state)
-                if self._is_due(state):
-                    self._look(dashboard, start, saved=True)
+                if self._evaluates_after_checkpoint(state):
+                    self._evaluate(dashboard, start, saved=True)
             if not finished:
                 self._train(start, dashboard, asked_to_stop)
         finally:
@@ -174,18 +176,18 @@ class Trainer:
             done = step + 1
             last = done == training.steps
             # Several processes agree at the points of the curves only: asking costs a round trip.
-            looking = last or done % training.log_every == 0
-            agreeing = looking or processes.world == 1
-            stop = agreeing and processes.any(bool(asked_to_stop))
-            late = agreeing and processes.any(self._is_late(saved_at))
-            if looking:
+            writes_curves = last or done % training.log_every == 0
+            synchronised = writes_curves or processes.world == 1
+            stop = synchronised and processes.any(bool(asked_to_stop))
+            late = synchronised and processes.any(self._is_late(saved_at))
+            if writes_curves:
                 self._guards.check_finite(done)
                 if dashboard is not None:
-                    scalars = dashboard.point(
+                    scalars = dashboard.write_curves(
                         done, lr=lr[step], momentum=momentum[step], bad_files=len(self._dataset.bad_files)
                     )
                     self._on_progress(TrainingProgress(done, training.steps, scalars))
-            self._guards.judge(done, self._network.prototypes.detach())
+            self._guards.check_window(done, self._network.prototypes.detach())
             saving = stop or late or last or done % training.checkpoint_every == 0
             if saving:
                 self._guards.check_finite(done)  # a checkpoint never holds a broken run
@@ -195,24 +197,24 @@ class Trainer:
                 saved_at = time.monotonic()
             if stop:
                 raise Stopped(asked_to_stop[0] if asked_to_stop else signal.SIGTERM, done)
-            self._look(dashboard, done, saved=saving)
+            self._evaluate(dashboard, done, saved=saving)
 
     def _is_late(self, saved_at: float) -> bool:
         """Whether a checkpoint is due by the clock."""
         minutes = self._config.training.checkpoint_minutes
         return minutes > 0 and time.monotonic() - saved_at >= 60 * minutes
 
-    def _look(self, dashboard: Dashboard | None, step: int, *, saved: bool) -> None:
+    def _evaluate(self, dashboard: Dashboard | None, step: int, *, saved: bool) -> None:
         """Look where it is due; of the last step it is noted, for the run may be started again."""
         last = step == self._config.training.steps
         if dashboard is None:
             if self._evaluation is not None and self._evaluation.is_due(step, last=last):
-                self._evaluation.take_part(self._network.teacher.encoder)
-        elif dashboard.look(step, last=last) and last and saved:
-            self._store.note_look(step)
+                self._evaluation.embed_share(self._network.teacher.encoder)
+        elif dashboard.evaluate(step, last=last) and last and saved:
+            self._store.mark_evaluated(step)
 
     @staticmethod
-    def _is_due(state: dict[str, Any]) -> bool:
+    def _evaluates_after_checkpoint(state: dict[str, Any]) -> bool:
         """Whether the look at the step of a state came after it; in older versions it came before."""
         return bool(state["tracking"].get("look_due", False))
 

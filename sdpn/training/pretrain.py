@@ -32,21 +32,21 @@ from sdpn.models.folder import ModelFolder, save_model
 from sdpn.models.pretraining import Pretraining
 from sdpn.tracking.board import Board
 from sdpn.training.build import build
-from sdpn.training.calibrate import calibrate
-from sdpn.training.checkpoint import CheckpointStore, lock
+from sdpn.training.checkpoint import CheckpointStore, lock_run
+from sdpn.training.clustering_threshold import measure_clustering_threshold
 from sdpn.training.config import RunConfig
 from sdpn.training.dashboard import Dashboard
-from sdpn.training.distributed import Processes, joined
+from sdpn.training.distributed import Processes, process_group
 from sdpn.training.evaluation import Evaluation
 from sdpn.training.failures import failures_explained
 from sdpn.training.initial import initialise
 from sdpn.training.loop import Trainer, TrainingProgress
-from sdpn.training.teacher_embeddings import Corpus, listen, speeds_of
+from sdpn.training.teacher_embeddings import Corpus, teacher_embeddings, teacher_speeds
 
 _log = logging.getLogger(__name__)
 
 #: Settings that may change when a run is resumed, because they do not affect the result.
-_FREE = (
+_FREE_OF_TRAINING = (
     "workers",
     "cache_mb",
     "max_bad_share",
@@ -60,7 +60,7 @@ _FREE = (
 )
 
 #: The same of the section ``distill``.
-_WHEREABOUTS = ("teacher", "teacher_format", "teacher_precision", "cache")
+_FREE_OF_DISTILL = ("teacher", "teacher_format", "teacher_precision", "cache")
 
 
 def read_training_data(
@@ -110,7 +110,7 @@ def pretrain(
     out: Path,
     *,
     on_progress: Callable[[TrainingProgress], None],
-    on_listening: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
+    on_teacher_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
 ) -> dict[str, Any]:
     """Train (or resume) a network without labels and export its teacher to ``out/model``.
 
@@ -121,7 +121,7 @@ def pretrain(
         directories: Kaldi data directories of the training speech.
         out: experiment folder; ``checkpoints/``, ``tensorboard/``, ``config.yaml`` and ``model/`` go there.
         on_progress: called at every point of the training curves, in the first process.
-        on_listening: called while the embeddings of a foreign teacher are computed, with (stage, done,
+        on_teacher_progress: called while the embeddings of a foreign teacher are computed, with (stage, done,
             total).
 
     Returns:
@@ -133,7 +133,7 @@ def pretrain(
         sdpn.training.loop.Stopped: the run was stopped by a signal; its state is saved.
     """
     training = config.training
-    with failures_explained(training), joined(training.device, training.timeout_minutes) as processes:
+    with failures_explained(training), process_group(training.device, training.timeout_minutes) as processes:
         _check_shares(config, processes)
         if config.objective == "distill":  # the teacher has heard all of it before
             config = replace(config, crops=replace(config.crops, num_global=0))
@@ -143,7 +143,7 @@ def pretrain(
             directories, config.training.corpus_weights, check_files=not begun
         )
         labels = _labels(config, utterances)
-        targets = _targets(config, directories, utterances, mixture, out, processes, on_listening)
+        targets = _targets(config, directories, utterances, mixture, out, processes, on_teacher_progress)
         evaluation = None
         if config.evaluation.data is not None:
             evaluation = Evaluation(
@@ -152,7 +152,7 @@ def pretrain(
                 features=config.features,
                 processes=processes,
             )
-        _held = lock(out) if processes.first else None
+        _held = lock_run(out) if processes.first else None
         configuration = to_dict(config)
         text = yaml.safe_dump(_plain(configuration), sort_keys=False)
         store = CheckpointStore(
@@ -166,7 +166,7 @@ def pretrain(
         torch.manual_seed(config.training.seed)
         network = build(config, labels, targets).to(processes.device)
         if targets is not None and processes.first:
-            _compare_sizes(network, targets)
+            _warn_if_larger_than_teacher(network, targets)
         if not processes.first:  # the same weights, but other units to drop
             torch.manual_seed(config.training.seed + 1_000_003 * processes.rank)
         if store.is_empty():
@@ -201,7 +201,7 @@ def pretrain(
                 evaluation=evaluation,
             )
             if start_step == 0:
-                dashboard.introduce(text)
+                dashboard.write_configuration(text)
             return dashboard
 
         Trainer(
@@ -245,7 +245,7 @@ def _check_shares(config: RunConfig, processes: Processes) -> None:
         )
 
 
-def _compare_sizes(student: SelfDistillation, targets: Targets) -> None:
+def _warn_if_larger_than_teacher(student: SelfDistillation, targets: Targets) -> None:
     """Warn if a student is larger than its teacher, which costs more without a benefit."""
     own = sum(tensor.numel() for tensor in student.student.encoder.parameters())
     if targets.teacher_parameters is not None and own > targets.teacher_parameters:
@@ -256,7 +256,7 @@ def _compare_sizes(student: SelfDistillation, targets: Targets) -> None:
         )
 
 
-def _taught_by(config: RunConfig, targets: Targets | None) -> dict[str, str]:
+def _teacher_source(config: RunConfig, targets: Targets | None) -> dict[str, str]:
     """File and fingerprint of the foreign teacher, for people."""
     if targets is None or config.distill.teacher is None:
         return {}
@@ -285,11 +285,11 @@ def _export(
             "steps": config.training.steps,
             "seed": config.training.seed,
             "num_utterances": len(utterances),
-            **_taught_by(config, targets),
+            **_teacher_source(config, targets),
             **versions,
         },
     )
-    calibration = calibrate(
+    calibration = measure_clustering_threshold(
         Embedder(model, device=str(device)),
         utterances,
         seed=config.training.seed,
@@ -332,7 +332,7 @@ def _targets(
     mixture: Mixture,
     out: Path,
     processes: Processes,
-    on_listening: Callable[[str, int, int], None],
+    on_teacher_progress: Callable[[str, int, int], None],
 ) -> Targets | None:
     """The embeddings of ``distill.teacher``, if the objective uses them."""
     if config.objective != "distill":
@@ -344,14 +344,14 @@ def _targets(
         Corpus(directory, utterances[first:last])
         for directory, (first, last) in zip(directories, pairwise(ends), strict=True)
     ]
-    return listen(
+    return teacher_embeddings(
         config.distill,
         corpora,
-        speeds_of(config.augmentation),
+        teacher_speeds(config.augmentation),
         config.distill.cache or out / "teacher",
         processes=processes,
         max_missing_share=config.training.max_bad_share,
-        on_progress=on_listening if processes.first else lambda _what, _done, _total: None,
+        on_progress=on_teacher_progress if processes.first else lambda _what, _done, _total: None,
     )
 
 
@@ -376,10 +376,12 @@ def _identity(
         ids.update(f"\n{mixture.sizes}".encode())
     if labels is not None:
         ids.update(f"\n{labels.label_N.tolist()}".encode())
-    training = {key: value for key, value in configuration["training"].items() if key not in _FREE}
+    training = {
+        key: value for key, value in configuration["training"].items() if key not in _FREE_OF_TRAINING
+    }
     watched = {key: value for key, value in configuration.items() if key != "evaluation"}
     if targets is not None:  # what the teacher says counts, not where it and its words are kept
-        objective = {key: value for key, value in watched["distill"].items() if key not in _WHEREABOUTS}
+        objective = {key: value for key, value in watched["distill"].items() if key not in _FREE_OF_DISTILL}
         watched["distill"] = {**objective, "targets": targets.digest}
     return {**watched, "training": training, "data": ids.hexdigest()[:16]}
 

@@ -46,7 +46,7 @@ class Update:
         self._device = processes.device.type
         self._wrapped: nn.Module = network
         if processes.world > 1:
-            self._wrapped = _shared(network, self._device)
+            self._wrapped = _distributed(network, self._device)
         self.optimizer = make_optimizer(config.optimizer, network)
         # What clipping covers: the optimizer's tensors, so no trainable tensor can be forgotten.
         self._trainable = [tensor for group in self.optimizer.param_groups for tensor in group["params"]]
@@ -86,11 +86,11 @@ class Update:
         network = self._network
         parts = batch.chunk(self._parts)
         streams, seen = [], []
-        with torch.no_grad(), _statistics_kept(network.student), self._autocast():
+        with torch.no_grad(), _frozen_running_averages(network.student), self._autocast():
             for part in parts:
                 streams.append(random_streams())
                 seen.append(network.project(part))
-        own = Projections.joined(seen)
+        own = Projections.concatenate(seen)
         outputs = [own.student_VBE.requires_grad_(), own.embedding_VBD.requires_grad_(), network.prototypes]
         terms = network.objective(own.gathered())
         student, embedding, prototypes = torch.autograd.grad(terms.total, outputs, materialize_grads=True)
@@ -121,7 +121,7 @@ def resolve_precision(precision: str, device: str = "cpu") -> str:
     return "bf16" if computes_bf16(torch.device(device)) else "fp32"
 
 
-def _shared(network: SelfDistillation, device: str) -> DistributedDataParallel:
+def _distributed(network: SelfDistillation, device: str) -> DistributedDataParallel:
     """The network as processes train it together, which send each other no buffer that they all have.
 
     Left to itself, DDP sends every buffer from the first process to all before every step: mel filters, the
@@ -140,7 +140,7 @@ def _shared(network: SelfDistillation, device: str) -> DistributedDataParallel:
 
 
 @contextmanager
-def _statistics_kept(module: nn.Module) -> Iterator[None]:
+def _frozen_running_averages(module: nn.Module) -> Iterator[None]:
     """Normalise by the batch without updating the running averages of batch norm."""
     norms = batch_norms(module)
     before = [norm.momentum for norm in norms]

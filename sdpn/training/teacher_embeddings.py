@@ -51,14 +51,14 @@ class Corpus(NamedTuple):
         return f"{self.directory.resolve().name}-{zlib.crc32(os.fsencode(self.directory.resolve())):08x}"
 
 
-def speeds_of(augmentation: AugmentationConfig) -> list[Fraction]:
+def teacher_speeds(augmentation: AugmentationConfig) -> list[Fraction]:
     """The speeds at which the teacher has to know every utterance: 1 first."""
     if not augmentation.speed_probability or augmentation.speed_speaker == "same":
         return [Fraction(1)]
     return list(dict.fromkeys([Fraction(1), *map(speed_fraction, augmentation.speed_factors)]))
 
 
-def listen(
+def teacher_embeddings(
     config: DistillConfig,
     corpora: Sequence[Corpus],
     speeds: Sequence[Fraction],

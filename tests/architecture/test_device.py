@@ -174,7 +174,7 @@ def test_training(
     if "objective=pseudo" in settings:
         more.append(f"pseudo.labels={labels}")
     trials = [f"evaluation.data={voices}", f"evaluation.trials={voices / 'trials'}", "evaluation.every=4"]
-    # the guards judge, and find nothing: six steps of a tiny network are no healthy run
+    # the guards check_window, and find nothing: six steps of a tiny network are no healthy run
     guards = ["guards.window=3", *(f"guards.{name}=0" for name in _THRESHOLDS)]
     config = load_config(
         RunConfig, None, _settings(device, *more, *trials, *guards, "training.checkpoint_every=3")

@@ -187,7 +187,7 @@ def test_an_interrupted_layer_goes_on(
         raise InputError("the power went off")
 
     with monkeypatch.context() as patched:  # after the network, when centres were to be found
-        patched.setattr(fit, "starting_centres", broken)
+        patched.setattr(fit, "initial_centres", broken)
         assert kmeans(*options, tmp_path / "killed") == 2
     assert "the power went off" in capsys.readouterr().err
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "killed/rows").glob("*.npy")}

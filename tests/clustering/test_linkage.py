@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import pdist, squareform
 from sklearn.metrics import adjusted_rand_score
 
-from sdpn.clustering.linkage import Linkage, components, cut, merge_tree, ward_distances
+from sdpn.clustering.linkage import Linkage, components, cut_tree, merge_tree, ward_distances
 
 
 def distances(points: np.ndarray, weights: np.ndarray, linkage: Linkage) -> np.ndarray:
@@ -26,7 +26,7 @@ def test_the_tree_is_scipys(linkage: Linkage, seed: int) -> None:
     np.testing.assert_allclose(np.sqrt(heights) if linkage == "ward" else heights, theirs[:, 2], rtol=1e-9)
     for count in (1, 2, 5, 30, 70):
         expected = scipy.cluster.hierarchy.fcluster(theirs, count, "maxclust")
-        assert adjusted_rand_score(expected, cut(edges, count)) == 1.0
+        assert adjusted_rand_score(expected, cut_tree(edges, count)) == 1.0
 
 
 @pytest.mark.parametrize("linkage", ["average", "ward"])
@@ -40,7 +40,7 @@ def test_a_weight_stands_for_so_many_equal_points(linkage: Linkage, seed: int) -
     np.testing.assert_allclose(theirs[: len(repeated) - 25], 0.0, atol=1e-6)
     ours = np.sqrt(heights) if linkage == "ward" else heights
     np.testing.assert_allclose(ours, theirs[len(repeated) - 25 :], rtol=1e-9)
-    assert sorted(set(cut(edges, 4))) == [0, 1, 2, 3]
+    assert sorted(set(cut_tree(edges, 4))) == [0, 1, 2, 3]
 
 
 @settings(max_examples=60, deadline=None)
@@ -56,9 +56,9 @@ def test_ties_still_give_the_number_that_was_asked_for(
     edges, heights = merge_tree(distances(points, ones, linkage), ones, linkage)
     assert (np.diff(heights) >= 0).all()
     count = data.draw(st.integers(1, len(values)))
-    assert sorted(set(cut(edges, count))) == list(range(count))
+    assert sorted(set(cut_tree(edges, count))) == list(range(count))
     if count == len(set(values)):  # equal points come first, at height 0
-        assert adjusted_rand_score(values, cut(edges, count)) == 1.0
+        assert adjusted_rand_score(values, cut_tree(edges, count)) == 1.0
 
 
 def test_components_of_a_forest() -> None:

@@ -100,7 +100,7 @@ def test_the_mean_of_the_utterances_as_recorded_is_taken_off(tiny_run: RunConfig
     torch.testing.assert_close(centred[:, known], targets.rows_SNE[:, known] - mean)
     assert not centred[:, 4].any()
     assert torch.equal(_network(tiny_run, targets, subtract_mean=False).targets.rows_SNE, targets.rows_SNE)
-    assert len(targets.known()) == 3 * 8
+    assert len(targets.available()) == 3 * 8
 
 
 def test_an_utterance_without_a_target_teaches_nothing(tiny_run: RunConfig) -> None:

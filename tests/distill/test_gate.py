@@ -27,7 +27,7 @@ def test_the_gate_is_where_both_humps_are_equally_probable() -> None:
     hard = int(mixture.means_[:, 0].argmax())
     expected = line[int((mixture.predict_proba(line)[:, hard] >= 0.5).argmax()), 0]
     assert np.log1p(float(gate.gate)) == pytest.approx(expected, abs=0.01)
-    believed = gate.believes(torch.tensor(losses, dtype=torch.float32))
+    believed = gate.accepts(torch.tensor(losses, dtype=torch.float32))
     assert believed[:450].float().mean() > 0.99 and believed[450:].float().mean() < 0.01
 
 
@@ -46,15 +46,15 @@ def test_the_gate_stays_open_for_its_epochs_then_is_fitted_once_in_each() -> Non
 def test_a_fixed_gate_closes_at_its_value() -> None:
     gate = LossGate(4, fixed=1.5, epochs=1)
     gate.observe(torch.arange(2), torch.tensor([0.1, 9.0]))
-    assert gate.believes(torch.tensor([9.0])).all()
+    assert gate.accepts(torch.tensor([9.0])).all()
     gate.observe(torch.arange(2, 4), torch.tensor([0.1, 9.0]))
-    assert gate.believes(torch.tensor([1.4, 1.6])).tolist() == [True, False]
+    assert gate.accepts(torch.tensor([1.4, 1.6])).tolist() == [True, False]
 
 
 def test_equal_losses_leave_it_open() -> None:
     gate = LossGate(4, fixed=None, epochs=1)
     gate.observe(torch.arange(4), torch.full((4,), 2.0))
-    assert gate.believes(torch.tensor([1e9])).all()
+    assert gate.accepts(torch.tensor([1e9])).all()
 
 
 def test_a_restored_gate_goes_on_like_the_saved_one() -> None:

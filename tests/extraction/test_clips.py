@@ -10,7 +10,7 @@ import soundfile
 
 from sdpn.errors import InputError
 from sdpn.extraction import clips
-from sdpn.extraction.clips import WindowPlan, cut, parse_windows
+from sdpn.extraction.clips import WindowPlan, parse_windows, plan_clips
 from sdpn.io.kaldi import Utterance
 from tests.extraction.conftest import noise
 
@@ -24,7 +24,7 @@ def recording(tmp_path: Path) -> Path:
 
 def test_a_whole_file_and_a_segment_are_read_as_the_utterance_is(recording: Path) -> None:
     for utterance in (Utterance("a", recording), Utterance("a", recording, 1.25, 3.5)):
-        plan = cut(utterance)
+        plan = plan_clips(utterance)
         (clip,) = plan.clips
         np.testing.assert_array_equal(clip.read(utterance), utterance.read())
         assert plan.duration_s == pytest.approx(len(utterance.read()) / 16000)
@@ -33,7 +33,7 @@ def test_a_whole_file_and_a_segment_are_read_as_the_utterance_is(recording: Path
 def test_a_long_utterance_is_cut_into_equal_parts(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clips, "LONGEST_S", 4.0)
     utterance = Utterance("a", recording, 0.3)
-    parts = [clip.read(utterance) for clip in cut(utterance).clips]
+    parts = [clip.read(utterance) for clip in plan_clips(utterance).clips]
     assert len(parts) == 3 and max(map(len, parts)) - min(map(len, parts)) <= 1
     whole = utterance.read()
     assert abs(sum(map(len, parts)) - len(whole)) <= 1  # start and length are each rounded to samples
@@ -52,7 +52,7 @@ def test_windows_reach_the_end() -> None:
 def test_windows_are_read_in_pieces_that_know_their_place(recording: Path) -> None:
     plan = WindowPlan(window_s=0.5, hop_s=0.1)
     utterance = Utterance("a", recording, 0.3, 10.2)
-    pieces = cut(utterance, plan).clips
+    pieces = plan_clips(utterance, plan).clips
     assert len(pieces) == 2  # 95 windows, 64 at once
     whole = utterance.read()
     times = []
@@ -70,7 +70,7 @@ def test_windows_are_read_in_pieces_that_know_their_place(recording: Path) -> No
 
 def test_a_segment_after_the_end_is_refused(recording: Path) -> None:
     with pytest.raises(InputError, match="starts after the end"):
-        cut(Utterance("a", recording, 11.0, 12.0))
+        plan_clips(Utterance("a", recording, 11.0, 12.0))
 
 
 @pytest.mark.parametrize("text", ["", "x/y", "1.5/2", "1/0", "0.05", "nan/1", "1000", "1/-1"])

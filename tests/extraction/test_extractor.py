@@ -14,7 +14,7 @@ import torch
 from sdpn.extraction import clips
 from sdpn.extraction.clips import WindowPlan
 from sdpn.extraction.extractor import Extractor, Outcome
-from sdpn.extraction.processor import prepared
+from sdpn.extraction.processor import single_thread_convolutions
 from sdpn.io.audio import Channel
 from sdpn.io.kaldi import Utterance
 from sdpn.models.embedder import Embedder
@@ -160,7 +160,7 @@ def test_preparing_changes_no_embedding(name: str) -> None:
     lengths = torch.tensor([150, 131])
     with torch.inference_mode():
         before = encoder(features), encoder(features, lengths)
-        with prepared(encoder):
+        with single_thread_convolutions(encoder):
             after = encoder(features), encoder(features, lengths)
         restored = encoder(features), encoder(features, lengths)
     torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-4)

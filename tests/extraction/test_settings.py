@@ -14,16 +14,18 @@ import torch
 from sdpn.errors import InputError
 from sdpn.extraction import precision
 from sdpn.extraction.precision import choose_precision
-from sdpn.extraction.settings import agree, fingerprint, read_settings
+from sdpn.extraction.settings import agree_on_settings, fingerprint, read_settings
 from sdpn.models.bf16 import computes_bf16
 from sdpn.models.embedder import Embedder
 
 
 def test_the_first_decides_for_all(embedder: Embedder, tmp_path: Path) -> None:
     ours: dict[str, Any] = {"windows": None, "precision": None}
-    first = agree(tmp_path / "progress", embedder, **ours, choose=lambda: "bf16")
+    first = agree_on_settings(tmp_path / "progress", embedder, **ours, choose=lambda: "bf16")
     assert (first.precision, first.embedding_dim) == ("bf16", 12)
-    later = agree(tmp_path / "progress", embedder, **ours, choose=lambda: pytest.fail("not asked again"))
+    later = agree_on_settings(
+        tmp_path / "progress", embedder, **ours, choose=lambda: pytest.fail("not asked again")
+    )
     assert later == first == read_settings(tmp_path / "progress")
 
 
@@ -34,25 +36,29 @@ def test_the_first_decides_for_all(embedder: Embedder, tmp_path: Path) -> None:
 def test_other_settings_are_refused(
     embedder: Embedder, tmp_path: Path, windows: str | None, asked: Any, words: str
 ) -> None:
-    agree(tmp_path / "progress", embedder, windows=None, precision="bf16", choose=lambda: "fp32")
+    agree_on_settings(tmp_path / "progress", embedder, windows=None, precision="bf16", choose=lambda: "fp32")
     with pytest.raises(InputError, match=words):
-        agree(tmp_path / "progress", embedder, windows=windows, precision=asked, choose=lambda: "fp32")
+        agree_on_settings(
+            tmp_path / "progress", embedder, windows=windows, precision=asked, choose=lambda: "fp32"
+        )
 
 
 def test_another_speed_is_refused(embedder: Embedder, tmp_path: Path) -> None:
-    agree(tmp_path, embedder, windows=None, speed=1.1, precision="fp32", choose=lambda: "fp32")
+    agree_on_settings(tmp_path, embedder, windows=None, speed=1.1, precision="fp32", choose=lambda: "fp32")
     with pytest.raises(InputError, match=r"another speed .1\.1 there, 1\.0 now"):
-        agree(tmp_path, embedder, windows=None, precision="fp32", choose=lambda: "fp32")
+        agree_on_settings(tmp_path, embedder, windows=None, precision="fp32", choose=lambda: "fp32")
 
 
 def test_another_model_is_refused(embedder: Embedder, tmp_path: Path) -> None:
     before = fingerprint(embedder)
-    agree(tmp_path / "progress", embedder, windows=None, precision="fp32", choose=lambda: "fp32")
+    agree_on_settings(tmp_path / "progress", embedder, windows=None, precision="fp32", choose=lambda: "fp32")
     with torch.no_grad():
         next(embedder.encoder.parameters()).view(-1)[0] += 1e-3
     assert fingerprint(embedder) != before
     with pytest.raises(InputError, match="another model"):
-        agree(tmp_path / "progress", embedder, windows=None, precision=None, choose=lambda: "fp32")
+        agree_on_settings(
+            tmp_path / "progress", embedder, windows=None, precision=None, choose=lambda: "fp32"
+        )
 
 
 def test_damaged_settings(tmp_path: Path) -> None:

@@ -277,7 +277,7 @@ def _read_config(path: Path) -> None:
 
 
 def _read_stored_calibration(path: Path) -> None:
-    from sdpn.io.calibration import store_calibration
+    from sdpn.io.model_calibration import store_calibration
 
     store_calibration(path.parent, "verification_threshold", 0.5)
 

@@ -9,7 +9,7 @@ import pytest
 from sklearn.cluster import MiniBatchKMeans
 
 from sdpn.kmeans.fit import fit_stream
-from sdpn.kmeans.minibatch import MiniBatches, Start
+from sdpn.kmeans.minibatch import InitialCentres, MiniBatches
 from sdpn.kmeans.settings import StreamSettings
 from tests.kmeans.rows import blobs, chunks_of, inertia
 
@@ -30,7 +30,7 @@ def backend(name: str) -> str:
 
 
 def begin(count: float, centres: np.ndarray = START, **changes: Any) -> MiniBatches:
-    return MiniBatches(Start(centres, np.full(8, count, np.float32)), settings(**changes))
+    return MiniBatches(InitialCentres(centres, np.full(8, count, np.float32)), settings(**changes))
 
 
 def test_the_steps_are_those_of_partial_fit() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from sdpn.errors import InputError
 from sdpn.io.rttm import Turn
-from sdpn.simulation.conversation import Phrase, Spoken, Voice, converse
+from sdpn.simulation.conversation import Phrase, PhrasePool, Spoken, converse
 from sdpn.simulation.turn_statistics import TurnStatistics, estimate, observe, quantile, voxconverse
 
 RATE_HZ = 16000
@@ -129,7 +129,7 @@ def test_a_voice_takes_what_fits() -> None:
     own = [Phrase(0, 0, 16000), Phrase(0, 17600, 49600), Phrase(0, 64000, 128000)]
 
     def said(duration_s: float) -> list[tuple[float, Phrase]]:
-        return Voice([own], np.random.default_rng(0)).say(duration_s)
+        return PhrasePool([own], np.random.default_rng(0)).say(duration_s)
 
     assert said(1.0) == [(0.0, own[0])]
     assert said(2.0) == [(0.0, own[0])]  # 1.0 s is nearer to it than 3.1 s
@@ -140,13 +140,13 @@ def test_a_voice_takes_what_fits() -> None:
     assert [phrase for _, phrase in long] == own
     assert long[2][0] == pytest.approx(3.1 + 0.22)  # his silence of 0.9 s would have ended the turn
     with pytest.raises(ValueError, match="a voice needs a phrase"):
-        Voice([[]], np.random.default_rng(0))
+        PhrasePool([[]], np.random.default_rng(0))
 
 
 def test_a_voice_says_everything_before_it_repeats_itself() -> None:
     rng = np.random.default_rng(0)
     (own,) = phrases(rng, 1, num_utterances=5)
-    voice = Voice(own, rng)
+    voice = PhrasePool(own, rng)
     uses: Counter[Phrase] = Counter()
     while sum(uses.values()) < 100:
         uses.update(phrase for _, phrase in voice.say(rng.uniform(0.3, 6.0)))

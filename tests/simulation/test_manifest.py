@@ -16,7 +16,7 @@ from sdpn.simulation.manifest import (
     Noise,
     PlacedPhrase,
     SimulatedRoom,
-    Source,
+    SourceFile,
     Speaker,
     SpeakerUtterance,
     file_digest,
@@ -28,14 +28,14 @@ CONVERSATION = Conversation(
     recording="sim0",
     num_samples=32000,
     speakers=(
-        Speaker("corpus-Zoë", Source("hall/left.flac", "0123456789abcdef")),
+        Speaker("corpus-Zoë", SourceFile("hall/left.flac", "0123456789abcdef")),
         Speaker("corpus-B", SimulatedRoom(0.3, 7)),
         Speaker("corpus-C", None),
     ),
     utterances=(
-        SpeakerUtterance(0, Source("Zoë/my file.wav", "ff")),
-        SpeakerUtterance(1, Source("B/b.wav", "ee")),
-        SpeakerUtterance(2, Source("C/c.wav", "dd")),
+        SpeakerUtterance(0, SourceFile("Zoë/my file.wav", "ff")),
+        SpeakerUtterance(1, SourceFile("B/b.wav", "ee")),
+        SpeakerUtterance(2, SourceFile("C/c.wav", "dd")),
     ),
     phrases=(
         PlacedPhrase(0, 100, 8100, 0, -3.25),
@@ -44,7 +44,7 @@ CONVERSATION = Conversation(
         PlacedPhrase(0, 0, 4800, 18400, 0.5),  # 0.25 s later: another turn
         PlacedPhrase(2, 500, 4500, 28000, 0.0),
     ),
-    noise=Noise(snr_db=12.5, clips=(Source("rain/r.flac", "aa"),)),
+    noise=Noise(snr_db=12.5, clips=(SourceFile("rain/r.flac", "aa"),)),
     ambience=Ambience(snr_db=40.0, seed=3),
     sha256="beef",
 )

@@ -15,7 +15,7 @@ from sdpn.simulation.manifest import (
     Noise,
     PlacedPhrase,
     SimulatedRoom,
-    Source,
+    SourceFile,
     Speaker,
     SpeakerUtterance,
 )
@@ -32,7 +32,10 @@ def conversation(*phrases: PlacedPhrase, duration_s: float = 4.0) -> Conversatio
         recording="rec",
         num_samples=round(duration_s * RATE_HZ),
         speakers=(Speaker("A", None), Speaker("B", None)),
-        utterances=(SpeakerUtterance(0, Source("a.wav", "")), SpeakerUtterance(1, Source("b.wav", ""))),
+        utterances=(
+            SpeakerUtterance(0, SourceFile("a.wav", "")),
+            SpeakerUtterance(1, SourceFile("b.wav", "")),
+        ),
         phrases=phrases,
         noise=None,
         ambience=NO_AMBIENCE,
@@ -43,7 +46,7 @@ def mixed(what: Conversation, **files: np.ndarray) -> np.ndarray:
     """Mix from arrays, as floats in [-1, 1]."""
     known = {"a": UTTERANCE, "b": UTTERANCE[::-1], **files}
 
-    def load(kind: Kind, source: Source) -> np.ndarray:
+    def load(kind: Kind, source: SourceFile) -> np.ndarray:
         assert kind in ("utterance", "room", "noise")
         return known[source.path.removesuffix(".wav")]
 
@@ -81,7 +84,7 @@ def test_a_measured_room_is_heard_without_delay() -> None:
     response = np.zeros(16000, dtype=np.float32)
     response[480], response[480 + 1600] = 1.0, 0.5
     dry = conversation(PlacedPhrase(0, 0, 16000, 8000, 0.0))
-    wet = replace(dry, speakers=(Speaker("A", Source("room.wav", "")), Speaker("B", None)))
+    wet = replace(dry, speakers=(Speaker("A", SourceFile("room.wav", "")), Speaker("B", None)))
     direct, heard = mixed(dry), mixed(wet, room=response) * np.sqrt(1.25)
     delay = 16  # what is kept before the direct sound: a millisecond
     np.testing.assert_allclose(heard[delay : delay + 9600], direct[:9600], atol=4e-5)
@@ -106,7 +109,7 @@ def test_simulated_rooms_ring_and_come_from_their_seed() -> None:
 @pytest.mark.parametrize("snr_db", [0.0, 15.0])
 def test_noise_has_its_ratio_to_the_speech(snr_db: float) -> None:
     clean = conversation(PlacedPhrase(0, 0, 32000, 16000, -20.0))
-    clips = (Source("hum.wav", ""), Source("hiss.wav", ""))
+    clips = (SourceFile("hum.wav", ""), SourceFile("hiss.wav", ""))
     files = {
         "hum": np.sin(np.arange(9000) / 20).astype(np.float32),
         "hiss": np.random.default_rng(1).standard_normal(5000).astype(np.float32),
@@ -122,7 +125,7 @@ def test_noise_has_its_ratio_to_the_speech(snr_db: float) -> None:
 
 def test_silent_noise_adds_nothing() -> None:
     clean = conversation(PlacedPhrase(0, 0, 32000, 16000, -20.0))
-    silent = replace(clean, noise=Noise(snr_db=0.0, clips=(Source("none.wav", ""),)))
+    silent = replace(clean, noise=Noise(snr_db=0.0, clips=(SourceFile("none.wav", ""),)))
     np.testing.assert_array_equal(mixed(silent, none=np.zeros(8000)), mixed(clean))
     np.testing.assert_array_equal(
         mixed(silent, none=np.ones(100)), mixed(clean)

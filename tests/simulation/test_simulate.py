@@ -20,12 +20,12 @@ from sdpn.errors import InputError
 from sdpn.io.kaldi import read_data_dir
 from sdpn.io.rttm import read_rttm
 from sdpn.io.uem import read_uem
-from sdpn.simulation.manifest import Conversation, SimulatedRoom, Source, read_manifest, write_manifest
+from sdpn.simulation.manifest import Conversation, SimulatedRoom, SourceFile, read_manifest, write_manifest
 from sdpn.simulation.simulate import (
     SimulationConfig,
     _casts,
+    find_phrases,
     plan,
-    read_ahead,
     render,
     split_at_dips,
 )
@@ -112,7 +112,7 @@ def test_what_is_written(simulation: tuple[Path, list[Conversation]]) -> None:
 
 def test_half_of_them_have_room_and_noise(simulation: tuple[Path, list[Conversation]]) -> None:
     _, done = simulation
-    rooms = [all(isinstance(speaker.room, Source) for speaker in each.speakers) for each in done]
+    rooms = [all(isinstance(speaker.room, SourceFile) for speaker in each.speakers) for each in done]
     assert sum(rooms) == 2
     assert [each.noise is not None for each in done] == rooms
     assert all(len({Path(clip.path).parent for clip in each.noise.clips}) == 1 for each in done if each.noise)
@@ -214,7 +214,7 @@ def test_speech_is_split_where_it_is_quiet() -> None:
     assert 16000 <= cut <= 16800
     assert split_at_dips(samples[15000:]) == []  # too near to the start
     assert split_at_dips(samples[:100]) == []
-    speech = read_ahead(samples, Source("a.wav", ""), lambda _: [(0.0, 2.0)])
+    speech = find_phrases(samples, SourceFile("a.wav", ""), lambda _: [(0.0, 2.0)])
     assert speech is not None
     assert speech.phrases == ((0, cut), (cut, 32000))
     assert speech.power == pytest.approx(np.mean(samples**2))

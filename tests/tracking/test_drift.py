@@ -33,7 +33,7 @@ def test_usage_perplexity_and_dead() -> None:
 def test_similarity_and_nearest_cosine() -> None:
     angles = torch.tensor([0.0, 60.0, 90.0]).deg2rad()
     points = torch.stack([angles.cos(), angles.sin()], 1) * torch.tensor([[1.0], [2.0], [3.0]])
-    assert drift.similarity(points)[0, 1].item() == pytest.approx(0.5)
+    assert drift.prototype_similarity(points)[0, 1].item() == pytest.approx(0.5)
     expected = [0.5, math.cos(math.pi / 6), math.cos(math.pi / 6)]
     np.testing.assert_allclose(drift.nearest_cosine(points).numpy(), expected, rtol=1e-5)
 
@@ -55,6 +55,6 @@ def test_deviation_is_one_when_spread_and_zero_at_collapse() -> None:
 def test_order_puts_similar_prototypes_side_by_side() -> None:
     groups = torch.tensor([0, 1, 0, 1, 2, 0, 2])
     points = torch.eye(3)[groups] + 0.01 * torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
-    order = drift.order_by_similarity(drift.similarity(points))
+    order = drift.order_by_similarity(drift.prototype_similarity(points))
     assert sorted(order.tolist()) == list(range(7))
     assert (groups[order].diff() != 0).sum().item() == 2

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from sdpn.errors import InputError
-from sdpn.training.checkpoint import CheckpointStore, lock
+from sdpn.training.checkpoint import CheckpointStore, lock_run
 
 _CONFIG = {"training": {"steps": 10, "seed": 0}, "data": "abc"}
 
@@ -115,9 +115,10 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_a_clear_error(
 
 
 def test_two_processes_cannot_hold_one_run(tmp_path: Path) -> None:
-    descriptor = lock(tmp_path)
+    descriptor = lock_run(tmp_path)
     code = (
-        f"from sdpn.training.checkpoint import lock; from pathlib import Path; lock(Path({str(tmp_path)!r}))"
+        "from pathlib import Path; from sdpn.training.checkpoint import lock_run; "
+        f"lock_run(Path({str(tmp_path)!r}))"
     )
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert other.returncode != 0 and "another run is training" in other.stderr

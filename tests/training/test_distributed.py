@@ -103,8 +103,8 @@ from sdpn.training.build import build
 run = load_config(RunConfig, None, sys.argv[1:])
 states, sent = [], []
 with joined("cpu", 10.0) as processes:
-    for wrap in (step._shared, lambda network, _device: DistributedDataParallel(network)):
-        step._shared = wrap
+    for wrap in (step._distributed, lambda network, _device: DistributedDataParallel(network)):
+        step._distributed = wrap
         torch.manual_seed(processes.rank)
         network = build(run).train()
         update = step.Update(run, network, processes)

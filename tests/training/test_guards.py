@@ -142,21 +142,21 @@ def test_thresholds_by_hand() -> None:
     initial = torch.randn(4, 8, generator=generator)
     config = GuardConfig(window=5, smallest_usage=0.2, parked=0.01)
 
-    def judge(usage: torch.Tensor, ce: float = 0.5, warmup: int = 0) -> None:
+    def check_window(usage: torch.Tensor, ce: float = 0.5, warmup: int = 0) -> None:
         guards = Guards(config, initial, warmup_steps=warmup)
         for _ in range(5):
             guards.observe(_terms(usage, ce=ce, embedding=spread))
-        guards.judge(5, initial + 0.1)
+        guards.check_window(5, initial + 0.1)
 
     # two of four prototypes, equally: perplexity 2, (2 − 1) / (4 − 1) = 0.33
     half = torch.tensor([[0.5, 0.5, 0.0, 0.0]])
-    judge(half)
+    check_window(half)
     with pytest.raises(TrainingFault, match=r"uses 1\.3 of 4"):  # perplexity 1.30: 0.10
-        judge(torch.tensor([[0.94, 0.06, 0.0, 0.0]]))
-    judge(half, ce=math.log(4) * 0.985)
-    judge(half, ce=math.log(4), warmup=1)  # the window began before the warm-up was over
+        check_window(torch.tensor([[0.94, 0.06, 0.0, 0.0]]))
+    check_window(half, ce=math.log(4) * 0.985)
+    check_window(half, ce=math.log(4), warmup=1)  # the window began before the warm-up was over
     with pytest.raises(TrainingFault, match="stays at log K"):
-        judge(half, ce=math.log(4) * 1.005)
+        check_window(half, ce=math.log(4) * 1.005)
 
 
 def test_what_can_be_reached_is_limited_by_the_rows() -> None:
@@ -165,7 +165,7 @@ def test_what_can_be_reached_is_limited_by_the_rows() -> None:
     guards = Guards(GuardConfig(window=1, smallest_usage=0.9), initial, warmup_steps=0)
     one_hot = nn.functional.one_hot(torch.arange(8), 1000).float()
     guards.observe(_terms(one_hot, ce=0.5, embedding=torch.randn(8, 8)))
-    guards.judge(1, initial + 0.1)
+    guards.check_window(1, initial + 0.1)
 
 
 def test_an_open_window_survives_a_resume() -> None:
@@ -177,7 +177,7 @@ def test_an_open_window_survives_a_resume() -> None:
     second.restore(first.state())
     second.observe(collapsed)
     with pytest.raises(TrainingFault, match=r"1\.0 of 4"):
-        second.judge(4, initial + 0.1)
+        second.check_window(4, initial + 0.1)
 
 
 def test_guards_can_be_switched_off(voices: Path, tmp_path: Path) -> None:

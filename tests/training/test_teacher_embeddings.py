@@ -24,7 +24,7 @@ from sdpn.io.kaldi import read_data_dir, write_data_dir
 from sdpn.models.ecapa import Ecapa, EcapaConfig
 from sdpn.models.folder import ModelFolder, save_model
 from sdpn.training.distributed import Processes
-from sdpn.training.teacher_embeddings import Corpus, listen, speeds_of
+from sdpn.training.teacher_embeddings import Corpus, teacher_embeddings, teacher_speeds
 from tests.conftest import TINY, write_noise
 
 _ALONE = Processes(0, 1, torch.device("cpu"))
@@ -60,7 +60,7 @@ def _listen(
     speeds: list[Fraction] | None = None,
     share: float = 0.0,
 ) -> Targets:
-    return listen(
+    return teacher_embeddings(
         DistillConfig(teacher=teacher),
         corpora,
         _SPEEDS if speeds is None else speeds,
@@ -171,7 +171,9 @@ def test_utterances_that_the_teacher_cannot_hear_have_no_row(
 
 def test_no_teacher_is_named(corpora: list[Corpus], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="needs a teacher"):
-        listen(DistillConfig(), corpora, _SPEEDS, tmp_path / "cache", processes=_ALONE, max_missing_share=0.0)
+        teacher_embeddings(
+            DistillConfig(), corpora, _SPEEDS, tmp_path / "cache", processes=_ALONE, max_missing_share=0.0
+        )
 
 
 def test_a_student_larger_than_its_teacher_is_allowed_and_said(
@@ -199,7 +201,7 @@ def test_a_teacher_without_its_objective_is_refused(
 
 def test_the_speeds_that_a_teacher_must_know() -> None:
     def speeds(**settings: object) -> list[float]:
-        return [float(speed) for speed in speeds_of(AugmentationConfig(**settings))]  # type: ignore[arg-type]
+        return [float(speed) for speed in teacher_speeds(AugmentationConfig(**settings))]  # type: ignore[arg-type]
 
     assert speeds() == [1.0]
     assert speeds(speed_probability=0.5) == [1.0, 0.9, 1.1]

@@ -30,7 +30,7 @@ import numpy as np
 
 from sdpn.kmeans.chunks import IterableChunk
 from sdpn.kmeans.fit import FitProgress, fit_stream
-from sdpn.kmeans.minibatch import MiniBatches, Start
+from sdpn.kmeans.minibatch import InitialCentres, MiniBatches
 from sdpn.kmeans.model import nearest
 from sdpn.kmeans.settings import StreamSettings
 
@@ -170,7 +170,7 @@ def compare(num_rows: int, settings: StreamSettings, batch: int) -> None:
                     options = {**vars(settings), "backend": "faiss"}
                     start = rows[: settings.n_clusters].copy()
                     ones = np.ones(len(start), dtype=np.float32)
-                    steps = MiniBatches(Start(start, ones), StreamSettings(**options))
+                    steps = MiniBatches(InitialCentres(start, ones), StreamSettings(**options))
             else:
                 with clocks["bare"]:
                     bare.partial_fit(rows)

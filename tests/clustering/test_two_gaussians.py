@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import norm
 from sklearn.mixture import GaussianMixture
 
-from sdpn.clustering.calibration import TwoGaussians, fit_to_pairs, fit_two_gaussians
+from sdpn.clustering.two_gaussians import TwoGaussians, fit_to_pairs, fit_two_gaussians
 from sdpn.verification.similarity import cosine
 
 

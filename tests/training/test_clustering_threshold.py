@@ -12,7 +12,7 @@ import torch
 
 from sdpn.io.kaldi import Utterance
 from sdpn.models.embedder import Embedder
-from sdpn.training.calibrate import calibrate
+from sdpn.training.clustering_threshold import measure_clustering_threshold
 
 
 class _Pitch(Embedder):
@@ -44,7 +44,7 @@ def _tones(folder: Path, count: int, seconds: float = 3.5) -> list[Utterance]:
 
 
 def test_the_threshold_lies_between_both_kinds_of_pairs(tmp_path: Path) -> None:
-    result = calibrate(_Pitch(noise=0.5), _tones(tmp_path, 40), seed=0)
+    result = measure_clustering_threshold(_Pitch(noise=0.5), _tones(tmp_path, 40), seed=0)
     # Cosine of x + a and x + b for independent noise of half the length: 1 / (1 + 0.25) = 0.8; else about 0.
     assert result["same_cosine"] == pytest.approx(0.8, abs=0.03)
     assert result["different_cosine"] == pytest.approx(0.0, abs=0.03)
@@ -54,5 +54,5 @@ def test_the_threshold_lies_between_both_kinds_of_pairs(tmp_path: Path) -> None:
 def test_too_few_utterances_give_none_and_say_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     short = _tones(tmp_path, 30, seconds=2.0)
     with caplog.at_level(logging.WARNING):
-        assert calibrate(_Pitch(noise=0.5), short, seed=0) == {}
+        assert measure_clustering_threshold(_Pitch(noise=0.5), short, seed=0) == {}
     assert "clustering threshold of the model is not calibrated" in caplog.text

@@ -43,7 +43,7 @@ class DriftVerdict:
     has_moved_K: Tensor
 
 
-def judge(curves: DriftCurves, *, unit: str, dimension: int, moved_deg: float) -> DriftVerdict:
+def judge_drift(curves: DriftCurves, *, unit: str, dimension: int, moved_deg: float) -> DriftVerdict:
     """Decide whether the prototypes are being trained.
 
     They are, if at least half of them have turned by more than ``moved_deg`` since the first snapshot and not
@@ -112,14 +112,16 @@ def describe_usage(usage: Usage | None) -> str:
         return "Which prototypes are dead is unknown: no checkpoint stores the teacher's assignments."
     dead, num = int(usage.is_dead_K.sum()), len(usage.share_K)
     rows = "" if usage.rows is None else f" ({usage.rows:,} rows)"
-    said = (
+    sentence = (
         f"{dead:,} of {num:,} prototypes {'is' if dead == 1 else 'are'} dead: less than a tenth of an equal "
         f"share of the teacher's assignments, in {usage.steps:,} step{'' if usage.steps == 1 else 's'}{rows} "
         f"counted by the checkpoint of step {usage.until_step}."
     )
     if usage.is_short and dead:
-        said += " So few rows would not reach every prototype even at uniform usage: this is an upper bound."
-    return said
+        sentence += (
+            " So few rows would not reach every prototype even at uniform usage: this is an upper bound."
+        )
+    return sentence
 
 
 def _remarks(

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from sdpn.tracking.drift_curves import drift_curves
+from sdpn.tracking.drift_verdict import DriftVerdict, State, describe_usage, judge_drift
 from sdpn.tracking.history import Usage
-from sdpn.tracking.verdict import DriftVerdict, State, describe_usage, judge
 
 
 def at_angles(*angles_deg: float, length: float = 1.0) -> Tensor:
@@ -18,7 +18,9 @@ def at_angles(*angles_deg: float, length: float = 1.0) -> Tensor:
 
 
 def of(*snapshots: tuple[int, Tensor], unit: str = "step", moved_deg: float = 0.2) -> DriftVerdict:
-    return judge(drift_curves(snapshots), unit=unit, dimension=snapshots[0][1].shape[1], moved_deg=moved_deg)
+    return judge_drift(
+        drift_curves(snapshots), unit=unit, dimension=snapshots[0][1].shape[1], moved_deg=moved_deg
+    )
 
 
 def test_all_turn() -> None:

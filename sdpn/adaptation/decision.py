@@ -16,7 +16,7 @@ from sdpn.metrics.resampling import compare_paired
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerdictConfig:
+class DecisionConfig:
     """Criteria for accepting the adapted model. Gains are relative changes of the mean separation.
 
     Attributes:
@@ -38,7 +38,7 @@ class VerdictConfig:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SeparationComparison:
     """Two models on the same windows.
 
     Attributes:
@@ -61,7 +61,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Decision:
     """The decision and its basis.
 
     Attributes:
@@ -72,34 +72,42 @@ class Verdict:
 
     keeps_adapted: bool
     reasons: tuple[str, ...]
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[SeparationComparison, ...]
 
 
-def compare(measure: str, old: Separation, new: Separation, confidence: float) -> Comparison | None:
+def compare_separation(
+    measure: str, old: Separation, new: Separation, confidence: float
+) -> SeparationComparison | None:
     """Relative gain of the new model, with its paired bootstrap interval over scenes.
 
     Returns:
         the comparison; None if fewer than two scenes have anchors.
     """
-    heard = old.anchors_U > 0
+    has_anchors = old.anchors_U > 0
     paired = compare_paired(
-        new.sums_U[heard], old.sums_U[heard], old.anchors_U[heard], resamples=2000, confidence=confidence
+        new.sums_U[has_anchors],
+        old.sums_U[has_anchors],
+        old.anchors_U[has_anchors],
+        resamples=2000,
+        confidence=confidence,
     )
     if paired is None:
         return None
     unit = max(abs(old.mean), 1e-9)
-    return Comparison(
+    return SeparationComparison(
         measure,
         old.mean,
         new.mean,
         paired.difference / unit,
         paired.interval.low / unit,
         paired.interval.high / unit,
-        int(heard.sum()),
+        int(has_anchors.sum()),
     )
 
 
-def judge(within: Comparison | None, guards: Sequence[Comparison], config: VerdictConfig) -> Verdict:
+def decide(
+    within: SeparationComparison | None, guards: Sequence[SeparationComparison], config: DecisionConfig
+) -> Decision:
     """Decide.
 
     Args:
@@ -126,9 +134,9 @@ def judge(within: Comparison | None, guards: Sequence[Comparison], config: Verdi
     ]
     comparisons = (*(() if within is None else (within,)), *guards)
     if against or within is None:
-        return Verdict(False, tuple(against), comparisons)
+        return Decision(False, tuple(against), comparisons)
     reason = (
         f"{within.measure} of held-out recordings speaker separation increases: {within.gain:+.1%} "
         f"[{within.low:+.1%}, {within.high:+.1%}]"
     )
-    return Verdict(True, (reason,), comparisons)
+    return Decision(True, (reason,), comparisons)

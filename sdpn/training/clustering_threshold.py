@@ -34,7 +34,7 @@ _SHARE = 0.55
 _FEWEST = 20
 
 
-def calibrate(
+def measure_clustering_threshold(
     model: Embedder, utterances: Sequence[Utterance], *, seed: int, channel: int | None = None
 ) -> dict[str, float]:
     """Measure the calibration that clustering needs.
@@ -60,7 +60,7 @@ def calibrate(
         [utterances[index] for index in order],
         windows=_first_and_last,
         channel=channel,
-        on_error=_named_before,
+        on_error=_leave_out,
     ):
         if not len(each.embeddings_ND):
             continue
@@ -94,5 +94,5 @@ def _first_and_last(wave_S: np.ndarray, _index: int) -> np.ndarray:
     return np.array([[0.0, _WINDOW_S], [duration_s - _WINDOW_S, duration_s]])
 
 
-def _named_before(_utterance: Utterance, _error: InputError) -> None:
+def _leave_out(_utterance: Utterance, _error: InputError) -> None:
     """The loader has named the files that cannot be read, or will."""
