@@ -278,10 +278,10 @@ def _label(
     import numpy as np
 
     from sdpn.io.atomic import atomic_path
-    from sdpn.kmeans.labelling import LabelTable, QualityTally, assign
+    from sdpn.kmeans.labelling import LabelTable, QualityTally, assign_chunks
 
     tally = QualityTally(model)
-    assignments = assign(
+    assignments = assign_chunks(
         model,
         chunks,
         processes=args.processes,

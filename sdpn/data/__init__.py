@@ -1,1 +1,1 @@
-"""Features, crops, augmentation and the training data set."""
+"""The training data set: utterances, crops, batches."""

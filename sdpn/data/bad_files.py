@@ -1,4 +1,4 @@
-"""Files that turn out to be unreadable while a run goes on: skipped and counted, as long as they are few."""
+"""Files that turn out to be unreadable during training: skipped and counted, up to a maximum share."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from sdpn.errors import InputError
 
 _log = logging.getLogger(__name__)
 
-#: Files that are named when a run stops.
+#: Number of bad files listed when a run stops.
 _NAMED = 3
 
 
 class Fault(NamedTuple):
-    """What is wrong with a file.
+    """A bad file.
 
     Attributes:
         path: the file.
-        problem: one line that names it.
+        problem: one line with the file and its problem.
     """
 
     path: str
@@ -27,15 +27,15 @@ class Fault(NamedTuple):
 
 
 class TooManyBadFiles(InputError):
-    """Not one file, but the data as a whole cannot be used."""
+    """More files are unreadable than ``training.max_bad_share`` allows."""
 
 
 class BadFiles:
-    """The files of a run that could not be used.
+    """The bad files of a run.
 
     Args:
-        num_files: audio files of the training data.
-        max_share: share of them that may be bad.
+        num_files: number of audio files of the training data.
+        max_share: maximum share of bad files.
     """
 
     def __init__(self, num_files: int, max_share: float) -> None:
@@ -44,27 +44,27 @@ class BadFiles:
         self._problems: dict[str, str] = {}
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of bad files."""
         return len(self._problems)
 
     @property
     def problems(self) -> list[str]:
-        """A line for each, in the order in which they were met."""
+        """One line for each bad file, in the order of occurrence."""
         return list(self._problems.values())
 
     def state(self) -> dict[str, str]:
-        """What a continued run needs to go on counting: the line of each file."""
+        """State for resuming: the problem of each bad file."""
         return dict(self._problems)
 
     def restore(self, state: dict[str, str]) -> None:
-        """Take over what `state` gave: these files are counted, and are not named again."""
+        """Restore the result of `state`; these files are counted, but not reported again."""
         self._problems = dict(state)
 
     def add(self, faults: Iterable[Fault], *, log: bool = False) -> None:
-        """Count files that have not been counted yet, and log them.
+        """Count and log bad files that are new.
 
         Raises:
-            TooManyBadFiles: there are more bad files than may be.
+            TooManyBadFiles: their share exceeds the maximum.
         """
         for fault in faults:
             if fault.path in self._problems:

@@ -1,6 +1,6 @@
 """Global and local crops of an utterance.
 
-The teacher sees long clean crops, the student short augmented ones (arXiv 2308.02774, figure 1).
+The teacher gets long clean crops, the student short augmented ones (arXiv 2308.02774, figure 1).
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _TRIES = 8
 
 @dataclass(frozen=True, kw_only=True)
 class CropConfig:
-    """How many crops of what length. Published: one global of 4 s, four local of 2 s.
+    """Number and length of crops. Published: one global crop of 4 s, four local crops of 2 s.
 
     Attributes:
         num_global: global crops G per utterance, for the teacher; 0 for none (``distill``).
-        global_s: their length in seconds.
+        global_s: length of global crops in seconds.
         num_local: local crops V per utterance, for the student.
-        local_s: their length in seconds.
+        local_s: length of local crops in seconds.
         longest_local_s: if given, the length of local crops is drawn between ``local_s`` and this, once per
-            batch and process; None keeps it at ``local_s``.
+            batch and process; None uses ``local_s`` for all.
         channel: channel of multichannel files, counted from 0; None averages them.
     """
 
@@ -59,17 +59,17 @@ class CropConfig:
 
     @property
     def local_samples(self) -> int:
-        """Samples in a local crop, of the shortest where lengths differ."""
+        """Samples in a local crop; the minimum if lengths differ."""
         return round(self.local_s * RATE_HZ)
 
     @property
     def mean_samples(self) -> int:
-        """Samples in all crops of an utterance together, on average."""
+        """Mean total number of samples in all crops of an utterance."""
         local_s = (self.local_s + (self.longest_local_s or self.local_s)) / 2
         return self.num_global * self.global_samples + self.num_local * round(local_s * RATE_HZ)
 
     def draw_local_samples(self, rng: np.random.Generator) -> int:
-        """Samples in the local crops of a batch; draws only where lengths differ."""
+        """Draw the number of samples in the local crops of a batch."""
         if self.longest_local_s is None:
             return self.local_samples
         return round(rng.uniform(self.local_s, self.longest_local_s) * RATE_HZ)
@@ -81,11 +81,10 @@ class CropBatch(NamedTuple):
     Attributes:
         global_GBS: (G, B, S) clean crops for the teacher.
         local_VBS: (V, B, S') augmented crops for the student.
-        utterance_B: (B,) int64, the place of each utterance in the training data.
-        erasure_VB4: (V, B, 4) what to erase in the features of local crops (`sdpn.augmentation.erasing`);
-            None is nothing.
-        speed_B: (B,) float32, how much faster than recorded all crops of an utterance are; None if not at
-            all.
+        utterance_B: (B,) int64, index of each utterance in the training data.
+        erasure_VB4: (V, B, 4) parts of the features of local crops to erase (`sdpn.augmentation.erasing`);
+            None for none.
+        speed_B: (B,) float32, speed factor of all crops of an utterance; None for the original speed.
     """
 
     global_GBS: Tensor
@@ -109,7 +108,7 @@ class CropBatch(NamedTuple):
         )
 
     def rows(self, rows: slice) -> CropBatch:
-        """Some of the utterances, with all their crops."""
+        """Select utterances, with all their crops."""
         return CropBatch(
             self.global_GBS[:, rows],
             self.local_VBS[:, rows],
@@ -119,7 +118,7 @@ class CropBatch(NamedTuple):
         )
 
     def chunk(self, parts: int) -> list[CropBatch]:
-        """Split into ``parts`` of equally many utterances; their number is a multiple of it."""
+        """Split into ``parts`` with equal numbers of utterances; the batch size must be a multiple of it."""
         size = len(self.utterance_B) // parts
         return [self.rows(slice(start, start + size)) for start in range(0, parts * size, size)]
 
@@ -127,12 +126,12 @@ class CropBatch(NamedTuple):
 def crop(wave: np.ndarray, num_samples: int, rng: np.random.Generator) -> np.ndarray | None:
     """Cut ``num_samples`` at a random offset; all offsets, including the last one, are equally likely.
 
-    A shorter waveform is repeated, not zero-padded, so that the network never learns from silence.
+    A shorter waveform is repeated instead of zero-padded, so that the network is not trained on silence.
 
     Args:
         wave: (S,) samples.
         num_samples: length of the crop.
-        rng: where the randomness comes from.
+        rng: random generator.
 
     Returns:
         (num_samples,) samples, or None if all offsets tried were digital silence.
@@ -143,16 +142,16 @@ def crop(wave: np.ndarray, num_samples: int, rng: np.random.Generator) -> np.nda
 def crop_range(
     read: Callable[[int, int], np.ndarray], length: int, num_samples: int, rng: np.random.Generator
 ) -> np.ndarray | None:
-    """As `crop`, of a waveform of which only the crop is read.
+    """Crop as `crop` does, reading only the samples of the crop.
 
     Args:
-        read: gives ``count`` samples from ``first`` on.
-        length: of the whole waveform.
+        read: returns ``count`` samples from ``first`` on.
+        length: length of the whole waveform in samples.
         num_samples: length of the crop.
-        rng: where the randomness comes from.
+        rng: random generator.
 
     Returns:
-        as `crop`.
+        see `crop`.
     """
     for _ in range(_TRIES):
         first = int(rng.integers(0, max(length, num_samples) - num_samples + 1))
@@ -160,5 +159,5 @@ def crop_range(
         if np.dot(piece, piece) > len(piece) * SILENCE_RMS**2:
             return piece if length >= num_samples else np.resize(piece, num_samples)
         if length <= num_samples:
-            return None  # there is no other place
+            return None  # there is only one offset
     return None

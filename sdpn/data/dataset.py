@@ -1,8 +1,8 @@
-"""Utterances to batches of crops, in an order and with a randomness that only the step decides.
+"""The training data set: utterances to batches of crops, as a function of the step.
 
-Which utterances a batch holds is a function of its step (`sdpn.data.sampler`), and every view of an item is
-seeded by (run seed, epoch, utterance, view). So a run that starts at step ``s`` sees exactly what an
-uninterrupted run sees, with any number of workers.
+The utterances of a batch depend only on its step (`sdpn.data.sampler`), and every view is seeded by (run
+seed, epoch, utterance, view). A run resumed at step ``s`` therefore gets exactly the data of an uninterrupted
+run, with any number of workers.
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ _log = logging.getLogger(__name__)
 #: Freed memory that a loader process keeps.
 KEPT_MB = 128
 
-#: Utterances whose crops are augmented together: enough to fill the registers, few enough for little memory.
+#: Utterances whose crops are augmented together: enough to fill the SIMD registers, few enough to save
+#: memory.
 _TOGETHER = 8
 
-#: Purposes of further generators of a view.
+#: Purposes of additional random generators of a view.
 _ERASURE, _SPEED, _LENGTH = 1, 2, 3
-#: Purpose of the generator that draws who stands in for an utterance.
+#: Purpose of the generator that draws the substitute of an utterance.
 _STAND_IN = 4
 
 
@@ -49,10 +50,10 @@ class Views(NamedTuple):
     Attributes:
         global_GS: (G, S) clean.
         local_VS: (V, S') augmented.
-        utterance: its place in the training data.
-        speed: how much faster than recorded all of them are.
-        erasure_V4: (V, 4) what to erase in the features of the local crops.
-        faults: files that could not be read on the way.
+        utterance: its index in the training data.
+        speed: speed factor of all crops.
+        erasure_V4: (V, 4) parts of the features of local crops to erase.
+        faults: bad files met while reading.
     """
 
     global_GS: np.ndarray
@@ -64,12 +65,12 @@ class Views(NamedTuple):
 
 
 class _Unaugmented(NamedTuple):
-    """Crops of one utterance that still have to be augmented.
+    """Crops of one utterance before augmentation.
 
     Attributes:
         clean: the G global ones, (S,) each.
         local: the V local ones, (S',) each.
-        drawn: what happens to each of the local ones.
+        drawn: augmentation drawn for each local crop.
         utterance: as in `Views`.
         speed: as in `Views`.
         erasure_V4: as in `Views`.
@@ -86,22 +87,22 @@ class _Unaugmented(NamedTuple):
 
 
 class CropDataset(Dataset[Views]):
-    """Global and local crops of utterances. Speakers are never looked at.
+    """Global and local crops of utterances. Speaker labels are never used.
 
-    An utterance that cannot be read or is silent throughout gives its place to another one, drawn for it
-    alone from those that the batch does not hold, with crops of its own: no two rows of a batch are copies.
+    An utterance that is unreadable or digitally silent is substituted by another one, drawn from those that
+    are not in the batch, with its own crops: no two rows of a batch are copies.
 
     Args:
-        utterances: of all corpora, one corpus after the other.
-        crops: how many crops of what length.
-        augmenter: what happens to local crops.
-        seed: of crops and augmentation.
-        cache_mb: memory for decoded audio, for each loader process.
-        mixture: where the corpora begin and what they contribute; None: all utterances count the same.
-        max_bad_share: share of the audio files that may turn out to be unreadable.
+        utterances: utterances of all corpora, corpus by corpus.
+        crops: number and length of crops.
+        augmenter: augmentation of local crops.
+        seed: random seed of crops and augmentation.
+        cache_mb: memory for decoded audio, per loader process.
+        mixture: sizes and weights of the corpora; None weights all utterances equally.
+        max_bad_share: maximum share of unreadable audio files.
 
     Attributes:
-        bad_files: those that `load_batches` was told of, by all loader processes of this process.
+        bad_files: bad files reported by all loader processes of this process.
     """
 
     def __init__(
@@ -124,7 +125,9 @@ class CropDataset(Dataset[Views]):
         self._speech = Recordings(table, cache_mb=cache_mb, channel=crops.channel)
         num_files = table.num_files
         self.bad_files = BadFiles(num_files, max_bad_share)
-        self._met = BadFiles(num_files, max_bad_share)  # by this process: it does not search for ever
+        self._met = BadFiles(
+            num_files, max_bad_share
+        )  # in this process, to bound the search for a substitute
         self._faults: list[Fault] = []
         self._warned: set[int] = set()
 
@@ -141,12 +144,12 @@ class CropDataset(Dataset[Views]):
         return self.__getitems__([item])[0]
 
     def __getitems__(self, items: Sequence[Item]) -> list[Views]:
-        """Crops of the utterances of a batch, each as by itself, in less time; torch's loader asks so.
+        """Crops of the utterances of a batch, as by `__getitem__` but faster; called by torch's loader.
 
-        What stands in for another is not one of the batch, as long as there are others.
+        Substitutes are not in the batch, as long as there are other utterances.
 
         Raises:
-            InputError: as for one.
+            InputError: as for `__getitem__`.
         """
         views: list[Views] = []
         present = {index for _, index in items}
@@ -166,7 +169,7 @@ class CropDataset(Dataset[Views]):
         ]
 
     def _cut(self, epoch: int, index: int, present: set[int], local_samples: int) -> _Unaugmented:
-        """Crops of an utterance, or of the one that stands in for it, which ``present`` is then told."""
+        """Crops of an utterance, or of its substitute, which is then added to ``present``."""
         self._faults = []
         cut = self._attempt(epoch, index, local_samples)
         if cut is None:
@@ -180,7 +183,7 @@ class CropDataset(Dataset[Views]):
         return cut._replace(faults=tuple(self._faults))
 
     def _substitutes(self, epoch: int, index: int, present: set[int]) -> Iterator[int]:
-        """All other utterances, from a place that is drawn; those of the batch last."""
+        """All other utterances from a random index on; those of the batch last."""
         start = int(self._rng(epoch, index, 0, _STAND_IN).integers(len(self)))
         for again in (False, True):
             for offset in range(len(self)):
@@ -200,7 +203,7 @@ class CropDataset(Dataset[Views]):
             return None
 
     def _record_fault(self, error: InputError, index: int) -> None:
-        """Remember a file that cannot be read: that of an utterance, or of a noise that it should get."""
+        """Record an unreadable file: of the utterance, or of noise to add to it."""
         fault = Fault(error.path or str(self._utterances[index].path), str(error))
         self._faults.append(fault)
         self._met.add([fault])
@@ -211,7 +214,9 @@ class CropDataset(Dataset[Views]):
         crops, augmenter = self._crops, self._augmenter
         draw = partial(self._rng, epoch, index, substitutes_for=substitutes_for)
         changes_speed = augmenter.config.speed_probability > 0
-        shared = augmenter.config.speed_speaker == "new"  # speed makes another speaker of all crops
+        shared = (
+            augmenter.config.speed_speaker == "new"
+        )  # another speed counts as another speaker, for all crops
         speed = Fraction(1)
         if changes_speed and shared:
             speed = augmenter.draw_speed(draw(0, _SPEED))
@@ -243,22 +248,22 @@ class CropDataset(Dataset[Views]):
     def _rng(
         self, epoch: int, index: int, view: int, purpose: int = 0, *, substitutes_for: int | None = None
     ) -> np.random.Generator:
-        """The generator of a view; each further purpose has its own, so that it does not move this one.
+        """The random generator of a view. Each purpose has its own, so that none affects another.
 
-        So has an utterance that stands in for another: it may be in the batch on its own account as well.
+        Substitutes have their own, too, since they may also be in the batch themselves.
         """
         key: tuple[int, ...] = (self._seed, epoch, index, view)
         if substitutes_for is not None:
             key += (purpose, substitutes_for + 1)
         elif purpose:
             key += (purpose,)
-        # of numbers of 32 bits an array makes the same generator as the tuple, in two thirds of the time
+        # an array of 32-bit numbers seeds the same generator as the tuple in two thirds of the time
         return np.random.default_rng(key if max(key) >> 32 else np.array(key, dtype=np.uint32))
 
     def _crop(
         self, index: int, num_samples: int, speed: Fraction, rng: np.random.Generator
     ) -> np.ndarray | None:
-        """A crop of an utterance at a speed, or None where it is silent."""
+        """A crop of an utterance at a speed, or None if it is silent."""
         taken = num_samples if speed == 1 else samples_needed(num_samples, speed)
         piece = crop_range(partial(self._speech.read, index), self._speech.length(index), taken, rng)
         return piece if piece is None or speed == 1 else change_speed(piece, speed, num_samples)
@@ -297,7 +302,7 @@ def load_batches(
         collate_fn=_collate,
         prefetch_factor=4 if workers else None,
         worker_init_fn=_init_worker,
-        # its own generator: starting an iterator draws from it, which must not move the run's random state
+        # its own generator, since creating an iterator draws from it: the run's random state must not change
         generator=torch.Generator().manual_seed(seed),
     )
     with inherited_without_signals():
@@ -311,7 +316,7 @@ def load_batches(
 
 
 class _ErrorsAsItems(Dataset["Views | InputError"]):
-    """Hands an `InputError` over as an item: raised in a loader process, it would arrive as a traceback."""
+    """Returns an `InputError` as an item: raised in a loader process, it would become a traceback."""
 
     def __init__(self, dataset: CropDataset) -> None:
         self._dataset = dataset
@@ -324,7 +329,7 @@ class _ErrorsAsItems(Dataset["Views | InputError"]):
 
 
 def _collate(items: Sequence[Views | InputError]) -> tuple[CropBatch, list[Fault]] | InputError:
-    """Stack to (G, B, S) and (V, B, S'): view-major, as the objective wants them. Faults come along."""
+    """Stack views to (G, B, S) and (V, B, S'), as the objective expects; returns them with the bad files."""
     views: list[Views] = []
     for item in items:
         if isinstance(item, InputError):
@@ -342,11 +347,11 @@ def _collate(items: Sequence[Views | InputError]) -> tuple[CropBatch, list[Fault
 
 
 def _stacked(crops: Sequence[np.ndarray]) -> np.ndarray:
-    """(G, S) of G crops; of none, (0, 0)."""
+    """Stack G crops to (G, S); (0, 0) without crops."""
     return np.stack(crops) if crops else np.zeros((0, 0), dtype=np.float32)
 
 
 def _init_worker(_worker: int) -> None:
     obeys_its_parent()
-    torch.set_num_threads(1)  # the cores belong to the network
+    torch.set_num_threads(1)  # leave the cores to the network
     keep_freed_memory(KEPT_MB)

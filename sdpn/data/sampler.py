@@ -1,8 +1,8 @@
-"""Which utterances the batch of a step holds: a function of the step alone.
+"""The utterances of a batch as a function of the step.
 
-Each corpus is an endless stream of shuffled epochs. The places of all batches, counted from the first, are
-dealt to the corpora by a pattern that repeats, so that each has its share in every stretch of places: batch
-``s`` holds the places s·B … s·B + B − 1, and any of them can be looked up without those before it.
+Each corpus is an endless sequence of shuffled epochs. The positions of all batches are distributed over the
+corpora by a repeating pattern, so that each corpus has its share in any range of positions: batch ``s`` has
+positions s·B … s·B + B − 1, each of which can be computed without those before it.
 """
 
 from __future__ import annotations
@@ -15,28 +15,27 @@ from torch.utils.data import Sampler
 
 from sdpn.errors import InputError
 
-#: (epoch of its corpus, index of the utterance): what the sampler hands to the data set.
+#: (epoch of its corpus, index of the utterance): an item of the sampler.
 Item = tuple[int, int]
 
-#: Places after which the pattern of several corpora repeats: shares are exact to a ten-thousandth.
+#: Length of the pattern for several corpora: shares are exact to a ten-thousandth.
 _PATTERN = 10_000
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Corpora, one after the other in the list of utterances, and what they contribute.
+    """Sizes and weights of the corpora, which follow each other in the list of utterances.
 
     Attributes:
         sizes: number of utterances of each corpus.
-        weights: share of each corpus in the batches, in any unit; empty: they are one corpus, in which every
-            utterance counts the same.
+        weights: relative weight of each corpus in the batches; empty: all utterances have the same weight.
     """
 
     sizes: tuple[int, ...]
     weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check that the weights belong to the corpora."""
+        """Check that there is a positive weight for each corpus."""
         if self.weights and len(self.weights) != len(self.sizes):
             raise InputError(
                 f"training.corpus_weights has {len(self.weights)} values for {len(self.sizes)} corpora",
@@ -47,7 +46,7 @@ class Mixture:
 
     @property
     def num_utterances(self) -> int:
-        """Of all corpora."""
+        """Total number of utterances."""
         return sum(self.sizes)
 
 
@@ -55,9 +54,9 @@ class StepSampler(Sampler[list[Item]]):
     """Yields the batch of each step from ``start_step`` to ``end_step``, or one process's share of it.
 
     Args:
-        mixture: of what.
-        batch_size: of all processes together.
-        seed: of the order.
+        mixture: sizes and weights of the corpora.
+        batch_size: batch size over all processes.
+        seed: random seed of the order.
         start_step: first step.
         end_step: one past the last.
         share: (rank, world): the rank-th of ``world`` equal parts of each batch.
@@ -77,7 +76,7 @@ class StepSampler(Sampler[list[Item]]):
         self._sizes = sizes
         self._starts = np.concatenate([[0], np.cumsum(sizes)])
         self._pattern = _pattern(mixture.weights)
-        # in the pattern: how often each corpus occurs, and how often it has occurred before each place
+        # occurrences of each corpus in the pattern, and before each position
         self._counts = np.bincount(self._pattern, minlength=len(sizes))
         occurred = np.cumsum(self._pattern[:, None] == np.arange(len(sizes)), axis=0)
         self._before = occurred[np.arange(len(self._pattern)), self._pattern] - 1
@@ -108,7 +107,7 @@ class StepSampler(Sampler[list[Item]]):
         return epoch, int(self._starts[corpus] + self._order(corpus, epoch)[position])
 
     def _order(self, corpus: int, epoch: int) -> np.ndarray:
-        """The shuffled utterances of an epoch; the latest of each corpus is kept."""
+        """Shuffled utterances of an epoch; the latest order of each corpus is cached."""
         known, order = self._orders.get(corpus, (-1, np.empty(0, dtype=np.int64)))
         if known != epoch:
             order = np.random.default_rng((self._seed, epoch, corpus)).permutation(self._sizes[corpus])
@@ -117,12 +116,12 @@ class StepSampler(Sampler[list[Item]]):
 
 
 def _pattern(weights: Sequence[float]) -> np.ndarray:
-    """Which corpus each place of the pattern is of: evenly spread, as often as the weights say."""
+    """The corpus at each position of the pattern: evenly spread, in proportion to the weights."""
     if len(weights) < 2:
         return np.zeros(1, dtype=np.int64)
     exact = np.asarray(weights) / sum(weights) * _PATTERN
     counts = np.maximum(1, np.floor(exact)).astype(np.int64)
-    remainders = np.argsort(counts - exact, kind="stable")  # the largest remainder first
+    remainders = np.argsort(counts - exact, kind="stable")  # largest remainder first
     counts[remainders[: max(0, _PATTERN - int(counts.sum()))]] += 1
     at = np.concatenate([(np.arange(count) + 0.5) / count for count in counts])
     corpora: np.ndarray = np.repeat(np.arange(len(counts)), counts)

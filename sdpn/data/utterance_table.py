@@ -1,8 +1,7 @@
-"""The utterances of the training data by the million, in arrays rather than objects.
+"""Millions of utterances in arrays instead of Python objects.
 
-An `Utterance` with its strings and its path takes about 600 bytes, and a loader process that is forked has
-in the end a copy of each. Here one takes the characters of its id and path and some 40 bytes, and looking
-at it changes nothing.
+An `Utterance` takes about 600 bytes, and reference counting makes every forked loader process copy all of
+them. Here an utterance takes the characters of its id and path and some 40 bytes, which stay shared.
 """
 
 from __future__ import annotations
@@ -18,20 +17,20 @@ from sdpn.io.packed import PackedText, count_distinct
 
 
 class UtteranceTable(Sequence[Utterance]):
-    """A list of utterances, made when asked for. Speakers are not kept: training must not see them.
+    """A list that creates `Utterance` objects on access. Speakers are dropped: training must not see them.
 
     Args:
-        utterances: the first ones.
+        utterances: initial utterances.
     """
 
     def __init__(self, utterances: Iterable[Utterance] = ()) -> None:
         self._ids = PackedText()
         self._paths = PackedText()
         self._latest_path: Path | None = None
-        self._path_of = array("q")  # segments of one file, which follow each other, share its path
+        self._path_of = array("q")  # consecutive segments of a file share its path
         self._starts = array("d")
         self._ends = array("d")  # NaN: the end of the file
-        self._channels = array("q")  # -1: whatever the reader takes
+        self._channels = array("q")  # -1: the choice of the reader
         self._truncated = bytearray()
         self.extend(utterances)
 
@@ -50,16 +49,16 @@ class UtteranceTable(Sequence[Utterance]):
 
     @property
     def ids(self) -> Sequence[str]:
-        """Their ids."""
+        """Utterance ids."""
         return self._ids
 
     @property
     def num_files(self) -> int:
-        """How many audio files they are in."""
+        """Number of audio files."""
         return count_distinct(self._paths)
 
     def stretches(self) -> Iterator[tuple[str, float, float | None, int | None]]:
-        """Yield id, start, end and channel of each; as `Utterance` has them, without making any."""
+        """Yield id, start, end and channel of each utterance without creating objects."""
         for key, start_s, end_s, channel in zip(
             self._ids, self._starts, self._ends, self._channels, strict=True
         ):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 @torch.no_grad()
-def balanced_assignment(teacher_logits_BK: Tensor, *, sharpening: float, iterations: int) -> Tensor:
+def assign(teacher_logits_BK: Tensor, *, sharpening: float, iterations: int) -> Tensor:
     """Sharpen the teacher's distribution and balance it with Sinkhorn-Knopp, all in log space.
 
     The published form is q = softmax(s)^(1/T), renormalised, then Sinkhorn (arXiv 2308.02774, section II-B;

@@ -1,7 +1,7 @@
-"""What every self-distillation objective shares: student, EMA teacher, prototypes, and how gradients flow.
+"""Base of all self-distillation objectives: student, EMA teacher, prototypes and gradient flow.
 
-Everything that training changes is a parameter or buffer of the module, the prototypes included: they are in
-``parameters()``, so the optimizer updates and clips them, DDP averages them and ``state_dict`` holds them.
+All trained state, prototypes included, is a parameter or buffer of the module: the optimizer updates and
+clips the prototypes, DDP averages their gradients, and ``state_dict`` contains them.
 
 Shapes: B batch, G/V global/local crops, S samples, F mel bins, T frames, D embedding, E projection,
 K prototypes, N rows.
@@ -49,13 +49,13 @@ class TeacherConfig:
 
 
 class Projections(NamedTuple):
-    """What the network says about a batch, and all that an objective looks at.
+    """Network outputs for a batch: the input of an objective.
 
     Attributes:
         teacher_GBE: the teacher's projections of the global crops, without gradient.
         student_VBE: the student's projections of the local crops.
         embedding_VBD: the student's embeddings of the local crops.
-        utterance_B: the place of each utterance in the training data.
+        utterance_B: index of each utterance in the training data.
     """
 
     teacher_GBE: Tensor
@@ -65,7 +65,7 @@ class Projections(NamedTuple):
 
     @staticmethod
     def concatenate(parts: Sequence[Projections]) -> Projections:
-        """The parts of a batch as one."""
+        """Concatenate the parts of a batch."""
         teacher, student, embedding, utterance = zip(*parts, strict=True)
         return Projections(
             torch.cat(teacher, dim=1),
@@ -75,7 +75,7 @@ class Projections(NamedTuple):
         )
 
     def gathered(self) -> Projections:
-        """Those of all processes together."""
+        """The projections of the whole batch, gathered from all processes."""
         return Projections(
             gather_batch(self.teacher_GBE),
             gather_batch(self.student_VBE),
@@ -85,16 +85,16 @@ class Projections(NamedTuple):
 
 
 class LossTerms(NamedTuple):
-    """The objective and what it is made of.
+    """Loss terms of a batch, and the values that statistics and queues need.
 
     Attributes:
         total: scalar to minimise.
-        terms: its unweighted parts by name, detached.
+        terms: unweighted loss terms by name, detached.
         assignment_NK: the teacher's distributions over prototypes before balancing, (G·B, K), detached.
         embedding_ND: student embeddings of all views, (V·B, D), detached.
         teacher_NE: the teacher's projections, (G·B, E).
-        utterance_losses: place of each utterance in the training data and its own loss, (B,) each, where an
-            objective keeps them.
+        utterance_losses: index and loss of each utterance, (B,) each, for objectives that track them; else
+            None.
     """
 
     total: Tensor
@@ -106,12 +106,12 @@ class LossTerms(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """Gradients of an objective where network and objective meet.
+    """Gradients of an objective with respect to its inputs.
 
     Attributes:
         student_VBE: with respect to the student's projections.
         embedding_VBD: with respect to the student's embeddings.
-        prototypes_KE: with respect to the prototypes; None where another part of the batch brings them.
+        prototypes_KE: with respect to the prototypes; None if another part of the batch contributes them.
     """
 
     student_VBE: Tensor
@@ -124,12 +124,12 @@ class Branch(nn.Module):
 
     Args:
         encoder: any module that maps features to embeddings (B, D).
-        head: maps embeddings to projections (B, E); None leaves them as they are.
-        projection_dim: E; None: as head or encoder tell (``projection_dim``, ``out_features``,
-            ``embedding_dim``).
+        head: maps embeddings to projections (B, E); None for the identity.
+        projection_dim: E; None reads it from the attribute ``projection_dim``, ``out_features`` or
+            ``embedding_dim`` of the head, or of the encoder if there is no head.
 
     Raises:
-        ValueError: neither tells.
+        ValueError: there is no such attribute.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class Branch(nn.Module):
         size = next((size for size in sizes if isinstance(size, int)), None)
         if size is None:
             raise ValueError(
-                f"{type(module).__name__} does not tell how long its output is; "
+                f"{type(module).__name__} has no attribute with the size of its output; "
                 "give Branch(encoder, head, projection_dim=...)"
             )
         self.projection_dim: int = size
@@ -156,17 +156,18 @@ class Branch(nn.Module):
 
 
 class SelfDistillation(nn.Module, abc.ABC):
-    """Student, teacher and prototypes; a subclass says what the student learns from the teacher.
+    """Student, teacher and prototypes; subclasses implement the objective.
 
     Args:
         student: maps features (B, F, T) to embeddings (B, D): any module, or a `Branch` with a head.
-        teacher: one of the same shape, which follows the student; None: a copy of the student.
+        teacher: EMA of the student, a module of the same architecture; None copies the student.
         num_prototypes: K.
-        features: maps crops (B, S) to features; None: the crops of a batch are features already.
-        batch_norm: where the teacher's batch-norm statistics come from, see `TeacherConfig`.
+        features: maps crops (B, S) to features; None if the crops of a batch are features already.
+        batch_norm: source of the teacher's batch-norm statistics, see `TeacherConfig`.
 
     Raises:
-        ValueError: teacher and student are not alike, or the same module, or do not tell their sizes.
+        ValueError: teacher and student differ in architecture or are the same module, or their output size is
+            unknown.
     """
 
     def __init__(
@@ -191,14 +192,14 @@ class SelfDistillation(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def objective(self, projections: Projections) -> LossTerms:
-        """Compute the objective of a whole batch, in float32 (float64 stays), from its projections."""
+        """Compute the objective from the projections of a whole batch, in float32 (float64 is kept)."""
 
     def after_step(self, momentum: float, terms: LossTerms) -> None:  # noqa: ARG002 - subclasses use it
-        """Follow an optimizer step: move the teacher, and remember what the objective needs of this batch.
+        """Update the teacher and the state of the objective after an optimizer step.
 
         Args:
             momentum: EMA momentum m.
-            terms: what `forward` gave for the step.
+            terms: result of `forward` for this step.
         """
         self._update_averages(list(self.teacher.parameters()), list(self.student.parameters()), momentum)
         if self._batch_norm == "student":
@@ -207,16 +208,16 @@ class SelfDistillation(nn.Module, abc.ABC):
 
     @torch.no_grad()
     def set_prototypes(self, prototypes_KE: Tensor) -> None:
-        """Start from given prototypes."""
+        """Overwrite the prototypes."""
         self.prototypes.copy_(prototypes_KE)
 
     def forward(self, batch: CropBatch, given: Gradients | None = None) -> LossTerms:
-        """Compute the objective on a batch of crops, over the batches of all processes together.
+        """Compute the objective on a batch of crops, together with those of all other processes.
 
         Args:
             batch: crops. With several global crops, every local crop is compared with each of them.
-            given: gradients that an earlier look at a larger batch has found for these rows. ``total`` is
-                then the scalar that has them, and carries no other meaning; there are no terms.
+            given: gradient caching: gradients for these rows from a forward pass over the whole batch.
+                ``total`` is then a scalar with these gradients and no other meaning, without terms.
         """
         if given is None:
             return self.objective(self.project(batch).gathered())
@@ -228,9 +229,9 @@ class SelfDistillation(nn.Module, abc.ABC):
         return LossTerms(total, {}, nothing, nothing, nothing)
 
     def project(self, batch: CropBatch) -> Projections:
-        """Run both networks on a batch of crops of this process."""
+        """Forward pass of student and teacher on the crops of this process."""
         with torch.no_grad():
-            # Dropout never reaches the teacher; only its norms look at the batch.
+            # The teacher has no dropout; only its batch norms may be in training mode.
             own_statistics = self.training and self._batch_norm == "own"
             self.teacher.eval()
             for norm in batch_norms(self.teacher):
@@ -242,9 +243,15 @@ class SelfDistillation(nn.Module, abc.ABC):
     def forward_branch(
         self, branch: Branch, crops_VBS: Tensor, erasure_VB4: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Embeddings (V, B, D) and projections (V, B, E) of crops, with parts of their features erased."""
+        """Forward pass of crops (V, B, S): embeddings (V, B, D) and projections (V, B, E).
+
+        Args:
+            branch: student or teacher.
+            crops_VBS: the crops.
+            erasure_VB4: parts of the features to erase (`sdpn.augmentation.erasing`).
+        """
         num_views, num_utterances = crops_VBS.shape[:2]
-        with torch.autocast(crops_VBS.device.type, enabled=False):  # features are float32 in every precision
+        with torch.autocast(crops_VBS.device.type, enabled=False):  # features are always float32
             features = self.features(crops_VBS.flatten(0, 1))
             if erasure_VB4 is not None:
                 features = erase(features, erasure_VB4.flatten(0, 1))
@@ -257,7 +264,7 @@ class SelfDistillation(nn.Module, abc.ABC):
     @staticmethod
     @torch.no_grad()
     def _update_averages(averages: list[Any], sources: list[Any], momentum: float) -> None:
-        """Move averages ← m · averages + (1 − m) · sources, in one fused call."""
+        """EMA update averages ← m · averages + (1 − m) · sources, in one fused call."""
         torch._foreach_lerp_(averages, sources, 1.0 - momentum)
 
 
@@ -274,16 +281,16 @@ def _check_alike(student: Branch, teacher: Branch) -> None:
         raise ValueError("the teacher must have the parameters and buffers of the student")
     own = {id(parameter) for parameter in student.parameters()}
     if any(id(parameter) in own for parameter in teacher.parameters()):
-        raise ValueError("the teacher must be a module of its own; None copies the student")
+        raise ValueError("student and teacher must be separate modules; None copies the student")
 
 
 def batch_norms(module: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
-    """Every batch norm in a module."""
+    """All batch-norm layers of a module."""
     return [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
 
 
 def cosine_logits(projection_NE: Tensor, prototypes_KE: Tensor, temperature: float) -> Tensor:
-    """Cosine to every prototype over τ, (…, K), in float32 (float64 stays) whatever the input's precision."""
+    """Cosine to every prototype divided by τ, (…, K), in float32 (float64 is kept)."""
     with torch.autocast(projection_NE.device.type, enabled=False):
         unit_NE = direction(projection_NE)
         return unit_NE @ direction(prototypes_KE).to(unit_NE.dtype).T / temperature

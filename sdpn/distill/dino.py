@@ -44,15 +44,15 @@ class DINOConfig:
 
 
 class DINO(SelfDistillation):
-    """Student and teacher, each with prototypes of its own: the teacher's are a moving average too.
+    """Student and teacher, each with its own prototypes; those of the teacher are an EMA, too.
 
     Args:
-        student: see `SelfDistillation`, as for all that is not said here.
-        teacher: see there.
-        num_prototypes: K.
-        config: the rest of the objective; its ``num_prototypes`` does not count.
-        features: see there.
-        batch_norm: see there.
+        student: see `SelfDistillation`.
+        teacher: see `SelfDistillation`.
+        num_prototypes: K; overrides that of ``config``.
+        config: settings of the objective; None for the defaults.
+        features: see `SelfDistillation`.
+        batch_norm: see `SelfDistillation`.
     """
 
     centre_K: Tensor
@@ -97,13 +97,13 @@ class DINO(SelfDistillation):
 
     @torch.no_grad()
     def set_prototypes(self, prototypes_KE: Tensor) -> None:
-        """Start student and teacher from given prototypes."""
+        """Overwrite the prototypes of student and teacher."""
         super().set_prototypes(prototypes_KE)
         self.teacher_prototypes.copy_(prototypes_KE)
 
     @torch.no_grad()
     def after_step(self, momentum: float, terms: LossTerms) -> None:
-        """Move the centre (eq. 4), then the teacher and its prototypes."""
+        """Update the centre (eq. 4), then the teacher and its prototypes."""
         outputs_NK = cosine_logits(terms.teacher_NE, self.teacher_prototypes, 1.0)
         self.centre_K.lerp_(outputs_NK.mean(0).to(self.centre_K.dtype), 1 - self.config.centre_momentum)
         super().after_step(momentum, terms)

@@ -1,12 +1,12 @@
-"""Distillation: a student that is to embed as a foreign, usually larger network does, on unlabelled speech.
+"""Distillation of a foreign, usually larger model into a student, on unlabelled speech.
 
-The teacher has heard every utterance clean and whole before the training begins (`sdpn.distill.targets`); the
-student hears short, augmented crops. Three things can be learned from the teacher, each with its weight: the
-direction of its embedding, how alike it finds the utterances of a batch, and to which of its prototypes it
-assigns an utterance. The prototypes live in the space of the teacher's embeddings and learn with the student,
-as in SDPN. What is exported is an average of the student.
+The teacher embeds every utterance, clean and whole, before training (`sdpn.distill.targets`); the student is
+trained on short, augmented crops. The loss has three weighted terms: the cosine to the teacher's embedding,
+the teacher's similarities between utterances of the batch, and its assignment of utterances to prototypes.
+The prototypes are in the teacher's embedding space and are trained with the student, as in SDPN. The exported
+model is an EMA of the student.
 
-Shapes: B batch, V crops, D student's embedding, E teacher's embedding, K prototypes.
+Shapes: B batch, V crops, D student embedding, E teacher embedding, K prototypes.
 
 Sources: relational distillation, arXiv 1904.05068 and 2003.05491 (in-batch similarities as distributions);
 prototypes and balanced assignment, arXiv 2308.02774.
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from sdpn.data.crops import CropBatch
 from sdpn.distill import losses
-from sdpn.distill.assignment import balanced_assignment
+from sdpn.distill.assignment import assign
 from sdpn.distill.base import LossTerms, Projections, SelfDistillation, cosine_logits
 from sdpn.distill.targets import Targets
 from sdpn.models.embedder import Precision
@@ -44,8 +44,8 @@ class DistillConfig:
         relation_weight: weight of the KL divergence between the teacher's and the student's similarity
             distributions over the other utterances of the batch.
         relation_temperature: divides the cosines between utterances before the softmax.
-        prototype_weight: weight of the cross-entropy with the teacher's assignment to prototypes; at 0
-            prototypes are still trained, but do not affect the student.
+        prototype_weight: weight of the cross-entropy with the teacher's assignment to prototypes; with 0,
+            prototypes are still trained but do not affect the student.
         num_prototypes: number K of prototypes.
         temperature: temperature τ of the cosines to prototypes.
         sharpening: T, makes the teacher's assignment sharper than the student's prediction.
@@ -80,21 +80,21 @@ class DistillConfig:
 
 
 class Distill(SelfDistillation):
-    """Student, its average, and prototypes among the teacher's embeddings.
+    """Student, its EMA, and prototypes in the teacher's embedding space.
 
-    The average, which stands where other objectives have their teacher, hears nothing while training: its
-    batch norms are the student's, whatever ``teacher.batch_norm`` says.
+    The EMA takes the place of the teacher of other objectives but processes no training data: its batch-norm
+    statistics are always the student's, regardless of ``teacher.batch_norm``.
 
     Args:
-        student: see `SelfDistillation`; its projections are as long as the teacher's embeddings, through a
-            linear head where its own are not. The head is not exported as part of the encoder.
-        average: the average of the student; None: a copy.
-        targets: what the teacher says.
-        config: the objective.
+        student: see `SelfDistillation`; its projections must have the dimension of the teacher's embeddings,
+            if necessary through a linear head, which is not exported with the encoder.
+        average: the EMA of the student; None copies the student.
+        targets: the teacher's embeddings.
+        config: settings of the objective; None for the defaults.
         features: see `SelfDistillation`.
 
     Raises:
-        ValueError: as there, or projections are not as long as the teacher's embeddings.
+        ValueError: as there, or projections and the teacher's embeddings differ in dimension.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Distill(SelfDistillation):
         config = config or DistillConfig()
         super().__init__(student, average, config.num_prototypes, features=features, batch_norm="student")
         self.config = config
-        #: Not a buffer: it belongs in no checkpoint, and DDP would send it around at every step.
+        #: Not a buffer: checkpoints do not contain it, and DDP does not broadcast it.
         self.targets = targets.centred() if config.subtract_mean else targets
         if self.student.projection_dim != targets.embedding_dim:
             raise ValueError(
@@ -118,7 +118,7 @@ class Distill(SelfDistillation):
             )
 
     def project(self, batch: CropBatch) -> Projections:
-        """What the teacher said about the utterances, and what the student says about their crops."""
+        """The teacher's embeddings of the utterances, and forward pass of the student on their crops."""
         if self.targets.rows_SNE.device != batch.utterance_B.device:
             self.targets = self.targets.to(batch.utterance_B.device)
         target_BE = self.targets.of(batch.utterance_B, batch.speed_B)
@@ -126,7 +126,7 @@ class Distill(SelfDistillation):
         return Projections(target_BE.unsqueeze(0), student_VBE, embedding_VBD, batch.utterance_B)
 
     def objective(self, projections: Projections) -> LossTerms:
-        """Cosine, relations and prototypes, weighted, over the utterances that the teacher knows."""
+        """Weighted cosine, relation and prototype terms over the utterances with a teacher embedding."""
         config = self.config
         target_1BE, student_VBE, embedding_VBD, _ = projections
         available_B = target_1BE[0].abs().amax(-1) > 0
@@ -136,10 +136,10 @@ class Distill(SelfDistillation):
             teacher_BE, student_unit_VBE = losses.direction(target_1BE[0]), losses.direction(student_VBE)
             with torch.no_grad():
                 teacher_BK = cosine_logits(target_1BE[0], self.prototypes, config.temperature)
-                targets_BK = balanced_assignment(
+                targets_BK = assign(
                     teacher_BK, sharpening=config.sharpening, iterations=config.sinkhorn_iterations
                 )
-            # without weight, only the prototypes learn: the guards and the dashboard see them move
+            # with weight 0 only the prototypes are trained, for the guards and the dashboard
             projection_VBE = student_VBE if config.prototype_weight else student_VBE.detach()
             log_student_VBK = torch.log_softmax(
                 cosine_logits(projection_VBE, self.prototypes, config.temperature), dim=-1
@@ -164,10 +164,10 @@ class Distill(SelfDistillation):
 
 
 def relation(student_VBE: Tensor, teacher_BE: Tensor, temperature: float) -> Tensor:
-    """Mean KL divergence of how alike an utterance is to the others of the batch, teacher from student.
+    """Mean KL divergence between similarity distributions over the other utterances of the batch.
 
-    Every crop of the student is compared with the teacher's embeddings of the other utterances, so that both
-    distributions are over the same things.
+    The student's crops, too, are compared with the teacher's embeddings of the other utterances, so that both
+    distributions are over the same embeddings.
 
     Args:
         student_VBE: (V, B, E), unit length.
@@ -175,12 +175,12 @@ def relation(student_VBE: Tensor, teacher_BE: Tensor, temperature: float) -> Ten
         temperature: divides cosines.
 
     Returns:
-        scalar; 0 for fewer than three utterances, between which there is nothing to choose.
+        scalar; 0 for fewer than three utterances.
     """
     if len(teacher_BE) < 3:
         return student_VBE.sum() * 0.0
     own_BB = torch.eye(len(teacher_BE), dtype=torch.bool, device=teacher_BE.device)
-    others = -1e4  # as good as −inf, and its difference from itself is a number
+    others = -1e4  # not −inf: the difference of two must not be NaN
 
     def log_shares(rows: Tensor) -> Tensor:
         return torch.log_softmax((rows @ teacher_BE.T / temperature).masked_fill(own_BB, others), dim=-1)

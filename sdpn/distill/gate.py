@@ -1,12 +1,11 @@
-"""The loss gate: which pseudo-labels to believe, from how hard they are to learn.
+"""The loss gate: selects reliable pseudo-labels by their loss.
 
-A network learns the samples whose label is right before those whose label is wrong. The losses of all
-utterances then have two humps, and the gate is where both are equally probable.
+A network learns correctly labelled samples before wrongly labelled ones, so that the distribution of losses
+becomes bimodal; the gate is where both modes are equally probable.
 
 Shapes: B batch, N utterances of the training data.
 
-Sources: loss-gated learning, arXiv 2110.03869; the fit of two Gaussians, renewed in every epoch, is that of
-arXiv 2208.01928.
+Sources: loss-gated learning, arXiv 2110.03869; two Gaussians, refitted in every epoch, arXiv 2208.01928.
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ from sdpn.clustering.two_gaussians import fit_two_gaussians
 
 
 class LossGate(nn.Module):
-    """Remembers the last loss of every utterance; sets the gate anew when an epoch of utterances has come in.
+    """Keeps the last loss of every utterance and refits the gate after every epoch.
 
-    log(1 + loss) is fitted. Losses themselves have a long tail, which one of the Gaussians would be spent on;
-    their logarithms tell apart right labels of 10⁻² and 10⁻⁴ nats, and the gate would end up between those.
+    The Gaussians are fitted to log(1 + loss): one of them would model the long tail of the raw losses, or the
+    difference between correct labels of 10⁻² and 10⁻⁴ nats in their logarithms.
 
     Args:
         num_utterances: N.
-        fixed: a gate that stays as it is; None fits it.
-        epochs: epochs before the gate closes for the first time.
+        fixed: a fixed gate, in nats; None fits it.
+        epochs: epochs before the gate is first applied.
     """
 
     loss_N: Tensor
@@ -44,12 +43,12 @@ class LossGate(nn.Module):
         self.register_buffer("gate", torch.tensor(torch.inf))
 
     def accepts(self, loss_B: Tensor) -> Tensor:
-        """Tell which losses are below the gate, (B,) bool; all of them while it is open."""
+        """Whether each loss is below the gate, (B,) bool; true for all before the gate is first applied."""
         return loss_B <= self.gate
 
     @torch.no_grad()
     def observe(self, utterance_B: Tensor, loss_B: Tensor) -> None:
-        """Take in the losses of a batch."""
+        """Add the losses of a batch."""
         self.loss_N[utterance_B] = loss_B.to(self.loss_N.dtype)
         num_utterances = len(self.loss_N)
         epochs_before = self._seen // num_utterances
@@ -62,15 +61,15 @@ class LossGate(nn.Module):
             self.gate.fill_(self._fitted())
 
     def _fitted(self) -> float:
-        # without utterances that never come, because they are silent
+        # silent utterances never get a loss
         known = self.loss_N[torch.isfinite(self.loss_N)]
         fit = fit_two_gaussians(known.log1p().double().cpu().numpy(), iterations=200)
         return math.expm1(fit.threshold) if fit.variance > 0 else math.inf
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Return how many utterances have come in, for ``state_dict``."""
+        """Return the number of utterances seen, for ``state_dict``."""
         return {"seen": self._seen}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Restore what `get_extra_state` gave."""
+        """Restore the result of `get_extra_state`."""
         self._seen = int(state["seen"])

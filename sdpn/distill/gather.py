@@ -1,8 +1,8 @@
-"""Batches of all processes as one batch, so that an objective over the batch means the same on any number.
+"""Gathering the batches of all processes, so that the objective does not depend on their number.
 
-Every process then computes the objective of the whole batch. DDP averages the gradients of the processes, so
-each process's own rows have to count as often as there are processes: the average is then the gradient of the
-whole batch, for the network and, without any scaling, for the prototypes.
+Every process computes the objective of the whole batch. DDP averages gradients over processes, so the
+gradient of a process's own rows is multiplied by the number of processes: the average is then the gradient of
+the whole batch, for the network and, without scaling, for the prototypes.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ def gather_batch(own_VBE: Tensor, dim: int = 1) -> Tensor:
         dim: dimension of the rows.
 
     Returns:
-        (V, B · processes, …), equal on all processes; its gradient reaches only this process's rows, times
-        the number of processes. Without a process group, ``own_VBE`` itself.
+        (V, B · processes, …), equal on all processes; its gradient flows to this process's rows only,
+        multiplied by the number of processes. Without a process group, ``own_VBE`` itself.
     """
     if not dist.is_initialized() or (world := dist.get_world_size()) == 1:
         return own_VBE

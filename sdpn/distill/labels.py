@@ -1,4 +1,4 @@
-"""Pseudo-labels: the cluster of every utterance of the training data.
+"""Pseudo-labels: one cluster for every utterance of the training data.
 
 Shapes: N utterances.
 """
@@ -17,7 +17,7 @@ from sdpn.io.kaldi import Utterance, read_table
 
 
 class Labels(NamedTuple):
-    """Classes to learn.
+    """Pseudo-labels as class indices.
 
     Attributes:
         label_N: (N,) int64, class of each utterance in the order of the data, from 0 without gaps.
@@ -31,30 +31,30 @@ class Labels(NamedTuple):
 def read_labels(path: Path, utterances: Sequence[Utterance]) -> Labels:
     """Read ``utterance cluster`` lines for exactly these utterances.
 
-    Clusters are any words; they are numbered in the order in which the utterances name them.
+    Cluster names are arbitrary words, numbered in the order of first occurrence.
 
     Raises:
-        InputError: the file is missing or malformed, an utterance has no cluster, a line names an utterance
-            that the data does not hold, or all are in one cluster.
+        InputError: the file is missing or malformed, an utterance has no cluster or is not in the training
+            data, or there is only one cluster.
     """
     table = read_table(path)
     known = {utterance.id for utterance in utterances}
     missing = [utterance.id for utterance in utterances if utterance.id not in table]
     if missing:
         raise InputError(
-            f"has no cluster for {missing[0]!r} (nor for {len(missing) - 1} others of {len(known)})",
+            f"has no cluster for {missing[0]!r} ({len(missing)} of {len(known)} utterances have none)",
             path=path,
             hint="cluster the embeddings of the whole training data, or train on a subset of it",
         )
     unknown = next((number for number, name in enumerate(table, start=1) if name not in known), None)
     if unknown is not None:
         raise InputError(
-            f"names {list(table)[unknown - 1]!r}, which the training data does not hold",
+            f"contains {list(table)[unknown - 1]!r}, which is not in the training data",
             path=path,
-            hint="the labels belong to other data; give that with --data",
+            hint="give the data that the labels were made for with --data",
         )
     numbers: dict[str, int] = {}
     label_N = torch.tensor([numbers.setdefault(table[one.id], len(numbers)) for one in utterances])
     if len(numbers) < 2:
-        raise InputError("puts all utterances in one cluster; there is nothing to tell apart", path=path)
+        raise InputError("contains a single cluster; at least two are needed", path=path)
     return Labels(label_N, len(numbers))

@@ -1,7 +1,7 @@
 """The terms of the SDPN objective, as pure functions.
 
 Shapes: B batch, V local views, K prototypes, D embedding. All terms are computed in float32 (or float64),
-whatever precision the network ran in.
+regardless of the precision of the network.
 
 Source: arXiv 2308.02774, section II, and its public implementation for me-max; KoLeo from arXiv 1806.03198;
 dimension regularisers from arXiv 2505.13826.
@@ -51,7 +51,7 @@ def koleo(embedding_VBD: Tensor, *, floor: float = 1e-4) -> Tensor:
 
     Args:
         embedding_VBD: (V, B, D), not normalised; B >= 2, otherwise the term is 0.
-        floor: smallest distance that counts. Two near-duplicate rows would otherwise give a gradient of
+        floor: minimum distance. Two near-duplicate rows would otherwise give a gradient of
             1/distance; below the floor the pair contributes a constant.
 
     Returns:
@@ -60,7 +60,7 @@ def koleo(embedding_VBD: Tensor, *, floor: float = 1e-4) -> Tensor:
     if embedding_VBD.shape[1] < 2:
         return embedding_VBD.sum() * 0.0
     unit_VBD = direction(embedding_VBD)
-    with torch.no_grad():  # the nearest neighbour is a choice; only its distance has a gradient
+    with torch.no_grad():  # gradients flow through the distance, not through the choice of the neighbour
         similarity_VBB = unit_VBD @ unit_VBD.transpose(1, 2)
         similarity_VBB.diagonal(dim1=1, dim2=2).fill_(-torch.inf)
         nearest_VB = similarity_VBB.argmax(-1)
@@ -74,7 +74,7 @@ def off_diagonal(embedding_VBD: Tensor) -> Tensor:
     """Dimension regulariser: mean over dimensions of the squared correlations with the others.
 
     Source: arXiv 2505.13826, its off-diagonal term (form as in VICReg, arXiv 2105.04906, eq. 4, of
-    correlations, so that the scale of the embedding does not count).
+    correlations, so that the scale of the embedding has no effect).
 
     Args:
         embedding_VBD: (V, B, D); the correlations are taken over all V·B rows.
@@ -90,7 +90,7 @@ def frobenius(embedding_VBD: Tensor) -> Tensor:
     """Dimension regulariser: log ‖C‖²_F / D of the correlation matrix C between the embedding's dimensions.
 
     Correlated dimensions carry the same information; at total collapse of dimensions all correlations are ±1.
-    The logarithm keeps the pressure when little correlation is left.
+    The logarithm keeps the gradient large when correlations are small.
 
     Source: arXiv 2505.13826, its Frobenius term (form as in FroSSL, arXiv 2310.02903); divided by D so that
     uncorrelated dimensions give 0.
@@ -104,7 +104,7 @@ def frobenius(embedding_VBD: Tensor) -> Tensor:
     return torch.log1p(off_diagonal(embedding_VBD))  # ‖C‖²_F = D + the sum of squares beside the diagonal
 
 
-#: Dimension regularisers by the name that the configuration gives them.
+#: Dimension regularisers by their name in the configuration.
 DIMENSION = {"frobenius": frobenius, "off-diagonal": off_diagonal}
 
 
@@ -118,7 +118,7 @@ def _correlation(embedding_VBD: Tensor) -> Tensor:
 
 
 def direction(rows_ND: Tensor) -> Tensor:
-    """L2-normalise the rows, in float32 (float64 stays).
+    """L2-normalise the rows, in float32 (float64 is kept).
 
     A row shorter than 0.01 is divided by 0.01: the gradient of a direction grows with 1 / length, and must
     not overflow in fp16. Embeddings, projections and prototypes are far longer.

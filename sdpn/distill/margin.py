@@ -14,8 +14,8 @@ from torch import Tensor
 def with_margin(cosine_NK: Tensor, labels_N: Tensor, margin: float) -> Tensor:
     """Replace the cosine of each row's own class, cos θ, by cos(θ + m).
 
-    Beyond θ = π − m the cosine would rise again; there it goes on falling as a line, cos θ − m sin m, as in
-    the authors' code.
+    Beyond θ = π − m, where cos(θ + m) would increase again, cos θ − m sin m is used instead, as in the
+    authors' code.
 
     Args:
         cosine_NK: cosine of every row to every class, (…, N, K).

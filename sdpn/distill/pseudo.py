@@ -1,8 +1,8 @@
-"""Training on pseudo-labels: a classifier of clusters, with labels that it does not believe set aside.
+"""Training on pseudo-labels: classification of clusters, with a gate for unreliable labels.
 
-The second stage of two-stage systems. Clusters of the first network's embeddings are the classes; the
-prototypes are the class centres, in the space of the embeddings. The teacher, an average of the student, is
-what is exported, and what labels are corrected by.
+The second stage of two-stage systems. The classes are clusters of the first network's embeddings; the
+prototypes are the class centres in the embedding space. The teacher, an EMA of the student, corrects labels
+and is the exported model.
 
 Shapes: B batch, G/V global/local crops, D embedding, K classes, N utterances of the training data.
 
@@ -72,12 +72,12 @@ class Pseudo(SelfDistillation):
     """Student, teacher and class centres.
 
     Args:
-        student: see `SelfDistillation`; without a head, for classes live where embeddings do.
-        teacher: see there.
-        labels: what to learn; a class is a prototype.
-        config: the objective.
+        student: see `SelfDistillation`; without a head, since class centres are in the embedding space.
+        teacher: see `SelfDistillation`.
+        labels: the pseudo-labels; each class has a prototype.
+        config: settings of the objective; None for the defaults.
         features: see `SelfDistillation`.
-        batch_norm: see there.
+        batch_norm: see `SelfDistillation`.
     """
 
     label_N: Tensor
@@ -100,7 +100,7 @@ class Pseudo(SelfDistillation):
         self._updates = 0
 
     def objective(self, projections: Projections) -> LossTerms:
-        """AAM-softmax of what is believed, cross-entropy with the teacher where it corrects a label."""
+        """AAM-softmax for accepted labels, cross-entropy with the teacher's prediction for corrected ones."""
         config = self.config
         teacher_GBD, student_VBD, _, utterance_B = projections
         with torch.autocast(student_VBD.device.type, enabled=False):
@@ -115,7 +115,7 @@ class Pseudo(SelfDistillation):
                 config.scale * with_margin(cosine_VBK, label_B, margin), dim=-1
             )
             aam_B = _negative_log(log_margin_VBK, label_B)
-            # without the margin, whose rise would move all losses and leave the gate behind
+            # without the margin, since its warm-up would shift all losses relative to the gate
             plain_B = _negative_log(log_plain_VBK, label_B)
             accepted_B, corrected_B = self._gate_labels(plain_B.detach(), teacher_BK)
             target_BK = torch.softmax(teacher_BK.clamp(min=1e-12).log() / config.sharpening, dim=-1)
@@ -139,7 +139,7 @@ class Pseudo(SelfDistillation):
         )
 
     def _gate_labels(self, loss_B: Tensor, teacher_BK: Tensor) -> tuple[Tensor, Tensor]:
-        """Whose label is believed, and whose is corrected, (B,) bool each."""
+        """Masks (B,) of utterances with an accepted and with a corrected label."""
         if self.config.above_gate == "keep":
             return torch.ones_like(loss_B, dtype=torch.bool), torch.zeros_like(loss_B, dtype=torch.bool)
         accepted_B = self.gate.accepts(loss_B)
@@ -148,18 +148,18 @@ class Pseudo(SelfDistillation):
         return accepted_B, ~accepted_B & (teacher_BK.amax(-1) >= self.config.confidence)
 
     def after_step(self, momentum: float, terms: LossTerms) -> None:
-        """Move the teacher, and the gate."""
+        """Update the teacher and the gate."""
         super().after_step(momentum, terms)
         assert terms.utterance_losses is not None
         self.gate.observe(*terms.utterance_losses)
         self._updates += 1
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Return how many updates there were, for ``state_dict``: the margin rises with them."""
+        """Return the number of updates, which the margin warm-up depends on, for ``state_dict``."""
         return {"updates": self._updates}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Restore what `get_extra_state` gave."""
+        """Restore the result of `get_extra_state`."""
         self._updates = int(state["updates"])
 
 

@@ -1,6 +1,6 @@
-"""Recent teacher outputs, so that balancing sees enough rows when the batch is small.
+"""A queue of recent teacher projections, for balancing with small batches.
 
-Shapes: N rows, E projection, Q places.
+Shapes: N rows, E projection, Q queue size.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from torch import Tensor, nn
 class TeacherQueue(nn.Module):
     """The last ``size`` projections of the teacher, oldest overwritten first; saved with the module.
 
-    SwAV (arXiv 2006.09882, section 4.1) keeps features and not scores, because the prototypes move on: the
-    scores of old features are computed anew with the prototypes of today.
+    As in SwAV (arXiv 2006.09882, section 4.1) it stores features instead of scores, which are recomputed with
+    the current prototypes.
 
     Args:
-        size: places Q; 0 keeps nothing.
+        size: queue size Q; 0 disables the queue.
         projection_dim: E.
     """
 
@@ -39,7 +39,7 @@ class TeacherQueue(nn.Module):
 
     @torch.no_grad()
     def push(self, rows_NE: Tensor) -> None:
-        """Take rows in, in place of the oldest."""
+        """Add rows, overwriting the oldest."""
         size = len(self.rows_QE)
         if not size:
             return
@@ -50,9 +50,9 @@ class TeacherQueue(nn.Module):
         self._pushed += len(rows_NE)
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Return how many rows have come in, for ``state_dict``."""
+        """Return the number of rows pushed, for ``state_dict``."""
         return {"pushed": self._pushed}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Restore what `get_extra_state` gave."""
+        """Restore the result of `get_extra_state`."""
         self._pushed = int(state["pushed"])

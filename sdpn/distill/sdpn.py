@@ -1,7 +1,7 @@
 """The objective of the Self-Distillation Prototypes Network.
 
-The teacher's balanced assignment of a clean, long crop to prototypes is what the student has to predict from
-short, augmented crops. Student and teacher share the prototypes.
+The student predicts, from short augmented crops, the teacher's balanced assignment of a long clean crop to
+prototypes. Student and teacher share the prototypes.
 
 Shapes: B batch, G/V global/local crops, E projection, K prototypes.
 
@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from sdpn.distill import losses
-from sdpn.distill.assignment import balanced_assignment
+from sdpn.distill.assignment import assign
 from sdpn.distill.base import LossTerms, Projections, SelfDistillation, cosine_logits
 from sdpn.distill.queue import TeacherQueue
 
@@ -67,19 +67,19 @@ class SDPNConfig:
 
 
 class SDPN(SelfDistillation):
-    """Student, teacher and shared prototypes, and the objective that trains them.
+    """SDPN: student and teacher with shared prototypes, and the objective.
 
     >>> network = SDPN(encoder, None, num_prototypes=1024)      # any nn.Module: features to embeddings
     >>> terms = network(CropBatch(global_crops, local_crops, utterance_indices))
     >>> terms.total.backward(); optimizer.step(); network.after_step(0.996, terms)
 
     Args:
-        student: see `SelfDistillation`, as for all that is not said here.
-        teacher: see there.
-        num_prototypes: K.
-        config: the rest of the objective; its ``num_prototypes`` does not count.
-        features: see there.
-        batch_norm: see there.
+        student: see `SelfDistillation`.
+        teacher: see `SelfDistillation`.
+        num_prototypes: K; overrides that of ``config``.
+        config: settings of the objective; None for the defaults.
+        features: see `SelfDistillation`.
+        batch_norm: see `SelfDistillation`.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class SDPN(SelfDistillation):
         self.queue = TeacherQueue(self.config.queue_size, self.prototypes.shape[1])
 
     def objective(self, projections: Projections) -> LossTerms:
-        """Cross-entropy + me-max + KoLeo (arXiv 2308.02774, eq. 4-7), and what the configuration adds."""
+        """Cross-entropy + me-max + KoLeo (arXiv 2308.02774, eq. 4-7), optionally a dimension regulariser."""
         config = self.config
         teacher_GBE, student_VBE, embedding_VBD, _ = projections
         with torch.autocast(student_VBE.device.type, enabled=False):
@@ -106,7 +106,7 @@ class SDPN(SelfDistillation):
                 queue_QK = cosine_logits(self.queue.rows(), self.prototypes, config.temperature)
                 num_utterances = teacher_GBK.shape[1]
                 targets_GBK = [
-                    balanced_assignment(
+                    assign(
                         torch.cat([logits_BK, queue_QK.to(logits_BK.dtype)]),
                         sharpening=config.sharpening,
                         iterations=config.sinkhorn_iterations,
@@ -138,6 +138,6 @@ class SDPN(SelfDistillation):
         )
 
     def after_step(self, momentum: float, terms: LossTerms) -> None:
-        """Move the teacher and queue its projections (of all processes: every one keeps the same queue)."""
+        """Update the teacher and queue its projections (of all processes, so that all queues are equal)."""
         super().after_step(momentum, terms)
         self.queue.push(terms.teacher_NE)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sdpn.extraction.extractor import Extractor, Outcome
 from sdpn.extraction.merge import Output, merge_lock, scan
 from sdpn.extraction.part import Part
-from sdpn.extraction.settings import Settings, agree_on_settings
+from sdpn.extraction.settings import ExtractionSettings, agree_on_settings
 from sdpn.extraction.shard import Shard
 from sdpn.io.kaldi import Utterance
 from sdpn.models.embedder import Embedder, Precision
@@ -23,7 +23,7 @@ class Embedded(NamedTuple):
         duration_s: speech in those that it could embed.
     """
 
-    settings: Settings
+    settings: ExtractionSettings
     number: int
     duration_s: float
 

@@ -24,7 +24,7 @@ _NAME = "settings.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class ExtractionSettings:
     """What was embedded, and how.
 
     Attributes:
@@ -61,14 +61,14 @@ def agree_on_settings(
     speed: float = 1.0,
     precision: Precision | None,
     choose: Callable[[], Precision],
-) -> Settings:
+) -> ExtractionSettings:
     """Settings of a folder: those that are there, or ours if nobody was here before.
 
     Args:
         folder: where the settings are kept.
         embedder: the model.
-        windows: as in `Settings`.
-        speed: as in `Settings`.
+        windows: as in `ExtractionSettings`.
+        speed: as in `ExtractionSettings`.
         precision: what was asked for; None takes what is there, or what ``choose`` finds.
         choose: finds a precision.
 
@@ -78,7 +78,7 @@ def agree_on_settings(
     model = fingerprint(embedder)
     found = read_settings(folder)
     if found is None:
-        ours = Settings(
+        ours = ExtractionSettings(
             model=model,
             embedding_dim=embedder.embedding_dim,
             windows=windows,
@@ -108,7 +108,7 @@ def agree_on_settings(
     return found
 
 
-def read_settings(folder: Path) -> Settings | None:
+def read_settings(folder: Path) -> ExtractionSettings | None:
     """The settings of a folder, or None where there are none.
 
     Raises:
@@ -117,7 +117,7 @@ def read_settings(folder: Path) -> Settings | None:
     path = folder / _NAME
     if not path.exists():
         return None
-    return from_dict(Settings, read_json(path, "extraction settings file"), path=path)
+    return from_dict(ExtractionSettings, read_json(path, "extraction settings file"), path=path)
 
 
 def _write_once(path: Path, text: str) -> None:

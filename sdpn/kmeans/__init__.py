@@ -1,5 +1,5 @@
-"""K-means over chunks that never fit in memory together. Needs no torch.
+"""Streaming k-means for data that do not fit in memory. Needs no torch.
 
-`fit_stream` learns, `KMeansModel` keeps what was learned, `assign` labels any number of rows. The k-means
-of `sdpn.clustering.kmeans` is another: it finds the speakers of one recording, which fits in memory.
+`fit_stream` trains, `KMeansModel` is the trained model, `assign_chunks` labels any number of rows. Not to be
+confused with `sdpn.clustering.kmeans`, which finds the speakers of one recording in memory.
 """

@@ -1,4 +1,4 @@
-"""What a stream is made of: chunks that can be read again and again, a block of rows at a time.
+"""The chunks of a stream: read in blocks of rows, as often as needed.
 
 Shapes: B rows of a block, D dimensions.
 """
@@ -23,18 +23,18 @@ from sdpn.io.parsing import parsing
 def write_chunks(
     pieces: Iterable[Any], folder: str | os.PathLike[str], *, rows_per_chunk: int = 100_000
 ) -> list[Path]:
-    """Write pieces (B, D) as float32 ``folder/chunk-00000.npy``, ...; the folder appears when all is written.
+    """Write pieces (B, D) as float32 ``folder/chunk-00000.npy``, ..., atomically.
 
     Args:
-        pieces: arrays or CPU tensors of any length; empty ones are passed over.
-        folder: where to; one that exists is replaced.
-        rows_per_chunk: rows of each chunk but the last. That many are held in memory.
+        pieces: arrays or CPU tensors of any length; empty ones are skipped.
+        folder: output folder; an existing one is replaced.
+        rows_per_chunk: rows of each chunk except the last; held in memory.
 
     Returns:
-        the chunks' files.
+        paths of the chunks.
 
     Raises:
-        InputError: there are no rows, pieces of different dimension, or the folder cannot be written.
+        InputError: there are no rows, pieces differ in dimension, or the folder cannot be written.
     """
     names: list[str] = []
     waiting: list[np.ndarray] = []
@@ -46,7 +46,7 @@ def write_chunks(
             np.save(temporary / names[-1], rows_ND, allow_pickle=False)
 
         for piece in pieces:
-            rows_BD = np.array(piece, dtype=np.float32)  # a copy: a loader may use its buffer again
+            rows_BD = np.array(piece, dtype=np.float32)  # a copy, since loaders may reuse their buffers
             if rows_BD.ndim != 2 or (waiting and rows_BD.shape[1] != waiting[0].shape[1]):
                 expected = f"(rows, {waiting[0].shape[1]})" if waiting else "(rows, dimensions)"
                 raise InputError(f"a piece has shape {rows_BD.shape}; expected {expected}", path=folder)
@@ -65,15 +65,15 @@ def write_chunks(
     return [Path(folder) / name for name in names]
 
 
-#: Values up to here can be squared and added over dimensions and rows in float32.
+#: Largest value whose square can be summed over dimensions and rows in float32.
 LARGEST = 1e12
 
-#: What differs by less, squared, is lost in float32.
+#: Smallest difference whose square is not lost in float32.
 SMALLEST = 1e-15
 
 
 class Block(NamedTuple):
-    """Rows (B, D) that follow each other, and their ids where the chunk has ids."""
+    """Consecutive rows (B, D), and their ids if the chunk has ids."""
 
     rows_BD: np.ndarray
     keys: Sequence[str] | None
@@ -81,17 +81,17 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Chunk(ABC):
-    """Rows that can be read from any row on, as often as wanted, always in the same order.
+    """Rows that can be read repeatedly, from any row on, in a fixed order.
 
     Attributes:
-        name: what errors call it; a path where it is a file.
+        name: name for error messages; the path of a file.
     """
 
     name: str
 
     @abstractmethod
     def blocks(self, start: int, size: int) -> Iterator[Block]:
-        """Yield the rows from ``start`` (counted from 0) on, at most ``size`` at a time."""
+        """Yield the rows from ``start`` (counted from 0) in blocks of at most ``size``."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -111,7 +111,7 @@ class NpyChunk(Chunk):
     """A matrix (N, D) in a ``.npy`` file."""
 
     def blocks(self, start: int, size: int) -> Iterator[Block]:
-        """Yield copies of slices; the file is mapped anew for each, so that what was read can be let go."""
+        """Yield copies of slices; the file is mapped again for each, to release what was read."""
         end = start + 1
         while start < end:
             rows_ND = self._mapped()
@@ -121,7 +121,7 @@ class NpyChunk(Chunk):
             start += size
 
     def _mapped(self) -> np.ndarray:
-        with parsing(self.name, "is not a whole .npy file"):
+        with parsing(self.name, "is not a complete .npy file"):
             rows_ND: np.ndarray = np.lib.format.open_memmap(self.name, mode="r")
         if rows_ND.ndim != 2:
             raise InputError(f"has shape {rows_ND.shape}; expected (rows, dimensions)", path=self.name)
@@ -130,18 +130,18 @@ class NpyChunk(Chunk):
 
 @dataclass(frozen=True, kw_only=True)
 class NamedNpyChunk(NpyChunk):
-    """A matrix (N, D) in a ``.npy`` file, some consecutive rows of which are those of one utterance.
+    """A matrix (N, D) in a ``.npy`` file with one or more consecutive rows per utterance.
 
     Attributes:
-        ids: the utterances in the order of their rows; the same twice in a row is the same utterance.
-        counts: the number of rows of each.
+        ids: utterance ids in the order of their rows; consecutive equal ids are one utterance.
+        counts: number of rows of each.
     """
 
     ids: tuple[str, ...]
     counts: tuple[int, ...]
 
     def blocks(self, start: int, size: int) -> Iterator[Block]:
-        """Yield copies of slices, each row with the id of its utterance."""
+        """Yield copies of slices with the utterance id of each row."""
         ends = np.cumsum(self.counts)
         for rows_BD, _ in super().blocks(start, size):
             places = np.searchsorted(ends, np.arange(start, start + len(rows_BD)), side="right")
@@ -154,7 +154,7 @@ class KaldiChunk(Chunk):
     """The vectors of a Kaldi ``.ark`` or ``.scp``."""
 
     def blocks(self, start: int, size: int) -> Iterator[Block]:
-        """Yield stacked vectors and their keys; an archive has no index, so rows before are read over."""
+        """Yield stacked vectors and their keys; without an index, earlier rows are read and skipped."""
         keys: list[str] = []
         vectors: list[np.ndarray] = []
         dimension = None
@@ -178,17 +178,17 @@ class KaldiChunk(Chunk):
 
 @dataclass(frozen=True, kw_only=True)
 class IterableChunk(Chunk):
-    """What a loader or a generator gives, piece by piece.
+    """The output of a loader or generator.
 
     Attributes:
-        pieces: called for each pass; returns the pieces (n, D), arrays or CPU tensors, of any length, and
-            always the same.
+        pieces: called for each pass; returns pieces (n, D) of any length, arrays or CPU tensors, the same in
+            every pass.
     """
 
     pieces: Callable[[], Iterable[Any]]
 
     def blocks(self, start: int, size: int) -> Iterator[Block]:
-        """Yield the pieces, cut where they are longer than ``size``; rows before ``start`` are read over."""
+        """Yield the pieces in blocks of at most ``size`` rows; rows before ``start`` are skipped."""
         skip = start
         for piece in self.pieces():
             rows_BD = np.asarray(piece)
@@ -202,7 +202,7 @@ class IterableChunk(Chunk):
 
 
 def open_chunk(path: str | os.PathLike[str]) -> Chunk:
-    """The chunk in a file: ``.npy``, or Kaldi's ``.ark`` or ``.scp``.
+    """Open a chunk file: ``.npy``, or Kaldi ``.ark`` or ``.scp``.
 
     Raises:
         InputError: another suffix, or no such file.
@@ -214,39 +214,39 @@ def open_chunk(path: str | os.PathLike[str]) -> Chunk:
         ".scp": KaldiChunk,
     }
     if path.suffix not in kinds:
-        raise InputError("is no chunk", path=path, hint=f"expected one of: {', '.join(kinds)}")
+        raise InputError("is not a chunk file", path=path, hint=f"expected one of: {', '.join(kinds)}")
     if not path.is_file():
-        raise InputError("no such chunk", path=path)
+        raise InputError("no such chunk file", path=path)
     return kinds[path.suffix](name=str(path))
 
 
 def checked_blocks(
     chunk: Chunk, *, start: int, size: int, dimension: int | None, directions: bool
 ) -> Iterator[Block]:
-    """Read a chunk as float32 rows that k-means can take.
+    """Read a chunk as validated float32 rows.
 
     Args:
-        chunk: what to read.
+        chunk: the chunk.
         start: first row, counted from 0.
-        size: rows of a block at most.
-        dimension: what the rows must have; None takes the first block's.
-        directions: refuse rows that are zero, since they have no direction.
+        size: maximum rows of a block.
+        dimension: required dimension; None takes that of the first block.
+        directions: reject zero rows, which have no direction.
 
     Raises:
-        InputError: numbers of another kind than integer or real, another dimension, a row that holds NaN,
-            infinite or huge values or is zero; the chunk and the row (from 0) are named.
+        InputError: values that are not integers or real numbers, another dimension, or a row with NaN,
+            infinite or huge values or, with ``directions``, of zeros; with the chunk and the row (from 0).
     """
     row = start
     for rows_BD, keys in chunk.blocks(start, size):
         if rows_BD.dtype.kind not in "fiu":
-            raise InputError(f"holds {rows_BD.dtype}; expected integers or real numbers", path=chunk.name)
+            raise InputError(f"contains {rows_BD.dtype}; expected integers or real numbers", path=chunk.name)
         dimension = rows_BD.shape[1] if dimension is None else dimension
         if rows_BD.shape[1] != dimension or not dimension:
             raise InputError(
                 f"rows have {rows_BD.shape[1]} dimensions; expected {dimension or 'at least 1'}",
                 path=chunk.name,
             )
-        with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite, and is named below
+        with np.errstate(over="ignore"):  # values beyond float32 become infinite and are reported below
             floats_BD = np.ascontiguousarray(rows_BD, dtype=np.float32)
         if unfit := invalid_rows(floats_BD):
             raise _bad_row(chunk, row, keys, *unfit)
@@ -255,22 +255,22 @@ def checked_blocks(
             if short_B.any():
                 zero = not floats_BD[short_B.argmax()].any()
                 problem = "is zero" if zero else f"has no value of at least {SMALLEST:g}"
-                raise _bad_row(chunk, row, keys, short_B, f"{problem}, and so has no direction")
+                raise _bad_row(chunk, row, keys, short_B, f"{problem}: it has no direction")
         yield Block(floats_BD, keys)
         row += len(floats_BD)
 
 
 def invalid_rows(rows_BD: np.ndarray) -> tuple[np.ndarray, str] | None:
-    """Find float32 rows whose distances could not be computed: which they are, and what is wrong."""
+    """Mask of float32 rows with values that distances cannot be computed from, and a description."""
     finite_BD = np.isfinite(rows_BD)
     if not finite_BD.all():
-        return np.logical_not(finite_BD.all(axis=1)), "holds NaN or infinite values"
+        return np.logical_not(finite_BD.all(axis=1)), "contains NaN or infinite values"
     if len(rows_BD) and max(rows_BD.max(), -rows_BD.min()) > LARGEST:
         huge_B = (np.abs(rows_BD) > LARGEST).any(axis=1)
         largest = np.abs(rows_BD[huge_B.argmax()]).max()
         return (
             huge_B,
-            f"holds a value of {largest:.3g}, too large to be squared (at most {LARGEST:g})",
+            f"contains {largest:.3g}, whose square overflows (limit {LARGEST:g})",
         )
     return None
 

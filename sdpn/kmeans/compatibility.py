@@ -1,10 +1,10 @@
-"""The functions that users of SpeechBrain's k-means know, made safe.
+"""A k-means interface compatible with SpeechBrain's.
 
-There, ``train`` once called ``fit`` on every chunk, which forgets the chunks before it; later, rows that did
-not fill a batch were dropped, and a path without a model silently gave a new one. Here every row counts in
-every epoch, whatever the lengths of chunks and batches are, and a path without a model is an error.
+SpeechBrain's ``train`` once called ``fit`` on every chunk, which discards earlier chunks; later versions
+dropped rows that did not fill a batch, and silently created a new model if the path had none. Here every row
+is used in every epoch, for any length of chunks and batches, and a missing model is an error.
 
-Torch is imported when a network is given, and not before.
+Torch is only imported if a network is given.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 
 class StreamingKMeans:
-    """Settings, and the model once it is trained.
+    """Training settings and, once trained, the model.
 
     Attributes:
-        settings: of the training.
-        model: what was learned or loaded; None before.
+        settings: settings of the training.
+        model: the trained or loaded model; None before training.
     """
 
     def __init__(self, settings: StreamSettings, model: KMeansModel | None = None) -> None:
@@ -73,26 +73,26 @@ def fetch_kmeans_model(
     checkpoint_path: str | os.PathLike[str] | None = None,
     **settings: Any,
 ) -> StreamingKMeans:
-    """Make a k-means to train, or fetch a trained one.
+    """Create a k-means model to train, or load a trained one.
 
     Args:
-        n_clusters: K; needed without ``checkpoint_path``.
-        init: as in `StreamSettings`, like all that follow.
-        max_iter: see there.
-        batch_size: see there.
-        tol: see there.
-        max_no_improvement: see there.
-        n_init: see there.
-        reassignment_ratio: see there.
-        random_state: its ``seed``.
-        compute_labels: taken for compatibility; labels cost nothing here, and nothing depends on it.
-        init_size: see there.
-        checkpoint_path: a model of `save_model`. Training it further starts from its centres.
+        n_clusters: K; required without ``checkpoint_path``.
+        init: see `StreamSettings`.
+        max_iter: see `StreamSettings`.
+        batch_size: see `StreamSettings`.
+        tol: see `StreamSettings`.
+        max_no_improvement: see `StreamSettings`.
+        n_init: see `StreamSettings`.
+        reassignment_ratio: see `StreamSettings`.
+        random_state: ``seed`` of `StreamSettings`.
+        compute_labels: accepted for compatibility, without effect.
+        init_size: see `StreamSettings`.
+        checkpoint_path: a model written by `save_model`; further training starts from its centres.
         settings: other fields of `StreamSettings`.
 
     Raises:
-        InputError: no model is at ``checkpoint_path``, or it has another number of clusters; a setting that
-            does not exist or is out of range.
+        InputError: there is no model at ``checkpoint_path``, or it has another number of clusters; a setting
+            is unknown or out of range.
     """
     model = None if checkpoint_path is None else KMeansModel.load(checkpoint_path)
     if model is not None and n_clusters not in (None, model.n_clusters):
@@ -103,7 +103,7 @@ def fetch_kmeans_model(
         if settings.setdefault("spherical", model.space.spherical) != model.space.spherical:
             raise InputError(f"has spherical={model.space.spherical}", path=checkpoint_path)
     if n_clusters is None:
-        raise InputError("n_clusters is missing", hint="how many clusters? Or give checkpoint_path")
+        raise InputError("n_clusters is missing", hint="give n_clusters, or checkpoint_path")
     values = {
         "n_clusters": n_clusters,
         "init": init,
@@ -129,18 +129,18 @@ def accumulate_and_extract_features(
     *,
     feature_axis: int = 2,
 ) -> None:
-    """Append the rows (D,) that a layer gives for a batch to a list; padded frames are left out.
+    """Append the outputs (D,) of a layer for a batch to a list, without padded frames.
 
     Args:
-        batch: see `sdpn.kmeans.layer_features.ssl_rows`, like all that follow.
-        features_list: grows by one array for each row. `train` needs no such list.
-        ssl_model: see there.
-        ssl_layer_num: number or name.
-        device: see there.
-        feature_axis: see there.
+        batch: see `sdpn.kmeans.layer_features.ssl_rows`.
+        features_list: one array is appended per row. `train` does not need this list.
+        ssl_model: see `sdpn.kmeans.layer_features.ssl_rows`.
+        ssl_layer_num: number or name of the layer.
+        device: see `sdpn.kmeans.layer_features.ssl_rows`.
+        feature_axis: see `sdpn.kmeans.layer_features.ssl_rows`.
 
     Raises:
-        InputError: as there.
+        InputError: see `sdpn.kmeans.layer_features.ssl_rows`.
     """
     from sdpn.kmeans.layer_features import ssl_rows
 
@@ -159,32 +159,35 @@ def train(
     save_path: str | os.PathLike[str] | None = None,
     on_progress: Callable[[FitProgress], None] | None = None,
 ) -> Fit:
-    """Train on what a layer of a network gives for batches, or on rows; ``model`` has its result afterwards.
+    """Train on the outputs of a network's layer, or on rows; the result is stored in ``model``.
 
-    With ``ssl_model`` the network runs once over ``train_set``; the rows go to files, never all of them into
-    memory, and are removed when k-means is done with them.
+    With ``ssl_model`` the network runs once over ``train_set``; its rows are written to temporary files
+    instead of being held in memory.
 
     Args:
-        model: of `fetch_kmeans_model`.
-        train_set: with ``ssl_model``, batches as `sdpn.kmeans.layer_features.ssl_rows` takes them. Without,
-            pieces (n, D) of any length, arrays or CPU tensors, and the same rows each time it is
-            gone through (a list of them, a ``DataLoader``; resuming is exact only where it does not
-            shuffle); or a list of chunk files (``.npy``, ``.ark``, ``.scp``) or chunks.
+        model: from `fetch_kmeans_model`.
+        train_set: with ``ssl_model``, batches as for `sdpn.kmeans.layer_features.ssl_rows`. Otherwise pieces
+            (n, D) of any length, arrays or CPU tensors, with the same rows in every pass (a list or a
+            ``DataLoader``; resuming is only exact without shuffling); or a list of chunks or chunk files
+            (``.npy``, ``.ark``, ``.scp``).
         ssl_model: the network.
-        ssl_layer_num: its layer, by number or name.
-        kmeans_batch_size: in place of the settings' ``batch_size``.
-        device: where the network runs.
+        ssl_layer_num: layer of the network, by number or name.
+        kmeans_batch_size: overrides ``batch_size`` of the settings.
+        device: device of the network.
         feature_axis: see `sdpn.kmeans.layer_features.ssl_rows`.
-        save_path: file (``.npz``) to save the state to and to go on from; see `fit_stream`. The rows of a
-            network lie beside it, under its name and ``.rows``; a run that goes on makes them again.
+        save_path: file (``.npz``) to save the state to and to resume from; see `fit_stream`. The rows of a
+            network are stored next to it as ``<name>.rows``; a resumed run computes them again.
         on_progress: see `fit_stream`.
 
     Raises:
-        InputError: one of ``ssl_model`` and ``ssl_layer_num`` is missing; without a network, ``train_set``
-            can be gone through only once, which is not enough; or as `fit_stream`.
+        InputError: only one of ``ssl_model`` and ``ssl_layer_num`` is given; without a network, ``train_set``
+            can be iterated only once; or as `fit_stream`.
     """
     if (ssl_model is None) != (ssl_layer_num is None):
-        raise InputError("ssl_model and ssl_layer_num go together", hint="give both, or neither for rows")
+        raise InputError(
+            "ssl_model and ssl_layer_num must be given together",
+            hint="give both, or neither to train on rows",
+        )
     settings = model.settings
     if kmeans_batch_size is not None:
         settings = replace(settings, batch_size=kmeans_batch_size)
@@ -201,8 +204,8 @@ def train(
     if ssl_model is None or ssl_layer_num is None:
         if isinstance(train_set, Iterator):
             raise InputError(
-                "the loader can be gone through once, and k-means needs several passes",
-                hint="write its rows with sdpn.kmeans.chunks.write_chunks and give those files",
+                "the loader can be iterated only once, but k-means needs several passes",
+                hint="write its rows to files with sdpn.kmeans.chunks.write_chunks",
             )
         found = fit(_chunks(train_set))
     else:
@@ -220,7 +223,7 @@ def train(
 
 @contextmanager
 def _row_folder(save_path: str | os.PathLike[str] | None) -> Iterator[Path]:
-    """A folder that is gone afterwards; with a state its name is always the same, which the state notes."""
+    """A temporary folder for rows; with a state its name is fixed, since the state refers to it."""
     if save_path is None:
         with tempfile.TemporaryDirectory(prefix="sdpn-kmeans-") as temporary:
             yield Path(temporary) / "rows"
@@ -233,10 +236,10 @@ def _row_folder(save_path: str | os.PathLike[str] | None) -> Iterator[Path]:
 
 
 def save_model(kmeans: StreamingKMeans, checkpoint_path: str | os.PathLike[str]) -> None:
-    """Write the model as ``.npz`` or ``.safetensors``, which, unlike joblib's files, cannot run code.
+    """Write the model as ``.npz`` or ``.safetensors``, which, unlike joblib files, cannot contain code.
 
     Raises:
-        InputError: it is not trained, another suffix, or the file cannot be written.
+        InputError: the model is not trained, another suffix, or the file cannot be written.
     """
     kmeans._trained().save(checkpoint_path)
 

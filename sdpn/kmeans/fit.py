@@ -1,6 +1,6 @@
-"""The driver: everything about mini-batch k-means that scikit-learn's ``partial_fit`` leaves to its caller.
+"""Training of streaming k-means: survey, initialisation, mini-batch epochs, Lloyd passes, and resuming.
 
-Shapes: K centres, D dimensions, M rows of the sample, H rows held out.
+Shapes: K centres, D dimensions, M rows of the sample, H held-out rows.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _HEADER = "header"
 
 
 def save_state(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
-    """Write nested dictionaries of arrays and of values that JSON has.
+    """Write nested dictionaries of arrays and JSON values.
 
     Raises:
         InputError: the file cannot be written.
@@ -46,12 +46,12 @@ def save_state(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
 
 
 def load_state(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read what `save_state` wrote.
+    """Read a state written by `save_state`.
 
     Raises:
-        InputError: the file is missing or is not whole.
+        InputError: the file is missing or incomplete.
     """
-    with parsing(path, "is not a whole saved state", hint="move it away to start again"):
+    with parsing(path, "is not a complete saved state", hint="move it away to start from the beginning"):
         arrays = read_npz(path)
         state = parse_json(str(arrays.pop(_HEADER)), "header of a saved state", path=path)
         for name, array in arrays.items():
@@ -64,12 +64,12 @@ def load_state(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def remove_state(path: str | os.PathLike[str]) -> None:
-    """Remove a state that is not needed any more, if there is one."""
+    """Remove a state, if there is one."""
     Path(path).unlink(missing_ok=True)
 
 
 def _without_arrays(values: dict[str, Any], prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """The values that JSON has; the arrays go to ``arrays`` under their path."""
+    """Return the JSON values; arrays are moved to ``arrays`` under their path."""
     plain: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, np.ndarray):
@@ -82,7 +82,7 @@ def _without_arrays(values: dict[str, Any], prefix: str, arrays: dict[str, np.nd
 
 
 class LloydPass:
-    """Gives every row to its nearest centre, and moves the centres when all rows have been given.
+    """One pass of Lloyd's algorithm: assigns all rows to the nearest centres, then updates these.
 
     Args:
         centres_KD: float32, fixed during the pass.
@@ -97,7 +97,7 @@ class LloydPass:
         self.inertia = 0.0
 
     def add(self, batch_BD: np.ndarray) -> None:
-        """Give the rows of a batch."""
+        """Assign the rows of a batch."""
         labels_B, squares_B = nearest(batch_BD, self.centres_KD, backend=self._settings.backend)
         self._sums_KD += sums_by_label(batch_BD, labels_B, len(self.centres_KD))
         self._counts_K += np.bincount(labels_B, minlength=len(self.centres_KD))
@@ -105,11 +105,11 @@ class LloydPass:
 
     @property
     def num_rows(self) -> int:
-        """Rows given so far."""
+        """Number of rows assigned so far."""
         return int(self._counts_K.sum())
 
     def updated_centres(self) -> np.ndarray:
-        """The centres (K, D) float32 after the pass; one without rows stays where it was."""
+        """The centres (K, D) float32 after the pass; centres without rows are unchanged."""
         means_KD = self._sums_KD / np.maximum(self._counts_K, 1)[:, None]
         moved_KD = np.where(self._counts_K[:, None] > 0, means_KD, self.centres_KD)
         if self._settings.spherical:
@@ -117,7 +117,7 @@ class LloydPass:
         return moved_KD.astype(np.float32)
 
     def state(self) -> dict[str, Any]:
-        """What `restore` takes."""
+        """State for `restore`."""
         return {
             "centres": self.centres_KD,
             "sums": self._sums_KD,
@@ -126,7 +126,7 @@ class LloydPass:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from ``state``."""
+        """Restore a saved state."""
         self.centres_KD, self._sums_KD = state["centres"], state["sums"]
         self._counts_K, self.inertia = state["counts"], state["inertia"]
 
@@ -137,14 +137,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class FitProgress:
-    """How far a fit is.
+    """Progress of training.
 
     Attributes:
         stage: ``survey``, ``epochs`` (of mini-batches) or ``lloyd``.
-        number: of the epoch or pass, from 1.
-        done: chunks (survey) or rows of this epoch or pass that are done.
-        total: of how many.
-        inertia: mean squared distance of a row from its centre, smoothed over an epoch; None in the survey.
+        number: number of the epoch or pass, from 1.
+        done: chunks (survey) or rows of this epoch or pass done.
+        total: their total number.
+        inertia: mean squared distance of rows to their centres, smoothed over an epoch; None in the survey.
     """
 
     stage: Literal["survey", "epochs", "lloyd"]
@@ -156,15 +156,15 @@ class FitProgress:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Fit:
-    """The outcome of `fit_stream`.
+    """Result of `fit_stream`.
 
     Attributes:
-        model: what was learned.
+        model: the trained model.
         num_rows: rows of the stream.
-        rows_per_pass: rows that each epoch and each of Lloyd's passes has seen.
-        epochs: number of epochs among them, which come first.
-        history_T2: rows seen by then and smoothed inertia of a row, after each batch.
-        held_out: inertia of a row on the rows held out, after each epoch.
+        rows_per_pass: rows processed in each epoch, then in each Lloyd pass.
+        epochs: number of epochs.
+        history_T2: rows processed and smoothed mean inertia, after each batch.
+        held_out: mean inertia of the held-out rows, after each epoch.
     """
 
     model: KMeansModel
@@ -184,34 +184,33 @@ def fit_stream(
     centres_KD: np.ndarray | None = None,
     on_progress: Callable[[FitProgress], None] | None = None,
 ) -> Fit:
-    """Cluster the rows of all chunks, which need not fit in memory, together or one by one.
+    """Cluster the rows of all chunks, neither all nor any of which need to fit in memory.
 
-    One pass looks at everything (`Survey`); then mini-batches pass as often as the settings say, in another
-    order of chunks each time; then Lloyd's exact passes, if any. Every row counts once in every pass: a run
-    stops between passes only.
+    A first pass surveys the data (`Survey`); mini-batch epochs follow, each with another order of the chunks;
+    then exact Lloyd passes, if requested. Every row is used once in every pass: training stops only between
+    passes.
 
     Args:
-        chunks: read again in each pass.
-        settings: what to do.
-        state: file to go on from if it is there, and to save to: every ``save_every_s`` seconds, when a
-            chunk cannot be read, and at the end. An interrupted run that goes on gives the same centres,
-            bit for bit (same library versions and threads).
+        chunks: the data, read again in each pass.
+        settings: settings of the training.
+        state: file to resume from, if it exists, and to save to: every ``save_every_s`` seconds, when a
+            chunk cannot be read, and at the end. A resumed run gives the same centres bit for bit (with the
+            same library versions and threads).
         save_every_s: seconds between two saves.
-        centres_KD: where to start, in the space of the input, in place of ``init``.
+        centres_KD: initial centres in input space; override ``init``.
         on_progress: called after each block or batch.
 
     Raises:
-        InputError: rows that will not do (`sdpn.kmeans.chunks.checked_blocks`), no chunks, a
-            chunk without rows, fewer rows or fewer different rows than clusters, centres of another shape,
-            or a state of another run.
+        InputError: invalid rows (`sdpn.kmeans.chunks.checked_blocks`), no chunks, a chunk without rows, fewer
+            distinct rows than clusters, centres of another shape, or a state of another run.
     """
     if settings.backend == "faiss":
-        import_faiss()  # its absence is told before any work
+        import_faiss()  # fails early if it is missing
     return _Run(chunks, settings, state, save_every_s, centres_KD, on_progress).fit()
 
 
 class _Run:
-    """The fit's moving parts. Each of them can say its state and go on from it."""
+    """A run of `fit_stream`: its parts and their saved state."""
 
     def __init__(
         self,
@@ -240,7 +239,7 @@ class _Run:
         self._held_out: list[float] = self._resumed.get("held_out", [])
         self._history: list[list[float]] = self._resumed.get("history", [])
         self._epochs = self._resumed.get("epochs", 0)
-        #: what `_save` asks for the state of the stage that runs
+        #: state of the current stage, for `_save`
         self._stage_state: Callable[[], dict[str, Any]] = dict
 
     def fit(self) -> Fit:
@@ -280,7 +279,7 @@ class _Run:
         self._report_progress("survey", 1, num_chunks, num_chunks, None)
 
     def _mini_batches(self, stream: Stream, space: Space, sample_MD: np.ndarray) -> np.ndarray:
-        """Epochs of mini-batches; returns the centres that were best on the rows held out."""
+        """Mini-batch epochs; returns the centres with the lowest inertia on held-out rows."""
         settings = self._settings
         held_out_HD = sample_MD
         if stream.num_rows > settings.sample_size:
@@ -331,7 +330,7 @@ class _Run:
         variance: float,
         num_batches: int,
     ) -> bool:
-        """Keep the best centres so far, and tell whether ``tol`` or ``max_no_improvement`` says stop."""
+        """Keep the best centres so far; whether to stop according to ``tol`` or ``max_no_improvement``."""
         settings = self._settings
         held_out = float(nearest(held_out_HD, centres_KD, backend=settings.backend)[1].mean(dtype=np.float64))
         self._held_out.append(held_out)
@@ -341,11 +340,16 @@ class _Run:
             now["without_gain"] += num_batches
         moved = float(np.square(centres_KD - now["before"], dtype=np.float64).sum())
         if settings.tol > 0 and moved <= settings.tol * variance:
-            _log.info("k-means: epoch %d moved the centres by less than tol", self._epochs)
+            _log.info(
+                "k-means: stopping after epoch %d, which moved the centres by less than tol", self._epochs
+            )
             return True
         patience = settings.max_no_improvement
         if patience is not None and now["without_gain"] >= patience:
-            _log.info("k-means: no lower inertia on held-out rows after epoch %d", self._epochs)
+            _log.info(
+                "k-means: stopping after epoch %d, since inertia on held-out rows no longer decreases",
+                self._epochs,
+            )
             return True
         return False
 
@@ -376,16 +380,14 @@ class _Run:
             moved = float(np.square(moved_KD - centres_KD, dtype=np.float64).sum())
             centres_KD, current = moved_KD, LloydPass(moved_KD, settings)
             if moved <= settings.tol * variance:
-                _log.info("k-means: Lloyd's pass %d moved no centre any more", number + 1)
+                _log.info("k-means: converged after Lloyd pass %d", number + 1)
                 break
         return centres_KD
 
     def _check_given_centres(self, stream: Stream) -> None:
         wanted = (self._settings.n_clusters, stream.dimension)
         if self._given_KD is not None and self._given_KD.shape != wanted:
-            raise InputError(
-                f"the centres to start from have shape {self._given_KD.shape}; expected {wanted}"
-            )
+            raise InputError(f"the initial centres have shape {self._given_KD.shape}; expected {wanted}")
 
     def _source(self, stream: Stream, moments: Moments) -> dict[str, Any]:
         return {
@@ -412,12 +414,12 @@ class _Run:
         ]
         if changed:
             raise InputError(
-                f"was saved by a run with other {' and '.join(changed)}",
+                f"was saved by a run with different {' and '.join(changed)}",
                 path=self._path,
-                hint="give the same again to go on with it, or move it away to start anew",
+                hint="use the same ones to resume, or move the file away to start from the beginning",
             )
         self._survey.restore(state["survey"])
-        _log.info("k-means: going on from %s (%s)", self._path, state["stage"])
+        _log.info("k-means: resuming from %s (%s)", self._path, state["stage"])
         return state
 
     def _save(self) -> None:
@@ -442,9 +444,10 @@ class _Run:
             self._save()
 
     def _saving(self, items: Iterable[T]) -> Iterator[T]:
-        """Yield ``items``; where the next one cannot be had, save what was done with those before.
+        """Yield ``items``; if getting the next one fails, save the state first.
 
-        Only there is the state of one moment: an interrupt within a step falls back on the last save.
+        The state is only consistent at that point: an interrupt within a step loses the work since the last
+        save.
         """
         iterator = iter(items)
         while True:
@@ -459,16 +462,15 @@ class _Run:
 
 
 def _smoothed(recent: list[list[float]], num_rows: int, inertia: float, num_batches: int) -> float:
-    """Inertia of a row over the last batches, as many as an epoch has.
+    """Mean inertia over the batches of the last epoch's length.
 
-    scikit-learn's exponential mean is made for rows in random order; here it would rise and fall with the
-    chunks.
+    scikit-learn's exponential mean assumes rows in random order; here it would vary from chunk to chunk.
 
     Args:
-        recent: rows and inertia of these batches, added up from the first on; changed.
-        num_rows: rows of a new batch.
-        inertia: of a row of it.
-        num_batches: of an epoch.
+        recent: cumulative rows and inertia of these batches; updated in place.
+        num_rows: rows of the new batch.
+        inertia: its mean inertia.
+        num_batches: batches per epoch.
     """
     rows, total = recent[-1] if recent else (0.0, 0.0)
     recent.append([rows + num_rows, total + num_rows * inertia])

@@ -1,4 +1,4 @@
-"""Label any number of rows, chunk by chunk, in as many processes as wanted.
+"""Labelling of any number of rows, chunk by chunk, in several processes.
 
 Shapes: N rows of a chunk, M rows of a sample, D dimensions.
 """
@@ -27,17 +27,17 @@ from sdpn.kmeans.fit import Fit
 from sdpn.kmeans.model import KMeansModel, import_faiss, nearest
 from sdpn.kmeans.survey import UniformSample
 
-#: Clusters whose rows have a colour of their own; more could not be told apart.
+#: Clusters drawn in their own colour; more could not be distinguished.
 _COLOURED = 10
 
 
 def plot_quality(
     path: str | os.PathLike[str], model: KMeansModel, quality: Quality, fit: Fit | None = None
 ) -> None:
-    """Draw three panels; the suffix of ``path`` chooses PNG, SVG or PDF.
+    """Plot the quality of a clustering in three panels; the suffix of ``path`` selects PNG, SVG or PDF.
 
-    Inertia over the rows that have passed (with ``fit``), the sizes of the clusters in descending order, and
-    the sample on its two principal components with the centres, the ten largest clusters in colours.
+    Inertia over the rows processed (with ``fit``), the sizes of the clusters in descending order, and the
+    sample and the centres on two principal components, with the ten largest clusters in colour.
 
     Raises:
         InputError: the file cannot be written.
@@ -58,15 +58,15 @@ def plot_quality(
 
 
 def _draw_history(axes: Any, fit: Fit | None) -> None:
-    axes.set_title("inertia of a row", fontsize=10, loc="left")
+    axes.set_title("mean inertia", fontsize=10, loc="left")
     if fit is None or not len(fit.history_T2):
         axes.text(0.5, 0.5, "no mini-batches in this run", ha="center", va="center", transform=axes.transAxes)
         axes.set(xticks=[], yticks=[])
         return
     axes.plot(*fit.history_T2.T, color="#3b6fb6", linewidth=1.5, label="batches, smoothed")
     ends = np.arange(1, len(fit.held_out) + 1) * fit.num_rows
-    axes.plot(ends, fit.held_out, "o", color="#d1495b", markersize=4, label="rows held out, after each epoch")
-    axes.set_xlabel("rows seen")
+    axes.plot(ends, fit.held_out, "o", color="#d1495b", markersize=4, label="held-out rows, after each epoch")
+    axes.set_xlabel("rows processed")
     axes.legend(frameon=False, fontsize=8)
 
 
@@ -93,7 +93,7 @@ def _draw_sample(axes: Any, model: KMeansModel, quality: Quality) -> None:
     plane_D2 = axes_DD[:2].T
     flat_M2 = (rows_MD - mean_D) @ plane_D2
     centres_K2 = (model.space.enter_centres(model.centres_KD) - mean_D) @ plane_D2
-    if plane_D2.shape[1] < 2:  # rows of one dimension lie on a line
+    if plane_D2.shape[1] < 2:  # one-dimensional rows
         flat_M2, centres_K2 = (np.pad(flat, ((0, 0), (0, 1))) for flat in (flat_M2, centres_K2))
     largest = np.argsort(-quality.sizes_K, kind="stable")[:_COLOURED]
     others = ~np.isin(labels_M, largest)
@@ -105,17 +105,17 @@ def _draw_sample(axes: Any, model: KMeansModel, quality: Quality) -> None:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Quality:
-    """What `QualityTally` found.
+    """Quality measures computed by `QualityTally`.
 
     Attributes:
         num_rows: rows labelled.
-        inertia: sum of their squared distances from their centres, in the space of comparison.
+        inertia: sum of squared distances to the centres, in comparison space.
         sizes_K: rows of each cluster.
-        silhouette: mean silhouette of the sample (Rousseeuw 1987), None where it holds one cluster only. The
-            fewer of its rows a cluster has, the less it says: compare equal K and equal samples.
-        agreement: with the classes, None without.
-        sample_MD: the sample in the space of comparison.
-        sample_labels_M: its labels.
+        silhouette: mean silhouette of the sample (Rousseeuw 1987); None for a single cluster. It depends on
+            the rows per cluster: compare only results with equal K and sample size.
+        agreement: agreement with the classes; None without classes.
+        sample_MD: the sample in comparison space.
+        sample_labels_M: labels of the sample.
     """
 
     num_rows: int
@@ -128,11 +128,11 @@ class Quality:
 
 
 class QualityTally:
-    """Takes in assignments and holds nothing that grows with the rows but the pairs of labels that occur.
+    """Accumulates quality measures; memory grows only with the number of (cluster, class) pairs.
 
     Args:
-        model: what assigned.
-        sample_size: rows for the silhouette, whose time and memory grow with its square.
+        model: the model that assigned the rows.
+        sample_size: rows for the silhouette; time and memory are quadratic in it.
     """
 
     def __init__(self, model: KMeansModel, *, sample_size: int = 2000) -> None:
@@ -144,10 +144,10 @@ class QualityTally:
         self._pairs: Counter[tuple[int, int]] = Counter()
 
     def add(self, assignment: Assignment, classes: Sequence[str] | None = None) -> None:
-        """Take in a chunk.
+        """Add the assignment of a chunk.
 
         Args:
-            assignment: of `sdpn.kmeans.labelling.assign`.
+            assignment: of `sdpn.kmeans.assign_chunks`.
             classes: true class of each of its rows.
         """
         self._inertia += float(assignment.squares_N.sum(dtype=np.float64))
@@ -159,7 +159,7 @@ class QualityTally:
             self._pairs.update(zip(assignment.labels_N.tolist(), numbers, strict=True))
 
     def quality(self) -> Quality:
-        """What was found in all of them; at least one row must have been taken in."""
+        """Compute the measures over all chunks; at least one row must have been added."""
         sample_MD = self._model.space.enter(np.array(self._sample.rows_MD))
         centres_KD = self._model.space.enter_centres(self._model.centres_KD)
         labels_M = nearest(sample_MD, centres_KD)[0] if len(sample_MD) else np.empty(0, dtype=np.int32)
@@ -187,12 +187,12 @@ def _silhouette(sample_MD: np.ndarray, labels_M: np.ndarray) -> float | None:
 
 
 class LabelTable:
-    """Writes ``id cluster`` lines; the file appears when all is written, and only if there is a line.
+    """Writes ``id cluster`` lines atomically; without any lines, no file is written.
 
     Args:
         path: the file.
-        several: rows that follow each other under one id are one line, ``id cluster cluster …``; otherwise
-            each id has one row.
+        several: write consecutive rows with the same id as one line, ``id cluster cluster …``; otherwise each
+            id has one row.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, several: bool = False) -> None:
@@ -210,14 +210,14 @@ class LabelTable:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open.__exit__(kind, error, trace)
-        if self._stream is None and kind is None:  # the table of an earlier run is not that of this one
+        if self._stream is None and kind is None:  # do not leave the table of an earlier run
             Path(self._path).unlink(missing_ok=True)
 
     def add(self, assignment: Assignment) -> None:
         """Write the labels of a chunk.
 
         Raises:
-            InputError: an id occurred before, or the file cannot be written.
+            InputError: an id occurs twice, or the file cannot be written.
         """
         keys = assignment.keys
         assert keys is not None
@@ -256,11 +256,11 @@ class Assignment:
 
     Attributes:
         chunk: the chunk.
-        keys: ids of its rows, None where it has none.
+        keys: ids of its rows; None without ids.
         labels_N: cluster of each row, int32.
-        squares_N: squared distance from its centre, float32, in the space of comparison.
-        sample_MD: a uniform sample of the rows as they came, for pictures and silhouettes.
-        tags_M: what `UniformSample.merge` needs beside it.
+        squares_N: squared distance to its centre, float32, in comparison space.
+        sample_MD: a uniform sample of the input rows, for plots and silhouettes.
+        tags_M: tags of the sample, for `UniformSample.merge`.
     """
 
     chunk: Chunk
@@ -271,7 +271,7 @@ class Assignment:
     tags_M: np.ndarray
 
 
-def assign(
+def assign_chunks(
     model: KMeansModel,
     chunks: Sequence[Chunk],
     *,
@@ -280,23 +280,24 @@ def assign(
     sample_size: int = 0,
     seed: int = 0,
 ) -> Iterator[Assignment]:
-    """Label the rows of every chunk; the outcome does not depend on the number of processes.
+    """Label the rows of every chunk; the result does not depend on the number of processes.
 
     Args:
-        model: what labels.
-        chunks: what is labelled. A process takes one at a time, and needs memory for its labels and a block.
-        processes: how many work at once, each with one thread; 1 works in this process. Others are started
-            afresh, so that a script that asks for them needs ``if __name__ == "__main__"``.
-        backend: who computes distances.
-        sample_size: rows of each chunk to sample at most.
-        seed: of the samples.
+        model: the k-means model.
+        chunks: the data. Each process labels one chunk at a time, and needs memory for its labels and a
+            block.
+        processes: number of single-threaded processes; 1 works in this process. More are spawned, so that
+            scripts need ``if __name__ == "__main__"``.
+        backend: library that computes distances.
+        sample_size: maximum number of rows to sample from each chunk.
+        seed: random seed of the samples.
 
     Yields:
         one assignment for each chunk, in the order of ``chunks``.
 
     Raises:
-        InputError: rows of another dimension than the model's, or bad ones (`checked_blocks`); several
-            processes for a chunk that exists in this one only.
+        InputError: rows of another dimension than the model's, or invalid rows (`checked_blocks`); several
+            processes for a chunk that only exists in this process.
     """
     if processes < 1:
         raise InputError(f"the number of processes is {processes}; expected at least 1")
@@ -309,16 +310,18 @@ def assign(
     for chunk in chunks:
         if isinstance(chunk, IterableChunk):
             raise InputError(
-                "is made in this process, which others cannot read", path=chunk.name, hint="use one process"
+                "only exists in this process, so that other processes cannot read it",
+                path=chunk.name,
+                hint="use one process",
             )
-    # not forked: threads of BLAS and OpenMP do not survive a fork
+    # spawned: threads of BLAS and OpenMP do not survive a fork
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(processes, len(work) or 1), context, initializer=_one_thread) as pool:
         yield from pool.map(_assign_chunk, work)
 
 
 def _one_thread() -> None:
-    """Processes that each took all cores would only wait for each other."""
+    """Use one thread, since the processes share the cores."""
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1)
@@ -350,7 +353,7 @@ def _assign_chunk(
             has_keys = True
             keys.extend(block_keys)
     if not labels:
-        raise InputError("holds no rows", path=chunk.name, hint="leave it out")
+        raise InputError("contains no rows", path=chunk.name, hint="remove it from the chunks")
     return Assignment(
         chunk,
         keys if has_keys else None,

@@ -1,8 +1,8 @@
-"""Outputs of one layer of a network as rows to cluster: discrete units, or a look inside.
+"""Outputs of a network's layer as rows for clustering, for example into discrete units.
 
-The only file of this folder that needs torch; nothing imports it until a network is given.
+The only module of this package that needs torch; it is imported only if a network is given.
 
-Shapes: B batch, T frames, D features of the layer, N rows.
+Shapes: B batch, T frames, D layer dimension, N rows.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from sdpn.kmeans.chunks import write_chunks
 Module = nn.Module
 Device = str | torch.device
 
-#: A batch: the network's input, alone or with the share (B,) of each item that is not padding.
+#: A batch: the network's input, optionally with relative lengths (B,).
 Batch = Tensor | tuple[Tensor, Tensor]
 
 
 class _LayerReached(Exception):
-    """Carries the output of a layer."""
+    """Stops the forward pass and carries the output of the layer."""
 
     def __init__(self, output: Any) -> None:
         super().__init__()
@@ -36,10 +36,10 @@ class _LayerReached(Exception):
 
 
 def numbered_layers(network: nn.Module) -> list[str]:
-    """The names of the layers that have a number, from 0: the steps of the network in their order.
+    """Names of the numbered layers, from 0: the network's top-level modules in order.
 
-    Steps are the network's own parts; where one is a ``Sequential`` or ``ModuleList``, the parts of that. A
-    network that only wraps another one is numbered like the one inside.
+    A ``Sequential`` or ``ModuleList`` counts as its elements. A network that only wraps another one is
+    numbered like the inner one.
     """
 
     def steps(module: nn.Module, prefix: str) -> Iterator[str]:
@@ -56,14 +56,14 @@ def numbered_layers(network: nn.Module) -> list[str]:
 
 
 def find_layer(network: nn.Module, layer: str | int) -> str:
-    """The name of a layer in ``network.named_modules()``.
+    """Find the name of a layer in ``network.named_modules()``.
 
     Args:
-        network: where it is looked for.
+        network: the network.
         layer: a name, such as ``blocks.1``, or a number in `numbered_layers`, from 0.
 
     Raises:
-        InputError: no such layer; those that exist are listed.
+        InputError: there is no such layer; the message lists the layers.
     """
     numbered = numbered_layers(network)
     names = [name for name, _ in network.named_modules() if name]
@@ -72,7 +72,7 @@ def find_layer(network: nn.Module, layer: str | int) -> str:
     if isinstance(layer, int) and 0 <= layer < len(numbered):
         return numbered[layer]
     if not names:
-        raise InputError(f"the network has no layer {layer!r}", hint="it has no layers that torch knows of")
+        raise InputError(f"the network has no layer {layer!r}", hint="it has no submodules")
     listed = ", ".join(f"{number} {name}" for number, name in enumerate(numbered))
     deeper = [name for name in names if name not in numbered]
     raise InputError(
@@ -82,14 +82,15 @@ def find_layer(network: nn.Module, layer: str | int) -> str:
 
 
 def layer_output(network: nn.Module, layer: str, *inputs: Any) -> Any:
-    """What a layer gives when the network is applied to inputs; what comes after the layer is not computed.
+    """Compute the output of a layer, stopping the forward pass after it.
 
-    The network is in evaluation mode meanwhile, and then as it was.
+    The network is in evaluation mode meanwhile.
 
     Args:
-        network: what is applied.
-        layer: its name, of `find_layer`. Of a layer that is used several times, the first output counts.
-        inputs: of the network, on its device.
+        network: the network.
+        layer: name of the layer, from `find_layer`. If it is used several times, its first output is
+            returned.
+        inputs: inputs of the network, on its device.
 
     Raises:
         InputError: the network did not use the layer.
@@ -120,26 +121,26 @@ def layer_rows(
     feature_axis: int = 1,
     device: Device = "cpu",
 ) -> Iterator[np.ndarray]:
-    """Run a network over batches and yield what one of its layers gives, on the CPU.
+    """Run a network over batches and yield the outputs of one layer, on the CPU.
 
-    The network is in evaluation mode for each batch, and as it was in between. Padded frames are left out:
-    they would form clusters of their own.
+    The network is in evaluation mode for each batch. Padded frames are left out: they would form their own
+    clusters.
 
     Args:
-        batches: inputs as the network takes them, in the first place of a pair where lengths come along
-            (relative to the longest, as in SpeechBrain).
-        network: the encoder.
+        batches: inputs of the network, or pairs of inputs and lengths (relative to the longest, as in
+            SpeechBrain).
+        network: the network.
         layer: its name in ``network.named_modules()``, such as ``blocks.1``, or its number in
             `numbered_layers`.
         feature_axis: axis of D in an output of three axes: 1 for (B, D, T), 2 for (B, T, D).
-        device: where the network runs; it is moved there.
+        device: device of the network, which is moved there.
 
     Yields:
-        (N, D) float32: all frames of the items of a batch, one after the other. Channels and bands of a
+        (N, D) float32: the frames of all items of a batch, concatenated. Channels and bands of a
         two-dimensional convolution (B, C, F, T) are the D = C·F features of a frame.
 
     Raises:
-        InputError: no such layer, it was not used, or it gives no tensor of two to four axes.
+        InputError: no such layer, it was not used, or its output is not a tensor of two to four axes.
     """
     if feature_axis not in (1, 2):
         raise InputError(f"feature_axis is {feature_axis}; expected 1 or 2")
@@ -152,16 +153,16 @@ def layer_rows(
 
 
 def frame_rows(output: Any, shares_B: Tensor | None, what: str, feature_axis: int) -> np.ndarray:
-    """The rows (N, D) float32 in an output: its frames, or its items where it has no time.
+    """Rows (N, D) float32 of an output: its frames, or its items if it has no time axis.
 
     Args:
         output: (B, D), (B, D, T), (B, T, D) or (B, C, F, T).
-        shares_B: share of each item that is not padding; None: nothing is.
-        what: what errors call it.
+        shares_B: relative length of each item; None for no padding.
+        what: name of the output in error messages.
         feature_axis: see `layer_rows`; (B, C, F, T) has 1.
 
     Raises:
-        InputError: it is anything else.
+        InputError: the output has another shape.
     """
     axes = (2, 3, 4) if feature_axis == 1 else (2, 3)
     if not isinstance(output, Tensor) or output.ndim not in axes:
@@ -191,24 +192,22 @@ def accumulate_features(
     device: Device = "cpu",
     rows_per_chunk: int = 100_000,
 ) -> list[Path]:
-    """Write what a layer gives for all batches to chunks that k-means can pass over as often as it needs.
-
-    The network then runs once, and not in every epoch.
+    """Write the outputs of a layer for all batches to chunks: the network runs once, not in every epoch.
 
     Args:
         batches: see `layer_rows`.
-        network: see there.
-        layer: see there.
-        folder: for the chunks; replaced when all is written.
-        feature_axis: see there.
-        device: see there.
-        rows_per_chunk: that many rows are held in memory.
+        network: see `layer_rows`.
+        layer: see `layer_rows`.
+        folder: folder of the chunks, written atomically.
+        feature_axis: see `layer_rows`.
+        device: see `layer_rows`.
+        rows_per_chunk: rows of a chunk, which are held in memory.
 
     Returns:
-        the chunks' files, for `sdpn.kmeans.compatibility.train` or ``sdpn kmeans``.
+        paths of the chunks, for `sdpn.kmeans.compatibility.train` or ``sdpn kmeans``.
 
     Raises:
-        InputError: see there, or there are no batches.
+        InputError: see `layer_rows`, or there are no batches.
     """
     rows = layer_rows(batches, network, layer, feature_axis=feature_axis, device=device)
     return write_chunks(rows, folder, rows_per_chunk=rows_per_chunk)
@@ -222,20 +221,20 @@ def ssl_rows(
     *,
     feature_axis: int = 2,
 ) -> np.ndarray:
-    """Rows (N, D) of a batch as SpeechBrain's recipes have it, ``ssl_model(wavs, wav_lens)[ssl_layer_num]``.
+    """Rows (N, D) of a batch of SpeechBrain's recipes, ``ssl_model(wavs, wav_lens)[ssl_layer_num]``.
 
     Args:
-        batch: with ``sig``, a pair of waveforms (B, S) and relative lengths (B,); such a pair; or the
-            waveforms alone, which then are all that the model is given.
-        ssl_model: gives the hidden states of all its layers, (L, B, T, D) or a sequence of L (B, T, D); or
-            any network, whose layers are then found by name, or by number in `numbered_layers`.
-        ssl_layer_num: the layer. A number counts the hidden states, where the model gives those, from the
-            end where it is negative.
-        device: where the model runs; it is moved there.
-        feature_axis: of a layer that is found inside the network; see `layer_rows`.
+        batch: an object with ``sig``, a pair of waveforms (B, S) and relative lengths (B,); such a pair; or
+            waveforms only.
+        ssl_model: a model that returns the hidden states of all layers, (L, B, T, D) or L times (B, T, D); or
+            any network, whose layers are selected by name or by number in `numbered_layers`.
+        ssl_layer_num: the layer: an index into the hidden states, if the model returns these, which may be
+            negative; else a name or number.
+        device: device of the model, which is moved there.
+        feature_axis: see `layer_rows`; only for layers selected inside the network.
 
     Raises:
-        InputError: no such layer, or an output that has no rows.
+        InputError: no such layer, or an output of another shape.
     """
     signal = getattr(batch, "sig", batch)
     inputs, shares_B = signal if isinstance(signal, (tuple, list)) else (signal, None)
@@ -252,7 +251,7 @@ def ssl_rows(
             if not -len(states) <= ssl_layer_num < len(states):
                 raise InputError(
                     f"the network has no layer {ssl_layer_num}",
-                    hint=f"it gives the hidden states of {len(states)}, 0 to {len(states) - 1}",
+                    hint=f"it returns {len(states)} hidden states, 0 to {len(states) - 1}",
                 )
             return frame_rows(states[ssl_layer_num], shares_B, f"layer {ssl_layer_num}", feature_axis=2)
     name = find_layer(ssl_model, ssl_layer_num)

@@ -1,6 +1,6 @@
-"""Where centres start, and mini-batches that move them.
+"""Initialisation of the centres, and mini-batch updates.
 
-Shapes: B rows of a batch, M rows of the sample, H rows held out, K centres, D dimensions.
+Shapes: B rows of a batch, M rows of the sample, H held-out rows, K centres, D dimensions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sdpn.kmeans.settings import StreamSettings
 
 @dataclass(frozen=True, eq=False)
 class InitialCentres:
-    """Centres (K, D) float32 and the number of the sample's rows that each is the mean of."""
+    """Centres (K, D) float32 and the number of sample rows assigned to each."""
 
     centres_KD: np.ndarray
     counts_K: np.ndarray
@@ -29,20 +29,19 @@ def initial_centres(
     settings: StreamSettings,
     given_KD: np.ndarray | None = None,
 ) -> InitialCentres:
-    """Choose centres by k-means++ (Arthur and Vassilvitskii 2007) and a few of Lloyd's iterations.
+    """Initialise centres by k-means++ (Arthur and Vassilvitskii 2007) and a few Lloyd iterations.
 
-    The iterations are the refinement of Bradley and Fayyad (1998). The counts go on into the mini-batches:
-    if they began with 0, as scikit-learn's do, the first rows would replace the centres, and what was found
-    on the sample would be lost.
+    The iterations are the refinement of Bradley and Fayyad (1998). The counts are carried over to the
+    mini-batches: starting from 0, as in scikit-learn, the first rows would replace the initial centres.
 
     Args:
-        sample_MD: rows in the space of comparison.
-        held_out_HD: other rows, which choose among the ``n_init`` starts.
-        settings: as the user gave them.
-        given_KD: centres to start from in place of all this.
+        sample_MD: rows in comparison space.
+        held_out_HD: held-out rows, which select one of ``n_init`` initialisations.
+        settings: settings of the training.
+        given_KD: initial centres to use instead.
 
     Raises:
-        InputError: the sample has fewer different rows than there are clusters.
+        InputError: the sample has fewer distinct rows than clusters.
     """
     from sklearn.cluster import KMeans
 
@@ -52,8 +51,8 @@ def initial_centres(
     num_different = len(np.unique(sample_MD, axis=0))
     if num_different < num_clusters:
         raise InputError(
-            f"{num_different} different rows cannot be the centres of {num_clusters} clusters",
-            hint=f"a sample of {len(sample_MD)} rows holds no more: ask for fewer, or raise init_size",
+            f"the sample has {num_different} distinct rows, too few for {num_clusters} clusters",
+            hint=f"use fewer clusters, or raise init_size (the sample has {len(sample_MD)} rows)",
         )
     best, lowest = None, np.inf
     for attempt in range(settings.n_init):
@@ -81,23 +80,23 @@ def _with_counts(sample_MD: np.ndarray, centres_KD: np.ndarray, settings: Stream
 
 
 class MiniBatches:
-    """Centres that every batch pulls towards the mean of the rows that chose them (Sculley 2010, alg. 1).
+    """Mini-batch k-means (Sculley 2010, algorithm 1).
 
-    The rows of a batch are taken together, as in scikit-learn's ``MiniBatchKMeans.partial_fit``, and small
-    centres start again by its rule, each time 10 K rows have passed. The estimator itself is not used: it has
-    no public way to set the counts, the next reassignment and the random state, which an exact resume needs.
+    Batches are processed as in scikit-learn's ``MiniBatchKMeans.partial_fit``, with its reassignment of small
+    clusters every 10 K rows. The estimator itself is not used, since it has no public way to set the counts,
+    the next reassignment and the random state, which exact resuming needs.
 
-    A centre is the mean of what it was given, each row with the same weight; ``counts_K`` are those
-    weights. From the second epoch on they are of the last epoch only, since the rows of earlier ones were
-    given to centres that were elsewhere.
+    A centre is the mean of the rows assigned to it, each with the same weight; ``counts_K`` are their
+    numbers. From the second epoch on they only count the last epoch, since earlier rows were assigned to
+    other centres.
 
     Args:
-        start: where to start.
-        settings: as the user gave them.
+        start: initial centres.
+        settings: settings of the training.
 
     Attributes:
-        centres_KD: the centres now, float32.
-        counts_K: rows that each is the mean of, float32.
+        centres_KD: current centres, float32.
+        counts_K: rows assigned to each, float32.
     """
 
     def __init__(self, start: InitialCentres, settings: StreamSettings) -> None:
@@ -109,12 +108,12 @@ class MiniBatches:
         self._rng = np.random.default_rng(settings.seed)
 
     def begin_epoch(self) -> None:
-        """Forget the rows of the epoch before the last one."""
+        """Drop the counts of the epoch before the last one."""
         self.counts_K = np.maximum(self.counts_K - self._epoch_counts_K, 1)
         self._epoch_counts_K = self.counts_K.copy()
 
     def step(self, batch_BD: np.ndarray) -> float:
-        """Take in a batch; returns its mean squared distance from the centres as they were."""
+        """Update the centres with a batch; returns its mean squared distance to the previous centres."""
         num_clusters = len(self.centres_KD)
         labels_B, squares_B = nearest(batch_BD, self.centres_KD, backend=self._settings.backend)
         new_K = np.bincount(labels_B, minlength=num_clusters)
@@ -139,10 +138,12 @@ class MiniBatches:
             others_K = np.setdiff1d(np.arange(len(self.counts_K)), small)
             rows = self._rng.choice(len(batch_BD), size=len(small), replace=False)
             self.centres_KD[small] = batch_BD[rows]
-            self.counts_K[small] = self.counts_K[others_K].min()  # or they would be moved again at once
+            self.counts_K[small] = self.counts_K[
+                others_K
+            ].min()  # otherwise they would be reassigned again immediately
 
     def state(self) -> dict[str, Any]:
-        """What `restore` takes: all that a step depends on."""
+        """State for `restore`."""
         return {
             "centres": self.centres_KD,
             "counts": self.counts_K,
@@ -152,7 +153,7 @@ class MiniBatches:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from ``state``."""
+        """Restore a saved state."""
         self.centres_KD = state["centres"].copy()
         self.counts_K = state["counts"].copy()
         self._epoch_counts_K = state["epoch_counts"]

@@ -1,4 +1,4 @@
-"""What streaming k-means has learned: centres, and how rows are compared with them.
+"""The model of streaming k-means: centres, and the space in which distances are computed.
 
 Shapes: N rows, K centres, D dimensions.
 """
@@ -23,25 +23,25 @@ from sdpn.io.parsing import parsing
 from sdpn.kmeans.chunks import invalid_rows
 from sdpn.kmeans.survey import Moments
 
-#: Products of rows and centres that are held at once: 2 MB, which stays in the cache.
+#: Dot products of rows and centres held at once: 2 MB, which fits in the processor cache.
 _PRODUCTS = 2**19
 
 
 def nearest(
     rows_BD: np.ndarray, centres_KD: np.ndarray, *, backend: Literal["sklearn", "faiss"] = "sklearn"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find the centre at the smallest Euclidean distance.
+    """Find the nearest centre by Euclidean distance.
 
     Args:
         rows_BD: float32, in the space of the centres.
         centres_KD: float32.
-        backend: ``faiss`` searches with its flat index; else it is a product of matrices and an argmax.
+        backend: ``faiss`` uses its flat index, ``sklearn`` a matrix product and an argmax.
 
     Returns:
         labels (B,) int32 and squared distances (B,) float32.
 
     Raises:
-        InputError: faiss is asked for and not installed.
+        InputError: faiss is requested but not installed.
     """
     if backend == "faiss":
         index = import_faiss().IndexFlatL2(centres_KD.shape[1])
@@ -53,7 +53,7 @@ def nearest(
     squares_B = np.einsum("bd,bd->b", rows_BD, rows_BD)
     step = max(16, _PRODUCTS // len(centres_KD))
     for at in range(0, len(rows_BD), step):
-        # |x - c|² = |x|² - 2 (xc - |c|²/2): the nearest has the largest bracket
+        # |x - c|² = |x|² - 2 (xc - |c|²/2): the nearest centre has the largest term in parentheses
         bracket_SK = rows_BD[at : at + step] @ centres_KD.T
         bracket_SK -= half_K
         best_S = bracket_SK.argmax(axis=1)
@@ -90,10 +90,10 @@ def import_faiss() -> ModuleType:
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """Rows are shifted, scaled and, where directions are compared, given length 1.
+    """The comparison space: rows are centred, optionally standardised, and optionally scaled to length 1.
 
-    The shift by the mean changes no distance. It is there because ``|x|² - 2xc + |c|²`` in float32 loses
-    its digits where rows are far from the origin.
+    Centring does not change distances, but ``|x|² - 2xc + |c|²`` in float32 loses precision for rows far from
+    the origin.
 
     Attributes:
         mean_D: subtracted first, float64.
@@ -107,10 +107,10 @@ class Space:
 
     @classmethod
     def of(cls, moments: Moments, *, standardise: bool, spherical: bool) -> Space:
-        """The space of a stream with these moments.
+        """The comparison space of a stream with these moments.
 
-        A dimension that is constant is not scaled. Directions are those from the origin, unless the rows are
-        standardised, which moves the origin to their mean.
+        Constant dimensions are not scaled. Directions are relative to the origin, or with standardisation to
+        the mean.
         """
         deviation_D = np.sqrt(moments.variance_D)
         scale_D = np.where(deviation_D > 0, deviation_D, 1.0) if standardise else np.ones_like(deviation_D)
@@ -118,7 +118,7 @@ class Space:
         return cls(moments.mean_D if moved else np.zeros_like(scale_D), scale_D, spherical)
 
     def enter(self, rows_BD: np.ndarray) -> np.ndarray:
-        """Move float32 rows into the space, in place; returns them."""
+        """Transform float32 rows into the space, in place; returns them."""
         if self.mean_D.any():
             rows_BD -= self.mean_D.astype(np.float32)
         if (self.scale_D != 1).any():
@@ -126,23 +126,23 @@ class Space:
         return to_length_1(rows_BD) if self.spherical else rows_BD
 
     def enter_centres(self, centres_KD: np.ndarray) -> np.ndarray:
-        """Centres of the input space as float32 ones of this space."""
+        """Transform centres from input space, to float32."""
         moved_KD = (np.asarray(centres_KD, dtype=np.float64) - self.mean_D) / self.scale_D
         if self.spherical:
             to_length_1(moved_KD)
         return moved_KD.astype(np.float32)
 
     def leave(self, centres_KD: np.ndarray) -> np.ndarray:
-        """Centres of this space in the space of the input, float64.
+        """Transform centres back to input space, float64.
 
-        Where directions are compared, they are the points whose direction is the centre's.
+        In a spherical space only the direction of the result has a meaning.
         """
         outside_KD: np.ndarray = centres_KD.astype(np.float64) * self.scale_D + self.mean_D
         return outside_KD
 
 
 def to_length_1(rows_BD: np.ndarray) -> np.ndarray:
-    """Divide rows by their length, in place; a row that is zero stays so. Returns them."""
+    """Scale rows to length 1, in place, except zero rows; returns them."""
     lengths_B = np.sqrt(np.einsum("bd,bd->b", rows_BD, rows_BD))
     lengths_B[lengths_B == 0] = 1.0
     rows_BD /= lengths_B[:, None]
@@ -158,10 +158,10 @@ class KMeansModel:
     """Centres that label rows.
 
     Attributes:
-        centres_KD: float64, in the space of the rows as they come; where directions are compared, only
-            their direction from the origin (from the mean, if standardised) counts.
-        space: standardisation and whether directions are compared.
-        source: settings and size of the stream that it was learned from, for people.
+        centres_KD: float64, in input space; for spherical k-means only their direction from the origin (from
+            the mean, if standardised) matters.
+        space: the comparison space.
+        source: settings and size of the training data, for information.
     """
 
     centres_KD: np.ndarray
@@ -185,19 +185,19 @@ class KMeansModel:
 
         Args:
             rows_ND: real numbers of any precision.
-            backend: who computes the distances.
+            backend: library that computes distances.
 
         Returns:
-            labels (N,) int32, and squared distances (N,) float32 in the space of comparison: standardised,
-            or 2 - 2 cosine, where that is asked for.
+            labels (N,) int32, and squared distances (N,) float32 in comparison space: 2 - 2 cosine for
+            spherical k-means.
 
         Raises:
-            InputError: rows of another dimension, or not finite, or huge.
+            InputError: rows of another dimension, or with NaN, infinite or huge values.
         """
-        with np.errstate(over="ignore"):  # infinite, and so refused below
-            rows_ND = np.array(rows_ND, dtype=np.float32)  # a copy, which may be changed
+        with np.errstate(over="ignore"):  # overflow gives infinity, rejected below
+            rows_ND = np.array(rows_ND, dtype=np.float32)  # a copy, to modify in place
         if rows_ND.ndim != 2 or rows_ND.shape[1] != self.dimension:
-            raise InputError(f"rows have shape {rows_ND.shape}; the model takes (rows, {self.dimension})")
+            raise InputError(f"rows have shape {rows_ND.shape}; the model expects (rows, {self.dimension})")
         if unfit := invalid_rows(rows_ND):
             bad_N, problem = unfit
             raise InputError(f"row {int(bad_N.argmax())} {problem}")
@@ -209,7 +209,7 @@ class KMeansModel:
         return self.nearest(rows_ND)[0]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write ``.npz`` or ``.safetensors``, neither of which can run code when it is read.
+        """Write ``.npz`` or ``.safetensors``, neither of which can contain code.
 
         Raises:
             InputError: another suffix, or the file cannot be written.
@@ -236,13 +236,13 @@ class KMeansModel:
         """Read a saved model.
 
         Raises:
-            InputError: the file is missing, is no such model or is damaged.
+            InputError: the file is missing, damaged or not a k-means model.
         """
         path = Path(path)
         _require_suffix(path)
         if not path.is_file():
             raise InputError("no such k-means model", path=path)
-        with parsing(path, "is no k-means model, or is damaged"):
+        with parsing(path, "is damaged or not a k-means model"):
             arrays, meta = _read_npz(path) if path.suffix == ".npz" else _read_safetensors(path)
         _check(arrays, meta, path)
         space = Space(arrays["mean"], arrays["scale"], bool(meta["spherical"]))
@@ -252,7 +252,7 @@ class KMeansModel:
 
 def _require_suffix(path: Path) -> None:
     if path.suffix not in (".npz", ".safetensors"):
-        raise InputError("is no name for a k-means model", path=path, hint="expected .npz or .safetensors")
+        raise InputError("has no suffix of a k-means model", path=path, hint="expected .npz or .safetensors")
 
 
 def _read_npz(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -271,7 +271,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]
 
 def _check(arrays: Mapping[str, np.ndarray], meta: Any, path: Path) -> None:
     if meta.get("format") != 1 or "spherical" not in meta:
-        raise InputError("is no sdpn k-means model of format 1", path=path)
+        raise InputError("is not an sdpn k-means model of format 1", path=path)
     centres_KD, mean_D, scale_D = (arrays[name] for name in _ARRAYS)
     whole = (
         centres_KD.ndim == 2
@@ -281,4 +281,4 @@ def _check(arrays: Mapping[str, np.ndarray], meta: Any, path: Path) -> None:
         and (scale_D > 0).all()
     )
     if not whole:
-        raise InputError("is damaged: its arrays do not fit together", path=path)
+        raise InputError("is damaged: its arrays are inconsistent", path=path)

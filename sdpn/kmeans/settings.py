@@ -13,14 +13,14 @@ class StreamSettings:
     Attributes:
         n_clusters: number of clusters K.
         init: initialisation on a uniform sample of rows: ``k-means++`` or ``random`` rows.
-        init_size: size of that sample; None is ten rows per cluster, at least 10,000. A stream of fewer rows
-            is used completely.
+        init_size: size of that sample; None is ten rows per cluster, at least 10,000. Smaller data are used
+            completely.
         n_init: number of initialisations; the one with the lowest inertia on held-out rows is used.
         init_iter: Lloyd iterations of each initialisation on the sample.
         batch_size: rows per update; None takes as many as ``memory_mb`` allows, between K and a fiftieth of
             the stream.
-        memory_mb: memory for reading and for one batch, in megabytes. In addition come the sample and,
-            besides the imports, a few copies of the centres.
+        memory_mb: memory for reading and for one batch, in megabytes; the sample and a few copies of the
+            centres need additional memory.
         max_iter: maximum number of mini-batch passes over the stream (epochs); 0 keeps the initial centres.
         tol: stop after an epoch that moves the centres by less than this, as the sum of squared distances
             over the mean variance of a dimension; 0 disables this.
@@ -77,18 +77,18 @@ class StreamSettings:
 
     @property
     def sample_size(self) -> int:
-        """Rows that the starting centres are found on."""
+        """Rows of the sample for initialisation."""
         return max(10_000, 10 * self.n_clusters) if self.init_size is None else self.init_size
 
     def block_rows(self, dimension: int) -> int:
-        """Rows that are read at once: a quarter of the memory, as float64 where a file has that."""
+        """Rows read at once: a quarter of the memory, as float64."""
         return max(1, int(self.memory_mb * 1e6 / 4 / (8 * dimension)))
 
     def batch_rows(self, dimension: int, num_rows: int) -> int:
-        """Rows of one update of a stream of ``num_rows``.
+        """Rows per update for a stream of ``num_rows``.
 
-        From half of the memory: a float32 row in the batch, and a copy of it in what computes distances.
-        More than a fiftieth of the stream would leave an epoch with few updates.
+        Half of the memory holds the float32 rows and a copy for computing distances. At most a fiftieth of
+        the stream, so that an epoch has enough updates.
         """
         if self.batch_size is not None:
             return self.batch_size

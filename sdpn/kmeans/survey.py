@@ -1,4 +1,4 @@
-"""The first pass: how many rows there are, whether they will do, their moments, and a sample of them.
+"""The first pass over a stream: validates and counts rows, computes moments and draws a sample.
 
 Shapes: D dimensions.
 """
@@ -17,15 +17,15 @@ from sdpn.kmeans.settings import StreamSettings
 
 
 class UniformSample:
-    """Reservoir that keeps the rows with the smallest random tags.
+    """Reservoir sample: the rows with the smallest random tags.
 
-    Every row draws one number, and the ``capacity`` smallest stay: each set of rows is equally likely, as
-    in Vitter's reservoir (1985), it does not matter how rows are cut into blocks, and samples of parts
-    merge into a sample of the whole (Efraimidis and Spirakis 2006, with equal weights).
+    Every row draws a tag, and the ``capacity`` smallest are kept: each subset is equally likely, as with
+    Vitter's reservoir (1985), the result does not depend on block sizes, and samples of parts can be merged
+    (Efraimidis and Spirakis 2006, with equal weights).
 
     Args:
-        capacity: rows to keep, fewer where the stream has fewer.
-        seed: of the tags.
+        capacity: maximum number of rows to keep.
+        seed: random seed of the tags.
     """
 
     def __init__(self, capacity: int, seed: int | list[int]) -> None:
@@ -37,11 +37,11 @@ class UniformSample:
         self._held = 0
 
     def add(self, rows_BD: np.ndarray) -> None:
-        """Offer a block."""
+        """Add a block of rows."""
         self._take(rows_BD, self._rng.random(len(rows_BD)))
 
     def merge(self, rows_MD: np.ndarray, tags_M: np.ndarray) -> None:
-        """Offer what another sample kept of other rows."""
+        """Merge the sample of other rows."""
         self._take(rows_MD, tags_M)
 
     def _take(self, rows_BD: np.ndarray, tags_B: np.ndarray) -> None:
@@ -75,12 +75,12 @@ class UniformSample:
         return self._tags[0] if self._tags else np.empty(0)
 
     def state(self) -> dict[str, Any]:
-        """What `restore` takes."""
+        """State for `restore`."""
         return {"rows": self.rows_MD, "tags": self.tags_M, "rng": self._rng.bit_generator.state}
 
     @classmethod
     def restore(cls, capacity: int, state: dict[str, Any]) -> UniformSample:
-        """The sample that gave ``state``."""
+        """Restore a sample from its state."""
         sample = cls(capacity, 0)
         sample._rng.bit_generator.state = state["rng"]
         if len(state["tags"]):
@@ -91,9 +91,9 @@ class UniformSample:
 
 @dataclass
 class Moments:
-    """Welford's running moments, a block at a time (Chan, Golub and LeVeque 1979), in float64.
+    """Running mean and variance by blocks (Chan, Golub and LeVeque 1979), in float64.
 
-    Sums of squares would cancel where the mean is large beside the deviation.
+    Plain sums of squares would cancel if the mean is large compared with the deviation.
 
     Attributes:
         count: rows so far.
@@ -107,14 +107,14 @@ class Moments:
 
     @classmethod
     def empty(cls, dimension: int) -> Moments:
-        """Moments of no rows."""
+        """Moments of zero rows."""
         return cls(0, np.zeros(dimension), np.zeros(dimension))
 
     def add(self, rows_BD: np.ndarray) -> None:
-        """Take in a block."""
+        """Add a block of rows."""
         num = len(rows_BD)
         mean_D = rows_BD.mean(axis=0, dtype=np.float64)
-        # float32 deviations from a float32 mean keep all digits of the rows; float64 takes twice the time
+        # float32 deviations from a float32 mean lose no precision; float64 takes twice the time
         rounded_D = mean_D.astype(np.float32)
         deviations_BD = rows_BD - rounded_D
         squares_D = np.einsum("bd,bd->d", deviations_BD, deviations_BD, dtype=np.float64)
@@ -131,25 +131,25 @@ class Moments:
         return np.maximum(self.squares_D, 0.0) / max(self.count, 1)
 
     def state(self) -> dict[str, Any]:
-        """What `restore` takes."""
+        """State for `restore`."""
         return {"count": self.count, "mean": self.mean_D, "squares": self.squares_D}
 
     @classmethod
     def restore(cls, state: dict[str, Any]) -> Moments:
-        """The moments that gave ``state``."""
+        """Restore moments from their state."""
         return cls(state["count"], state["mean"], state["squares"])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stream:
-    """Chunks whose lengths are known, since they have been read once.
+    """Chunks with known lengths, after the survey.
 
     Attributes:
-        chunks: in the order in which they were given.
+        chunks: the chunks in the given order.
         chunk_rows: rows of each.
         dimension: D.
-        directions: whether a row of zeros is an error.
-        block_rows: rows that are read at once.
+        directions: whether a zero row is an error.
+        block_rows: rows read at once.
     """
 
     chunks: Sequence[Chunk]
@@ -164,20 +164,20 @@ class Stream:
         return sum(self.chunk_rows)
 
     def epoch_order(self, seed: int, epoch: int) -> np.ndarray:
-        """The order of the chunks in an epoch; the same whenever it is asked for."""
+        """Order of the chunks in an epoch, a function of seed and epoch."""
         return np.random.default_rng([seed, epoch]).permutation(len(self.chunks))
 
     def batches(self, order: Sequence[int] | np.ndarray, *, position: int, size: int) -> Iterator[np.ndarray]:
-        """Yield all rows from the ``position``-th on, ``size`` at a time, across the ends of chunks.
+        """Yield all rows from ``position`` on in batches of ``size``, across chunk boundaries.
 
-        Only the last batch may be smaller; nothing is left out. Batches depend on the order and the size
-        alone, so that a reader that starts at a batch's first row gets the same ones.
+        Only the last batch may be smaller; no row is left out. Batches only depend on order and size, so that
+        reading can resume at any batch.
 
         Yields:
-            float32 (B, D), valid until the next one is asked for, and free to be changed.
+            float32 (B, D), a buffer that may be modified and is valid until the next batch.
 
         Raises:
-            InputError: as `checked_blocks`, or a chunk is not as long as it was.
+            InputError: as `checked_blocks`, or the length of a chunk has changed.
         """
         batch_BD = np.empty((size, self.dimension), dtype=np.float32)
         filled = 0
@@ -218,25 +218,25 @@ class Stream:
     @staticmethod
     def _changed(chunk: Chunk, before: int, now: str) -> InputError:
         return InputError(
-            f"gave {before} rows when it was first read, and {now} now",
+            f"had {before} rows in the first pass, and {now} now",
             path=chunk.name,
             hint="a stream must give the same rows each time",
         )
 
 
-#: Rows are read at once before their dimension is known; 8 MB where it is 512.
+#: Rows read at once while the dimension is unknown; 8 MB for 512 dimensions.
 _FIRST_BLOCK = 4096
 
 
 class Survey:
     """Reads the whole stream once.
 
-    Centres that start on the first chunk know only what is in it, so the sample has to be of everything.
-    A quarter more rows are sampled than the start needs: those are held out.
+    The sample for initialisation is drawn from all chunks, since the first may not be representative. A
+    quarter more rows than needed are sampled, as held-out rows.
 
     Args:
         chunks: the stream.
-        settings: as the user gave them.
+        settings: settings of the training.
     """
 
     def __init__(self, chunks: Sequence[Chunk], settings: StreamSettings) -> None:
@@ -254,7 +254,7 @@ class Survey:
         return sum(self.chunk_rows) + self.rows_of_this
 
     def read(self) -> Iterator[int]:
-        """Read what is left; yields the number of whole chunks after every block.
+        """Read the remaining chunks; yields the number of completed chunks after every block.
 
         Raises:
             InputError: as `checked_blocks`, or a chunk without rows.
@@ -277,15 +277,15 @@ class Survey:
                 self.rows_of_this += len(rows_BD)
                 yield len(self.chunk_rows)
             if not self.rows_of_this:
-                raise InputError("holds no rows", path=chunk.name, hint="leave it out")
+                raise InputError("contains no rows", path=chunk.name, hint="remove it from the chunks")
             self.chunk_rows.append(self.rows_of_this)
             self.rows_of_this = 0
 
     def stream(self) -> tuple[Stream, Moments]:
-        """What the passes to come need to know.
+        """The stream for the following passes.
 
         Raises:
-            InputError: fewer rows than clusters, or all rows are the same, or as good as the same.
+            InputError: fewer rows than clusters, or all rows are (nearly) equal.
         """
         num_clusters = self._settings.n_clusters
         if self.moments is None:
@@ -293,14 +293,14 @@ class Survey:
         if self.num_rows < num_clusters:
             raise InputError(
                 f"{self.num_rows} rows in {len(self._chunks)} chunks are fewer than {num_clusters} clusters",
-                hint=f"ask for at most {self.num_rows}",
+                hint=f"use at most {self.num_rows} clusters",
             )
         if num_clusters > 1 and not self.moments.squares_D.any():
-            raise InputError(f"all {self.num_rows} rows are the same: there is nothing to tell apart")
+            raise InputError(f"all {self.num_rows} rows are equal")
         if num_clusters > 1 and self.moments.variance_D.max() < SMALLEST**2:
             raise InputError(
-                f"all {self.num_rows} rows differ by less than {SMALLEST:g}, too little to be squared",
-                hint="scale them first",
+                f"all {self.num_rows} rows differ by less than {SMALLEST:g}, whose square underflows",
+                hint="rescale the rows",
             )
         dimension = len(self.moments.mean_D)
         stream = Stream(
@@ -313,7 +313,7 @@ class Survey:
         return stream, self.moments
 
     def state(self) -> dict[str, Any]:
-        """What `restore` takes."""
+        """State for `restore`."""
         return {
             "chunk_rows": list(self.chunk_rows),
             "rows_of_this": self.rows_of_this,
@@ -322,7 +322,7 @@ class Survey:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from ``state``."""
+        """Restore a saved state."""
         self.chunk_rows, self.rows_of_this = list(state["chunk_rows"]), state["rows_of_this"]
         self.moments = None if state["moments"] is None else Moments.restore(state["moments"])
         self.sample = UniformSample.restore(self._capacity, state["sample"])

@@ -1,4 +1,4 @@
-"""From a configuration to the network of a run: the one place that knows both registries and objectives."""
+"""Builds the network of a run from its configuration: encoder, features and objective."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def build(
 
     Args:
         config: the whole configuration.
-        labels: what ``objective=pseudo`` learns.
-        targets: what the teacher of ``objective=distill`` says.
+        labels: the pseudo-labels of ``objective=pseudo``.
+        targets: the teacher's embeddings for ``objective=distill``.
     """
     features = build_features(config.features)
     encoder = build_encoder(config.encoder, features.num_mels)
@@ -71,8 +71,10 @@ def build(
 
 
 def _linear(encoder: Encoder, targets: Targets, num_prototypes: int) -> nn.Linear | None:
-    """A map to the space of a foreign teacher's embeddings, where the student's have another size."""
+    """Linear map to the dimension of the teacher's embeddings; None if the student has the same dimension."""
     if encoder.embedding_dim == targets.embedding_dim:
         return None
-    torch.rand(num_prototypes, encoder.embedding_dim)  # a seed gives the weights that it always gave
+    torch.rand(
+        num_prototypes, encoder.embedding_dim
+    )  # keeps the random state, and so the weights, of earlier versions
     return nn.Linear(encoder.embedding_dim, targets.embedding_dim)

@@ -1,4 +1,4 @@
-"""Checkpoints that are safe against a kill at any moment.
+"""Checkpoints that survive a kill at any moment.
 
 A checkpoint is a folder ``step-%08d`` with ``state.pt`` (tensors and plain numbers, loaded with
 ``weights_only=True``) and ``meta.json`` (checksum, configuration, versions). It is written under a temporary
@@ -92,7 +92,7 @@ class CheckpointStore:
                 hint="earlier checkpoints are intact; free some space and rerun the command",
             ) from error
         self.versions = meta["versions"]
-        # later ones are damaged: this run has begun before them
+        # newer ones are damaged: this run resumed from an older one
         for old in [folder for folder in self._folders() if _step(folder) <= step][: -self._keep]:
             if not self._keep_every or _step(old) % self._keep_every:
                 shutil.rmtree(old)
@@ -110,7 +110,7 @@ class CheckpointStore:
             InputError: the checkpoint was made with another configuration; the message lists the keys.
         """
         for leftover in self._directory.glob(".step-*"):
-            shutil.rmtree(leftover, ignore_errors=True)  # the other processes of the run remove it, too
+            shutil.rmtree(leftover, ignore_errors=True)  # other processes of the run may remove it, too
         folders = self._folders()
         for folder in reversed(folders):
             try:
@@ -130,9 +130,9 @@ class CheckpointStore:
             return state
         if folders:
             raise InputError(
-                "contains checkpoints, but all are damaged",
+                "contains only damaged checkpoints",
                 path=self._directory,
-                hint="move the folder away to start anew",
+                hint="move the folder away to train from the beginning",
             )
         return None
 

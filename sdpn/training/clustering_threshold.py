@@ -1,8 +1,7 @@
-"""Label-free calibration of a trained model: the similarity threshold for windows of the same speaker.
+"""The clustering threshold of a trained model, measured without labels.
 
 Two windows of one utterance have the same speaker; two windows of different utterances of a large corpus
-almost never do. A clustering threshold has to separate these two distributions of similarities, which need no
-labels.
+almost never do. A clustering threshold has to separate these two distributions of similarities.
 
 Shapes: N utterances, D embedding.
 """
@@ -37,20 +36,20 @@ _FEWEST = 20
 def measure_clustering_threshold(
     model: Embedder, utterances: Sequence[Utterance], *, seed: int, channel: int | None = None
 ) -> dict[str, float]:
-    """Measure the calibration that clustering needs.
+    """Measure the cosine threshold for clustering windows of a recording.
 
     Args:
         model: the model.
-        utterances: speech of many speakers, for example what the model was trained on. Those that cannot be
-            read are left out.
-        seed: of the choice of utterances.
-        channel: of files with several, as in training; None averages them.
+        utterances: speech of many speakers, for example the training data. Unreadable utterances are left
+            out.
+        seed: random seed for the choice of utterances.
+        channel: channel of multichannel files, as in training; None averages all.
 
     Returns:
         ``same_cosine`` and ``different_cosine``, the mean similarities of two windows of one utterance and of
-        different utterances, and ``ahc_threshold``, a little above half way between: clusters are compared by
-        mean similarities, and the speakers of one recording share its room. Empty where there are too few
-        utterances of two windows.
+        different utterances, and ``ahc_threshold``, slightly above their midpoint: clusters are compared by
+        mean similarities, and the speakers of one recording share its room. Empty if too few utterances are
+        long enough for two windows.
     """
     order = np.random.default_rng(seed).permutation(len(utterances))
     early: list[np.ndarray] = []
@@ -87,7 +86,7 @@ def measure_clustering_threshold(
 
 
 def _first_and_last(wave_S: np.ndarray, _index: int) -> np.ndarray:
-    """Two windows (2, 2) that do not overlap; none of what is too short for them, or silent."""
+    """First and last window, (2, 2); (0, 2) if the utterance is silent or too short for both."""
     duration_s = len(wave_S) / RATE_HZ
     if duration_s < 2 * _WINDOW_S or not wave_S.any():
         return np.zeros((0, 2))
@@ -95,4 +94,4 @@ def _first_and_last(wave_S: np.ndarray, _index: int) -> np.ndarray:
 
 
 def _leave_out(_utterance: Utterance, _error: InputError) -> None:
-    """The loader has named the files that cannot be read, or will."""
+    """Skip an unreadable file silently: the data loader reports it."""

@@ -1,4 +1,4 @@
-"""The configuration of a training run: one section for each part, every value with a default."""
+"""The configuration of a training run. Every value has a default."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from sdpn.training.optim import OptimizerConfig
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """The loop.
+    """The training loop.
 
     Attributes:
         seed: random seed of initial weights, order, crops and augmentation.
@@ -51,11 +51,11 @@ class TrainingConfig:
         watch_every: steps between evaluations of the prototypes (drift, usage, similarity).
         projector_every: steps between snapshots for TensorBoard's projector; 0 only writes one at the end.
         checkpoint_every: steps between checkpoints.
-        checkpoint_minutes: and minutes between them at most, however long steps take; 0 goes by steps alone.
-        keep_checkpoints: how many of the newest to keep.
-        keep_every: checkpoints at multiples of this step are kept for good, for `sdpn drift`; 0 keeps none.
-        timeout_minutes: how long one of several processes waits for the others, for example while the first
-            one writes, before the run ends with an error.
+        checkpoint_minutes: maximum minutes between checkpoints; 0 saves by steps only.
+        keep_checkpoints: number of most recent checkpoints to keep.
+        keep_every: keep checkpoints at multiples of this step permanently, for `sdpn drift`; 0 keeps none.
+        timeout_minutes: distributed training: how long a process waits for the others, for example while
+            rank 0 writes, before the run ends with an error.
     """
 
     seed: int = 0
@@ -130,10 +130,10 @@ class RunConfig:
 
 
 def load_run_config(path: str | os.PathLike[str] | None, overrides: Sequence[str] = ()) -> RunConfig:
-    """The configuration of a run; encoder and feature settings default to those of the initial model.
+    """Load the configuration of a run; encoder and features default to those of the initial model.
 
     Args:
-        path: YAML file; None is no file.
+        path: YAML file, or None.
         overrides: ``section.key=value`` strings.
 
     Raises:
@@ -141,7 +141,7 @@ def load_run_config(path: str | os.PathLike[str] | None, overrides: Sequence[str
     """
     config = load_config(RunConfig, path, overrides)
     start = config.initial.model
-    if start is None or not start.exists():  # whoever needs it says so: a run that has begun does not
+    if start is None or not start.exists():  # checked when it is loaded; a resumed run does not need it
         return config
     model = read_model(start)
     given = RunConfig(encoder=model.encoder_config, features=model.features)

@@ -39,12 +39,12 @@ _PROJECTED_CROPS = 4
 
 
 class Dashboard:
-    """Writes the dashboard of a run. Failures there only cause a warning.
+    """Writes the TensorBoard dashboard of a run. A failure only causes a warning.
 
     Args:
         config: the whole configuration.
-        network: what is trained.
-        board: where to write.
+        network: the network being trained.
+        board: the TensorBoard writer.
         initial_KE: prototypes at step 0.
         utterances: a sample of them is shown in the projector.
         evaluation: trials to score during training.
@@ -68,7 +68,7 @@ class Dashboard:
         self._previous_KE = initial_KE.clone()
         self._usage_K = initial_KE.new_zeros(len(initial_KE))
         self._usage_steps = 0
-        # of the window before: a checkpoint made right at a look would otherwise know nothing of usage
+        # of the previous window: the current one is empty in a checkpoint saved right at an evaluation
         self._last_usage_K, self._last_usage_steps = self._usage_K.clone(), 0
         self._shown = evaluation.utterances if evaluation else utterances
         self._channel = None if evaluation else config.crops.channel
@@ -88,13 +88,13 @@ class Dashboard:
             self._board.graph(self._network.student, self._network.features(example))
 
     def add(self, terms: LossTerms, norms: GradientNorms, *, waited_s: float, started: float) -> None:
-        """Add a step; nothing is transferred from the device."""
+        """Add a step without synchronising with the device."""
         self._window.add(terms, norms, waited_s=waited_s, started=started)
         self._usage_K += drift.usage(terms.assignment_NK)
         self._usage_steps += 1
 
     def write_curves(self, step: int, *, lr: float, momentum: float, bad_files: int) -> dict[str, float]:
-        """Write and return the means since the last point, by tag."""
+        """Write the means since the last point of the curves; returns them by tag."""
         samples = self._config.training.batch_size * self._config.crops.mean_samples
         scalars = self._window.close(samples / RATE_HZ)
         scalars |= {"train/lr": lr, "train/momentum": momentum, "train/bad_files": float(bad_files)}
@@ -107,7 +107,7 @@ class Dashboard:
         """Evaluate prototypes, trials and projector if due at this step.
 
         Returns:
-            whether all succeeded.
+            whether all of them succeeded.
         """
         training = self._config.training
         failures = self._failures
@@ -127,7 +127,7 @@ class Dashboard:
         """Run a part of the dashboard; a failure is logged once and ignored."""
         try:
             yield
-        except Exception as error:  # whatever it is, it is not worth a run
+        except Exception as error:  # no failure of the dashboard may end a run
             self._failures += 1
             fault = f"{what} failed ({type(error).__name__}: {' '.join(str(error).split())})"
             if fault not in self._warned:
@@ -153,7 +153,7 @@ class Dashboard:
 
     @torch.no_grad()
     def _project(self, step: int) -> None:
-        """Prototypes and some projections on one sphere, for the projector."""
+        """Write prototypes and some projections, on the unit sphere, for the projector."""
         if self._drawn is None:
             self._drawn = _Sample.draw(
                 self._shown,
@@ -163,7 +163,7 @@ class Dashboard:
             )
         teacher = self._network.teacher
         unit_NE = self._initial_KE[:0]
-        if self._drawn.labels:  # nothing but silence gives no crops
+        if self._drawn.labels:  # empty if all utterances are silent
             was_training = teacher.training
             teacher.eval()
             try:
@@ -222,7 +222,7 @@ class _Sample:
             try:
                 wave = utterance.read(channel=channel)
             except InputError:
-                continue  # the loader skips it, too, and names it
+                continue  # the data loader reports it
             for _ in range(_PROJECTED_CROPS):
                 piece = crop(wave, num_samples, rng)
                 if piece is not None:
@@ -234,7 +234,7 @@ class _Sample:
 
 @dataclass
 class _Window:
-    """Sums since the last point of the curves; nothing is transferred from the device until `close`."""
+    """Values since the last point of the curves; they stay on the device until `close`."""
 
     terms: list[dict[str, Tensor]] = field(default_factory=list)
     waited_s: float = 0.0

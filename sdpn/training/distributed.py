@@ -2,8 +2,8 @@
 
     torchrun --nproc-per-node 2 --no-python sdpn train …
 
-Every process reads its own rows of each batch (`sdpn.data.dataset`); the objective is computed on the rows of
-all (`sdpn.distill.gather`), DDP averages the gradients. Only the first process writes.
+Each process loads its share of the batch (`sdpn.data.dataset`); the objective is computed on the whole batch
+(`sdpn.distill.gather`), and DDP averages the gradients. Only rank 0 writes files.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class Processes:
     """This process within the process group.
 
     Attributes:
-        rank: its number, from 0.
-        world: how many there are.
-        device: where it computes.
+        rank: rank of this process.
+        world: number of processes.
+        device: device of this process.
     """
 
     rank: int
@@ -38,11 +38,11 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes."""
+        """Whether this is rank 0, which writes files."""
         return self.rank == 0
 
     def gather(self, value: Any) -> list[Any]:
-        """The values of all processes, by rank; every process must call this at the same step."""
+        """Gather a value from all processes, by rank; every process must call this at the same step."""
         if self.world == 1:
             return [value]
         values: list[Any] = [None] * self.world
@@ -50,7 +50,7 @@ class Processes:
         return values
 
     def broadcast(self, tensors: Sequence[Tensor]) -> None:
-        """Overwrite tensors by those of the first process; every process must ask at the same step."""
+        """Overwrite tensors with those of rank 0; every process must call this at the same step."""
         if self.world > 1:
             for tensor in tensors:
                 dist.broadcast(tensor, src=0)
@@ -68,10 +68,10 @@ def device_of(name: str) -> torch.device:
     """The device of this process.
 
     Args:
-        name: ``cpu``, ``cuda``, or ``auto``, which takes a GPU where there is one.
+        name: ``cpu``, ``cuda``, or ``auto``: a GPU if available.
 
     Raises:
-        InputError: a GPU is asked for and there is none.
+        InputError: a GPU is requested and there is none.
     """
     has_gpu = torch.cuda.is_available()
     if name == "cuda" and not has_gpu:
@@ -83,10 +83,10 @@ def device_of(name: str) -> torch.device:
 
 @contextmanager
 def process_group(device: str, timeout_minutes: float) -> Iterator[Processes]:
-    """Join the processes that torchrun started; alone where it started none.
+    """Join the process group of torchrun; without torchrun, a single process.
 
     Args:
-        device: ``cpu``, ``cuda``, or ``auto``, which takes a GPU where there is one.
+        device: ``cpu``, ``cuda``, or ``auto``: a GPU if available.
         timeout_minutes: how long a process waits for the others before the run ends with an error.
 
     Raises:

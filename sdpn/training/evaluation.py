@@ -1,4 +1,4 @@
-"""EER on a trial list while training: the teacher, as it would be exported, by all processes together.
+"""EER of the teacher on a trial list during training, computed by all processes.
 
 Shapes: N utterances, D embedding.
 """
@@ -37,8 +37,8 @@ class EvaluationConfig:
         data: Kaldi data directory of the trials' utterances.
         trials: trial list, ``1 a b`` or ``a b target``.
         every: steps between evaluations; the last step is always evaluated.
-        cache_mb: memory for decoded audio of the trials, in each process; what does not fit is decoded
-            again every time.
+        cache_mb: memory for decoded audio of the trials, per process; what does not fit is decoded at
+            every evaluation.
     """
 
     data: Path | None = None
@@ -47,7 +47,7 @@ class EvaluationConfig:
     cache_mb: int = 1024
 
     def __post_init__(self) -> None:
-        """Check that both files are there, or none."""
+        """Check that data and trials are given together."""
         if (self.data is None) != (self.trials is None):
             raise ValueError("data and trials must be given together")
         if self.every < 1:
@@ -60,15 +60,15 @@ class Evaluation:
     """The trials of a run, read once.
 
     Args:
-        config: with data and trials.
-        encoder: configuration of the encoder.
-        features: its features.
-        processes: who shares the work. Each embeds its utterances on its own device; a copy of the teacher
-            does it, so that nothing of the training is touched, its random state included.
+        config: settings with data and trials.
+        encoder: encoder configuration.
+        features: feature configuration.
+        processes: the process group. Each process embeds its share of the utterances on its own device,
+            with a copy of the teacher, so that evaluation does not affect training.
 
     Raises:
-        InputError: a file is missing or malformed, a trial names an utterance that the data does not hold, or
-            there are only trials of one kind.
+        InputError: a file is missing or malformed, an utterance of the trials is not in the data, or there
+            are no target or no non-target trials.
     """
 
     def __init__(
@@ -96,14 +96,14 @@ class Evaluation:
         self._cache = AudioCache(config.cache_mb)
 
     def is_due(self, step: int, *, last: bool) -> bool:
-        """Whether to evaluate after a step: every so many, and the last one."""
+        """Whether the model is evaluated after this step."""
         return last or step % self._every == 0
 
     def eer(self, encoder: nn.Module) -> float:
-        """Equal error rate of cosine scores in [0, 1]; meanwhile, all other processes call `embed_share`.
+        """Equal error rate of cosine scores, in [0, 1]; all other processes must call `embed_share`.
 
         Args:
-            encoder: the teacher's, on the device where it trains.
+            encoder: the teacher's encoder, on its training device.
 
         Raises:
             InputError: an utterance cannot be embedded, here or in another process.
@@ -120,11 +120,11 @@ class Evaluation:
         return equal_error_rate(error_rates(scores, self._trials.is_target))[0]
 
     def embed_share(self, encoder: nn.Module) -> None:
-        """Embed the share of a process that is not the first; what fails is raised there."""
+        """Embed the share of a process other than rank 0; errors are raised by rank 0."""
         self._share(encoder)
 
     def _gathered(self, encoder: nn.Module) -> list[np.ndarray]:
-        """What each process has embedded."""
+        """Embeddings of all processes, by rank."""
         parts = self._share(encoder)
         rows = []
         for rank, part in enumerate(parts):
@@ -136,8 +136,8 @@ class Evaluation:
         return rows
 
     def _share(self, encoder: nn.Module) -> list[np.ndarray | InputError | str]:
-        """Embed this process's share; returns the embeddings of all, or why there are none."""
-        # batch-norm statistics differ between processes; those that will be exported are the first one's
+        """Embed this process's share; returns the embeddings, or the error, of every process."""
+        # batch-norm statistics differ between processes; rank 0's are exported
         buffers = [buffer.detach().clone() for buffer in encoder.buffers()]
         self._processes.broadcast(buffers)
         own: np.ndarray | InputError | str
@@ -145,12 +145,12 @@ class Evaluation:
             own = self._embed(encoder, buffers)
         except InputError as error:
             own = error
-        except Exception as error:  # whatever it is: the other processes are waiting to hear of it
+        except Exception as error:  # of any kind: the other processes are waiting
             own = f"{type(error).__name__}: {error}"
         return self._processes.gather(own)
 
     def _embed(self, encoder: nn.Module, buffers: list[Tensor]) -> np.ndarray:
-        """Embeddings (n, D) of every world-th utterance, from the rank-th on."""
+        """Embeddings (n, D) of this process's share: every world-th utterance from rank on."""
         frozen = copy.deepcopy(encoder).eval()
         assert isinstance(frozen, Encoder)
         with torch.no_grad():

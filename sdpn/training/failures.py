@@ -1,4 +1,4 @@
-"""Failures of the machine that end training: out of memory, or a killed loader process."""
+"""System failures that end training: out of memory, or a killed loader process."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _AGAIN = "rerun the command to resume from the last checkpoint"
 
 @contextmanager
 def failures_explained(config: TrainingConfig) -> Iterator[None]:
-    """Turn an out-of-memory error or a killed loader process into an `InputError` that says what to change.
+    """Turn an out-of-memory error or a killed loader process into an `InputError` with a hint.
 
     Raises:
-        InputError: that happened inside the block.
+        InputError: memory ran out, or a loader process was killed.
     """
     try:
         yield
@@ -39,7 +39,7 @@ def failures_explained(config: TrainingConfig) -> Iterator[None]:
         )
         raise InputError(
             f"ran out of memory ({_line(text) or type(error).__name__})",
-            # what a batch goes through belongs to the run; how it is loaded does not
+            # accumulate and batch_size are fixed for a run; loader settings are not
             hint=f"start a new run with another --out and {smaller}"
             if "cuda" in text.lower()
             else f"lower {loading}: {_AGAIN}; or start a new run with another --out and {smaller}",

@@ -71,9 +71,9 @@ class Guards:
     """Monitors a run; sums stay on the device until a window is full.
 
     Args:
-        config: when to stop.
+        config: thresholds.
         initial_KE: prototypes at step 0.
-        warmup_steps: steps before which a cross-entropy of log K is no fault.
+        warmup_steps: a cross-entropy of log K is normal before this step.
     """
 
     def __init__(self, config: GuardConfig, initial_KE: Tensor, *, warmup_steps: int) -> None:
@@ -101,10 +101,10 @@ class Guards:
         self._rows += len(terms.assignment_NK)
 
     def check_finite(self, step: int) -> None:
-        """Stop if any loss since the start was NaN or infinite.
+        """Check that every loss so far was finite.
 
         Raises:
-            TrainingFault: one was.
+            TrainingFault: a loss was NaN or infinite.
         """
         if not bool(self._finite):
             raise TrainingFault(
@@ -158,7 +158,7 @@ class Guards:
             )
 
     def state(self) -> dict[str, Any]:
-        """The open window, for the checkpoint."""
+        """The current window, for the checkpoint."""
         return {
             "usage": self._usage_K,
             "ce": self._ce,

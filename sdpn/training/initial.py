@@ -1,4 +1,4 @@
-"""What a run starts from: fresh weights, or a model; uniform prototypes, a model's, or k-means centres.
+"""Initialisation of a run: random weights or those of a model; uniform, k-means or given prototypes.
 
 Shapes: K prototypes, E projection, N crops.
 """
@@ -54,11 +54,11 @@ class InitialConfig:
     prototypes: Literal["uniform", "kmeans", "keep", "classes"] = "uniform"
 
     def __post_init__(self) -> None:
-        """Check that there is something to keep."""
+        """Check that the settings fit together."""
         if self.prototypes == "keep" and self.model is None:
-            raise ValueError("prototypes: keep needs a model to take them from")
+            raise ValueError("prototypes=keep needs a model")
         if self.head is not None and self.model is None:
-            raise ValueError("head needs a model whose encoder it belongs to")
+            raise ValueError("head needs a model")
 
 
 def initialise(
@@ -71,7 +71,7 @@ def initialise(
     seed: int,
     labels: Labels | None = None,
 ) -> None:
-    """Set the weights and prototypes that ``config`` names; student and teacher are equal afterwards.
+    """Initialise weights and prototypes as configured; student and teacher are equal afterwards.
 
     Raises:
         InputError: the model does not fit the run (the settings are named), has no head or prototypes,
@@ -122,7 +122,7 @@ def _load_initial_weights(
     for branch in (network.student, network.teacher):
         branch.encoder.load_state_dict(model.encoder.state_dict())
     pretraining = read_pretraining(head)
-    if not network.student.head.state_dict():  # classes live where embeddings do
+    if not network.student.head.state_dict():  # pseudo-label training has no head
         return pretraining.prototypes
     wanted = {key: tensor.shape for key, tensor in network.student.head.state_dict().items()}
     check_weights(wanted, pretraining.head, head, against="this run, which has another projection head")
@@ -150,7 +150,7 @@ def _kmeans_prototypes(
     order = rng.permutation(len(utterances))
     each = -(-wanted // len(utterances))
     rows_NE, _ = _projections(network, crops, utterances, order[: -(-wanted // each)], each, rng)
-    return _kmeans_centres(rows_NE, num_prototypes, "crops that are not silent", seed)
+    return _kmeans_centres(rows_NE, num_prototypes, "non-silent crops", seed)
 
 
 def _kmeans_centres(rows_NE: Tensor, num_prototypes: int, what: str, seed: int) -> Tensor:
@@ -186,7 +186,7 @@ def _class_means(
 
 
 def _as_prototypes(rows_KE: Tensor) -> Tensor:
-    """As long as uniform prototypes are on average: the step of an optimizer turns a shorter one further."""
+    """Scale to the mean length of uniform prototypes, on which the effective learning rate depends."""
     return normalize(rows_KE, dim=1) / 3**0.5
 
 
@@ -198,7 +198,7 @@ def _projections(
     each: int,
     rng: np.random.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Unit projections of ``each`` clean crops of utterances, (N, E), and the utterance of each, (N,)."""
+    """Unit projections (N, E) of ``each`` clean crops per chosen utterance, and their utterances (N,)."""
     network.teacher.eval()
     device = network.prototypes.device
 
@@ -213,7 +213,7 @@ def _projections(
         [utterances[index] for index in chosen],
         pieces=draw,
         channel=crops.channel,
-        on_error="skip",  # as the loader does, which counts and names them
+        on_error="skip",  # the data loader counts and reports them
     ):
         rows.append(embedded.embeddings_ND)
         places += [int(chosen[embedded.index])] * len(embedded.embeddings_ND)
@@ -222,7 +222,7 @@ def _projections(
 
 
 class _Projector:
-    """A network's teacher as a model that embeds, its projections being the embeddings."""
+    """The teacher as a model whose embeddings are its projections."""
 
     def __init__(self, network: SelfDistillation) -> None:
         self.encoder: Encoder = _Projecting(network.teacher, network.prototypes.shape[1])
@@ -231,7 +231,7 @@ class _Projector:
 
 
 class _Projecting(Encoder):
-    """Features to projections."""
+    """The teacher as an encoder from features to projections."""
 
     def __init__(self, branch: Branch, projection_dim: int) -> None:
         super().__init__()

@@ -1,8 +1,7 @@
 """The training loop: monitored, checkpointed and resumable.
 
-A run is a function of its configuration and data. The state after step s determines all later ones: the data
-of a step depends only on the step (`sdpn.data.dataset`), schedules are functions of the step, and the
-checkpoint contains the rest.
+A run is a function of its configuration and data: the batch of a step depends only on the step
+(`sdpn.data.dataset`), schedules are functions of the step, and the checkpoint contains everything else.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ class TrainingProgress:
 
     Attributes:
         step: steps done.
-        steps: steps in all.
+        steps: total number of steps.
         scalars: the latest point of the curves, by TensorBoard tag.
     """
 
@@ -66,14 +65,14 @@ class Trainer:
 
     Args:
         config: the whole configuration.
-        network: what is trained, as initialised, on its device.
-        dataset: the utterances.
-        processes: who shares the work.
-        store: where checkpoints go; the newest whole one is continued.
-        make_dashboard: opens the dashboard at a step, with the prototypes at step 0; called in the first
-            process only.
-        evaluation: trials to score now and then, by all processes together; the first one's dashboard asks.
-        on_progress: called at every point of the curves, in the first process only.
+        network: the initialised network, on its device.
+        dataset: the training data.
+        processes: the process group.
+        store: the checkpoints; training resumes from the newest intact one.
+        make_dashboard: opens the dashboard at a step, given the prototypes at step 0; called on rank 0
+            only.
+        evaluation: trials to score during training, by all processes.
+        on_progress: called at every point of the curves, on rank 0 only.
     """
 
     def __init__(
@@ -105,17 +104,17 @@ class Trainer:
     def run(self) -> None:
         """Train to the last step.
 
-        A state is saved before the evaluation that is due at its step, and records this: if the evaluation
+        A checkpoint is saved before the evaluation due at its step, and records this: if the evaluation
         fails, the step is not lost, and a resumed run starts with the evaluation.
 
         Raises:
             TrainingFault: a guard stopped the run; the last checkpoint is kept.
-            Stopped: a signal arrived; the state is saved.
+            Stopped: a signal was received; a checkpoint was saved.
             Stop: Ctrl-C was pressed twice.
         """
         with collects_signals() as asked_to_stop:
             self._run(asked_to_stop)
-        if asked_to_stop:  # while writes_curves at the last step
+        if asked_to_stop:  # during the evaluation of the last step
             raise Stopped(asked_to_stop[0], self._config.training.steps)
 
     def _run(self, asked_to_stop: list[int]) -> None:
@@ -175,7 +174,7 @@ class Trainer:
                 dashboard.add(terms, norms, waited_s=waited_s, started=asked)
             done = step + 1
             last = done == training.steps
-            # Several processes agree at the points of the curves only: asking costs a round trip.
+            # Processes synchronise these flags only at points of the curves: it costs a round trip.
             writes_curves = last or done % training.log_every == 0
             synchronised = writes_curves or processes.world == 1
             stop = synchronised and processes.any(bool(asked_to_stop))
@@ -190,7 +189,7 @@ class Trainer:
             self._guards.check_window(done, self._network.prototypes.detach())
             saving = stop or late or last or done % training.checkpoint_every == 0
             if saving:
-                self._guards.check_finite(done)  # a checkpoint never holds a broken run
+                self._guards.check_finite(done)  # never save a diverged run
                 streams = processes.gather(random_streams())
                 if processes.first:
                     self._store.save(done, self._state(done, streams))
@@ -200,12 +199,12 @@ class Trainer:
             self._evaluate(dashboard, done, saved=saving)
 
     def _is_late(self, saved_at: float) -> bool:
-        """Whether a checkpoint is due by the clock."""
+        """Whether a checkpoint is due by time."""
         minutes = self._config.training.checkpoint_minutes
         return minutes > 0 and time.monotonic() - saved_at >= 60 * minutes
 
     def _evaluate(self, dashboard: Dashboard | None, step: int, *, saved: bool) -> None:
-        """Look where it is due; of the last step it is noted, for the run may be started again."""
+        """Run the evaluation if due. That of the last step is marked as done for a rerun of the command."""
         last = step == self._config.training.steps
         if dashboard is None:
             if self._evaluation is not None and self._evaluation.is_due(step, last=last):
@@ -215,7 +214,7 @@ class Trainer:
 
     @staticmethod
     def _evaluates_after_checkpoint(state: dict[str, Any]) -> bool:
-        """Whether the look at the step of a state came after it; in older versions it came before."""
+        """Whether the evaluation follows the checkpoint; in older versions it preceded it."""
         return bool(state["tracking"].get("look_due", False))
 
     def _state(self, step: int, streams: list[RandomStreams]) -> dict[str, Any]:
@@ -239,7 +238,7 @@ class Trainer:
         """Reject a state that cannot belong to this run.
 
         Raises:
-            ValueError: something in it is missing, or of another kind or shape; it is named.
+            ValueError: an entry is missing or has the wrong type or shape; the message names it.
         """
         usage_K = self._initial_KE[:, 0]
         pattern = {
@@ -273,10 +272,10 @@ class Trainer:
         self._update.restore(state)
         if len(state["rng"]) == self._processes.world:
             set_random_streams(state["rng"][self._processes.rank])
-        # in place: guards and watcher hold the same tensor
+        # in place: guards and dashboard share this tensor
         self._initial_KE.copy_(state["tracking"]["initial"])
         self._guards.restore(state["guards"])
-        # a checkpoint of an older version does not say
+        # missing in checkpoints of older versions
         self._dataset.bad_files.restore(state["sampler"].get("bad_files", {}))
         if self._dashboard is not None:
             self._dashboard.restore(state["tracking"])

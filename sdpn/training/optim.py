@@ -70,8 +70,8 @@ class CosineSchedule:
 def make_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.Optimizer:
     """Optimizer over every trainable tensor of ``module``, each in exactly one group.
 
-    Only matrices and convolution kernels of layers decay: the length of a prototype has no meaning (it is
-    normalised), and biases and norms are not meant to be small.
+    Weight decay applies to matrices and convolution kernels only, not to biases, norms or prototypes (which
+    are normalised, so that their length has no effect).
     """
     trainable = {name: tensor for name, tensor in module.named_parameters() if tensor.requires_grad}
     decayed = [tensor for name, tensor in trainable.items() if tensor.ndim > 1 and name != "prototypes"]
@@ -86,19 +86,19 @@ def make_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.Op
 
 
 class GradientNorms(NamedTuple):
-    """Norms before clipping, scalars: of all gradients together, and of the prototypes' own."""
+    """Gradient norms before clipping, scalars: of all parameters, and of the prototypes."""
 
     total: Tensor
     prototypes: Tensor
 
 
 def clip_gradients(config: OptimizerConfig, trainable: Sequence[Tensor], prototypes: Tensor) -> GradientNorms:
-    """Clip the gradients of ``trainable``, prototypes included; nothing is read off the device.
+    """Clip the gradients of ``trainable``, prototypes included, without synchronising with the device.
 
     Args:
-        config: how.
-        trainable: every tensor that the optimizer moves, after ``backward``.
-        prototypes: the one among them that holds the prototypes.
+        config: clipping settings.
+        trainable: all tensors of the optimizer, after ``backward``.
+        prototypes: the prototype tensor among them.
     """
     gradients = [tensor.grad for tensor in trainable if tensor.grad is not None]
     assert prototypes.grad is not None

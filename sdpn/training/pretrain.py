@@ -1,4 +1,4 @@
-"""A whole run: from data directories and a configuration to an exported model."""
+"""A complete training run: from data directories and a configuration to an exported model."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ _FREE_OF_TRAINING = (
     "timeout_minutes",
 )
 
-#: The same of the section ``distill``.
+#: The same for the section ``distill``.
 _FREE_OF_DISTILL = ("teacher", "teacher_format", "teacher_precision", "cache")
 
 
 def read_training_data(
     directories: Sequence[Path], weights: tuple[float, ...] = (), *, check_files: bool = True
 ) -> tuple[UtteranceTable, Mixture]:
-    """Utterances of several data directories; speakers are dropped, training must not see them.
+    """Read the utterances of several data directories without their speakers, which training must not see.
 
     Args:
         directories: Kaldi data directories.
@@ -74,11 +74,11 @@ def read_training_data(
         check_files: also require that every audio file exists.
 
     Returns:
-        the utterances, one directory after the other, and how to mix them.
+        the utterances, directory by directory, and their mixture.
 
     Raises:
-        InputError: a directory is not valid, an utterance id occurs in two of them, or the weights are not
-            those of so many directories.
+        InputError: a directory is not valid, an utterance id occurs in two of them, or the number of
+            weights differs from that of directories.
     """
     utterances = UtteranceTable()
     sizes = []
@@ -114,30 +114,30 @@ def pretrain(
 ) -> dict[str, Any]:
     """Train (or resume) a network without labels and export its teacher to ``out/model``.
 
-    Started by torchrun, every process calls it; the first one writes.
+    Under torchrun, every process calls this; rank 0 writes.
 
     Args:
         config: the whole configuration.
         directories: Kaldi data directories of the training speech.
-        out: experiment folder; ``checkpoints/``, ``tensorboard/``, ``config.yaml`` and ``model/`` go there.
-        on_progress: called at every point of the training curves, in the first process.
-        on_teacher_progress: called while the embeddings of a foreign teacher are computed, with (stage, done,
-            total).
+        out: experiment folder for ``checkpoints/``, ``tensorboard/``, ``config.yaml`` and ``model/``.
+        on_progress: called at every point of the training curves, on rank 0.
+        on_teacher_progress: called with (stage, done, total) while a distillation teacher embeds
+            the data.
 
     Returns:
-        plain figures of the run.
+        summary of the run as plain values.
 
     Raises:
-        InputError: bad data or settings, a checkpoint of another run, a guard that stopped the run, memory
-            that ran out, or a loader process that was killed.
+        InputError: invalid data or settings, a checkpoint of another run, a guard stopped the run, memory ran
+            out, or a loader process was killed.
         sdpn.training.loop.Stopped: the run was stopped by a signal; its state is saved.
     """
     training = config.training
     with failures_explained(training), process_group(training.device, training.timeout_minutes) as processes:
         _check_shares(config, processes)
-        if config.objective == "distill":  # the teacher has heard all of it before
+        if config.objective == "distill":  # the teacher has embedded all utterances beforehand
             config = replace(config, crops=replace(config.crops, num_global=0))
-        # a run that has begun goes on without files that have gone since
+        # a resumed run tolerates files removed since its start
         begun = any((out / "checkpoints").glob("step-*"))
         utterances, mixture = read_training_data(
             directories, config.training.corpus_weights, check_files=not begun
@@ -167,7 +167,7 @@ def pretrain(
         network = build(config, labels, targets).to(processes.device)
         if targets is not None and processes.first:
             _warn_if_larger_than_teacher(network, targets)
-        if not processes.first:  # the same weights, but other units to drop
+        if not processes.first:  # equal weights, but different dropout
             torch.manual_seed(config.training.seed + 1_000_003 * processes.rank)
         if store.is_empty():
             initialise(
@@ -246,7 +246,7 @@ def _check_shares(config: RunConfig, processes: Processes) -> None:
 
 
 def _warn_if_larger_than_teacher(student: SelfDistillation, targets: Targets) -> None:
-    """Warn if a student is larger than its teacher, which costs more without a benefit."""
+    """Warn if the student is larger than its teacher."""
     own = sum(tensor.numel() for tensor in student.student.encoder.parameters())
     if targets.teacher_parameters is not None and own > targets.teacher_parameters:
         _log.warning(
@@ -257,7 +257,7 @@ def _warn_if_larger_than_teacher(student: SelfDistillation, targets: Targets) ->
 
 
 def _teacher_source(config: RunConfig, targets: Targets | None) -> dict[str, str]:
-    """File and fingerprint of the foreign teacher, for people."""
+    """File name and fingerprint of the distillation teacher, for information."""
     if targets is None or config.distill.teacher is None:
         return {}
     return {"teacher": f"{config.distill.teacher.name} {targets.teacher}"}
@@ -273,7 +273,7 @@ def _export(
     device: torch.device,
     versions: dict[str, str],
 ) -> None:
-    """Write the teacher as a model folder, with what clustering needs to know about it and who trained it."""
+    """Write the teacher as a model folder, with its clustering threshold and its origin."""
     teacher = network.teacher.eval()
     assert isinstance(teacher.encoder, Encoder)
     model = ModelFolder(
@@ -304,7 +304,7 @@ def _export(
 
 
 def _labels(config: RunConfig, utterances: Sequence[Utterance]) -> Labels | None:
-    """The labels of ``pseudo.labels``, if the objective uses them."""
+    """Read ``pseudo.labels`` if the objective uses them."""
     path = config.pseudo.labels
     if config.objective != "pseudo":
         if path is not None:
@@ -334,7 +334,7 @@ def _targets(
     processes: Processes,
     on_teacher_progress: Callable[[str, int, int], None],
 ) -> Targets | None:
-    """The embeddings of ``distill.teacher``, if the objective uses them."""
+    """Embeddings by ``distill.teacher`` if the objective uses them."""
     if config.objective != "distill":
         if config.distill.teacher is not None:
             raise InputError(f"distill.teacher is not used by objective={config.objective}", hint="remove it")
@@ -362,7 +362,7 @@ def _identity(
     labels: Labels | None,
     targets: Targets | None,
 ) -> dict[str, Any]:
-    """What must be equal for a checkpoint to be continued: settings and data."""
+    """Settings and data that must be unchanged to resume from a checkpoint."""
     ids = hashlib.sha256()
     channels: list[int | None] = []
     for number, (key, start_s, end_s, channel) in enumerate(utterances.stretches()):
@@ -372,7 +372,7 @@ def _identity(
             channels.append(channel)
     if channels:
         ids.update(f"\n{[None] * (len(utterances) - len(channels)) + channels}".encode())
-    if mixture.weights:  # else it does not matter where a corpus ends
+    if mixture.weights:  # otherwise corpus boundaries have no effect
         ids.update(f"\n{mixture.sizes}".encode())
     if labels is not None:
         ids.update(f"\n{labels.label_N.tolist()}".encode())
@@ -380,14 +380,14 @@ def _identity(
         key: value for key, value in configuration["training"].items() if key not in _FREE_OF_TRAINING
     }
     watched = {key: value for key, value in configuration.items() if key != "evaluation"}
-    if targets is not None:  # what the teacher says counts, not where it and its words are kept
+    if targets is not None:  # the embeddings count, not where teacher and cache are
         objective = {key: value for key, value in watched["distill"].items() if key not in _FREE_OF_DISTILL}
         watched["distill"] = {**objective, "targets": targets.digest}
     return {**watched, "training": training, "data": ids.hexdigest()[:16]}
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Values that YAML can hold: paths become text."""
+    """Convert paths to text for YAML."""
     return {
         key: _plain(value) if isinstance(value, dict) else str(value) if isinstance(value, Path) else value
         for key, value in values.items()

@@ -1,4 +1,4 @@
-"""Which code is running: for the checkpoint, the dashboard and the exported model."""
+"""Version of the running code, for checkpoints, the dashboard and the exported model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sdpn import __version__
 
 @cache
 def provenance() -> dict[str, str]:
-    """Versions of sdpn and torch and, in a checkout, its git commit (``+`` where files were changed)."""
+    """Versions of sdpn and torch and, in a checkout, its git commit (``+`` if files were modified)."""
     return {"sdpn": __version__, "torch": str(torch.__version__), "commit": _commit()}
 
 

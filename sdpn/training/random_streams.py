@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class RandomStreams(TypedDict):
-    """States of the generators of one process: the CPU's, and the GPU's where there is one."""
+    """Generator states of one process: CPU and, if available, GPU."""
 
     cpu: Tensor
     cuda: Tensor | None

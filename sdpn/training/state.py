@@ -22,11 +22,11 @@ def check_like(value: Any, pattern: Any, name: str, *, optional: Collection[str]
 
     Args:
         value: from a checkpoint.
-        pattern: what it should look like. Of a tensor, shape and kind of numbers count; of a dictionary, its
-            keys (there may be more) and the values behind them; of a list, which must not be empty, the first
-            item; of numbers and text, the kind. None stands for anything.
-        name: of the value, for the message.
-        optional: names that may be missing, since older versions did not have them.
+        pattern: the expected structure: of a tensor, shape and kind of dtype; of a dictionary, its keys
+            (more are allowed) and their values; of a list, which must not be empty, its first item; of
+            numbers and text, the type. None matches anything.
+        name: name of the value, for the message.
+        optional: names that may be missing, for checkpoints of older versions.
 
     Raises:
         ValueError: something differs; the message names it.
@@ -59,14 +59,14 @@ def check_like(value: Any, pattern: Any, name: str, *, optional: Collection[str]
 
 
 def check_optimizer_state(value: Any, optimizer: torch.optim.Optimizer) -> None:
-    """Reject a state that cannot belong to an optimizer of these tensors with these settings.
+    """Reject an optimizer state of other tensors or other settings.
 
     Raises:
         ValueError: something differs; the message names it.
     """
     mine = optimizer.state_dict()["param_groups"]
     if not isinstance(value, dict) or not isinstance(value.get("state"), dict):
-        raise ValueError("optimizer has no states")
+        raise ValueError("optimizer has no state")
     groups = value.get("param_groups")
     if not isinstance(groups, list) or len(groups) != len(mine):
         raise ValueError(f"optimizer does not have {len(mine)} groups")

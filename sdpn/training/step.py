@@ -1,4 +1,4 @@
-"""One update: forward, backward, clip, optimizer, teacher.
+"""One update: forward, backward, gradient clipping, optimizer step, EMA of the teacher.
 
 Shapes: B batch, V local views, E projection, D embedding.
 """
@@ -28,14 +28,14 @@ class Update:
     """Applies updates to a network.
 
     With ``training.accumulate`` = n, a batch goes through the network in n parts, and the update is that of
-    the whole batch: a first pass without gradients collects the projections of all parts, the objective
-    (balancing, me-max and KoLeo look at all rows) is computed on them together, and a second pass brings its
-    gradients back part by part (gradient caching, arXiv 2101.06983). This takes the memory of one part and
-    one additional forward pass. Only batch norm differs: it normalises each part by its own statistics.
+    the whole batch (gradient caching, arXiv 2101.06983): a first pass without gradients collects the
+    projections of all parts, the objective (balancing, me-max and KoLeo depend on all rows) is computed on
+    them together, and a second pass backpropagates its gradients part by part. This takes the memory of one
+    part and one additional forward pass. Only batch norm differs: it normalises each part separately.
 
     Args:
         config: the whole configuration.
-        network: what is trained, on its device.
+        network: the network to train, on its device.
         processes: the process group that shares the batch.
     """
 
@@ -54,7 +54,7 @@ class Update:
         self.scaler = torch.amp.GradScaler(self._device, enabled=self._precision == "fp16")
 
     def __call__(self, batch: CropBatch, *, lr: float, momentum: float) -> tuple[LossTerms, GradientNorms]:
-        """Train on one batch of this process; returns the terms and the norms of the gradients."""
+        """Train on this process's part of a batch; returns loss terms and gradient norms."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.zero_grad(set_to_none=True)
@@ -82,7 +82,7 @@ class Update:
         return terms
 
     def _accumulate(self, batch: CropBatch) -> LossTerms:
-        """The gradients of the whole batch, a part at a time; see the class."""
+        """Gradient caching: backpropagate the objective of the whole batch part by part."""
         network = self._network
         parts = batch.chunk(self._parts)
         streams, seen = [], []
@@ -94,17 +94,17 @@ class Update:
         outputs = [own.student_VBE.requires_grad_(), own.embedding_VBD.requires_grad_(), network.prototypes]
         terms = network.objective(own.gathered())
         student, embedding, prototypes = torch.autograd.grad(terms.total, outputs, materialize_grads=True)
-        # the scale of fp16 is applied on the way back, by _backward
+        # _backward applies the loss scale of fp16
         rows = zip(student.chunk(self._parts, dim=1), embedding.chunk(self._parts, dim=1), strict=True)
         for index, (part, given) in enumerate(zip(parts, rows, strict=True)):
             last = index == self._parts - 1
-            set_random_streams(streams[index])  # an encoder with dropout drops the same units again
+            set_random_streams(streams[index])  # same dropout masks as in the first pass
             with nullcontext() if last else self._unsynchronised():
                 self._backward(part, Gradients(*given, prototypes if last else None))
         return terms
 
     def _unsynchronised(self) -> Any:
-        """DDP averages once, with the last part."""
+        """Skip DDP's gradient averaging, which happens once, with the last part."""
         wrapped = self._wrapped
         return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else nullcontext()
 
@@ -122,13 +122,13 @@ def resolve_precision(precision: str, device: str = "cpu") -> str:
 
 
 def _distributed(network: SelfDistillation, device: str) -> DistributedDataParallel:
-    """The network as processes train it together, which send each other no buffer that they all have.
+    """Wrap the network in DDP without broadcasting buffers that are equal in all processes.
 
-    Left to itself, DDP sends every buffer from the first process to all before every step: mel filters, the
-    queue, the label and the last loss of each utterance. Those are constants, or are computed by every
-    process from the rows of all. Running averages of batch norm are neither where each process normalises by
-    its own rows, on CPUs (SyncBatchNorm refuses their tensors): there, those of the first process count. On
-    GPUs SyncBatchNorm gives all processes the same.
+    By default DDP broadcasts every buffer of rank 0 before every step: mel filters, the queue, the label and
+    the last loss of each utterance. These are constant, or every process computes them from the whole batch.
+    Only running averages of batch norm differ, on CPUs, where each process normalises its own rows
+    (SyncBatchNorm does not support CPU tensors): those of rank 0 are used. On GPUs SyncBatchNorm keeps them
+    equal.
     """
     if device == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(network)
@@ -141,7 +141,7 @@ def _distributed(network: SelfDistillation, device: str) -> DistributedDataParal
 
 @contextmanager
 def _frozen_running_averages(module: nn.Module) -> Iterator[None]:
-    """Normalise by the batch without updating the running averages of batch norm."""
+    """Leave running averages of batch norm unchanged in the block; normalisation is by the batch."""
     norms = batch_norms(module)
     before = [norm.momentum for norm in norms]
     for norm in norms:

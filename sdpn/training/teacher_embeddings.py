@@ -1,10 +1,9 @@
-"""A foreign teacher's embeddings of the training speech, computed once and cached.
+"""Embeddings of the training speech by a distillation teacher, computed once and cached.
 
-``CACHE/<data directory>-<hash of its path>/speed-<factor>`` is what ``sdpn extract`` writes: an archive that
-goes on where it was killed, with the fingerprint of the model that made it, and for every utterance the
-signature of its file and stretch.
+``CACHE/<data directory>-<hash of its path>/speed-<factor>`` is an output folder of ``sdpn extract``: it
+has the fingerprint of the model and a signature of file and segment for every utterance, and can be resumed.
 
-Shapes: N utterances, E the teacher's embedding.
+Shapes: N utterances, E teacher embedding.
 """
 
 from __future__ import annotations
@@ -47,12 +46,12 @@ class Corpus(NamedTuple):
 
     @property
     def key(self) -> str:
-        """Its folder in a cache."""
+        """Name of its folder in the cache."""
         return f"{self.directory.resolve().name}-{zlib.crc32(os.fsencode(self.directory.resolve())):08x}"
 
 
 def teacher_speeds(augmentation: AugmentationConfig) -> list[Fraction]:
-    """The speeds at which the teacher has to know every utterance: 1 first."""
+    """The speeds at which the teacher has to embed every utterance: 1 first."""
     if not augmentation.speed_probability or augmentation.speed_speaker == "same":
         return [Fraction(1)]
     return list(dict.fromkeys([Fraction(1), *map(speed_fraction, augmentation.speed_factors)]))
@@ -68,20 +67,20 @@ def teacher_embeddings(
     max_missing_share: float,
     on_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
 ) -> Targets:
-    """The teacher's embeddings of all utterances; missing ones are computed by all processes together.
+    """Read the teacher's embeddings of all utterances; all processes first compute the missing ones.
 
     Args:
-        config: specifies the teacher.
+        config: settings of the teacher.
         corpora: the training speech.
-        speeds: speeds at which every utterance is needed.
-        cache: folder that keeps the embeddings.
-        processes: who shares the work.
+        speeds: speeds at which every utterance is embedded.
+        cache: folder of the embeddings.
+        processes: the process group.
         max_missing_share: maximum share of utterances on which the teacher may fail.
         on_progress: called with (stage, done, total).
 
     Raises:
         InputError: no teacher is given, it cannot be read, it is missing and the cache is incomplete, the
-            cache belongs to another teacher, or it fails on too many utterances.
+            cache was computed by another teacher, or the teacher fails on too many utterances.
     """
     model = _load(config, cache, processes.device)
     rows: list[list[np.ndarray]] = [[] for _ in speeds]
@@ -99,7 +98,7 @@ def teacher_embeddings(
     if len(made_by) > 1:
         one, other = list(made_by.values())[:2]
         raise InputError(
-            f"was computed by another teacher than {other}", path=one, hint="remove one of the two"
+            f"was computed by a different teacher than {other}", path=one, hint="remove one of the two"
         )
     parts = [torch.from_numpy(np.concatenate(own)) for own in rows]
     (teacher,) = made_by
@@ -108,7 +107,7 @@ def teacher_embeddings(
 
 
 def _load(config: DistillConfig, cache: Path, device: torch.device) -> Embedder | None:
-    """The teacher, or None if it no longer exists and only its embeddings are left."""
+    """Load the teacher; None if it no longer exists but its embeddings are cached."""
     if config.teacher is None:
         raise InputError(
             "objective=distill needs a teacher",
@@ -130,7 +129,7 @@ def _embed(
     processes: Processes,
     on_progress: Callable[[str, int, int], None],
 ) -> None:
-    """Compute what the output lacks."""
+    """Compute the missing embeddings of this process's shard."""
     what = f"teacher, {corpus.directory.name}" + ("" if speed == 1 else f" at {float(speed):g}")
     threads = usable_threads()
     embed_missing(
@@ -145,12 +144,12 @@ def _embed(
 
 
 def _table(output: Output, corpus: Corpus, config: DistillConfig, processes: Processes) -> Status:
-    """Put together what all processes have computed.
+    """Merge the embeddings of all processes.
 
     Raises:
-        InputError: some are missing, which would need the teacher.
+        InputError: embeddings are missing, and so is the teacher.
     """
-    processes.gather(None)  # all shards are there
+    processes.gather(None)  # barrier: all shards are complete
     status = scan(output, corpus.utterances)
     if status.missing:
         raise InputError(
@@ -162,15 +161,15 @@ def _table(output: Output, corpus: Corpus, config: DistillConfig, processes: Pro
         )
     if processes.first:
         merge(output, corpus.utterances, {}, npz=False)
-    processes.gather(None)  # nobody reads before the table is whole
+    processes.gather(None)  # barrier: the merged table is complete
     return status
 
 
 def _rows(output: Output, corpus: Corpus, status: Status, max_missing_share: float) -> np.ndarray:
-    """The embeddings in the order of the data, (N, E) float32; zeros where the teacher failed.
+    """Embeddings (N, E) float32 in the order of the data; zeros where the teacher failed.
 
     Raises:
-        InputError: it failed on too many.
+        InputError: the teacher failed on too many utterances.
     """
     if len(status.failed) > max_missing_share * len(corpus.utterances):
         name, why = next(iter(status.failed.items()))

@@ -104,7 +104,7 @@ def test_an_interrupted_command_goes_on(
     assert f"{chunks[1]}: row 70 holds NaN or infinite values" in capsys.readouterr().err
     assert [path.name for path in out.iterdir()] == ["state.npz"]
     assert kmeans("--quiet", "--clusters", 5, "--out", out, *chunks) == 2
-    assert "state.npz: was saved by a run with other settings" in capsys.readouterr().err
+    assert "state.npz: was saved by a run with different settings" in capsys.readouterr().err
     np.save(chunks[1], ROWS[100:250])
     assert kmeans("--quiet", "--clusters", 4, "--out", out, *chunks) == 0
     assert kmeans("--quiet", "--clusters", 4, "--out", tmp_path / "fresh", *chunks) == 0
@@ -141,7 +141,7 @@ def test_bad_options(chunks: list[Path], tmp_path: Path, capsys: pytest.CaptureF
         capsys, *learn, "n_clusters=3", *chunks
     )
     assert "--processes is 0" in refused(capsys, *learn, "--processes", 0, *chunks)
-    assert "is no chunk" in refused(capsys, *learn, tmp_path / "embeddings.txt")
+    assert "is not a chunk file" in refused(capsys, *learn, tmp_path / "embeddings.txt")
     assert "a file is in the place of a folder" in refused(
         capsys, "--clusters", 4, "--out", chunks[0], *chunks
     )

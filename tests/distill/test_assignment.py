@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sdpn.distill.assignment import balanced_assignment
+from sdpn.distill.assignment import assign
 
 
 def _plain_reference(logits_BK: Tensor, sharpening: float, iterations: int) -> Tensor:
@@ -23,7 +23,7 @@ def _plain_reference(logits_BK: Tensor, sharpening: float, iterations: int) -> T
 def test_equals_the_published_form_in_plain_space(iterations: int) -> None:
     logits = torch.randn(12, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 3
     torch.testing.assert_close(
-        balanced_assignment(logits, sharpening=0.25, iterations=iterations),
+        assign(logits, sharpening=0.25, iterations=iterations),
         _plain_reference(logits, 0.25, iterations),
         rtol=1e-12,
         atol=1e-14,
@@ -33,7 +33,7 @@ def test_equals_the_published_form_in_plain_space(iterations: int) -> None:
 def test_balances_by_hand() -> None:
     # Two rows that both prefer prototype 0, the second less so: balanced, it must take prototype 1.
     logits = torch.log(torch.tensor([[0.9, 0.1], [0.6, 0.4]], dtype=torch.float64))
-    assigned = balanced_assignment(logits, sharpening=1.0, iterations=200)
+    assigned = assign(logits, sharpening=1.0, iterations=200)
     torch.testing.assert_close(assigned.sum(0), torch.ones(2, dtype=torch.float64))
     # The odds ratio survives every scaling of rows and columns: (p/(1-p))² = (0.9·0.4)/(0.1·0.6) = 6.
     odds = 6**0.5
@@ -49,6 +49,6 @@ def test_adversarial_logits_give_finite_rows_that_sum_to_one(dtype: torch.dtype,
         "identical": torch.randn(1, 16, generator=generator).repeat(8, 1),
         "one-hot": torch.nn.functional.one_hot(torch.arange(8), 16).float() * 1e4,
     }[kind].to(dtype)
-    assigned = balanced_assignment(logits, sharpening=0.25, iterations=3)
+    assigned = assign(logits, sharpening=0.25, iterations=3)
     assert torch.isfinite(assigned).all()
     torch.testing.assert_close(assigned.sum(1), torch.ones(8, dtype=assigned.dtype), rtol=1e-4, atol=1e-4)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdpn.distill.assignment import balanced_assignment
+from sdpn.distill.assignment import assign
 from sdpn.distill.losses import cross_entropy, frobenius, koleo, mean_entropy_gap, off_diagonal
 
 
@@ -61,7 +61,7 @@ def test_adversarial_logits_give_finite_loss_and_gradients(dtype: torch.dtype, k
     }[kind]
     leaf = logits.to(dtype).requires_grad_()
     log_student = leaf.float().log_softmax(-1)
-    total = cross_entropy(log_student, balanced_assignment(leaf[0].detach(), sharpening=0.25, iterations=3))
+    total = cross_entropy(log_student, assign(leaf[0].detach(), sharpening=0.25, iterations=3))
     total = total + mean_entropy_gap(log_student)
     total.backward()
     assert torch.isfinite(total) and leaf.grad is not None and torch.isfinite(leaf.grad).all()

@@ -96,7 +96,9 @@ def test_the_number_of_prototypes_is_the_argument() -> None:
 
 
 def test_what_does_not_fit_is_said() -> None:
-    with pytest.raises(ValueError, match=r"_Mean does not tell how long .* projection_dim"):
+    with pytest.raises(
+        ValueError, match=r"_Mean has no attribute with the size of its output.* projection_dim"
+    ):
         sdpn.SDPN(_Mean(), None, 4)
     student = Branch(_Mean(), projection_dim=6)
     with pytest.raises(ValueError, match="parameters and buffers of the student"):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from sdpn.distill import losses
-from sdpn.distill.assignment import balanced_assignment
+from sdpn.distill.assignment import assign
 from sdpn.distill.base import Projections
 from sdpn.distill.sdpn import SDPN, SDPNConfig
 
@@ -63,13 +63,7 @@ def test_objective_is_the_weighted_sum_of_its_terms(make_network: Make) -> None:
     unit = normalize(network.prototypes, dim=1)
     student = (normalize(projections.student_VBE, dim=-1) @ unit.T / 0.1).log_softmax(-1)
     teacher = normalize(projections.teacher_GBE, dim=-1) @ unit.T / 0.1
-    ce = (
-        sum(
-            losses.cross_entropy(student, balanced_assignment(t, sharpening=0.25, iterations=3))
-            for t in teacher
-        )
-        / 2
-    )
+    ce = sum(losses.cross_entropy(student, assign(t, sharpening=0.25, iterations=3)) for t in teacher) / 2
     embedding = projections.embedding_VBD
     expected = ce + 0.5 * losses.mean_entropy_gap(student) + 0.3 * losses.koleo(embedding)
     expected = expected + 0.2 * losses.frobenius(embedding)
@@ -108,7 +102,7 @@ def test_the_queue_joins_the_balancing_but_not_the_targets(make_network: Make) -
     student = (normalize(second.student_VBE, dim=-1) @ unit.T / 0.1).log_softmax(-1)
     ce = torch.zeros(())
     for rows in normalize(second.teacher_GBE, dim=-1) @ unit.T / 0.1:
-        balanced = balanced_assignment(torch.cat([rows, queued]), sharpening=0.25, iterations=3)
+        balanced = assign(torch.cat([rows, queued]), sharpening=0.25, iterations=3)
         ce = ce + losses.cross_entropy(student, balanced[:5]) / 2
     expected = ce + losses.mean_entropy_gap(student) + 0.1 * losses.koleo(second.embedding_VBD)
     torch.testing.assert_close(total, expected)

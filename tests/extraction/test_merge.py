@@ -13,7 +13,7 @@ from sdpn.errors import InputError
 from sdpn.extraction import settings as settings_module
 from sdpn.extraction.merge import Output, merge, scan
 from sdpn.extraction.part import Part
-from sdpn.extraction.settings import Settings
+from sdpn.extraction.settings import ExtractionSettings
 from sdpn.io.kaldi import Utterance, read_vectors
 
 UTTERANCES = [Utterance(name, Path(f"/corpus/{name}.wav")) for name in "abcd"]
@@ -27,7 +27,7 @@ def _vector(utterance: Utterance) -> np.ndarray:
 def output(tmp_path: Path) -> Output:
     output = Output(folder=tmp_path / "out")
     output.progress.mkdir(parents=True)
-    settings = Settings(model="m", embedding_dim=5, windows=None, precision="fp32")
+    settings = ExtractionSettings(model="m", embedding_dim=5, windows=None, precision="fp32")
     (output.progress / settings_module._NAME).write_text(json.dumps(asdict(settings)))
     return output
 

@@ -81,7 +81,7 @@ def test_vectors_of_different_length_in_one_table(tmp_path: Path) -> None:
      (np.ones((2, 3, 4)), r"has shape \(2, 3, 4\)"),
      (np.array([["a"]]), "holds <U1; expected integers or real numbers"),
      (np.array([[True]]), "holds bool; expected"),
-     (np.array([[{}]], dtype=object), r"is not a whole \.npy file")],
+     (np.array([[{}]], dtype=object), r"is not a complete \.npy file")],
 )  # fmt: skip
 def test_files_that_hold_no_rows(array: np.ndarray, message: str, tmp_path: Path) -> None:
     np.save(tmp_path / "bad.npy", array, allow_pickle=True)
@@ -96,10 +96,12 @@ def test_files_that_hold_no_rows(array: np.ndarray, message: str, tmp_path: Path
 def test_files_that_are_damaged_or_no_chunks(tmp_path: Path) -> None:
     np.save(tmp_path / "cut.npy", ROWS)
     (tmp_path / "cut.npy").write_bytes((tmp_path / "cut.npy").read_bytes()[:-10])
-    with pytest.raises(InputError, match=r"cut\.npy: is not a whole \.npy file"):
+    with pytest.raises(InputError, match=r"cut\.npy: is not a complete \.npy file"):
         list(open_chunk(tmp_path / "cut.npy").blocks(0, 9))
     (tmp_path / "rows.txt").touch()
-    with pytest.raises(InputError, match=r"rows\.txt: is no chunk \(expected one of: \.npy, \.ark, \.scp\)"):
+    with pytest.raises(
+        InputError, match=r"rows\.txt: is not a chunk file \(expected one of: \.npy, \.ark, \.scp\)"
+    ):
         open_chunk(tmp_path / "rows.txt")
     with pytest.raises(InputError, match=r"absent\.npy: no such (chunk|file)"):
         open_chunk(tmp_path / "absent.npy")

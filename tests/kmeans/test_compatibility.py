@@ -87,7 +87,7 @@ def test_what_would_have_been_silent(tmp_path: Path) -> None:
         kmeans.predict(ROWS)
     with pytest.raises(InputError, match="is not trained yet"):
         save_model(kmeans, tmp_path / "kmeans.npz")
-    with pytest.raises(InputError, match="can be gone through once"):
+    with pytest.raises(InputError, match="can be iterated only once"):
         train(kmeans, iter(LOADER))
     train(kmeans, LOADER)
     save_model(kmeans, tmp_path / "kmeans.npz")

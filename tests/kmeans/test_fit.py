@@ -166,7 +166,7 @@ HUGE = np.where(np.arange(16) == 3, np.float32(3e38), ROWS[:1])
     [
         ([], {}, "there are no chunks"),
         ([ROWS, ROWS[:, :5]], {}, "chunk 1: rows have 5 dimensions; expected 16"),
-        ([ROWS, ROWS[:0]], {}, "chunk 1: holds no rows"),
+        ([ROWS, ROWS[:0]], {}, "chunk 1: contains no rows"),
         ([ROWS, ROWS[:, :0]], {}, "chunk 1: rows have 0 dimensions; expected 16"),
         ([ROWS, np.vstack([ROWS[:7], BAD])], {}, "chunk 1: row 7 holds NaN or infinite values"),
         ([ROWS, np.vstack([ROWS[:9], BAD + np.inf])], {}, "chunk 1: row 9 holds NaN or infinite"),
@@ -174,9 +174,9 @@ HUGE = np.where(np.arange(16) == 3, np.float32(3e38), ROWS[:1])
         (
             [ROWS, np.vstack([ROWS[:8], HUGE])],
             {},
-            "chunk 1: row 8 holds a value of 3e+38, too large",
+            "chunk 1: row 8 contains 3e+38, whose square overflows",
         ),
-        ([ROWS * 1e13], {}, "chunk 0: row 0 holds a value of "),
+        ([ROWS * 1e13], {}, "chunk 0: row 0 contains "),
         ([ROWS * 1e-20], {}, "all 1200 rows differ by less than 1e-15, too little to be"),
         (
             [ROWS, ROWS * 1e-20],
@@ -184,10 +184,10 @@ HUGE = np.where(np.arange(16) == 3, np.float32(3e38), ROWS[:1])
             "chunk 1: row 0 has no value of at least 1e-15",
         ),
         ([ROWS, ROWS.astype(complex)], {}, "chunk 1: holds complex128; expected integers or real"),
-        ([ROWS, 0 * ROWS], {"spherical": True}, "chunk 1: row 0 is zero, and so has no direction"),
+        ([ROWS, 0 * ROWS], {"spherical": True}, "chunk 1: row 0 is zero: it has no direction"),
         ([ROWS[:2], ROWS[:3]], {}, "5 rows in 2 chunks are fewer than 6 clusters"),
-        ([ROWS[:1].repeat(50, axis=0)], {}, "all 50 rows are the same"),
-        ([ROWS[:5].repeat(50, axis=0)], {}, "5 different rows cannot be the centres of 6 clusters"),
+        ([ROWS[:1].repeat(50, axis=0)], {}, "all 50 rows are equal"),
+        ([ROWS[:5].repeat(50, axis=0)], {}, "the sample has 5 distinct rows, too few for 6 clusters"),
     ],
 )
 def test_rows_that_will_not_do(arrays: list[np.ndarray], settings: dict[str, Any], message: str) -> None:
@@ -201,7 +201,7 @@ def test_large_and_small_rows_have_the_same_clusters(scale: float, settings: dic
     labels = fit(ROWS, **settings).model.predict(ROWS)
     rows = ROWS * np.float32(scale)
     assert adjusted_rand_score(labels, fit(rows, **settings).model.predict(rows)) > 0.98
-    with pytest.raises(InputError, match="row 2 holds a value of 3e\\+38"):
+    with pytest.raises(InputError, match="row 2 contains 3e\\+38"):
         fit(ROWS).model.predict(np.vstack([ROWS[:2], HUGE]))
 
 
@@ -231,9 +231,7 @@ def test_a_stream_that_is_another_one_the_second_time() -> None:
         return IterableChunk(name="a loader", pieces=pieces)
 
     for by, now in ((1, "more"), (-1, "1199")):
-        with pytest.raises(
-            InputError, match=f"a loader: gave 1200 rows when it was first read, and {now} now"
-        ):
+        with pytest.raises(InputError, match=f"a loader: had 1200 rows in the first pass, and {now} now"):
             fit_stream([changing(by)], StreamSettings(n_clusters=6))
 
 

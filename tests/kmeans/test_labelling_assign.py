@@ -11,7 +11,7 @@ from sdpn.errors import InputError
 from sdpn.io.kaldi import vector_writer
 from sdpn.kmeans.chunks import Chunk, IterableChunk, open_chunk
 from sdpn.kmeans.fit import fit_stream
-from sdpn.kmeans.labelling import assign
+from sdpn.kmeans.labelling import assign_chunks
 from sdpn.kmeans.settings import StreamSettings
 from tests.kmeans.rows import blobs, chunks_of
 
@@ -30,7 +30,7 @@ def files(folder: Path) -> list[Chunk]:
 
 def test_the_number_of_processes_changes_nothing(tmp_path: Path) -> None:
     chunks = files(tmp_path)
-    one, two = (list(assign(MODEL, chunks, processes=num, sample_size=10)) for num in (1, 2))
+    one, two = (list(assign_chunks(MODEL, chunks, processes=num, sample_size=10)) for num in (1, 2))
     for single, other in zip(one, two, strict=True):
         assert single.chunk == other.chunk
         assert (single.keys is None) == (other.keys is None)
@@ -48,15 +48,15 @@ def test_errors_of_other_processes_name_the_chunk(tmp_path: Path) -> None:
     chunks = files(tmp_path)
     np.save(tmp_path / "1.npy", ROWS[:, :7])
     with pytest.raises(InputError, match=r"1\.npy: rows have 7 dimensions; expected 16"):
-        list(assign(MODEL, chunks, processes=2))
+        list(assign_chunks(MODEL, chunks, processes=2))
 
 
 def test_what_cannot_be_assigned() -> None:
     with pytest.raises(InputError, match="a loader: is made in this process"):
-        list(assign(MODEL, [IterableChunk(name="a loader", pieces=lambda: [ROWS])], processes=2))
+        list(assign_chunks(MODEL, [IterableChunk(name="a loader", pieces=lambda: [ROWS])], processes=2))
     with pytest.raises(InputError, match="is 0; expected at least 1"):
-        list(assign(MODEL, chunks_of([ROWS]), processes=0))
-    with pytest.raises(InputError, match="chunk 0: holds no rows"):
-        list(assign(MODEL, chunks_of([ROWS[:0]])))
+        list(assign_chunks(MODEL, chunks_of([ROWS]), processes=0))
+    with pytest.raises(InputError, match="chunk 0: contains no rows"):
+        list(assign_chunks(MODEL, chunks_of([ROWS[:0]])))
     with pytest.raises(InputError, match="chunk 0: row 0 is zero"):
-        list(assign(MODEL, chunks_of([0 * ROWS])))
+        list(assign_chunks(MODEL, chunks_of([0 * ROWS])))

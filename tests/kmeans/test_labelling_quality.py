@@ -10,7 +10,7 @@ from matplotlib.image import imread
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, silhouette_score
 
 from sdpn.kmeans.fit import fit_stream
-from sdpn.kmeans.labelling import Quality, QualityTally, assign, plot_quality
+from sdpn.kmeans.labelling import Quality, QualityTally, assign_chunks, plot_quality
 from sdpn.kmeans.settings import StreamSettings
 from tests.kmeans.rows import blobs, chunks_of, inertia
 
@@ -22,7 +22,9 @@ FIT = fit_stream(CHUNKS, StreamSettings(n_clusters=6))
 def tallied(*, sample_size: int = 1000, labelled: bool = True) -> Quality:
     tally = QualityTally(FIT.model, sample_size=sample_size)
     classes = np.array_split(TRUTH.astype(str), 6)
-    for assignment, names in zip(assign(FIT.model, CHUNKS, sample_size=sample_size), classes, strict=True):
+    for assignment, names in zip(
+        assign_chunks(FIT.model, CHUNKS, sample_size=sample_size), classes, strict=True
+    ):
         tally.add(assignment, names.tolist() if labelled else None)
     return tally.quality()
 
@@ -48,7 +50,7 @@ def test_a_sample_stands_for_all_rows() -> None:
 def test_one_cluster_has_no_silhouette() -> None:
     model = fit_stream(CHUNKS, StreamSettings(n_clusters=1)).model
     tally = QualityTally(model)
-    for assignment in assign(model, CHUNKS, sample_size=50):
+    for assignment in assign_chunks(model, CHUNKS, sample_size=50):
         tally.add(assignment)
     assert tally.quality().silhouette is None
 
@@ -69,7 +71,7 @@ def test_a_picture_of_rows_on_a_line(tmp_path: Path) -> None:
     rows = np.arange(20, dtype=np.float32)[:, None]
     fit = fit_stream(chunks_of([rows]), StreamSettings(n_clusters=3))
     tally = QualityTally(fit.model)
-    for assignment in assign(fit.model, chunks_of([rows]), sample_size=20):
+    for assignment in assign_chunks(fit.model, chunks_of([rows]), sample_size=20):
         tally.add(assignment)
     plot_quality(tmp_path / "line.png", fit.model, tally.quality(), fit)
     assert (tmp_path / "line.png").stat().st_size > 1000

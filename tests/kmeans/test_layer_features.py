@@ -143,7 +143,7 @@ def test_layers_by_name_and_layers_that_are_not_there() -> None:
     np.testing.assert_allclose(
         np.stack(features)[:10], network.layers[1](hidden)[0].detach().numpy(), atol=1e-6
     )
-    with pytest.raises(InputError, match=r"no layer 4 \(it gives the hidden states of 4, 0 to 3\)"):
+    with pytest.raises(InputError, match=r"no layer 4 \(it returns 4 hidden states, 0 to 3\)"):
         accumulate_and_extract_features(WAVS, features, network, 4)
     with pytest.raises(InputError, match=r"0 front, 1 layers\.0, 2 layers\.1, 3 .*; or by name: layers"):
         accumulate_and_extract_features(WAVS, features, network, "layers.7")
@@ -162,7 +162,7 @@ def test_training_on_a_network_is_training_on_its_rows(saved: bool, tmp_path: Pa
     assert set(fit.rows_per_pass) == {len(features)}
     np.testing.assert_allclose(there.cluster_centers_, here.cluster_centers_, atol=1e-5)
     assert [path.name for path in tmp_path.iterdir()] == (["state.npz"] if saved else [])
-    with pytest.raises(InputError, match="ssl_model and ssl_layer_num go together"):
+    with pytest.raises(InputError, match="ssl_model and ssl_layer_num must be given together"):
         train(there, batches, network)
 
 

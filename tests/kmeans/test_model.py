@@ -54,7 +54,7 @@ def test_predicting_does_not_change_the_rows() -> None:
 
 
 def test_rows_of_another_dimension() -> None:
-    with pytest.raises(InputError, match=r"rows have shape \(400, 3\); the model takes \(rows, 16\)"):
+    with pytest.raises(InputError, match=r"rows have shape \(400, 3\); the model expects \(rows, 16\)"):
         trained().predict(ROWS[:, :3])
     with pytest.raises(InputError, match="row 2 holds NaN"):
         trained().predict(np.vstack([ROWS[:2], ROWS[:1] * np.nan]))
@@ -69,7 +69,7 @@ def test_files_that_are_no_model(suffix: str, tmp_path: Path) -> None:
     whole = path.read_bytes()
     for part in (b"", whole[:20], whole[: len(whole) // 2]):
         path.write_bytes(part)
-        with pytest.raises(InputError, match="is no k-means model, or is damaged"):
+        with pytest.raises(InputError, match="is damaged or not a k-means model"):
             KMeansModel.load(path)
     with pytest.raises(InputError, match=r"expected \.npz or \.safetensors"):
         trained().save(tmp_path / "model.pkl")
@@ -81,11 +81,11 @@ def test_arrays_that_do_not_fit(tmp_path: Path) -> None:
     for change in ({"mean": np.zeros(2)}, {"scale": np.zeros(3)}, {"centres": np.full((2, 3), np.nan)},
                    {"centres": np.ones(3)}, {"centres": np.ones((0, 3))}):  # fmt: skip
         np.savez(tmp_path / "model.npz", **{**good, **change})
-        with pytest.raises(InputError, match="its arrays do not fit together"):
+        with pytest.raises(InputError, match="its arrays are inconsistent"):
             KMeansModel.load(tmp_path / "model.npz")
     np.savez(tmp_path / "model.npz", **{**good, "meta": np.array(json.dumps({"format": 2}))})
     with pytest.raises(InputError, match="of format 1"):
         KMeansModel.load(tmp_path / "model.npz")
     np.savez(tmp_path / "model.npz", **{**good, "centres": np.array([[{}]], dtype=object)})
-    with pytest.raises(InputError, match="is no k-means model, or is damaged"):
+    with pytest.raises(InputError, match="is damaged or not a k-means model"):
         KMeansModel.load(tmp_path / "model.npz")

@@ -139,18 +139,18 @@ def test_bad_rows_are_mended_and_gone_on_with(tmp_path: Path) -> None:
 def test_a_state_of_another_run_is_refused(tmp_path: Path) -> None:
     state = tmp_path / "state.npz"
     fit_stream(chunks(), StreamSettings(**SETTINGS), state=state)
-    with pytest.raises(InputError, match=r"state\.npz: was saved by a run with other settings"):
+    with pytest.raises(InputError, match=r"state\.npz: was saved by a run with different settings"):
         fit_stream(chunks(), StreamSettings(**SETTINGS, seed=1), state=state)
     with pytest.raises(InputError, match="with other chunks"):
         fit_stream(chunks()[:3], StreamSettings(**SETTINGS), state=state)
     with pytest.raises(InputError, match="with other start"):
         fit_stream(chunks(), StreamSettings(**SETTINGS), state=state, centres_KD=ROWS[:9])
     state.write_bytes(state.read_bytes()[:1000])
-    with pytest.raises(InputError, match="is not a whole saved state"):
+    with pytest.raises(InputError, match="is not a complete saved state"):
         fit_stream(chunks(), StreamSettings(**SETTINGS), state=state)
 
 
 def test_a_state_runs_no_code(tmp_path: Path) -> None:
     np.savez(tmp_path / "state.npz", header=np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(InputError, match="is not a whole saved state"):
+    with pytest.raises(InputError, match="is not a complete saved state"):
         fit_stream(chunks(), StreamSettings(**SETTINGS), state=tmp_path / "state.npz")

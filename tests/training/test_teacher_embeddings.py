@@ -132,7 +132,7 @@ def test_two_teachers_in_one_cache_are_refused_without_either(
     cache = tmp_path / "cache"
     _listen(teacher, corpora[:1], cache)
     _listen(_teacher(tmp_path / "other", seed=1), corpora[1:], cache)
-    with pytest.raises(InputError, match="was computed by another teacher than"):
+    with pytest.raises(InputError, match="was computed by a different teacher than"):
         _listen(tmp_path / "gone", corpora, cache)
 
 
