@@ -147,7 +147,7 @@ class QualityTally:
         """Add the assignment of a chunk.
 
         Args:
-            assignment: of `sdpn.kmeans.assign_chunks`.
+            assignment: from `assign_chunks`.
             classes: true class of each of its rows.
         """
         self._inertia += float(assignment.squares_N.sum(dtype=np.float64))

@@ -131,7 +131,7 @@ class MiniBatches:
         return float(squares_B.mean(dtype=np.float64))
 
     def _reassign(self, batch_BD: np.ndarray) -> None:
-        """InitialCentres centres of few rows again, on rows of the batch."""
+        """Move centres of small clusters to random rows of the batch."""
         small = np.flatnonzero(self.counts_K < self._settings.reassignment_ratio * self.counts_K.max())
         small = small[np.argsort(self.counts_K[small], kind="stable")][: len(batch_BD) // 2]
         if len(small):
