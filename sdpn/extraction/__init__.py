@@ -1,1 +1,1 @@
-"""Embeddings of whole corpora: read ahead, batched by length, resumable, in any number of processes."""
+"""Embedding extraction for whole corpora: read-ahead, batches by length, resumable, multi-process."""

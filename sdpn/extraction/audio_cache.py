@@ -1,4 +1,4 @@
-"""Utterances that are embedded again and again stay in memory, as far as there is room.
+"""In-memory cache for utterances that are embedded repeatedly.
 
 Shapes: S samples.
 """
@@ -14,11 +14,11 @@ from sdpn.io.kaldi import Utterance
 
 
 class Decoded(NamedTuple):
-    """An utterance as it was read.
+    """A decoded utterance.
 
     Attributes:
-        duration_s: its length in the file.
-        wave_S: its samples, float32 at 16 kHz.
+        duration_s: its duration in the file.
+        wave_S: samples, float32 at 16 kHz.
     """
 
     duration_s: float
@@ -26,10 +26,10 @@ class Decoded(NamedTuple):
 
 
 class AudioCache:
-    """Samples of utterances by utterance, for one way of reading them (channel, speed).
+    """Samples by utterance, for a fixed channel and speed.
 
     Args:
-        cache_mb: memory for samples. What does not fit is read again every time.
+        cache_mb: memory for samples. Utterances that do not fit are read every time.
     """
 
     def __init__(self, cache_mb: int) -> None:
@@ -38,11 +38,11 @@ class AudioCache:
         self._lock = Lock()
 
     def get(self, utterance: Utterance) -> Decoded | None:
-        """What is known of an utterance."""
+        """The cached utterance; None if it is not cached."""
         return self._decoded.get(utterance)
 
     def keep(self, utterance: Utterance, decoded: Decoded) -> None:
-        """Keep an utterance, where there is room."""
+        """Store an utterance if it fits."""
         with self._lock:
             if decoded.wave_S.nbytes <= self._bytes_left and utterance not in self._decoded:
                 self._decoded[utterance] = decoded

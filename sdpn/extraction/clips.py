@@ -1,4 +1,4 @@
-"""What is read and embedded at once: whole utterances, parts of long ones, or stretches full of windows.
+"""Clips, the units of reading and embedding: whole utterances, parts of long ones, or ranges of windows.
 
 Shapes: S samples, N windows.
 """
@@ -18,35 +18,35 @@ from sdpn.errors import InputError
 from sdpn.io.audio import Channel
 from sdpn.io.kaldi import Utterance
 
-#: Longest stretch that is embedded as one: a longer utterance is cut into equal parts. Bounds memory; longer
-#: utterances of one voice say no more about it.
+#: Maximum length of a clip that is embedded as a whole; a longer utterance is cut into equal parts. Bounds
+#: memory; more speech of a speaker hardly changes the embedding.
 LONGEST_S = 120.0
-#: Most windows of a clip.
+#: Maximum number of windows in a clip.
 _WINDOWS_AT_ONCE = 64
-#: Audio on both sides of a clip's windows, so that resampling and frames are those of the whole recording.
+#: Context on both sides of a clip, so that resampled samples and frames equal those of the whole recording.
 _MARGIN_S = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class WindowPlan:
-    """Windows over every utterance.
+    """Sliding windows over every utterance.
 
     Attributes:
-        window_s: length of a window.
-        hop_s: from the start of one to that of the next.
+        window_s: window length.
+        hop_s: hop between window starts.
     """
 
     window_s: float
     hop_s: float
 
     def __str__(self) -> str:
-        """As it is parsed."""
+        """Format as `parse_windows` expects."""
         return f"{self.window_s:g}/{self.hop_s:g}"
 
     def times(self, duration_s: float) -> np.ndarray:
         """Start and end (N, 2) of the windows of an utterance, in seconds from its start.
 
-        The last one is aligned with the end, so that all of the utterance is covered.
+        The last window is aligned with the end, so that the whole utterance is covered.
         """
         return sliding_windows(
             [Segment(0.0, duration_s)],
@@ -61,7 +61,7 @@ def parse_windows(text: str) -> WindowPlan:
     """Parse ``length/hop`` in seconds.
 
     Raises:
-        InputError: it is something else, or the hop leaves gaps.
+        InputError: the text is malformed, or the hop exceeds the length.
     """
     length, slash, hop = text.partition("/")
     try:
@@ -79,12 +79,12 @@ def parse_windows(text: str) -> WindowPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """A stretch of an utterance.
+    """A range of an utterance.
 
     Attributes:
-        start_s: where it starts in the file, in seconds.
-        end_s: where it ends; None is the end of the file.
-        windows_N2: windows in it, in seconds from its start; None: it is embedded as a whole.
+        start_s: start in the file, in seconds.
+        end_s: end in the file; None for the end of the file.
+        windows_N2: its windows, in seconds from its start; None to embed it as a whole.
     """
 
     start_s: float
@@ -95,7 +95,7 @@ class Clip:
         """Read its samples (S,), float32, 16 kHz mono.
 
         Args:
-            utterance: what it is a stretch of.
+            utterance: the utterance.
             channel: as for `Utterance.read`.
 
         Raises:
@@ -106,11 +106,11 @@ class Clip:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipPlan:
-    """An utterance as it will be read.
+    """The clips in which an utterance is read.
 
     Attributes:
-        duration_s: its length, as far as the file goes.
-        clips: in order of time.
+        duration_s: duration of the utterance, up to the end of the file.
+        clips: clips in chronological order.
     """
 
     duration_s: float
@@ -118,12 +118,12 @@ class ClipPlan:
 
 
 def plan_clips(utterance: Utterance, windows: WindowPlan | None = None, *, whole: bool = False) -> ClipPlan:
-    """Decide from the header of its file in which clips an utterance is read.
+    """Divide an utterance into clips, from the header of its file.
 
     Args:
-        utterance: what is read.
-        windows: windows over it; None: it is embedded as a whole.
-        whole: it is one clip, however long.
+        utterance: the utterance.
+        windows: windows over it; None to embed it as a whole.
+        whole: read it as a single clip of any length.
 
     Raises:
         InputError: the file cannot be read, or ends before the utterance starts.
@@ -149,7 +149,7 @@ def _windowed(start_s: float, end_s: float, plan: WindowPlan) -> list[Clip]:
     clips = []
     for first in range(0, len(times_N2), at_once):
         block_N2 = times_N2[first : first + at_once]
-        # Whole seconds from the utterance's start: there the resampled and the frames' grid are the same.
+        # At whole seconds from the start, the grids of resampling and of frames coincide.
         lead_s = max(0, int(block_N2[0, 0]) - _MARGIN_S)
         last_s = start_s + math.ceil(block_N2[-1, 1]) + _MARGIN_S
         clips.append(

@@ -1,4 +1,4 @@
-"""What an output lacks is embedded: the work of one process, which goes on where it was killed."""
+"""Embedding the missing utterances of an output folder: the resumable work of one process."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from sdpn.models.embedder import Embedder, Precision
 
 
 class Embedded(NamedTuple):
-    """What a process did.
+    """Result of `embed_missing`.
 
     Attributes:
-        settings: what all embeddings of the output have in common.
-        number: utterances that it embedded now, or tried to.
-        duration_s: speech in those that it could embed.
+        settings: settings shared by all embeddings of the output.
+        number: utterances processed in this call, including failed ones.
+        duration_s: total duration of the utterances embedded.
     """
 
     settings: ExtractionSettings
@@ -38,20 +38,20 @@ def embed_missing(
     precision: Precision | None = None,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Embedded:
-    """Embed the utterances of a shard that the output does not hold yet, into the shard's part.
+    """Embed the missing utterances of a shard, appending to the shard's part.
 
     Args:
-        output: the files.
-        utterances: all of the data.
-        model: what embeds; takes on the precision that the output was begun with.
-        extractor: made of that model.
-        shard: which utterances are this process's.
-        precision: as in `sdpn.extraction.settings.agree_on_settings`.
-        on_progress: is told (done, all that is to do).
+        output: the output files.
+        utterances: all utterances of the data.
+        model: the model; its precision is set to that of the output.
+        extractor: extractor with that model.
+        shard: the utterances of this process.
+        precision: see `sdpn.extraction.settings.agree_on_settings`.
+        on_progress: called with (done, total) of the missing utterances.
 
     Raises:
-        InputError: the output was begun with another model or in another way, another process is writing the
-            shard's part, or the folder does not let us write.
+        InputError: the output was started with another model or other settings, another process is writing
+            the shard's part, or the folder is not writable.
     """
     settings = agree_on_settings(
         output.progress,

@@ -1,4 +1,4 @@
-"""The one way to embed many utterances.
+"""The function to embed many utterances with.
 
     rows_ND = np.concatenate([each.embeddings_ND for each in embed_corpus(model, utterances)])
 
@@ -26,7 +26,7 @@ from sdpn.models.embedder import Embedder
 
 _log = logging.getLogger(__name__)
 
-#: What is done about an utterance that cannot be embedded.
+#: Treatment of utterances that cannot be embedded.
 OnError: TypeAlias = Literal["raise", "skip"] | Callable[[Utterance, InputError], None]
 
 
@@ -35,7 +35,7 @@ class EmbeddedUtterance:
     """An utterance and its embeddings.
 
     Attributes:
-        index: its place among those that were asked for.
+        index: its index in the list given.
         utterance: the utterance.
         embeddings_ND: (N, D) float32, not normalised.
     """
@@ -56,26 +56,26 @@ def embed_corpus(
     cache: AudioCache | None = None,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Iterator[EmbeddedUtterance]:
-    """Embed utterances on the model's device, in batches, files being read ahead; yields them in order.
+    """Embed utterances on the model's device, in batches, with files read ahead; yields them in order.
 
-    Embeddings of whole utterances and pieces are those of each alone, to the rounding of a batch (1e-5 of the
-    largest value). Who stops asking stops the work.
+    Embeddings of whole utterances and pieces are independent of the batch up to rounding (1e-5 of the largest
+    value). Closing the generator stops the work.
 
     Args:
-        model: what embeds, in evaluation mode.
-        utterances: what is embedded. Those over two minutes are embedded as the mean of equal parts, unless
-            windows or pieces are chosen.
-        windows: windows over every utterance, of any length; or ``choose(wave_S, index) -> (N, 2)`` seconds
-            from the utterance's start.
-        pieces: ``cut(wave_S, index) -> waveforms``, each embedded for itself in the place of the utterance.
-            Both are called in the order of the utterances, by one thread at a time; no rows give (0, D), and
-            an `InputError` is the reason why an utterance cannot be embedded.
-        channel: of files with several, where an utterance has none of its own; None averages them.
-        on_error: what becomes of an utterance whose file cannot be read or whose embedding is not finite:
-            ``raise`` its InputError, ``skip`` it and say at the end how many there were, or a function that
-            is told ``(utterance, error)``.
-        cache: keeps audio for the next time; one for each way of reading.
-        on_progress: is told (done, all).
+        model: the model, in evaluation mode.
+        utterances: the utterances. Those over two minutes are embedded as the mean of equal parts, unless
+            windows or pieces are given.
+        windows: windows over every utterance; or ``choose(wave_S, index) -> (N, 2)`` in seconds from the
+            start of the utterance.
+        pieces: ``cut(wave_S, index) -> waveforms``, which are embedded separately instead of the utterance.
+            Both functions are called in the order of the utterances, by one thread at a time; an empty result
+            gives (0, D), and a raised `InputError` counts as an error of the utterance.
+        channel: channel of multichannel files if the utterance does not specify one; None averages all.
+        on_error: treatment of an utterance whose file cannot be read or whose embedding is not finite:
+            ``raise`` the InputError, ``skip`` the utterance and log the number of these at the end, or a
+            function called with ``(utterance, error)``.
+        cache: audio cache, for a fixed channel and speed.
+        on_progress: called with (done, total).
 
     Raises:
         InputError: an utterance cannot be embedded, and ``on_error`` is ``raise``.
@@ -117,7 +117,7 @@ def embed_corpus(
             for number in progress:
                 on_progress(number, len(utterances))
                 yield from ready()
-        yield from ready()  # where the last ones failed, or all
+        yield from ready()  # if the last ones failed, or all
     finally:
         if failed and on_error == "skip":
             utterance, error = failed[0]

@@ -1,6 +1,6 @@
-"""Utterances embedded whole and in parts of equal length: a back end learns from them what a voice keeps.
+"""Embeddings of utterances and of their parts, for training a back end.
 
-Shapes: N utterances, P parts of each (twice as many where they are degraded as well), D embedding, S samples.
+Shapes: N utterances, P parts of each (twice as many with a degradation), D embedding, S samples.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ def embed_parts(
     channel: Channel = None,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Parts:
-    """Embed utterances whole, and in parts of equal length.
+    """Embed utterances as a whole and in parts of equal length.
 
     Args:
-        model: what embeds.
-        utterances: speech; what cannot be read, is silent or too short is left out.
-        parts: of each utterance, at least 2.
-        degrade: a condition (`sdpn.augmentation.conditions`); every part is embedded in it as well, each by
-            itself, so that noise and rooms are seen to differ within a voice.
-        seed: of what the condition draws.
-        channel: of files with several, where an utterance has none of its own; None averages them.
-        on_progress: is told (done, all).
+        model: the model.
+        utterances: the utterances; unreadable, silent and too short ones are left out.
+        parts: number of parts per utterance, at least 2.
+        degrade: a degradation (`sdpn.augmentation.conditions`), drawn separately for every part; the degraded
+            parts are embedded as well, so that noise and rooms contribute to within-speaker variability.
+        seed: random seed of the degradation.
+        channel: channel of multichannel files if the utterance does not specify one; None averages all.
+        on_progress: called with (done, total).
 
     Raises:
-        InputError: nothing remains.
+        InputError: no utterance can be used.
     """
     left_out: dict[str, str] = {}
     rng = np.random.default_rng(seed)
@@ -69,6 +69,6 @@ def embed_parts(
     )
     if not embedded:
         reasons = "; ".join(f"{name}: {why}" for name, why in list(left_out.items())[:3])
-        raise InputError(f"none of {len(left_out)} utterances can be learned from ({reasons})")
+        raise InputError(f"none of {len(left_out)} utterances can be used ({reasons})")
     rows_NKD = np.stack([each.embeddings_ND for each in embedded])
     return Parts([each.utterance.id for each in embedded], rows_NKD[:, 0], rows_NKD[:, 1:], left_out)

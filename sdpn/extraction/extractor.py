@@ -1,8 +1,8 @@
-"""From utterances to embeddings, with every core or the GPU at work all the time.
+"""The extraction engine: reading, batching and embedding in parallel.
 
-Readers decode ahead; the thread that asks makes batches; one thread for each core embeds them, or one for the
-GPU. What is finished is handed over at once, before the next batch is begun. `sdpn.extraction.embed_corpus`
-is the way in for whoever wants embeddings in memory, `sdpn.extraction.embed` for files.
+Reader threads decode ahead; the calling thread forms batches; one thread per core embeds them, or a single
+one for a GPU. Results are delivered after every batch. Use `sdpn.extraction.embed_corpus` for embeddings in
+memory and `sdpn.extraction.embed` for files.
 
 Shapes: N embeddings of an utterance (1 where it is embedded as a whole), D embedding, S samples.
 """
@@ -33,22 +33,22 @@ from sdpn.models.embedder import Embedder, Precision
 #: Freed memory that the process keeps.
 _KEPT_MB = 512
 
-#: Windows of an utterance, (N, 2) in seconds from its start, from its samples (S,) and its place in the list.
+#: Chooses windows (N, 2), in seconds from the start, from the samples (S,) and the index of an utterance.
 ChosenWindows: TypeAlias = Callable[[np.ndarray, int], np.ndarray]
-#: Waveforms to embed in the place of an utterance, given the same.
+#: Chooses waveforms to embed instead of an utterance, from the same arguments.
 Pieces: TypeAlias = Callable[[np.ndarray, int], Sequence[np.ndarray]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of an utterance.
+    """Result for an utterance.
 
     Attributes:
-        index: its place among those that were asked for.
+        index: its index in the list given.
         utterance: the utterance.
-        embeddings_ND: float32 (N, D), N being 1 for a whole utterance; None where it failed.
-        duration_s: its length.
-        error: why it failed.
+        embeddings_ND: float32 (N, D), N = 1 for a whole utterance; None if it failed.
+        duration_s: duration of the utterance.
+        error: the error if it failed.
     """
 
     index: int
@@ -59,19 +59,19 @@ class Outcome:
 
 
 class Extractor:
-    """Embeds utterances by the thousand.
+    """Embeds large numbers of utterances.
 
     Args:
         embedder: the model.
-        windows: windows over every utterance, or what chooses them of each; None: one embedding for each.
-        pieces: what is embedded in the place of each utterance; without windows. Like chosen windows, they
-            are asked for in the order of the utterances, by one thread; an `InputError` fails the utterance.
-        channel: of files with several, where an utterance has none of its own; None averages them.
-        threads: utterances that are embedded at a time on a CPU. A GPU takes one batch at a time.
-        readers: files that are read at a time.
-        batch_size: most utterances in a batch; None: what suits the device.
-        speed: every utterance is heard this much faster (`sdpn.augmentation.speed`); without windows.
-        cache: keeps utterances for the next time.
+        windows: windows over every utterance, or a function that chooses them; None embeds whole utterances.
+        pieces: function that chooses waveforms to embed instead of the utterance; not with windows. Functions
+            are called in the order of the utterances, by one thread; an `InputError` fails the utterance.
+        channel: channel of multichannel files if the utterance does not specify one; None averages all.
+        threads: number of embedding threads on a CPU. A GPU processes one batch at a time.
+        readers: number of reader threads.
+        batch_size: maximum number of utterances in a batch; None chooses by device.
+        speed: speed factor applied to every utterance (`sdpn.augmentation.speed`); not with windows.
+        cache: cache for decoded utterances.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Extractor:
         cache: AudioCache | None = None,
     ) -> None:
         if windows is not None and pieces is not None:
-            raise ValueError("windows or pieces, not both")
+            raise ValueError("windows and pieces exclude each other")
         self._embedder = embedder
         plan = windows if isinstance(windows, WindowPlan) else None
         self._chosen = None if isinstance(windows, WindowPlan) else windows
@@ -105,16 +105,16 @@ class Extractor:
 
     @property
     def windows(self) -> WindowPlan | None:
-        """The plan of windows, where there is one."""
+        """The window plan, if there is one."""
         return self._reading.windows
 
     @property
     def speed(self) -> Fraction:
-        """How much faster every utterance is heard."""
+        """Speed factor of the utterances."""
         return self._reading.speed
 
     def choose_precision(self) -> Precision:
-        """The faster precision, found out under the conditions of the work."""
+        """Choose the faster precision by timing the network as in extraction."""
         from sdpn.extraction.precision import choose_precision
 
         with self._ready_for_threads(), self._pool(1) as pool:
@@ -123,11 +123,11 @@ class Extractor:
     def run(
         self, utterances: Sequence[Utterance], finished: Callable[[Sequence[Outcome]], None]
     ) -> Generator[int, None, None]:
-        """Embed utterances; yields how many are done.
+        """Embed utterances; yields the number of utterances done.
 
         Args:
-            utterances: what is embedded.
-            finished: is handed what a batch brought, by one thread at a time, as soon as it is there.
+            utterances: the utterances.
+            finished: called with the results of each batch, by one thread at a time.
         """
         assembly = _Assembly(finished, averages=self._pieces is None)
         read = read_ahead(utterances, self._reading, threads=self._readers)
@@ -141,7 +141,7 @@ class Extractor:
             try:
                 for batch in batches:
                     working.add(pool.submit(self._embed, batch, assembly))
-                    if len(working) > self._threads:  # one waits, so that no thread has to
+                    if len(working) > self._threads:  # one batch waits, so that no thread idles
                         working = _wait(working)
                     yield assembly.done
                 while working:
@@ -152,7 +152,7 @@ class Extractor:
                     future.cancel()
 
     def _divided(self, clip: ReadClip, assembly: _Assembly) -> Sequence[ReadClip]:
-        """A clip with its chosen windows, or its pieces as clips of their own."""
+        """Apply the functions that choose windows or pieces; each piece becomes a clip."""
         if clip.error is not None:
             return [clip]
         try:
@@ -187,22 +187,22 @@ class Extractor:
 
 
 def _wait(working: set[Future[None]]) -> set[Future[None]]:
-    """Wait for one to finish; returns those still at work."""
+    """Wait for a batch to finish; returns the unfinished ones."""
     done, still = wait(working, return_when=FIRST_COMPLETED)
     for future in done:
-        future.result()  # raises what the thread raised
+        future.result()  # reraises exceptions of the thread
     return still
 
 
 @dataclass
 class _Assembly:
-    """Puts the clips of each utterance together.
+    """Combines the clips of each utterance.
 
     Attributes:
-        finished: is handed the utterances that are whole.
-        averages: the clips of an utterance without windows are parts of equal length, of which it is the
-            mean; else each counts for itself.
-        done: how many utterances are whole.
+        finished: called with completed utterances.
+        averages: whether the clips of an utterance without windows are averaged (equal parts), instead of
+            kept separately (pieces).
+        done: number of completed utterances.
     """
 
     finished: Callable[[Sequence[Outcome]], None]
@@ -213,7 +213,7 @@ class _Assembly:
     _lock: Lock = field(default_factory=Lock)
 
     def refuse(self, one: ReadClip) -> bool:
-        """Note a clip that could not be read, and leave out the others of its utterance."""
+        """Record the error of a clip; whether to skip it, also because another clip of its utterance failed."""
         with self._lock:
             if one.error is None:
                 return one.index in self._failed
@@ -222,14 +222,14 @@ class _Assembly:
             return True
 
     def add(self, rows: Sequence[tuple[ReadClip, np.ndarray]]) -> None:
-        """Take the embeddings of clips, and hand over what they complete."""
+        """Add the embeddings of clips, and deliver the utterances that they complete."""
         with self._lock:
             whole = []
             for one, embeddings_ND in rows:
                 if one.index in self._failed:
                     continue
                 if not np.isfinite(embeddings_ND).all():
-                    self._fail(one, InputError("the network's output for it is NaN or infinite"))
+                    self._fail(one, InputError("its embedding contains NaN or infinite values"))
                     continue
                 clips = self._clips.setdefault(one.index, {})
                 clips[one.number] = embeddings_ND

@@ -1,6 +1,6 @@
-"""The two halves of utterances: certain to have one speaker, so they show what differs within a voice.
+"""Halves of utterances: pairs of segments of the same speaker without labels.
 
-Halves carry the ids UTT-1 and UTT-2.
+Halves have the ids UTT-1 and UTT-2.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Halves(NamedTuple):
 
     Attributes:
         utterances: first and second half of each utterance in turn.
-        left_out: why others have none: utterance -> reason.
+        left_out: utterances without halves, with the reason.
     """
 
     utterances: list[Utterance]
@@ -41,8 +41,8 @@ class EmbeddedHalves:
     Attributes:
         ids: of the N utterances.
         whole_ND: their embeddings.
-        halves_N2D: those of their halves; an utterance without halves stands for both.
-        left_out: why other utterances have no embedding: utterance -> reason.
+        halves_N2D: embeddings of their halves; without halves, that of the utterance twice.
+        left_out: utterances without an embedding, with the reason.
     """
 
     ids: list[str]
@@ -52,7 +52,7 @@ class EmbeddedHalves:
 
 
 def halve(utterances: Iterable[Utterance]) -> Halves:
-    """Halve utterances; those that are too short or cannot be read have no halves.
+    """Halve utterances, except unreadable and too short ones.
 
     Raises:
         InputError: no utterance can be halved.
@@ -78,10 +78,10 @@ def halve(utterances: Iterable[Utterance]) -> Halves:
 
 
 def write_halves(folder: Path, halves: Sequence[Utterance]) -> None:
-    """Write halves as a Kaldi data directory; no audio is cut, segments says where they lie.
+    """Write halves as a Kaldi data directory with ``segments``, without copying audio.
 
     Raises:
-        InputError: the folder cannot be written, or a path cannot stand in a table.
+        InputError: the folder cannot be written, or a path cannot be written in a table.
     """
     recordings: dict[Path, str] = {}
     lines = []
@@ -97,17 +97,17 @@ def pair_halves(whole: Mapping[str, np.ndarray], halves: Mapping[str, np.ndarray
     """Pair embeddings of halves, (N, 2, D), in the order of their utterances.
 
     Args:
-        whole: embeddings (D,) of utterances; one without halves stands for both itself.
-        halves: those of halves, by their ids.
+        whole: embeddings (D,) of utterances, which also replace missing halves.
+        halves: embeddings of halves, by their ids.
 
     Raises:
-        InputError: no utterance has halves, or theirs are of another dimension.
+        InputError: no utterance has halves, or dimensions differ.
     """
     if not any(f"{name}-1" in halves for name in whole):
-        raise InputError("holds no half of any utterance", hint="ids UTT-1 and UTT-2 were expected")
+        raise InputError("contains no halves of the utterances", hint="ids UTT-1 and UTT-2 were expected")
     rows = [[halves.get(f"{name}-1", row), halves.get(f"{name}-2", row)] for name, row in whole.items()]
     if len({len(row) for row in whole.values()} | {len(row) for pair in rows for row in pair}) > 1:
-        raise InputError("holds embeddings of another dimension", hint="embed both with one model")
+        raise InputError("contains embeddings of another dimension", hint="extract both with the same model")
     return np.array(rows)
 
 
@@ -117,12 +117,12 @@ def embed_with_halves(
     *,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> EmbeddedHalves:
-    """Embed utterances whole and in halves; everything is in memory at the end.
+    """Embed utterances and their halves, in memory.
 
     Args:
-        model: what embeds.
-        utterances: speech; what cannot be read is left out.
-        on_progress: is told (done, all).
+        model: the model.
+        utterances: the utterances; unreadable ones are left out.
+        on_progress: called with (done, total).
 
     Raises:
         InputError: nothing can be embedded or halved.

@@ -1,8 +1,8 @@
-"""What a layer of a network gives for a corpus, as chunks on disk that k-means passes over.
+"""Layer outputs for a corpus, as chunks on disk for k-means.
 
-Utterances go through the network one at a time, so that rows depend neither on batches nor on padding, and
-long ones in the clips of `sdpn.extraction.clips`. A chunk is written as soon as it is full; work that was
-killed goes on behind the last chunk that is whole.
+Utterances are processed one at a time, so that rows depend neither on batches nor on padding; long ones are
+divided into the clips of `sdpn.extraction.clips`. An interrupted extraction resumes after the last complete
+chunk.
 
 Shapes: T frames, D features of the layer, N rows, F features of the network's input, S samples.
 """
@@ -36,19 +36,19 @@ from sdpn.models.embedder import Embedder, long_enough
 
 _log = logging.getLogger(__name__)
 
-#: A chunk is full when it holds that much; what a clip of two minutes gives comes on top.
+#: Size from which a chunk is written; it exceeds this by up to the rows of one clip.
 _CHUNK_BYTES = 64_000_000
-#: Two lengths of noise, in seconds, that show which axis of an output is time.
+#: Two lengths of noise, in seconds, for finding the time axis of an output.
 _PROBES_S = (1.0, 1.5)
 
 
 class LayerChunks(NamedTuple):
-    """What `extract_layer` has written.
+    """Result of `extract_layer`.
 
     Attributes:
         chunks: in the order of the utterances.
-        layer: the name of the layer.
-        frames: a row is a frame; otherwise, an utterance.
+        layer: name of the layer.
+        frames: whether rows are frames; otherwise they are utterances.
         failed: utterances that were left out.
     """
 
@@ -59,12 +59,12 @@ class LayerChunks(NamedTuple):
 
 
 class _Piece(NamedTuple):
-    """Rows that follow each other: of a clip, or of an utterance where the layer knows no time.
+    """Consecutive rows: of a clip, or of an utterance if the layer has no time axis.
 
     Attributes:
-        id: the utterance.
-        clip: the last clip in it, from 0.
-        num_clips: of the utterance.
+        id: id of the utterance.
+        clip: index of its last clip, from 0.
+        num_clips: number of clips of the utterance.
         rows_ND: (N, D) float32.
     """
 
@@ -76,13 +76,13 @@ class _Piece(NamedTuple):
 
 @dataclass(kw_only=True)
 class _Layer:
-    """Applies the network up to one of its layers.
+    """A model up to one of its layers.
 
     Attributes:
         model: the network.
         name: the layer.
-        feature_axis: of its output for a batch of one, as in `frame_rows`; None: it knows no time.
-        dimension: D.
+        feature_axis: feature axis of its output, as in `frame_rows`; None without a time axis.
+        dimension: layer dimension D.
     """
 
     model: Embedder
@@ -91,7 +91,7 @@ class _Layer:
     dimension: int = field(init=False)
 
     def __post_init__(self) -> None:
-        """Find out which axis is time."""
+        """Determine the time axis."""
         rng = np.random.default_rng(0)
         probes = [rng.uniform(-0.1, 0.1, int(seconds * RATE_HZ)).astype(np.float32) for seconds in _PROBES_S]
         short, long = (tuple(self._output(probe).shape) for probe in probes)
@@ -112,7 +112,7 @@ class _Layer:
         self.dimension = self.rows(probes[0]).shape[1]
 
     def rows(self, wave_S: np.ndarray) -> np.ndarray:
-        """Rows (N, D) float32 of samples at 16 kHz."""
+        """Compute rows (N, D) float32 from samples at 16 kHz."""
         output = self._output(long_enough(wave_S))
         if self.feature_axis is None:
             return output.flatten().unsqueeze(0).float().cpu().numpy()
@@ -138,24 +138,24 @@ def extract_layer(
     skip_bad: bool = False,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> LayerChunks:
-    """Write what a layer gives for every utterance to chunks, and go on where that was interrupted.
+    """Write the outputs of a layer for every utterance to chunks; resumable.
 
-    Memory holds a chunk (64 MB) and a clip, however large the corpus.
+    Memory holds one chunk (64 MB) and one clip, for a corpus of any size.
 
     Args:
-        model: the network; its encoder's layers count.
+        model: the model, whose encoder has the layer.
         layer: name or number, see `sdpn.kmeans.layer_features.find_layer`.
-        utterances: of the corpus, ids unique.
-        folder: for the chunks. What an interrupted call has written there is kept.
-        dimension: what the rows must have; None takes any.
-        readers: files that are read at a time.
+        utterances: the corpus, with unique ids.
+        folder: folder of the chunks. Chunks of an interrupted call are kept.
+        dimension: required dimension of the rows; None accepts any.
+        readers: number of reader threads.
         skip_bad: leave out utterances that cannot be read, with a warning.
-        on_progress: is told (utterances done, all).
+        on_progress: called with (utterances done, total).
 
     Raises:
-        InputError: no such layer, one whose output has no rows, or rows of another dimension; an utterance
-            cannot be read, or the layer's output for it is not finite; the folder holds chunks of something
-            else, or no utterance could be read.
+        InputError: no such layer, an output without rows, or rows of another dimension; an utterance cannot
+            be read, or the output for it is not finite; the folder contains chunks of another model, layer or
+            corpus, or no utterance could be read.
     """
     folder = Path(folder)
     name = find_layer(model.encoder, layer)
@@ -172,7 +172,7 @@ def extract_layer(
         clips_done = last.clip + 1
         if clips_done == last.num_clips:
             first, clips_done = first + 1, 0
-        _log.info("layer %s: going on behind utterance %d of %d", name, first, len(utterances))
+        _log.info("layer %s: resuming after utterance %d of %d", name, first, len(utterances))
 
     def clips() -> Iterator[ReadClip]:
         nonlocal failed
@@ -200,19 +200,19 @@ def extract_layer(
     if waiting:
         chunks.append(_write(folder, len(chunks), waiting))
     if not chunks:
-        raise InputError("no utterance could be read", hint="the warnings say why")
+        raise InputError("no utterance could be read", hint="see the warnings for the reasons")
     on_progress(len(utterances), len(utterances))
     return LayerChunks(chunks, name, applied.feature_axis is not None, failed)
 
 
 def _pieces(layer: _Layer, clips: Iterator[ReadClip], begun: str, clips_done: int) -> Iterator[_Piece]:
-    """The rows of clips; of what has no time, the mean over an utterance's clips, which are equally long.
+    """Compute rows of clips; without a time axis, the mean over the (equally long) clips of an utterance.
 
     Args:
-        layer: what gives them.
+        layer: the layer.
         clips: clips in order.
-        begun: an utterance whose first clips are in a chunk already.
-        clips_done: how many of them.
+        begun: id of the utterance whose first clips are already in a chunk.
+        clips_done: number of these clips.
     """
     sums: list[np.ndarray] = []
     for one in clips:
@@ -233,7 +233,7 @@ def _pieces(layer: _Layer, clips: Iterator[ReadClip], begun: str, clips_done: in
 
 
 def _agree(folder: Path, model: Embedder, layer: str, utterances: Sequence[Utterance]) -> None:
-    """Note what the chunks are of, or see that it is the same."""
+    """Store the settings of the chunks, or check that they are unchanged."""
     data = hashlib.sha256()
     for utterance in utterances:
         data.update(f"{utterance.id} {signature(utterance)}\n".encode(errors="surrogateescape"))
@@ -246,14 +246,14 @@ def _agree(folder: Path, model: Embedder, layer: str, utterances: Sequence[Utter
     other = [key for key, value in ours.items() if not isinstance(found, dict) or found.get(key) != value]
     if other:
         raise InputError(
-            f"holds rows of another {' and another '.join(other)}",
+            f"contains rows of another {' and another '.join(other)}",
             path=folder,
-            hint="name another folder, or remove this one",
+            hint="choose another folder, or remove this one",
         )
 
 
 def _write(folder: Path, number: int, pieces: Sequence[_Piece]) -> NamedNpyChunk:
-    """Write a chunk; it counts once its matrix is there, which comes last."""
+    """Write a chunk; its matrix, written last, marks it as complete."""
     path = folder / f"{number:05d}.npy"
     lines = (f"{piece.id} {piece.clip} {piece.num_clips} {len(piece.rows_ND)}\n" for piece in pieces)
     atomic_write_text(path.with_suffix(".index"), "".join(lines))
@@ -277,13 +277,13 @@ class _Entry(NamedTuple):
 
 
 def _whole_chunks(folder: Path, places: dict[str, int]) -> tuple[list[NamedNpyChunk], _Entry | None]:
-    """The chunks that are there, and where they end."""
+    """Complete chunks, and the position after each."""
     chunks: list[NamedNpyChunk] = []
     last: _Entry | None = None
     while (path := folder / f"{len(chunks):05d}.npy").exists():
         rows: list[tuple[str, int]] = []
         index = path.with_suffix(".index")
-        with parsing(index, "is no index of a chunk", hint="remove the folder to start again"):
+        with parsing(index, "is not a chunk index", hint="remove the folder to start from the beginning"):
             for line in index.read_text(encoding="utf-8").splitlines():
                 key, clip, num_clips, count = line.split()
                 if key not in places:

@@ -1,4 +1,4 @@
-"""The parts of all processes to one table, once it is certain that nothing is missing or double."""
+"""Merging the parts of all processes into one table, after checking for missing and duplicate utterances."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Output:
     """The files of an extraction.
 
     Attributes:
-        folder: where the tables go; what is not finished lies in ``progress`` below it.
+        folder: folder of the tables; unfinished work is in its subfolder ``progress``.
     """
 
     folder: Path
@@ -54,7 +54,7 @@ class Output:
 
     @property
     def scp(self) -> Path:
-        """Its table of contents."""
+        """Its scp index."""
         return self.folder / "embeddings.scp"
 
     @property
@@ -84,24 +84,24 @@ class Output:
 
     @property
     def merged_index(self) -> Path:
-        """What stands where in the merged archive."""
+        """Index of the merged archive."""
         return self.progress / f"{_MERGED}.index"
 
     @property
     def merged_failed(self) -> Path:
-        """What the merged archive lacks, for processes that come later."""
+        """Failed utterances of the merged archive, for later processes."""
         return self.progress / f"{_MERGED}.failed"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """How far an extraction is.
+    """State of an extraction.
 
     Attributes:
-        finished: id -> its entry and the archive that holds it.
-        failed: id -> why it has no embedding.
-        missing: ids of which nothing is known yet, in the order of the data.
-        is_merged: whether all that is finished stands in the table, in order.
+        finished: id -> its entry and archive.
+        failed: id -> reason of the failure.
+        missing: ids not processed yet, in the order of the data.
+        is_merged: whether all finished utterances are in the merged table, in order.
     """
 
     finished: Mapping[str, tuple[Entry, Path]]
@@ -113,11 +113,10 @@ class Status:
 def scan(output: Output, utterances: Sequence[Utterance]) -> Status:
     """Find out which utterances are finished, failed and missing.
 
-    What was embedded under an id from another file or stretch does not count, nor do ids that the data no
-    longer holds.
+    Embeddings of an id from another file or segment are ignored, as are ids that are no longer in the data.
 
     Raises:
-        InputError: an index is damaged, or two processes have embedded one utterance.
+        InputError: an index is damaged, or two processes have embedded the same utterance.
     """
     signatures = {utterance.id: signature(utterance) for utterance in utterances}
     finished: dict[str, tuple[Entry, Path]] = {}
@@ -133,7 +132,7 @@ def scan(output: Output, utterances: Sequence[Utterance]) -> Status:
             _, other = finished.get(entry.id, (entry, output.ark))
             if other != output.ark:
                 raise InputError(
-                    f"utterance {entry.id!r} stands in {other.name} and in {path.name}",
+                    f"utterance {entry.id!r} is in both {other.name} and {path.name}",
                     path=output.progress,
                     hint="shards of different counts ran at the same time; remove one of the two parts",
                 )
@@ -152,21 +151,19 @@ def scan(output: Output, utterances: Sequence[Utterance]) -> Status:
 def merge(
     output: Output, utterances: Sequence[Utterance], recordings: Mapping[str, str], *, npz: bool
 ) -> Status:
-    """Write the table of all embeddings, in the order of the data, and take the parts away.
+    """Write the table of all embeddings, in the order of the data, and remove the parts.
 
-    Every vector is compared with the checksum of what was embedded. The files appear whole: the archive, then
-    the scp, then the others; killed in between, the merge is done again from the parts.
+    Every vector is verified by its checksum. Files are written atomically: the archive, then the scp, then
+    the others; an interrupted merge is repeated from the parts.
 
     Args:
         output: the files.
-        utterances: all of the data.
-        recordings: utterance -> recording, for the times of windows; an utterance that is not in it is a
-            whole
-            recording.
+        utterances: all utterances of the data.
+        recordings: utterance -> recording, for the times of windows; other utterances are whole recordings.
         npz: also write ``embeddings.npz``: ``ids`` (N,) and ``embeddings`` (N, D).
 
     Raises:
-        InputError: utterances are missing or double, an archive is damaged, or nothing was embedded.
+        InputError: utterances are missing or duplicate, an archive is damaged, or nothing was embedded.
     """
     with merge_lock(output):
         status = scan(output, utterances)
@@ -191,7 +188,7 @@ def merge(
 
 
 def _failed(path: Path, signatures: Mapping[str, str]) -> dict[str, str]:
-    """Why utterances failed, by id, as far as the data still hold them."""
+    """Reasons of failures by id, for utterances that are still in the data."""
     return {name: why for name, signed, why in read_failed(path) if signatures.get(name) == signed}
 
 
@@ -216,7 +213,7 @@ def _write(
             data = entry.bytes_in(archives[path])
             if data is None:
                 raise InputError(
-                    f"what was written of utterance {entry.id!r} is damaged",
+                    f"the entry of utterance {entry.id!r} is damaged",
                     path=path,
                     hint="remove this part and run the same command again",
                 )
@@ -227,7 +224,7 @@ def _write(
                 else [window_key(entry.id, number) for number in range(entry.num_vectors)]
             )
             starts = [len(key.encode()) + 1 for key in keys]
-            size = (len(data) - sum(starts)) // len(keys)  # of a vector, its key apart
+            size = (len(data) - sum(starts)) // len(keys)  # of the vector, without its key
             at = stream.tell()
             for key, start in zip(keys, starts, strict=True):
                 lines.append(f"{key} {ark}:{at + start}\n")
@@ -240,7 +237,7 @@ def _write(
                     for key, (start, end) in zip(keys, times_N2, strict=True)
                 ]
             stream.write(data)
-        output.scp.unlink(missing_ok=True)  # both would point into another archive
+        output.scp.unlink(missing_ok=True)  # both would refer to the previous archive
         output.merged_index.unlink(missing_ok=True)
     atomic_write_text(output.merged_index, "".join(entry.line() for entry in entries))
     if windows is not None:
@@ -257,7 +254,7 @@ def _write_npz(output: Output) -> None:
 
 
 def _write_failed(output: Output, status: Status, utterances: Sequence[Utterance]) -> None:
-    """The list of failures; none where there are none."""
+    """Write the list of failures, if there are any."""
     lines = [
         failed_line(utterance, status.failed[utterance.id])
         for utterance in utterances
@@ -272,9 +269,9 @@ def _write_failed(output: Output, status: Status, utterances: Sequence[Utterance
 
 @contextmanager
 def merge_lock(output: Output) -> Iterator[None]:
-    """Keep other processes from merging, and so from taking parts away, for as long as this lasts.
+    """Lock out merges by other processes, which would remove parts.
 
-    The lock_file goes with the process that holds it, however it ends.
+    The operating system releases the lock when the process ends.
 
     Raises:
         InputError: there is nothing to merge.

@@ -1,8 +1,8 @@
-r"""What one process has embedded so far, on disk so that a kill takes no more than what was being computed.
+r"""The part of an output that one process writes: an append-only archive that survives a kill.
 
-``NAME.ark`` is a Kaldi archive that only grows. ``NAME.index`` has a line for each utterance in it, written
-after its vectors: ``id signature offset size vectors seconds checksum``. What the index does not mention, or
-whose checksum is another, was not written to the end, and is cut off when the part is opened again.
+``NAME.ark`` is a Kaldi archive. ``NAME.index`` has a line for each utterance, written after its vectors: ``id
+signature offset size vectors seconds checksum``. Entries without an index line or with a wrong checksum are
+incomplete, and are truncated when the part is reopened.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from sdpn.io.text import numbered_lines
 
 _log = logging.getLogger(__name__)
 
-#: What survives a power failure may be this old; what survives a kill is never older than a batch.
+#: Maximum work lost in a power failure, in seconds; a kill loses at most a batch.
 _SYNC_EVERY_S = 5.0
 
 
@@ -40,10 +40,10 @@ class Entry:
 
     Attributes:
         id: of the utterance.
-        signature: of what was embedded under this id.
-        offset: byte where its first vector's key begins.
+        signature: signature of its audio, see `signature`.
+        offset: byte offset of the key of its first vector.
         size: bytes of all its vectors with their keys.
-        num_vectors: how many they are; more than one where windows were embedded.
+        num_vectors: number of vectors; more than one for windows.
         duration_s: length of the utterance.
         checksum: CRC-32 of those bytes.
     """
@@ -57,17 +57,17 @@ class Entry:
     checksum: int
 
     def line(self) -> str:
-        """As a line of an index."""
+        """Format as an index line."""
         return " ".join(map(str, astuple(self))) + "\n"
 
     def bytes_in(self, archive: mmap.mmap | bytes) -> bytes | None:
-        """Its bytes, or None where the archive does not hold them as they were written."""
+        """Read its bytes; None if they are incomplete or damaged."""
         found = archive[self.offset : self.offset + self.size]
         return found if len(found) == self.size and zlib.crc32(found) == self.checksum else None
 
 
 def signature(utterance: Utterance) -> str:
-    """What is embedded under an id: file, stretch, channel. Another file under an old id is embedded anew."""
+    """Signature of file, segment and channel: an id whose audio changed is embedded again."""
     text = f"{os.path.abspath(utterance.path)}\n{utterance.start_s}\n{utterance.end_s}"
     if utterance.channel is not None:
         text += f"\n{utterance.channel}"
@@ -75,12 +75,12 @@ def signature(utterance: Utterance) -> str:
 
 
 def window_key(utterance: str, number: int) -> str:
-    """Key of the embedding of an utterance's window; its times stand in ``segments``."""
+    """Key of the embedding of a window; ``segments`` has its times."""
     return f"{utterance}-{number:06}"
 
 
 def read_index(path: Path) -> list[Entry]:
-    """Entries of an index, in order; a last line that a kill has cut is no entry. No file is no entries.
+    """Read the entries of an index in order, without a truncated last line; none if there is no file.
 
     Raises:
         InputError: a line is malformed.
@@ -102,13 +102,13 @@ def read_index(path: Path) -> list[Entry]:
 
 
 class Part:
-    """The archive of one process, opened for more.
+    """The archive of one process, opened for appending.
 
     Args:
-        path: of the archive; index and failures lie beside it.
+        path: path of the archive; index and failures are next to it.
 
     Raises:
-        InputError: another process is writing it, or the folder does not let us write.
+        InputError: another process is writing it, or the folder is not writable.
     """
 
     def __init__(self, path: Path) -> None:
@@ -130,7 +130,9 @@ class Part:
         end = entries[-1].offset + entries[-1].size if entries else 0
         os.truncate(path, end)
         atomic_write_text(self._index_path, "".join(entry.line() for entry in entries))
-        self._failed_path.unlink(missing_ok=True)  # those are tried again: a file may have been mended
+        self._failed_path.unlink(
+            missing_ok=True
+        )  # failed utterances are retried: files may have been repaired
         self._index = open(self._index_path, "ab")  # noqa: SIM115
         self._end = end
         self._synced = time.monotonic()
@@ -143,7 +145,7 @@ class Part:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close; the failures are known only when all utterances have had their turn."""
+        """Close the files; the failures are only stored if all utterances were processed."""
         with explained(self._path), self._archive, self._index:
             self._sync()
         if kind is None:
@@ -168,7 +170,7 @@ class Part:
         )
         with explained(self._path):
             self._archive.write(data)
-            self._archive.flush()  # the vectors before the line that says that they are there
+            self._archive.flush()  # vectors before their index line
             self._index.write(entry.line().encode())
             self._index.flush()
             self._end += len(data)
@@ -176,7 +178,7 @@ class Part:
                 self._sync()
 
     def fail(self, utterance: Utterance, why: str) -> None:
-        """Note why an utterance has no embedding."""
+        """Record a failed utterance."""
         self._failed[utterance.id] = failed_line(utterance, why)
 
     def _sync(self) -> None:
@@ -186,13 +188,13 @@ class Part:
 
 
 def remove_part(path: Path) -> None:
-    """Remove a part that was merged, unless a process is about to add to it."""
+    """Remove a merged part, unless a process has it open."""
     with open(path, "ab") as archive:
         try:
             lock_file(archive, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return
-        for suffix in (".index", ".failed", ".ark"):  # without its index a part is nothing
+        for suffix in (".index", ".failed", ".ark"):  # without its index a part is void
             path.with_suffix(suffix).unlink(missing_ok=True)
 
 
@@ -212,7 +214,7 @@ def read_failed(path: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def _whole(entries: Sequence[Entry], path: Path) -> Iterator[Entry]:
-    """The entries up to the first that was not written to its end."""
+    """The entries before the first incomplete one."""
     with mapped(path) as archive:
         end = 0
         for entry in entries:
@@ -223,22 +225,24 @@ def _whole(entries: Sequence[Entry], path: Path) -> Iterator[Entry]:
 
 
 def lock_file(stream: IO[Any], how: int) -> None:
-    """Lock a file, where its file system knows locks.
+    """Lock a file if its file system supports locks.
 
     Raises:
-        BlockingIOError: another process holds it, and ``how`` says not to wait.
+        BlockingIOError: another process holds the lock, and ``how`` is non-blocking.
     """
     try:
         fcntl.flock(stream, how)
     except BlockingIOError:
         raise
-    except OSError as error:  # some network file systems have none: then it is up to the user
+    except (
+        OSError
+    ) as error:  # some network file systems have no locks: avoiding conflicts is then up to the user
         _log.debug("%s cannot be locked (%s)", stream.name, error.strerror)
 
 
 @contextmanager
 def mapped(path: Path) -> Iterator[mmap.mmap | bytes]:
-    """An archive in memory, let go afterwards."""
+    """Map an archive into memory."""
     archive = open_ark(path)
     try:
         yield archive

@@ -1,9 +1,8 @@
-"""fp32 or bf16? Half the bits pay only where the processor computes with them, and not for every network.
+"""Choice of fp32 or bf16 for extraction.
 
-Processors without bf16 arithmetic emulate it, several times slower. On those with it the gain depends on the
-network: twice the speed on wide convolutions, little on thin ones. So the processor is asked first, and
-where it can, the network itself is timed, both ways in turn; that costs a second or two, and the answer holds
-for the whole extraction.
+Processors without bf16 arithmetic emulate it, several times slower. With it, the gain depends on the network:
+a factor of two for wide convolutions, little for narrow ones. Where the processor supports bf16, the network
+is therefore timed in both precisions, which takes a second or two per extraction.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ from sdpn.models.embedder import Embedder, Precision
 
 _log = logging.getLogger(__name__)
 
-#: Less gain than this is not worth other numbers.
+#: Minimum speed-up for choosing bf16.
 _WORTHWHILE = 1.15
-#: Lowest cosine to the embedding in fp32 that is accepted of bf16.
+#: Minimum cosine between embeddings in bf16 and fp32 for choosing bf16.
 _FAITHFUL = 0.999
 _PROBE_S = 6.0
 _ROUNDS = 3
 
 
 def choose_precision(embedder: Embedder) -> Precision:
-    """Time the network in fp32 and bf16 on a little noise, and take bf16 if it is faster and faithful."""
+    """Time the network in fp32 and bf16 on noise; choose bf16 if it is faster and accurate enough."""
     if not computes_bf16(embedder.device):
         _log.info("precision fp32: this %s has no bf16 arithmetic", embedder.device.type)
         return "fp32"

@@ -1,7 +1,7 @@
-"""Using a processor fully: one utterance for each core, rather than all cores for one utterance.
+"""Using all cores of a CPU: one batch per core instead of all cores per batch.
 
-Sharing each layer out over the cores costs waiting for the last of them, layer by layer; two utterances at
-once, each on one core, need none of that. What stands in the way is set here.
+Splitting each layer over the cores has synchronisation costs in every layer; independent batches, each on one
+core, have none. This module sets torch up for that.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from torch import nn
 def single_thread_convolutions(encoder: nn.Module) -> Iterator[None]:
     """Let 1x1 convolutions of small batches take the fast path on a single thread, for a while.
 
-    torch hands a convolution to oneDNN unless the batch is below 16, the kernel 1 wide, the stride and the
-    dilation 1, and the thread alone (``use_mkldnn`` in ATen's Convolution.cpp); what it does instead takes
-    twice as long. For a kernel of one tap, dilation means nothing, and any other than 1 lifts the exception.
-    Afterwards the encoder is what it was: a network that goes on training computes the same bits.
+    torch uses oneDNN for a convolution, except with a batch below 16, a kernel width, stride and dilation of
+    1, and a single thread (``use_mkldnn`` in ATen's Convolution.cpp), where its fallback takes twice as long.
+    Dilation has no effect on a kernel of width 1, and any other value than 1 avoids the fallback. The encoder
+    is restored afterwards, so that further training is bit for bit unchanged.
     """
     changed: list[tuple[nn.Conv1d | nn.Conv2d, Any]] = []
     for module in encoder.modules():
@@ -37,10 +37,10 @@ def single_thread_convolutions(encoder: nn.Module) -> Iterator[None]:
 
 
 def use_one_thread() -> None:
-    """Make the calling thread compute by itself; others do the same beside it."""
+    """Limit torch to one thread per calling thread."""
     torch.set_num_threads(1)
 
 
 def usable_threads() -> int:
-    """OMP_NUM_THREADS where it is set, as torchrun does, or else the cores that this process may use."""
+    """OMP_NUM_THREADS if set, as by torchrun, else the number of cores available to this process."""
     return min(torch.get_num_threads(), len(os.sched_getaffinity(0)))

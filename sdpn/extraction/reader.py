@@ -1,4 +1,4 @@
-"""Reading ahead: files are opened, decoded and resampled in threads while others are being embedded.
+"""Read-ahead: threads open, decode and resample files while others are being embedded.
 
 Shapes: S samples.
 """
@@ -25,25 +25,25 @@ from sdpn.models.batching import batches_by_length
 
 T = TypeVar("T")
 
-#: Clips that each thread reads ahead.
+#: Clips read ahead per thread.
 _AHEAD = 4
-#: Full batches that wait for others of their length: the more, the less padding.
+#: Size of the store for forming batches of similar length, in batches: more means less padding.
 _STORED_BATCHES = 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadClip:
-    """A clip with its samples, or why there are none.
+    """A clip with its samples, or with an error.
 
     Attributes:
-        index: place of its utterance among those that are read.
+        index: index of its utterance in the list given.
         utterance: its utterance.
-        number: which of the utterance's clips it is, from 0.
-        num_clips: how many those are.
-        duration_s: length of the utterance.
-        windows_N2: as in `Clip`.
-        wave_S: (S,) float32 at 16 kHz; empty where there is an error.
-        error: what is wrong with the file.
+        number: index of the clip in its utterance, from 0.
+        num_clips: number of clips of the utterance.
+        duration_s: duration of the utterance.
+        windows_N2: see `Clip`.
+        wave_S: (S,) float32 at 16 kHz; empty in case of an error.
+        error: the error in reading the file.
     """
 
     index: int = 0
@@ -58,14 +58,14 @@ class ReadClip:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How utterances are read.
+    """Settings for reading utterances.
 
     Attributes:
-        windows: windows over every utterance; None: each utterance as a whole.
-        whole: an utterance is one clip, however long.
-        channel: of files with several, where an utterance has none of its own; None averages them.
-        speed: the samples are those of speech this much faster; times stay those of the file.
-        cache: keeps utterances of one clip for the next time.
+        windows: windows over every utterance; None for whole utterances.
+        whole: read each utterance as a single clip of any length.
+        channel: channel of multichannel files if the utterance does not specify one; None averages all.
+        speed: speed factor applied to the samples; times remain those of the file.
+        cache: cache for utterances of a single clip.
     """
 
     windows: WindowPlan | None = None
@@ -78,15 +78,15 @@ class Reading:
 def read_ahead(
     utterances: Iterable[Utterance], reading: Reading = Reading(), *, threads: int = 1
 ) -> Iterator[ReadClip]:
-    """Read utterances clip by clip, in order, some clips ahead of who asks.
+    """Read utterances clip by clip, in order, some clips ahead of the consumer.
 
-    A file that cannot be read is told in its place and stops nothing. Threads are enough: libsndfile's
-    decoders and scipy's resampler leave the interpreter to others.
+    An unreadable file is reported as a clip with an error. Threads suffice, since libsndfile's decoders and
+    scipy's resampler release the interpreter lock.
 
     Args:
-        utterances: what is read.
-        reading: how.
-        threads: how many read.
+        utterances: the utterances.
+        reading: settings.
+        threads: number of reader threads.
     """
     with ThreadPoolExecutor(threads, thread_name_prefix="reader") as pool:
         ahead = _AHEAD * threads
@@ -100,7 +100,7 @@ def read_ahead(
 
 
 def _open(index: int, utterance: Utterance, reading: Reading) -> tuple[ReadClip, ClipPlan | None]:
-    """An utterance of one clip, read; or one without samples, and how to read it."""
+    """Read an utterance of a single clip; for others, return their clip plan."""
     empty = ReadClip(index=index, utterance=utterance, wave_S=np.zeros(0, dtype=np.float32))
     if reading.cache is not None and (known := reading.cache.get(utterance)) is not None:
         return replace(empty, duration_s=known.duration_s, wave_S=known.wave_S), None
@@ -133,14 +133,14 @@ def _read(empty: ReadClip, plan: ClipPlan, number: int, reading: Reading) -> Rea
 
 
 def _as_input_error(error: InputError | OSError, utterance: Utterance) -> InputError:
-    """What the system refused, as a sentence with the file in it."""
+    """Convert a system error to an `InputError` with the file."""
     if isinstance(error, InputError):
         return error
     return InputError(f"cannot be read ({error.strerror or error})", path=utterance.path)
 
 
 def _in_order(pool: Executor, tasks: Iterable[Callable[[], T]], ahead: int) -> Iterator[T]:
-    """Run tasks in a pool, some before their results are asked for; yield results in order."""
+    """Run tasks in a pool, some ahead of the consumer; yield results in order."""
     waiting: deque[Future[T]] = deque()
     try:
         for task in tasks:
@@ -149,20 +149,20 @@ def _in_order(pool: Executor, tasks: Iterable[Callable[[], T]], ahead: int) -> I
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-    finally:  # whoever listens has stopped: what was not begun need not be read
+    finally:  # the consumer has stopped: cancel pending tasks
         for future in waiting:
             future.cancel()
 
 
 def bucketed(clips: Iterable[ReadClip], *, samples: int, utterances: int) -> Iterator[Sequence[ReadClip]]:
-    """Collect clips of like lengths into batches.
+    """Form batches of clips of similar length.
 
-    Clips wait in a bounded store. When it is full, the oldest goes, together with those of its length.
+    Clips wait in a bounded store. When it is full, the oldest clip is batched with those of similar length.
 
     Args:
-        clips: clips without errors; one with windows is a batch of its own.
-        samples: most samples of a batch, padding included.
-        utterances: most clips of a batch.
+        clips: clips without errors; one with windows is its own batch.
+        samples: maximum samples of a batch, padding included.
+        utterances: maximum clips of a batch.
     """
     store: dict[int, ReadClip] = {}
     stored = 0

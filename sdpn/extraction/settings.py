@@ -1,7 +1,7 @@
-"""What all embeddings of a folder have in common, written by the process that comes first.
+"""Settings shared by all embeddings of an output folder, written by the first process.
 
-Embeddings of two models, of two kinds of windows or of two precisions must not meet in one table. Processes
-that start together, and those that go on later, read what the first has decided.
+A table must not mix embeddings of different models, windows or precisions. Other processes, concurrent or
+later, read the settings of the first.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _NAME = "settings.json"
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractionSettings:
-    """What was embedded, and how.
+    """Settings of an extraction.
 
     Attributes:
         model: fingerprint of weights and features.
         embedding_dim: size D of an embedding.
         windows: ``length/hop`` in seconds, or None for whole utterances.
-        precision: of the network.
-        weights: digest of the weights alone, which a back end is known by; older versions did not note it.
-        speed: how much faster than recorded the speech was heard.
+        precision: precision of the network.
+        weights: digest of the weights, which identifies the model of a back end; None in older versions.
+        speed: speed factor of the speech.
     """
 
     model: str
@@ -45,7 +45,7 @@ class ExtractionSettings:
 
 
 def fingerprint(embedder: Embedder) -> str:
-    """Hash of a model's weights and of the features that it listens to."""
+    """Hash of a model's weights and feature settings."""
     digest = hashlib.sha256(repr(embedder.feature_config).encode())
     for key, value in embedder.encoder.state_dict().items():
         digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
@@ -62,18 +62,18 @@ def agree_on_settings(
     precision: Precision | None,
     choose: Callable[[], Precision],
 ) -> ExtractionSettings:
-    """Settings of a folder: those that are there, or ours if nobody was here before.
+    """Read the settings of a folder, or write them if there are none.
 
     Args:
-        folder: where the settings are kept.
+        folder: folder of the settings.
         embedder: the model.
-        windows: as in `ExtractionSettings`.
-        speed: as in `ExtractionSettings`.
-        precision: what was asked for; None takes what is there, or what ``choose`` finds.
-        choose: finds a precision.
+        windows: see `ExtractionSettings`.
+        speed: see `ExtractionSettings`.
+        precision: requested precision; None takes that of the folder, or else calls ``choose``.
+        choose: chooses a precision.
 
     Raises:
-        InputError: the folder was begun with another model or in another way.
+        InputError: the folder has embeddings of another model or with other settings.
     """
     model = fingerprint(embedder)
     found = read_settings(folder)
@@ -87,7 +87,7 @@ def agree_on_settings(
             speed=speed,
         )
         _write_once(folder / _NAME, json.dumps(asdict(ours), indent=2) + "\n")
-        found = read_settings(folder)  # another process may have been faster
+        found = read_settings(folder)  # another process may have written them first
         assert found is not None
     differences = [
         f"{what} ({theirs} there, {ours_is} now)"
@@ -101,7 +101,7 @@ def agree_on_settings(
     ]
     if differences:
         raise InputError(
-            f"holds embeddings made with {' and '.join(differences)}",
+            f"contains embeddings with {' and '.join(differences)}",
             path=folder.parent,
             hint="choose another folder (--out, distill.cache), or remove this one",
         )
@@ -109,7 +109,7 @@ def agree_on_settings(
 
 
 def read_settings(folder: Path) -> ExtractionSettings | None:
-    """The settings of a folder, or None where there are none.
+    """Read the settings of a folder; None if there are none.
 
     Raises:
         InputError: the file is damaged.
@@ -121,7 +121,7 @@ def read_settings(folder: Path) -> ExtractionSettings | None:
 
 
 def _write_once(path: Path, text: str) -> None:
-    """Write a whole file unless there is one; whoever comes first wins."""
+    """Write a file atomically unless it exists already."""
     temporary = path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}.tmp")
     try:
         with explained(path):

@@ -1,4 +1,4 @@
-"""Which of several processes this is, and which utterances are its own."""
+"""Shards: the share of the utterances that one of several processes embeds."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Shard:
-    """One of several parts of the work.
+    """One of several shares of the utterances.
 
     Attributes:
-        index: its number, from 0.
-        count: how many there are.
+        index: index of the shard, from 0.
+        count: number of shards.
     """
 
     index: int = 0
     count: int = 1
 
     def __str__(self) -> str:
-        """As in names of files."""
+        """Format for file names."""
         return f"{self.index}-of-{self.count}"
 
     def of(self, items: Sequence[T]) -> list[T]:
-        """Every ``count``-th item: neighbours in a table are often alike, so that the shards are too."""
+        """Every ``count``-th item: similar items are often neighbours, so that shards are balanced."""
         return list(items[self.index :: self.count])
 
 
@@ -37,7 +37,7 @@ def parse_shard(text: str) -> Shard:
     """Parse ``i/n``.
 
     Raises:
-        InputError: it is something else.
+        InputError: the text is malformed.
     """
     index, slash, count = text.partition("/")
     if not (slash and index.isdecimal() and count.isdecimal() and int(index) < int(count)):
@@ -49,15 +49,15 @@ def parse_shard(text: str) -> Shard:
 
 
 def find_shard(named: str | None, environment: Mapping[str, str] = os.environ) -> Shard:
-    """The shard that was named, or that torchrun gave this process; else all of the work.
+    """The shard given by name, or by torchrun's environment; else all utterances.
 
     Args:
         named: ``i/n`` or None.
-        environment: with ``RANK`` and ``WORLD_SIZE`` under torchrun. The processes need not talk to each
-            other, and so nothing of ``torch.distributed`` is set up.
+        environment: environment variables, with ``RANK`` and ``WORLD_SIZE`` under torchrun. Processes do not
+            communicate, so that ``torch.distributed`` is not needed.
 
     Raises:
-        InputError: the name is malformed, or there are both.
+        InputError: the name is malformed, or given under torchrun.
     """
     world = environment.get("WORLD_SIZE", "1")
     if named is None:

@@ -307,7 +307,7 @@ def test_another_model_does_not_go_on_where_one_has_stopped(
     save_model(other, ModelFolder(Ecapa(config, 80).eval(), config, FeatureConfig()))
     out = tmp_path / "out"
     code = main(["extract", "--model", str(other), "--data", str(data), "--out", str(out), "--quiet"])
-    assert code == 2 and "holds embeddings made with another model" in capsys.readouterr().err
+    assert code == 2 and "contains embeddings with another model" in capsys.readouterr().err
 
 
 def test_an_incomplete_model_is_refused(

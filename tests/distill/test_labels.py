@@ -29,7 +29,7 @@ def test_classes_are_numbered_in_the_order_of_the_data(tmp_path: Path) -> None:
     [
         ("a 1\nb 2\n", "has no cluster for 'c' .* of 3"),
         ("a 1\nb 2\nc 3\nd 3\n", "contains 'd', which is not in the training data"),
-        ("a 1\nb 1\nc 1\n", "one cluster"),
+        ("a 1\nb 1\nc 1\n", "a single cluster"),
         ("a 1\nb\nc 1\n", ":2"),
         ("a 1\na 1\nb 1\nc 1\n", "'a'"),
     ],

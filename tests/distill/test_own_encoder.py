@@ -103,7 +103,7 @@ def test_what_does_not_fit_is_said() -> None:
     student = Branch(_Mean(), projection_dim=6)
     with pytest.raises(ValueError, match="parameters and buffers of the student"):
         sdpn.SDPN(student, Branch(_Mean(7), projection_dim=7), 4)
-    with pytest.raises(ValueError, match="a module of its own"):
+    with pytest.raises(ValueError, match="must be separate modules"):
         sdpn.SDPN(student, student, 4)
     with pytest.raises(ValueError, match="projects to 6 dimensions, the teacher embeds in 9"):
         Distill(student, None, Targets(torch.randn(1, 8, 9), (1.0,), "somebody", None))

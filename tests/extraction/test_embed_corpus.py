@@ -119,7 +119,7 @@ def test_windows_chosen_or_planned(embedder: Embedder, tmp_path: Path) -> None:
     (planned,) = embed_corpus(embedder, [utterance], windows=WindowPlan(window_s=1.5, hop_s=1.5))
     assert planned.embeddings_ND.shape == (100, embedder.embedding_dim)
     np.testing.assert_allclose(planned.embeddings_ND[[0, 99]], chosen.embeddings_ND, atol=1e-4)
-    with pytest.raises(ValueError, match="not both"):
+    with pytest.raises(ValueError, match="exclude each other"):
         next(embed_corpus(embedder, [utterance], windows=lambda *_: times, pieces=lambda *_: []))
 
 

@@ -104,9 +104,9 @@ def test_killed_work_goes_on_with_the_same_rows(
 
 def test_the_folder_of_something_else(model: Embedder, corpus: list[Utterance], tmp_path: Path) -> None:
     extract_layer(model, 0, corpus[:2], tmp_path)
-    with pytest.raises(InputError, match="holds rows of another layer"):
+    with pytest.raises(InputError, match="contains rows of another layer"):
         extract_layer(model, 1, corpus[:2], tmp_path)
-    with pytest.raises(InputError, match="holds rows of another data"):
+    with pytest.raises(InputError, match="contains rows of another data"):
         extract_layer(model, 0, corpus, tmp_path)
     with pytest.raises(InputError, match=r"rows of layer .stem\.0. have \d+ dimensions; expected 7"):
         extract_layer(model, 0, corpus[:2], tmp_path, dimension=7)
@@ -129,5 +129,5 @@ def test_files_that_cannot_be_read(
 def test_a_damaged_index(model: Embedder, corpus: list[Utterance], tmp_path: Path) -> None:
     extract_layer(model, 0, corpus[:1], tmp_path)
     (tmp_path / "00000.index").write_text("u00 0 1\n")
-    with pytest.raises(InputError, match="is no index of a chunk"):
+    with pytest.raises(InputError, match="is not a chunk index"):
         extract_layer(model, 0, corpus[:1], tmp_path)

@@ -72,7 +72,7 @@ def test_what_is_missing_is_named_and_nothing_is_written(output: Output) -> None
 def test_what_two_processes_embedded_is_refused(output: Output) -> None:
     _part(output, "0-of-2", *UTTERANCES[:3])
     _part(output, "0-of-3", *UTTERANCES[2:])
-    with pytest.raises(InputError, match=r"'c' stands in 0-of-2\.ark and in 0-of-3\.ark"):
+    with pytest.raises(InputError, match=r"'c' is in both 0-of-2\.ark and 0-of-3\.ark"):
         merge(output, UTTERANCES, {}, npz=False)
 
 

@@ -79,8 +79,8 @@ def test_vectors_of_different_length_in_one_table(tmp_path: Path) -> None:
     ("array", "message"),
     [(np.ones(3), r"has shape \(3,\); expected \(rows, dimensions\)"),
      (np.ones((2, 3, 4)), r"has shape \(2, 3, 4\)"),
-     (np.array([["a"]]), "holds <U1; expected integers or real numbers"),
-     (np.array([[True]]), "holds bool; expected"),
+     (np.array([["a"]]), "contains <U1; expected integers or real numbers"),
+     (np.array([[True]]), "contains bool; expected"),
      (np.array([[{}]], dtype=object), r"is not a complete \.npy file")],
 )  # fmt: skip
 def test_files_that_hold_no_rows(array: np.ndarray, message: str, tmp_path: Path) -> None:

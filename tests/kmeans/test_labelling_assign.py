@@ -52,7 +52,7 @@ def test_errors_of_other_processes_name_the_chunk(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_assigned() -> None:
-    with pytest.raises(InputError, match="a loader: is made in this process"):
+    with pytest.raises(InputError, match="a loader: only exists in this process"):
         list(assign_chunks(MODEL, [IterableChunk(name="a loader", pieces=lambda: [ROWS])], processes=2))
     with pytest.raises(InputError, match="is 0; expected at least 1"):
         list(assign_chunks(MODEL, chunks_of([ROWS]), processes=0))

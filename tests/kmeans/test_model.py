@@ -56,7 +56,7 @@ def test_predicting_does_not_change_the_rows() -> None:
 def test_rows_of_another_dimension() -> None:
     with pytest.raises(InputError, match=r"rows have shape \(400, 3\); the model expects \(rows, 16\)"):
         trained().predict(ROWS[:, :3])
-    with pytest.raises(InputError, match="row 2 holds NaN"):
+    with pytest.raises(InputError, match="row 2 contains NaN"):
         trained().predict(np.vstack([ROWS[:2], ROWS[:1] * np.nan]))
 
 

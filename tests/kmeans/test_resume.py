@@ -130,7 +130,7 @@ def test_bad_rows_are_mended_and_gone_on_with(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", ROWS[:500])
     np.save(tmp_path / "b.npy", bad)
     files: list[Chunk] = [NpyChunk(name=str(tmp_path / name)) for name in ("a.npy", "b.npy")]
-    with pytest.raises(InputError, match=r"b\.npy: row 3 holds NaN"):
+    with pytest.raises(InputError, match=r"b\.npy: row 3 contains NaN"):
         fit_stream(files, settings, state=state)
     np.save(tmp_path / "b.npy", ROWS[500:])
     assert_same(fit_stream(files, settings, state=state), fit_stream(files, settings))
@@ -141,9 +141,9 @@ def test_a_state_of_another_run_is_refused(tmp_path: Path) -> None:
     fit_stream(chunks(), StreamSettings(**SETTINGS), state=state)
     with pytest.raises(InputError, match=r"state\.npz: was saved by a run with different settings"):
         fit_stream(chunks(), StreamSettings(**SETTINGS, seed=1), state=state)
-    with pytest.raises(InputError, match="with other chunks"):
+    with pytest.raises(InputError, match="with different chunks"):
         fit_stream(chunks()[:3], StreamSettings(**SETTINGS), state=state)
-    with pytest.raises(InputError, match="with other start"):
+    with pytest.raises(InputError, match="with different start"):
         fit_stream(chunks(), StreamSettings(**SETTINGS), state=state, centres_KD=ROWS[:9])
     state.write_bytes(state.read_bytes()[:1000])
     with pytest.raises(InputError, match="is not a complete saved state"):

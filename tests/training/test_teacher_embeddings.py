@@ -121,7 +121,7 @@ def test_embeddings_of_another_teacher_are_refused(
 ) -> None:
     _listen(teacher, corpora, tmp_path / "cache")
     other = _teacher(tmp_path / "other", seed=1)
-    with pytest.raises(InputError, match="holds embeddings made with another model") as refused:
+    with pytest.raises(InputError, match="contains embeddings with another model") as refused:
         _listen(other, corpora, tmp_path / "cache")
     assert "distill.cache" in str(refused.value)
 
