@@ -1,8 +1,7 @@
 """Linear interpolation between the weights of two models.
 
-A model that was trained on from another one can be mixed with it, weight by weight, and the mixtures keep
-much of what either knows. Source: Wortsman et al., "Robust fine-tuning of zero-shot models" (WiSE-FT),
-arXiv 2109.01903, equation 1.
+Interpolating a fine-tuned model with the original one preserves much of the accuracy of both. Source:
+Wortsman et al., "Robust fine-tuning of zero-shot models" (WiSE-FT), arXiv 2109.01903, equation 1.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from sdpn.models.pretraining import Pretraining
 
 
 def blend_weights(old: Mapping[str, Tensor], new: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
-    """Weights old + share · (new − old) of a state dict; counts, as of batches seen, are the new ones."""
+    """Interpolate state dicts: old + share · (new − old); integer buffers are taken from the new one."""
     return {
         key: torch.lerp(value.float(), new[key].float(), share) if value.is_floating_point() else new[key]
         for key, value in old.items()
@@ -33,8 +32,8 @@ def blend_models(
 
     Args:
         old: the model at share 0.
-        new: the model at share 1; calibration and source are its.
-        share: how far from old to new.
+        new: the model at share 1, whose calibration and source are kept.
+        share: interpolation weight of the new model.
     """
     encoder = copy.deepcopy(new[0].encoder)
     encoder.load_state_dict(blend_weights(old[0].encoder.state_dict(), new[0].encoder.state_dict(), share))

@@ -42,8 +42,8 @@ class MixtureConfig:
 class AdaptConfig:
     """All settings of ``sdpn adapt``, given as ``section.key=value``.
 
-    Encoder, features, head and number of prototypes are those of the model. The sections that `RunConfig`
-    has too mean the same there.
+    Encoder, features, head and number of prototypes are those of the model. Sections shared with `RunConfig`
+    have the same meaning.
     """
 
     segments: SegmentConfig = field(default_factory=SegmentConfig)

@@ -1,9 +1,8 @@
-"""Whether an adapted model is better than the one it came from, decided without labels.
+"""Decision, without labels, whether an adapted model replaces the original one.
 
-The rule is fixed beforehand (docs/adaptation.md says how it was found and how it was tried): on held-out
-recordings, speaker separation (`sdpn.adaptation.separation`) must improve significantly where partner and
-rivals share their channel; it must not decrease across recordings, nor on held-out speech of the original
-domain, if given.
+The rule is fixed in advance (docs/adaptation.md describes how it was chosen and validated): on held-out
+recordings, speaker separation (`sdpn.adaptation.separation`) within scenes must improve significantly; across
+recordings, and on held-out speech of the original domain if given, it must not decrease.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ class SeparationComparison:
     """Two models on the same windows.
 
     Attributes:
-        measure: origin of the rivals.
+        measure: which negative windows are used, in words.
         old: mean separation of the old model.
         new: that of the adapted one.
         gain: (new − old) / |old|.
@@ -108,10 +107,10 @@ def compare_separation(
 def decide(
     within: SeparationComparison | None, guards: Sequence[SeparationComparison], config: DecisionConfig
 ) -> Decision:
-    """Decide.
+    """Decide whether the adapted model replaces the original one.
 
     Args:
-        within: held-out recordings, rivals of the same scene; None if not available.
+        within: held-out recordings, negatives of the same scene; None if not available.
         guards: comparisons that must not show a loss.
         config: the thresholds.
     """

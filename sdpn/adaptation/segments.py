@@ -43,7 +43,7 @@ def find_recordings(data: Path | None, files: Sequence[Path]) -> list[Utterance]
     """The recordings to adapt to.
 
     Args:
-        data: Kaldi data directory (``segments``, if there, says where speech is), or a folder of recordings.
+        data: Kaldi data directory (with ``segments``, these are taken as speech), or a folder of recordings.
         files: further recordings.
 
     Returns:
@@ -82,7 +82,7 @@ def find_segments(
 
     Args:
         recordings: whole ones, or segments.
-        config: which stretches.
+        config: selection of segments.
         notes: file that keeps the results, a JSON line per recording; recordings in it are not processed
             again.
 
@@ -97,7 +97,7 @@ def find_segments(
             try:
                 if recording.end_s is not None:
                     spans = [(recording.start_s, recording.end_s)]
-                elif recording.start_s:  # a segment that goes to the end of its file
+                elif recording.start_s:  # a segment up to the end of its file
                     spans = [(recording.start_s, recording.file_duration_s())]
                 else:
                     spans = list(detect_speech(recording.read(), config.vad))
@@ -115,7 +115,7 @@ def find_segments(
 
 
 def _read_notes(notes: Path) -> dict[str, list[tuple[float, float]]]:
-    """What an earlier call found; a line that a kill cut off is left out."""
+    """Read the results of an earlier call, without a truncated last line."""
     known: dict[str, list[tuple[float, float]]] = {}
     if not notes.is_file():
         return known
@@ -131,7 +131,7 @@ def _read_notes(notes: Path) -> dict[str, list[tuple[float, float]]]:
 def _note(notes: Path, name: str, spans: Sequence[tuple[float, float]]) -> None:
     try:
         with open(notes, "a", encoding="utf-8") as stream:
-            # it begins a line of its own: the one before may have been cut off
+            # start with a line end: the previous line may be truncated
             stream.write("\n" + json.dumps([name, spans]) + "\n")
     except OSError as error:
         raise InputError(f"cannot be written ({error.strerror})", path=notes) from error

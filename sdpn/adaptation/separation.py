@@ -1,19 +1,20 @@
-"""How far a model sets voices apart, without labels: partners and rivals of windows of speech.
+"""Speaker separation of a model, without labels, from positive and negative pairs of windows.
 
-The partner of a window is its neighbour in the same stretch of speech, almost always the same voice. Its
-separation is how many standard deviations of its rivals' similarities the partner lies above their mean
+The positive of an anchor window is its neighbour in the same segment of speech, almost always of the same
+speaker. The separation of an anchor is the z-score of the positive's similarity among negative similarities,
 
-    z = (cos(anchor, partner) − mean cos(anchor, rival)) / deviation of cos(anchor, rival)
+    z = (cos(anchor, positive) − mean cos(anchor, negative)) / deviation of cos(anchor, negative)
 
-Where rivals come from decides what is measured:
+The choice of negatives determines what is measured:
 
-- **within** a scene, a few minutes of one recording: room, channel and noise are those of the partner, so
-  that a model which listens to the channel gains nothing. Some rivals are the anchor's own voice; that lowers
-  the separation of every model alike, and the order of two models stays.
-- **across** recordings: other voices, but other channels too. A model which listens to the channel is good at
-  this for the wrong reason, so it never decides alone.
+- **within** a scene, a few minutes of one recording: room, channel and noise are those of the positive, so
+that
+  channel information does not help. Some negatives are of the anchor's speaker; this lowers the separation of
+  all models alike and does not change their order.
+- **across** recordings: other speakers, but also other channels. Channel information helps here, so that this
+  measure alone never decides.
 
-Two models are given the same windows. Separations add up over scenes, which are what a bootstrap draws.
+Models are compared on the same windows. Separations are summed by scene, the unit of the bootstrap.
 
 Shapes: N windows, D embedding, U scenes.
 """
@@ -33,26 +34,26 @@ from sdpn.models.embedder import Embedder
 
 #: Length of the windows: that of diarization.
 WINDOW_S = 1.5
-#: Stretches of one recording that count as one scene: within them conditions hardly change.
+#: Length of a scene, within which conditions hardly change.
 SCENE_S = 120.0
-#: A rival begins at least this far from the anchor: nearer ones are mostly the same voice.
+#: Minimum distance of an negative from the anchor: closer windows mostly have the same speaker.
 _FAR_S = 5.0
-#: Fewer rivals have no deviation to speak of.
-_FEWEST_RIVALS = 5
-#: Rivals from other recordings are at most these, drawn once: more do not change the third decimal.
-_MOST_RIVALS = 500
+#: Minimum number of negatives for estimating a standard deviation.
+_FEWEST_NEGATIVES = 5
+#: Maximum number of negatives from other recordings; more do not change the third decimal.
+_MOST_NEGATIVES = 500
 
 
 @dataclass(frozen=True, eq=False)
 class HeldOutWindows:
-    """Windows of held-out speech, cut once and embedded by every model.
+    """Windows of held-out speech, the same for every model.
 
     Attributes:
-        stretches: the speech that they lie in, each with its (n, 2) windows in seconds from its start, n ≥ 2.
-        stretch_N: number of the stretch of each window.
-        recording_N: number of its recording.
-        scene_N: number of its scene.
-        start_N: where it starts in its recording, in seconds.
+        stretches: segments of speech, each with its windows (n, 2) in seconds from its start, n ≥ 2.
+        stretch_N: index of the segment of each window.
+        recording_N: index of its recording.
+        scene_N: index of its scene.
+        start_N: start in its recording, in seconds.
     """
 
     stretches: tuple[tuple[Utterance, np.ndarray], ...]
@@ -80,13 +81,13 @@ class Separation:
 
     @property
     def mean(self) -> float:
-        """Mean separation of all anchors; 0 is a model that hears nothing, NaN where there is no anchor."""
+        """Mean separation of all anchors; 0 is chance level, NaN without anchors."""
         total = self.anchors_U.sum()
         return float(self.sums_U.sum() / total) if total else float("nan")
 
 
 def cut_windows(utterances: Sequence[Utterance]) -> HeldOutWindows:
-    """Cut windows that follow each other out of every stretch of speech that holds two or more.
+    """Cut consecutive windows from every segment of speech that is long enough for two.
 
     Raises:
         InputError: a file's header cannot be read.
@@ -114,12 +115,12 @@ def cut_windows(utterances: Sequence[Utterance]) -> HeldOutWindows:
 def embed_stretches(
     model: Embedder, windows: HeldOutWindows, *, channel: Channel = None
 ) -> Iterator[np.ndarray]:
-    """Embeddings (n, D) of the windows of one stretch after the other, of unit length.
+    """Yield the unit-length embeddings (n, D) of the windows of each segment.
 
     Args:
-        model: what embeds.
-        windows: those of all stretches.
-        channel: of files with several, as in training; None averages them.
+        model: the model.
+        windows: the windows of all segments.
+        channel: channel of multichannel files, as in training; None averages all.
 
     Raises:
         InputError: a file cannot be read.
@@ -135,20 +136,20 @@ def embed_stretches(
 
 
 def within_scenes(unit_ND: np.ndarray, windows: HeldOutWindows) -> Separation:
-    """Separation from windows of the same scene, other stretches, 5 s away or more.
+    """Separation from windows of other segments of the same scene, at least 5 s away.
 
     Args:
         unit_ND: embeddings of unit length.
-        windows: what they are of.
+        windows: their windows.
     """
     num_scenes = int(windows.scene_N.max(initial=-1)) + 1
     sums_U, anchors_U = np.zeros(num_scenes), np.zeros(num_scenes)
     for scene in range(num_scenes):
         rows = np.flatnonzero(windows.scene_N == scene)
         start_N, stretch_N = windows.start_N[rows], windows.stretch_N[rows]
-        is_rival_NN = np.abs(start_N[:, None] - start_N) >= _FAR_S
-        is_rival_NN &= stretch_N[:, None] != stretch_N
-        separations = _separations(unit_ND[rows], unit_ND[rows], is_rival_NN, stretch_N)
+        is_negative_NN = np.abs(start_N[:, None] - start_N) >= _FAR_S
+        is_negative_NN &= stretch_N[:, None] != stretch_N
+        separations = _separations(unit_ND[rows], unit_ND[rows], is_negative_NN, stretch_N)
         sums_U[scene], anchors_U[scene] = separations.sum(), len(separations)
     return Separation(sums_U, anchors_U)
 
@@ -158,33 +159,33 @@ def across_recordings(unit_ND: np.ndarray, windows: HeldOutWindows, *, seed: int
 
     Args:
         unit_ND: embeddings of unit length.
-        windows: what they are of.
-        seed: of the choice of rivals; the same for models that are compared.
+        windows: their windows.
+        seed: random seed of the negatives; use the same for all models compared.
     """
-    drawn = np.random.default_rng(seed).permutation(len(windows))[:_MOST_RIVALS]
+    drawn = np.random.default_rng(seed).permutation(len(windows))[:_MOST_NEGATIVES]
     num_scenes = int(windows.scene_N.max(initial=-1)) + 1
     sums_U, anchors_U = np.zeros(num_scenes), np.zeros(num_scenes)
     for scene in range(num_scenes):
         rows = np.flatnonzero(windows.scene_N == scene)
-        is_rival_NN = windows.recording_N[rows][:, None] != windows.recording_N[drawn]
-        separations = _separations(unit_ND[rows], unit_ND[drawn], is_rival_NN, windows.stretch_N[rows])
+        is_negative_NN = windows.recording_N[rows][:, None] != windows.recording_N[drawn]
+        separations = _separations(unit_ND[rows], unit_ND[drawn], is_negative_NN, windows.stretch_N[rows])
         sums_U[scene], anchors_U[scene] = separations.sum(), len(separations)
     return Separation(sums_U, anchors_U)
 
 
 def _separations(
-    anchor_ND: np.ndarray, rival_MD: np.ndarray, is_rival_NM: np.ndarray, stretch_N: np.ndarray
+    anchor_ND: np.ndarray, negative_MD: np.ndarray, is_negative_NM: np.ndarray, stretch_N: np.ndarray
 ) -> np.ndarray:
-    """Separation of every anchor from each neighbour in its stretch, where it has rivals enough."""
-    count_N = is_rival_NM.sum(axis=1)
-    cosine_NM = np.where(is_rival_NM, anchor_ND @ rival_MD.T, 0.0)
+    """Separations of all anchors with enough negatives, for each positive in their segment."""
+    count_N = is_negative_NM.sum(axis=1)
+    cosine_NM = np.where(is_negative_NM, anchor_ND @ negative_MD.T, 0.0)
     mean_N = cosine_NM.sum(axis=1) / np.maximum(count_N, 1)
-    square_NM = np.where(is_rival_NM, cosine_NM - mean_N[:, None], 0.0) ** 2
+    square_NM = np.where(is_negative_NM, cosine_NM - mean_N[:, None], 0.0) ** 2
     deviation_N = np.sqrt(square_NM.sum(axis=1) / np.maximum(count_N, 1))
     firsts = np.flatnonzero(stretch_N[:-1] == stretch_N[1:])
     anchors, partners = np.concatenate([firsts, firsts + 1]), np.concatenate([firsts + 1, firsts])
-    has_rivals = count_N[anchors] >= _FEWEST_RIVALS
-    anchors, partners = anchors[has_rivals], partners[has_rivals]
+    has_negatives = count_N[anchors] >= _FEWEST_NEGATIVES
+    anchors, partners = anchors[has_negatives], partners[has_negatives]
     cosines = np.einsum("nd,nd->n", anchor_ND[anchors], anchor_ND[partners])
     separations: np.ndarray = (cosines - mean_N[anchors]) / np.maximum(deviation_N[anchors], 1e-6)
     return separations

@@ -15,12 +15,12 @@ from sdpn.io.recordings import Recordings
 
 
 class AdditiveNoise(NamedTuple):
-    """A sound to add.
+    """A noise to add.
 
     Attributes:
-        kind: what it is.
+        kind: kind of noise.
         wave: (S,) float32 samples, at any level.
-        snr_db: ratio of the speech's power to its, over the whole crop.
+        snr_db: signal-to-noise ratio over the whole crop.
     """
 
     kind: Literal["noise", "music", "babble"]
@@ -32,7 +32,7 @@ class Sounds:
     """A folder of recordings to draw additive noise from.
 
     Args:
-        kind: what they are.
+        kind: kind of noise.
         recordings: the recordings.
     """
 
@@ -48,12 +48,12 @@ class Sounds:
             InputError: it is not one, is empty, or all of its recordings are silent.
         """
         entries = read_data_dir(directory)
-        if not any(np.any(entry.read()) for entry in entries):  # stops at the first that is not
+        if not any(np.any(entry.read()) for entry in entries):  # stops at the first non-silent recording
             raise InputError(f"all recordings of {kind} are silent", path=directory)
         return cls(kind, Recordings(entries, cache_mb=cache_mb))
 
     def draw(self, num_samples: int, snr_db: tuple[float, float], rng: np.random.Generator) -> AdditiveNoise:
-        """Draw a stretch of a recording, which is repeated where it is too short, and a ratio in dB."""
+        """Draw a section of a recording, repeated if it is too short, and an SNR."""
         index = int(rng.integers(len(self._recordings)))
         length = self._recordings.length(index)
         first = int(rng.integers(0, max(length, num_samples) - num_samples + 1))
@@ -70,14 +70,14 @@ def babble(
     draw_speech: Callable[[int, np.random.Generator], np.ndarray],
     rng: np.random.Generator,
 ) -> AdditiveNoise:
-    """Draw talkers of equal level, and the ratio of the speech to their sum in dB.
+    """Draw talkers of equal level, and the SNR of the speech against their sum.
 
     Args:
         num_samples: length.
-        most_talkers: 1 to this many talk.
-        snr_db: range of the ratio.
-        draw_speech: gives (S,) samples of a random other utterance.
-        rng: where the randomness comes from.
+        most_talkers: maximum number of talkers; the number is uniform from 1.
+        snr_db: range of the SNR.
+        draw_speech: returns (S,) samples of a random other utterance.
+        rng: random generator.
     """
     talkers = int(rng.integers(1, most_talkers + 1))
     wave = np.zeros(num_samples, dtype=np.float32)
@@ -90,12 +90,12 @@ def babble(
 def add_noise(
     wave: np.ndarray, additive_noise: AdditiveNoise, *, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """Add noise to speech at its SNR; silence changes nothing.
+    """Add noise to speech at its SNR; silent noise is ignored.
 
     Args:
         wave: (S,) float32 speech.
-        additive_noise: what is added.
-        out: where the result goes, such as ``wave`` itself; None makes a new array.
+        additive_noise: the noise.
+        out: output array, for example ``wave`` itself; None allocates one.
     """
     noise_power = power(additive_noise.wave)
     ratio = power(wave) / noise_power * 10 ** (-additive_noise.snr_db / 10) if noise_power >= 1e-10 else 0.0

@@ -1,15 +1,15 @@
 """Augmentation of local crops: rooms, spectral tilt, noise, music, babble, band limits, gain.
 
-A view is drawn first and applied then, so what happens to it can be looked at
-(`tools/augmentation_gallery.py`). Each view draws from the generator it is handed, which the data set seeds
-by (run seed, epoch, utterance, view): the number of workers changes nothing.
+Augmentation is first drawn, then applied, so that it can be inspected (`tools/augmentation_gallery.py`). The
+data set seeds the generator of each view by (run seed, epoch, utterance, view), so that the number of workers
+has no effect.
 
 Why not audiomentations: it draws from Python's and NumPy's global generators, so that a resumed run would see
 other views, and makes 1,460 views a second where this makes 4,670 (rooms, noise and gain, crops of 1.5 s, one
 core); torch-audiomentations needs torchaudio's native extension, which recent torch does not load.
 
-Speed is drawn here but changed by the data set, because it decides how much of an utterance a crop takes;
-erasing happens after the log, in the network's features (`sdpn.augmentation.erasing`).
+Speed is drawn here but applied by the data set, since it determines the length of the crop; erasing is
+applied to the log features (`sdpn.augmentation.erasing`).
 """
 
 from __future__ import annotations
@@ -145,9 +145,9 @@ _NOTHING = AugmentationConfig(
     gain_db=(0.0, 0.0),
 )
 
-#: As SDPN was published (arXiv 2308.02774 and its public implementation). Noise, music and speech are equally
-#: likely; the speech is one recording. A gain that it gives to crops in rooms is left out: features that are
-#: normalised over time do not see it.
+#: As published for SDPN (arXiv 2308.02774 and its public implementation). Noise, music and speech are equally
+#: likely; the speech is a single recording. Its gain for reverberated crops is left out: features that are
+#: normalised over time do not depend on it.
 _PUBLISHED = AugmentationConfig(
     combination=(1 / 6, 3 / 6 * 1 / 4, 3 / 6 * 3 / 4, 2 / 6),
     noise_probability=1.0,
@@ -166,7 +166,7 @@ _PUBLISHED = AugmentationConfig(
     erase_bands=5,
 )
 
-#: What ``augmentation.preset`` may be; other keys of the section change single settings of it.
+#: Presets for ``augmentation.preset``; other keys of the section override single settings.
 PRESETS = {"default": AugmentationConfig(), "none": _NOTHING, "published": _PUBLISHED}
 
 #: The section of a configuration.
@@ -180,16 +180,16 @@ DrawSpeech = Callable[[int, np.random.Generator], np.ndarray]
 
 
 class Drawn(NamedTuple):
-    """What happens to one view.
+    """The augmentation drawn for one view.
 
     Attributes:
         room: (R,) impulse response.
         rt60_s: reverberation time of a simulated room; None for measured rooms.
         tilt_db: gains of the equaliser at its points (`sdpn.augmentation.equaliser`).
-        additive_noises: what is added.
+        additive_noises: noises to add.
         band: name of the band limit.
-        gain_db: gain at the end.
-        rounded: whether to 16 bits after it.
+        gain_db: gain, applied last.
+        rounded: whether to round to 16 bits after the gain.
     """
 
     room: np.ndarray | None
@@ -202,7 +202,7 @@ class Drawn(NamedTuple):
 
 
 class Augmenter:
-    """Draws and applies what `AugmentationConfig` says.
+    """Draws and applies augmentation as configured.
 
     Args:
         config: the settings.
@@ -224,7 +224,7 @@ class Augmenter:
         Args:
             wave: (S,) float32, a clean crop.
             rng: generator of this view.
-            draw_speech: gives (S,) samples of a random other utterance, for babble.
+            draw_speech: returns (S,) samples of a random other utterance, for babble.
 
         Returns:
             (S,) float32.
@@ -233,7 +233,7 @@ class Augmenter:
         return augmented
 
     def draw(self, num_samples: int, rng: np.random.Generator, draw_speech: DrawSpeech) -> Drawn:
-        """Decide what happens to a crop of ``num_samples``; arguments as for a call."""
+        """Draw the augmentation of a crop of ``num_samples``; arguments as for `__call__`."""
         config = self.config
         room, additive_noise = _draw_combination(config.combination, rng)
         if room is None:
@@ -257,10 +257,10 @@ class Augmenter:
 
     @staticmethod
     def apply(waves: Sequence[np.ndarray], drawn: Sequence[Drawn]) -> np.ndarray:
-        """Do to each of V crops (S,) what was drawn for it; more of them together take less time each.
+        """Apply the augmentation drawn for each of V crops (S,); batches take less time per crop.
 
         Returns:
-            (V, S) float32, the same whatever a crop is together with, but for rounding.
+            (V, S) float32, up to rounding independent of the batch.
         """
         augmented_VS = apply_filters(waves, [view.room for view in drawn], [view.tilt_db for view in drawn])
         for wave, effects in zip(augmented_VS, drawn, strict=True):
@@ -276,21 +276,21 @@ class Augmenter:
         return augmented_VS
 
     def draw_speed(self, rng: np.random.Generator) -> Fraction:
-        """Decide how fast an utterance or a view is."""
+        """Draw the speed factor of an utterance or a view."""
         factors = self.config.speed_factors
         if not _happens(rng, self.config.speed_probability):
             return Fraction(1)
         return speed_fraction(factors[rng.integers(len(factors))])
 
     def draw_erasure(self, rng: np.random.Generator) -> np.ndarray:
-        """Decide what is erased in the features of a view: (4,) int32, see `sdpn.augmentation.erasing`."""
+        """Draw what to erase in the features of a view: (4,) int32, see `sdpn.augmentation.erasing`."""
         config = self.config
         return draw_erasure(rng, config.erase_probability, config.erase_frames, config.erase_bands)
 
     def _kinds(
         self, num_samples: int, draw_speech: DrawSpeech
     ) -> list[tuple[float, Callable[[np.random.Generator], AdditiveNoise]]]:
-        """Kinds of additive noise in use: (probability, how to draw one)."""
+        """Enabled kinds of additive noise: (probability, function that draws one)."""
         config = self.config
         kinds: list[tuple[float, Callable[[np.random.Generator], AdditiveNoise]]] = []
         if self._noise is not None:
@@ -312,14 +312,14 @@ class Augmenter:
 
 
 def _happens(rng: np.random.Generator, probability: float) -> bool:
-    """Draw only where there is something to draw: what is off does not move the stream of what is on."""
+    """Draw whether something is applied; disabled augmentation does not advance the generator."""
     return probability > 0 and bool(rng.random() < probability)
 
 
 def _draw_combination(
     combination: tuple[float, float, float, float] | None, rng: np.random.Generator
 ) -> tuple[bool | None, bool | None]:
-    """(whether a room, whether additive noise); None where that is drawn by itself."""
+    """Draw (room, additive noise) jointly; None for those drawn independently."""
     if combination is None:
         return None, None
     case = int(np.searchsorted(np.cumsum(combination), rng.random(), side="right"))

@@ -1,7 +1,7 @@
 """Band limits of channels and codecs.
 
-What a codec leaves of a voice is above all its band; the two that matter most for speaker recognition are the
-telephone's (ITU-T G.712: 300 to 3400 Hz, coded by 8 bits of µ-law at 8 kHz, G.711) and those of narrow- and
+A codec affects speech above all by its band; the most important bands for speaker recognition are those of
+the telephone (ITU-T G.712: 300 to 3400 Hz, coded by 8 bits of µ-law at 8 kHz, G.711) and those of narrow- and
 wide-band codecs (AMR: up to 3.4 or 7 kHz; Opus: 4, 6 and 8 kHz).
 """
 
@@ -21,7 +21,7 @@ class Band(NamedTuple):
     """The passband of a channel.
 
     Attributes:
-        low_hz: lower edge, where half of the amplitude is left.
+        low_hz: lower edge, at half of the amplitude.
         high_hz: upper edge.
         companded: sent at 8 kHz with 8 bits of µ-law.
     """
@@ -41,7 +41,7 @@ BANDS: dict[BandName, Band] = {
 #: Width of an edge as a share of its frequency.
 _EDGE = 0.2
 
-#: Samples beyond the end that keep the filter, which goes round, from carrying the end to the start.
+#: Padding against circular convolution, in samples.
 _GUARD = 512
 
 
@@ -60,7 +60,7 @@ def limit_band(wave: np.ndarray, band: Band) -> np.ndarray:
     size = 4 * next_fast_len(-(-(len(wave) + _GUARD) // 4), real=True)
     spectrum = rfft(wave, size) * _gain(band, size)
     if band.companded:
-        # Nothing is left above 4 kHz: half of the samples say it all, and there µ-law rounds.
+        # Nothing is left above 4 kHz: µ-law is applied at half the rate.
         half = irfft(spectrum[: size // 4 + 1], size // 2) * np.float32(0.5)
         sent = np.zeros(size // 2 + 1, dtype=spectrum.dtype)
         sent[: size // 4] = rfft(_compand(half))[: size // 4]

@@ -16,12 +16,12 @@ from sdpn.augmentation.bands import BANDS, limit_band
 from sdpn.augmentation.rooms import trim_room
 from sdpn.io.kaldi import read_data_dir
 
-#: Samples (S,) at 16 kHz and a generator to other samples (S,).
+#: A degradation: samples (S,) at 16 kHz and a random generator to degraded samples (S,).
 Condition = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 def noise_at(noises: Sequence[np.ndarray], snr_db: tuple[float, float]) -> Condition:
-    """One of several noises, repeated where it is too short, at a ratio drawn from a range in dB."""
+    """Additive noise from several recordings, repeated if too short, at an SNR drawn from a range."""
 
     def degrade(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         clip = np.resize(noises[int(rng.integers(len(noises)))], len(wave))
@@ -32,7 +32,7 @@ def noise_at(noises: Sequence[np.ndarray], snr_db: tuple[float, float]) -> Condi
 
 
 def measured_room(responses: Sequence[np.ndarray]) -> Condition:
-    """One of several rooms."""
+    """Reverberation by one of several measured rooms."""
     rooms = [trim_room(response) for response in responses]
 
     def degrade(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -43,12 +43,12 @@ def measured_room(responses: Sequence[np.ndarray]) -> Condition:
 
 
 def telephone(wave: np.ndarray, _rng: np.random.Generator) -> np.ndarray:
-    """300 to 3400 Hz and 8 bits of µ-law; nothing is drawn."""
+    """Telephone: 300 to 3400 Hz and 8 bits of µ-law; deterministic."""
     return limit_band(wave, BANDS["telephone"])
 
 
 def sometimes(share: float, condition: Condition) -> Condition:
-    """A condition, or with the remaining probability none."""
+    """Apply a condition with a probability."""
 
     def degrade(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return condition(wave, rng) if rng.random() < share else wave
@@ -57,7 +57,7 @@ def sometimes(share: float, condition: Condition) -> Condition:
 
 
 def one_after_another(*conditions: Condition) -> Condition:
-    """Several conditions, in their order."""
+    """Apply several conditions in order."""
 
     def degrade(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         for condition in conditions:
@@ -74,13 +74,13 @@ def recorded_conditions(
     snr_db: tuple[float, float] = (5.0, 15.0),
     room_share: float = 1.0,
 ) -> list[Condition]:
-    """Rooms and noises of data directories as conditions, in the order in which sound meets them.
+    """Rooms and noises of data directories as conditions, rooms first.
 
     Args:
-        noise: data directory of noises; None adds none.
-        rir: data directory of measured room impulse responses; None leaves rooms out.
-        snr_db: range that the ratio of speech to noise is drawn from.
-        room_share: share of the utterances that are in a room.
+        noise: data directory of noises; None for no noise.
+        rir: data directory of measured room impulse responses; None for no rooms.
+        snr_db: range of the signal-to-noise ratio.
+        room_share: share of reverberated utterances.
 
     Raises:
         InputError: a directory or a recording in it cannot be read.

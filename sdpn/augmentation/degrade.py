@@ -1,4 +1,4 @@
-"""A copy of a corpus in noise and rooms, to test on: every utterance degraded once, from a seed."""
+"""A degraded copy of a corpus for testing, with noise and rooms from a fixed seed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from sdpn.io.kaldi import Utterance, write_data_dir
 
 
 class Degraded(NamedTuple):
-    """What was written.
+    """Result of `degrade`.
 
     Attributes:
-        num_utterances: their number.
-        duration_s: how long they are together, in seconds.
-        num_scaled: how many were made quieter, since 16 bits end at full scale.
+        num_utterances: number of utterances.
+        duration_s: total duration, in seconds.
+        num_scaled: number of utterances attenuated to avoid clipping.
     """
 
     num_utterances: int
@@ -38,15 +38,15 @@ def degrade(
     seed: int = 0,
     trials: Path | None = None,
 ) -> Degraded:
-    """Write utterances in a condition as a Kaldi data directory, in FLAC of 16 kHz and 16 bits.
+    """Write degraded utterances as a Kaldi data directory, in FLAC of 16 kHz and 16 bits.
 
-    Ids and speakers stay as they are. One generator serves all utterances in their order.
+    Ids and speakers are unchanged. One generator is used for all utterances in order.
 
     Args:
         utterances: from `sdpn.io.kaldi.read_data_dir`.
-        condition: see `sdpn.augmentation.conditions`.
-        out: folder that is written as a whole, in place of an older one.
-        seed: of everything that is drawn.
+        condition: degradation, see `sdpn.augmentation.conditions`.
+        out: output folder, written atomically; an existing one is replaced.
+        seed: random seed.
         trials: a list of trials to copy, if it exists.
 
     Raises:
@@ -61,7 +61,7 @@ def degrade(
         for number, utterance in enumerate(utterances):
             wave = condition(utterance.read(), rng)
             peak = float(np.abs(wave).max(initial=0.0))
-            # an id may hold slashes, or be too long for a file
+            # ids may contain slashes, or be too long for a file name
             name = f"audio/{number:08d}.flac"
             soundfile.write(folder / name, wave / max(1.0, peak), RATE_HZ)
             written.append(Utterance(utterance.id, out / name, speaker=utterance.speaker))

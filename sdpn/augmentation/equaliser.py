@@ -1,4 +1,4 @@
-"""Linear filters of crops, all in one pass through the frequency domain: rooms and smooth equalisers."""
+"""Linear filters of crops in the frequency domain: rooms and smooth equalisers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from sdpn.io.audio import RATE_HZ
 #: Points of the equaliser; between them its gain in dB is linear.
 _POINTS_HZ = np.array([0.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0])
 
-#: Samples beyond the end that keep the equaliser, which goes round, from carrying the end to the start.
+#: Padding against circular convolution, in samples.
 _GUARD = 512
 
-#: Rows that scipy transforms in the time of one: what the processor's registers hold.
+#: Rows that scipy transforms in the time of one, by SIMD.
 _LANES = 4
 
 
@@ -31,15 +31,15 @@ def draw_tilt(rng: np.random.Generator, limit_db: float) -> np.ndarray:
 def apply_filters(
     waves: Sequence[np.ndarray], rooms: Sequence[np.ndarray | None], tilts_db: Sequence[np.ndarray | None]
 ) -> np.ndarray:
-    """Convolve each crop with its room and its equaliser; the lengths and the powers stay.
+    """Convolve each crop with its room and its equaliser, keeping length and power.
 
-    Crops go through the frequency domain in fours, which scipy transforms in the time of one. The transforms
-    are as long as for a crop alone, so that it comes out the same among others, but for rounding.
+    Crops are transformed in groups of four, which takes scipy the time of one. The transform length is that
+    of a single crop, so that up to rounding the result does not depend on the group.
 
     Args:
         waves: V crops (S,), float32.
         rooms: V impulse responses (R,), float32, or None; R at most `LONGEST_ROOM`.
-        tilts_db: V times what `draw_tilt` gave, or None.
+        tilts_db: V results of `draw_tilt`, or None.
 
     Returns:
         (V, S) float32.
@@ -78,7 +78,7 @@ def _filter(
     tilts_db: Sequence[np.ndarray | None],
     size: int,
 ) -> np.ndarray:
-    """Filter crops that are all in rooms, or none of them: as rows of ``size`` samples, at any level."""
+    """Filter crops, all with or all without rooms, to rows of ``size`` samples of any level."""
     from scipy.fft import irfft, rfft
 
     spectra = rfft(_padded(waves, size))
@@ -87,13 +87,13 @@ def _filter(
         spectra *= rfft(_padded(responses, size))
     if any(tilt_db is not None for tilt_db in tilts_db):
         spectra[: len(waves)] *= _gains(tilts_db, spectra.shape[1])
-    # not divided by the size: the level is set afterwards
+    # not normalised: the level is set afterwards
     filtered: np.ndarray = irfft(spectra, size, norm="forward")
     return filtered
 
 
 def _padded(waves: Sequence[np.ndarray], size: int) -> np.ndarray:
-    """Waves as rows with zeros behind; two or three get rows of zeros, for all four take less time."""
+    """Zero-padded rows; two or three rows are extended to four, which take less time."""
     rows = np.empty((1 if len(waves) == 1 else _LANES, size), dtype=np.float32)
     for row, wave in zip(rows, waves, strict=False):
         row[: len(wave)] = wave
@@ -103,7 +103,7 @@ def _padded(waves: Sequence[np.ndarray], size: int) -> np.ndarray:
 
 
 def _gains(tilts_db: Sequence[np.ndarray | None], num_bins: int) -> np.ndarray:
-    """Factors over the bins of V spectra, (V, num_bins) float32; 1 where there is no equaliser."""
+    """Gains over the bins of V spectra, (V, num_bins) float32; 1 without an equaliser."""
     flat_db = np.zeros(len(_POINTS_HZ))
     tilt_VP = np.array([flat_db if tilt_db is None else tilt_db for tilt_db in tilts_db])
     log_gain = (tilt_VP * (np.log(10) / 20)).astype(np.float32) @ _between_points(num_bins)

@@ -1,8 +1,8 @@
 """Erasing frames and bands of log features, after the log and on the training device.
 
-A loader process draws where, the network's device does it: an erasure is four small numbers for a view, and
-does not know how many frames and bands the features have. What is erased becomes the mean of its band over
-the view; set to zero before the log it would be an outlier that normalisation spreads over the whole view.
+A loader process draws the positions, as four numbers per view that do not depend on the size of the features;
+the training device erases. Erased values become the mean of their band over the view; zeros before the log
+would be outliers that affect the normalisation of the whole view.
 
 Shapes: N views, F bands, T frames.
 """
@@ -13,24 +13,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-#: Places are drawn in this many steps.
+#: Resolution of positions.
 _PLACES = 1 << 16
 
 
 def draw_erasure(
     rng: np.random.Generator, probability: float, most_frames: int, most_bands: int
 ) -> np.ndarray:
-    """Draw what to erase in one view: a run of frames and a run of bands.
+    """Draw what to erase in one view: consecutive frames and consecutive bands.
 
     Args:
-        rng: where the randomness comes from.
-        probability: that anything is erased.
-        most_frames: the run of frames is 0 to this long, each length as likely.
-        most_bands: the same for bands.
+        rng: random generator.
+        probability: probability of erasing.
+        most_frames: maximum number of frames; the number is uniform from 0.
+        most_bands: maximum number of bands; likewise.
 
     Returns:
-        (4,) int32: place and number of the frames, place and number of the bands. A place is a share of what
-        is possible, in 65536ths.
+        (4,) int32: position and number of the frames, position and number of the bands. Positions are shares
+        of the possible range, in 65536ths.
     """
     erasure = np.zeros(4, dtype=np.int32)
     if rng.random() < probability:
@@ -45,7 +45,7 @@ def erase(features_NFT: Tensor, erasure_N4: Tensor) -> Tensor:
 
     Args:
         features_NFT: log features (N, F, T).
-        erasure_N4: what `draw_erasure` gave for each view, (N, 4).
+        erasure_N4: results of `draw_erasure`, (N, 4).
 
     Returns:
         (N, F, T).
@@ -58,7 +58,7 @@ def erase(features_NFT: Tensor, erasure_N4: Tensor) -> Tensor:
 
 
 def _run(length: int, place_N1: Tensor, count_N1: Tensor) -> Tensor:
-    """Mask (N, length) of ``count`` positions in a row; every start that fits is as likely."""
+    """Mask (N, length) of ``count`` consecutive positions; all valid starts are equally likely."""
     start_N1 = place_N1 * (length - count_N1 + 1).clamp(min=1) // _PLACES
     at = torch.arange(length, device=place_N1.device)
     return (at >= start_N1) & (at < start_N1 + count_N1)

@@ -1,4 +1,4 @@
-"""Room impulse responses: simulated ones, and measured ones made ready for use."""
+"""Room impulse responses: simulation, and preparation of measured ones."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from sdpn.io.audio import RATE_HZ
 
-#: Longest part of a room response that is used, in seconds and in samples.
+#: Maximum length of a room response, in seconds and in samples.
 _ROOM_S = 0.5
 LONGEST_ROOM = int(_ROOM_S * RATE_HZ)
 
@@ -14,7 +14,7 @@ _TIMES = np.arange(LONGEST_ROOM, dtype=np.float64)
 
 
 def simulate_room(rt60_s: float, rng: np.random.Generator) -> np.ndarray:
-    """Room impulse response: a direct sound, then Gaussian noise that decays by 60 dB in ``rt60_s``.
+    """Simulate a room impulse response: direct sound, then Gaussian noise that decays by 60 dB in ``rt60_s``.
 
     The direct-to-reverberant ratio is drawn between −3 and 12 dB.
 

@@ -8,37 +8,37 @@ from math import ceil
 
 import numpy as np
 
-#: Zero crossings of the interpolation filter on each side, and samples that are lost to it at each end.
+#: Zero crossings of the interpolation filter on each side, and samples lost at each end.
 _REACH = 10
 
 
 def speed_fraction(factor: float) -> Fraction:
-    """The ratio of small numbers that stands for a speed: 1.1 is 11/10."""
+    """Approximate a speed factor by a ratio of small integers: 1.1 is 11/10."""
     return Fraction(factor).limit_denominator(20)
 
 
 def samples_needed(num_samples: int, speed: Fraction) -> int:
-    """Samples that `change_speed` takes to make ``num_samples``."""
+    """Number of input samples of `change_speed` for ``num_samples`` output samples."""
     return ceil((num_samples + 2 * _margin(speed)) * speed)
 
 
 def change_speed(wave: np.ndarray, speed: Fraction, num_samples: int) -> np.ndarray:
-    """Play ``speed`` times as fast.
+    """Change the speed by resampling.
 
     Args:
         wave: (S,) float32, S = ``samples_needed(num_samples, speed)``.
-        speed: above 1 is faster and higher.
+        speed: speed factor; above 1 is faster and higher in pitch.
         num_samples: length of the result.
 
     Returns:
-        (num_samples,) float32, without the ends, which the filter has not seen whole.
+        (num_samples,) float32, without the incomplete output at both ends of the filter.
     """
     margin = _margin(speed)
     return at_speed(wave, speed)[margin : margin + num_samples]
 
 
 def at_speed(wave: np.ndarray, speed: Fraction) -> np.ndarray:
-    """All of an utterance (S,), ``speed`` times as fast: (about S / speed,) float32, ends included."""
+    """Change the speed of a whole utterance (S,), ends included: (about S / speed,) float32."""
     if speed == 1:
         return wave
     from scipy.signal import resample_poly
@@ -55,7 +55,7 @@ def _margin(speed: Fraction) -> int:
 
 @cache
 def _filter(up: int, down: int) -> np.ndarray:
-    """The low-pass that `scipy.signal.resample_poly` would design at every call."""
+    """The low-pass filter that `scipy.signal.resample_poly` would design in every call."""
     from scipy.signal import firwin
 
     widest = max(up, down)

@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Read the checkpoints, judge_drift them, print the result and return the figures."""
+    """Read the checkpoints, judge the drift, print the result and return the figures."""
     if args.plot is not None and args.plot.suffix not in (".png", ".svg", ".pdf"):
         raise InputError("is not a supported image format", path=args.plot, hint="use .png, .svg or .pdf")
 

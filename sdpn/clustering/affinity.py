@@ -19,8 +19,8 @@ def nearest_neighbour_graph(
 
     Args:
         similarity_NN: symmetric (N, N).
-        num_neighbours: how many others each row keeps, at least 1; more than N - 1 keeps all.
-        binary: what is kept counts 1, however strong it is, negative similarities included.
+        num_neighbours: number of neighbours that each row keeps, at least 1; more than N - 1 keeps all.
+        binary: set all kept similarities to 1, including negative ones.
 
     Returns:
         (N, N) symmetric, non-negative, zero diagonal: the mean of the pruned matrix and its transpose.
@@ -28,9 +28,9 @@ def nearest_neighbour_graph(
     num_rows = len(similarity_NN)
     if binary:
         affinity_NN = similarity_NN.copy()
-        np.fill_diagonal(affinity_NN, -np.inf)  # nobody's neighbour
+        np.fill_diagonal(affinity_NN, -np.inf)  # a window is not its own neighbour
     else:
-        affinity_NN = np.maximum(similarity_NN, 0.0)  # opposite directions are no evidence of one speaker
+        affinity_NN = np.maximum(similarity_NN, 0.0)  # negative ones are no evidence
         np.fill_diagonal(affinity_NN, 0.0)
     place = max(num_rows - num_neighbours, 1)
     weakest_kept_N1 = np.partition(affinity_NN, place, axis=1)[:, place, None]

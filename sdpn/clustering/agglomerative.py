@@ -76,7 +76,7 @@ class Agglomerative(Clusterer):
         return Clustering(cut_tree(edges, low)[points.point_N])
 
     def _tree(self, similarity: Similarity, weights_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Merges in their order, (M-1, 2), and the mean similarity (M-1,) of what each one joins."""
+        """Merges in order, (M-1, 2), and the mean similarity (M-1,) of the clusters that each one joins."""
         if self.linkage == "average":
             distance_MM = similarity.matrix()
             edges, heights = merge_tree(np.negative(distance_MM, out=distance_MM), weights_M, "average")
@@ -105,7 +105,7 @@ def _similarity_at_merges(rows_MD: np.ndarray, weights_M: np.ndarray, edges: np.
         roots = []
         for node in edge:
             while root_of[node] != node:
-                root_of[node] = node = root_of[root_of[node]]  # a shorter path for the next one
+                root_of[node] = node = root_of[root_of[node]]  # path compression
             roots.append(node)
         kept, gone = roots
         similarities[step] = sums_MD[kept] @ sums_MD[gone] / (weights_M[kept] * weights_M[gone])

@@ -30,7 +30,7 @@ def with_admissible_count(
 
     Args:
         labels_M: any labels.
-        similarity: of the points; splitting looks at its features.
+        similarity: similarity of the points; splitting uses its features.
         weights_M: windows per point.
         low: smallest admissible number.
         high: largest.

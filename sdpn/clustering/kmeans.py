@@ -51,7 +51,7 @@ class KMeans(Clusterer):
         del times_N2
         points = coarsen(cosine(emb_ND), limit=max(self.exact_windows, low), method="kmeans")
         rows_MD, weights_M = points.similarity.features_NF, points.weights_M
-        # rounded, since equal windows may differ in the last bits of their length
+        # rounded, since equal windows may differ in the last bits of their norm
         num_distinct = len(np.unique(rows_MD.round(12), axis=0))
         edges, _ = merge_tree(ward_distances(rows_MD, weights_M), weights_M, "ward")
 

@@ -47,7 +47,7 @@ def merge_tree(
         while True:
             last = chain[-1]
             nearest = int(distance_MM[last].argmin())
-            # the one before in the chain goes first among equals, or the chain would run in a circle
+            # ties prefer the previous element, or the chain would cycle
             if len(chain) > 1 and distance_MM[last, chain[-2]] <= distance_MM[last, nearest]:
                 break
             chain.append(nearest)
@@ -86,7 +86,7 @@ def ward_distances(points_MD: np.ndarray, weights_M: np.ndarray) -> np.ndarray:
 
 
 def cut_tree(edges: np.ndarray, num_clusters: int) -> np.ndarray:
-    """Labels (M,) after the first M - k merges: exactly k clusters, also where heights are equal."""
+    """Labels (M,) after the first M - k merges: exactly k clusters, even with equal heights."""
     num_points = len(edges) + 1
     return components(edges[: num_points - num_clusters], num_points)
 

@@ -28,19 +28,19 @@ class Spectral(Clusterer):
     1. cosine similarities, each row pruned to its strongest neighbours, then symmetrised;
     2. L = I - D^-1/2 A D^-1/2, with D the diagonal of row sums;
     3. K = argmax_k (λ_{k+1} - λ_k), λ ascending, k from ``min_speakers`` up; more than ``max_speakers``
-       becomes that; a count that is given is taken instead;
+       is clipped; a given count is used instead;
     4. k-means on the rows of the first K eigenvectors, scaled to length 1.
 
-    Few windows: an eigengap needs λ_{k+1}, so K = N can never be estimated, and a graph of two nodes has
-    the same eigenvalues whatever the similarity. Below ``min_windows`` the count is therefore not
-    estimated: it is the smallest one that is admissible, and a log line says so. Steps 1, 2 and 4 stay
-    as they are. Up to ``exact_windows`` memory is about 40 N² bytes; beyond, see `sdpn.clustering.coarsen`.
+    Few windows: an eigengap needs λ_{k+1}, so K = N can never be estimated, and a graph of two nodes has the
+    same eigenvalues whatever the similarity. Below ``min_windows`` the count is therefore not estimated: the
+    smallest admissible count is used, which is logged. Steps 1, 2 and 4 are unchanged. Up to
+    ``exact_windows`` memory is about 40 N² bytes; beyond, see `sdpn.clustering.coarsen`.
 
     Attributes:
         neighbours: number of neighbours that each window keeps, as a share of the windows.
         min_neighbours: minimum number of neighbours; prevents disconnected graphs for short recordings.
-        max_estimate: largest count that the eigengap may choose; ``min_speakers`` and a given count can
-            go beyond.
+        max_estimate: maximum count that the eigengap may choose; does not limit ``min_speakers`` or a given
+            count.
         min_windows: minimum number of windows for estimating the number of speakers.
         exact_windows: maximum number of windows that are clustered without coarsening.
         seed: random seed of k-means initialisation.

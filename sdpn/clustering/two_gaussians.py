@@ -1,4 +1,4 @@
-"""A "same speaker" threshold from the similarities of one recording, without labels.
+"""Two Gaussians fitted to similarities: an unsupervised same-speaker threshold.
 
 Shapes: P pairs, N windows.
 """
@@ -49,15 +49,15 @@ def fit_two_gaussians(scores_P: np.ndarray, *, iterations: int = 20) -> TwoGauss
 
     Args:
         scores_P: similarities, at least one.
-        iterations: of EM, at most, until nothing moves. The recipe makes 20. With many speakers, few pairs
+        iterations: maximum number of EM iterations. The recipe uses 20. With many speakers, few pairs
             are of the same speaker, and the upper Gaussian converges more slowly.
     """
     from scipy.special import expit
 
     mean, spread = float(scores_P.mean()), float(scores_P.std())
-    if spread <= 1e-9 * max(abs(mean), 1.0):  # no more than rounding
+    if spread <= 1e-9 * max(abs(mean), 1.0):  # only rounding errors
         return TwoGaussians(mean, mean, 0.0, 0.5)
-    scores_P = scores_P - mean  # squares of what differs only, or they would cancel
+    scores_P = scores_P - mean  # centred first, or squares would cancel
     mean_square = spread**2
     fit = TwoGaussians(-spread, spread, mean_square, 0.5)
     for _ in range(iterations):
@@ -69,7 +69,7 @@ def fit_two_gaussians(scores_P: np.ndarray, *, iterations: int = 20) -> TwoGauss
         high = float((high_P @ scores_P) / len(scores_P))
         low_mean, high_mean = -high / (1.0 - weight), high / weight
         variance = mean_square - weight * high_mean**2 - (1.0 - weight) * low_mean**2
-        if not (variance > 0.0 and high_mean > low_mean):  # all the spread is between the means, or none
+        if not (variance > 0.0 and high_mean > low_mean):  # no variance around the means
             break
         moved = abs(variance - fit.variance)
         fit = TwoGaussians(low_mean, high_mean, variance, weight)

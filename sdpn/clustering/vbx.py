@@ -43,7 +43,7 @@ WITHOUT_PLDA = Scales(fa=0.25, fb=5.0)
 
 
 class Evidence(NamedTuple):
-    """What the model explains: the first arguments of `variational_bayes`, and the chain's P_loop."""
+    """Inputs of `variational_bayes`: windows, between-speaker variances and P_loop."""
 
     x_ND: np.ndarray
     phi_D: np.ndarray
@@ -149,13 +149,13 @@ class Vbx(Clusterer):
         return Agglomerative(threshold=self.threshold, bias=self.bias, exact_windows=self.exact_windows)
 
     def _loop_probabilities(self, num_windows: int, times_N2: np.ndarray | None) -> np.ndarray:
-        """P_loop from the window before to each window, (N,); the first has none before it."""
+        """P_loop of the step to each window, (N,)."""
         if self.step_s is None or times_N2 is None:
             return np.full(num_windows, self.loop_prob)
         centres_N = np.asarray(times_N2, dtype=np.float64).mean(axis=1)
         distances_N = np.maximum(np.diff(centres_N, prepend=centres_N[0]), 0.0)
         probabilities_N: np.ndarray = self.loop_prob ** (distances_N / self.step_s)
-        return np.minimum(probabilities_N, 1.0 - 1e-9)  # two windows at one time still may differ
+        return np.minimum(probabilities_N, 1.0 - 1e-9)  # simultaneous windows may still differ in speaker
 
     def _infer(self, evidence: Evidence, labels_N: np.ndarray) -> Clustering:
         """Run the model from initial labels."""

@@ -213,7 +213,7 @@ class _Assembly:
     _lock: Lock = field(default_factory=Lock)
 
     def refuse(self, one: ReadClip) -> bool:
-        """Record the error of a clip; whether to skip it, also because another clip of its utterance failed."""
+        """Record the error of a clip; returns whether to skip it, since its utterance has failed."""
         with self._lock:
             if one.error is None:
                 return one.index in self._failed

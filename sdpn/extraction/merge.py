@@ -278,7 +278,7 @@ def merge_lock(output: Output) -> Iterator[None]:
     """
     if not output.progress.is_dir():
         raise InputError("nothing has been extracted here", path=output.folder)
-    path = output.progress / "merge.lock_file"
+    path = output.progress / "merge.lock"
     with ExitStack() as stack:
         with explained(path):
             stream = stack.enter_context(open(path, "a"))

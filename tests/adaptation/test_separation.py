@@ -50,14 +50,14 @@ def test_within_scenes_is_the_z_score_of_the_partner() -> None:
     expected = [0.0, 0.0]
     for anchor in range(len(windows)):
         partner = anchor ^ 1
-        rivals = [
+        negatives = [
             float(unit_ND[anchor] @ unit_ND[other])
             for other in range(len(windows))
             if windows.recording_N[other] == windows.recording_N[anchor] and other // 2 != anchor // 2
         ]
         cosine = float(unit_ND[anchor] @ unit_ND[partner])
-        expected[windows.recording_N[anchor]] += (cosine - statistics.fmean(rivals)) / statistics.pstdev(
-            rivals
+        expected[windows.recording_N[anchor]] += (cosine - statistics.fmean(negatives)) / statistics.pstdev(
+            negatives
         )
     separation = within_scenes(unit_ND, windows)
     np.testing.assert_allclose(separation.sums_U, expected)
@@ -93,8 +93,8 @@ def test_noise_lowers_it(seed: int, extra: float) -> None:
     assert more < less
 
 
-def test_near_windows_are_no_rivals() -> None:
-    windows = _windows(1, 2)  # the stretches are 10 s apart: 2 rivals each, which is too few
+def test_near_windows_are_no_negatives() -> None:
+    windows = _windows(1, 2)  # the stretches are 10 s apart: 2 negatives each, which is too few
     assert within_scenes(_unit(np.ones((4, 3))), windows).anchors_U.tolist() == [0]
     assert np.isnan(within_scenes(_unit(np.ones((4, 3))), windows).mean)
 

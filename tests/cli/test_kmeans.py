@@ -101,7 +101,7 @@ def test_an_interrupted_command_goes_on(
     bad[70] = np.nan
     np.save(chunks[1], bad)
     assert kmeans("--quiet", "--clusters", 4, "--out", out, *chunks) == 2
-    assert f"{chunks[1]}: row 70 holds NaN or infinite values" in capsys.readouterr().err
+    assert f"{chunks[1]}: row 70 contains NaN or infinite values" in capsys.readouterr().err
     assert [path.name for path in out.iterdir()] == ["state.npz"]
     assert kmeans("--quiet", "--clusters", 5, "--out", out, *chunks) == 2
     assert "state.npz: was saved by a run with different settings" in capsys.readouterr().err

@@ -63,7 +63,7 @@ def test_rows_of_a_table_are_named_by_their_id(tmp_path: Path) -> None:
         write("fine", np.ones(3))
         write("broken", np.array([1, np.nan, 1]))
     chunk = open_chunk(tmp_path / "embeddings.scp")
-    with pytest.raises(InputError, match=r"embeddings\.scp: row 1 \('broken'\) holds NaN or infinite values"):
+    with pytest.raises(InputError, match=r"embeddings\.scp: row 1 \('broken'\) contains NaN or infinite"):
         list(checked_blocks(chunk, start=0, size=9, dimension=None, directions=False))
 
 
