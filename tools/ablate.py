@@ -3,10 +3,10 @@
     python tools/ablate.py --grid egs/mini/conf/ablations.yaml --data HELD_OUT/train --valid HELD_OUT/valid \\
         --trials HELD_OUT/valid/trials --out exp/ablations [--jobs 2] [section.key=value ...]
 
-Equal time is made of equal steps and of measured costs: a step of each variant is timed beside a step of the
-first one, in turns on one batch, and a variant whose step costs more than --tolerance more (or less) gets
-fewer (or more) steps. So a busy machine does not change what is compared. A run that is finished is not run
-again; one that was interrupted goes on. Costs are measured first, while the machine should be idle.
+Training time is equalised by measuring the cost of a step of each variant relative to the first one,
+alternating on one batch; a variant whose steps cost more (or less) by over --tolerance gets fewer (or more)
+steps. The result therefore does not depend on the load of the machine during training. Finished runs are not
+repeated, interrupted ones are resumed. Costs are measured first, when the machine should be idle.
 """
 
 from __future__ import annotations
@@ -211,7 +211,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--grid", type=Path, required=True, metavar="YAML", help="what is compared")
+    parser.add_argument("--grid", type=Path, required=True, metavar="YAML", help="variants to compare")
     parser.add_argument("--data", type=Path, action="append", required=True, metavar="DIR")
     parser.add_argument("--valid", type=Path, required=True, metavar="DIR", help="speech of the trials")
     parser.add_argument("--trials", type=Path, required=True, metavar="FILE")
@@ -229,7 +229,7 @@ def main() -> None:
         help="other recordings of the utterances of --trials, to be scored, too; may be repeated",
     )
     parser.add_argument("--table", action="store_true", help="only print the table of what is finished")
-    parser.add_argument("settings", nargs="*", metavar="section.key=value", help="for every run")
+    parser.add_argument("settings", nargs="*", metavar="section.key=value", help="settings of all runs")
     args = parser.parse_args()
     try:
         grid = read_grid(args.grid)

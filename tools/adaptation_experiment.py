@@ -1,4 +1,4 @@
-"""What adaptation is worth on a shifted domain: EER and DER before and after, there and on the original.
+"""Adaptation to a shifted domain: EER and DER before and after, on the new and the original domain.
 
     sdpn simulate --corpus corpora/train --rir corpora/rir --noise corpora/noise --num 32 --seed 5 \\
         --out exp/recordings
@@ -6,10 +6,10 @@
         --rehearse data/train --conversations exp/dev --utterances data/dev \\
         --out exp/adaptation [section.key=value ...]
 
-Recordings to adapt to, and dev conversations and utterances to measure on, go through the same channel, a
-telephone's or a hall's. The recordings come from training speakers; their annotation is not read. Besides the
-adaptation itself, two that must be refused are tried on the same recordings: one that changes nothing, and
-one whose learning rate destroys the model. What is done is not done again.
+The recordings to adapt to, and the dev conversations and utterances for evaluation, are degraded by the same
+channel, a telephone or a hall. The recordings are of training speakers; their annotation is not used. Two
+further adaptations on the same recordings must be rejected: one without any change, and one whose learning
+rate destroys the model. Finished steps are not repeated.
 """
 
 from __future__ import annotations
@@ -160,12 +160,14 @@ def main() -> int:
     parser.add_argument("--recordings", type=Path, required=True, help="data directory to adapt to")
     parser.add_argument("--rehearse", type=Path, help="data directory of the model's training speech")
     parser.add_argument(
-        "--conversations", type=Path, required=True, help="sdpn simulate's, to measure DER on"
+        "--conversations", type=Path, required=True, help="output of sdpn simulate, for measuring DER"
     )
     parser.add_argument("--utterances", type=Path, required=True, help="data directory with trials")
     parser.add_argument("--channel", choices=tuple(CHANNELS), default="telephone")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("settings", nargs="*", metavar="section.key=value", help="of the adaptations")
+    parser.add_argument(
+        "settings", nargs="*", metavar="section.key=value", help="settings of the adaptations"
+    )
     args = parser.parse_args()
 
     shifted = args.out / args.channel

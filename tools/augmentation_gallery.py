@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Twenty augmented views of each preset, drawn, written as sound, and measured against what was drawn.
+"""Twenty augmented views of each preset: plotted, written as audio, and measured.
 
     tools/augmentation_gallery.py --data DATA --noise NOISE [--music MUSIC] --rir RIR --out FOLDER
 
 Writes FOLDER/augmentation_<preset>.png (log-mel spectrograms, erased parts included), FOLDER/<preset>/NN.flac
-and a table on standard output. What is measured, on the samples:
+and a table on standard output. Measured on the samples (in brackets: the values drawn):
 
-- level: of the view beside the crop before (in brackets, here and below, what was drawn);
-- SNR: of what each noise added;
+- level: of the view relative to the original crop;
+- SNR: of each noise;
 - T60: of the room, from the decay of its Schroeder integral between -5 and -25 dB after the direct sound;
-- band: between the frequencies at which the band limit has taken away 6 dB;
-- speed: the shift on a logarithmic frequency axis at which the spectra before and after are most alike.
+- band: between the -6 dB frequencies of the band limit;
+- speed: the shift on a logarithmic frequency axis that maximises the similarity of both spectra.
 """
 
 from __future__ import annotations

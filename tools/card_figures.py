@@ -3,10 +3,10 @@
     python tools/card_figures.py --dev data/dev --train data/train --spk2age corpora/speechocean762/spk2age \\
         --noise data/noise --rir data/rir --conversations sim/dev --meetings data/meetings --json card.json
 
-Without --model, the one that comes with sdpn. --dev holds ``trials`` and utt2spk; --conversations and
---meetings hold wav.scp and reference.rttm, and maybe reference.uem. The back ends learn from --train without
-its labels: AS-norm's cohort is its utterances, and PLDA takes the two halves of an utterance for all that is
-known of one speaker. Conditions change every utterance of the trials, drawn from a fixed seed.
+Without --model, the model included in sdpn. --dev has ``trials`` and utt2spk; --conversations and --meetings
+have wav.scp, reference.rttm and optionally reference.uem. Back ends are trained on --train without labels:
+its utterances are the cohort of AS-norm, and the halves of each utterance are the training pairs of the PLDA.
+Conditions degrade every utterance of the trials with a fixed seed.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python tools/compare_clusterers.py --model EXP/model --recordings DIR [--vad] [--markdown]
 
-DIR is what ``sdpn simulate`` writes: wav.scp, audio and reference.rttm. Windows are embedded once. Speech is
-taken from the reference unless --vad is given; where two speak at once that is speech once, so one of them is
-always missed. Thresholds come from the model's calibration, everything else from the defaults.
+DIR is an output folder of ``sdpn simulate``: wav.scp, audio and reference.rttm. Windows are embedded once.
+Speech is taken from the reference unless --vad is given; in overlaps, one speaker is always missed.
+Thresholds are those of the model's calibration; all other settings are the defaults.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def main() -> None:
     )
     parser.add_argument("--model", type=Path, required=True, help="model folder: EXP/model")
     parser.add_argument("--recordings", type=Path, required=True, help="wav.scp and reference.rttm")
-    parser.add_argument("--vad", action="store_true", help="detect the speech instead of being told")
+    parser.add_argument(
+        "--vad", action="store_true", help="use voice activity detection instead of the reference"
+    )
     parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
     args = parser.parse_args()
 

@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
-"""Inertia of streaming k-means beside scikit-learn's KMeans on all rows at once.
+"""Inertia of streaming k-means relative to scikit-learn's KMeans on all rows.
 
     tools/compare_kmeans.py --embeddings xvectors.ark --clusters 16 [--chunks 10 100] [--seeds 5]
 
-The rows are cut into chunks in the order of the table. Each setting runs with several seeds; 1 is the mean
-inertia of
-KMeans(n_init=1) over as many. Settings: the defaults, whose sample takes in everything that is shorter than
-it; a sample of a quarter of the rows, as a long stream has it; that and exact passes. ``fit on each chunk``
-is the bug that this k-means is there to avoid.
+Rows are divided into chunks in the order of the table. Each setting is run with several seeds; 1 is the mean
+inertia of KMeans(n_init=1) over the same number of seeds. Settings: the defaults, whose sample covers all
+rows of small data; a sample of a quarter of the rows, as for long streams; the same with exact passes. ``fit
+on each chunk`` is the bug that streaming k-means avoids.
 """
 
 from __future__ import annotations

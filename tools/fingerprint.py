@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Print one line 'hash name' for each thing that a stage depends on.
+"""Print a line 'hash name' for each dependency of a stage.
 
     --text NAME=VALUE   an option or anything else that is text
     --code MODULE       the source of a module of sdpn and of every part of sdpn that it imports
     PATH                a file, or a folder with all that is in it
 
-A file counts by its content, but audio and files above 16 MiB count by size and modification time: a corpus
-is not read through just to see that it is still there. A folder that holds a wav.scp includes the files
-that this table names. A path that is missing is an error, or with --missing_ok a line that says so.
+Files are hashed by content, except for audio and files above 16 MiB, which are hashed by size and
+modification time. For a folder with a wav.scp, the files listed there are included. A missing path is an
+error, or with --missing_ok a line that reports it.
 
 Needs the standard library only, and takes some 0.1 s for 5,000 files.
 """

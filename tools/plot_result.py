@@ -1,4 +1,4 @@
-"""Draw a diarized recording: waveform, a lane per speaker with reference above hypothesis, DER in the title.
+"""Plot a diarized recording: waveform, reference and hypothesis of each speaker, and the DER.
 
 sdpn diarize meeting.flac --out out/
 python tools/plot_result.py --audio meeting.flac --ref reference.rttm --hyp out/meeting.rttm --png picture.png

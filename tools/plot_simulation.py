@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Draw how simulated conversations take turns beside the real ones they were modelled on.
+"""Plot the turn-taking of simulated conversations next to that of the real ones they are modelled on.
 
     tools/plot_simulation.py --simulated OUT/reference.rttm --real RTTM_DIR --recording sim06 --png FILE
 
-On top a simulated conversation and a piece of a real recording with as many speakers; below the
-cumulative distributions of turns, pauses, gaps, overlaps and interjections, and of the recordings' overlap.
-Real recordings are cut into pieces as long as the simulated conversations, since that cuts turns as well.
-Also prints the Kolmogorov-Smirnov distance of each.
+Top: a simulated conversation and a section of a real recording with the same number of speakers. Bottom: the
+cumulative distributions of turns, pauses, gaps, overlaps and interjections, and of the overlap per recording.
+Real recordings are cut to the length of the simulated conversations, since cutting shortens turns. Also
+prints the Kolmogorov-Smirnov distance of each distribution.
 """
 
 from __future__ import annotations

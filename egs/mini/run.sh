@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# From recordings to "who spoke when" and its error rate, with speaker embeddings learned without labels.
-# README.md beside this file says what each stage does; --help lists the options.
+# Trains speaker embeddings without labels, and evaluates verification and diarization.
+# README.md describes the stages; --help lists the options.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -21,21 +21,23 @@ synthesis=
 
 help_message="usage: $0 [options]
 
-Without --corpus: synthesises speakers and conversations, and runs on those. No download.
-With --corpus: runs on your recordings. Parts without data are left out: verification needs --dev and
---trials, diarization needs --meetings.
+Train speaker embeddings without labels, and evaluate verification and diarization.
+
+Without --corpus: on synthetic speakers and conversations; nothing is downloaded.
+With --corpus: on your recordings. Stages without data are skipped: verification needs --dev and --trials,
+diarization needs --meetings.
 
 data
-  --corpus DIR      training speech, DIR/<speaker>/*.{wav,flac,opus,ogg,mp3}; may be repeated. The speakers'
-                    names only make ids: training does not look at them
-  --dev DIR         speakers that are in no --corpus, in the same layout
+  --corpus DIR      training speech, DIR/<speaker>/*.{wav,flac,opus,ogg,mp3}; may be repeated. Speaker names
+                    only become part of ids; training does not use them
+  --dev DIR         speech of speakers that are in no --corpus, in the same layout
   --trials FILE     verification trials on --dev: '1|0 utt utt' or 'utt utt target|nontarget'
   --meetings DIR    recordings with reference.rttm and, optionally, reference.uem
-  --noise DIR       noise recordings for augmentation, at any depth
-  --rir DIR         room impulse responses for augmentation, at any depth
+  --noise DIR       noise recordings for augmentation, searched recursively
+  --rir DIR         room impulse responses for augmentation, searched recursively
 
 $shared_help
-  --synthesis 'OPTIONS'  for local/synthesise.py, which has its own --help (default none)
+  --synthesis 'OPTIONS'  options of local/synthesise.py, see its --help (default none)
 
 examples
   $0

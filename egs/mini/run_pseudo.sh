@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The second stage after run.sh: cluster what the network has learned, learn the clusters, cluster again.
-# docs/pseudo_labels.md says what it gains; --help lists the options.
+# The second stage after run.sh: iterative training on pseudo-labels.
+# docs/pseudo_labels.md has the results; --help lists the options.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -21,26 +21,27 @@ seed=0
 
 help_message="usage: $0 [options]
 
-Continues an experiment of run.sh: EXP/data and EXP/sdpn must be there. Everything goes to EXP/pseudo; the
-model of the last iteration is EXP/pseudo/<N>/model.
+Iterative training on pseudo-labels: clusters the embeddings of the training data, and trains on the clusters.
+Continues an experiment of run.sh: needs EXP/data and EXP/sdpn, and writes to EXP/pseudo; the final model is
+EXP/pseudo/<N>/model.
 
 what to run
   --exp DIR         experiment folder of run.sh (default $exp)
-  --model DIR       model that the first clusters come from (default EXP/sdpn/model)
+  --model DIR       model for the first clustering (default EXP/sdpn/model)
   --iterations N    rounds of clustering and training (default $iterations)
   --stage N         first stage (default $stage)
   --stop_stage N    last stage (default: all)
-                    of round i: 4i-3 embeddings  4i-2 clusters  4i-1 training  4i verification; last: the table
+                    of round i: 4i-3 embeddings  4i-2 clustering  4i-1 training  4i verification; last: the table
   --force           run the chosen stages even if nothing has changed (default $force)
 
 how
-  --method M        kmeans or ahc, how the embeddings are clustered (default $method)
-  --centroids K     first make K clusters with sdpn kmeans and merge those; needed above 10,000 utterances
-                    (default $centroids: merge utterances)
+  --method M        clustering method, kmeans or ahc (default $method)
+  --centroids K     first form K clusters with sdpn kmeans, then merge these; needed above 10,000 utterances
+                    (default $centroids: cluster utterances directly)
   --config FILE     training configuration of every round (default $config)
-  --set KEY=VALUE   change one of its values, such as training.steps=500; may be repeated. Encoder and features
-                    are those of the model unless they are given
-  --seed N          of everything random (default $seed)
+  --set KEY=VALUE   change a setting, such as training.steps=500; may be repeated. Encoder and features default
+                    to those of the model
+  --seed N          random seed (default $seed)
 
 examples
   $0 --exp egs/mini/exp/mini

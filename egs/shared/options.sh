@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# The options that every recipe from recordings to a report has, as tools/parse_options.sh wants them. To be sourced
-# before the recipe's own options, with $here and $root set; $shared_help is for its help.
+# Options that all recipes share, for tools/parse_options.sh. Source this before the recipe's own options, with $here
+# and $root set; $shared_help is part of the help text.
 # shellcheck disable=SC2034,SC2154  # variables of the recipe
 
 stage=0
@@ -18,11 +18,11 @@ shared_help="what to run
   --stop_stage N    last stage (default $stop_stage)
                     0 data  1 training  2 embeddings  3 verification  4 diarization  5 DER  6 report
   --force           run the chosen stages even if nothing has changed (default $force)
-  --exp DIR         where everything goes (default $default_exp)
+  --exp DIR         experiment folder (default $default_exp)
 
 how
   --config FILE     training configuration (default $default_config)
-  --set KEY=VALUE   change one of its values, such as training.steps=500; may be repeated
-  --seed N          of everything random (default $seed)
-  --collar S        seconds forgiven on each side of a reference boundary (default $collar)
-  --nj N            processes that prepare data (default: processors, here $nj)"
+  --set KEY=VALUE   change a setting, such as training.steps=500; may be repeated
+  --seed N          random seed (default $seed)
+  --collar S        seconds not scored on each side of a reference boundary (default $collar)
+  --nj N            number of processes for data preparation (default: number of cores, here $nj)"

@@ -7,8 +7,7 @@ speaker. The separation of an anchor is the z-score of the positive's similarity
 
 The choice of negatives determines what is measured:
 
-- **within** a scene, a few minutes of one recording: room, channel and noise are those of the positive, so
-that
+- **within** a scene, a few minutes of one recording: room, channel and noise are those of the positive, and
   channel information does not help. Some negatives are of the anchor's speaker; this lowers the separation of
   all models alike and does not change their order.
 - **across** recordings: other speakers, but also other channels. Channel information helps here, so that this

@@ -16,8 +16,8 @@ Copy a Kaldi data directory with its utterances degraded, to test a model on spe
 over the telephone. Each utterance gets one of the measured rooms of --rir, then one of the noises of --noise
 at a signal-to-noise ratio drawn from --snr, then the telephone's band; all from a fixed seed.
 
-Utterance ids, speakers and the file 'trials' stay as they are, so that the copy can be scored against the
-original.
+Utterance ids, speakers and the file 'trials' are unchanged, so that results are comparable with those on the
+original data.
 """
 
 EXAMPLE = """\
@@ -33,7 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``sdpn degrade``."""
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="Kaldi data directory")
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="the copy; an older copy is replaced"
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="output data directory; an earlier copy is replaced",
     )
     parser.add_argument("--noise", type=Path, metavar="DIR", help="data directory of noises")
     parser.add_argument("--rir", type=Path, metavar="DIR", help="data directory of room impulse responses")
@@ -46,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="range of the signal-to-noise ratio in dB (default: 5 15)",
     )
     parser.add_argument("--telephone", action="store_true", help="300 to 3400 Hz, 8 bits of µ-law")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of everything random (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="random seed (default: 0)")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -82,18 +86,20 @@ def _check_options(args: argparse.Namespace) -> None:
         raise InputError("nothing to do", hint="give --noise, --rir or --telephone, or several of them")
     low, high = args.snr
     if not -math.inf < low <= high < math.inf:
-        raise InputError(f"--snr {low:g} {high:g} is no range", hint="expected LOW HIGH in dB, such as 5 15")
+        raise InputError(
+            f"--snr {low:g} {high:g} is not a range", hint="expected LOW HIGH in dB, such as 5 15"
+        )
     if args.out.is_dir() and any(args.out.iterdir()):
         _refuse_other_folders(args.out, args.data)
 
 
 def _refuse_other_folders(out: Path, data: Path) -> None:
-    """What stands at ``--out`` is replaced only where it is an older copy."""
+    """Only replace a folder that is an earlier degraded copy."""
     if out.resolve() == data.resolve() or out.resolve() in data.resolve().parents:
-        raise InputError("--out would replace --data", path=out, hint="name a new folder")
+        raise InputError("--out would replace --data", path=out, hint="choose a new folder")
     if not ((out / "wav.scp").is_file() and (out / "audio").is_dir()):
         raise InputError(
-            "holds something other than a degraded copy, which would be lost",
+            "contains something other than a degraded copy, which would be lost",
             path=out,
-            hint="name a new folder",
+            hint="choose a new folder",
         )

@@ -34,18 +34,18 @@ initialise the centres on a sample; then come mini-batch epochs, each in a new o
 of Lloyd's algorithm. Every pass covers every row. Rerunning an interrupted command resumes it and ends with
 the same centres.
 
-With --layer the rows are what a layer of a network gives for the recordings of --data: --model is then the
-network, and the rows lie in OUT/rows until all is done. Layers have names and numbers; --layer with one that
-does not exist lists them. Only this needs torch.
+With --layer, the rows are the outputs of a layer of the network --model for the recordings of --data. They
+are stored in OUT/rows until the command is done. Layers have names and numbers; an unknown --layer lists
+them. Only --layer needs torch.
 
-Writes OUT/model.npz (or .safetensors), OUT/quality.png, and the labels: OUT/utt2cluster for the ids of scp
-and ark, OUT/labels/NNNNN-<name>.npy for each .npy chunk; of a layer, OUT/units with the clusters of the
-frames of each utterance, or OUT/utt2cluster where it gives one row for each. With --with (without --layer,
---model is the same) nothing is learned, only labelled.
+Writes OUT/model.npz (or .safetensors), OUT/quality.png, and the labels: OUT/utt2cluster for scp and ark
+chunks, OUT/labels/NNNNN-<name>.npy for each .npy chunk; with --layer, OUT/units with the clusters of all
+frames of each utterance, or OUT/utt2cluster if the layer has one output per utterance. --with FILE (without
+--layer also --model FILE) labels with an existing k-means model instead of training one.
 """
 
 EXAMPLE = """\
-  sdpn kmeans --clusters 376 --out exp/kmeans exp/mini/embeddings/embeddings.scp --labels data/train/utt2spk
+  sdpn kmeans --clusters 376 --out exp/kmeans exp/mini/embeddings/embeddings.scp --labels data/dev/utt2spk
   sdpn kmeans --clusters 1024 --spherical --max-iter 3 --lloyd 2 --processes 4 --out exp/units features/*.npy
   sdpn kmeans --with exp/units/model.npz --out exp/more more/*.npy
   sdpn kmeans --model exp/mini/model --layer blocks.1 --data data/train --clusters 512 --out exp/units
@@ -58,20 +58,20 @@ OUTPUTS: dict[str, OutputKind] = {"out": "folder"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``sdpn kmeans``."""
     parser.add_argument("chunks", nargs="*", type=Path, metavar="CHUNK", help=".scp, .ark or .npy")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for everything")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder")
     parser.add_argument(
         "--model",
         type=Path,
         metavar="M",
-        help="with --layer, the network (default: the one that comes with sdpn); without, the same as --with",
+        help="with --layer: the network (default: the model included in sdpn); otherwise the same as --with",
     )
-    what = parser.add_argument_group("what to do (one of them)")
-    what.add_argument("--clusters", type=int, metavar="K", help="learn K clusters, then label")
+    what = parser.add_argument_group("training or labelling (one of them)")
+    what.add_argument("--clusters", type=int, metavar="K", help="train K clusters, then label")
     what.add_argument(
         "--with", dest="kmeans", type=Path, metavar="FILE", help="label with this k-means model"
     )
     add_layer_arguments(parser)
-    learning = parser.add_argument_group("learning (each is short for the setting in parentheses)")
+    learning = parser.add_argument_group("training (each is short for the setting in parentheses)")
     learning.add_argument("--seed", type=int, metavar="S", help="random seed (seed)")
     learning.add_argument(
         "--max-iter", type=int, metavar="N", help="maximum number of mini-batch epochs (max_iter)"
@@ -95,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="cluster by cosine instead of Euclidean distance (spherical)",
     )
     learning.add_argument(
-        "--init", type=Path, metavar="FILE", help="initialise with the centres of this model"
+        "--init", type=Path, metavar="FILE", help="initialise with the centres of this k-means model"
     )
     learning.add_argument("--set", action="append", default=[], help=argparse.SUPPRESS)  # as it was before
     parser.add_argument(

@@ -20,7 +20,7 @@ def add_layer_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--layer",
         metavar="L",
-        help="name or number (from 0) of a layer of the network --model; one that is not there lists all",
+        help="name or number (from 0) of a layer of --model; an unknown one lists all layers",
     )
     group.add_argument(
         "--data", type=Path, metavar="DIR", help="a Kaldi data directory, or a folder of recordings"
@@ -29,25 +29,25 @@ def add_layer_arguments(parser: argparse.ArgumentParser) -> None:
         "--model-format",
         choices=FORMATS,
         metavar="F",
-        help=f"of the network: {', '.join(FORMATS)} (default: what its files say)",
+        help=f"format of --model: {', '.join(FORMATS)} (default: detected from its files)",
     )
     add_device_argument(group)
     group.add_argument(
-        "--keep-rows", action="store_true", help="leave OUT/rows, which is removed at the end otherwise"
+        "--keep-rows", action="store_true", help="keep OUT/rows, which is otherwise removed at the end"
     )
     add_audio_arguments(parser, separate=False)
 
 
 def layer_chunks(args: argparse.Namespace, folder: Path, *, dimension: int | None) -> LayerChunks:
-    """The rows that ``--layer`` of ``--model`` gives for ``--data``, in a folder.
+    """Write the outputs of ``--layer`` of ``--model`` for ``--data`` to chunks in a folder.
 
     Args:
-        args: with what `add_layer_arguments` declares, and ``model``.
-        folder: for the rows.
-        dimension: what they must have; None takes any.
+        args: the arguments of `add_layer_arguments`, and ``model``.
+        folder: folder of the chunks.
+        dimension: required dimension; None accepts any.
 
     Raises:
-        InputError: the model, the layer or a recording will not do.
+        InputError: the model, the layer or a recording cannot be used.
     """
     from sdpn.cli.progress import Meter
     from sdpn.extraction.layer_chunks import extract_layer

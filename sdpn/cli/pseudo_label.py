@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from sdpn.extraction.halves import EmbeddedHalves
 
 DESCRIPTION = """\
-Cluster the utterances of an unlabelled corpus, for 'sdpn train --objective pseudo' to learn the clusters.
-The two halves of an utterance have one speaker: they show what differs within a voice, and how many clusters
-there are (docs/pseudo_labels.md).
+Cluster the utterances of an unlabelled corpus into pseudo-labels for 'sdpn train --objective pseudo'. The two
+halves of an utterance have the same speaker: they are used to model within-speaker variability, and to choose
+the number of clusters (docs/pseudo_labels.md).
 
-Either --data names the corpus, and --model embeds it, in memory; or --embeddings and --halves name what
-'sdpn extract' has made of it and of its halves. --write-halves writes the data directory of the halves.
+The corpus is given by --data and embedded in memory by --model, or given by the --embeddings and --halves
+that 'sdpn extract' computed. --write-halves writes the data directory of the halves for this.
 
-Up to 10,000 utterances are clustered directly. Of more, write what is clustered with --write-rows, make
-thousands of clusters of that with 'sdpn kmeans', and merge them with --centroids.
+Up to 10,000 utterances are clustered directly. For larger corpora, write the rows to cluster with
+--write-rows, form thousands of clusters with 'sdpn kmeans', and merge these with --centroids (third example).
 """
 
 EXAMPLE = """\
@@ -55,23 +55,26 @@ OUTPUTS: dict[str, OutputKind] = {"out": "file", "write_halves": "folder", "writ
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``sdpn pseudo-label``."""
-    parser.add_argument("--out", type=Path, metavar="FILE", help="'utterance cluster' lines")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="output file with 'utterance cluster' lines")
     corpus = parser.add_argument_group("corpus")
     corpus.add_argument("--data", type=Path, metavar="DIR", help="Kaldi data directory")
     add_model_arguments(corpus)
     add_device_argument(corpus)
     corpus.add_argument(
-        "--embeddings", type=Path, metavar="SCP", help="instead of --data: embeddings of utterances"
+        "--embeddings", type=Path, metavar="SCP", help="instead of --data: embeddings of the utterances"
     )
     corpus.add_argument(
-        "--halves", type=Path, metavar="SCP", help="with it: embeddings of their halves, UTT-1 and UTT-2"
+        "--halves",
+        type=Path,
+        metavar="SCP",
+        help="with --embeddings: embeddings of the halves, UTT-1 and UTT-2",
     )
     clusters = parser.add_argument_group("clusters")
     clusters.add_argument(
         "--method",
         choices=("kmeans", "ahc"),
         default="kmeans",
-        help="ahc cuts Ward's tree, kmeans goes on from there (default: %(default)s)",
+        help="ahc: Ward's linkage; kmeans: k-means initialised by it (default: %(default)s)",
     )
     clusters.add_argument(
         "--clusters",
@@ -79,23 +82,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="K",
-        help="try K clusters; may be repeated (default: a grid)",
+        help="number of clusters; if repeated, the best of them is chosen (default: the best of a grid)",
     )
     clusters.add_argument(
         "--centroids",
         type=Path,
         metavar="TABLE",
-        help="merge these 'utterance cluster' clusters, from 'sdpn kmeans'",
+        help="merge the clusters in this file of 'utterance cluster' lines, from 'sdpn kmeans'",
     )
     clusters.add_argument(
-        "--utt2spk", type=Path, metavar="TABLE", help="speakers, only to report how well clusters agree with"
+        "--utt2spk",
+        type=Path,
+        metavar="TABLE",
+        help="true speakers, only for reporting the agreement with the clusters",
     )
     steps = parser.add_argument_group("single steps (without --out)")
     steps.add_argument(
         "--write-halves", type=Path, metavar="DIR", help="write the halves of --data as a data directory"
     )
     steps.add_argument(
-        "--write-rows", type=Path, metavar="DIR", help="write what is clustered as DIR/embeddings.scp"
+        "--write-rows", type=Path, metavar="DIR", help="write the rows to cluster as DIR/embeddings.scp"
     )
 
 

@@ -73,9 +73,9 @@ def test_what_is_refused(
     write_data_dir(tmp_path / "bad", [Utterance("b", tmp_path / "bad.wav")])
     for options, message in (
         (["--out", tmp_path / "out"], "nothing to do"),
-        (["--noise", noise, "--snr", 15, 5, "--out", tmp_path / "out"], "--snr 15 5 is no range"),
-        (["--noise", noise, "--snr", "nan", 5, "--out", tmp_path / "out"], "is no range"),
-        (["--telephone", "--out", kept], "holds something other than a degraded copy"),
+        (["--noise", noise, "--snr", 15, 5, "--out", tmp_path / "out"], "--snr 15 5 is not a range"),
+        (["--noise", noise, "--snr", "nan", 5, "--out", tmp_path / "out"], "is not a range"),
+        (["--telephone", "--out", kept], "contains something other than a degraded copy"),
         (["--telephone", "--out", voices], "--out would replace --data"),
         (["--telephone", "--out", voices.parent], "--out would replace --data"),
         (["--noise", tmp_path / "none", "--out", tmp_path / "out"], "none"),

@@ -62,7 +62,9 @@ def test_pairs_follow_the_utterances_and_one_without_stands_for_itself() -> None
     whole = {name: np.array([value, 0.0]) for name, value in (("b", 1.0), ("a", 2.0))}
     halves = {"b-2": np.array([4.0, 0.0]), "b-1": np.array([3.0, 0.0]), "other-1": np.zeros(2)}
     assert pair_halves(whole, halves)[:, :, 0].tolist() == [[3.0, 4.0], [2.0, 2.0]]
-    with pytest.raises(InputError, match=r"no half of any utterance.*UTT-1 and UTT-2 were expected"):
+    with pytest.raises(
+        InputError, match=r"contains no halves of the utterances.*UTT-1 and UTT-2 were expected"
+    ):
         pair_halves({"c": np.zeros(2)}, halves)
     with pytest.raises(InputError, match="another dimension"):
         pair_halves({"b": np.zeros(3)}, halves)

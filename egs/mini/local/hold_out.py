@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Hold speakers of a training data directory out, to choose settings on: a smaller training set and trials.
+"""Hold out speakers of a training data directory for choosing settings: a smaller training set, and trials.
 
     local/hold_out.py --data exp/real/data/train --prefix speechocean762 --out exp/real/held_out
 
@@ -61,7 +61,9 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data directory with utt2spk")
     parser.add_argument("--prefix", default="", help="hold out only speakers whose id begins with this")
-    parser.add_argument("--speakers", type=int, default=25, metavar="N", help="how many (default: 25)")
+    parser.add_argument(
+        "--speakers", type=int, default=25, metavar="N", help="number of held-out speakers (default: 25)"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the choice (default: 1)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     args = parser.parse_args()

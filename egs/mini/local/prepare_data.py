@@ -8,8 +8,8 @@
     OUT/rir        from --rir: audio at any depth
 
 Training ids are <corpus>-<speaker>-<utterance>, speakers <corpus>-<folder>: a folder of the same name in two
-corpora is two people. Dev ids are whatever the trials call the files: the file stem, or the path below --dev
-with or without its suffix. Every file's header is read; files that are empty or unreadable are named.
+corpora is two people. Dev ids are those of the trials: the file stem, or the path below --dev with or
+without its suffix. Every file's header is read; empty and unreadable files are listed.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 
     local/pseudo_table.py EXP/pseudo --rounds 2 --first EXP/results/verify.trained.json
 
-Row 0 is the network that the first clusters come from; row i tells of the clusters that round i has learned
-and of the network that it made of them. Reads labels.json, verify.json and verify-back-end.json in i.
+Row 0 is the initial network; row i describes the clusters of round i and the network trained on them. Reads
+labels.json, verify.json and verify-back-end.json in folder i.
 """
 
 from __future__ import annotations

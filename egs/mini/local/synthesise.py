@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Make speakers and conversations that need no download: the recipe's embedded default.
+"""Synthesise speakers and conversations: the default data of the recipe, without any download.
 
 Every speaker is a voice variant of espeak-ng with its own accent, pitch and tempo; the speakers of ``train``,
-``dev`` and the meetings are disjoint. Each utterance is recorded through its own room, microphone and
-background noise, since a network that hears the same clean channel everywhere has nothing to learn to ignore.
+``dev`` and the meetings are disjoint. Each utterance has its own room, microphone and background noise,
+so that the network has to learn invariance to these.
 
     OUT/train/<speaker>/<utterance>.flac     training corpus
     OUT/dev/<speaker>/<utterance>.flac       unseen speakers
@@ -56,7 +56,7 @@ class Job:
     Attributes:
         speaker: name, which is also the name of the folder.
         voice: how the speaker sounds.
-        seed: of everything random about the utterances.
+        seed: random seed of the utterances.
         num_utterances: how many.
         folder: where to write recordings; None returns clean utterances instead.
     """
