@@ -165,7 +165,7 @@ def _results(
     history: History, curves: DriftCurves, verdict: DriftVerdict, usage_sentence: str
 ) -> dict[str, Any]:
     from sdpn.tracking.drift_curves import degrees
-    from sdpn.tracking.drift_verdict import State
+    from sdpn.tracking.drift_verdict import DriftState
 
     usage = history.usage
     has_moved_K = verdict.has_moved_K
@@ -175,7 +175,7 @@ def _results(
         "unit": history.unit,
         "num_prototypes": len(has_moved_K),
         "state": verdict.state.value,
-        "is_trained": verdict.state is State.TRAINED,
+        "is_trained": verdict.state is DriftState.TRAINED,
         "verdict": verdict.sentence,
         "remarks": list(verdict.remarks),
         "num_moved": int(has_moved_K.sum()),

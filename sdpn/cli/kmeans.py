@@ -45,7 +45,7 @@ frames of each utterance, or OUT/utt2cluster if the layer has one output per utt
 """
 
 EXAMPLE = """\
-  sdpn kmeans --clusters 376 --out exp/kmeans exp/mini/embeddings/embeddings.scp --labels data/dev/utt2spk
+  sdpn kmeans --clusters 63 --out exp/kmeans exp/mini/embeddings/embeddings.scp --labels data/dev/utt2spk
   sdpn kmeans --clusters 1024 --spherical --max-iter 3 --lloyd 2 --processes 4 --out exp/units features/*.npy
   sdpn kmeans --with exp/units/model.npz --out exp/more more/*.npy
   sdpn kmeans --model exp/mini/model --layer blocks.1 --data data/train --clusters 512 --out exp/units

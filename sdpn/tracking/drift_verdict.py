@@ -15,7 +15,7 @@ from sdpn.tracking.drift_curves import DriftCurves, degrees
 from sdpn.tracking.history import Usage
 
 
-class State(Enum):
+class DriftState(Enum):
     """Training state of the prototypes; the value is used in JSON documents."""
 
     TRAINED = "trained"
@@ -37,7 +37,7 @@ class DriftVerdict:
         has_moved_K: which prototypes have moved since the first snapshot, bool (K,).
     """
 
-    state: State
+    state: DriftState
     sentence: str
     remarks: tuple[str, ...]
     has_moved_K: Tensor
@@ -58,17 +58,17 @@ def judge_drift(curves: DriftCurves, *, unit: str, dimension: int, moved_deg: fl
     has_moved_K = degrees(curves.since_first_NK).amax(0) > moved_deg
     state, sentence = _state(curves, int(has_moved_K.sum()), unit=unit, moved_deg=moved_deg)
     remarks: list[str] = []
-    if state in (State.TRAINED, State.FEW):
+    if state in (DriftState.TRAINED, DriftState.FEW):
         remarks += _remarks(curves, has_moved_K, unit=unit, dimension=dimension, moved_deg=moved_deg)
     return DriftVerdict(state, sentence, tuple(remarks), has_moved_K)
 
 
-def _state(curves: DriftCurves, moved: int, *, unit: str, moved_deg: float) -> tuple[State, str]:
+def _state(curves: DriftCurves, moved: int, *, unit: str, moved_deg: float) -> tuple[DriftState, str]:
     turned_NK = degrees(curves.since_first_NK)
     num = turned_NK.shape[1]
     first, last = curves.steps[0], curves.steps[-1]
     if len(curves.steps) == 1:
-        return State.UNKNOWN, (
+        return DriftState.UNKNOWN, (
             "A single checkpoint does not show whether the prototypes are being trained: it has their "
             "positions, but not their movement."
         )
@@ -76,11 +76,11 @@ def _state(curves: DriftCurves, moved: int, *, unit: str, moved_deg: float) -> t
         at = f"{unit}s {first} and {last}"
         if len(curves.steps) > 2:
             at = f"all {len(curves.steps)} checkpoints from {unit} {first} to {last}"
-        return State.NOT_TRAINED, (
+        return DriftState.NOT_TRAINED, (
             f"The prototypes are NOT being trained: all {num:,} are bitwise identical at {at}."
         )
     if not moved:
-        return State.HARDLY, (
+        return DriftState.HARDLY, (
             f"The prototypes HARDLY move: since {unit} {first} none of the {num:,} has turned by more than "
             f"{moved_deg:g}° (the largest turn is {_deg(float(turned_NK.max()))}), though they are not "
             "bitwise identical."
@@ -88,19 +88,19 @@ def _state(curves: DriftCurves, moved: int, *, unit: str, moved_deg: float) -> t
     still_from = _still_from(curves)
     if still_from < last:
         mean_deg = float(turned_NK[curves.steps.index(still_from)].mean())
-        return State.STOPPED, (
+        return DriftState.STOPPED, (
             f"The prototypes are NO LONGER being trained: they turned by {_deg(mean_deg)} on average from "
             f"{unit} {first} to {still_from}, and are bitwise identical from there to {unit} {last}."
         )
     if 2 * moved < num:
-        return State.FEW, (
+        return DriftState.FEW, (
             f"Most prototypes are NOT being trained: since {unit} {first} only {moved:,} of {num:,} "
             f"{_have(moved)} turned by more than {moved_deg:g}°."
         )
     mean_deg, mean_drift = float(turned_NK[-1].mean()), float(curves.since_first_NK[-1].mean())
     which = f"all {num:,}" if moved == num else f"{moved:,} of {num:,}"
     others = "" if moved == num else f"; {num - moved:,} {_have(num - moved)} not moved"
-    return State.TRAINED, (
+    return DriftState.TRAINED, (
         f"The prototypes are being trained: {which} have turned since {unit} {first}, by {_deg(mean_deg)} on "
         f"average (cosine drift {mean_drift:.2g}){others}."
     )

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sdpn.tracking.drift_curves import drift_curves
-from sdpn.tracking.drift_verdict import DriftVerdict, State, describe_usage, judge_drift
+from sdpn.tracking.drift_verdict import DriftVerdict, DriftState, describe_usage, judge_drift
 from sdpn.tracking.history import Usage
 
 
@@ -25,7 +25,7 @@ def of(*snapshots: tuple[int, Tensor], unit: str = "step", moved_deg: float = 0.
 
 def test_all_turn() -> None:
     verdict = of((0, at_angles(0, 90, 180)), (1600, at_angles(30, 120, 210)))
-    assert verdict.state is State.TRAINED
+    assert verdict.state is DriftState.TRAINED
     assert verdict.sentence == (  # 1 − cos 30° = 0.134
         "The prototypes are being trained: all 3 have turned since step 0, by 30° on average (cosine drift "
         "0.13)."
@@ -36,7 +36,7 @@ def test_all_turn() -> None:
 
 def test_some_stand_still() -> None:
     verdict = of((1, at_angles(0, 90, 180, 270)), (5, at_angles(4, 86, 180.1, 270)), unit="epoch")
-    assert verdict.state is State.TRAINED
+    assert verdict.state is DriftState.TRAINED
     assert verdict.sentence == (  # angles 4, 4, 0.1 and 0: mean 2.025; (2 (1 − cos 4°)) / 4 = 0.0012
         "The prototypes are being trained: 2 of 4 have turned since epoch 1, by 2° on average (cosine drift "
         "0.0012); 2 have not moved."
@@ -53,7 +53,7 @@ def test_one_that_came_back_has_moved() -> None:
 def test_bit_for_bit_the_same() -> None:
     same = at_angles(0, 90)
     verdict = of((200, same), (1600, same.clone()))
-    assert verdict.state is State.NOT_TRAINED
+    assert verdict.state is DriftState.NOT_TRAINED
     assert verdict.sentence == (
         "The prototypes are NOT being trained: all 2 are bitwise identical at steps 200 and 1600."
     )
@@ -65,7 +65,7 @@ def test_bit_for_bit_the_same() -> None:
 @pytest.mark.parametrize("after", [at_angles(0.15, 90), at_angles(0, 90, length=0.9)])
 def test_hardly_any_turn_is_told_from_none(after) -> None:
     verdict = of((0, at_angles(0, 90)), (10, after))
-    assert verdict.state is State.HARDLY
+    assert verdict.state is DriftState.HARDLY
     assert verdict.sentence.startswith(
         "The prototypes HARDLY move: since step 0 none of the 2 has turned by more than 0.2° (the largest "
     )
@@ -75,7 +75,7 @@ def test_hardly_any_turn_is_told_from_none(after) -> None:
 def test_moved_and_then_stopped() -> None:
     moved = at_angles(20, 110)
     verdict = of((0, at_angles(0, 90)), (200, at_angles(5, 95)), (400, moved), (600, moved), (800, moved))
-    assert verdict.state is State.STOPPED
+    assert verdict.state is DriftState.STOPPED
     assert verdict.sentence == (
         "The prototypes are NO LONGER being trained: they turned by 20° on average from step 0 to 400, and "
         "are bitwise identical from there to step 800."
@@ -85,12 +85,12 @@ def test_moved_and_then_stopped() -> None:
 def test_stood_still_at_first_and_moves_now() -> None:
     start = at_angles(0, 90)
     verdict = of((0, start), (200, start), (400, at_angles(9, 99)))
-    assert verdict.state is State.TRAINED
+    assert verdict.state is DriftState.TRAINED
 
 
 def test_few_move() -> None:
     verdict = of((0, at_angles(0, 90, 180)), (10, at_angles(40, 90, 180)))
-    assert verdict.state is State.FEW
+    assert verdict.state is DriftState.FEW
     assert verdict.sentence == (
         "Most prototypes are NOT being trained: since step 0 only 1 of 3 has turned by more than 0.2°."
     )
@@ -98,14 +98,14 @@ def test_few_move() -> None:
 
 def test_one_checkpoint_tells_nothing() -> None:
     verdict = of((150, at_angles(0, 90)))
-    assert verdict.state is State.UNKNOWN
+    assert verdict.state is DriftState.UNKNOWN
     assert "A single checkpoint does not show whether the prototypes are being trained" in verdict.sentence
 
 
 def test_remarks_about_the_last_two_checkpoints() -> None:
     start, middle = at_angles(0, 90), at_angles(30, 120)
     settled = of((0, start), (5, middle), (9, at_angles(30.1, 119.9)))
-    assert settled.state is State.TRAINED
+    assert settled.state is DriftState.TRAINED
     assert settled.remarks == (
         "None turned by more than 0.2° between the last two checkpoints (steps 5 and 9): the learning rate "
         "is near its minimum, or training has converged.",
