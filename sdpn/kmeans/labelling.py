@@ -67,6 +67,7 @@ def _draw_history(axes: Any, fit: Fit | None) -> None:
     ends = np.arange(1, len(fit.held_out) + 1) * fit.num_rows
     axes.plot(ends, fit.held_out, "o", color="#d1495b", markersize=4, label="held-out rows, after each epoch")
     axes.set_xlabel("rows processed")
+    axes.locator_params(axis="x", nbins=5)
     axes.legend(frameon=False, fontsize=8)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sdpn.tracking.drift_curves import drift_curves
-from sdpn.tracking.drift_verdict import DriftVerdict, DriftState, describe_usage, judge_drift
+from sdpn.tracking.drift_verdict import DriftState, DriftVerdict, describe_usage, judge_drift
 from sdpn.tracking.history import Usage
 
 
