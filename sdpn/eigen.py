@@ -6,8 +6,8 @@ rounding errors, so that the affected inputs depend on the processor:
 - LAPACK's bisection (``dsyevr`` and ``dsyevx`` of part of a spectrum) finds no eigenvalue at all where
   eigenvalues coincide, as those of a complete graph do (Reference-LAPACK issue 466).
 - Lanczos' iteration (ARPACK) from one start vector sees one copy of a multiple eigenvalue; rounding brings in
-  the others, or does not. What it returns are true eigenpairs, only not all of the smallest: residuals tell
-  nothing.
+  the others, or does not. It returns true eigenpairs, but not all of the smallest, which residuals cannot
+  reveal.
 
 Hence: dense problems are solved whole, by divide and conquer; graphs fall into their connected components
 first, each of which adds an eigenvalue 0; and after ARPACK the rest of the spectrum is searched for what was
@@ -27,14 +27,14 @@ from sdpn.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-#: Up to here the dense solver takes less than 0.1 s, and no iteration has to converge.
+#: Size up to which the dense solver takes less than 0.1 s and is always used.
 _DENSE_ROWS = 500
 
 #: Largest residual and departure from orthogonality, as a share of the matrix' norm. A solver that works
 #: keeps 1e-12; one that does not is far off.
 _TOLERANCE = 1e-8
 
-#: Eigenvalues that ARPACK missed and that are looked for one by one; beyond, the dense solver is faster.
+#: Maximum number of missed eigenvalues to search for individually; beyond, the dense solver is faster.
 _MISSED = 4
 
 Pairs = tuple[np.ndarray, np.ndarray]
@@ -71,7 +71,7 @@ def smallest_eigenpairs(matrix_NN: np.ndarray, count: int, *, seed: int) -> Pair
         vectors.append(vectors_NM)
         sizes.append(np.full(len(values_M), len(rows_C)))
     all_M = np.concatenate(values)
-    # rounded, so that not the last bits decide which of equal eigenvalues is first
+    # rounded, so that the order of equal eigenvalues does not depend on the last bits
     order_M = np.lexsort((-np.concatenate(sizes), np.round(all_M / _norm(matrix_NN), 9)))[:count]
     return all_M[order_M], np.concatenate(vectors, axis=1)[:, order_M]
 
@@ -168,7 +168,7 @@ def _smallest_of_component(matrix_CC: np.ndarray, count: int, seed: int) -> Pair
 
 
 def _sparse(matrix_CC: np.ndarray, count: int, seed: int) -> Pairs | None:
-    """The smallest eigenpairs by iteration, once none is missing; None where that does not come about."""
+    """The smallest eigenpairs by iteration, with none missing; None if that fails."""
     from scipy.sparse import csr_array, eye_array
     from scipy.sparse.linalg import LinearOperator
 
@@ -180,7 +180,7 @@ def _sparse(matrix_CC: np.ndarray, count: int, seed: int) -> Pairs | None:
     theta_M, vectors_CM = found
     norm = 1.0 + _norm(matrix_CC)
     for attempt in range(1, _MISSED + 2):
-        # with what was found moved to the bottom of the spectrum, the largest of the others is on top
+        # deflation: found eigenvalues are moved to the bottom of the spectrum
         moved_M, kept_CM = theta_M + norm, vectors_CM
 
         def others(x: np.ndarray, moved_M: np.ndarray = moved_M, kept_CM: np.ndarray = kept_CM) -> np.ndarray:

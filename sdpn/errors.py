@@ -8,13 +8,13 @@ from typing import Any
 
 
 class InputError(Exception):
-    """Something that the user gave is wrong; the message suffices to correct it.
+    """An error in the user's input, with a message that suffices to correct it.
 
-    The command line prints it as one line and exits with code 2; from Python it is an ordinary
-    exception. Anything else that escapes is a bug in sdpn.
+    The command line prints it as one line and exits with code 2; in Python it is an ordinary exception. Any
+    other uncaught exception is a bug in sdpn.
 
     Args:
-        message: what is wrong and what was expected.
+        message: the problem and what was expected.
         path: the file at fault.
         line: its line, counted from 1.
         hint: what to do about it.
@@ -36,5 +36,5 @@ class InputError(Exception):
         super().__init__(where + message + ("" if hint is None else f" ({hint})"))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Keep the parts when the error comes from another process."""
+        """Keep the attributes when pickled from another process."""
         return partial(InputError, path=self.path, line=self.line, hint=self.hint), (self.message,)

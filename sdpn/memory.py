@@ -29,12 +29,13 @@ _OUT_OF_MEMORY = (
 def keep_freed_memory(kept_mb: int) -> None:
     """Let the allocator keep freed memory instead of returning it to the system and requesting it again.
 
-    Arrays of megabytes, such as the tensors of a layer or the spectra of a batch of crops, are returned at
-    once by glibc, and the next ones wait for fresh pages full of zeros: a tenth of the time of extraction in
-    fp32, a fifth in bf16, and two fifths of that of a filter in a loader. Other C libraries are left alone.
+    glibc returns arrays of megabytes, such as the tensors of a layer or the spectra of a batch of crops, to
+    the system at once, and new ones need fresh zeroed pages: a tenth of the time of extraction in fp32, a
+    fifth in bf16, and two fifths of the time of filters in a loader. With other C libraries this has no
+    effect.
 
     Args:
-        kept_mb: how much free memory the process keeps.
+        kept_mb: free memory that the process may keep, in MB.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -49,9 +50,9 @@ def keep_freed_memory(kept_mb: int) -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: of the process, of the system, of a GPU, or of what processes share.
+    """Whether an error means that memory ran out: on the CPU, on a GPU, or in shared memory.
 
-    Torch says so in a `RuntimeError` of many wordings; it is not imported for this.
+    Torch raises a `RuntimeError` with various messages for this; it is not imported here.
     """
     if isinstance(error, MemoryError):
         return True

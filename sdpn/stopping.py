@@ -1,6 +1,6 @@
 """Signals that ask a process to stop: Ctrl-C, a hang-up, the end of a job.
 
-A command ends with one line, whatever it was doing (`ends_on_signals`); what can be saved first is saved
+A stopped command ends with one line (`ends_on_signals`), in loops after saving their state
 (`collects_signals`). Signals that were already ignored stay ignored.
 """
 
@@ -16,8 +16,8 @@ from types import FrameType
 
 #: Clusters announce the end of a job by SIGUSR1.
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-#: A second Ctrl-C counts after so many seconds. A signal comes twice at once where a process gets its own and
-#: that of its group, as from timeout(1).
+#: Minimum time to a second Ctrl-C in seconds: a process may receive a signal twice at once, its own and that
+#: of its group, as from timeout(1).
 _SAME_S = 0.2
 
 
@@ -31,7 +31,7 @@ class Stop(BaseException):
 
 @contextmanager
 def ends_on_signals() -> Iterator[None]:
-    """Raise `Stop` when a signal comes, so that what is half written is removed; the main thread only."""
+    """Raise `Stop` on a signal, so that incomplete outputs are removed; main thread only."""
 
     def end(number: int, _frame: FrameType | None) -> None:
         raise Stop(number)
@@ -42,9 +42,9 @@ def ends_on_signals() -> Iterator[None]:
 
 @contextmanager
 def collects_signals() -> Iterator[list[int]]:
-    """Yield a list that signals are added to, for a loop that stops where it can; the main thread only.
+    """Yield a list of received signals, for loops that stop at a convenient point; main thread only.
 
-    A second Ctrl-C raises `Stop`, to stop without waiting.
+    A second Ctrl-C raises `Stop` immediately.
     """
     received: list[int] = []
     interrupted_at = -_SAME_S
@@ -64,7 +64,7 @@ def collects_signals() -> Iterator[list[int]]:
 
 @contextmanager
 def inherited_without_signals() -> Iterator[None]:
-    """Hold signals back: processes that start inside the block never get any; see `obeys_its_parent`."""
+    """Block signals: processes started in the block never receive any; see `obeys_its_parent`."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     try:
         yield
@@ -73,11 +73,11 @@ def inherited_without_signals() -> Iterator[None]:
 
 
 def obeys_its_parent() -> None:
-    """Let the parent alone end this process, by SIGTERM; for what `inherited_without_signals` has started.
+    """Let only the parent end this process, by SIGTERM; for processes started by `inherited_without_signals`.
 
-    Without it, a parent that terminates its children before exiting would wait forever.
+    Otherwise a parent that terminates its children before exiting would wait forever.
     """
-    if not hasattr(signal, "sigwaitinfo"):  # macOS does not tell who sent a signal
+    if not hasattr(signal, "sigwaitinfo"):  # macOS does not report the sender of a signal
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
         return
 

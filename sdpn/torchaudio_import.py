@@ -1,4 +1,4 @@
-"""The one place that imports torchaudio, and makes it work beside any torch.
+"""The only import of torchaudio, which makes it work with any version of torch.
 
 torchaudio is frozen at 2.11 while torch moves on, and whisperX holds it at 2.8. Its package loads a native
 extension at import, built against one torch with one CUDA, and raises when that is not the one installed:
@@ -7,10 +7,10 @@ extension at import, built against one torch with one CUDA, and raises when that
 - a torch for a newer CUDA: ``RuntimeError``, the CUDA versions differ;
 - the matching pair: it imports.
 
-Everything that sdpn uses (mel filter banks, Kaldi features, Conformer) is pure Python on top of torch. So
-the import is tried as it is, and where the extension refuses, it is tried again with the extension declared
-absent, which torchaudio supports (it ships builds without one). ``torchaudio.functional.lfilter`` and what
-stands on it is then a Python loop and slow; sdpn does not use it.
+Everything that sdpn uses (mel filter banks, Kaldi features, Conformer) is pure Python on top of torch. So a
+failed import of the extension is retried with the extension declared absent, which torchaudio supports (it
+ships builds without one). ``torchaudio.functional.lfilter`` and functions based on it are then slow Python
+loops; sdpn does not use them.
 
 Use: ``from sdpn.torchaudio_import import torchaudio``.
 """
@@ -47,7 +47,7 @@ def import_torchaudio() -> ModuleType:
 
 
 def _absent_extension() -> ModuleType:
-    """Stand in for ``torchaudio._extension``, saying what that module says in a build without extension."""
+    """Replacement for ``torchaudio._extension`` as in a build without extension."""
 
     def fail(*_args: Any, **_kwargs: Any) -> NoReturn:
         raise RuntimeError(

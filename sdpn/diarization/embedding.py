@@ -1,4 +1,4 @@
-"""Window embeddings of a recording in streaming order, each window at a fixed level.
+"""Streaming computation of window embeddings, each window normalised to a fixed level.
 
 Shapes: S samples, N windows, D embedding dimensions.
 """
@@ -19,8 +19,8 @@ from sdpn.io.audio import RATE_HZ
 #: (docs/diarization.md).
 _LEVEL = 10 ** (-23 / 20)
 
-#: Windows per batch, counted from the start of the recording, so that the result does not depend on when they
-#: arrive.
+#: Windows per batch, counted from the start of the recording, so that the result does not depend on the block
+#: size of the input.
 _AT_ONCE = 64
 
 #: Samples of context on both sides of a window: feature frames are centred, and the window's ends are rounded
@@ -57,11 +57,11 @@ class WindowEmbedder:
         self._embedded: list[np.ndarray] = []
 
     def push(self, wave_S: np.ndarray, windows_N2: np.ndarray, needed_from_s: float) -> None:
-        """Add the next samples of the recording, and the next windows.
+        """Add the next samples and windows of the recording.
 
         Args:
             wave_S: float32.
-            windows_N2: start and end in seconds; they may end where samples are still to come.
+            windows_N2: start and end in seconds; they may end beyond the samples added so far.
             needed_from_s: no later window starts before this.
         """
         self._chunks.append(wave_S)
@@ -85,7 +85,7 @@ class WindowEmbedder:
         return np.concatenate(self._embedded) if self._embedded else np.zeros((0, 0), dtype=np.float32)
 
     def _take(self, start_s: float, end_s: float) -> None:
-        """Put a window with its margins, at its level, into the batch."""
+        """Add a level-normalised window with its margins to the batch."""
         first, last = round(start_s * RATE_HZ), min(round(end_s * RATE_HZ), self._heard)
         piece_S = self._samples(first - _MARGIN, last + _MARGIN)
         inner_S = piece_S[_MARGIN : len(piece_S) - _MARGIN].astype(np.float64)
@@ -98,7 +98,7 @@ class WindowEmbedder:
             self._embed()
 
     def _samples(self, first: int, last: int) -> np.ndarray:
-        """Samples of the recording, zeros where it has none."""
+        """Samples of the recording, zero-padded."""
         samples = np.zeros(last - first, dtype=np.float32)
         at = self._kept_from
         for chunk_S in self._chunks:

@@ -1,7 +1,7 @@
 """Which recordings of a folder of RTTM files are finished, so that an interrupted run can be resumed.
 
-Beside the RTTM files lies ``.diarized/<recording>.json``, written after the RTTM file: its audio file, its
-settings and its summary.
+After each RTTM file, ``.diarized/<recording>.json`` is written next to it, with the audio file, the settings
+and the summary of the recording.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Finished:
 
     Args:
         out: the folder.
-        settings: everything that the turns of a recording depend on, apart from its audio and its speech.
+        settings: all settings that the turns of a recording depend on, except its audio and its given speech.
     """
 
     def __init__(self, out: Path, settings: Mapping[str, Any]) -> None:
@@ -52,7 +52,7 @@ class Finished:
                 return None
             row = known["said"]
         except (InputError, OSError, KeyError):
-            return None  # what cannot be read is made again
+            return None  # an unreadable entry counts as unfinished
         return row if isinstance(row, dict) else None
 
     def store(
@@ -61,7 +61,7 @@ class Finished:
         """Store the summary of a finished recording; the other arguments are those of `find`.
 
         Raises:
-            InputError: the note cannot be written.
+            InputError: the file cannot be written.
         """
         known = {"made_from": self._made_from(audio, speech), "rttm": file_sha256(rttm), "said": summary}
         atomic_write_text(self._folder / f"{recording}.json", json.dumps(known, indent=2) + "\n")

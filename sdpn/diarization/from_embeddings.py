@@ -1,4 +1,4 @@
-"""Recordings whose windows somebody else has embedded: tables to speakers' turns.
+"""Speaker turns from precomputed window embeddings.
 
 Shapes: N windows of a recording or of all, D embedding dimensions.
 """
@@ -41,12 +41,12 @@ class EmbeddedWindows:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledWindows:
-    """Who speaks in a recording.
+    """Speaker turns of a recording.
 
     Attributes:
-        turns: of ``speaker00``, ``speaker01``, ..., without overlap.
-        num_speakers: how many they are.
-        speech_s: what the windows cover, in seconds.
+        turns: turns of ``speaker00``, ``speaker01``, ..., without overlap.
+        num_speakers: number of speakers.
+        speech_s: time covered by the windows, in seconds.
     """
 
     turns: list[Turn]
@@ -62,11 +62,11 @@ def read_embedded_windows(
     Args:
         embeddings: Kaldi scp or ark, one vector for each window.
         segments: 'utterance recording start end', in seconds.
-        transform: into the space in which they are clustered.
-        plda: that the clusterer will use, to find out about another dimension before the work.
+        transform: transform applied to the embeddings; None for none.
+        plda: PLDA of the clusterer, to check its dimension early.
 
     Raises:
-        InputError: a file cannot be read, or the two do not belong together.
+        InputError: a file cannot be read, or embeddings and segments do not match.
     """
     recordings = _recordings(segments)
     vectors = read_vectors(embeddings)
@@ -92,18 +92,18 @@ def cluster_windows(
     max_speakers: int | None = None,
     min_windows: int = 1,
 ) -> LabelledWindows:
-    """Find the speakers of a recording; windows that overlap meet halfway.
+    """Cluster the windows of a recording into speakers; overlapping windows are split halfway.
 
     Args:
         windows: from `read_embedded_windows`.
         clusterer: from `sdpn.clustering.registry.make_clusterer`.
-        num_speakers: exactly that many speakers; overrules the bounds.
-        min_speakers: at least that many.
-        max_speakers: at most that many.
+        num_speakers: exact number of speakers; overrides the bounds.
+        min_speakers: minimum number of speakers.
+        max_speakers: maximum number of speakers.
         min_windows: speakers with fewer windows are merged into the most similar other one.
 
     Raises:
-        InputError: counts that the recording cannot satisfy.
+        InputError: the recording cannot satisfy the number of speakers.
     """
     labels_N = clusterer.fit_predict(
         windows.emb_ND,
@@ -172,7 +172,7 @@ def _check_ids(
 def _rows(
     vectors: Mapping[str, np.ndarray], transform: Transform | None, plda: Plda | None, path: Path
 ) -> np.ndarray:
-    """All embeddings as one matrix (N, D), in the space in which they are clustered."""
+    """All embeddings, transformed, as one matrix (N, D)."""
     for key, vector in vectors.items():
         if not vector.any():
             raise InputError(f"the vector of {key!r} is all zeros and has no direction", path=path)
@@ -181,7 +181,7 @@ def _rows(
         if transform is not None:
             rows_ND = transform(rows_ND)
         if plda is not None:
-            plda.project(rows_ND[:1])  # tells of another dimension before any work
+            plda.project(rows_ND[:1])  # fails early if the dimension is wrong
     except InputError as error:
         raise InputError(error.message, path=path, hint=error.hint) from None
     return rows_ND

@@ -1,4 +1,4 @@
-"""Speech that is given, in place of voice activity detection."""
+"""Given speech, used instead of voice activity detection."""
 
 from __future__ import annotations
 

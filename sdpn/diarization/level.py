@@ -1,10 +1,10 @@
 """The local level of a recording over time, in one pass and for any length.
 
 Speech detectors and speaker encoders miss more in quiet recordings, so samples are normalised in level first.
-A single level for a whole recording would be known only at its end, and a telephone that rings louder than
-people speak would determine it. Here each moment has two levels: that of its surroundings, a minute on both
-sides, and that of its neighbourhood, three seconds on the quieter side. Levels are proportional to the
-samples (exactly so for powers of two), so the normalised signal does not depend on the gain of the file.
+A single level for a whole recording would only be known at its end, and would be dominated by loud sounds
+such as a ringing telephone. Here each frame has two levels: that of its surroundings, a minute on both sides,
+and that of its neighbourhood, three seconds on the quieter side. Levels are proportional to the samples
+(exactly so for powers of two), so the normalised signal does not depend on the gain of the file.
 
 Shapes: S samples, T frames.
 """
@@ -30,8 +30,8 @@ CHUNK_FRAMES = 2048
 _AROUND = round(60 * RATE_HZ / FRAME)
 #: The level of the surroundings is updated after this many frames (about a second).
 _STEP = 32
-#: It is this percentile of the frames' RMS, digital silence left out: that of speech, unless speech fills
-#: less than a twentieth of the time.
+#: Percentile of the frames' RMS without digital silence: the level of speech, unless speech is less than a
+#: twentieth of the time.
 _AROUND_PERCENTILE = 95
 
 #: Frames on each side that count as neighbourhood (3 s), and the percentile of their RMS: a click of up to
@@ -39,8 +39,8 @@ _AROUND_PERCENTILE = 95
 _NEAR = round(3 * RATE_HZ / FRAME)
 _NEAR_PERCENTILE = 90
 
-#: Level of the hiss that is added, relative to what everything is brought to. At -25 dB speakers of clean
-#: recordings were merged that stay apart at this.
+#: Level of the added hiss, relative to the normalised level. At -25 dB, speakers of clean recordings were
+#: merged.
 _HISS_DB = -45.0
 
 if not _NEAR <= _AROUND <= CHUNK_FRAMES:
@@ -55,7 +55,7 @@ class Levelled(NamedTuple):
         rms_T: level of each frame; the last is filled up with zeros.
         around_T: level of each frame's surroundings; 0 in digital silence.
         near_T: level of its neighbourhood, on the quieter side: next to a loud sound, the level without it.
-            In recordings that are too short for that, the level of the surroundings.
+            In shorter recordings, the level of the surroundings.
     """
 
     wave_S: np.ndarray

@@ -28,7 +28,7 @@ from sdpn.io.audio import RATE_HZ, Audio, Channel, open_audio
 if TYPE_CHECKING:
     from pyannote.core import Annotation
 
-#: Called with the seconds of audio done and in all; None where the length is not known yet.
+#: Called with the seconds of audio processed and in total; None if the length is not known yet.
 Progress = Callable[[float, "float | None"], None]
 
 
@@ -106,7 +106,7 @@ class EmbeddedRecording:
 
 
 class Diarizer:
-    """Finds out who spoke when.
+    """Speaker diarization: who spoke when.
 
     >>> diarizer = Diarizer(sdpn.load_model("exp/mini/model"))
     >>> annotation = diarizer("meeting.wav", max_speakers=6)
@@ -150,10 +150,10 @@ class Diarizer:
 
         Returns:
             turns of ``speaker00``, ``speaker01``, ... numbered by first appearance (channel after channel),
-            without overlap within a channel; the ``uri`` is the file's stem. Empty if nobody speaks.
+            without overlap within a channel; the ``uri`` is the file's stem. Empty without speech.
 
         Raises:
-            InputError: audio that cannot be read, or counts that this recording cannot satisfy.
+            InputError: the audio cannot be read, or cannot satisfy the number of speakers.
         """
         check_counts(num_speakers=num_speakers, min_speakers=min_speakers, max_speakers=max_speakers)
         if channel == "separate":
@@ -185,7 +185,7 @@ class Diarizer:
             speech: as in `__call__`.
             channel: as in `__call__`, but for "separate".
             keep_truncated: read a truncated file as far as it goes, with a warning.
-            progress: called now and then with the seconds of audio done and in all.
+            progress: called with the seconds of audio processed and in total.
 
         Raises:
             InputError: audio that cannot be read.
@@ -207,7 +207,7 @@ class Diarizer:
         keep_truncated: bool = False,
         progress: Progress | None = None,
     ) -> list[EmbeddedRecording]:
-        """Do the same for each channel separately; arguments are those of `embed`. Reads the file once."""
+        """As `embed`, for each channel separately; reads the file once."""
         with open_audio(audio, keep_truncated=keep_truncated) as stream:
             each = [self._listening(speech) for _ in range(stream.num_channels)]
             copies = itertools.tee(stream.channel_blocks(), len(each))  # read in step: none gets ahead
@@ -228,7 +228,7 @@ class Diarizer:
 
     def _listening(self, speech: Sequence[tuple[float, float]] | None) -> _Stream:
         source = SpeechDetector(self.config.vad) if speech is None else GivenSpeech(speech)
-        # speech that was given is meant literally, its pauses included
+        # given speech is used literally, including its pauses
         max_pause_s = self.config.max_pause_s if speech is None else 0.0
         planner = WindowPlanner(
             window_s=self.config.window_s, hop_s=self.config.hop_s, min_window_s=self.config.min_window_s
@@ -277,7 +277,7 @@ class Diarizer:
 
 
 class _Stream:
-    """State of a recording, or of one channel of it, while it is being read."""
+    """Streaming state of a recording, or of one of its channels."""
 
     def __init__(
         self,
@@ -294,7 +294,7 @@ class _Stream:
 
     @property
     def read_s(self) -> float:
-        """How much of the recording has been read, in seconds."""
+        """Duration read so far, in seconds."""
         return self._num_samples / RATE_HZ
 
     def push(self, piece: Levelled) -> None:
@@ -342,9 +342,9 @@ def annotate(
     Args:
         embedded: from `Diarizer.embed`.
         clusterer: any clusterer.
-        num_speakers: as in `Diarizer.__call__`, and so are the bounds.
-        min_speakers: see there.
-        max_speakers: see there.
+        num_speakers: see `Diarizer.__call__`.
+        min_speakers: see `Diarizer.__call__`.
+        max_speakers: see `Diarizer.__call__`.
         first: number of the first speaker.
 
     Raises:
@@ -354,7 +354,7 @@ def annotate(
     from pyannote.core import Segment as Turn
 
     annotation = Annotation(uri=embedded.recording)
-    if not embedded.speech:  # then no count of speakers can be wrong
+    if not embedded.speech:  # without speech, any number of speakers is satisfied
         return annotation
     try:
         clustering = clusterer.fit_predict(
@@ -364,7 +364,7 @@ def annotate(
             min_speakers=min_speakers,
             max_speakers=max_speakers,
         )
-    except InputError as error:  # a clusterer knows rows, not files
+    except InputError as error:  # clusterers do not know the file
         raise InputError(error.message, path=embedded.path, hint=error.hint) from error
     spans = label_speech(
         embedded.speech, embedded.windows, clustering.labels_N, max_pause_s=embedded.max_pause_s

@@ -1,4 +1,4 @@
-"""Speech segments from frame probabilities, in streaming order.
+"""Streaming conversion of frame probabilities to speech segments.
 
 The rules are those of silero-vad's ``get_speech_timestamps_from_probs``, which needs the whole recording:
 speech starts where the probability reaches a threshold and ends where it falls 0.15 below for long enough.
@@ -12,16 +12,16 @@ from sdpn.diarization.level import FRAME
 from sdpn.diarization.speech import Segment
 from sdpn.io.audio import RATE_HZ
 
-#: How far below the threshold speech ends, and the lowest such probability.
+#: Hysteresis: difference between the thresholds for start and end of speech, and minimum of the latter.
 _HYSTERESIS, _LEAST = 0.15, 0.01
 
-#: Probabilities may stay between the two thresholds indefinitely. After this, in samples, speech ends where
-#: they fell below the upper one; without this only difference from silero-vad, memory would be unbounded.
+#: Probabilities may stay between the two thresholds indefinitely. After this time, in samples, speech ends
+#: where they fell below the upper one. This only difference from silero-vad bounds memory.
 _UNDECIDED = 30 * RATE_HZ
 
 
 class SpeechSpans:
-    """Follows the probabilities of consecutive frames.
+    """Converts the probabilities of consecutive frames to speech segments.
 
     Args:
         threshold: speech starts where the probability reaches this.

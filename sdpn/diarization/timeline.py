@@ -1,4 +1,4 @@
-"""From labelled windows back to time: who speaks when.
+"""Speaker turns from labelled windows.
 
 Shapes: N windows.
 """

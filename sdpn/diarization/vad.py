@@ -9,7 +9,7 @@ about 13 times faster (``tools/benchmarks/vad.py``).
 The model misses more speech in quiet recordings, and nearly all of it 40 dB below a loud sound. So it is run
 twice: once with the level of the surroundings (a minute) normalised, once with that of the neighbourhood
 (three seconds on the quieter side), see `sdpn.diarization.level`. Speech is the union of both;
-docs/diarization.md has the ablation.
+docs/diarization.md has an ablation.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from sdpn.diarization.speech import Segment
 if TYPE_CHECKING:
     import torch
 
-#: Samples of the frame before that the model sees again.
+#: Samples of the previous frame that the model uses as context.
 CONTEXT = 64
 
-#: The gain of the neighbourhood exceeds that of the surroundings by no more than this.
+#: Maximum ratio of the gain of the neighbourhood to that of the surroundings.
 _MOST_RISE_DB = 40.0
 
 #: Frames this much louder than their neighbourhood are excluded from its pass, which is restarted after them.
@@ -82,7 +82,7 @@ def detect_speech(wave_S: np.ndarray, config: VadConfig | None = None) -> list[S
         config: None takes the defaults.
 
     Returns:
-        disjoint segments in order of time, inside the recording; none where nobody speaks.
+        disjoint segments in chronological order, within the recording.
     """
     detector = SpeechDetector(config or VadConfig())
     found: list[Segment] = []
@@ -92,7 +92,7 @@ def detect_speech(wave_S: np.ndarray, config: VadConfig | None = None) -> list[S
 
 
 class SpeechDetector:
-    """Finds the speech in a recording, chunk after chunk, in memory that does not grow.
+    """Streaming speech detection in constant memory.
 
     Args:
         config: its settings.
@@ -152,14 +152,14 @@ class SpeechProbabilities:
         self._state: Any = None
 
     def __call__(
-        self, wave_S: np.ndarray, gain_T: np.ndarray | None = None, deaf_T: np.ndarray | None = None
+        self, wave_S: np.ndarray, gain_T: np.ndarray | None = None, ignored_T: np.ndarray | None = None
     ) -> np.ndarray:
         """Probability of speech in each frame of 32 ms.
 
         Args:
             wave_S: (S,) float32, 16 kHz mono, whole frames but in the last chunk.
             gain_T: factor on the samples of each frame.
-            deaf_T: in these frames the probability is 0, and after them the network's state is reset.
+            ignored_T: frames with probability 0, after which the network's state is reset.
 
         Returns:
             (ceil(S / 512),) float32; the last frame is filled up with zeros.
@@ -179,7 +179,7 @@ class SpeechProbabilities:
             features = network.features(frames)
             result = np.zeros(len(frames), dtype=np.float32)
             for begin, end, deaf in _stretches(
-                np.zeros(len(frames), dtype=bool) if deaf_T is None else deaf_T
+                np.zeros(len(frames), dtype=bool) if ignored_T is None else ignored_T
             ):
                 if deaf:
                     self._state = None
@@ -190,7 +190,7 @@ class SpeechProbabilities:
 
 
 def _stretches(mark_T: np.ndarray) -> Iterator[tuple[int, int, bool]]:
-    """Runs of equal marks: begin, end, mark."""
+    """Runs of equal marks: (begin, end, mark)."""
     cuts = [0, *(np.flatnonzero(mark_T[1:] != mark_T[:-1]) + 1).tolist(), len(mark_T)]
     for begin, end in pairwise(cuts):
         yield begin, end, bool(mark_T[begin])
@@ -220,9 +220,9 @@ def _gains(level_T: np.ndarray, wanted: float) -> np.ndarray:
 def _one_thread() -> Iterator[None]:
     """Run torch with one thread inside the block.
 
-    The LSTM's steps are too small to share: two threads are no faster on idle cores, and wait for each
-    other at every step on busy ones (measured: 80 times slower). The block also undoes what importing
-    silero_vad does, which is to set one thread for the rest of the process.
+    The LSTM's steps are too small for several threads: two are no faster on idle cores, and wait for each
+    other at every step on busy ones (measured: 80 times slower). The block also restores the number of
+    threads, which importing silero_vad sets to one for the whole process.
     """
     import torch
 

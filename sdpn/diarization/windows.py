@@ -1,4 +1,4 @@
-"""Sliding windows over the speech of a recording: one embedding is computed from each.
+"""Sliding windows over the speech of a recording, the units of embedding.
 
 Shapes: M segments, N windows.
 """
@@ -27,13 +27,13 @@ class Windows:
 
 
 def windows_at(times_N2: np.ndarray) -> tuple[list[Segment], Windows]:
-    """Windows at given times; speech is what they cover.
+    """Windows at given times; speech is the time that they cover.
 
     Args:
         times_N2: start and end in seconds; starts ascend, and so do ends.
 
     Raises:
-        ValueError: they do not, so that windows cannot be ordered in time.
+        ValueError: the windows are not ordered.
     """
     if (np.diff(times_N2, axis=0) < 0).any():
         raise ValueError("windows are out of order, or one lies within another")
@@ -73,7 +73,7 @@ def sliding_windows(
     if not speech:
         return Windows(times_N2=np.zeros((0, 2)), segment_N=np.zeros(0, dtype=np.int64))
     start_M, end_M = np.array(speech, dtype=np.float64).T
-    # a millionth of a hop more or less is a rounding error, not another window
+    # tolerates rounding errors of a millionth of a hop
     num_hops_M = np.ceil(np.maximum(end_M - start_M - window_s, 0.0) / hop_s - 1e-6).astype(np.int64)
     segment_N = np.repeat(np.arange(len(speech)), num_hops_M + 1)
     first_N = np.repeat(np.cumsum(num_hops_M + 1) - (num_hops_M + 1), num_hops_M + 1)
@@ -104,15 +104,15 @@ class WindowPlanner:
     """Yields the windows of `sliding_windows` while speech is still being detected.
 
     Args:
-        window_s: as for `sliding_windows`, and so are the others.
-        hop_s: see there.
-        min_window_s: see there.
+        window_s: see `sliding_windows`.
+        hop_s: see `sliding_windows`.
+        min_window_s: see `sliding_windows`.
     """
 
     def __init__(self, *, window_s: float, hop_s: float, min_window_s: float) -> None:
         self._settings = {"window_s": window_s, "hop_s": hop_s, "min_window_s": min_window_s}
-        self._segment = 0  # the one that windows are being given for
-        self._given = 0  # how many of its windows were given
+        self._segment = 0  # the segment being covered
+        self._given = 0  # number of its windows yielded so far
 
     @property
     def reach_s(self) -> float:

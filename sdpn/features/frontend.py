@@ -22,7 +22,7 @@ Normalisation = Literal["mean", "mean-variance", "none"]
 
 
 class FrameConfig(Protocol):
-    """What the configuration of any features says about frames and bands."""
+    """Configuration of frames and bands, common to all features."""
 
     @property
     def num_mels(self) -> int:
@@ -38,7 +38,7 @@ class FrameConfig(Protocol):
 
     @property
     def normalisation(self) -> Normalisation:
-        """What is done to a band over the utterance."""
+        """Normalisation of a band over the utterance."""
 
 
 class FrontEnd(nn.Module, abc.ABC):
@@ -62,7 +62,7 @@ class FrontEnd(nn.Module, abc.ABC):
         self._normalisation = config.normalisation
 
     def num_frames(self, num_samples: int) -> int:
-        """Frames that ``num_samples`` samples give; at least one."""
+        """Number of frames for ``num_samples`` samples; at least one."""
         if self.centred:
             return 1 + num_samples // self.hop_samples
         return 1 + max(0, num_samples - self.window_samples) // self.hop_samples
@@ -124,7 +124,7 @@ def _power_by_products(frames_BTW: Tensor, fft_size: int) -> Tensor:
 
 
 def check_bands(num_mels: int, window_ms: float, hop_ms: float, low_hz: float, high_hz: float) -> None:
-    """Check what any features need.
+    """Check settings common to all features.
 
     Raises:
         ValueError: a setting is out of range.

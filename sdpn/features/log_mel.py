@@ -99,12 +99,12 @@ class LogMel(FrontEnd):
             wave_BS = reflect(wave_BS, self.window_samples // 2, mask_BS)
         power_BTH = power_spectrum(self.frames(wave_BS) * self.window, self.config.fft_size)
         mel_BTF = power_BTH @ self.mel
-        if self.config.level == "relative":  # which floor, only the whole utterance says: see normalise
+        if self.config.level == "relative":  # the floor depends on the whole utterance: see normalise
             return mel_BTF.clamp_(min=_SMALLEST_POWER).log_().transpose(1, 2)
         return mel_BTF.add_(self.config.floor).log_().transpose(1, 2)
 
     def normalise(self, log_BFT: Tensor, mask_BT: Tensor | None = None) -> Tensor:
-        """Measure the level of the utterance and put the floor below it, then as all features do."""
+        """Apply the floor relative to the level of the utterance, then normalise."""
         if self.config.level == "relative":
             level_B11 = mean_over_time(log_BFT.exp(), mask_BT).mean(1).log().view(-1, 1, 1)
             log_BFT = (log_BFT - level_B11).exp().add(self.config.floor).log()

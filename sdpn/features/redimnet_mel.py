@@ -106,14 +106,14 @@ class ReDimNetMel(FrontEnd):
 
 
 def _mel_filters(config: ReDimNetMelConfig) -> Tensor:
-    """Triangles in mel, (H, F), over bins from 0 to half the rate, the first of which belongs to none."""
+    """Triangular filters in mel, (H, F), over bins from 0 to half the rate; the first bin is unused."""
 
     def mel(hz: Tensor) -> Tensor:
         return 2595.0 * torch.log10(1 + hz / 700.0)
 
     limits = mel(torch.tensor([config.low_hz, config.high_hz], dtype=torch.float64))
     edges = torch.linspace(float(limits[0]), float(limits[1]), config.num_mels + 2, dtype=torch.float64)
-    # as many bins as there are without the highest, yet spread up to it: published so
+    # as published: one bin less, spread over the full range
     bins_H1 = mel(torch.linspace(0, RATE_HZ / 2, config.fft_size // 2, dtype=torch.float64)).unsqueeze(1)
     rising = (bins_H1 - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins_H1) / (edges[2:] - edges[1:-1])

@@ -1,8 +1,8 @@
-"""The weight names of published networks, and their mapping to sdpn's.
+"""Mapping of the weight names of published networks to those of sdpn.
 
-A layout is a table of key prefixes, ours on the left. ``{i}`` stands for a number, and ``{i1}``, ``{i2}`` on
-the right for one and two more than it. Where several of our weights have one counterpart, that is ours side
-by side (along the second axis).
+A layout is a table of key prefixes, sdpn's on the left. ``{i}`` stands for a number, ``{i1}`` and ``{i2}`` on
+the right for one and two more. If several of our weights have a single counterpart, it is their concatenation
+along the second axis.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from sdpn.models.encoder import Encoder
 from sdpn.models.registry import AnyEncoderConfig, build_encoder
 from sdpn.models.weights import check_weights
 
-#: A witness of a size: the key of a weight and the axis on which the size shows.
+#: The key of a weight and the axis from which a size is read.
 Witness = tuple[str, int]
 
 
 class Shapes:
-    """Reads the sizes of a network off the shapes of its weights.
+    """Infers the sizes of a network from the shapes of its weights.
 
-    Several weights witness a size and the majority decides, so that one that is missing or mis-shaped is
-    found to be so, instead of changing what all others are compared with.
+    A size is inferred from several weights by majority, so that a missing or mis-shaped weight is reported as
+    such instead of changing the expected shapes of all others.
     """
 
     def __init__(self, weights: dict[str, Tensor]) -> None:
         self._shapes = {key: tuple(value.shape) for key, value in weights.items()}
 
     def size(self, *witnesses: Witness, default: int) -> int:
-        """The size that most witnesses show; the published ``default`` where there is none."""
+        """The most frequent size; the published ``default`` if none of the weights exists."""
         seen = [self._shapes[key][axis] for key, axis in witnesses if axis < len(self._shapes.get(key, ()))]
         return Counter(seen).most_common(1)[0][0] if seen else default
 
     def count(self, template: str) -> int:
-        """How many different numbers occur at ``{}`` in the keys that begin like ``template``."""
+        """Number of different values of ``{}`` among the keys that begin like ``template``."""
         pattern = re.compile(re.escape(template).replace(r"\{\}", r"(\d+)"))
         return len({match[1] for key in self._shapes if (match := pattern.match(key))})
 
@@ -53,15 +53,15 @@ class Shapes:
 
 @dataclass(frozen=True)
 class Layout:
-    """A published network as its files hold it.
+    """The file layout of a published network.
 
     Attributes:
-        network: its name, for messages.
-        signs: prefixes of keys that together tell it from all others.
-        rules: (our prefix, theirs); the first that fits counts.
-        configure: sizes of the network.
-        num_features: features in a frame.
-        finish: last changes to the weights under our names, for networks that order channels otherwise.
+        network: name of the network, for messages.
+        signs: key prefixes that together identify the network.
+        rules: (our prefix, theirs); the first match is used.
+        configure: infers the configuration from the shapes.
+        num_features: infers the number of features per frame.
+        finish: final changes to the renamed weights, for networks with another channel order.
     """
 
     network: str
@@ -74,7 +74,7 @@ class Layout:
     def build(
         self, weights: dict[str, Tensor], config: AnyEncoderConfig, num_features: int, path: Path
     ) -> Encoder:
-        """Build the network and fill it.
+        """Build the network and load its weights.
 
         Raises:
             InputError: the sizes are inconsistent, or keys are missing, unexpected or mis-shaped.
@@ -102,10 +102,10 @@ class Layout:
 def find_layout(
     layouts: Iterable[Layout], weights: dict[str, Tensor], path: Path, *, format_name: str
 ) -> Layout:
-    """The layout that the keys belong to.
+    """Find the layout that matches the keys.
 
     Raises:
-        InputError: they belong to none of the layouts.
+        InputError: none of the layouts matches.
     """
     layouts = tuple(layouts)
     shapes = Shapes(weights)
@@ -121,7 +121,7 @@ def find_layout(
 
 
 def _side_by_side(tensors: list[Tensor]) -> torch.Size:
-    """Shape of one tensor, or of several put together along the second axis."""
+    """Shape of the concatenation of tensors along the second axis."""
     if len(tensors) == 1:
         return tensors[0].shape
     return torch.Size([tensors[0].shape[0], sum(tensor.shape[1] for tensor in tensors)])

@@ -12,7 +12,7 @@ from sdpn.models.embedder import Embedder, Model, Precision
 from sdpn.models.folder import ModelFolder
 from sdpn.pretrained import SHIPPED
 
-#: Files that have a folder's settings beside them: naming the file is naming the folder.
+#: Files that belong to a model folder: giving the file is equivalent to giving the folder.
 _FILES_OF_FOLDERS = {
     "model.safetensors": "config.yaml",
     "avg_model.pt": "config.yaml",
@@ -38,7 +38,7 @@ def load_model(
             included in the package (`sdpn.pretrained`).
         format: ``sdpn``, ``3dspeaker``, ``wespeaker``, ``speechbrain`` or ``onnx``; None detects it, and
             raises an error if it is ambiguous.
-        device: where it computes: ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
         precision: of the network: ``fp32`` or ``bf16``.
 
     Raises:
@@ -103,7 +103,7 @@ def _find_format(source: ModelSource) -> str:
     """
     is_folder = source.path.is_dir()
     if not is_folder and FORMATS["onnx"].fits_file(source):
-        return "onnx"  # the others would look for weights in it
+        return "onnx"  # other formats would try to read weights from it
     candidates = [
         name
         for name, format in FORMATS.items()

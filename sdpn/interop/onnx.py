@@ -27,7 +27,7 @@ from sdpn.io.json_text import parse_json
 from sdpn.io.parsing import parsing
 from sdpn.models.encoder import Encoder
 
-#: Where our metadata stands in a graph.
+#: Metadata key of sdpn in a graph.
 METADATA = "sdpn"
 
 
@@ -37,9 +37,9 @@ class OnnxModel:
 
     Attributes:
         encoder: runs the graph.
-        features: what goes in.
-        calibration: as in a model folder.
-        source: likewise.
+        features: features that the graph expects.
+        calibration: see `ModelFolder`.
+        source: see `ModelFolder`.
     """
 
     encoder: OnnxEncoder
@@ -91,7 +91,7 @@ class OnnxEncoder(Encoder):
         return torch.cat([torch.from_numpy(row) for row in rows]).to(features_BFT.device)
 
     def _session(self) -> Any:
-        """A session that uses as many threads as torch does on the calling thread."""
+        """Create a session with as many threads as torch uses on the calling thread."""
         threads = torch.get_num_threads()
         with self._lock:
             if threads not in self._sessions:
@@ -114,7 +114,7 @@ def open_session(path: Path, threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors; they come as exceptions too
-    # threads that spin while they wait take the cores from those that compute
+    # spinning threads would take cores from computing ones
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     with parsing(path, "is not an ONNX graph that onnxruntime can run"):
         return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -134,7 +134,7 @@ def import_runtime() -> Any:
 
 
 def fits_file(source: ModelSource) -> bool:
-    """Whether a file is a graph, by its name: protocol buffers have no signature."""
+    """Whether a file is a graph, by its suffix: protocol buffers have no signature."""
     return source.path.suffix == ".onnx"
 
 

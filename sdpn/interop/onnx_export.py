@@ -30,7 +30,7 @@ Input = Literal["features", "waveform"]
 
 #: Old enough for any onnxruntime of the last years.
 _OPSET = 18
-#: Frames and samples of the example that the graph is drawn from; any others will do as well.
+#: Frames and samples of the example for tracing the graph; arbitrary.
 _EXAMPLE_FRAMES, _EXAMPLE_SAMPLES = 211, 16037
 
 
@@ -62,7 +62,7 @@ def export_onnx(path: str | os.PathLike[str], model: ModelFolder, *, input: Inpu
     onnx = import_onnx()
     if input == "waveform":
         module: nn.Module = _WithFeatures(model)
-        # two different ones: of one, the exporter would conclude that there is always one
+        # a batch of two: with one, the exporter would fix the batch size to 1
         example = 0.1 * torch.randn(2, _EXAMPLE_SAMPLES, generator=torch.Generator().manual_seed(0))
     else:
         module = model.encoder
@@ -84,7 +84,7 @@ def export_onnx(path: str | os.PathLike[str], model: ModelFolder, *, input: Inpu
     graph = program.model_proto
     del graph.graph.value_info[
         :
-    ]  # shapes of the example on the way, which quantisation would take at their word
+    ]  # intermediate shapes of the example, which quantisation would treat as fixed
     document = {
         "format": 1,
         "input": input,
@@ -103,7 +103,7 @@ def quantise_onnx(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> 
 
     Args:
         path: of the graph.
-        out: of the smaller one; may be the same.
+        out: path of the quantised graph; may be the same.
 
     Raises:
         InputError: the packages of the extra ``onnx`` are not installed.
@@ -113,15 +113,15 @@ def quantise_onnx(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> 
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     graph = onnx.load(path)
-    # Features are products of matrices whose results span ten orders of magnitude; eight bits span two. In
-    # the encoders, what weighs are convolutions.
+    # Features are matrix products with a dynamic range of ten orders of magnitude, 8 bits have two. The size
+    # of encoders is dominated by convolutions.
     kinds = ["Conv", "Gemm"] if graph.graph.input[0].name == "waveform" else ["Conv", "Gemm", "MatMul"]
     with atomic_path(out) as temporary, _quiet():
         quantize_dynamic(graph, temporary, op_types_to_quantize=kinds, weight_type=QuantType.QUInt8)
 
 
 def import_onnx() -> Any:
-    """Import onnx, and make sure that the exporter finds the rest.
+    """Import onnx, and check that the exporter's other dependencies are installed.
 
     Raises:
         InputError: a package is not installed.
@@ -136,7 +136,7 @@ def import_onnx() -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporters' remarks to themselves: they are about their own insides."""
+    """Suppress messages of the exporters, which concern their internals."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

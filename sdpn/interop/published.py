@@ -1,7 +1,7 @@
 """Published networks: their weight names, and the settings that differ from our defaults.
 
-The same names occur in several toolkits with other features, which is why the readers of the toolkits, not
-this file, determine the features. ``tests/interop`` compares names and shapes with complete lists.
+The same names occur in several toolkits with different features, so that the readers of the toolkits, not
+this module, determine the features. ``tests/interop`` compares names and shapes with complete lists.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sdpn.models.resnet import ResNetConfig
 
 #: Statistics as the toolkits compute them: unbiased, with a floor below the root.
 _STATISTICS = PoolingConfig(kind="statistics", unbiased=True, floor=1e-8)
-#: CAM++ of 3D-Speaker has no floor; this one is too small to show and keeps gradients finite.
+#: CAM++ of 3D-Speaker has no floor; this one is negligible and keeps gradients finite.
 _BARE_STATISTICS = PoolingConfig(kind="statistics", unbiased=True, floor=1e-12)
 
 _FOUR_STAGES = (
@@ -155,9 +155,9 @@ def _wespeaker_ecapa_config(shapes: Shapes) -> EcapaConfig:
 
 
 def _first_group_last(weights: dict[str, Tensor], config: AnyEncoderConfig) -> None:
-    """Reorder the Res2 groups: WeSpeaker passes the last one on unchanged, we the first.
+    """Reorder the Res2 groups: WeSpeaker passes the last one through unchanged, sdpn the first.
 
-    The groups are channels of what expands into them and of what merges them, so it is these that move.
+    Groups are channels of the layers before and after the Res2 convolution, whose weights are permuted.
     """
     assert isinstance(config, EcapaConfig)
     width = config.channels // config.res2_scale
@@ -340,7 +340,7 @@ CAMPPLUS = Layout(
 
 
 def _dilations(num_blocks: int) -> tuple[int, ...]:
-    """2, 3, 4: what every published ECAPA-TDNN has; the weights do not show it."""
+    """2, 3, 4, as in every published ECAPA-TDNN; they cannot be inferred from the weights."""
     return tuple(range(2, 2 + (num_blocks or 3)))
 
 
@@ -368,7 +368,7 @@ def _expansion(shapes: Shapes, channels: int) -> int:
 
 
 def _base_width(shapes: Shapes, channels: int, default: int) -> int:
-    """Width of a Res2 group for 64 channels, from the last stage, where rounding down loses least."""
+    """Width of a Res2 group for 64 channels, from the last stage, where rounding has the least effect."""
     last = 8 * channels
     width = shapes.size(
         ("layer4.0.convs.0.weight", 0),
@@ -384,7 +384,7 @@ def _segment_dim(shapes: Shapes, default: int) -> int:
 
 
 def _segment_pooling(shapes: Shapes, statistics: PoolingConfig) -> PoolingConfig:
-    """Statistics, unless there are weights of an attention."""
+    """Statistics pooling, unless there are attention weights."""
     if not shapes.has("pool.linear1."):
         return statistics
     wide = shapes.size(("pool.linear2.weight", 0), ("pool.linear2.bias", 0), default=0)
@@ -398,6 +398,6 @@ def _segment_pooling(shapes: Shapes, statistics: PoolingConfig) -> PoolingConfig
 
 
 def _segment_features(shapes: Shapes, expansion: int) -> int:
-    """Features in a frame, from what is left of them at the pooling: an eighth, twice."""
+    """Number of features per frame, inferred from the pooled dimension: twice an eighth of it."""
     width = 8 * expansion * _stem_channels(shapes, 32)
     return max(1, shapes.size(("seg_1.weight", 1), default=20 * width) // (2 * width)) * 8

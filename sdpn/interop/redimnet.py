@@ -1,4 +1,4 @@
-"""Files of ReDimNet2: ``state_dict`` and ``model_config``, so that a file says its own configuration.
+"""Files of ReDimNet2: ``state_dict`` and ``model_config``, which contains the whole configuration.
 
 Source: github.com/PalabraAI/redimnet2.
 """
@@ -20,9 +20,9 @@ from sdpn.io.audio import RATE_HZ
 from sdpn.models.folder import ModelFolder
 from sdpn.models.redimnet2 import ReDimNet2, ReDimNet2Config
 
-#: Buffers of the features, which are computed anew.
+#: Buffers of the features, which are recomputed.
 _FEATURES = "spec."
-#: Settings with the only value that can be read.
+#: Settings with a single supported value.
 _FIXED: dict[str, Any] = {
     "causal": "none",
     "spec_in_channels": 1,
@@ -41,7 +41,7 @@ _FIXED: dict[str, Any] = {
     "before_pool_offset": None,
     "return_all_outputs": False,
 }
-#: What the published constructor takes where the file says nothing, as far as it is not what is fixed above.
+#: Defaults of the published constructor for settings that are not fixed above.
 _DEFAULTS: dict[str, Any] = {
     "F": 72,
     "C": 24,
@@ -64,20 +64,20 @@ _DEFAULTS: dict[str, Any] = {
     "emb_bn": False,
     "spec_params": {},
 }
-#: Settings of the features: those without effect after training, those that are read, with what holds where
-#: the file is silent, and those with the only value that can be read.
+#: Settings of the features: those without effect after training, those that are read, with their defaults,
+#: and those with a single supported value.
 _SPEC_FREE = {"do_spec_aug", "freq_start_bin", "freq_mask_width", "time_mask_width", "num_apply_spec_aug"}
 _SPEC_SWITCHES = {"norm_signal": False, "do_preemph": True}
 _SPEC_FIXED = {"sample_rate": 16000, "n_fft": 512, "win_length": 400, "f_min": 20, "f_max": 7600, "eps": 1e-8}
 
 
 def fits_folder(source: ModelSource) -> bool:  # noqa: ARG001 - a folder never is
-    """Tell whether a folder is of this format."""
+    """Whether a folder is of this format: never."""
     return False
 
 
 def fits_file(source: ModelSource) -> bool:
-    """Tell whether a file is one of ReDimNet2."""
+    """Whether a file is of ReDimNet2."""
     return source.holds("model_config", "state_dict")
 
 
@@ -85,21 +85,21 @@ def read(source: ModelSource) -> ModelFolder:
     """Read a file.
 
     Raises:
-        InputError: it cannot be read, describes a network that is not known here, or does not fit what it
-            describes.
+        InputError: it cannot be read, describes an unsupported network, or its weights do not match its
+            configuration.
     """
     contents = source.contents
     described, weights = contents.get("model_config"), contents.get("state_dict")
     if not isinstance(described, dict) or not isinstance(weights, dict):
         raise InputError(
-            "is no file of ReDimNet2: it holds no 'model_config' beside a 'state_dict'", path=source.path
+            "is not a ReDimNet2 file: it has no 'model_config' and 'state_dict'", path=source.path
         )
     settings = _settings(described, source.path)
     config = _encoder_of(settings, source.path)
     features = _features_of(settings, source.path)
     tensors = source.tensors(weights)
     kept = {key: tensor for key, tensor in tensors.items() if not key.startswith(_FEATURES)}
-    # the first stage mixes one map: its weights, a softmax over one, are ones
+    # the first stage mixes a single map: the softmax weights are ones
     kept.pop("backbone.stage0.0.w", None)
     _check_size(config, features.num_mels, kept, source.path)
     encoder = _layout(config, features.num_mels).build(kept, config, features.num_mels, source.path)
@@ -112,38 +112,38 @@ def read(source: ModelSource) -> ModelFolder:
 
 
 def _settings(described: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The whole configuration; what cannot be read is refused by name."""
+    """The whole configuration; unsupported settings are rejected by name."""
     known = {**_FIXED, **_DEFAULTS}
     unknown = sorted(map(str, described.keys() - known.keys()))
     if unknown:
-        raise InputError(f"its model_config has settings that are not known: {unknown}", path=path)
+        raise InputError(f"its model_config has unknown settings: {unknown}", path=path)
     settings = {**known, **described}
-    if settings["causal"] is False:  # an older way to say none
+    if settings["causal"] is False:  # older spelling of None
         settings["causal"] = "none"
     for name, wanted in _FIXED.items():
         if not _is(settings[name], wanted):
             raise InputError(
-                f"its model_config has {name} = {settings[name]!r}; only {wanted!r} can be read", path=path
+                f"its model_config has {name} = {settings[name]!r}; only {wanted!r} is supported", path=path
             )
     return settings
 
 
 def _is(found: Any, wanted: Any) -> bool:
-    """Whether a value of a file, which may be anything, is this plain one."""
+    """Whether an untrusted value equals a plain one."""
     return isinstance(found, str | int | float | None) and found == wanted
 
 
 def _encoder_of(settings: dict[str, Any], path: Path) -> ReDimNet2Config:
     if not _is(settings["return_2d_output"], True):
-        raise InputError("its model_config has no return_2d_output, which is not known", path=path)
+        raise InputError("its model_config has no return_2d_output, which is not supported", path=path)
     groups = settings["agg_gnorm"]
     if not any(_is(groups, known) for known in (True, False, None, settings["C"])):
-        raise InputError(f"its model_config has agg_gnorm = {groups!r}, which cannot be read", path=path)
+        raise InputError(f"its model_config has agg_gnorm = {groups!r}, which is not supported", path=path)
     try:
         strides, blocks, expansions, _kernels, divisors = zip(*settings["stages_setup"], strict=True)
         bands, frames = zip(*strides, strict=True)
     except (TypeError, ValueError) as error:
-        raise InputError(f"its model_config has stages that cannot be read: {error}", path=path) from None
+        raise InputError(f"its model_config has unsupported stages: {error}", path=path) from None
     described = {
         "channels": settings["C"],
         "band_strides": list(bands),
@@ -162,11 +162,11 @@ def _encoder_of(settings: dict[str, Any], path: Path) -> ReDimNet2Config:
 def _features_of(settings: dict[str, Any], path: Path) -> ReDimNetMelConfig:
     if not any(_is(settings["feat_type"], kind) for kind in ("tf", "tf_mel")):
         raise InputError(
-            f"its features are of type {settings['feat_type']!r}; only 'tf' can be read", path=path
+            f"its features are of type {settings['feat_type']!r}; only 'tf' is supported", path=path
         )
     spec = settings["spec_params"] or {}
     if not isinstance(spec, dict):
-        raise InputError(f"its features have settings that cannot be read: {spec!r}", path=path)
+        raise InputError(f"its features have unsupported settings: {spec!r}", path=path)
     for name, value in spec.items():
         if name in _SPEC_FREE or name in _SPEC_SWITCHES:
             continue
@@ -184,10 +184,10 @@ def _features_of(settings: dict[str, Any], path: Path) -> ReDimNetMelConfig:
 
 
 def _check_size(config: ReDimNet2Config, num_mels: int, weights: dict[str, Tensor], path: Path) -> None:
-    """Compare what is described with what is there before memory is asked for.
+    """Compare the described size with the weights before allocating memory.
 
     Raises:
-        InputError: the network that is described is far larger.
+        InputError: the described network is far larger.
     """
     held = sum(tensor.numel() for tensor in weights.values())
     needed = sum(config.blocks)
@@ -196,11 +196,11 @@ def _check_size(config: ReDimNet2Config, num_mels: int, weights: dict[str, Tenso
             described = ReDimNet2(config, num_mels)
         needed = sum(tensor.numel() for tensor in described.state_dict().values())
     if needed > 4 * held:
-        raise InputError(f"describes a network of {needed} numbers and holds {held}", path=path)
+        raise InputError(f"describes a network of {needed} parameters, but contains {held}", path=path)
 
 
 def _layout(config: ReDimNet2Config, num_mels: int) -> Layout:
-    """Their names: a stage is a list of layers, whose numbers depend on how many blocks it has."""
+    """The weight names: a stage is a list of layers, whose indices depend on its number of blocks."""
     rules = [
         ("stem.", "backbone.stem.0."),
         ("stem_norm.", "backbone.stem.1."),
@@ -226,7 +226,7 @@ def _layout(config: ReDimNet2Config, num_mels: int) -> Layout:
             (f"{ours}context.reduce.", f"{inner}red_dim_conv.0."),
             (f"{ours}context.reduced_norm.", f"{inner}red_dim_conv.1."),
             (f"{ours}context.expand.", f"{inner}exp_dim_conv."),
-            # behind the context the map is brought back to the full rate
+            # after the context block, the map is upsampled to the full rate
             (f"map_norms.{index + 1}.", f"{theirs}{context + 2}."),
         ]
         for block in range(blocks):

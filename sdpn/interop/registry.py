@@ -14,13 +14,13 @@ from sdpn.models.folder import is_model_folder, read_model
 
 @dataclass(frozen=True)
 class Format:
-    """A format of models.
+    """A model format.
 
     Attributes:
-        expects: what it consists of, for messages.
+        expects: description of its files, for messages.
         fits_folder: whether a folder is of this format.
-        fits_file: whether a single file may be.
-        read: reads it.
+        fits_file: whether a single file may be of this format.
+        read: reads a model.
     """
 
     expects: str
@@ -29,7 +29,7 @@ class Format:
     read: Callable[[ModelSource], Model]
 
 
-#: Name -> format. A new format is one file and one entry; what it returns is all that follows needs to know.
+#: Name -> format. A new format needs one module and one entry.
 FORMATS = MappingProxyType(
     {
         "sdpn": Format(

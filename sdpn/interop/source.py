@@ -1,4 +1,4 @@
-"""A model on disk: a file or a folder, whose contents are read once, on demand."""
+"""A model on disk: a file or a folder, read once, on demand."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ModelSource:
 
     @cached_property
     def contents(self) -> dict[str, Any]:
-        """What the file holds.
+        """Contents of the file.
 
         Raises:
             InputError: it cannot be read, or refers to code.
@@ -32,12 +32,12 @@ class ModelSource:
         return read_weights(self.path)
 
     def holds(self, *prefixes: str) -> bool:
-        """Whether for every prefix some key begins with it."""
+        """Whether every prefix occurs among the keys."""
         keys = [key.removeprefix("module.") for key in self.contents]
         return all(any(key.startswith(prefix) for key in keys) for prefix in prefixes)
 
     def weights_of_folder(self, weights: str, settings: str, *, toolkit: str) -> ModelSource:
-        """The file of weights of a toolkit's folder; a file stands for itself.
+        """The weight file in a toolkit's folder; a given file is returned itself.
 
         Raises:
             InputError: the folder has no such file, or no settings beside it.
@@ -56,12 +56,12 @@ class ModelSource:
             InputError: something in it is not a tensor.
         """
         contents = self.contents if contents is None else contents
-        strangers = [str(key) for key, value in contents.items() if not isinstance(value, Tensor)]
-        if strangers:
+        others = [str(key) for key, value in contents.items() if not isinstance(value, Tensor)]
+        if others:
             raise InputError(
-                f"is not a state dict: {', '.join(strangers[:5])} "
-                f"{'is not a' if len(strangers) == 1 else 'are not'} "
-                f"tensor{'' if len(strangers) == 1 else 's'}",
+                f"is not a state dict: {', '.join(others[:5])} "
+                f"{'is not a' if len(others) == 1 else 'are not'} "
+                f"tensor{'' if len(others) == 1 else 's'}",
                 path=self.path,
                 hint="expected the weights of an encoder at the top level",
             )

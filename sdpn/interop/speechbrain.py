@@ -1,7 +1,7 @@
 """Folders of SpeechBrain with an ECAPA-TDNN: ``embedding_model.ckpt`` and ``hyperparams.yaml``.
 
-``hyperparams.yaml`` is HyperPyYAML: its tags (``!new:``, ``!apply:``, ``!name:``) tell SpeechBrain to import
-and call things. Here a tag is a word to look at, and nothing is imported or called.
+``hyperparams.yaml`` is HyperPyYAML, whose tags (``!new:``, ``!apply:``, ``!name:``) make SpeechBrain import
+and call objects. Here tags are read as plain text; nothing is imported or called.
 
 Source: Ravanelli et al., SpeechBrain, arXiv 2106.04624.
 """
@@ -37,9 +37,9 @@ _FBANK = {
     "win_length": "window_ms",
     "hop_length": "hop_ms",
 }
-#: SpeechBrain's own defaults where they are not ours.
+#: SpeechBrain's defaults that differ from ours.
 _FBANK_DEFAULTS: dict[str, Any] = {"n_mels": 40}
-#: Settings that must be as they are by default.
+#: Settings for which only the default is supported.
 _FBANK_FIXED: dict[str, Any] = {
     "sample_rate": 16000,
     "deltas": False,
@@ -47,17 +47,17 @@ _FBANK_FIXED: dict[str, Any] = {
     "filter_shape": "triangular",
     "requires_grad": False,
 }
-#: Settings without effect on what is read.
+#: Settings without effect.
 _FBANK_FREE = {"left_frames", "right_frames", "param_change_factor", "param_rand_factor"}
 
 
 def fits_folder(source: ModelSource) -> bool:
-    """Tell whether a folder is one of SpeechBrain's."""
+    """Whether a folder is of SpeechBrain."""
     return any((source.path / name).is_file() for name in (_WEIGHTS, _CONFIG))
 
 
 def fits_file(source: ModelSource) -> bool:
-    """Tell whether the keys are those of SpeechBrain's ECAPA-TDNN."""
+    """Whether the keys are those of SpeechBrain's ECAPA-TDNN."""
     return source.holds(*SPEECHBRAIN_ECAPA.signs)
 
 
@@ -95,7 +95,7 @@ class Tagged:
     Attributes:
         tag: without the exclamation mark.
         value: plain; a mapping, a list or text.
-        line: where it stands, counted from 1.
+        line: its line, counted from 1.
     """
 
     tag: str
@@ -104,7 +104,7 @@ class Tagged:
 
 
 class _PlainLoader(Loader):
-    """Reads any tag as a `Tagged` value; like its base class it knows no way to run anything."""
+    """Reads any tag as a `Tagged` value; like its base class, it cannot execute anything."""
 
 
 def _construct(loader: _PlainLoader, suffix: str, node: yaml.Node) -> Tagged:
@@ -132,7 +132,7 @@ def read_hyperparams(path: Path) -> dict[str, Any]:
 
 
 def _resolve(value: Any, document: dict[str, Any], path: Path, seen: tuple[str, ...] = ()) -> Any:
-    """Follow ``!ref <name>`` to its value; expressions such as sums are refused, nobody here needs them."""
+    """Resolve ``!ref <name>``; expressions such as sums are rejected, since none is needed."""
     if not (isinstance(value, Tagged) and value.tag == "ref"):
         return value
     name = re.fullmatch(r"\s*<([\w.]+)>\s*", str(value.value))
@@ -144,7 +144,7 @@ def _resolve(value: Any, document: dict[str, Any], path: Path, seen: tuple[str, 
 
 
 def _object(document: dict[str, Any], class_name: str, key: str) -> Tagged | None:
-    """The entry under its usual key, or else the first, that is an object of a class."""
+    """The object of a class under its usual key, or else the first one."""
     tags = (value for value in (document.get(key), *document.values()) if isinstance(value, Tagged))
     return next(
         (v for v in tags if v.tag.startswith("new:") and v.tag.rpartition(".")[2] == class_name), None
@@ -161,7 +161,7 @@ def _settings(entry: Tagged, document: dict[str, Any], path: Path) -> dict[str, 
 
 
 def _with_dilations(config: EcapaConfig, document: dict[str, Any], path: Path) -> EcapaConfig:
-    """Take over what the weights do not show."""
+    """Read the dilations, which cannot be inferred from the weights."""
     entry = _object(document, "ECAPA_TDNN", "embedding_model")
     if entry is None:
         raise InputError(

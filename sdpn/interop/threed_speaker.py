@@ -20,17 +20,17 @@ from sdpn.models.folder import ModelFolder
 _log = logging.getLogger(__name__)
 
 _LAYOUTS = (SPEECHBRAIN_ECAPA, CAMPPLUS, ERES2NET, ERES2NETV2, RESNET)
-#: The two networks of a self-distillation run, the better one first.
+#: The two networks of a self-distillation run, the preferred one first.
 _BRANCHES = ("teacher", "student")
 
 
 def fits_folder(source: ModelSource) -> bool:  # noqa: ARG001
-    """Tell whether a folder is one of 3D-Speaker's: it publishes single files."""
+    """Whether a folder is of 3D-Speaker: never, since it publishes single files."""
     return False
 
 
 def fits_file(source: ModelSource) -> bool:
-    """Tell whether the keys are those of one of 3D-Speaker's networks."""
+    """Whether the keys are those of a 3D-Speaker network."""
     if any(branch in source.contents for branch in _BRANCHES):
         return True
     # WeSpeaker stores its training classifier, 3D-Speaker never does
@@ -41,7 +41,7 @@ def read(source: ModelSource) -> ModelFolder:
     """Read a training state (the teacher's encoder) or a bare encoder.
 
     Raises:
-        InputError: the file cannot be read, is of no known network, or does not fit its layout.
+        InputError: the file cannot be read, is of an unknown network, or does not match its layout.
     """
     if source.path.is_dir():
         raise InputError(

@@ -30,19 +30,19 @@ _MODELS = {"ECAPA_TDNN": WESPEAKER_ECAPA, "CAMPPlus": CAMPPLUS, "ResNet": RESNET
 _CLASSIFIER = "projection."
 #: WeSpeaker's fbank: 16-bit range, Hamming window.
 _FEATURES = KaldiFbankConfig(window="hamming", scale=32768.0)
-#: What WeSpeaker adds to variances; the networks that it shares with 3D-Speaker have less there.
+#: WeSpeaker's variance floor, larger than that of the same networks in 3D-Speaker.
 _FLOOR = 1e-7
-#: Poolings that the shapes of weights tell apart, or the network's default.
+#: Poolings that can be inferred from the shapes of weights, or the network's default.
 _POOLINGS = ("TSTP", "ASTP", "TAP")
 
 
 def fits_folder(source: ModelSource) -> bool:
-    """Tell whether a folder is one of WeSpeaker's."""
+    """Whether a folder is of WeSpeaker."""
     return (source.path / _WEIGHTS).is_file()
 
 
 def fits_file(source: ModelSource) -> bool:
-    """Tell whether the keys are those of one of WeSpeaker's networks."""
+    """Whether the keys are those of a WeSpeaker network."""
     return any(source.holds(*layout.signs) for layout in _LAYOUTS)
 
 
@@ -117,7 +117,7 @@ def _pooling_of(document: dict[str, Any], path: Path) -> str | None:
 
 
 def _features_of(document: dict[str, Any], num_features: int, path: Path) -> KaldiFbankConfig:
-    """The features that the training configuration describes; what it does not say is WeSpeaker's default."""
+    """Features of the training configuration, with WeSpeaker's defaults."""
     dataset = document.get("dataset_args") or {}
     frontend = dataset.get("frontend", document.get("frontend", "fbank"))
     if frontend != "fbank":

@@ -114,12 +114,12 @@ class ClusterComponents(_Additive):
 
     @property
     def purity(self) -> float:
-        """Share of hypothesis speech that is its label's main speaker; 1 where nothing was found."""
+        """Share of hypothesis speech that is its label's main speaker; 1 without hypothesis speech."""
         return self.pure_s / self.hypothesis_s if self.hypothesis_s else 1.0
 
     @property
     def coverage(self) -> float:
-        """Share of reference speech that is in its speaker's main label; 1 where nobody talks."""
+        """Share of reference speech that is in its speaker's main label; 1 without reference speech."""
         return self.covered_s / self.reference_s if self.reference_s else 1.0
 
 

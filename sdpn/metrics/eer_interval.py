@@ -1,8 +1,8 @@
 """Bootstrap confidence intervals of an equal error rate, over speakers or over trials.
 
-Trials of one speaker are correlated: a difficult voice is difficult in all of them. Where speakers are known,
-they are resampled. Resampling trials assumes that these are independent, and gives intervals that are too
-narrow if utterances or speakers occur in several trials.
+Trials of one speaker are correlated: a difficult speaker is difficult in all of them. Where speakers are
+known, they are resampled. Resampling trials assumes that these are independent, and gives intervals that are
+too narrow if utterances or speakers occur in several trials.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def eer_interval_over_speakers(
     thresholds = _thresholds(error_rates(scores, is_target))
     bins = np.searchsorted(thresholds, scores, side="right")
     num_speakers = int(max(first_speaker.max(), second_speaker.max())) + 1
-    # trials of the same pair of speakers weigh the same: each pair is weighed once
+    # trials of the same pair of speakers have the same weight
     pair_codes = np.minimum(first_speaker, second_speaker).astype(np.int64) * num_speakers
     pair_codes += np.maximum(first_speaker, second_speaker)
     codes, pairs = np.unique(pair_codes, return_inverse=True)

@@ -149,7 +149,7 @@ class RelativeAttention(nn.Module):
         self.value = nn.Linear(width, width)
         self.position = nn.Linear(width, width, bias=False)
         self.output = nn.Linear(width, width)
-        # u and v of the paper: what a query asks of content and of distance whatever it holds itself
+        # u and v of the paper: query-independent biases for content and distance
         self.content_bias = nn.Parameter(torch.zeros(heads, 1, width // heads))
         self.distance_bias = nn.Parameter(torch.zeros(heads, 1, width // heads))
 

@@ -49,7 +49,7 @@ class Model(Protocol):
 
 
 class Embedder:
-    """Turns speech into speaker embeddings.
+    """Computes speaker embeddings.
 
     >>> embedder = Embedder(read_model("exp/mini/model"))
     >>> embedder.embed(wave, sample_rate=16000)     # (D,) float32
@@ -57,7 +57,7 @@ class Embedder:
 
     Args:
         model: encoder, features, calibration.
-        device: where it computes: ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
         precision: precision of the network; features, pooling statistics and the result are always float32.
     """
 
@@ -153,7 +153,7 @@ class Embedder:
             raise InputError(f"windows must start before they end, within the {duration_s:.2f} s of audio")
         embeddings_ND = np.empty((len(windows_N2), self.embedding_dim), dtype=np.float32)
         hop, window = self.features.hop_samples, self.features.window_samples
-        # A frame that stands around its time sees what lies before it: the block begins that much earlier.
+        # Centred frames need samples before their time: the block begins earlier by that much.
         lead = -(-window // hop) * hop if self.features.centred else 0
         for block in _blocks(starts_N, np.minimum(ends_N, duration_s)):
             first = max(0, round(starts_N[block[0]] * RATE_HZ / hop) * hop - lead)
@@ -188,7 +188,7 @@ def _read(audio: Audio, sample_rate: int | None, channel: Channel) -> np.ndarray
 
 
 def long_enough(wave_S: np.ndarray) -> np.ndarray:
-    """What is too short to be a voice (S,), repeated."""
+    """Repeat samples (S,) that are too short to characterise a speaker."""
     shortest = int(_SHORTEST_S * RATE_HZ)
     return np.resize(wave_S, shortest) if len(wave_S) < shortest else wave_S
 

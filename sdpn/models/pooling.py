@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sdpn.features.lengths import hide, mean_over_time, softmax_over_time
 
-#: Hidden units of an attention where neither it nor its encoder says how many.
+#: Default number of hidden units of attention.
 _BOTTLENECK = 128
 
 
@@ -244,7 +244,7 @@ def _mean_and_variance(
     mean_BC = mean_over_time(hidden_BCT, mask_BT)
     squares_BCT = hide((hidden_BCT - mean_BC.unsqueeze(-1)).square(), mask_BT)
     if mask_BT is None:
-        # counted, not read off the shape: a traced graph keeps following the length
+        # counted instead of read from the shape, so that a traced graph supports any length
         count_11 = torch.ones_like(hidden_BCT[:1, :1]).sum(-1)
         return mean_BC, squares_BCT.sum(-1) / (count_11 - int(unbiased)).clamp(min=1)
     return mean_BC, squares_BCT.sum(-1) / (mask_BT.sum(1, keepdim=True) - int(unbiased)).clamp(min=1)

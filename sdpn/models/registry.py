@@ -1,7 +1,7 @@
 """All encoders, by kind and by published size.
 
 A new encoder is one file, one line in `ENCODERS` and its sizes in `SIZES`, a ``-tiny`` one for CPUs among
-them; tests and ``sdpn models`` run over both.
+them; tests and ``sdpn models`` cover both.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
                 contents = torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             refused = re.search(r"GLOBAL ([\w.]+)", str(error))
-            if refused is None:  # torch would advise to load it all the same
+            if refused is None:  # torch's own message advises loading it anyway
                 raise InputError("is damaged or not a torch file", path=path, hint="copy it again") from error
             raise InputError(
                 f"refers to code, '{refused[1]}', and was rejected; nothing was executed",

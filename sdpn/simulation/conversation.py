@@ -1,8 +1,9 @@
-"""The plan of a conversation: who says which part of which utterance, and when.
+"""Planning of a conversation: which speaker utters which phrases, and when.
 
-Turns follow `sdpn.simulation.turn_statistics`. After each turn the floor changes or stays; a change comes
-after a gap or in an overlap; others interject while it is held. A turn is assembled from phrases, the speech
-segments of clean utterances, which are never cut: it uses the phrases that come closest to the drawn length.
+Turns follow `sdpn.simulation.turn_statistics`. After each turn, the speaker changes or continues; a change
+comes after a gap or with an overlap; other speakers interject during turns. A turn is assembled from phrases,
+the speech segments of clean utterances, which are never cut: it uses the phrases that come closest to the
+drawn length.
 
 The speakers' shares p of the turns are drawn from a Dirichlet distribution. Speaker i loses the floor with
 probability c (1 - p_i) and j follows with a probability in proportion to p_j, which gives i the share p_i of
@@ -21,7 +22,7 @@ from sdpn.errors import InputError
 from sdpn.io.audio import RATE_HZ
 from sdpn.simulation.turn_statistics import JOIN_S, Profile, TurnStatistics, quantile
 
-#: Time reserved for each speaker who has not spoken yet, in seconds.
+#: Time reserved for each speaker without a turn so far, in seconds.
 _ENTRANCE_S = 5.0
 
 #: Number of attempts to draw a conversation with all speakers.
@@ -36,12 +37,12 @@ _LEAST_OWN = 0.1
 
 @dataclass(frozen=True)
 class Phrase:
-    """A stretch of speech in an utterance.
+    """A segment of speech in an utterance.
 
     Attributes:
-        utterance: number of the utterance among those of its speaker.
+        utterance: index of the utterance among those of its speaker.
         start: first sample.
-        end: sample after the last.
+        end: sample after the last one.
     """
 
     utterance: int
@@ -55,12 +56,12 @@ class Phrase:
 
 
 class Spoken(NamedTuple):
-    """A phrase at its place in the conversation.
+    """A phrase placed in the conversation.
 
     Attributes:
-        speaker: number of the speaker.
-        phrase: what is phrases.
-        onset: sample of the conversation at which it starts.
+        speaker: index of the speaker.
+        phrase: the phrase.
+        onset: its first sample in the conversation.
     """
 
     speaker: int
@@ -69,22 +70,22 @@ class Spoken(NamedTuple):
 
 
 class PhrasePool:
-    """The phrases of one speaker, none of which is repeated before all have been used.
+    """The phrases of one speaker; none is repeated before all have been used.
 
     Args:
-        phrases: of each utterance, in order of time; at least one in all.
-        rng: shuffles the utterances.
+        phrases: phrases of each utterance, in chronological order; at least one in total.
+        rng: random generator that shuffles the utterances.
     """
 
     def __init__(self, phrases: Sequence[Sequence[Phrase]], rng: np.random.Generator) -> None:
         self._utterances = [list(utterance) for utterance in phrases if utterance]
         if not self._utterances:
-            raise ValueError("a voice needs a phrase")
+            raise ValueError("a speaker needs at least one phrase")
         self._rng = rng
         self._left: list[Phrase] = []
 
     def take(self, duration_s: float) -> list[tuple[float, Phrase]]:
-        """Take phrases that last about ``duration_s`` together.
+        """Take phrases with a total duration of about ``duration_s``.
 
         Returns:
             (seconds from the start of the turn, phrase), in order of time; the first starts at 0.
@@ -102,7 +103,7 @@ class PhrasePool:
             if self._left[0].duration_s > remaining_s:
                 lengths_s = np.array([phrase.duration_s for phrase in self._left])
                 index = int(np.argmin(np.abs(lengths_s - remaining_s)))
-                if phrases and lengths_s[index] > 2 * remaining_s:  # the turn is nearer to its length without
+                if phrases and lengths_s[index] > 2 * remaining_s:  # closer without it
                     return phrases
             phrase = self._left.pop(index)
             phrases.append((at_s, phrase))
@@ -111,7 +112,7 @@ class PhrasePool:
                 return phrases
 
     def _gap_s(self, before: Phrase, after: Phrase) -> float:
-        """The speaker's own silence where the phrases follow each other, as far as it does not end a turn."""
+        """Silence between two phrases: the original one if they are adjacent, limited within a turn."""
         if before.utterance == after.utterance and after.start >= before.end:
             return min((after.start - before.end) / RATE_HZ, _PHRASE_GAP_S[1])
         return float(self._rng.uniform(*_PHRASE_GAP_S))
@@ -135,17 +136,18 @@ def converse(
     phrases: Sequence[Sequence[Sequence[Phrase]]],
     duration_s: float,
 ) -> list[Spoken]:
-    """Let speakers take turns.
+    """Draw the turns of a conversation.
 
     Args:
-        rng: random generator for all choices.
-        statistics: of the turns.
-        phrases: by speaker and utterance; at least one of each speaker. One alone speaks with pauses.
-        duration_s: length of the conversation.
+        rng: random generator.
+        statistics: turn statistics.
+        phrases: phrases by speaker and utterance; at least one per speaker. A single speaker pauses between
+            turns.
+        duration_s: duration of the conversation.
 
     Returns:
-        phrases in order of their onset, inside the conversation. Those of one speaker do not overlap, and
-        every speaker speaks.
+        phrases sorted by onset, within the conversation. Those of one speaker do not overlap, and every
+        speaker has at least one.
 
     Raises:
         InputError: the conversation is too short for so many speakers.
@@ -182,17 +184,19 @@ class _Conversation:
         self.rng, self.statistics, self.profile = rng, statistics, profile
         self.pools, self.duration_s = pools, duration_s
         self.shares = rng.dirichlet(np.full(len(pools), statistics.concentration))
-        #: no speaker waits indefinitely: from this time on a change of speaker goes to this speaker first
+        #: from this time on a speaker without a turn is preferred at the next change
         self.entrance_s = rng.uniform(0.0, 0.7 * duration_s, len(pools))
 
     def take_turns(self) -> list[_Turn]:
-        """Turns that take the floor, in order of time."""
+        """Turns that take the floor, in chronological order."""
         turns: list[_Turn] = []
-        unspoken = set(range(len(self.pools)))
+        waiting_for_turn = set(range(len(self.pools)))
         while True:
-            speaker, change = self._next_speaker(turns, unspoken)
-            unspoken.discard(speaker)
-            left_s = self.duration_s - (turns[-1].end_s if turns else 0.0) - _ENTRANCE_S * len(unspoken)
+            speaker, change = self._next_speaker(turns, waiting_for_turn)
+            waiting_for_turn.discard(speaker)
+            left_s = (
+                self.duration_s - (turns[-1].end_s if turns else 0.0) - _ENTRANCE_S * len(waiting_for_turn)
+            )
             wish_s = self.profile.mean_turn_s * self._draw(self.statistics.relative_turn)
             phrases = self.pools[speaker].take(min(wish_s, max(left_s, _ENTRANCE_S / 2)))
             turn = _Turn(speaker, 0.0, phrases)
@@ -202,7 +206,7 @@ class _Conversation:
             turns.append(turn)
 
     def interject(self, turns: Sequence[_Turn]) -> list[_Turn]:
-        """Short turns of others while somebody holds the floor alone."""
+        """Interjections: short turns of other speakers during a turn without overlap."""
         interjections: list[_Turn] = []
         if len(self.pools) == 1:
             return interjections
@@ -234,15 +238,15 @@ class _Conversation:
             start_s = placed[-1].end_s + JOIN_S
         return placed
 
-    def _next_speaker(self, turns: Sequence[_Turn], unspoken: set[int]) -> tuple[int, bool]:
-        """Who speaks next, and whether that is a change."""
+    def _next_speaker(self, turns: Sequence[_Turn], waiting_for_turn: set[int]) -> tuple[int, bool]:
+        """Draw the next speaker; returns it and whether the speaker changes."""
         if not turns:
             return int(self.rng.choice(len(self.pools), p=self.shares)), False
         last, now_s = turns[-1].speaker, turns[-1].end_s
         changes = self.rng.random() < self.profile.change_rate * (1 - self.shares[last])
         if len(self.pools) == 1 or not changes:
             return last, False
-        waiting = [speaker for speaker in sorted(unspoken) if self.entrance_s[speaker] <= now_s]
+        waiting = [speaker for speaker in sorted(waiting_for_turn) if self.entrance_s[speaker] <= now_s]
         if waiting:
             return waiting[self.rng.integers(len(waiting))], True
         chances = self.shares.copy()
@@ -250,12 +254,12 @@ class _Conversation:
         return int(self.rng.choice(len(chances), p=chances / chances.sum())), True
 
     def _start_s(self, turns: Sequence[_Turn], length_s: float, change: bool, left_s: float) -> float:
-        """When a turn of ``length_s`` starts after the others."""
+        """Draw the start of the next turn of ``length_s``."""
         if not turns:
             return min(self._draw(self.statistics.gap_s), 2.0)
         last = turns[-1]
         if change and self.rng.random() < self.profile.overlap_probability:
-            # neither is the turn inside the last one, nor does it reach back to the speaker before
+            # not within the previous turn, and not overlapping the one before that
             reach_s = (1 - _LEAST_OWN) * min(last.end_s - last.start_s, length_s)
             if len(turns) > 1:
                 reach_s = min(reach_s, max(0.0, last.end_s - turns[-2].end_s - JOIN_S))

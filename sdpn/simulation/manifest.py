@@ -10,11 +10,11 @@ One line is one conversation::
      "ambience": {"snr_db": 38.0, "seed": 77},
      "sha256": "…"}
 
-A speaker has an id and a room: a measured one, a simulated one (``{"rt60_s": 0.4, "seed": 5}``) or null. An
-utterance has the number of its speaker, its path below a corpus and the beginning of the SHA-256 of the
-file. A phrase has the number of its utterance, its first sample there and the one after its last, the sample
-of the conversation at which it starts, and its gain in dB. ``noise`` may be null. The last field is the
-SHA-256 of the mixed samples (16 bits, little-endian); it is checked, and nothing is made from it.
+A speaker has an id and a room: measured, simulated (``{"rt60_s": 0.4, "seed": 5}``) or null. An
+utterance has the index of its speaker, its path below a corpus and the beginning of the SHA-256 of the
+file. A phrase has the index of its utterance, its first sample there and the one after its last, its onset in
+the conversation in samples, and its gain in dB. ``noise`` may be null. The last field is the SHA-256 of the
+mixed samples (16 bits, little-endian), for verification only.
 """
 
 from __future__ import annotations
@@ -37,16 +37,17 @@ from sdpn.simulation.turn_statistics import JOIN_S
 
 _FORMAT = 1
 
-#: Characters of a file's SHA-256 that are kept: two files among a million share them once in 10^7 corpora.
+#: Characters of a file's SHA-256 that are stored: a collision among a million files has a probability of
+#: 10^-7.
 _DIGEST_LENGTH = 16
 
 
-#: What a recording is used as.
+#: Purpose of a recording.
 Kind = Literal["utterance", "room", "noise"]
 
 
 class SourceFile(NamedTuple):
-    """An audio file: its path below a folder that the user names, and the beginning of its SHA-256."""
+    """An audio file: its path below a folder given by the user, and the beginning of its SHA-256."""
 
     path: str
     digest: str
@@ -60,21 +61,21 @@ class SimulatedRoom(NamedTuple):
 
 
 class Speaker(NamedTuple):
-    """Who speaks, and where: in a measured room, in a simulated one or close to the microphone."""
+    """A speaker, in a measured room, in a simulated room or close to the microphone (None)."""
 
     id: str
     room: SourceFile | SimulatedRoom | None
 
 
 class SpeakerUtterance(NamedTuple):
-    """An utterance and the number of its speaker."""
+    """An utterance and the index of its speaker."""
 
     speaker: int
     file: SourceFile
 
 
 class PlacedPhrase(NamedTuple):
-    """A stretch of an utterance, ``start`` to ``end`` in samples, at sample ``onset`` of the conversation."""
+    """A segment of an utterance, ``start`` to ``end`` in samples, at sample ``onset`` of the conversation."""
 
     utterance: int
     start: int
@@ -85,7 +86,7 @@ class PlacedPhrase(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Noise:
-    """Recorded noise: clips one after another, again and again; SNR to the speech while someone speaks."""
+    """Recorded noise: clips in sequence, repeated; the SNR refers to the active speech level."""
 
     snr_db: float
     clips: tuple[SourceFile, ...]
@@ -93,7 +94,7 @@ class Noise:
 
 @dataclass(frozen=True, kw_only=True)
 class Ambience:
-    """Faint generated noise, since no recording is silent between the words."""
+    """Faint generated noise, since real recordings are never silent between words."""
 
     snr_db: float
     seed: int
@@ -106,12 +107,12 @@ class Conversation:
     Attributes:
         recording: its id.
         num_samples: its length, at 16 kHz.
-        speakers: who speak.
-        utterances: what they speak.
-        phrases: when they speak.
+        speakers: the speakers.
+        utterances: their utterances.
+        phrases: the phrases and their positions.
         noise: recorded noise, or None.
         ambience: generated noise.
-        sha256: of the samples; None before they are computed.
+        sha256: hash of the samples; None before mixing.
     """
 
     recording: str
@@ -129,7 +130,7 @@ class Conversation:
         return self.num_samples / RATE_HZ
 
     def turns(self) -> list[Turn]:
-        """The reference: who speaks when, silences of a speaker below `JOIN_S` bridged."""
+        """The reference turns; silences of a speaker below `JOIN_S` are bridged."""
         turns = [
             Turn(
                 self.recording,
@@ -179,9 +180,7 @@ def read_manifest(path: str | os.PathLike[str]) -> list[Conversation]:
             reason = f"{type(error).__name__}: {error}"
             raise InputError(f"is not a valid manifest line ({reason})", path=path, line=number) from error
         if conversation.recording in conversations:
-            raise InputError(
-                f"recording {conversation.recording!r} occurs a second time", path=path, line=number
-            )
+            raise InputError(f"recording {conversation.recording!r} occurs twice", path=path, line=number)
         conversations[conversation.recording] = conversation
     if not conversations:
         raise InputError("contains no conversations", path=path)
@@ -239,7 +238,7 @@ def _decode_room(room: dict[str, Any] | None) -> SourceFile | SimulatedRoom | No
 
 
 def _check(conversation: Conversation) -> None:
-    """Raise ValueError for names that cannot be written and indices out of range."""
+    """Raise ValueError for invalid names and indices out of range."""
     names = [conversation.recording, *(speaker.id for speaker in conversation.speakers)]
     for name in names:
         if not isinstance(name, str) or not is_file_name(name):

@@ -1,7 +1,7 @@
 """Mixing of a conversation from its manifest line.
 
-Everything is float64 until the last step: rounding differences between machines are then some 10^11 times
-smaller than a 16-bit step, so that they do not affect the file.
+All computations are in float64: rounding differences between machines are then about 10^11 times smaller than
+a 16-bit step, and do not affect the result.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ _HALF_FADE = 160
 #: Cross-fade between clips of noise, in samples (20 ms).
 _NOISE_FADE = 320
 
-#: Largest sample of a conversation; a louder one is turned down as a whole.
+#: Maximum sample of a conversation; louder ones are attenuated as a whole.
 _PEAK = 0.95
 
 
 def mix(conversation: Conversation, load: Load) -> np.ndarray:
-    """Make the samples of a conversation.
+    """Mix a conversation.
 
     Args:
-        conversation: what to mix.
-        load: gives the recordings that it is made of.
+        conversation: the conversation.
+        load: loads its recordings.
 
     Returns:
         (num_samples,) int16.
@@ -71,7 +71,7 @@ def _dry(conversation: Conversation, speaker: int, load: Load) -> np.ndarray:
             raise InputError(
                 f"utterance {utterance.file.path!r} ends at sample {len(samples)}, inside a phrase"
             )
-        # the fades reach beyond the phrase, as far as the utterance and the conversation go
+        # fades extend beyond the phrase, within utterance and conversation
         before = min(_HALF_FADE, phrase.start, phrase.onset)
         after = min(
             _HALF_FADE, len(samples) - phrase.end, len(dry) - (phrase.onset + phrase.end - phrase.start)
@@ -102,7 +102,7 @@ def _reverberate(dry: np.ndarray, room: np.ndarray) -> np.ndarray:
 
 
 def _speech_power(conversation: Conversation, speech: np.ndarray) -> float:
-    """Mean power while somebody speaks."""
+    """Mean power during speech."""
     spoken = np.zeros(len(speech), dtype=bool)
     for phrase in conversation.phrases:
         spoken[phrase.onset : phrase.onset + phrase.end - phrase.start] = True
@@ -123,7 +123,7 @@ def _gain(noise: np.ndarray, speech_power: float, snr_db: float) -> float:
 
 
 def _loop(clips: Sequence[np.ndarray], num_samples: int) -> np.ndarray:
-    """Clips one after another with cross-fades, from the first again after the last."""
+    """Concatenate clips with cross-fades, repeating from the first."""
     clips = [clip for clip in clips if len(clip) > 2 * _NOISE_FADE]
     if not clips:
         return np.zeros(num_samples)

@@ -1,10 +1,9 @@
-"""Simulated conversations from folder-per-speaker corpora, and from their manifest again.
+"""Simulation of conversations from corpora with one folder per speaker, or from a manifest.
 
-The speech in each clean utterance is found before anything is mixed; it becomes the reference. Then each
-conversation is planned (`sdpn.simulation.conversation`) into a line of the manifest, and mixed from that line
-alone (`sdpn.simulation.mixing`).
-Each conversation draws from a generator of its own and each line is mixed by itself, so the number of
-processes changes nothing.
+The speech in each clean utterance is detected before mixing and becomes the reference. Each conversation is
+then planned (`sdpn.simulation.conversation`) as a line of the manifest, and mixed from that line alone
+(`sdpn.simulation.mixing`). Each conversation has its own random generator and is mixed separately, so that
+the number of processes has no effect.
 
 Related simulators: Landini et al., "From Simulated Mixtures to Simulated Conversations as Training Data for
 End-to-End Neural Diarization" (Interspeech 2022), and the multi-speaker simulator of NeMo (Park et al.,
@@ -53,13 +52,13 @@ from sdpn.simulation.turn_statistics import TurnStatistics
 
 logger = logging.getLogger(__name__)
 
-#: Finds the speech of a recording (S,): (start, end) in seconds, in order of time.
+#: Detects the speech of a recording (S,): (start, end) in seconds, in chronological order.
 DetectSpeech = Callable[[np.ndarray], Iterable[tuple[float, float]]]
 
-#: Phrases are split where the power of 30 ms falls this far below the phrase's own.
+#: Phrases are split where the power over 30 ms falls this far below that of the phrase.
 _DIP_DB = 20.0
 
-#: Shortest part that a split leaves, in seconds.
+#: Minimum length of a part after splitting, in seconds.
 _LEAST_PHRASE_S = 0.25
 
 #: Frame of the power measure, in samples (10 ms).
@@ -79,26 +78,26 @@ R = TypeVar("R")
 
 
 class OnProgress(Protocol):
-    """Passes items on and shows progress."""
+    """Iterates over items and shows progress."""
 
     def __call__(self, items: Iterable[T], *, description: str, total: int) -> Iterable[T]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class SimulationConfig:
-    """What is simulated.
+    """Settings of a simulation.
 
     Attributes:
-        num: conversations.
+        num: number of conversations.
         seed: random seed.
-        duration_s: length of each.
-        min_speakers: in a conversation.
-        max_speakers: in a conversation; all numbers from the least to the most occur equally often.
+        duration_s: duration of each.
+        min_speakers: minimum number of speakers in a conversation.
+        max_speakers: maximum; all numbers in the range occur equally often.
         level_db: range of a conversation's speech level, in dB below full scale.
         level_spread_db: standard deviation of the speakers' levels around it.
-        room_share: share of conversations in a room; in the others everyone is close to the microphone.
+        room_share: share of conversations in a room; in the others, speakers are close to the microphone.
         room_decay_s: range of the reverberation time RT60 of simulated rooms.
-        noise_share: share of conversations with recorded noise; as far as possible those in a room.
+        noise_share: share of conversations with recorded noise, those in a room first.
         noise_snr_db: range of its signal-to-noise ratio.
     """
 
@@ -156,12 +155,12 @@ def plan(
     """Draw conversations.
 
     Args:
-        config: what to draw.
-        statistics: how turns are taken.
-        folders: what to draw from.
-        detect_speech: finds the speech of a clean utterance; a function that another process can import.
-        jobs: processes that detect speech.
-        progress: is shown the speakers.
+        config: settings.
+        statistics: turn statistics.
+        folders: folders of the recordings.
+        detect_speech: detects the speech of a clean utterance; must be picklable.
+        jobs: number of processes for speech detection.
+        progress: shows the progress over speakers.
 
     Returns:
         the conversations, not mixed yet.
@@ -219,14 +218,14 @@ def draw_conversation(
     """Draw one conversation.
 
     Args:
-        rng: decides on everything.
-        config: its length, levels, rooms and noise.
-        statistics: how turns are taken.
+        rng: random generator.
+        config: settings.
+        statistics: turn statistics.
         cast: the speech of the speakers, by name.
         recording: its id.
         in_room: whether the speakers are in a room.
-        rooms: measured responses; those of one group are places in one room. None simulates a room.
-        noises: clips of noise in groups of one kind; None adds none.
+        rooms: measured responses, grouped by room. None simulates a room.
+        noises: clips of noise, grouped by kind; None for no noise.
 
     Raises:
         InputError: it is too short for its speakers.
@@ -255,12 +254,12 @@ def render(
     """Mix conversations and write them with their reference.
 
     Args:
-        conversations: what to mix.
-        folders: where the recordings lie.
-        out: an existing folder; gets ``<recording>.flac`` (16 kHz, 16 bits), ``wav.scp``,
+        conversations: the conversations.
+        folders: folders of the recordings.
+        out: an existing folder for ``<recording>.flac`` (16 kHz, 16 bits), ``wav.scp``,
             ``reference.rttm`` and ``reference.uem``.
-        jobs: processes.
-        progress: is shown the conversations.
+        jobs: number of processes.
+        progress: shows the progress over conversations.
 
     Returns:
         the conversations with the hashes of their samples.
@@ -279,15 +278,15 @@ def render(
 
 
 def find_phrases(samples: np.ndarray, file: SourceFile, detect_speech: DetectSpeech) -> Speech | None:
-    """Find the speech of a clean utterance.
+    """Find the phrases of a clean utterance.
 
     Args:
         samples: (S,) at 16 kHz.
-        file: where they are from.
-        detect_speech: finds it.
+        file: its file.
+        detect_speech: detects the speech.
 
     Returns:
-        the speech, or None if there is none.
+        the phrases, or None without speech.
     """
     phrases: list[tuple[int, int]] = []
     for start_s, end_s in detect_speech(samples):
@@ -300,13 +299,13 @@ def find_phrases(samples: np.ndarray, file: SourceFile, detect_speech: DetectSpe
 
 
 def split_at_dips(samples: np.ndarray) -> list[int]:
-    """Where a stretch of speech can be divided: its quiet moments, which are mostly between words.
+    """Positions at which a segment of speech can be divided: quiet moments, mostly between words.
 
     Args:
         samples: (S,) speech.
 
     Returns:
-        ascending samples inside the stretch, `_LEAST_PHRASE_S` apart and away from its ends.
+        ascending samples inside the segment, at least `_LEAST_PHRASE_S` from each other and from its ends.
     """
     num_frames = len(samples) // _FRAME
     power = np.mean(
@@ -327,7 +326,7 @@ def split_at_dips(samples: np.ndarray) -> list[int]:
 
 
 def _casts(config: SimulationConfig, speakers: Sequence[str]) -> list[list[str]]:
-    """Who takes part in each conversation: everyone once before anyone twice, as far as that goes."""
+    """Draw the speakers of each conversation; as far as possible, all are used equally often."""
     if len(speakers) < config.max_speakers:
         raise InputError(
             f"the corpora have {len(speakers)} speakers, too few for conversations of {config.max_speakers}",
@@ -354,12 +353,12 @@ def _find_speech(
     seed: int,
     detect_speech: DetectSpeech,
 ) -> tuple[list[Speech], int]:
-    """Find the speech of a speaker's utterances, in random order, until there is enough.
+    """Detect the speech of a speaker's utterances, in random order, until there is enough.
 
     Args:
-        task: the speaker, the speaker's files and the seconds of speech that are enough.
-        seed: of the order.
-        detect_speech: finds it.
+        task: the speaker, its files and the required seconds of speech.
+        seed: random seed of the order.
+        detect_speech: detects the speech.
 
     Returns:
         the utterances with speech, and the number of those without.
@@ -392,7 +391,7 @@ def _set_levels(
     speeches: Sequence[Sequence[Speech]],
     spoken: Sequence[Spoken],
 ) -> tuple[tuple[SpeakerUtterance, ...], tuple[PlacedPhrase, ...]]:
-    """The utterances that are used, and the phrases with gains: each speaker has an own level."""
+    """The utterances that are used, and the phrases with gains: each speaker has an individual level."""
     level_db = rng.uniform(*config.level_db)
     levels_db = [level_db + rng.normal(0.0, config.level_spread_db) for _ in speeches]
     numbers: dict[tuple[int, int], int] = {}
@@ -410,7 +409,7 @@ def _set_levels(
 
 
 def _join(phrases: Iterable[PlacedPhrase]) -> list[PlacedPhrase]:
-    """Make one of phrases that follow each other in their utterance and in the conversation."""
+    """Merge phrases that are adjacent both in their utterance and in the conversation."""
     joined: list[PlacedPhrase] = []
     last: dict[int, int] = {}
     for phrase in phrases:
@@ -435,7 +434,7 @@ def _places(
     measured: Sequence[Sequence[SourceFile]] | None,
     num_speakers: int,
 ) -> list[SourceFile | SimulatedRoom]:
-    """A place in one room for each speaker: another response of a folder, or of a simulated room."""
+    """A position in one room for each speaker: a response from one folder, or a simulated one."""
     if measured is not None:
         room = measured[int(rng.integers(len(measured)))]
         order = rng.permutation(len(room))
@@ -447,7 +446,7 @@ def _places(
 def _noise(
     rng: np.random.Generator, config: SimulationConfig, noises: Sequence[Sequence[SourceFile]]
 ) -> Noise:
-    """Noise of one kind: clips of one folder."""
+    """Noise of one kind: clips from one folder."""
     kind = noises[int(rng.integers(len(noises)))]
     clips = tuple(kind[index] for index in rng.permutation(len(kind))[:_NUM_CLIPS])
     return Noise(snr_db=round(rng.uniform(*config.noise_snr_db), 2), clips=clips)
@@ -466,13 +465,13 @@ def _mapper(jobs: int) -> Iterator[Callable[[Callable[[T], R], Iterable[T]], Ite
     if jobs == 1:
         yield map
         return
-    # spawned, since a fork would inherit the locks of torch's threads
+    # spawned, since a forked process would inherit locks of torch's threads
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         yield pool.map
 
 
 def _generator(seed: int, name: str) -> np.random.Generator:
-    """A stream of random numbers of its own for each name."""
+    """A separate random generator for each name."""
     return np.random.default_rng([seed, zlib.crc32(name.encode())])
 
 

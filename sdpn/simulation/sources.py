@@ -1,4 +1,4 @@
-"""The recordings that a simulation is made of: their folders, and whether they are unchanged."""
+"""The source recordings of a simulation: their folders, and verification that they are unchanged."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class Folders:
             InputError: it is missing or cannot be read.
         """
         present = [path for path in self._candidates(kind, source) if path.is_file()]
-        if len(present) > 1:  # the hash knows which corpus was meant
+        if len(present) > 1:  # select the corpus by the hash
             present = [path for path in present if file_digest(path) == source.digest]
         if not present:
             raise InputError(f"{kind} {source.path!r} no longer exists")
         return audio.read(present[0])
 
     def problem(self, kind: Kind, source: SourceFile) -> str | None:
-        """What is wrong with a recording of a manifest (missing or different), or None."""
+        """Describe the problem with a recording of a manifest (missing or changed), if any."""
         candidates = self._candidates(kind, source)
         if not candidates:
             option = {"room": "--rir", "noise": "--noise"}[kind]
@@ -72,11 +72,11 @@ def check_sources(conversations: Sequence[Conversation], folders: Folders, manif
 
     Args:
         conversations: read from ``manifest``, one from each line.
-        folders: where to look.
-        manifest: named in errors.
+        folders: folders of the recordings.
+        manifest: path for error messages.
 
     Raises:
-        InputError: a recording is missing or another one, or a folder was not given; with the line.
+        InputError: a recording is missing or has changed, or a folder was not given; with the line.
     """
     known: dict[tuple[Kind, SourceFile], str | None] = {}
     for line, conversation in enumerate(conversations, start=1):
@@ -89,7 +89,7 @@ def check_sources(conversations: Sequence[Conversation], folders: Folders, manif
 
 
 def sources_by_folder(root: Path) -> list[list[SourceFile]]:
-    """Audio files below ``root``, in groups that lie in the same folder.
+    """Audio files below ``root``, grouped by folder.
 
     Raises:
         InputError: ``root`` is no folder, holds no audio, or a file cannot be read.

@@ -2,12 +2,12 @@
 
 The turns of a recording, in order of onset, fall into two kinds. One that ends before the turn that is being
 held has ended is an *interjection* ("mhm", a laugh, a failed attempt to interrupt). Any other takes the
-floor, and stands to the floor's last turn in one of three ways: after a *pause* of the same speaker, after a
-*gap* between two speakers, or in an *overlap* of two speakers (Heldner and Edlund, "Pauses, gaps and
-overlaps in conversations", Journal of Phonetics 38, 2010).
+floor, in one of three ways: after a *pause* of the same speaker, after a *gap* between two speakers, or with
+an *overlap* of two speakers (Heldner and Edlund, "Pauses, gaps and overlaps in conversations", Journal of
+Phonetics 38, 2010).
 
-Annotators differ in how short a silence they mark, so turns of one speaker that are less than `JOIN_S` apart
-are one turn here, in what is measured and in what is simulated.
+Annotators differ in the shortest silence that they mark. Turns of one speaker less than `JOIN_S` apart are
+therefore merged, in measured and in simulated conversations.
 """
 
 from __future__ import annotations
@@ -35,10 +35,9 @@ JOIN_S = 0.25
 #: Points of a saved distribution, evenly spaced in probability.
 _NUM_QUANTILES = 201
 
-#: Each recording's rates are estimated as if it held this many more events of the average kind: a short
-#: recording without an overlap does not mean that its speakers never overlap. More would make all
-#: conversations alike: with 5, the overlap of simulated conversations is distributed less like that of real
-#: ones.
+#: Pseudo-counts that smooth the rates of each recording towards the average: a short recording without
+#: overlap does not imply a rate of zero. Larger values make conversations too similar: with 5, the
+#: distribution of overlap differs more from that of real conversations.
 _PRIOR_EVENTS = 1.0
 
 _SCHEMA = "sdpn.turn_statistics/1"
@@ -49,7 +48,7 @@ _SHIPPED = Path(__file__).with_name("voxconverse_turns.json")
 
 @dataclass(frozen=True)
 class Observed:
-    """What the turns of recordings hold; two add up to those of both.
+    """Measured turns of recordings; results of several recordings can be added.
 
     Attributes:
         turn_s: lengths of the turns that take the floor, in seconds.
@@ -57,11 +56,11 @@ class Observed:
         pause_s: silences between two turns of one speaker who keeps the floor.
         gap_s: silences between two speakers.
         overlap_s: overlaps of a turn with the one of another speaker that takes the floor from it.
-        speech_s: time in which somebody speaks.
-        overlapped_s: time in which two or more do.
+        speech_s: time with at least one speaker.
+        overlapped_s: time with two or more speakers.
         span_s: time from the first onset to the last end.
-        host_s: time in which an interjection can be told from a change of the floor: the inside of the
-            turns, `JOIN_S` away from the turns before and after.
+        host_s: time in which an interjection can be distinguished from a change of the floor: within turns,
+            at least `JOIN_S` from the previous and next turn.
     """
 
     turn_s: tuple[float, ...]
@@ -75,15 +74,15 @@ class Observed:
     host_s: float
 
     def __add__(self, other: Observed) -> Observed:
-        """What both recordings hold together."""
+        """Combine the measurements of both."""
         return Observed(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
 
 
 def observe(turns: Iterable[Turn]) -> Observed:
-    """Sort the turns of one recording into the kinds of this module.
+    """Classify the turns of one recording.
 
     Args:
-        turns: of one recording, at least one.
+        turns: turns of one recording, at least one.
     """
     joined = merge_overlaps(sorted(turns), pause_s=JOIN_S)
     floor, interjections = _split(joined)
@@ -116,16 +115,16 @@ def observe(turns: Iterable[Turn]) -> Observed:
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """How lively one recording is.
+    """Turn-taking rates of one recording.
 
     Attributes:
-        num_speakers: who speak in it.
-        span_s: its length, from the first turn to the last.
+        num_speakers: number of speakers.
+        span_s: time from the first onset to the last end.
         mean_turn_s: mean length of the turns that take the floor.
-        change_rate: one with a share p of the turns loses the floor after a turn with a probability of
+        change_rate: a speaker with a share p of the turns loses the floor after a turn with probability
             ``change_rate * (1 - p)``.
         overlap_probability: that a change of speaker is an overlap and not a gap.
-        interjections_per_min: per minute in which an interjection is possible.
+        interjections_per_min: interjections per minute of `Observed.host_s`.
     """
 
     num_speakers: int
@@ -144,16 +143,16 @@ class TurnStatistics:
     was never observed.
 
     Attributes:
-        source: where the recordings are from.
-        num_recordings: how many.
-        num_turns: turns in them, after `JOIN_S`.
-        hours: their total length, from the first turn to the last.
-        overlap_share: of the speech.
-        silence_share: of the time from the first turn to the last.
-        changes_per_min: how often another speaker takes the floor.
-        interjections_per_min: how often one speaks without taking it.
-        concentration: of the symmetric Dirichlet distribution of the speakers' shares of the turns; a low one
-            makes a few speakers dominate.
+        source: origin of the recordings.
+        num_recordings: number of recordings.
+        num_turns: number of turns, after merging by `JOIN_S`.
+        hours: total duration, from the first to the last turn of each recording.
+        overlap_share: share of overlap in the speech.
+        silence_share: share of silence in the duration.
+        changes_per_min: changes of speaker per minute.
+        interjections_per_min: interjections per minute.
+        concentration: concentration of the symmetric Dirichlet distribution of the speakers' shares of the
+            turns; with a low one, few speakers dominate.
         turn_s: lengths of the turns that take the floor.
         relative_turn: the same over the mean of their recording (see `Profile`).
         interjection_s: lengths of the interjections.
@@ -181,7 +180,7 @@ class TurnStatistics:
     profiles: tuple[Profile, ...]
 
     def draw_profile(self, num_speakers: int, rng: np.random.Generator) -> Profile:
-        """A moment of a recording with about as many speakers: one more or less, or else the nearest."""
+        """Draw a profile with the same number of speakers plus or minus one, or else the nearest number."""
         away = [abs(profile.num_speakers - num_speakers) for profile in self.profiles]
         reach = max(1, min(away))
         near = [profile for profile, distance in zip(self.profiles, away, strict=True) if distance <= reach]
@@ -204,7 +203,7 @@ def estimate(recordings: Mapping[str, Sequence[Turn]], source: str) -> TurnStati
 
     Args:
         recordings: turns by recording.
-        source: stands in the result and in errors.
+        source: description of the data, for the result and error messages.
 
     Raises:
         InputError: no recording has two speakers.
@@ -289,7 +288,7 @@ def write_statistics(path: str | os.PathLike[str], statistics: TurnStatistics) -
 
 @cache
 def voxconverse() -> TurnStatistics:
-    """The statistics that come with sdpn: the development set of VoxConverse."""
+    """The statistics included in sdpn: the development set of VoxConverse."""
     return read_statistics(_SHIPPED)
 
 
@@ -316,7 +315,7 @@ def _speech(turns: Sequence[Turn]) -> tuple[float, float]:
 def _profiles(
     num_speakers: Sequence[int], floors: Sequence[Sequence[Turn]], each: Sequence[Observed], total: Observed
 ) -> tuple[Profile, ...]:
-    # 1 - (sum of the squared shares): how often the floor would change if it were drawn anew after each turn
+    # 1 - (sum of squared shares): probability of a change if speakers were drawn independently
     change_if_redrawn = [1 - sum((n / len(floor)) ** 2 for n in _turn_counts(floor)) for floor in floors]
     transitions = [len(floor) - 1 for floor in floors]
     changes = [len(one.gap_s) + len(one.overlap_s) for one in each]
@@ -357,7 +356,7 @@ def _concentration(floors: Sequence[Sequence[Turn]]) -> float:
     """Dirichlet concentration by the method of moments.
 
     For K speakers with concentration a, the expected sum of the squared shares is (a + 1) / (K a + 1). A
-    recording of n turns shows it with a bias of (1 - sum) / n, which is taken out.
+    recording of n turns has a bias of (1 - sum) / n, which is corrected.
     """
     from scipy.optimize import brentq
 
@@ -387,7 +386,7 @@ def _quantiles(values: Sequence[float] | np.ndarray) -> tuple[float, ...]:
 
 
 def _check(statistics: TurnStatistics) -> None:
-    """Raise ValueError where numbers cannot be what they are called."""
+    """Raise ValueError for impossible values."""
     distributions = ("turn_s", "relative_turn", "interjection_s", "pause_s", "gap_s", "overlap_s")
     for name in distributions:
         values = np.array(getattr(statistics, name))

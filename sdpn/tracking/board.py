@@ -1,28 +1,28 @@
-"""The one TensorBoard writer. Tag names are an interface: dashboards and reports rely on them.
+"""The only TensorBoard writer. Tag names are an interface: dashboards and reports rely on them.
 
 ==============================  ==========================================================================
 tag                             meaning
 ==============================  ==========================================================================
 loss/total, ce, memax, koleo    the objective and its unweighted terms, mean since the last point
 loss/dimension                  the dimension regulariser, where it is on
-loss/believed, corrected        pseudo-labels below the gate, and corrected ones, as shares of the batch
+loss/believed, corrected        pseudo-labels accepted by the gate, and corrected ones, as shares of the batch
 loss/teacher_agrees             share of utterances whose pseudo-label is the teacher's top class
 train/lr, train/momentum        learning rate, EMA momentum of the teacher
 train/grad_norm                 norm of all gradients before clipping
 train/step_s                    seconds for a step
 train/loader_wait               share of the time spent waiting for data
 train/bad_files                 audio files that could not be read and were skipped, so far
-train/audio_hours_per_hour      hours of crops that an hour of training sees
+train/audio_hours_per_hour      hours of crops processed per hour of training
 prototypes/grad_norm            norm of the prototypes' own gradient before clipping
 prototypes/drift_initial_mean   mean (``_max``: largest) 1 − cosine to the prototypes at step 0
-prototypes/drift_previous_mean  the same to the last look
+prototypes/drift_previous_mean  the same to the previous evaluation
 prototypes/nearest_cosine_mean  mean cosine of a prototype to its nearest neighbour
 prototypes/effective_rank       of the prototypes
-prototypes/usage_perplexity     number of prototypes in use, over the rows since the last look
+prototypes/usage_perplexity     number of prototypes in use since the previous evaluation
 prototypes/dead                 prototypes with less than a tenth of an equal share
 prototypes/usage                histogram of usage times K (1 is an equal share)
 prototypes/drift_initial        histogram of 1 − cosine to the prototypes at step 0
-prototypes/drift_previous       the same to the last look
+prototypes/drift_previous       the same to the previous evaluation
 prototypes/similarity           image: cosines between prototypes, similar ones side by side
 pseudo/clusters, nmi, purity    labels of each round of pseudo-label training, over the rounds
 pseudo/eer, min_dcf_001         of the network that the round has trained
@@ -53,7 +53,7 @@ class Board:
     """Writes the curves of a run below ``directory``; a resumed run continues them."""
 
     def __init__(self, directory: Path, *, start_step: int) -> None:
-        # purge_step hides the points from there on: what a killed run wrote after its last checkpoint
+        # purge_step hides points that a killed run wrote after its last checkpoint
         self._writer = SummaryWriter(str(directory), purge_step=start_step + 1 if start_step else None)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
@@ -74,8 +74,8 @@ class Board:
             step: current step.
             now_KE: prototypes (K, E).
             initial_KE: prototypes at step 0.
-            previous_KE: prototypes at the last look.
-            usage_K: share of the rows since the last look, (K,).
+            previous_KE: prototypes at the previous evaluation.
+            usage_K: share of the rows since the previous evaluation, (K,).
 
         Returns:
             the scalars written.

@@ -1,4 +1,4 @@
-"""Whether prototypes are being trained, in a sentence.
+"""Verdict on whether the prototypes are being trained.
 
 Shapes: N snapshots, K prototypes.
 """

@@ -1,4 +1,4 @@
-"""Two recordings: how similar their speakers are, and whether they count as one."""
+"""Comparison of the speakers of two recordings: score and decision."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from sdpn.io.audio import Audio, Channel
 from sdpn.verification.back_end import BackEnd
 from sdpn.verification.similarity import similarity
 
-#: Share of different-speaker pairs that are accepted where nothing else is asked for.
+#: Default false-alarm rate.
 FALSE_ALARMS = 0.02
 
-#: Calibrated cosines, the better one first.
+#: Calibrated cosine thresholds, the preferred one first.
 THRESHOLDS = ("verification_threshold", "ahc_threshold")
 
 
 class Compares(Protocol):
-    """What is needed of a model."""
+    """The model interface that `compare` needs."""
 
     @property
     def calibration(self) -> Mapping[str, float]:
@@ -33,14 +33,14 @@ class Compares(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """How two recordings compare.
+    """Result of comparing two recordings.
 
     Attributes:
-        score: the back end's, or the cosine.
+        score: score of the back end, or the cosine.
         cosine: of the two embeddings.
-        strangers_reaching: share of different-speaker pairs whose score is at least this one, on the speech
-            that the back end was learned from; None without a back end.
-        threshold: score from which on the speakers count as the same; None where the model has none.
+        strangers_reaching: share of different-speaker pairs of the back end's training speech with at least
+            this score; None without a back end.
+        threshold: minimum score for the same speaker; None if the model has none.
         source: where the threshold comes from: "given", "false alarms" or a key of the calibration.
     """
 
@@ -52,7 +52,7 @@ class Comparison:
 
     @property
     def same_speaker(self) -> bool | None:
-        """The decision; None where there is no threshold."""
+        """The decision; None without a threshold."""
         return None if self.threshold is None else self.score >= self.threshold
 
 
@@ -72,10 +72,9 @@ def compare(
         model: from `sdpn.load_model`.
         first: a recording of any kind.
         second: another.
-        back_end: learned with that model (`sdpn.verification.storage.read_back_end`); None scores by the
-            cosine.
-        threshold: score from which on the speakers count as the same; None takes the back end's, or the
-            model's calibration.
+        back_end: back end of that model (`sdpn.verification.storage.read_back_end`); None for the cosine.
+        threshold: minimum score for the same speaker; None takes that of the back end, or of the model's
+            calibration.
         false_alarms: share of different-speaker pairs to accept, with a back end; None: 2 %.
         channel: of both recordings.
 
@@ -104,7 +103,7 @@ def compare(
 
 
 def check_decision(back_end: BackEnd | None, *, threshold: float | None, false_alarms: float | None) -> None:
-    """Refuse what `compare` cannot decide by.
+    """Check the arguments of `compare` for a decision.
 
     Raises:
         InputError: an argument is out of range, has no effect, or contradicts the other.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: A shorter part tells nothing about a voice.
+#: Minimum length of a part: shorter ones carry too little speaker information.
 SHORTEST_PART_S = 0.5
 
 

@@ -142,7 +142,7 @@ def train_plda(emb_ND: np.ndarray, speakers_N: np.ndarray, *, iterations: int = 
             the dimension, or dimensions that are constant or linearly dependent.
     """
     rows_ND = checked_rows(emb_ND)
-    # a power of two, so that no square overflows or vanishes and no bit of the result is another
+    # scale by a power of two, which is exact, against overflow and underflow of squares
     exponent = int(np.frexp(np.abs(rows_ND).max())[1])
     rows_ND = np.ldexp(rows_ND, -exponent)
     num_rows, dimension = rows_ND.shape
@@ -208,8 +208,8 @@ def train_plda_of_parts(
     Args:
         parts_NPD: embeddings of the P parts of N utterances; they are centred and scaled to length 1.
         mean_D: that of the utterances.
-        classes_N: whose each utterance is, as far as it is known, such as pseudo-labels; None takes every
-            utterance for a speaker of its own.
+        classes_N: speaker of each utterance as far as known, such as pseudo-labels; None treats every
+            utterance as a speaker of its own.
 
     Raises:
         InputError: as in `train_plda`, or all embeddings are equal.

@@ -67,7 +67,7 @@ def unit_rows(emb_ND: np.ndarray) -> np.ndarray:
         InputError: not a matrix, or a row is zero, NaN or infinite, and so has no direction.
     """
     rows_ND = checked_rows(emb_ND)
-    # the largest entry goes first, so that no row is too long or too short to be squared
+    # scale by the largest entry first, so that squares neither overflow nor underflow
     unit_ND: np.ndarray = rows_ND / np.abs(rows_ND).max(axis=1, keepdims=True)
     unit_ND /= np.linalg.norm(unit_ND, axis=1, keepdims=True)
     return unit_ND

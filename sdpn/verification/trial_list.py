@@ -22,12 +22,12 @@ from sdpn.verification.trial_scores import as_norm, cohort_statistics, score_tri
 
 
 class ScoredTrials(NamedTuple):
-    """Scores, and how they came about.
+    """Scores of trials, and how they were computed.
 
     Attributes:
         scores: (N,), higher for more similar speakers.
-        steps: in words, the kind of score first.
-        is_normalised: whether AS-norm came last.
+        steps: description of the steps, the kind of score first.
+        is_normalised: whether AS-norm was applied.
     """
 
     scores: np.ndarray
@@ -50,11 +50,11 @@ def score_trial_list(
     Args:
         trials: from `sdpn.io.trials.read_trials`.
         embeddings: Kaldi scp or ark.
-        back_end: model folder, or file of a back end, that scores; then the others are left out.
+        back_end: model folder or back-end file; excludes all following arguments.
         mean: scp or ark whose mean is subtracted first, or a file with one Kaldi vector.
         plda: Kaldi PLDA in place of the cosine.
-        cohort: scp or ark, of speakers outside the trials, to normalise by.
-        top: how many of the highest scores against the cohort normalise.
+        cohort: scp or ark of the AS-norm cohort, of speakers outside the trials.
+        top: number of highest cohort scores used.
 
     Raises:
         InputError: a file cannot be read, an utterance has no embedding, or dimensions differ.
@@ -145,10 +145,10 @@ def _by_steps(
                 f"the cohort has {cohort_rows.shape[1]} dimensions, the embeddings have {rows.shape[1]}",
                 path=cohort_path,
             )
-        strangers = _similarity(cohort_rows, list(cohort), cohort_path, mean, plda)
-        top = min(top, len(strangers))
-        scores = _normalised(scores, trials, utterances, strangers, top, cohort_path)
-        steps.append(f"AS-norm (top {top} of {len(strangers)})")
+        cohort_similarity = _similarity(cohort_rows, list(cohort), cohort_path, mean, plda)
+        top = min(top, len(cohort_similarity))
+        scores = _normalised(scores, trials, utterances, cohort_similarity, top, cohort_path)
+        steps.append(f"AS-norm (top {top} of {len(cohort_similarity)})")
     return scores, steps
 
 

@@ -53,7 +53,7 @@ def cohort_statistics(
     rows = max(1, _CELLS // len(cohort))
     for start in range(0, len(utterances), rows):
         block = slice(start, start + rows)
-        # the utterance's own offset is the same in all of its row and joins at the end
+        # the offset of the utterance is constant in its row and added at the end
         similarity = utterances.features_NF[block] @ cohort.features_NF.T + cohort.offsets_N
         if top < len(cohort):
             similarity.partition(len(cohort) - top, axis=1)

@@ -139,7 +139,7 @@ def test_a_voice_takes_what_fits() -> None:
     long = said(7.0)
     assert [phrase for _, phrase in long] == own
     assert long[2][0] == pytest.approx(3.1 + 0.22)  # his silence of 0.9 s would have ended the turn
-    with pytest.raises(ValueError, match="a voice needs a phrase"):
+    with pytest.raises(ValueError, match="a speaker needs at least one phrase"):
         PhrasePool([[]], np.random.default_rng(0))
 
 

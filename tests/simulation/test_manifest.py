@@ -112,7 +112,7 @@ LINE: dict[str, Any] = {
         (broken(recording="a b"), "'a b' is not a valid id"),
         (broken(recording="../elsewhere"), "'../elsewhere' is not a valid id"),
         (broken(speakers=[["", None]]), "'' is not a valid id"),
-        (json.dumps(LINE), "recording 'sim0' occurs a second time"),
+        (json.dumps(LINE), "recording 'sim0' occurs twice"),
     ],
 )
 def test_lines_that_make_no_sense(line: str, message: str, tmp_path: Path) -> None:
