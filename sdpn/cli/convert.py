@@ -84,10 +84,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     parameters = sum(parameter.numel() for parameter in model.encoder.parameters())
     if args.to == "folder":
         save_model(args.out, model, pretraining=_pretraining(args), half=args.half, beside=_back_end(args))
-        heard = f"features {model.features.kind}"
+        features = f"features {model.features.kind}"
     else:
         _write_graph(args, model)
-        heard = (
+        features = (
             f"input waveform, features {model.features.kind} inside"
             if args.features == "inside"
             else f"input features {model.features.kind}"
@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     bits = ", 8-bit weights" if args.int8 else ", 16-bit weights" if args.half else ""
     print(
         f"{args.out}: {model.encoder_config.kind}, {parameters / 1e6:.2f} M parameters{bits}, embeddings of "
-        f"{model.encoder.embedding_dim} dimensions, {heard}"
+        f"{model.encoder.embedding_dim} dimensions, {features}"
     )
     return {
         "model": str(args.out.resolve()),

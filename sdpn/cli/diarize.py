@@ -174,7 +174,7 @@ def _check_headers(audio_of: Mapping[str, Path], args: argparse.Namespace) -> di
     bad: dict[str, InputError] = {}
     for recording, path in audio_of.items():
         if path in _STDIN or (path.exists() and not path.is_file()):
-            continue  # to look at it would be to take from it
+            continue  # checking a stream would consume it
         try:
             with open_audio(path, channel=channel, keep_truncated=args.skip_bad):
                 pass
@@ -256,16 +256,16 @@ def _diarize(diarizer: Diarizer, work: _Work, args: argparse.Namespace, progress
     from sdpn.io.rttm import from_annotation, write_rttm
 
     started = time.perf_counter()
-    listening: dict[str, Any] = {
+    options: dict[str, Any] = {
         "speech": work.speech,
         "keep_truncated": args.skip_bad,
         "progress": progress,
     }
     try:
         if args.channel == "separate":
-            channels = diarizer.embed_channels(work.audio, **listening)
+            channels = diarizer.embed_channels(work.audio, **options)
         else:
-            channels = [diarizer.embed(work.audio, channel=args.channel, **listening)]
+            channels = [diarizer.embed(work.audio, channel=args.channel, **options)]
     except InputError as error:
         raise _Unreadable(error) from error
     annotations = diarizer.label_channels(

@@ -124,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except SystemExit:  # --help, --version
             _flush_output()
             raise
-        _flush_output()  # here what keeps it from being written can still be told
+        _flush_output()  # here a write error can still be reported
         return code
     except BrokenPipeError:  # the reader of our output (head, less) has gone
         _discard_output()

@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     from sdpn.training.pretrain import pretrain
 
-    first = os.environ.get("RANK", "0") == "0"  # torchrun starts several processes; one of them speaks
+    first = os.environ.get("RANK", "0") == "0"  # torchrun starts several processes; one of them prints
     meter = Meter(quiet=args.quiet or not first)
     with training_shown("train", quiet=args.quiet or not first) as display:
         results = pretrain(config, args.data, args.out, on_progress=display, on_teacher_progress=meter.show)

@@ -179,13 +179,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _method(speakers: np.ndarray | None, args: argparse.Namespace) -> str:
     """How the interval of the EER was computed."""
-    said = f"the middle {100 * _CONFIDENCE:g} % of {args.resamples} bootstrap resamples (seed {args.seed}) of"
+    method = (
+        f"the middle {100 * _CONFIDENCE:g} % of {args.resamples} bootstrap resamples (seed {args.seed}) of"
+    )
     if speakers is None:
         return (
-            f"{said} the trials, which assumes that they are independent: if utterances or speakers recur, "
+            f"{method} the trials, which assumes that they are independent: if utterances or speakers recur, "
             "the EER is less certain than this (--utt2spk resamples speakers)"
         )
-    return f"{said} the {len(set(speakers.tolist()))} speakers"
+    return f"{method} the {len(set(speakers.tolist()))} speakers"
 
 
 def _write_scores(path: Path, trials: Trials, scores: np.ndarray) -> None:

@@ -1,10 +1,10 @@
 r"""Float vectors inside Kaldi archives, binary and text.
 
-An archive is a row of ``key value`` pairs. A binary vector is ``\0B``, ``FV `` or ``DV ``, ``\4``, its
+An archive is a sequence of ``key value`` pairs. A binary vector is ``\0B``, ``FV `` or ``DV ``, ``\4``, its
 dimension as little-endian int32, and the numbers; a text vector is `` [ 1 2 3 ]`` and a line end.
 
-Archives are not read with kaldiio, because it runs ``command |`` entries in a shell and unpickles values:
-opening untrusted embeddings could execute code.
+Archives are not read with kaldiio, which runs ``command |`` entries in a shell and unpickles values: opening
+untrusted embeddings could execute code.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def vector_at(data: mmap.mmap | bytes, at: int) -> tuple[np.ndarray, int]:
         float32 vector (D,), D > 0, and the offset of the first byte after it.
 
     Raises:
-        ValueError: no whole vector is there.
+        ValueError: there is no complete vector.
     """
     if at >= len(data):
         raise ValueError(f"it ends before byte {at}")

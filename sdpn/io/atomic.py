@@ -1,6 +1,6 @@
-"""Outputs that are either whole under their final name or not there at all.
+"""Atomic outputs: complete under their final name, or absent.
 
-Any reason that they cannot be written (a full disk, a quota, a read-only folder, an invalid name) is an
+Any reason why they cannot be written (a full disk, a quota, a read-only folder, an invalid name) is an
 `InputError` that names the output and what to do. `check_writable` detects most of these before the work.
 """
 
@@ -19,11 +19,11 @@ from typing import Literal
 
 from sdpn.errors import InputError
 
-#: What an output is: one file, a folder that files are put into, a folder that is replaced as a whole, or
-#: something where nothing may be yet.
+#: Kind of an output: a file, a folder for files, a folder that is replaced as a whole, or a path that must
+#: not exist yet.
 OutputKind = Literal["file", "folder", "whole folder", "new"]
 
-#: Why the system refuses -> what to do.
+#: System error -> hint.
 _HINTS = {
     errno.ENOSPC: "free some space there, or choose a path on another disk",
     errno.EDQUOT: "your quota is used up: free some space, or choose another path",
@@ -38,19 +38,19 @@ _HINTS = {
     errno.EBUSY: "it is in use as working directory or mount point: choose a folder inside it",
 }
 
-#: Refusals that are about a disk, whichever file of it was being written.
+#: System errors that concern a disk as a whole.
 _OF_A_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 #: Number of bytes written to test whether a disk has space: more than any file system keeps in a started
 #: page.
 _QUESTION = b"\0" * (1 << 20)
 
-#: Files there are handles to other files, which replacing them would remove.
+#: Files there are handles to other files, and must not be replaced.
 _DOORS = tuple(map(Path, ("/dev", "/dev/fd", "/proc/self/fd")))
 
 
 def unwritable(path: str | os.PathLike[str], refusal: OSError) -> InputError:
-    """The error of an output that the system refuses."""
+    """The `InputError` for an output that cannot be written."""
     why = refusal.strerror or str(refusal)
     return InputError(
         f"cannot be written ({why})", path=path, hint=_HINTS.get(refusal.errno or 0, "choose another path")
@@ -124,7 +124,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     with explained(path):
         _refuse_folder(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch()  # a folder that refuses does so before the work,
+        temporary.touch()  # an unwritable folder fails before the work,
         temporary.unlink()  # and a block that writes nothing leaves nothing
     try:
         with explained(path, temporary):
@@ -176,7 +176,7 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def _move(temporary: Path, path: Path) -> None:
-    """Put a folder in the place of ``path``; an older one there goes when the new one is in place."""
+    """Move a folder to ``path``; an existing one is removed afterwards."""
     if not path.exists():
         os.replace(temporary, path)
         return
@@ -199,7 +199,7 @@ def _stream_path(path: Path) -> Iterator[Path]:
         temporary = Path(folder, path.name)
         with explained(Path(folder), temporary):
             yield temporary
-        sys.stdout.flush()  # what was printed before comes before
+        sys.stdout.flush()  # earlier output first
         with open(temporary, "rb") as source, open(path, "ab") as stream:
             shutil.copyfileobj(source, stream)
 
@@ -238,7 +238,7 @@ def _refusal_behind(error: Exception, temporary: Path) -> OSError | None:
         ours = any(Path(name) == temporary or temporary in Path(name).parents for name in names)
         refused = error.errno in _OF_A_DISK or (ours and not isinstance(error, FileNotFoundError))
         return error if refused else None
-    # torch, safetensors, NumPy and libsndfile have words of their own for a full disk: ask the disk itself
+    # torch, safetensors, NumPy and libsndfile have their own errors for a full disk: check the disk itself
     files = [file for file in temporary.rglob("*") if file.is_file()] if temporary.is_dir() else [temporary]
     try:
         for file in files:

@@ -1,4 +1,4 @@
-"""Audio of any kind to mono float32, with a clear error for everything that cannot be used as speech.
+"""Reading of any audio as mono float32, with clear errors for unusable input.
 
 Files of nearly every format, pipes, file objects, arrays and tensors, at any rate and with any number of
 channels: docs/audio.md lists the formats and their decoders.
@@ -37,8 +37,9 @@ RATE_HZ = 16000
 #: One channel, counted from 0, or the mean of all (None and "mix").
 Channel: TypeAlias = "int | Literal['mix'] | None"
 
-#: Energy that the mean of the channels keeps, as a share, times their number. It is 1 where they have
-#: nothing in common or all but one are silent, and more where they agree; below this, they cancel each other.
+#: Minimum of (energy of the mean of all channels) / (mean energy of the channels) times their number. It is 1
+#: for uncorrelated channels or a single active one, more for correlated ones; below this, channels cancel
+#: each other.
 _CANCELLED = 0.2
 
 
@@ -49,7 +50,7 @@ class TensorLike(Protocol):
         """The same values without their gradient history."""
 
 
-#: What counts as a recording: a path, ``"-"`` (standard input), a binary file object, samples with their rate
+#: A recording: a path, ``"-"`` (standard input), a binary file object, samples with their rate
 #: ``(samples, rate)`` in either order, pyannote's ``{"waveform": (channels, time), "sample_rate": rate}`` or
 #: ``{"audio": path}``, and samples alone where their rate is given separately. Samples are numpy arrays or
 #: torch tensors, (S,) or a matrix whose longer axis is time; floats in [-1, 1] or PCM of 8, 16 or 32 bits.
@@ -101,8 +102,8 @@ class AudioStream:
 
     Attributes:
         name: of the recording: a file's stem, ``stdin``, or what a mapping calls it.
-        path: the file it comes from, or None.
-        rate_hz: rate of what it gives.
+        path: its file, or None.
+        rate_hz: sampling rate of the output.
     """
 
     def __init__(
@@ -150,12 +151,12 @@ class AudioStream:
 
     @property
     def num_channels(self) -> int:
-        """Channels that the recording has."""
+        """Number of channels of the recording."""
         return self._decoder.num_channels
 
     @property
     def duration_s(self) -> float | None:
-        """Length in seconds; None where it is unknown before the end."""
+        """Duration in seconds; None if it is unknown before the end."""
         return None if self._decoder.length is None else self._decoder.length / self._decoder.rate_hz
 
     @property
@@ -191,7 +192,7 @@ class AudioStream:
             InputError: as `blocks`.
         """
         block = max(1, round(block_s * self.rate_hz))
-        copies = itertools.tee(self._frames(0, None), self.num_channels)  # read in step: none gets ahead
+        copies = itertools.tee(self._frames(0, None), self.num_channels)  # all channels advance together
 
         def single(frames: Iterator[np.ndarray], channel: int) -> Iterator[np.ndarray]:
             for frame_block in frames:
@@ -279,7 +280,7 @@ class AudioStream:
             )
 
     def _frames(self, start: int, stop: int | None) -> Iterator[np.ndarray]:
-        """Frames (n, channels) from ``start`` on, as far as they go."""
+        """Frames (n, channels) from ``start`` on, up to the last available one."""
         with self._renamed():
             try:
                 yield from self._decoder.frames(start, stop)
@@ -293,7 +294,7 @@ class AudioStream:
 
     @contextlib.contextmanager
     def _renamed(self) -> Iterator[None]:
-        """Errors give the name that the user gave."""
+        """Report errors with the name given by the user."""
         try:
             yield
         except InputError as error:
@@ -314,7 +315,7 @@ def open_audio(
         audio: see `Audio`.
         channel: channel to read, counted from 0; None and "mix" average all, with a warning if they cancel
             each other out.
-        rate_hz: rate of what is read; the recording is resampled (polyphase) where its own differs.
+        rate_hz: sampling rate of the output; other rates are resampled (polyphase).
         sample_rate: rate in Hz of samples that come without one.
         keep_truncated: read a truncated file as far as it goes, with a warning.
 
@@ -351,7 +352,7 @@ def open_audio(
     if hasattr(audio, "read"):
         file: Any = audio
         if hasattr(file, "seekable") and file.seekable():
-            file.seek(0)  # so that it can be given twice, and right after it was written
+            file.seek(0)  # so that it can be read twice, and right after writing
         named = getattr(file, "name", None)
         name = named if isinstance(named, str) else "audio"
         return _open_piped(file, name, Path(name).stem, channel, settings)
@@ -461,7 +462,7 @@ def _open_path(path: str | os.PathLike[str], channel: Channel, settings: dict[st
         return _open_piped(sys.stdin.buffer, "stdin", "stdin", channel, settings)
     path = Path(path)
     state = None
-    with contextlib.suppress(OSError, ValueError):  # which opening it will tell
+    with contextlib.suppress(OSError, ValueError):  # reported when it is opened
         state = os.stat(path)
         if not (stat.S_ISREG(state.st_mode) or stat.S_ISDIR(state.st_mode)):
             stream = open(path, "rb")  # noqa: SIM115

@@ -55,7 +55,7 @@ def open_decoder(path: str | os.PathLike[str], state: os.stat_result | None = No
         if (entry := archived(path)) is not None:
             return _open_archived(path, *entry)
         raise InputError("no such audio file", path=path) from None
-    except (OSError, ValueError) as error:  # a ValueError: its name holds a zero byte
+    except (OSError, ValueError) as error:  # ValueError: a null byte in its name
         why = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"cannot be read ({why})", path=path) from error
     if not head:
@@ -156,7 +156,7 @@ def _open_wav(path: str | os.PathLike[str], layout: WavLayout) -> Decoder:
         except (soundfile.LibsndfileError, TypeError) as error:
             raise _refused(error, path) from error
     else:
-        decoder = FfmpegDecoder(path, promised_s=0.0)  # the chunks have told already
+        decoder = FfmpegDecoder(path, promised_s=0.0)  # known from the chunks
     if layout.is_short:
         decoder.damage = truncated(path, layout.held, layout.promised)
     return decoder
@@ -193,7 +193,7 @@ def _open_ogg(path: str | os.PathLike[str], state: os.stat_result) -> Decoder:
         )
     elif layout.lost:
         decoder.damage = TruncatedAudio(
-            f"is damaged: {layout.lost} bytes between its pages are remnants of others",
+            f"is damaged: {layout.lost} bytes between its pages are remnants of other pages",
             path=path,
             hint=REPAIR,
         )

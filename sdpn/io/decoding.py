@@ -60,7 +60,7 @@ class Decoder(Protocol):
         ...
 
     def close(self) -> None:
-        """Let the file go."""
+        """Close the file."""
         ...
 
 

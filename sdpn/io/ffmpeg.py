@@ -1,7 +1,7 @@
 """Decoding by ffmpeg (PyAV) what libsndfile does not read completely: MP3, AAC, GSM, chained Ogg, video, ...
 
 Such decoders have state: a sample depends on what was decoded before it. So that a range is bitwise identical
-to the same part of the whole, the whole is decoded in pieces too: at the first packet after each multiple of
+to the same part of the whole, the whole is also decoded in pieces: at the first packet after each multiple of
 20 s, a new decoder takes over that was started a second earlier. A range starts at the same packet, found in
 an index of the file, which is a by-product of decoding it once; nothing else gives a reliable length.
 """
@@ -92,7 +92,7 @@ class _Anchor:
 
 @dataclass
 class _Index:
-    """What is known after decoding a file once."""
+    """Index of a file, complete after decoding it once."""
 
     length: int = 0
     anchors: list[_Anchor] = field(default_factory=list)
@@ -106,9 +106,9 @@ class FfmpegDecoder(Decoder):
     """A file that ffmpeg plays: the first of its audio streams.
 
     Args:
-        path: named in errors, and opened where ``stream`` is None.
-        stream: what to decode instead, once and from its start; it need not know how to seek.
-        promised_s: length according to its header, where the caller knows it better than ffmpeg.
+        path: path for errors, opened if ``stream`` is None.
+        stream: stream to decode instead, once and from its start; need not be seekable.
+        promised_s: duration according to its header, if more reliable than ffmpeg's.
         chained: whether it consists of several recordings in sequence, each with its own headers.
 
     Raises:
@@ -148,7 +148,7 @@ class FfmpegDecoder(Decoder):
         """Its length; decodes all of it, unless that was done before.
 
         Raises:
-            TruncatedAudio: it breaks off.
+            TruncatedAudio: it is truncated.
             InputError: it cannot be decoded.
         """
         index = self._index()
@@ -259,7 +259,7 @@ class FfmpegDecoder(Decoder):
             raise damage
 
     def _end(self, opened: _Opened, at: int, last: av.Packet | None) -> TruncatedAudio | None:
-        """What is missing at the end, judging by the last packet and the header."""
+        """Check for missing data at the end, from the last packet and the header."""
         held_s = at / self.rate_hz
         if opened.broken is not None:
             return TruncatedAudio(
@@ -283,7 +283,7 @@ class _Opened:
     """An open container and its first audio stream.
 
     Attributes:
-        broken: why it cannot be read to its end, once that is known.
+        broken: reason why it cannot be read to its end; None if unknown.
     """
 
     def __init__(self, path: str | os.PathLike[str], stream: BinaryIO | None) -> None:
@@ -343,7 +343,7 @@ class _Opened:
 
         if self.once:
             return _Fresh(self._context)
-        if self.name not in _SIMPLE:  # it would need to be told what only the container knows
+        if self.name not in _SIMPLE:  # needs parameters from the container
             self._again.append(_Opened(self._path, None))
             return _Fresh(self._again[-1]._context)
         context: Any = av.CodecContext.create(self.name, "r")
@@ -415,7 +415,7 @@ class _Opened:
 
 
 class _Fresh:
-    """A decoder of its own."""
+    """A separate decoder."""
 
     def __init__(self, context: Any) -> None:
         self._context = context

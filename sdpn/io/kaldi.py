@@ -27,7 +27,7 @@ from sdpn.io.text import is_line, numbered_lines, require_id
 
 Row = TypeVar("Row")
 
-#: Rows of a table that are held until it is known whether their ids are new.
+#: Rows of a table that are buffered for checking their ids.
 _ROWS_AT_ONCE = 4096
 
 
@@ -38,8 +38,8 @@ class Utterance:
     Attributes:
         id: utterance id, unique in its data directory.
         path: the audio file.
-        start_s: where it starts in the file, in seconds.
-        end_s: where it ends, in seconds; None is the end of the file.
+        start_s: start in the file, in seconds.
+        end_s: end in the file, in seconds; None for the end of the file.
         speaker: speaker id from ``utt2spk``, or None. Training never uses it.
         channel: its channel in the file, counted from 0; None leaves the choice to the reader.
         keep_truncated: read a truncated file as far as it goes, with a warning.
@@ -124,8 +124,8 @@ class RecordingSegment(NamedTuple):
     Attributes:
         id: of the utterance.
         recording: recording that contains it.
-        start_s: where it starts.
-        end_s: where it ends; None (-1 in the file): at the end of the recording.
+        start_s: its start.
+        end_s: its end; None (-1 in the file) for the end of the recording.
         channel: of the recording, counted from 0; None if not given.
     """
 

@@ -1,7 +1,7 @@
 r"""Kaldi's ``<Plda>`` file: mean, transform and between-speaker variances, binary or text.
 
 Binary: ``\0B<Plda> ``, a vector, a matrix, a vector, ``</Plda> ``. A vector is ``DV `` (or ``FV ``), ``\4``,
-its length as little-endian int32, and the numbers; a matrix is ``DM `` (or ``FM ``), ``\4``, rows, ``\4``,
+its length as little-endian int32, and the values; a matrix is ``DM `` (or ``FM ``), ``\4``, rows, ``\4``,
 columns, and the numbers row by row. Text: ``<Plda>  [ 1 2 ]``, `` [``, a line for each row, ``]``, and so on.
 """
 

@@ -1,7 +1,7 @@
-"""Many short texts in little memory: ids and paths by the million.
+"""Compact storage for millions of short texts, such as ids and paths.
 
-A ``str`` costs 50 bytes besides its characters, a place in a list 8 and one in a set about 35; processes that
-are forked from this one copy the pages as soon as they only look at them, for that counts references.
+A ``str`` has an overhead of 50 bytes, plus 8 in a list or about 35 in a set, and forked processes copy its
+memory on every access, because of reference counting.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import overload
 
 import numpy as np
 
-#: Sorted stretches of digests are merged so that each is at least twice as long as the next.
+#: Sorted runs of digests are merged so that each is at least twice as long as the next.
 _GROWTH = 2
 
 
 class PackedText(Sequence[str]):
-    """A list of texts as one run of bytes, to which can be added.
+    """An append-only list of texts in one byte array.
 
-    Costs the bytes of the texts in UTF-8 and 8 for each.
+    Takes the UTF-8 bytes of the texts and 8 bytes for each.
 
     Args:
-        texts: the first ones.
+        texts: initial texts.
     """
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
@@ -66,19 +66,19 @@ class PackedText(Sequence[str]):
 
 
 class DistinctKeys:
-    """A set of keys that takes 16 bytes for each: finds those that were there before.
+    """A set of keys that takes 16 bytes for each, for finding duplicates.
 
-    Keeps digests of 128 bits, in sorted stretches; that two keys share one will not be met.
+    Stores 128-bit digests in sorted runs; collisions are negligible.
     """
 
     def __init__(self) -> None:
         self._stretches: list[np.ndarray] = []
 
     def add(self, keys: Sequence[str]) -> int | None:
-        """Add keys; returns the place of the first of them that was there before, or None.
+        """Add keys; returns the index of the first duplicate, or None.
 
         Args:
-            keys: the more at once, the less time each takes.
+            keys: large batches take less time per key.
         """
         if not keys:
             return None
@@ -96,7 +96,7 @@ class DistinctKeys:
         return int(again_N.argmax()) if again_N.any() else None
 
     def holds(self, keys: Sequence[str]) -> np.ndarray:
-        """Which of keys are in the set, (N,) bool."""
+        """Whether each key is in the set, (N,) bool."""
         return self._holds(_digests(keys))
 
     def _holds(self, digests_N: np.ndarray) -> np.ndarray:
@@ -109,7 +109,7 @@ class DistinctKeys:
 
 
 def count_distinct(texts: Iterable[str]) -> int:
-    """How many different texts there are; 16 bytes of memory for each."""
+    """Number of distinct texts; takes 16 bytes for each."""
     return len(np.unique(_digests(texts)))
 
 

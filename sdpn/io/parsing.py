@@ -20,11 +20,11 @@ _REASON_LENGTH = 200
 def parsing(
     path: str | os.PathLike[str] | None, message: str, *, line: int | None = None, hint: str | None = None
 ) -> Iterator[None]:
-    """Turn everything that a parser raises into an `InputError`.
+    """Turn any exception of a parser into an `InputError`.
 
-    What NumPy, torch, PyYAML, zipfile and onnxruntime raise depends on the byte at which a file is damaged
-    and is not documented (a `struct.error`, a `SyntaxError`, a `tokenize.TokenError`, …), so that any list of
-    exceptions would be incomplete. Only parsing calls belong in the block; the cause is kept.
+    The exceptions of NumPy, torch, PyYAML, zipfile and onnxruntime depend on the damaged byte and are not
+    documented (a `struct.error`, a `SyntaxError`, a `tokenize.TokenError`, …), so that any list of exceptions
+    would be incomplete. Only parsing calls belong in the block; the cause is kept.
 
     Args:
         path: the file; None for text that comes from elsewhere.
@@ -64,7 +64,7 @@ def refuse_text(text: str) -> str | None:
     if "\0" in text:
         return "contains a NUL character"
     try:
-        text.encode(errors="surrogateescape")  # names of files that are not UTF-8 come as such halves
+        text.encode(errors="surrogateescape")  # non-UTF-8 file names contain unpaired surrogates
     except UnicodeEncodeError:
         return "contains an unpaired surrogate"
     return None

@@ -75,7 +75,7 @@ class Recordings:
         try:
             decoded = self._decode(index, 0, length)
         except InputError:
-            return None  # what is damaged elsewhere must not matter here: it would not without the memory
+            return None  # damage elsewhere in the file must not matter, as it would not without the cache
         if fits:
             self._decoded[index] = decoded
             self._bytes_left -= decoded.nbytes

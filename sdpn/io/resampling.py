@@ -1,8 +1,8 @@
 """Resampling of a whole signal, of a range and of a stream, with bitwise identical results.
 
-The filter is scipy's polyphase one. An output sample is the dot product of one of its phases with the input
-around it, so a stretch that starts at a whole period of phases, and has the filter's reach on both sides,
-gives what the whole would.
+The filter is scipy's polyphase filter. An output sample is the dot product of one of its phases with the
+input around it. A range that starts at a multiple of the period and includes the filter's length on both
+sides therefore gives the same result as the whole.
 """
 
 from __future__ import annotations

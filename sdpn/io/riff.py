@@ -109,7 +109,7 @@ def mended(path: str | os.PathLike[str], layout: WavLayout) -> WindowedFile:
     with open(path, "rb") as stream:
         header = bytearray(stream.read(layout.begin))
     order = ">I" if header[:4] == b"RIFX" else "<I"
-    # 32 bits cannot say more; libsndfile then reads to the end of the file as well
+    # the 32-bit maximum; libsndfile then reads to the end of the file
     struct.pack_into(order, header, 4, min(layout.begin - 8 + layout.held, 0xFFFFFFFF))
     struct.pack_into(order, header, layout.begin - 4, min(layout.held, 0xFFFFFFFF))
     return WindowedFile(path, 0, layout.begin + layout.held, bytes(header))

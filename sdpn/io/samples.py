@@ -69,7 +69,7 @@ class SamplesDecoder(Decoder):
 
 
 def _as_array(samples: Any) -> np.ndarray:
-    if hasattr(samples, "detach"):  # a torch tensor, which is not imported to find out
+    if hasattr(samples, "detach"):  # a torch tensor; torch is not imported for this
         if str(samples.dtype) == "torch.bfloat16":  # numpy has no such numbers
             samples = samples.float()
         samples = samples.detach().cpu().numpy()

@@ -39,7 +39,7 @@ class SndfileDecoder(Decoder):
 
     Args:
         path: named in errors.
-        opened: opens it again, from its start; by default the file at ``path``.
+        opened: function that reopens it from its start; by default opens ``path``.
 
     Raises:
         soundfile.LibsndfileError, TypeError: libsndfile does not support it (TypeError: it has no header).
@@ -90,7 +90,7 @@ class SndfileDecoder(Decoder):
                     for piece in self._read(self._file, begin, drop, end - at):
                         at += len(piece)
                         yield piece
-                else:  # seeking alone does not make a decoder forget
+                else:  # seeking does not reset the decoder state
                     with soundfile.SoundFile(self._opened()) as fresh:
                         for piece in self._read(fresh, begin, drop, end - at):
                             at += len(piece)

@@ -21,17 +21,17 @@ _PLAIN = {1, 3, 6, 7, 0xFFFE}
 
 
 class Piped:
-    """A recording from a stream.
+    """A recording read from a stream.
 
     Lossless formats with all parameters in front are decoded on the fly, in bounded memory: WAV, FLAC and AU.
     Others are copied to a temporary file, so that they give the same samples as a file with these bytes.
 
     Args:
-        stream: where the bytes come from, in order.
-        name: of it, for messages.
+        stream: the byte stream.
+        name: name of the stream, for messages.
 
     Attributes:
-        decoder: of the recording.
+        decoder: decoder of the recording.
 
     Raises:
         InputError: it is empty, not a binary stream or not audio.
@@ -91,7 +91,7 @@ class _Joined:
         return _read(self._stream, size, self._name)
 
     def close(self) -> None:
-        """The stream belongs to whoever opened it."""
+        """Leave the stream open: the caller closes it."""
 
 
 def _read(stream: Any, size: int, name: str) -> bytes:

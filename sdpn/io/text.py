@@ -47,7 +47,7 @@ def numbered_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
     Raises:
         InputError: as `read_text`.
     """
-    # not splitlines(): it also breaks at form feeds and U+2028, and the numbers would be no editor's
+    # not splitlines(), which also breaks at form feeds and U+2028: line numbers must match those of editors
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if stripped := line.strip():
             yield number, stripped

@@ -18,7 +18,7 @@ _BLOCK_LINES = 1 << 14
 
 
 class _Layout(NamedTuple):
-    """Which of the three columns holds the label, and what each label means."""
+    """Label column, and the meaning of each label."""
 
     column: int
     labels: dict[str, bool]

@@ -99,7 +99,7 @@ class Loader(yaml.SafeLoader):
         return value
 
 
-# what is not named here (dates, sets, bytes, ordered maps, Python's own) is a tag that nobody knows
+# other types (dates, sets, bytes, ordered maps, Python objects) become unknown tags
 Loader.yaml_constructors = {
     tag: constructor
     for tag, constructor in yaml.SafeLoader.yaml_constructors.items()
@@ -162,7 +162,7 @@ def parse_yaml(text: str, *, path: str | os.PathLike[str] | None, loader: type[L
     Args:
         text: the document.
         path: where it comes from.
-        loader: one that knows further tags.
+        loader: loader that supports additional tags.
 
     Raises:
         InputError: it is not YAML, or exceeds the limits.
