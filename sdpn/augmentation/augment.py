@@ -175,7 +175,7 @@ AugmentationChoice = Annotated[AugmentationConfig, Choice("augmentation preset",
 #: Steps of 16 bits up to full scale.
 _STEPS = np.float32(32767)
 
-#: Gives (S,) samples of a random other utterance.
+#: Returns (S,) samples of a random other utterance.
 DrawSpeech = Callable[[int, np.random.Generator], np.ndarray]
 
 

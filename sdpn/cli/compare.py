@@ -19,14 +19,14 @@ Score how similar the speakers of two recordings are, and decide whether they ar
 A model with a back end (the default model has one; 'sdpn backend' trains one) scores by PLDA and AS-norm: in
 standard deviations above the scores of different speakers. The threshold is set for the false-alarm rate of
 --false-alarms on the unlabelled speech that the back end was trained on; on noisier speech, or among more
-similar voices, more different speakers are accepted.
+similar speakers, more different speakers are accepted.
 
 Without a back end, or with --cosine, the score is the cosine. Its threshold comes from the model's
 calibration: 'verification_threshold', the cosine at the equal error rate of a trial list, if 'sdpn verify
 --save-threshold MODEL' has stored it; otherwise 'ahc_threshold', estimated without labels during training:
-the midpoint between the mean similarities of windows of the same utterance and of different utterances. The
-latter applies to windows of 1.5 s and accepts too many pairs of whole utterances. Without any calibration
-there is a score but no decision.
+slightly above the midpoint of the mean similarities of windows of the same utterance and of different ones.
+It applies to windows of 1.5 s and accepts too many pairs of whole utterances. Without any calibration there
+is a score but no decision.
 """
 
 EXAMPLE = """\
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from sdpn.verification.compare import FALSE_ALARMS, check_decision, compare
 
     if args.audio.count(STDIN) > 1:
-        raise InputError("standard input can be read once only, and '-' is there twice")
+        raise InputError("'-' is given twice, but standard input can be read only once")
     decision = {"threshold": args.threshold, "false_alarms": args.false_alarms}
     back_end = _back_end(args)
     check_decision(back_end, **decision)  # before the model is loaded

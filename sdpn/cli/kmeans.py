@@ -143,7 +143,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from sdpn.kmeans.model import KMeansModel
 
     args.settings += args.set
-    if args.layer is None and args.kmeans is None:  # as it was before there were layers
+    if args.layer is None and args.kmeans is None:  # for compatibility with versions before --layer
         args.model, args.kmeans = None, args.model
     _check_options(args)
     known = None if args.kmeans is None else KMeansModel.load(args.kmeans)
@@ -181,7 +181,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _check_options(args: argparse.Namespace) -> None:
     if (args.clusters is None) == (args.kmeans is None):
         raise InputError(
-            "one of --clusters and --with is needed, and not both",
+            "exactly one of --clusters and --with is needed",
             hint="without --layer, --model is the same as --with",
         )
     if args.layer is None:
@@ -203,7 +203,7 @@ def _check_options(args: argparse.Namespace) -> None:
                 "there is nothing to cluster", hint="give chunks, or --model M --layer L --data DIR"
             )
     elif args.chunks:
-        raise InputError("--layer makes the rows itself", hint="drop the chunks, or --layer")
+        raise InputError("--layer computes its own rows", hint="drop the chunks, or --layer")
     elif args.data is None:
         raise InputError("--layer needs --data", hint="a Kaldi data directory, or a folder of recordings")
     if args.kmeans is not None:
@@ -274,7 +274,7 @@ def _label(
     *,
     units: bool,
 ) -> Quality:
-    """Write the labels of all chunks and judge them; ``units``: those of an utterance in one line."""
+    """Write the labels of all chunks and compute their quality; ``units``: one line per utterance."""
     import numpy as np
 
     from sdpn.io.atomic import atomic_path

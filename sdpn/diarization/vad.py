@@ -184,8 +184,8 @@ class SpeechProbabilities:
                 if deaf:
                     self._state = None
                 else:
-                    heard, self._state = network.probabilities(features[begin:end], self._state)
-                    result[begin:end] = heard.cpu().numpy()
+                    probabilities, self._state = network.probabilities(features[begin:end], self._state)
+                    result[begin:end] = probabilities.cpu().numpy()
         return result
 
 

@@ -105,7 +105,7 @@ class _Layer:
             self.feature_axis = 2
         else:
             raise InputError(
-                f"layer {self.name!r} gives {short} for {_PROBES_S[0]:g} s of audio and {long} for "
+                f"layer {self.name!r} outputs {short} for {_PROBES_S[0]:g} s of audio and {long} for "
                 f"{_PROBES_S[1]:g} s: no axis of features and one of time",
                 hint="choose the layer before or after it",
             )
@@ -123,7 +123,7 @@ class _Layer:
             features_1FT = self.model.features(torch.from_numpy(wave_S).unsqueeze(0).to(self.model.device))
         output = layer_output(self.model.encoder, self.name, features_1FT)
         if not isinstance(output, torch.Tensor):
-            raise InputError(f"layer {self.name!r} gives {type(output).__name__}; expected a tensor")
+            raise InputError(f"layer {self.name!r} outputs {type(output).__name__}; expected a tensor")
         return output
 
 

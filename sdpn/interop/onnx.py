@@ -69,7 +69,7 @@ class OnnxEncoder(Encoder):
         self._path = path
         self._sessions: dict[int, Any] = {}
         self._lock = Lock()
-        # for whoever compares models by their weights
+        # for comparing models by their weights
         digest = hashlib.sha256(path.read_bytes()).digest()
         self.register_buffer("digest", torch.frombuffer(bytearray(digest), dtype=torch.uint8))
         self._session()

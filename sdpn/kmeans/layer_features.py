@@ -167,7 +167,7 @@ def frame_rows(output: Any, shares_B: Tensor | None, what: str, feature_axis: in
     axes = (2, 3, 4) if feature_axis == 1 else (2, 3)
     if not isinstance(output, Tensor) or output.ndim not in axes:
         shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise InputError(f"{what} gives {shape}; expected (batch, features) or three axes")
+        raise InputError(f"{what} outputs {shape}; expected (batch, features) or three axes")
     output = output.detach()
     if output.ndim == 4:
         output = output.flatten(1, 2)

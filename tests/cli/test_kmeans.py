@@ -208,7 +208,7 @@ def test_bad_layers(
     layer = (*learn, "--data", voices, "--layer")
     assert "0 stem.0, 1 stem.1, 2 stem.2, 3 blocks.0" in refused(capsys, *layer, "block")
     assert "has no layer 10" in refused(capsys, *layer, 10)
-    assert "--layer makes the rows itself" in refused(capsys, *layer, 3, *chunks)
+    assert "--layer computes its own rows" in refused(capsys, *layer, 3, *chunks)
     assert "--layer needs --data" in refused(capsys, *learn, "--layer", 3)
     assert "--data has no effect without --layer" in refused(capsys, *learn, "--data", voices)
     assert "--device has no effect without --layer" in refused(capsys, *learn, "--device", "cpu", *chunks)
