@@ -10,8 +10,8 @@ rounding errors, so that the affected inputs depend on the processor:
   reveal.
 
 Hence: dense problems are solved whole, by divide and conquer; graphs fall into their connected components
-first, each of which adds an eigenvalue 0; and after ARPACK the rest of the spectrum is searched for what was
-missed.
+first, each of which adds an eigenvalue 0; and after ARPACK the rest of the spectrum is searched for missed
+eigenvalues.
 
 Shapes: N rows of a matrix, C rows of a connected component, M eigenpairs.
 """
@@ -44,7 +44,7 @@ def smallest_eigenpairs(matrix_NN: np.ndarray, count: int, *, seed: int) -> Pair
     """Smallest eigenvalues of a symmetric matrix, and their eigenvectors.
 
     Args:
-        matrix_NN: symmetric (N, N); what is sparse, as a pruned graph's Laplacian, is solved as such.
+        matrix_NN: symmetric (N, N); a sparse one, such as the Laplacian of a pruned graph, is solved as such.
         count: M, from 1 to N.
         seed: of the iteration's start, where there is one.
 

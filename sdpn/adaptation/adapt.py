@@ -318,7 +318,7 @@ def _prepare(config: AdaptConfig, sources: Sources, work: Path, on_work: Report)
 def _hold_out(
     recordings: Sequence[Sequence[Utterance]], config: AdaptConfig
 ) -> tuple[list[Utterance], list[Utterance]]:
-    """Divide speech into what is trained on and what is not: whole recordings, or scenes of a few."""
+    """Divide speech into training and held-out data, by recordings or, if these are few, by scenes."""
     units: dict[tuple[Path, int], list[Utterance]] = {}
     paths = {segments[0].path for segments in recordings}
     for segments in recordings:

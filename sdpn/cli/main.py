@@ -1,19 +1,19 @@
-"""Entry point of ``sdpn``: finds the subcommand, and turns every outcome into an exit code.
+"""Entry point of ``sdpn``: runs the subcommand and converts its outcome to an exit code.
 
-Start-up is a feature: ``sdpn --help`` imports nothing heavy, and a subcommand imports what it needs
-inside its ``run``. Each subcommand module offers
+Start-up must be fast: ``sdpn --help`` imports nothing heavy, and a subcommand imports its dependencies inside
+its ``run``. Each subcommand module offers
 
 - ``DESCRIPTION`` and ``EXAMPLE``: shown by ``--help``,
 - ``add_arguments(parser)``,
 - ``OUTPUTS``: the options that name what is written, and what that is (`sdpn.io.atomic.OutputKind`); before
   the work each is asked whether it can be written, and no two may be one file,
 - ``run(args) -> dict``: does the work, prints for people, and returns what ``--json`` stores,
-- ``exit_code(args, results) -> int``, only where it is not always 0: what the results mean to a script,
+- ``exit_code(args, results) -> int``, only if it is not always 0,
 - ``settings() -> Sections``, only where it has settings (``section.key=value``, `sdpn.cli.settings`); ``run``
   finds those that were given in ``args.settings``.
 
-A ``ValueError`` or a plain bug shows its traceback; an `sdpn.errors.InputError`, or what the system refuses
-on the way (an ``OSError``), is one line and exit code 2.
+A bug (any other exception, such as ``ValueError``) shows its traceback; an `sdpn.errors.InputError` or a
+system error (``OSError``) gives one line and exit code 2.
 """
 
 from __future__ import annotations
@@ -222,7 +222,7 @@ def _flush_output() -> None:
 
 
 def _discard_output() -> None:
-    """Send what is left for a closed standard output to the null device; Python flushes it at exit."""
+    """Redirect remaining output for a closed standard output to the null device; Python flushes at exit."""
     try:
         _flush_output()
     except OSError:

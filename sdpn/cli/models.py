@@ -1,4 +1,4 @@
-"""``sdpn models``: the encoders and what they cost."""
+"""``sdpn models``: the encoders and their cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers on the command line: types of options that refuse what is out of range."""
+"""Numbers on the command line: option types that reject values out of range."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ def track(items: Iterable[T], *, description: str, total: int, quiet: bool = Fal
     """Yield ``items``, showing on stderr how far the work is.
 
     Args:
-        items: what is worked on.
+        items: the items.
         description: what is being done, such as "embedding".
         total: number of items.
         quiet: show nothing.
@@ -43,7 +43,7 @@ class Meter:
 
     Args:
         quiet: show nothing.
-        unit: of what is done, such as "min of audio".
+        unit: unit of progress, such as "min of audio".
     """
 
     def __init__(self, *, quiet: bool = False, unit: str = "") -> None:

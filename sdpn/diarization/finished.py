@@ -47,7 +47,7 @@ class Finished:
             has changed since it was written.
         """
         try:
-            known = read_json(self._folder / f"{recording}.json", "note of what is finished")
+            known = read_json(self._folder / f"{recording}.json", "record of a finished recording")
             if known["made_from"] != self._made_from(audio, speech) or known["rttm"] != file_sha256(rttm):
                 return None
             row = known["said"]

@@ -38,7 +38,7 @@ class SpeechSpans:
         self._start: int | None = None  # of what may be speech
         self._sure = False  # it is long enough to be
         self._quiet_from: int | None = None  # where it may have ended
-        self._padded = 0  # its start with what is added to it, once it is sure
+        self._padded = 0  # its padded start, once confirmed
         self._ended: tuple[int, int] | None = None  # the stretch before: padded start, and its bare end
         self._finished: list[Segment] = []
 

@@ -93,7 +93,7 @@ class FrontEnd(nn.Module, abc.ABC):
         """Features (B, F, T) before normalisation over time, which windows of a recording can share."""
 
     def normalise(self, log_BFT: Tensor, mask_BT: Tensor | None = None) -> Tensor:
-        """Apply the configured normalisation over the last axis, and zero what is padding."""
+        """Apply the configured normalisation over the last axis, and zero the padding."""
         if self._normalisation != "none":
             log_BFT = log_BFT - mean_over_time(log_BFT, mask_BT).unsqueeze(-1)
         if self._normalisation == "mean-variance":
@@ -102,7 +102,7 @@ class FrontEnd(nn.Module, abc.ABC):
         return hide(log_BFT, mask_BT)
 
     def frames(self, wave_BS: Tensor) -> Tensor:
-        """Cut (B, S) into windows that begin every hop, (B, T, W); what is shorter is padded with zeros."""
+        """Cut (B, S) into windows at every hop, (B, T, W); shorter input is zero-padded."""
         if wave_BS.shape[-1] < self.window_samples:
             wave_BS = nn.functional.pad(wave_BS, (0, self.window_samples - wave_BS.shape[-1]))
         return wave_BS.unfold(-1, self.window_samples, self.hop_samples)
@@ -116,7 +116,7 @@ def power_spectrum(frames_BTW: Tensor, fft_size: int) -> Tensor:
 
 
 def _power_by_products(frames_BTW: Tensor, fft_size: int) -> Tensor:
-    """The same as two matrix products: onnxruntime's FFT loses what is far below the strongest bin."""
+    """The same by two matrix products: onnxruntime's FFT is inaccurate far below the strongest bin."""
     sample_W1 = torch.arange(frames_BTW.shape[-1], dtype=torch.float64).unsqueeze(1)
     angle_WH = sample_W1 * torch.arange(fft_size // 2 + 1) * (-2 * torch.pi / fft_size)
     real_BTH, imaginary_BTH = (frames_BTW @ part.float() for part in (angle_WH.cos(), angle_WH.sin()))

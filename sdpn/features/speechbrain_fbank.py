@@ -78,7 +78,7 @@ class SpeechBrainFbank(FrontEnd):
         return (power_BTH @ self.mel).clamp(min=self.config.floor).log10().mul(10).transpose(1, 2)
 
     def normalise(self, log_BFT: Tensor, mask_BT: Tensor | None = None) -> Tensor:
-        """Raise what is too far below the loudest to that floor, then normalise."""
+        """Apply the floor relative to the maximum, then normalise."""
         if mask_BT is None:
             loudest_B = log_BFT.amax((1, 2))
         else:

@@ -64,7 +64,7 @@ def check_writable(path: str | os.PathLike[str], kind: OutputKind = "file") -> N
 
     Args:
         path: the output.
-        kind: what it will be.
+        kind: kind of the output.
 
     Raises:
         InputError: it cannot be written: the disk is full, the folder is read-only, a file is in the way, or

@@ -101,7 +101,7 @@ class AudioStream:
     """An opened recording, read from start to end or in ranges; see `open_audio`.
 
     Attributes:
-        name: of the recording: a file's stem, ``stdin``, or what a mapping calls it.
+        name: name of the recording: a file's stem, ``stdin``, or that given by a mapping.
         path: its file, or None.
         rate_hz: sampling rate of the output.
     """

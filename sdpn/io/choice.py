@@ -37,7 +37,7 @@ _said: set[str] = set()
 
 
 def open_decoder(path: str | os.PathLike[str], state: os.stat_result | None = None) -> Decoder:
-    """Open a recording, or raise an error that says what is wrong with the file.
+    """Open a recording, or raise an error with the problem of the file.
 
     Args:
         path: the file.

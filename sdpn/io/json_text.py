@@ -56,7 +56,7 @@ def parse_json(
 
     Args:
         text: the text.
-        what: what was expected, for messages.
+        what: name of the expected document, for messages.
         path: where the text comes from.
         line: its line there, for files with one object per line.
         hint: what to do otherwise.
@@ -101,7 +101,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def _check(document: Any, *, check_texts: bool) -> None:
-    """Raise ValueError for what the grammar allows but is not usable; without recursion."""
+    """Raise ValueError for valid JSON with unusable values; without recursion."""
     level = [document]
     for _ in range(_DEEPEST):
         below: list[Any] = []

@@ -17,7 +17,7 @@ class OggLayout(NamedTuple):
         codec: first bytes of the first packet, which name the codec.
         num_streams: logical streams, one after the other or side by side.
         flagged: whether the last page is marked as the last.
-        cut: what is cut off, in words, or None.
+        cut: description of the truncated part, or None.
         played: samples before the end at the codec's clock rate, according to the last complete page.
         lost: bytes between pages that do not belong to one, remnants of damaged pages.
     """

@@ -105,7 +105,7 @@ def require_id(name: str, what: str, *, path: str | os.PathLike[str]) -> None:
 
     Args:
         name: an utterance, recording or speaker id.
-        what: what it names, such as "speaker".
+        what: the kind of id, such as "speaker".
         path: file that it comes from or goes to.
 
     Raises:

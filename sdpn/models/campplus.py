@@ -168,7 +168,7 @@ class DenseLayer(nn.Module):
         return self.local(hidden_BCT) * mask_BGT
 
     def _near(self, hidden_BCT: Tensor, mask_BT: Tensor | None) -> Tensor:
-        """Averages (B, C, N) of N segments; the last takes what is left of the utterance."""
+        """Averages (B, C, N) of N segments; the last one may be shorter."""
         size = self.segment_frames
         if mask_BT is None:
             return functional.avg_pool1d(hidden_BCT, size, stride=size, ceil_mode=True)

@@ -97,7 +97,7 @@ class Conformer(Encoder):
 
 
 class Subsampling(nn.Module):
-    """Two 3x3 convolutions, the first with a stride of 2, and a linear layer over what a frame has become."""
+    """Two 3x3 convolutions, the first with a stride of 2, and a linear layer over channels and bands."""
 
     def __init__(self, num_features: int, width: int) -> None:
         super().__init__()

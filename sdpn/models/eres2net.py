@@ -65,7 +65,7 @@ class ERes2NetConfig:
 
 
 class ERes2Net(Encoder):
-    """Features to embeddings: every stage is fused with what was fused below it."""
+    """Features to embeddings: every stage is fused with the fusion of the stages below."""
 
     def __init__(self, config: ERes2NetConfig, num_features: int) -> None:
         super().__init__()

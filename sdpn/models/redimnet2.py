@@ -200,7 +200,7 @@ class ReDimNet2Stage(nn.Module):
 
     def forward(self, mixed_BMT: Tensor, mask_BT: Tensor | None) -> Tensor:
         """Transform (B, M, T) to the same shape."""
-        # hidden before: a stride may reach past the end of an utterance only by what is left out anyway
+        # masked first: strides reach beyond the end of an utterance only by frames that are left out anyway
         hidden = self.reduce(_folded(hide(mixed_BMT, mask_BT), self.channels))
         reduced_BT = None if mask_BT is None else mask_BT[:, :: self.frame_stride]
         for block in self.blocks:

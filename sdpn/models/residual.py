@@ -85,7 +85,7 @@ class Stage(nn.ModuleList):
         self.time_stride = time_stride
 
     def forward(self, hidden: Tensor, mask_BT: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Run the blocks; the mask that comes back fits what they return."""
+        """Run the blocks; returns the output and its mask."""
         for index, block in enumerate(self):
             hidden = block(hidden, mask_BT)
             if index == 0:
