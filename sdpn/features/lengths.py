@@ -35,7 +35,7 @@ def stride_mask(mask_BT: Tensor | None, stride: int) -> Tensor | None:
 
 
 def hide(hidden: Tensor, mask_BT: Tensor | None) -> Tensor:
-    """Zero the padding of (B, ..., T), as a zero-padded convolution expects beyond the end of an utterance."""
+    """Zero the padding of (B, ..., T), as zero-padded convolutions expect beyond the end of an utterance."""
     if mask_BT is None:
         return hidden
     hidden_mask = ~_over_time(mask_BT, hidden)
