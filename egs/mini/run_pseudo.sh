@@ -71,7 +71,7 @@ if [ -f "$data/dev/trials" ]; then
 fi
 
 # ---- of every round; $round is its number, $from its first model, $folder where it goes -------------------
-# Training continues where the round before ended: a network that can tell more speakers apart finds better
+# Training continues where the round before ended: a network that discriminates more speakers finds better
 # clusters, and learns more from those.
 embed_train() {
   show sdpn pseudo-label --data "$data/train" --write-halves "$folder/halves"

@@ -1,4 +1,4 @@
-"""The model that comes with the package, so that recordings can be diarized before anything is trained.
+"""The model included in sdpn, so that recordings can be diarized before anything is trained.
 
 The folder ``small`` beside this file is a model folder like any other, with weights of 16 bits and a model
 card, ``README.md``: what it was trained on and how, what it reaches, and where it fails.

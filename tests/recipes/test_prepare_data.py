@@ -160,11 +160,11 @@ def test_dev_ids_are_what_the_trials_say(corpora: Path, line: str, naming: list[
             lambda root: shutil.copy(
                 root / "alpha" / "dev" / "0003" / "d1.wav", root / "alpha" / "dev" / "0004" / "d1.wav"
             ),
-            "do not tell files apart: 'd1' is more than one",
+            "are ambiguous: 'd1' matches several files",
         ),
         (
             lambda root: (root / "meetings" / "reference.rttm").unlink(),
-            "{root}/meetings: holds no reference.rttm",
+            "{root}/meetings: contains no reference.rttm",
         ),
         (
             lambda root: (root / "meetings" / "reference.uem").unlink(),

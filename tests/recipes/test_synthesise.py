@@ -221,7 +221,7 @@ def test_too_many_unseen_speakers_is_one_clear_line(tmp_path: Path) -> None:
         timeout=60,
     )
     assert done.returncode == 2
-    assert done.stderr.startswith("synthesise.py: error: 518 unseen speakers were asked for")
+    assert done.stderr.startswith("synthesise.py: error: 518 unseen speakers are requested")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
 

@@ -3,7 +3,7 @@
 
     OMP_NUM_THREADS=1 tools/benchmarks/training_eer.py DATA_DIR [UTTERANCES]
 
-with the model that comes with sdpn; three rounds of both, the audio being in memory for the second alone.
+with the model included in sdpn; three rounds of both, the audio being in memory for the second alone.
 """
 
 from __future__ import annotations

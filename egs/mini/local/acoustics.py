@@ -63,7 +63,7 @@ def microphone(rng: np.random.Generator, samples: np.ndarray, spread_db: float) 
 
 
 def reverberate(samples: np.ndarray, impulse_response: np.ndarray) -> np.ndarray:
-    """``samples`` (S,) heard through ``impulse_response``, (S,) float32; the ringing after its end is cut."""
+    """``samples`` (S,) convolved with ``impulse_response``, (S,) float32; the tail is cut."""
     from scipy.signal import fftconvolve
 
     return fftconvolve(samples, impulse_response)[: len(samples)].astype(np.float32)

@@ -25,10 +25,10 @@ _POS_CHARACTER = 1
 #: The default of 100 drives several voices into the limiter.
 _VOLUME_PERCENT = 25
 
-#: English as it is spoken in different places; the name of a language that espeak-ng knows.
+#: Accents of English, as language names of espeak-ng.
 ACCENTS = ("en-us", "en-gb-x-rp", "en-gb-scotland", "en-029", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-us-nyc")
 
-#: Variants that are no speaker of their own: whispers that a voice detector does not hear (silero-vad finds
+#: Variants that are not distinct speakers: whispers that speech detection misses (silero-vad finds
 #: 20 % and 43 % of them), and one of each two whose average spectra differ least.
 _LEFT_OUT = {
     "whisper",
@@ -99,7 +99,7 @@ class Synthesiser:
             (S,) float32 at 16 kHz, within [-1, 1], with whatever silence espeak-ng puts around it.
 
         Raises:
-            ValueError: espeak-ng does not know the voice.
+            ValueError: espeak-ng has no such voice.
         """
         name = f"{voice.accent}+{voice.variant}"
         # espeak-ng itself ignores a variant that it does not know

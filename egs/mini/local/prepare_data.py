@@ -108,7 +108,7 @@ def dev_utterances(folder: Path, trials: Path) -> list[Utterance]:
         if not lacking:
             key, _ = Counter(ids).most_common(1)[0]
             raise InputError(
-                f"the trials' ids do not tell files apart: {key!r} is more than one",
+                f"the trials' ids are ambiguous: {key!r} matches several files",
                 path=trials,
                 hint="name utterances by their path below the folder",
             )
@@ -128,7 +128,7 @@ def meeting_recordings(folder: Path) -> list[Utterance]:
     """
     reference = folder / "reference.rttm"
     if folder.is_dir() and not reference.is_file():
-        raise InputError("holds no reference.rttm", path=folder)
+        raise InputError("contains no reference.rttm", path=folder)
     recordings = {path.stem: path for path in find_audio(folder)}
     known = set(read_rttm(reference))
     extra = known - recordings.keys()
@@ -137,7 +137,7 @@ def meeting_recordings(folder: Path) -> list[Utterance]:
             f"{len(extra)} recordings have no audio beside it, such as {min(extra)!r}", path=reference
         )
     uem = folder / "reference.uem"
-    # a recording in which nobody speaks has no line in an RTTM, but one in the UEM
+    # a recording without speech has no line in an RTTM, but one in the UEM
     unknown = recordings.keys() - known - (set(read_uem(uem)) if uem.is_file() else set())
     if unknown:
         raise InputError("is in neither reference.rttm nor reference.uem", path=recordings[min(unknown)])
@@ -145,7 +145,7 @@ def meeting_recordings(folder: Path) -> list[Utterance]:
 
 
 def prepare(out: Path, args: argparse.Namespace) -> None:
-    """Write every data directory that was asked for, and print what each holds."""
+    """Write every requested data directory, and print its size."""
     train = training_utterances(args.corpus)
     _write(out / "train", train, args.nj)
     if args.dev is not None:

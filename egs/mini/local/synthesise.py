@@ -51,11 +51,11 @@ from sdpn.simulation.turn_statistics import Observed, observe
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What one speaker has to say, done in a process of its own (see espeak.py).
+    """The utterances of one speaker, synthesised in a separate process (see espeak.py).
 
     Attributes:
         speaker: name, which is also the name of the folder.
-        voice: how the speaker sounds.
+        voice: voice of the speaker.
         seed: random seed of the utterances.
         num_utterances: how many.
         folder: where to write recordings; None returns clean utterances instead.
@@ -97,7 +97,7 @@ def cast(seed: int, num_train: int, num_dev: int, num_meetings: int) -> list[lis
     held_out = num_dev + num_meetings
     if held_out >= len(names):
         raise InputError(
-            f"{held_out} unseen speakers were asked for, but there are only {len(names)} voices",
+            f"{held_out} unseen speakers are requested, but there are only {len(names)} voices",
             hint="ask for fewer dev speakers or meetings",
         )
     people = []
