@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdpn.diarization.speech import Segment, union
-from sdpn.diarization.windows import WindowPlanner, Windows, joined, sliding_windows, windows_at
+from sdpn.diarization.windows import WindowPlanner, Windows, concatenate_windows, sliding_windows, windows_at
 
 DURATION_S = 60.0
 
@@ -106,5 +106,5 @@ def test_windows_come_while_the_speech_goes_on(data: st.DataObject) -> None:
         waiting.append(segment)
     parts.append(planner.push(waiting, None))
     expected = sliding_windows(speech, **settings, duration_s=float("inf"))
-    np.testing.assert_array_equal(joined(parts).times_N2, expected.times_N2)
-    np.testing.assert_array_equal(joined(parts).segment_N, expected.segment_N)
+    np.testing.assert_array_equal(concatenate_windows(parts).times_N2, expected.times_N2)
+    np.testing.assert_array_equal(concatenate_windows(parts).segment_N, expected.segment_N)

@@ -70,7 +70,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     assert state is not None and state["step"] == 1
     assert "is damaged" in caplog.text and "step-00000002" in caplog.text
     (tmp_path / "checkpoints/step-00000001/state.pt").unlink()
-    with pytest.raises(InputError, match="all are damaged"):
+    with pytest.raises(InputError, match="only damaged checkpoints"):
         store.load_newest()
 
 

@@ -22,7 +22,7 @@ import torch
 from sdpn.config import load_config
 from sdpn.data.crops import CropBatch
 from sdpn.training.config import RunConfig
-from sdpn.training.distributed import joined
+from sdpn.training.distributed import process_group
 from sdpn.training.build import build
 from sdpn.training.step import Update
 
@@ -34,7 +34,7 @@ whole = CropBatch(
     torch.randn(2, 8, 4000, generator=generator) * 0.1,
     torch.arange(8),
 )
-with joined("cpu", 10.0) as processes:
+with process_group("cpu", 10.0) as processes:
     torch.manual_seed(processes.rank)  # different weights: DDP has to make them equal
     if processes.world == 1:
         torch.manual_seed(0)
@@ -97,12 +97,12 @@ from sdpn.data.crops import CropBatch
 from sdpn.distill.base import batch_norms
 from sdpn.training import step
 from sdpn.training.config import RunConfig
-from sdpn.training.distributed import joined
+from sdpn.training.distributed import process_group
 from sdpn.training.build import build
 
 run = load_config(RunConfig, None, sys.argv[1:])
 states, sent = [], []
-with joined("cpu", 10.0) as processes:
+with process_group("cpu", 10.0) as processes:
     for wrap in (step._distributed, lambda network, _device: DistributedDataParallel(network)):
         step._distributed = wrap
         torch.manual_seed(processes.rank)

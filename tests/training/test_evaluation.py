@@ -176,13 +176,13 @@ from pathlib import Path
 import torch
 from sdpn.config import load_config
 from sdpn.training.config import RunConfig
-from sdpn.training.distributed import joined
+from sdpn.training.distributed import process_group
 from sdpn.training.evaluation import Evaluation, EvaluationConfig
 from sdpn.training.build import build
 
 data, weights, *settings = sys.argv[1:]
 config = load_config(RunConfig, None, settings)
-with joined("cpu", 5.0) as processes:
+with process_group("cpu", 5.0) as processes:
     encoder = build(config).teacher.encoder
     encoder.load_state_dict(torch.load(weights, weights_only=True))
     if processes.rank:
