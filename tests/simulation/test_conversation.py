@@ -124,12 +124,12 @@ def test_too_short_for_everyone() -> None:
         simulate(0, 20, 10.0, voxconverse())
 
 
-def test_a_voice_takes_what_fits() -> None:
+def test_a_speaker_takes_what_fits() -> None:
     """Phrases of 1, 2 and 4 s; 0.1 s lie between the first two in their utterance, 0.9 s before the last."""
     own = [Phrase(0, 0, 16000), Phrase(0, 17600, 49600), Phrase(0, 64000, 128000)]
 
     def said(duration_s: float) -> list[tuple[float, Phrase]]:
-        return PhrasePool([own], np.random.default_rng(0)).say(duration_s)
+        return PhrasePool([own], np.random.default_rng(0)).take(duration_s)
 
     assert said(1.0) == [(0.0, own[0])]
     assert said(2.0) == [(0.0, own[0])]  # 1.0 s is nearer to it than 3.1 s
@@ -143,11 +143,11 @@ def test_a_voice_takes_what_fits() -> None:
         PhrasePool([[]], np.random.default_rng(0))
 
 
-def test_a_voice_says_everything_before_it_repeats_itself() -> None:
+def test_no_phrase_is_repeated_before_all_are_used() -> None:
     rng = np.random.default_rng(0)
     (own,) = phrases(rng, 1, num_utterances=5)
-    voice = PhrasePool(own, rng)
+    pool = PhrasePool(own, rng)
     uses: Counter[Phrase] = Counter()
     while sum(uses.values()) < 100:
-        uses.update(phrase for _, phrase in voice.say(rng.uniform(0.3, 6.0)))
+        uses.update(phrase for _, phrase in pool.take(rng.uniform(0.3, 6.0)))
         assert max(uses.values()) - min(uses[phrase] for each in own for phrase in each) <= 1
