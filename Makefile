@@ -1,7 +1,7 @@
-# make demo   sets itself up in .venv and runs the main job end to end, on speech that it synthesises
-# make test   sets itself up in .venv, lints, and runs every test but the slow ones
+# make demo   sets up .venv and runs the recipe end to end on synthetic speech
+# make test   sets up .venv, lints, and runs all tests except slow ones
 # make test-all   the same with the slow ones
-# make docs   sets itself up in .venv and builds the documentation as a site in build/docs/html
+# make docs   sets up .venv and builds the documentation as a site in build/docs/html
 #
 # PYTHON=python3.12    which Python to build .venv from (at least 3.10)
 # TORCH_BACKEND=cpu    take the CPU build of torch from PyTorch's index, where yours would pull CUDA

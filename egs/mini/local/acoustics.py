@@ -1,4 +1,4 @@
-"""What happens between a mouth and a file: rooms, microphones, noise. Random numbers come from the caller."""
+"""Acoustics of synthetic recordings: rooms, microphones, noise. The caller provides the random generator."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def coloured_noise(rng: np.random.Generator, num_samples: int, exponent: float) 
 
 
 def babbling_noise(rng: np.random.Generator, num_samples: int, exponent: float) -> np.ndarray:
-    """`coloured_noise` that swells and fades a few times per second, so that it is not easily subtracted.
+    """`coloured_noise` with fluctuating level, a few times per second, so that it is not stationary.
 
     Returns:
         (num_samples,) float32 with an RMS of 1.

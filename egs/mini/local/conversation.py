@@ -1,4 +1,4 @@
-"""Conversations put together from clean utterances, so that who spoke when is known exactly."""
+"""Synthetic conversations of clean utterances, with exact ground truth."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from sdpn.io.rttm import Turn
 
 #: Frame of the energy measure, in samples (10 ms).
 _FRAME = RATE_HZ // 100
-#: Speech is what is less than this much below the loudest frame of its utterance.
+#: Speech: frames less than this far below the loudest frame of the utterance.
 _FLOOR_DB = 40.0
 #: Shorter silences inside an utterance (closures of plosives, short breaths) count as speech, in seconds.
 _PAUSE_S = 0.25
 
 
 def speech_stretches(samples: np.ndarray) -> list[tuple[float, float]]:
-    """Where a clean utterance holds speech.
+    """Find the speech in a clean utterance.
 
     Args:
         samples: (S,) at 16 kHz, without noise.
@@ -47,13 +47,13 @@ def trim(samples: np.ndarray) -> np.ndarray:
 def converse(
     rng: np.random.Generator, recording: str, utterances: dict[str, list[np.ndarray]], duration_s: float
 ) -> tuple[np.ndarray, list[Turn]]:
-    """Let speakers take turns in one room until time or words run out.
+    """Simulate a conversation in one room, until the time or the utterances are used up.
 
-    One turn in four starts before the former has ended; otherwise a pause of 0.1 to 1.2 s lies between
-    them. Everyone sits at a different place in the same room, in front of the same noise.
+    One turn in four overlaps the previous one; otherwise there is a pause of 0.1 to 1.2 s. All speakers have
+    different positions in the same room, with the same noise.
 
     Args:
-        rng: decides on everything.
+        rng: random generator.
         recording: id of the conversation.
         utterances: by speaker, trimmed clean utterances (S,) at 16 kHz in the order of use.
         duration_s: length of the result.
@@ -67,7 +67,7 @@ def converse(
     places = {speaker: room(rng, reverberation_s, rng.uniform(4.0, 12.0)) for speaker in utterances}
     levels_db = {speaker: rng.uniform(-29.0, -23.0) for speaker in utterances}
     turns: list[Turn] = []
-    # each speaker is heard once before anyone is heard twice
+    # every speaker once before any twice
     order = [str(name) for name in rng.permutation(sorted(utterances))]
     last, end_s, last_length_s = "", rng.uniform(0.2, 1.0), 0.0
     while True:

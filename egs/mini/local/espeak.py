@@ -1,8 +1,8 @@
 """espeak-ng through ctypes, from the shared library that ``espeakng-loader`` carries.
 
 The library keeps hidden state (oscillator phases, flutter) from one utterance to the next, and it is not
-thread-safe. A synthesiser is therefore made once per process, and whoever wants the same samples twice
-asks for the same utterances in the same order in a fresh process.
+thread-safe. A synthesiser is therefore created once per process; reproducing samples requires the same
+utterances in the same order in a new process.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 @dataclass(frozen=True, kw_only=True)
 class Voice:
-    """How one synthetic person sounds.
+    """A synthetic voice.
 
     Attributes:
         variant: name of an espeak-ng voice variant.
