@@ -53,9 +53,9 @@ def test_what_differs_within_an_utterance_tells_no_speakers_apart() -> None:
     assert few.space == "cosine" and adjusted_rand_score(speaker_N[:60], few.labels_N) < 0.7
 
 
-def test_a_large_corpus_is_heard_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_plda_of_a_large_corpus_uses_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
     """The halves of as many utterances as are allowed shape the space that all are brought to."""
-    monkeypatch.setattr("sdpn.clustering.pseudo_labels._MOST_HEARD", 20)
+    monkeypatch.setattr("sdpn.clustering.pseudo_labels._MOST_FOR_PLDA", 20)
     whole_ND, halves_N2D, _ = speakers([8] * 8)
     (rows_NE, *_), _ = speaker_rows(whole_ND, halves_N2D)
     heard = []
