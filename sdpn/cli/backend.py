@@ -8,12 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdpn.cli.audio_arguments import STDIN, add_audio_arguments, find_utterances
+from sdpn.cli.audio_arguments import add_audio_arguments
 from sdpn.cli.model_arguments import add_device_argument, add_model_arguments, find_device, load
 from sdpn.cli.numbers import at_least
 from sdpn.cli.progress import Meter
 from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
+from sdpn.io.inputs import STDIN, find_utterances
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,9 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdpn.cli.audio_arguments import STDIN, add_audio_arguments
+from sdpn.cli.audio_arguments import add_audio_arguments
 from sdpn.cli.model_arguments import add_model_arguments, load, named_model
 from sdpn.io.atomic import OutputKind
+from sdpn.io.inputs import STDIN
 
 if TYPE_CHECKING:
     from sdpn.verification.back_end import BackEnd

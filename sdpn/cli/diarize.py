@@ -9,13 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sdpn.cli.audio_arguments import STDIN, add_audio_arguments, recordings
+from sdpn.cli.audio_arguments import add_audio_arguments
 from sdpn.cli.clusterer_arguments import add_clusterer_arguments, clusterer_settings
 from sdpn.cli.model_arguments import add_model_arguments, load
 from sdpn.cli.progress import Meter
 from sdpn.cli.speaker_counts import add_count_arguments, check_count_arguments
 from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
+from sdpn.io.inputs import STDIN, recordings
 
 if TYPE_CHECKING:
     from sdpn.cli.settings import Sections

@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdpn.cli.audio_arguments import add_audio_arguments, find_utterances, seekable_stdin
+from sdpn.cli.audio_arguments import add_audio_arguments, seekable_stdin
 from sdpn.cli.model_arguments import add_device_argument, add_model_arguments, find_device, load
 from sdpn.cli.numbers import at_least
 from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
+from sdpn.io.inputs import find_utterances
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

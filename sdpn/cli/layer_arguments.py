@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sdpn.cli.audio_arguments import add_audio_arguments, find_utterances
+from sdpn.cli.audio_arguments import add_audio_arguments
 from sdpn.cli.model_arguments import FORMATS, add_device_argument, find_device
+from sdpn.io.inputs import find_utterances
 
 if TYPE_CHECKING:
     from sdpn.extraction.layer_chunks import LayerChunks

@@ -18,7 +18,7 @@ FLOORS = [
     {"errors", "memory", "pretrained", "stopping", "torchaudio_import"},
     {"eigen", "io"},
     {"config", "metrics", "verification"},
-    {"augmentation", "clustering", "features"},
+    {"augmentation", "clustering", "evaluation", "features"},
     {"data", "diarization", "kmeans", "models", "simulation"},
     {"distill", "extraction", "interop", "tracking"},
     {"report", "training"},
@@ -32,6 +32,7 @@ TORCH = {"torch", "torchaudio", "silero_vad", "tensorboard"}
 TORCH_FREE = [
     "sdpn.io",
     "sdpn.clustering",
+    "sdpn.evaluation",
     "sdpn.kmeans",
     "sdpn.metrics",
     "sdpn.verification",
