@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sdpn.errors import InputError
-from sdpn.extraction.clips import Windows, parse_windows
+from sdpn.extraction.clips import WindowPlan, parse_windows
 from sdpn.extraction.embed import Embedded, embed_missing
 from sdpn.extraction.extractor import Extractor
 from sdpn.extraction.merge import Output, Status, alone, merge, scan
@@ -88,7 +88,7 @@ def extract(
     utterances: Sequence[Utterance],
     out: Path,
     *,
-    windows: Windows | str | None = None,
+    windows: WindowPlan | str | None = None,
     recordings: Mapping[str, str] | None = None,
     precision: Precision | None = None,
     batch_size: int | None = None,
@@ -103,8 +103,8 @@ def extract(
     Args:
         model: from `sdpn.load_model`, on the device that computes.
         utterances: all of the data (`sdpn.io.inputs.find_utterances`).
-        out: folder for ``embeddings.ark`` and ``.scp``. Until they are written, results are kept below it, and
-            the same call goes on from there.
+        out: folder for ``embeddings.ark`` and ``.scp``. Until they are written, results are kept below it,
+            and the same call goes on from there.
         windows: one embedding for each window, such as "1.5/0.75"; None: one for each utterance.
         recordings: utterance -> recording, for the times of windows (`recordings_of`).
         precision: of the network; None times both at the start where the processor supports bf16.
