@@ -15,7 +15,6 @@ from sdpn.extraction.extractor import Extractor
 from sdpn.extraction.merge import Output, Status, alone, merge, scan
 from sdpn.extraction.processor import usable_threads
 from sdpn.extraction.shard import Shard
-from sdpn.interop.onnx import OnnxEncoder
 from sdpn.io.kaldi import Utterance, read_segments
 from sdpn.models.embedder import Embedder, Precision
 
@@ -119,7 +118,7 @@ def extract(
         InputError: the output was begun in another way, is damaged or cannot be written, or nothing could be
             embedded. Single utterances that cannot be read are in `Extraction.failed`.
     """
-    if isinstance(model.encoder, OnnxEncoder) and precision == "bf16":
+    if precision == "bf16" and next(model.encoder.parameters(), None) is None:  # a graph
         raise InputError("--precision bf16 does not apply to ONNX graphs, whose precision is fixed")
     threads = threads or usable_threads()
     extractor = Extractor(
