@@ -17,7 +17,11 @@ import numpy as np
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_directory
 from sdpn.io.kaldi import iterate_vectors
+from sdpn.io.packed import PackedText
 from sdpn.io.parsing import parsing
+
+#: Vectors of an archive that are put into one array.
+_STACKED = 4096
 
 
 def write_chunks(
@@ -155,8 +159,9 @@ class KaldiChunk(Chunk):
 
     def blocks(self, start: int, size: int) -> Iterator[Block]:
         """Yield stacked vectors and their keys; an archive has no index, so rows before are read over."""
-        keys: list[str] = []
+        keys = PackedText()
         vectors: list[np.ndarray] = []
+        stacked: list[np.ndarray] = []  # a vector of its own costs 100 bytes besides its numbers
         dimension = None
         for row, (key, vector) in enumerate(iterate_vectors(self.name)):
             dimension = len(vector) if dimension is None else dimension
@@ -169,11 +174,14 @@ class KaldiChunk(Chunk):
                 continue
             keys.append(key)
             vectors.append(vector)
+            if len(vectors) == _STACKED or len(keys) == size:
+                stacked.append(np.stack(vectors))
+                vectors = []
             if len(keys) == size:
-                yield Block(np.stack(vectors), keys)
-                keys, vectors = [], []
+                yield Block(np.concatenate(stacked), keys)
+                keys, stacked = PackedText(), []
         if keys:
-            yield Block(np.stack(vectors), keys)
+            yield Block(np.concatenate([*stacked, np.stack(vectors)] if vectors else stacked), keys)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -18,6 +20,11 @@ from sdpn.kmeans.fit import Fit, FitProgress, fit_stream, remove_state
 from sdpn.kmeans.labelling import Assignment, LabelTable, Quality, QualityTally, assign, plot_quality
 from sdpn.kmeans.model import KMeansModel
 from sdpn.kmeans.settings import StreamSettings
+
+#: Passes the chunks on that are being labelled, with their numbers, and may show how far the work is.
+OnChunks: TypeAlias = Callable[
+    [Iterable[tuple[int, Iterator[Assignment]]]], Iterable[tuple[int, Iterator[Assignment]]]
+]
 
 #: Rows of each chunk for the silhouette and the picture.
 _SAMPLE = 2000
@@ -86,7 +93,7 @@ def learn_clusters(
     classes: Path | None = None,
     units: bool = False,
     on_progress: Callable[[FitProgress], None] = lambda _progress: None,
-    progress: Callable[[Iterable[Assignment]], Iterable[Assignment]] = iter,
+    progress: OnChunks = iter,
 ) -> ClusteredChunks:
     """Cluster the rows of chunks, and label them.
 
@@ -102,7 +109,7 @@ def learn_clusters(
         classes: see `label_chunks`, as for ``units``.
         units: labels that follow each other under one id are one line.
         on_progress: is told how far the learning is.
-        progress: passes the labelled chunks on, and may show how far the work is.
+        progress: see `OnChunks`.
 
     Raises:
         InputError: a file or a row is invalid. Progress up to then is kept.
@@ -146,7 +153,7 @@ def label_chunks(
     classes: Path | None = None,
     units: bool = False,
     seed: int = 0,
-    progress: Callable[[Iterable[Assignment]], Iterable[Assignment]] = iter,
+    progress: OnChunks = iter,
 ) -> ClusteredChunks:
     """Label the rows of chunks with a k-means model.
 
@@ -162,7 +169,7 @@ def label_chunks(
         units: rows that follow each other under one id are one line, in ``units`` in place of
             ``utt2cluster``.
         seed: of the sample for silhouette and picture.
-        progress: passes the labelled chunks on, and may show how far the work is.
+        progress: see `OnChunks`.
 
     Raises:
         InputError: a file or a row is invalid, or a row has no class.
@@ -192,20 +199,24 @@ def _label(
     processes: int,
     backend: Literal["sklearn", "faiss"],
     seed: int,
-    progress: Callable[[Iterable[Assignment]], Iterable[Assignment]],
+    progress: OnChunks,
 ) -> Quality:
     """Write the labels of all chunks and judge them."""
     tally = QualityTally(model)
     assignments = assign(model, chunks, processes=processes, backend=backend, sample_size=_SAMPLE, seed=seed)
     with LabelTable(out / ("units" if units else "utt2cluster"), several=units) as table:
-        for number, assignment in enumerate(progress(assignments)):
-            tally.add(assignment, _classes_of(assignment, *classes))
-            if assignment.keys is None:
-                name = Path(assignment.chunk.name).stem
+        for number, blocks in progress(groupby(assignments, key=attrgetter("number"))):
+            of_rows_without_ids: list[np.ndarray] = []
+            for block in blocks:
+                tally.add(block, _classes_of(block, *classes))
+                if block.keys is None:
+                    of_rows_without_ids.append(block.labels_N)
+                else:
+                    table.add(block)
+            if of_rows_without_ids:
+                name = Path(chunks[number].name).stem
                 with atomic_path(out / "labels" / f"{number:05d}-{name}.npy") as labels:
-                    np.save(labels, assignment.labels_N, allow_pickle=False)
-            else:
-                table.add(assignment)
+                    np.save(labels, np.concatenate(of_rows_without_ids), allow_pickle=False)
     return tally.quality()
 
 

@@ -180,6 +180,7 @@ def test_an_interrupted_layer_goes_on(
     from sdpn.kmeans import fit
 
     monkeypatch.setattr(layer_chunks, "_CHUNK_BYTES", 100_000)
+    monkeypatch.setattr(layer_chunks, "_GATHERED_S", (2.0, 2.0))
     options = ("--quiet", "--layer", 3, "--data", voices, "--clusters", 4, "--out")
     assert kmeans(*options, tmp_path / "whole") == 0
 

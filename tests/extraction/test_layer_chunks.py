@@ -87,7 +87,7 @@ def lengths(tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
     return utterances
 
 
-#: Networks and layers of theirs: dense, strided, two-dimensional, behind attention, without time, time reshaped.
+#: Networks and layers of theirs: dense, strided, two-dimensional, behind attention, without time, reshaped.
 FAMILIES = [
     ("ecapa-tiny", "blocks.1"),
     ("ecapa-tiny", "pooling"),
