@@ -92,15 +92,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             path=args.model,
             hint="adapt a model folder written by sdpn train",
         )
-    work = args.work or args.out.with_name(f"{args.out.name}.work")
-    check_writable(work, "folder")
     config = load_config(AdaptConfig, None, args.settings)
     recordings = find_recordings(args.data, args.audio)
 
-    from sdpn.adaptation.adapt import Sources, adapt
+    from sdpn.adaptation.adapt import Sources, adapt, work_folder
     from sdpn.cli.progress import Meter
     from sdpn.cli.train import training_shown
 
+    work = args.work or work_folder(args.out)
+    check_writable(work, "folder")
     meter = Meter(quiet=args.quiet)
     try:
         with training_shown("adapt", quiet=args.quiet) as display:
