@@ -155,7 +155,13 @@ class NamedNpyChunk(NpyChunk):
 
 @dataclass(frozen=True, kw_only=True)
 class KaldiChunk(Chunk):
-    """The vectors of a Kaldi ``.ark`` or ``.scp``."""
+    """The vectors of a Kaldi ``.ark`` or ``.scp``.
+
+    Attributes:
+        check_ids: refuse an id that occurs twice, at 16 bytes of memory for each while a pass lasts.
+    """
+
+    check_ids: bool = True
 
     def blocks(self, start: int, size: int) -> Iterator[Block]:
         """Yield stacked vectors and their keys; an archive has no index, so rows before are read over."""
@@ -163,7 +169,7 @@ class KaldiChunk(Chunk):
         vectors: list[np.ndarray] = []
         stacked: list[np.ndarray] = []  # a vector of its own costs 100 bytes besides its numbers
         dimension = None
-        for row, (key, vector) in enumerate(iterate_vectors(self.name)):
+        for row, (key, vector) in enumerate(iterate_vectors(self.name, check_keys=self.check_ids)):
             dimension = len(vector) if dimension is None else dimension
             if len(vector) != dimension:
                 raise InputError(

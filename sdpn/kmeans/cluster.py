@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_path
 from sdpn.io.kaldi import read_table
-from sdpn.kmeans.chunks import Chunk
+from sdpn.kmeans.chunks import Chunk, KaldiChunk
 from sdpn.kmeans.fit import Fit, FitProgress, fit_stream, remove_state
 from sdpn.kmeans.labelling import Assignment, LabelTable, Quality, QualityTally, assign, plot_quality
 from sdpn.kmeans.model import KMeansModel
@@ -203,6 +203,9 @@ def _label(
 ) -> Quality:
     """Write the labels of all chunks and judge them."""
     tally = QualityTally(model)
+    chunks = [  # the table looks for ids that occur twice, in all chunks together
+        replace(chunk, check_ids=False) if isinstance(chunk, KaldiChunk) else chunk for chunk in chunks
+    ]
     assignments = assign(model, chunks, processes=processes, backend=backend, sample_size=_SAMPLE, seed=seed)
     with LabelTable(out / ("units" if units else "utt2cluster"), several=units) as table:
         for number, blocks in progress(groupby(assignments, key=attrgetter("number"))):

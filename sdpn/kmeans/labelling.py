@@ -240,7 +240,8 @@ class LabelTable:
             again = self._seen.add(new)
             if again is not None:
                 raise InputError(
-                    f"utterance {new[again]!r} also occurs in an earlier chunk", path=assignment.chunk.name
+                    f"utterance {new[again]!r} occurs a second time, here or in an earlier chunk",
+                    path=assignment.chunk.name,
                 )
             self._stream.write("".join(text))
 

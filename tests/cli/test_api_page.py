@@ -19,9 +19,11 @@ from tests.adaptation.test_adapt import SMALL
 from tests.conftest import TINY
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/api.md"
-EXAMPLES = dict(
-    re.findall(r"^### sdpn (\S+)\n\n```python\n(.*?)```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
-)
+EXAMPLE = re.compile(r"^### sdpn (\S+)\n\n```python\n(.*?)```", re.DOTALL | re.MULTILINE)
+EXAMPLES = dict(EXAMPLE.findall(PAGE.read_text()))
+
+#: Examples that take over five seconds on a busy machine; tests/cli/test_library.py runs these functions, too.
+SLOW = {"train", "adapt", "pseudo-label", "diarize", "models"}
 
 
 def write_settings(path: Path, overrides: list[str]) -> None:
@@ -69,7 +71,9 @@ def test_every_command_has_an_example() -> None:
     assert list(EXAMPLES) == list(COMMANDS)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "command", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in COMMANDS]
+)
 def test_the_example_runs(command: str, folder: Path, request: pytest.FixtureRequest) -> None:
     if command == "simulate":
         corpus = request.getfixturevalue("shared_data") / "speechocean762" / "dev"
