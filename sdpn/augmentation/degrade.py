@@ -15,7 +15,8 @@ from sdpn.augmentation.conditions import Condition, one_after_another, recorded_
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_directory
 from sdpn.io.audio import RATE_HZ
-from sdpn.io.kaldi import Utterance, read_data_dir, write_data_dir
+from sdpn.io.inputs import find_utterances
+from sdpn.io.kaldi import Utterance, write_data_dir
 
 
 class Degraded(NamedTuple):
@@ -86,13 +87,13 @@ def degrade_corpus(
     seed: int = 0,
     progress: Callable[[Sequence[Utterance]], Iterable[Utterance]] = iter,
 ) -> Degraded:
-    """Copy a Kaldi data directory in rooms, then noise, then over the telephone.
+    """Copy a Kaldi data directory, or a folder of recordings, in rooms, then noise, then over the telephone.
 
     Args:
-        data: the data directory; its ``trials``, if there, are copied.
+        data: the data directory or folder; its ``trials``, if there, are copied.
         out: the copy; an older copy is replaced.
-        noise: data directory of noises.
-        rir: data directory of room impulse responses.
+        noise: data directory or folder of noises.
+        rir: data directory or folder of room impulse responses.
         snr_db: range of the signal-to-noise ratio in dB.
         over_telephone: 300 to 3400 Hz, 8 bits of µ-law.
         seed: of everything that is drawn.
@@ -109,7 +110,7 @@ def degrade_corpus(
         raise InputError(f"--snr {low:g} {high:g} is no range", hint="expected LOW HIGH in dB, such as 5 15")
     if out.is_dir() and any(out.iterdir()):
         _refuse_other_folders(out, data)
-    utterances = read_data_dir(data)
+    utterances = find_utterances(data, [])
     conditions = recorded_conditions(noise=noise, rir=rir, snr_db=snr_db)
     if over_telephone:
         conditions.append(telephone)

@@ -44,12 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "replaces speech detection); labels are never read",
     )
     parser.add_argument(
-        "--audio",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="FILE",
-        help="recordings, instead of or in addition to --data",
+        "audio", nargs="*", type=Path, metavar="AUDIO", help="files and folders, also in addition to --data"
     )
     parser.add_argument(
         "--rehearse",

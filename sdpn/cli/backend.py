@@ -73,10 +73,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "utterance is its own class)",
     )
     parser.add_argument(
-        "--noise", type=Path, metavar="DIR", help="Kaldi data directory of noise recordings, see above"
+        "--noise", type=Path, metavar="DIR", help="data directory or folder of noises, see above"
     )
     parser.add_argument(
-        "--rir", type=Path, metavar="DIR", help="Kaldi data directory of room impulse responses, see above"
+        "--rir",
+        type=Path,
+        metavar="DIR",
+        help="data directory or folder of room impulse responses, see above",
     )
     parser.add_argument(
         "--utterances",
@@ -89,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--parts", type=at_least(2), default=2, metavar="P", help="parts per utterance (default: %(default)s)"
     )
     parser.add_argument(
-        "--cohort",
+        "--cohort-size",
         type=at_least(2),
         default=3000,
         metavar="N",
@@ -118,7 +121,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from sdpn.verification.learn import LearningConfig
     from sdpn.verification.storage import BACK_END, write_back_end
 
-    config = LearningConfig(cohort=args.cohort, top=min(args.top_n, args.cohort), seed=args.seed)
+    config = LearningConfig(cohort=args.cohort_size, top=min(args.top_n, args.cohort_size), seed=args.seed)
     out = args.out or _beside(args.model, BACK_END)
     if STDIN in args.audio:
         raise InputError("a back end is trained on many recordings, but standard input is one")

@@ -42,7 +42,7 @@ OUTPUTS: dict[str, OutputKind] = {"out": "folder"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``sdpn cluster``."""
-    parser.add_argument("--embeddings", required=True, type=Path, metavar="ARK|SCP", help="one per window")
+    parser.add_argument("--embeddings", required=True, type=Path, metavar="SCP|ARK", help="one per window")
     parser.add_argument("--segments", required=True, type=Path, metavar="FILE", help="time of each window")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="writes DIR/<recording>.rttm")
     space = parser.add_argument_group("space of the embeddings")

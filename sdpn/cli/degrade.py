@@ -29,12 +29,20 @@ OUTPUTS: dict[str, OutputKind] = {"out": "whole folder"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``sdpn degrade``."""
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="Kaldi data directory")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="Kaldi data directory, or folder of recordings",
+    )
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="the copy; an older copy is replaced"
     )
-    parser.add_argument("--noise", type=Path, metavar="DIR", help="data directory of noises")
-    parser.add_argument("--rir", type=Path, metavar="DIR", help="data directory of room impulse responses")
+    parser.add_argument("--noise", type=Path, metavar="DIR", help="data directory or folder of noises")
+    parser.add_argument(
+        "--rir", type=Path, metavar="DIR", help="data directory or folder of room impulse responses"
+    )
     parser.add_argument(
         "--snr",
         type=float,

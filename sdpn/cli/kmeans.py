@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdpn.cli.layer_arguments import add_layer_arguments, layer_chunks
+from sdpn.cli.numbers import at_least
 from sdpn.cli.progress import Meter, track
 from sdpn.cli.table import format_table
 from sdpn.errors import InputError
@@ -41,8 +42,8 @@ frames of each utterance, or OUT/utt2cluster where it gives one row for each. Wi
 """
 
 EXAMPLE = """\
-  sdpn kmeans --clusters 376 --out exp/kmeans exp/mini/embeddings/embeddings.scp --labels data/train/utt2spk
-  sdpn kmeans --clusters 1024 --spherical --max-iter 3 --lloyd 2 --processes 4 --out exp/units features/*.npy
+  sdpn kmeans --clusters 376 --out exp/kmeans exp/mini/embeddings/embeddings.scp --utt2spk data/train/utt2spk
+  sdpn kmeans --clusters 1024 --spherical --max-iter 3 --lloyd 2 --jobs 4 --out exp/units features/*.npy
   sdpn kmeans --with exp/units/model.npz --out exp/more more/*.npy
   sdpn kmeans --model exp/mini/model --layer blocks.1 --data data/train --clusters 512 --out exp/units
   sdpn kmeans --model exp/mini/model --layer blocks.1 --data data/dev --with exp/units/model.npz --out exp/dev
@@ -98,20 +99,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--backend", choices=("sklearn", "faiss"), help="library that computes distances (default: sklearn)"
     )
     parser.add_argument(
-        "--format",
+        "--to",
         choices=("npz", "safetensors"),
         default="npz",
         help="file format of the model (default: %(default)s)",
     )
     parser.add_argument(
-        "--processes",
-        type=int,
+        "--jobs",
+        type=at_least(1),
         default=1,
-        metavar="P",
+        metavar="N",
         help="number of chunks labelled in parallel (default: 1)",
     )
     parser.add_argument(
-        "--labels",
+        "--utt2spk",
         type=Path,
         metavar="TABLE",
         help="reference classes as 'id class' lines, such as utt2spk; used only to score the clusters "
@@ -149,8 +150,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     else:
         chunks = [open_chunk(path) for path in args.chunks]
     common: dict[str, Any] = {
-        "processes": args.processes,
-        "classes": args.labels,
+        "processes": args.jobs,
+        "classes": args.utt2spk,
         "units": layer is not None and layer.frames,
         "progress": partial(track, description="labelling", total=len(chunks), quiet=args.quiet),
     }
@@ -172,7 +173,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 args.out,
                 _settings(args),
                 init=args.init,
-                format=args.format,
+                format=args.to,
                 on_progress=partial(_show, meter),
                 **common,
             )
@@ -197,7 +198,7 @@ def _check_options(args: argparse.Namespace) -> None:
         for option, given in (
             ("--model beside --with", args.model),
             ("--data", args.data),
-            ("--model-format", args.model_format),
+            ("--format", args.format),
             ("--device", args.device),
             ("--channel", args.channel),
             ("--skip-bad", args.skip_bad),
@@ -226,8 +227,6 @@ def _check_options(args: argparse.Namespace) -> None:
         ):
             if given:
                 raise InputError(f"{option} has no effect with a k-means model, which is not trained")
-    if args.processes < 1:
-        raise InputError(f"--processes is {args.processes}; expected at least 1")
 
 
 def _settings(args: argparse.Namespace) -> StreamSettings:

@@ -27,10 +27,10 @@ def add_layer_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", type=Path, metavar="DIR", help="a Kaldi data directory, or a folder of recordings"
     )
     group.add_argument(
-        "--model-format",
+        "--format",
         choices=FORMATS,
         metavar="F",
-        help=f"of the network: {', '.join(FORMATS)} (default: what its files say)",
+        help=f"format of the network: {', '.join(FORMATS)} (default: detected from its files)",
     )
     add_device_argument(group)
     group.add_argument(
@@ -56,7 +56,7 @@ def layer_chunks(args: argparse.Namespace, folder: Path, *, dimension: int | Non
     from sdpn.interop.load import load_model
 
     utterances = find_utterances(args.data, [], channel=args.channel, skip_bad=args.skip_bad)
-    model = load_model(args.model, args.model_format, device=find_device(args.device))
+    model = load_model(args.model, args.format, device=find_device(args.device))
     meter = Meter(quiet=args.quiet)
     try:
         return extract_layer(

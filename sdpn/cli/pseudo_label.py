@@ -13,6 +13,7 @@ from sdpn.cli.numbers import at_least
 from sdpn.cli.progress import Meter, track
 from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
+from sdpn.io.inputs import find_utterances
 
 if TYPE_CHECKING:
     from sdpn.extraction.halves import EmbeddedHalves
@@ -57,14 +58,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``sdpn pseudo-label``."""
     parser.add_argument("--out", type=Path, metavar="FILE", help="'utterance cluster' lines")
     corpus = parser.add_argument_group("corpus")
-    corpus.add_argument("--data", type=Path, metavar="DIR", help="Kaldi data directory")
+    corpus.add_argument(
+        "--data", type=Path, metavar="DIR", help="Kaldi data directory, or folder of recordings"
+    )
     add_model_arguments(corpus)
     add_device_argument(corpus)
     corpus.add_argument(
-        "--embeddings", type=Path, metavar="SCP", help="instead of --data: embeddings of utterances"
+        "--embeddings", type=Path, metavar="SCP|ARK", help="instead of --data: embeddings of utterances"
     )
     corpus.add_argument(
-        "--halves", type=Path, metavar="SCP", help="with it: embeddings of their halves, UTT-1 and UTT-2"
+        "--halves", type=Path, metavar="SCP|ARK", help="with it: embeddings of their halves, UTT-1 and UTT-2"
     )
     clusters = parser.add_argument_group("clusters")
     clusters.add_argument(
@@ -157,9 +160,8 @@ def _embedded(args: argparse.Namespace) -> EmbeddedHalves:
 def _embed(args: argparse.Namespace) -> EmbeddedHalves:
     from sdpn.clustering.pseudo_labels import MAX_POINTS
     from sdpn.extraction.halves import embed_with_halves
-    from sdpn.io.kaldi import read_data_dir
 
-    utterances = read_data_dir(args.data, check_files=False)
+    utterances = find_utterances(args.data, [], check_files=False)
     if len(utterances) > MAX_POINTS and args.centroids is None and args.write_rows is None:
         raise InputError(
             f"holds {len(utterances)} utterances; at most {MAX_POINTS} are clustered directly",
@@ -176,9 +178,8 @@ def _embed(args: argparse.Namespace) -> EmbeddedHalves:
 
 def _write_halves(args: argparse.Namespace) -> dict[str, Any]:
     from sdpn.extraction.halves import halve, write_halves
-    from sdpn.io.kaldi import read_data_dir
 
-    utterances = read_data_dir(args.data, check_files=False)
+    utterances = find_utterances(args.data, [], check_files=False)
     try:
         found = halve(track(utterances, description="halves", total=len(utterances), quiet=args.quiet))
     except InputError as error:

@@ -36,12 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--embeddings",
         type=Path,
         required=True,
-        metavar="SCP",
+        metavar="SCP|ARK",
         help="embeddings as Kaldi scp or ark, for example from 'sdpn extract'",
     )
     back_end = parser.add_argument_group("scores")
     back_end.add_argument(
-        "--back-end", type=Path, metavar="MODEL",
+        "--back-end", type=Path, metavar="FILE",
         help="score with the PLDA and AS-norm of this back end: a model folder that has one, or a back-end "
              "file",
     )  # fmt: skip
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--plda", type=Path, metavar="FILE", help="score with this Kaldi PLDA instead of the cosine"
     )
     back_end.add_argument(
-        "--cohort", type=Path, metavar="SCP",
+        "--cohort", type=Path, metavar="SCP|ARK",
         help="AS-norm cohort: embeddings of speakers outside the trials",
     )  # fmt: skip
     back_end.add_argument(
@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     sureness = parser.add_argument_group("confidence interval of the EER")
     sureness.add_argument(
-        "--utt2spk", type=Path, metavar="FILE",
+        "--utt2spk", type=Path, metavar="TABLE",
         help="speaker of each utterance; the bootstrap then resamples speakers instead of trials",
     )  # fmt: skip
     sureness.add_argument(

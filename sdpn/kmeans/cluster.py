@@ -230,7 +230,7 @@ def _classes_of(
         return None
     if assignment.keys is None:
         raise InputError(
-            "has no utterance ids, which --labels needs",
+            "has no utterance ids, which --utt2spk needs",
             path=assignment.chunk.name,
             hint="use scp or ark chunks",
         )

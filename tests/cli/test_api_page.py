@@ -22,7 +22,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs/api.md"
 EXAMPLE = re.compile(r"^### sdpn (\S+)\n\n```python\n(.*?)```", re.DOTALL | re.MULTILINE)
 EXAMPLES = dict(EXAMPLE.findall(PAGE.read_text()))
 
-#: Examples that take over five seconds on a busy machine; tests/cli/test_library.py runs these functions, too.
+#: Examples that take over five seconds on a busy machine; test_library.py runs these functions, too.
 SLOW = {"train", "adapt", "pseudo-label", "diarize", "models"}
 
 

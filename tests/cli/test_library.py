@@ -197,7 +197,7 @@ def backend(at: Material) -> None:
     from sdpn.verification.learn import LearningConfig
     from sdpn.verification.storage import write_back_end
 
-    options = ("--model", at.model, "--data", at.voices, "--cohort", "20", "--device", "cpu")
+    options = ("--model", at.model, "--data", at.voices, "--cohort-size", "20", "--device", "cpu")
     by_cli = at.command("backend", *options, "--out", at.cli / "b.safetensors")
     config = LearningConfig(cohort=20, top=20)
     by_library = train_back_end(sdpn.load_model(at.model), read_data_dir(at.voices), config)
