@@ -56,6 +56,8 @@ def find_recordings(data: Path | None, files: Sequence[Path]) -> list[Utterance]
     if data is not None and (data / "wav.scp").is_file():
         found += [replace(utterance, speaker=None) for utterance in read_data_dir(data)]
     elif data is not None:
+        if not data.is_dir():
+            raise InputError("no such folder", path=data)
         files = [data, *files]
     found += [Utterance(name, path) for name, path in named_recordings(files).items()]
     if not found:
