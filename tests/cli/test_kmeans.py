@@ -72,7 +72,7 @@ def test_labels_are_scored_and_a_model_labels_more(
 ) -> None:
     out, document, table = tmp_path / "out", tmp_path / "k.json", tmp_path / "utt2spk"
     table.write_text("".join(f"u{number:03d} s{TRUTH[number] // 2}\n" for number in range(100)))
-    options = ("--lloyd", 3, "--standardise", "--spherical", "--format", "safetensors", "--seed", 3)
+    options = ("--lloyd", 3, "--standardise", "--spherical", "--to", "safetensors", "--seed", 3)
     assert kmeans("--clusters", 4, *options, "--out", out, *chunks[1:]) == 0
     assert not (out / "utt2cluster").exists()
     assert kmeans("--model", out / "model.safetensors", "--out", tmp_path / "more", chunks[0],
