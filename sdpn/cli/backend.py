@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sdpn.cli.audio_arguments import add_audio_arguments
-from sdpn.cli.model_arguments import add_device_argument, add_model_arguments, find_device, load
+from sdpn.cli.model_arguments import add_device_argument, add_model_arguments, load
 from sdpn.cli.numbers import at_least
 from sdpn.cli.progress import Meter
 from sdpn.errors import InputError
@@ -135,7 +135,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     meter = Meter(quiet=args.quiet)
     try:
         trained = train_back_end(
-            load(args, device=find_device(args.device)),
+            load(args),
             utterances,
             config,
             classes=classes,

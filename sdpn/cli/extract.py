@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdpn.cli.audio_arguments import add_audio_arguments, seekable_stdin
-from sdpn.cli.model_arguments import add_device_argument, add_model_arguments, find_device, load
+from sdpn.cli.model_arguments import add_device_argument, add_model_arguments, load
 from sdpn.cli.numbers import at_least
 from sdpn.cli.progress import Meter
 from sdpn.io.atomic import OutputKind
@@ -134,7 +134,7 @@ def _run(args: argparse.Namespace, paths: Sequence[Path]) -> dict[str, Any]:
     if args.merge:
         done = merge_shards(utterances, args.out, recordings=recordings, npz=args.npz)
     else:
-        model = load(args, device=find_device(args.device))
+        model = load(args)
         meter = Meter(quiet=args.quiet)
         try:
             done = extract(

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdpn.cli.model_arguments import add_device_argument, add_model_arguments, find_device, load
+from sdpn.cli.model_arguments import add_device_argument, add_model_arguments, load
 from sdpn.cli.numbers import at_least
 from sdpn.cli.progress import Meter, track
 from sdpn.errors import InputError
@@ -168,7 +168,7 @@ def _embed(args: argparse.Namespace) -> EmbeddedHalves:
             path=args.data,
             hint="cluster finely first: --write-rows, sdpn kmeans, --centroids (see --help)",
         )
-    model = load(args, device=find_device(args.device))
+    model = load(args)
     meter = Meter(quiet=args.quiet)
     try:
         return embed_with_halves(model, utterances, on_progress=partial(meter.show, "embedding"))
