@@ -16,19 +16,46 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sdpn.adaptation.adapt import adapt
     from sdpn.diarization.pipeline import Diarizer
     from sdpn.distill.sdpn import SDPN
+    from sdpn.evaluation.score import score
+    from sdpn.evaluation.verify import verify
+    from sdpn.extraction.extract import extract
+    from sdpn.interop.convert import convert
     from sdpn.interop.load import load_model
+    from sdpn.simulation.simulate import simulate
+    from sdpn.verification.compare import compare
     from sdpn.verification.similarity import similarity
 
 __version__ = "0.1.0"
-__all__ = ["SDPN", "Diarizer", "__version__", "load_model", "similarity"]
+__all__ = [
+    "SDPN",
+    "Diarizer",
+    "__version__",
+    "adapt",
+    "compare",
+    "convert",
+    "extract",
+    "load_model",
+    "score",
+    "similarity",
+    "simulate",
+    "verify",
+]
 
 _HOMES = {
     "SDPN": "sdpn.distill.sdpn",
     "Diarizer": "sdpn.diarization.pipeline",
+    "adapt": "sdpn.adaptation.adapt",
+    "compare": "sdpn.verification.compare",
+    "convert": "sdpn.interop.convert",
+    "extract": "sdpn.extraction.extract",
     "load_model": "sdpn.interop.load",
+    "score": "sdpn.evaluation.score",
     "similarity": "sdpn.verification.similarity",
+    "simulate": "sdpn.simulation.simulate",
+    "verify": "sdpn.evaluation.verify",
 }
 
 

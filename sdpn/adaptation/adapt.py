@@ -82,18 +82,18 @@ def adapt(
     config: AdaptConfig,
     sources: Sources,
     *,
-    work: Path,
     out: Path,
-    on_training: Callable[[TrainingProgress], None],
-    on_work: Report,
+    work: Path | None = None,
+    on_training: Callable[[TrainingProgress], None] = lambda _progress: None,
+    on_work: Report = lambda _stage, _done, _total: None,
 ) -> dict[str, Any]:
     """Adapt a model without labels and write the better of old and adapted.
 
     Args:
         config: the settings.
         sources: model and speech.
-        work: folder for intermediate files.
         out: model folder to write, atomically.
+        work: folder for intermediate files; None: OUT.work.
         on_training: called at every point of the training curves.
         on_work: called while segments are found and windows embedded.
 
@@ -105,6 +105,7 @@ def adapt(
             adaptation, or a guard stopped the training.
         sdpn.training.loop.Stopped: training was stopped by a signal; the same call resumes it.
     """
+    work = work_folder(out) if work is None else work
     old = read_model(sources.base), read_pretraining(sources.base)
     run = run_config(config, sources.base, *old, rehearses=sources.rehearse is not None)
     _settle(work, config, sources)
@@ -145,6 +146,11 @@ def adapt(
         "work": str(work),
         **figures,
     }
+
+
+def work_folder(out: Path) -> Path:
+    """Where the intermediate files of an adaptation to ``out`` lie unless another place is named."""
+    return out.with_name(f"{out.name}.work")
 
 
 def run_config(

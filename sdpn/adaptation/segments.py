@@ -11,7 +11,7 @@ from pathlib import Path
 from sdpn.diarization.vad import VadConfig, detect_speech
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_write_text
-from sdpn.io.corpus import as_word, find_audio
+from sdpn.io.inputs import recordings as named_recordings
 from sdpn.io.kaldi import Utterance, read_data_dir, write_data_dir
 
 _log = logging.getLogger(__name__)
@@ -43,8 +43,8 @@ def find_recordings(data: Path | None, files: Sequence[Path]) -> list[Utterance]
     """The recordings to adapt to.
 
     Args:
-        data: Kaldi data directory (with ``segments``, these are taken as speech), or a folder of recordings.
-        files: further recordings.
+        data: Kaldi data directory (``segments``, if there, says where speech is), or a folder of recordings.
+        files: further recordings, and folders of them.
 
     Returns:
         whole recordings, or the segments of a data directory; speakers are dropped.
@@ -56,11 +56,12 @@ def find_recordings(data: Path | None, files: Sequence[Path]) -> list[Utterance]
     if data is not None and (data / "wav.scp").is_file():
         found += [replace(utterance, speaker=None) for utterance in read_data_dir(data)]
     elif data is not None:
-        for path in find_audio(data):
-            found.append(Utterance(as_word("-".join(path.relative_to(data).with_suffix("").parts)), path))
-    found += [Utterance(as_word(path.stem), path) for path in files]
+        if not data.is_dir():
+            raise InputError("no such folder", path=data)
+        files = [data, *files]
+    found += [Utterance(name, path) for name, path in named_recordings(files).items()]
     if not found:
-        raise InputError("no recordings to adapt to", hint="give --data DIR or --audio FILE")
+        raise InputError("no recordings to adapt to", hint="give --data DIR, or files and folders")
     first: dict[str, Path] = {}
     for utterance in found:
         if utterance.id in first:

@@ -14,7 +14,7 @@ from scipy.signal import oaconvolve
 from sdpn.augmentation.additive_noise import AdditiveNoise, add_noise
 from sdpn.augmentation.bands import BANDS, limit_band
 from sdpn.augmentation.rooms import trim_room
-from sdpn.io.kaldi import read_data_dir
+from sdpn.io.inputs import find_utterances
 
 #: A degradation: samples (S,) at 16 kHz and a random generator to degraded samples (S,).
 Condition = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -77,18 +77,18 @@ def recorded_conditions(
     """Rooms and noises of data directories as conditions, rooms first.
 
     Args:
-        noise: data directory of noises; None for no noise.
-        rir: data directory of measured room impulse responses; None for no rooms.
-        snr_db: range of the signal-to-noise ratio.
-        room_share: share of reverberated utterances.
+        noise: data directory or folder of noises; None adds none.
+        rir: the same of measured room impulse responses; None leaves rooms out.
+        snr_db: range that the ratio of speech to noise is drawn from.
+        room_share: share of the utterances that are in a room.
 
     Raises:
         InputError: a directory or a recording in it cannot be read.
     """
     conditions: list[Condition] = []
     if rir is not None:
-        room = measured_room([entry.read() for entry in read_data_dir(rir)])
+        room = measured_room([entry.read() for entry in find_utterances(rir, [])])
         conditions.append(room if room_share == 1.0 else sometimes(room_share, room))
     if noise is not None:
-        conditions.append(noise_at([entry.read() for entry in read_data_dir(noise)], snr_db))
+        conditions.append(noise_at([entry.read() for entry in find_utterances(noise, [])], snr_db))
     return conditions

@@ -44,12 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "replaces speech detection); labels are never read",
     )
     parser.add_argument(
-        "--audio",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="FILE",
-        help="recordings, instead of or in addition to --data",
+        "audio", nargs="*", type=Path, metavar="AUDIO", help="files and folders, also in addition to --data"
     )
     parser.add_argument(
         "--rehearse",
@@ -92,15 +87,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             path=args.model,
             hint="adapt a model folder written by sdpn train",
         )
-    work = args.work or args.out.with_name(f"{args.out.name}.work")
-    check_writable(work, "folder")
     config = load_config(AdaptConfig, None, args.settings)
     recordings = find_recordings(args.data, args.audio)
 
-    from sdpn.adaptation.adapt import Sources, adapt
+    from sdpn.adaptation.adapt import Sources, adapt, work_folder
     from sdpn.cli.progress import Meter
     from sdpn.cli.train import training_shown
 
+    work = args.work or work_folder(args.out)
+    check_writable(work, "folder")
     meter = Meter(quiet=args.quiet)
     try:
         with training_shown("adapt", quiet=args.quiet) as display:

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sdpn.cli.audio_arguments import STDIN, add_audio_arguments, find_utterances
-from sdpn.cli.model_arguments import add_device_argument, add_model_arguments, find_device, load
+from sdpn.cli.audio_arguments import add_audio_arguments
+from sdpn.cli.model_arguments import add_device_argument, add_model_arguments, load
 from sdpn.cli.numbers import at_least
 from sdpn.cli.progress import Meter
 from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from sdpn.io.kaldi import Utterance
+from sdpn.io.inputs import STDIN, find_utterances
 
 DESCRIPTION = """\
 Train a scoring back end, PLDA followed by AS-norm, on recordings without speaker labels. It usually separates
@@ -78,10 +73,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "utterance is its own class)",
     )
     parser.add_argument(
-        "--noise", type=Path, metavar="DIR", help="Kaldi data directory of noise recordings, see above"
+        "--noise", type=Path, metavar="DIR", help="data directory or folder of noises, see above"
     )
     parser.add_argument(
-        "--rir", type=Path, metavar="DIR", help="Kaldi data directory of room impulse responses, see above"
+        "--rir",
+        type=Path,
+        metavar="DIR",
+        help="data directory or folder of room impulse responses, see above",
     )
     parser.add_argument(
         "--utterances",
@@ -94,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--parts", type=at_least(2), default=2, metavar="P", help="parts per utterance (default: %(default)s)"
     )
     parser.add_argument(
-        "--cohort",
+        "--cohort-size",
         type=at_least(2),
         default=3000,
         metavar="N",
@@ -118,66 +116,58 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         InputError: model, data or classes cannot be read, there are too few utterances, or FILE cannot be
             written.
     """
-    import numpy as np
-
-    from sdpn.augmentation.conditions import one_after_another, recorded_conditions
-    from sdpn.extraction.embed_parts import embed_parts
     from sdpn.io.atomic import check_writable
-    from sdpn.models.weights import weights_digest
-    from sdpn.verification.learn import LearningConfig, learn_back_end
+    from sdpn.training.back_end import read_classes, some_utterances, train_back_end
+    from sdpn.verification.learn import LearningConfig
     from sdpn.verification.storage import BACK_END, write_back_end
 
-    config = LearningConfig(cohort=args.cohort, top=min(args.top_n, args.cohort), seed=args.seed)
+    config = LearningConfig(cohort=args.cohort_size, top=min(args.top_n, args.cohort_size), seed=args.seed)
     out = args.out or _beside(args.model, BACK_END)
     if STDIN in args.audio:
         raise InputError("a back end is trained on many recordings, but standard input is one")
     check_writable(out)
-    utterances = find_utterances(args.data, args.audio, channel=args.channel, skip_bad=args.skip_bad)
-    if len(utterances) > args.utterances:
-        kept = np.random.default_rng(args.seed).permutation(len(utterances))[: args.utterances]
-        utterances = [utterances[index] for index in np.sort(kept)]
-    conditions = recorded_conditions(noise=args.noise, rir=args.rir, snr_db=(0.0, 20.0), room_share=0.5)
-    degrade = one_after_another(*conditions) if conditions else None
-    classes = None if args.classes is None else _classes(args.classes, utterances)
-    model = load(args, device=find_device(args.device))
+    utterances = some_utterances(
+        find_utterances(args.data, args.audio, channel=args.channel, skip_bad=args.skip_bad),
+        args.utterances,
+        seed=args.seed,
+    )
+    classes = None if args.classes is None else read_classes(args.classes, utterances)
     meter = Meter(quiet=args.quiet)
     try:
-        heard = embed_parts(
-            model,
+        trained = train_back_end(
+            load(args),
             utterances,
+            config,
+            classes=classes,
+            noise=args.noise,
+            rir=args.rir,
+            max_utterances=args.utterances,
             parts=args.parts,
-            degrade=degrade,
-            seed=args.seed,
             on_progress=partial(meter.show, "embedding"),
         )
     finally:
         meter.finish()
-    back_end = learn_back_end(
-        heard.whole_ND,
-        heard.parts_NPD,
-        config,
-        classes_N=None if classes is None else np.array([classes[name] for name in heard.ids]),
-    )
-    write_back_end(out, replace(back_end, model=weights_digest(model.encoder)))
-    num_classes = len(heard.ids) if classes is None else len({classes[name] for name in heard.ids})
-    also = "" if degrade is None else ", clean and degraded"
+    back_end = trained.back_end
+    write_back_end(out, back_end)
+    also = "" if args.noise is None and args.rir is None else ", clean and degraded"
     print(
-        f"{out}: PLDA trained on {len(heard.ids)} utterances in {args.parts} parts{also}, {num_classes} "
-        f"classes; AS-norm with the top {back_end.top} of {len(back_end.cohort_CD)} cohort utterances"
+        f"{out}: PLDA trained on {trained.num_utterances} utterances in {args.parts} parts{also}, "
+        f"{trained.num_classes} classes; AS-norm with the top {back_end.top} of {len(back_end.cohort_CD)} "
+        "cohort utterances"
     )
     for share in (0.05, 0.02, 0.01):
         print(
             f"  {100 * share:.0f} % of different-speaker pairs score at least {back_end.threshold(share):.2f}"
         )
-    if heard.left_out:
-        print(f"{len(heard.left_out)} of {len(utterances)} utterances were excluded:")
-        for name, why in list(heard.left_out.items())[:_SHOWN]:
+    if trained.left_out:
+        print(f"{len(trained.left_out)} of {len(utterances)} utterances were excluded:")
+        for name, why in list(trained.left_out.items())[:_SHOWN]:
             print(f"  {name}: {why}")
     return {
         "back_end": str(out.resolve()),
-        "num_utterances": len(heard.ids),
-        "num_left_out": len(heard.left_out),
-        "num_classes": num_classes,
+        "num_utterances": trained.num_utterances,
+        "num_left_out": len(trained.left_out),
+        "num_classes": trained.num_classes,
         "cohort": len(back_end.cohort_CD),
         "top": back_end.top,
     }
@@ -196,17 +186,3 @@ def _beside(model: Path | None, name: str) -> Path:
             hint="choose a file with --out FILE",
         )
     return model / name
-
-
-def _classes(path: Path, utterances: Sequence[Utterance]) -> dict[str, str]:
-    from sdpn.io.kaldi import read_table
-
-    classes = read_table(path)
-    missing = [utterance.id for utterance in utterances if utterance.id not in classes]
-    if missing:
-        raise InputError(
-            f"has no class for {missing[0]!r} ({len(missing)} of {len(utterances)} utterances have none)",
-            path=path,
-            hint="expected a line 'utterance class' for every utterance of --data",
-        )
-    return classes

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +42,7 @@ OUTPUTS: dict[str, OutputKind] = {"out": "folder"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``sdpn cluster``."""
-    parser.add_argument("--embeddings", required=True, type=Path, metavar="ARK|SCP", help="one per window")
+    parser.add_argument("--embeddings", required=True, type=Path, metavar="SCP|ARK", help="one per window")
     parser.add_argument("--segments", required=True, type=Path, metavar="FILE", help="time of each window")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="writes DIR/<recording>.rttm")
     space = parser.add_argument_group("space of the embeddings")
@@ -88,8 +88,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """
     from sdpn.clustering.registry import make_clusterer
     from sdpn.config import parse_override
-    from sdpn.diarization.from_embeddings import cluster_windows, read_embedded_windows
-    from sdpn.io.rttm import write_rttm
+    from sdpn.diarization.from_embeddings import cluster_recordings, read_embedded_windows
     from sdpn.verification.plda import read_plda
     from sdpn.verification.transform import read_transform
 
@@ -100,40 +99,20 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     transform = None if args.transform is None else read_transform(args.transform)
     recordings = read_embedded_windows(args.embeddings, args.segments, transform=transform, plda=plda)
 
-    files: list[dict[str, Any]] = []
-    failures: list[InputError] = []
-    for windows in track(recordings, description="clustering", total=len(recordings), quiet=args.quiet):
-        started = time.perf_counter()
-        try:
-            found = cluster_windows(
-                windows,
-                clusterer,
-                num_speakers=args.num_speakers,
-                min_speakers=args.min_speakers or 1,
-                max_speakers=args.max_speakers,
-                min_windows=args.min_windows,
-            )
-        except InputError as error:
-            failures.append(InputError(f"recording {windows.recording!r}: {error.message}", hint=error.hint))
-            continue
-        rttm = args.out / f"{windows.recording}.rttm"
-        write_rttm(rttm, windows.recording, found.turns)
-        files.append(
-            {
-                "recording": windows.recording,
-                "rttm": str(rttm),
-                "num_windows": len(windows.emb_ND),
-                "speech_s": found.speech_s,
-                "num_speakers": found.num_speakers,
-                "num_turns": len(found.turns),
-                "seconds": time.perf_counter() - started,
-            }
-        )
+    done = cluster_recordings(
+        recordings,
+        args.out,
+        clusterer,
+        num_speakers=args.num_speakers,
+        min_speakers=args.min_speakers or 1,
+        max_speakers=args.max_speakers,
+        min_windows=args.min_windows,
+        progress=lambda them: track(them, description="clustering", total=len(them), quiet=args.quiet),
+    )
+    files = [{**asdict(file), "rttm": str(file.rttm)} for file in done.files]
     if files:
         _print(files)
-    if failures:
-        others = f" (and {len(failures) - 1} more recordings failed)" if failures[1:] else ""
-        raise InputError(failures[0].message + others, path=args.segments, hint=failures[0].hint)
+    done.raise_failures(path=args.segments)
     return {"files": files}
 
 

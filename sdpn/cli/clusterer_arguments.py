@@ -32,9 +32,9 @@ def add_clusterer_arguments(
     group.add_argument(
         "--threshold",
         type=float,
-        metavar="X",
-        help="merge clusters whose mean similarity reaches X: in ahc, and in the AHC that initialises vbx "
-        "and consensus; higher values give more speakers; short for METHOD.threshold=X "
+        metavar="T",
+        help="merge clusters whose mean similarity reaches T: in ahc, and in the AHC that initialises vbx "
+        "and consensus; higher values give more speakers; short for METHOD.threshold=T "
         f"(default: {threshold})",
     )
 

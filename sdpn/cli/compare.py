@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sdpn.cli.audio_arguments import STDIN, add_audio_arguments
+from sdpn.cli.audio_arguments import add_audio_arguments
 from sdpn.cli.model_arguments import add_model_arguments, load, named_model
 from sdpn.io.atomic import OutputKind
-
-if TYPE_CHECKING:
-    from sdpn.verification.back_end import BackEnd
+from sdpn.io.inputs import STDIN
 
 DESCRIPTION = """\
 Score how similar the speakers of two recordings are, and decide whether they are the same.
@@ -88,11 +86,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from sdpn.errors import InputError
     from sdpn.models.weights import weights_digest
     from sdpn.verification.compare import FALSE_ALARMS, check_decision, compare
+    from sdpn.verification.storage import own_back_end, read_back_end
 
     if args.audio.count(STDIN) > 1:
         raise InputError("'-' is given twice, but standard input can be read only once")
     decision = {"threshold": args.threshold, "false_alarms": args.false_alarms}
-    back_end = _back_end(args)
+    back_end = None
+    if args.back_end is not None:
+        back_end = read_back_end(args.back_end)
+    elif not args.cosine:
+        back_end = own_back_end(named_model(args))
     check_decision(back_end, **decision)  # before the model is loaded
     model = load(args)
     if back_end is not None:
@@ -125,18 +128,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "threshold_source": source,
         "same_speaker": found.same_speaker,
     }
-
-
-def _back_end(args: argparse.Namespace) -> BackEnd | None:
-    """The back end given by --back-end, or the model's own."""
-    from sdpn.verification.storage import has_back_end, read_back_end
-
-    if args.cosine:
-        return None
-    if args.back_end is not None:
-        return read_back_end(args.back_end)
-    model = named_model(args)
-    return read_back_end(model) if has_back_end(model) else None
 
 
 def _in_percent(share: float) -> str:

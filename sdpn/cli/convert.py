@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sdpn.cli.model_arguments import add_model_arguments, named_model
+from sdpn.cli.model_arguments import add_model_arguments
 from sdpn.io.atomic import OutputKind
-
-if TYPE_CHECKING:
-    from sdpn.models.folder import ModelFolder
-    from sdpn.models.pretraining import Pretraining
 
 DESCRIPTION = """\
 Convert a model of another toolkit to a model folder: config.yaml, which describes the encoder and its
@@ -68,71 +64,34 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         InputError: the model cannot be read, options exclude each other, or PATH exists already.
     """
-    from sdpn.errors import InputError
+    from sdpn.interop.convert import convert
 
-    if args.to == "folder" and (args.int8 or args.features):
-        raise InputError("--int8 and --features apply to ONNX graphs only", hint="add --to onnx")
-    if args.to == "onnx" and (args.half or args.head):
-        raise InputError("--half and --head apply to model folders only", hint="for a graph use --int8")
-    if args.to == "onnx" and args.out.suffix != ".onnx":
-        raise InputError("the file name of a graph must end in .onnx", path=args.out)
-
-    from sdpn.interop.load import read_any
-    from sdpn.models.folder import save_model
-
-    model = read_any(args.model, args.format)
-    parameters = sum(parameter.numel() for parameter in model.encoder.parameters())
+    done = convert(
+        args.model,
+        args.out,
+        format=args.format,
+        to=args.to,
+        features=args.features,
+        int8=args.int8,
+        head=args.head,
+        half=args.half,
+    )
     if args.to == "folder":
-        save_model(args.out, model, pretraining=_pretraining(args), half=args.half, beside=_back_end(args))
-        features = f"features {model.features.kind}"
+        heard = f"features {done.features}"
+    elif args.features == "inside":
+        heard = f"input waveform, features {done.features} inside"
     else:
-        _write_graph(args, model)
-        features = (
-            f"input waveform, features {model.features.kind} inside"
-            if args.features == "inside"
-            else f"input features {model.features.kind}"
-        )
+        heard = f"input features {done.features}"
     bits = ", 8-bit weights" if args.int8 else ", 16-bit weights" if args.half else ""
     print(
-        f"{args.out}: {model.encoder_config.kind}, {parameters / 1e6:.2f} M parameters{bits}, embeddings of "
-        f"{model.encoder.embedding_dim} dimensions, {features}"
+        f"{args.out}: {done.kind}, {done.parameters / 1e6:.2f} M parameters{bits}, embeddings of "
+        f"{done.embedding_dim} dimensions, {heard}"
     )
     return {
-        "model": str(args.out.resolve()),
-        "kind": model.encoder_config.kind,
-        "features": model.features.kind,
-        "embedding_dim": model.encoder.embedding_dim,
-        "parameters": parameters,
-        "source": dict(model.source),
+        "model": str(done.path.resolve()),
+        "kind": done.kind,
+        "features": done.features,
+        "embedding_dim": done.embedding_dim,
+        "parameters": done.parameters,
+        "source": done.source,
     }
-
-
-def _pretraining(args: argparse.Namespace) -> Pretraining | None:
-    """What an sdpn model folder holds besides its encoder."""
-    from sdpn.models.pretraining import PRETRAINING, read_pretraining
-
-    if args.head is not None:
-        return read_pretraining(args.head)
-    folder = named_model(args)
-    return read_pretraining(folder) if (folder / PRETRAINING).is_file() else None
-
-
-def _back_end(args: argparse.Namespace) -> list[Path]:
-    """The file of the model's back end, which applies to the same embeddings."""
-    from sdpn.verification.storage import BACK_END, has_back_end
-
-    folder = named_model(args)
-    return [folder / BACK_END] if has_back_end(folder) else []
-
-
-def _write_graph(args: argparse.Namespace, model: ModelFolder) -> None:
-    """Write the graph; an 8-bit one is quantised from the full-precision graph."""
-    import tempfile
-
-    from sdpn.interop.onnx_export import export_onnx, quantise_onnx
-
-    with tempfile.TemporaryDirectory() as folder:
-        whole = Path(folder) / "model.onnx" if args.int8 else args.out
-        export_onnx(whole, model, input="waveform" if args.features == "inside" else "features")
-        if args.int8:
-            quantise_onnx(whole, args.out)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
 from typing import Any
 
 from sdpn.cli.progress import track
-from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
 
 DESCRIPTION = """\
@@ -31,7 +29,13 @@ OUTPUTS: dict[str, OutputKind] = {"out": "whole folder"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``sdpn degrade``."""
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="Kaldi data directory")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="Kaldi data directory, or folder of recordings",
+    )
     parser.add_argument(
         "--out",
         type=Path,
@@ -39,8 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="output data directory; an earlier copy is replaced",
     )
-    parser.add_argument("--noise", type=Path, metavar="DIR", help="data directory of noises")
-    parser.add_argument("--rir", type=Path, metavar="DIR", help="data directory of room impulse responses")
+    parser.add_argument("--noise", type=Path, metavar="DIR", help="data directory or folder of noises")
+    parser.add_argument(
+        "--rir", type=Path, metavar="DIR", help="data directory or folder of room impulse responses"
+    )
     parser.add_argument(
         "--snr",
         type=float,
@@ -59,47 +65,20 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         InputError: an option or a recording is wrong, or the folder cannot be written.
     """
-    _check_options(args)
-    from sdpn.augmentation.conditions import one_after_another, recorded_conditions, telephone
-    from sdpn.augmentation.degrade import degrade
-    from sdpn.io.kaldi import read_data_dir
+    from sdpn.augmentation.degrade import degrade_corpus
 
-    utterances = read_data_dir(args.data)
-    low, high = args.snr
-    conditions = recorded_conditions(noise=args.noise, rir=args.rir, snr_db=(low, high))
-    if args.telephone:
-        conditions.append(telephone)
-    done = degrade(
-        track(utterances, description="degrading", total=len(utterances), quiet=args.quiet),
-        one_after_another(*conditions),
+    done = degrade_corpus(
+        args.data,
         args.out,
+        noise=args.noise,
+        rir=args.rir,
+        snr_db=(args.snr[0], args.snr[1]),
+        over_telephone=args.telephone,
         seed=args.seed,
-        trials=args.data / "trials",
+        progress=lambda utterances: track(
+            utterances, description="degrading", total=len(utterances), quiet=args.quiet
+        ),
     )
     scaled = f", {done.num_scaled} of them scaled down to full scale" if done.num_scaled else ""
     print(f"{done.num_utterances} utterances, {done.duration_s / 3600:.2f} h{scaled}: {args.out}")
     return {**done._asdict(), "data": str(args.out.resolve())}
-
-
-def _check_options(args: argparse.Namespace) -> None:
-    if args.noise is None and args.rir is None and not args.telephone:
-        raise InputError("nothing to do", hint="give --noise, --rir or --telephone, or several of them")
-    low, high = args.snr
-    if not -math.inf < low <= high < math.inf:
-        raise InputError(
-            f"--snr {low:g} {high:g} is not a range", hint="expected LOW HIGH in dB, such as 5 15"
-        )
-    if args.out.is_dir() and any(args.out.iterdir()):
-        _refuse_other_folders(args.out, args.data)
-
-
-def _refuse_other_folders(out: Path, data: Path) -> None:
-    """Only replace a folder that is an earlier degraded copy."""
-    if out.resolve() == data.resolve() or out.resolve() in data.resolve().parents:
-        raise InputError("--out would replace --data", path=out, hint="choose a new folder")
-    if not ((out / "wav.scp").is_file() and (out / "audio").is_dir()):
-        raise InputError(
-            "contains something other than a degraded copy, which would be lost",
-            path=out,
-            hint="choose a new folder",
-        )

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from sdpn.cli.audio_arguments import STDIN, add_audio_arguments, recordings
+from sdpn.cli.audio_arguments import add_audio_arguments
 from sdpn.cli.clusterer_arguments import add_clusterer_arguments, clusterer_settings
 from sdpn.cli.model_arguments import add_model_arguments, load
 from sdpn.cli.progress import Meter
 from sdpn.cli.speaker_counts import add_count_arguments, check_count_arguments
 from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
+from sdpn.io.inputs import recordings
 
 if TYPE_CHECKING:
     from sdpn.cli.settings import Sections
-    from sdpn.diarization.finished import Finished
-    from sdpn.diarization.pipeline import DiarizationConfig, Diarizer, Progress
-    from sdpn.models.embedder import Embedder
+    from sdpn.diarization.pipeline import DiarizationConfig
 
 DESCRIPTION = """\
 Find out who spoke when, and write one RTTM file for each recording.
@@ -44,9 +42,6 @@ EXAMPLE = """\
   sdpn diarize --out out/ vad.threshold=0.4 window_s=2 vbx.fa=0.3 meeting.wav
   ffmpeg -i talk.mkv -f wav - | sdpn diarize --out out/ -
 """
-
-#: Standard input, which may be a file and still is read once.
-_STDIN = (STDIN, Path("/dev/stdin"))
 
 OUTPUTS: dict[str, OutputKind] = {"out": "folder"}
 
@@ -94,53 +89,57 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     _check_options(args)
     config = _config(args)
     audio_of = recordings(args.audio)
-    bad = _check_headers(audio_of, args)
-    speech_of = None if args.reference_speech is None else _speech(args.reference_speech, list(audio_of))
 
+    from sdpn.diarization.recordings import (
+        RecordingOptions,
+        check_headers,
+        diarize_recordings,
+        read_speech,
+    )
+
+    options = RecordingOptions(
+        channel=args.channel,
+        num_speakers=args.num_speakers,
+        min_speakers=args.min_speakers,
+        max_speakers=args.max_speakers,
+        skip_bad=args.skip_bad,
+        force=args.force,
+    )
+    bad = check_headers(audio_of, options)  # before the model is loaded
+    speech_of = None if args.reference_speech is None else read_speech(args.reference_speech, list(audio_of))
+
+    from sdpn import __version__
     from sdpn.config import to_dict
     from sdpn.diarization.pipeline import Diarizer
+    from sdpn.extraction.settings import fingerprint
 
     model = load(args)
     diarizer = Diarizer(model, config=config)
-    finished = _finished(diarizer, model, args)
-
-    files: list[dict[str, Any]] = []
-    failures: list[InputError] = []
     meter = Meter(quiet=args.quiet, unit="min of audio")
-    for number, (recording, audio) in enumerate(audio_of.items(), start=1):
-        if recording in bad:
-            continue
-        work = _Work(recording, audio, _rttm(args.out, recording, audio), (speech_of or {}).get(recording))
-        known = None if args.force or not _can_be_read_again(audio) else finished.find(*work)
-        if known is not None:
-            files.append({**known, "audio": str(audio), "rttm": str(work.rttm), "finished_before": True})
-            continue
-        where = f" {number}/{len(audio_of)}, {recording}" if len(audio_of) > 1 else ""
-        try:
-            files.append(_diarize(diarizer, work, args, partial(_show, meter, f"diarizing{where}")))
-        except _Unreadable as error:
-            if args.skip_bad:
-                bad[recording] = error.reason
-            else:
-                failures.append(error.reason)
-        except InputError as error:
-            failures.append(error)
-        else:
-            if _can_be_read_again(audio):
-                finished.store(*work, files[-1])
-    meter.finish()
-    left_out = [{"recording": name, "audio": str(audio_of[name]), "reason": str(bad[name])} for name in bad]
+    try:
+        done = diarize_recordings(
+            diarizer,
+            audio_of,
+            args.out,
+            options,
+            speech_of=speech_of,
+            bad=bad,
+            made_with={"sdpn": __version__, "model": fingerprint(model)},
+            on_progress=partial(_show, meter, len(audio_of)),
+        )
+    finally:
+        meter.finish()
     results = {
         "settings": {**to_dict(config), args.method: to_dict(diarizer.clusterer)},
-        "files": files,
-        "left_out": left_out,
-        "total": _total(files),
+        "files": done.files,
+        "left_out": [
+            {"recording": name, "audio": str(audio_of[name]), "reason": str(why)}
+            for name, why in done.left_out.items()
+        ],
+        "total": done.total,
     }
     _print(results)
-    if failures:
-        raise _together(failures, of=len(audio_of), what="could not be diarized")
-    if left_out and not files:
-        raise _together(list(bad.values()), of=len(audio_of), what="cannot be read")
+    done.raise_failures()
     return results
 
 
@@ -166,152 +165,10 @@ def _config(args: argparse.Namespace) -> DiarizationConfig:
     return DiarizationConfig(**vars(pipeline), method=args.method, settings=chosen)
 
 
-def _check_headers(audio_of: Mapping[str, Path], args: argparse.Namespace) -> dict[str, InputError]:
-    """Check all headers before any recording is diarized; with --skip-bad, return the failures."""
-    from sdpn.io.audio import open_audio
-
-    channel = None if args.channel == "separate" else args.channel
-    bad: dict[str, InputError] = {}
-    for recording, path in audio_of.items():
-        if path in _STDIN or (path.exists() and not path.is_file()):
-            continue  # checking a stream would consume it
-        try:
-            with open_audio(path, channel=channel, keep_truncated=args.skip_bad):
-                pass
-        except InputError as error:
-            bad[recording] = error
-    if bad and not args.skip_bad:
-        raise _together(list(bad.values()), of=len(audio_of), what="cannot be read; nothing was diarized")
-    return bad
-
-
-def _can_be_read_again(audio: Path) -> bool:
-    """Whether it is a regular file, not a pipe."""
-    return audio not in _STDIN and audio.is_file()
-
-
-def _rttm(out: Path, recording: str, audio: Path) -> Path:
-    """File names may contain white space, recording ids may not."""
-    return out / f"{audio.stem if '_'.join(audio.stem.split()) == recording else recording}.rttm"
-
-
-def _finished(diarizer: Diarizer, model: Embedder, args: argparse.Namespace) -> Finished:
-    from sdpn import __version__
-    from sdpn.diarization.finished import Finished
-    from sdpn.extraction.settings import fingerprint
-
-    return Finished(
-        args.out,
-        {
-            "sdpn": __version__,
-            "model": fingerprint(model),
-            "config": repr(diarizer.config),
-            "clusterer": repr(diarizer.clusterer),
-            "counts": [args.num_speakers, args.min_speakers, args.max_speakers],
-            "channel": args.channel,
-            "keep_truncated": args.skip_bad,
-        },
-    )
-
-
-def _show(meter: Meter, stage: str, done_s: float, total_s: float | None) -> None:
+def _show(meter: Meter, of: int, number: int, recording: str, done_s: float, total_s: float | None) -> None:
+    where = f" {number}/{of}, {recording}" if of > 1 else ""
     minutes = None if total_s is None else round(max(total_s, done_s) / 60, 1)
-    meter.show(stage, round(done_s / 60, 1), minutes)
-
-
-def _speech(rttm: Path, recordings: Sequence[str]) -> Mapping[str, list[tuple[float, float]]]:
-    from sdpn.io.rttm import read_rttm
-
-    turns_of = read_rttm(rttm)
-    missing = [recording for recording in recordings if recording not in turns_of]
-    if missing:
-        raise InputError(
-            f"has no recording {missing[0]!r}" + (f" (and {len(missing) - 1} more)" if missing[1:] else ""),
-            path=rttm,
-            hint="--reference-speech must cover every recording; ids are file names without their suffix",
-        )
-    return {
-        recording: [(turn.onset_s, turn.end_s) for turn in turns_of[recording]] for recording in recordings
-    }
-
-
-class _Work(NamedTuple):
-    """One recording to diarize."""
-
-    recording: str
-    audio: Path
-    rttm: Path
-    speech: Sequence[tuple[float, float]] | None
-
-
-class _Unreadable(Exception):
-    """A recording that ``--skip-bad`` skips."""
-
-    def __init__(self, reason: InputError) -> None:
-        super().__init__(str(reason))
-        self.reason = reason
-
-
-def _diarize(diarizer: Diarizer, work: _Work, args: argparse.Namespace, progress: Progress) -> dict[str, Any]:
-    from sdpn.io.rttm import from_annotation, write_rttm
-
-    started = time.perf_counter()
-    options: dict[str, Any] = {
-        "speech": work.speech,
-        "keep_truncated": args.skip_bad,
-        "progress": progress,
-    }
-    try:
-        if args.channel == "separate":
-            channels = diarizer.embed_channels(work.audio, **options)
-        else:
-            channels = [diarizer.embed(work.audio, channel=args.channel, **options)]
-    except InputError as error:
-        raise _Unreadable(error) from error
-    annotations = diarizer.label_channels(
-        channels,
-        num_speakers=args.num_speakers,
-        min_speakers=1 if args.min_speakers is None else args.min_speakers,
-        max_speakers=args.max_speakers,
-    )
-    turns_of = [
-        from_annotation(annotation, work.recording, channel=1 + (embedded.channel or 0))
-        for embedded, annotation in zip(channels, annotations, strict=True)
-    ]
-    write_rttm(work.rttm, work.recording, [turn for turns in turns_of for turn in turns])
-    each = [
-        {
-            "channel": "mix" if embedded.channel is None else embedded.channel,
-            "speech_s": sum(segment.duration_s for segment in embedded.speech),
-            "speakers": annotation.labels(),
-            "num_turns": len(turns),
-        }
-        for embedded, annotation, turns in zip(channels, annotations, turns_of, strict=True)
-    ]
-    return {
-        "recording": work.recording,
-        "audio": str(work.audio),
-        "rttm": str(work.rttm),
-        "duration_s": channels[0].duration_s,
-        "speech_s": sum(one["speech_s"] for one in each),
-        "num_speakers": sum(len(one["speakers"]) for one in each),
-        "num_turns": sum(one["num_turns"] for one in each),
-        "channels": each,
-        "seconds": time.perf_counter() - started,
-        "finished_before": False,
-    }
-
-
-def _total(files: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Totals over the recordings diarized in this run."""
-    files = [file for file in files if not file["finished_before"]]
-    duration_s = sum(file["duration_s"] for file in files)
-    seconds = sum(file["seconds"] for file in files)
-    return {
-        "duration_s": duration_s,
-        "seconds": seconds,
-        "real_time_factor": seconds / duration_s if duration_s else 0.0,
-    }
+    meter.show(f"diarizing{where}", round(done_s / 60, 1), minutes)
 
 
 def _print(results: Mapping[str, Any]) -> None:
@@ -340,11 +197,3 @@ def _print(results: Mapping[str, Any]) -> None:
 
 def _count(what: Sequence[object]) -> str:
     return "1 recording" if len(what) == 1 else f"{len(what)} recordings"
-
-
-def _together(failures: Sequence[InputError], *, of: int, what: str) -> InputError:
-    """One error for several failures; a single failure of a single recording is passed on as it is."""
-    if of == 1:
-        return failures[0]
-    reasons = "; ".join(str(failure) for failure in failures)
-    return InputError(f"{len(failures)} of {of} recordings {what}: {reasons}")

@@ -10,8 +10,6 @@ from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Tensor
 
     from sdpn.tracking.drift_curves import DriftCurves
@@ -36,10 +34,6 @@ EXAMPLE = """\
   sdpn drift exp/mini --plot drift.png --json exp/mini/results/drift.trained.json
   sdpn drift 3D-Speaker/egs/voxceleb/sv-sdpn/exp/sdpn --check && echo "the prototypes are being trained\""""
 
-#: A prototype has moved when it turned by more than this. Rounding its weights to bfloat16 turns it by 0.1°,
-#: a run of a thousand steps by tens of degrees.
-_MOVED_DEG = 0.2
-
 #: Maximum number of prototypes listed by index; the JSON document has all of them.
 _MOST_LISTED = 20
 
@@ -50,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``sdpn drift``."""
     parser.add_argument("experiment", type=Path, metavar="EXP", help="training folder, or one checkpoint")
     parser.add_argument(
-        "--moved-deg", type=_angle_deg, default=_MOVED_DEG, metavar="DEG",
+        "--moved-deg", type=_angle_deg, default=0.2, metavar="DEG",
         help="angle above which a prototype counts as moved (default: 0.2 degrees; rounding to bfloat16 "
              "turns a prototype by 0.1, a thousand training steps by tens)",
     )  # fmt: skip
@@ -71,32 +65,27 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.plot is not None and args.plot.suffix not in (".png", ".svg", ".pdf"):
         raise InputError("is not a supported image format", path=args.plot, hint="use .png, .svg or .pdf")
 
-    from sdpn.tracking.drift_curves import drift_curves
-    from sdpn.tracking.drift_verdict import describe_usage, judge_drift
-    from sdpn.tracking.history import read_history
+    from sdpn.tracking.prototypes import prototype_drift
 
-    history = read_history(args.experiment)
-    newest = history.snapshots[-1]
-    num, dimension = newest.prototypes_KE.shape
-    curves = drift_curves([(snapshot.step, snapshot.prototypes_KE) for snapshot in history.snapshots])
-    verdict = judge_drift(curves, unit=history.unit, dimension=dimension, moved_deg=args.moved_deg)
+    found = prototype_drift(args.experiment, moved_deg=args.moved_deg)
+    history, curves, verdict = found.history, found.curves, found.verdict
     if args.csv is not None:
-        _write_csv(args.csv, history, curves)
+        found.write_csv(args.csv)
     if args.plot is not None:
         from sdpn.tracking.drift_plot import plot_drift
 
         plot_drift(args.plot, curves, unit=history.unit, title=verdict.sentence)
+    num, dimension = history.snapshots[-1].prototypes_KE.shape
     for note in (*history.skipped, *history.notes):
         print(f"note: {note}")
     print(f"{num:,} prototypes of {dimension} dimensions, from checkpoints of {history.source}\n")
     print(_table(history, curves), end="\n\n")
-    usage_sentence = describe_usage(history.usage)
     if len(curves.steps) > 1:
         _print_movement(curves, verdict)
     if history.usage is not None:
         print(f"dead:      {_listed(history.usage.is_dead_K.nonzero().flatten())}")
-    print("\n" + "\n".join((verdict.sentence, *verdict.remarks, usage_sentence)))
-    return _results(history, curves, verdict, usage_sentence)
+    print("\n" + "\n".join((verdict.sentence, *verdict.remarks, found.usage_sentence)))
+    return found.to_dict()
 
 
 def exit_code(args: argparse.Namespace, results: dict[str, Any]) -> int:
@@ -159,57 +148,3 @@ def _listed(indices: Tensor) -> str:
     shown = ", ".join(map(str, indices[:_MOST_LISTED].tolist()))
     more = len(indices) - _MOST_LISTED
     return (shown or "none") + (f", … and {more:,} more" if more > 0 else "")
-
-
-def _results(
-    history: History, curves: DriftCurves, verdict: DriftVerdict, usage_sentence: str
-) -> dict[str, Any]:
-    from sdpn.tracking.drift_curves import degrees
-    from sdpn.tracking.drift_verdict import DriftState
-
-    usage = history.usage
-    has_moved_K = verdict.has_moved_K
-    scalars = curves.scalars()
-    return {
-        "source": history.source,
-        "unit": history.unit,
-        "num_prototypes": len(has_moved_K),
-        "state": verdict.state.value,
-        "is_trained": verdict.state is DriftState.TRAINED,
-        "verdict": verdict.sentence,
-        "remarks": list(verdict.remarks),
-        "num_moved": int(has_moved_K.sum()),
-        "not_moved": (~has_moved_K).nonzero().flatten().tolist(),
-        "dead": None if usage is None else usage.is_dead_K.nonzero().flatten().tolist(),
-        "dead_said": usage_sentence,
-        "usage_steps": None if usage is None else usage.steps,
-        "usage_rows": None if usage is None else usage.rows,
-        "curves": [
-            {history.unit: step} | {name: points.get(step) for name, points in scalars.items()}
-            for step in curves.steps
-        ],
-        "turned_deg": degrees(curves.since_first_NK[-1]).tolist(),
-        "checkpoints": [str(path) for path in _distinct(history)],
-        "skipped": list(history.skipped),
-        "notes": list(history.notes),
-    }
-
-
-def _distinct(history: History) -> Sequence[Path]:
-    """The files that were read: one file may hold two snapshots, step 0 and its own."""
-    return list(dict.fromkeys(snapshot.path for snapshot in history.snapshots))
-
-
-def _write_csv(path: Path, history: History, curves: DriftCurves) -> None:
-    from sdpn.io.atomic import atomic_write_text
-
-    lines = [f"{history.unit},prototype,drift_initial,drift_previous,nearest_cosine"]
-    for index, step in enumerate(curves.steps):
-        columns = (
-            curves.since_first_NK[index], curves.since_previous_NK[index], curves.nearest_cosine_NK[index]
-        )  # fmt: skip
-        lines += [
-            f"{step},{prototype}," + ",".join(f"{value:.9g}" for value in values)
-            for prototype, values in enumerate(zip(*(column.tolist() for column in columns), strict=True))
-        ]
-    atomic_write_text(path, "\n".join(lines) + "\n")

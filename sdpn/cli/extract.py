@@ -8,18 +8,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdpn.cli.audio_arguments import add_audio_arguments, find_utterances, seekable_stdin
-from sdpn.cli.model_arguments import add_device_argument, add_model_arguments, find_device, load
+from sdpn.cli.audio_arguments import add_audio_arguments, seekable_stdin
+from sdpn.cli.model_arguments import add_device_argument, add_model_arguments, load
 from sdpn.cli.numbers import at_least
-from sdpn.errors import InputError
+from sdpn.cli.progress import Meter
 from sdpn.io.atomic import OutputKind
+from sdpn.io.inputs import find_utterances
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sdpn.extraction.merge import Output, Status
-    from sdpn.extraction.shard import Shard
-    from sdpn.io.kaldi import Utterance
+    from sdpn.extraction.extract import Extraction
 
 DESCRIPTION = """\
 Extract one embedding for each utterance of a Kaldi data directory, or for each given recording (files,
@@ -129,34 +128,33 @@ def _run(args: argparse.Namespace, paths: Sequence[Path]) -> dict[str, Any]:
         args.data, paths, channel=args.channel, skip_bad=args.skip_bad, check_files=False
     )
 
-    import time
+    from sdpn.extraction.extract import extract, merge_shards, recordings_of
 
-    from sdpn.extraction.merge import Output, merge, merge_lock, scan
-
-    output = Output(folder=args.out)
-    results: dict[str, Any] = {
-        "scp": str(output.scp.resolve()),
-        "num_utterances": len(utterances),
-        "shard": str(shard),
-    }
-    if not args.merge:
-        started = time.perf_counter()
-        results |= _embed(args, utterances, output, shard, windows)
-        results["seconds"] = time.perf_counter() - started
-        with merge_lock(output):
-            status = scan(output, utterances)
-        if status.missing:
-            own = {utterance.id for utterance in shard.of(utterances)}
-            failed = {name: why for name, why in status.failed.items() if name in own}
-            _print_failed(failed, output.part(str(shard)).with_suffix(".failed"))
-            print(
-                f"shard {shard}: {len(own) - len(failed)} of {len(own)} utterances are embedded; "
-                f"{len(status.missing)} of other shards are missing; the last shard to finish writes the "
-                "tables"
+    recordings = recordings_of(args.data)
+    if args.merge:
+        done = merge_shards(utterances, args.out, recordings=recordings, npz=args.npz)
+    else:
+        model = load(args)
+        meter = Meter(quiet=args.quiet)
+        try:
+            done = extract(
+                model,
+                utterances,
+                args.out,
+                windows=windows,
+                recordings=recordings,
+                precision=None if args.precision == "auto" else args.precision,
+                batch_size=args.batch_size,
+                threads=args.threads,
+                readers=args.readers,
+                shard=shard,
+                npz=args.npz,
+                on_progress=partial(meter.show, "embedding"),
             )
-            return results | {"merged": False, "num_failed": len(failed)}
-    status = merge(output, utterances, _recordings(args.data), npz=args.npz)
-    return results | _summary(status, output, results)
+        finally:
+            meter.finish()
+    _print(done)
+    return done.to_dict() | {"shard": str(shard)}
 
 
 def exit_code(args: argparse.Namespace, results: dict[str, Any]) -> int:
@@ -171,82 +169,30 @@ def exit_code(args: argparse.Namespace, results: dict[str, Any]) -> int:
     return 1 if results["num_failed"] and (results["merged"] or not by_torchrun) else 0
 
 
-def _embed(
-    args: argparse.Namespace, utterances: Sequence[Utterance], output: Output, shard: Shard, windows: Any
-) -> dict[str, Any]:
-    """Embed the utterances of this shard that are not embedded yet."""
-    from sdpn.cli.progress import Meter
-    from sdpn.extraction.embed import embed_missing
-    from sdpn.extraction.extractor import Extractor
-    from sdpn.extraction.processor import usable_threads
-    from sdpn.interop.onnx import OnnxEncoder
-
-    threads = args.threads or usable_threads()
-    model = load(args, device=find_device(args.device))
-    extractor = Extractor(
-        model,
-        windows=windows,
-        threads=threads,
-        readers=args.readers or threads,
-        batch_size=args.batch_size,
-    )
-    if isinstance(model.encoder, OnnxEncoder) and args.precision == "bf16":
-        raise InputError("--precision bf16 does not apply to ONNX graphs, whose precision is fixed")
-    meter = Meter(quiet=args.quiet)
-    try:
-        settings, number, speech_s = embed_missing(
-            output,
-            utterances,
-            model,
-            extractor,
-            shard=shard,
-            precision=None if args.precision == "auto" else args.precision,
-            on_progress=partial(meter.show, "embedding"),
+def _print(done: Extraction) -> None:
+    """What was embedded, or what this shard has embedded so far."""
+    if not done.merged:
+        _print_failed(done.failed, done.output.part(str(done.shard)).with_suffix(".failed"))
+        own = len(done.shard.of(range(done.num_utterances)))
+        print(
+            f"shard {done.shard}: {own - len(done.failed)} of {own} utterances are embedded; "
+            f"{len(done.status.missing)} of other shards are missing; the last shard to finish writes the "
+            "tables"
         )
-    finally:
-        meter.finish()
-    return {
-        "embedding_dim": model.embedding_dim,
-        "precision": settings.precision,
-        "device": str(model.device),
-        "num_embedded_now": number,
-        "duration_s": speech_s,
-    }
-
-
-def _recordings(data: Path | None) -> dict[str, str]:
-    """Utterance -> recording where there are segments."""
-    from sdpn.io.kaldi import read_segments
-
-    if data is None or not (data / "segments").is_file():
-        return {}
-    return {segment.id: segment.recording for segment in read_segments(data / "segments")}
-
-
-def _summary(status: Status, output: Output, results: dict[str, Any]) -> dict[str, Any]:
-    """Print a summary of the tables."""
-    _print_failed(status.failed, output.failed)
-    entries = [entry for entry, _ in status.finished.values()]
-    number = sum(entry.num_vectors for entry in entries)
-    total_s = sum(entry.duration_s for entry in entries)
-    line = f"{number} embeddings"
-    if "embedding_dim" in results:
-        line += f" of {results['embedding_dim']} dimensions"
-    line += f": {output.scp}  ({total_s / 3600:.2f} h of {len(entries)} utterances"
-    if results.get("duration_s"):
-        seconds, speech_s = results["seconds"], results["duration_s"]
+        return
+    _print_failed(done.failed, done.output.failed)
+    line = f"{done.num_embeddings} embeddings"
+    if done.embedded is not None:
+        line += f" of {done.embedded.settings.embedding_dim} dimensions"
+    hours = f"{done.total_duration_s / 3600:.2f} h"
+    line += f": {done.output.scp}  ({hours} of {len(done.status.finished)} utterances"
+    if done.embedded is not None and done.embedded.duration_s:
+        speech_s = done.embedded.duration_s
         line += (
-            f"; {speech_s / 3600:.2f} h now, in {seconds:.0f} s, real-time factor {seconds / speech_s:.4f}, "
-            f"{results['precision']}"
+            f"; {speech_s / 3600:.2f} h now, in {done.seconds:.0f} s, real-time factor "
+            f"{done.seconds / speech_s:.4f}, {done.embedded.settings.precision}"
         )
     print(line + ")")
-    return {
-        "merged": True,
-        "num_embeddings": number,
-        "num_failed": len(status.failed),
-        "failed": dict(status.failed),
-        "total_duration_s": total_s,
-    }
 
 
 def _print_failed(failed: Mapping[str, str], listed: Path) -> None:

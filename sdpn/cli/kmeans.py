@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdpn.cli.layer_arguments import add_layer_arguments, layer_chunks
+from sdpn.cli.numbers import at_least
 from sdpn.cli.progress import Meter, track
 from sdpn.cli.table import format_table
 from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from sdpn.cli.settings import Sections
     from sdpn.extraction.layer_chunks import LayerChunks
     from sdpn.kmeans.chunks import Chunk
-    from sdpn.kmeans.fit import Fit
-    from sdpn.kmeans.labelling import Assignment, Quality
-    from sdpn.kmeans.model import KMeansModel
+    from sdpn.kmeans.fit import FitProgress
     from sdpn.kmeans.settings import StreamSettings
 
 DESCRIPTION = """\
@@ -45,8 +42,8 @@ frames of each utterance, or OUT/utt2cluster if the layer has one output per utt
 """
 
 EXAMPLE = """\
-  sdpn kmeans --clusters 63 --out exp/kmeans exp/mini/embeddings/embeddings.scp --labels data/dev/utt2spk
-  sdpn kmeans --clusters 1024 --spherical --max-iter 3 --lloyd 2 --processes 4 --out exp/units features/*.npy
+  sdpn kmeans --clusters 376 --out exp/kmeans exp/mini/embeddings/embeddings.scp --utt2spk data/train/utt2spk
+  sdpn kmeans --clusters 1024 --spherical --max-iter 3 --lloyd 2 --jobs 4 --out exp/units features/*.npy
   sdpn kmeans --with exp/units/model.npz --out exp/more more/*.npy
   sdpn kmeans --model exp/mini/model --layer blocks.1 --data data/train --clusters 512 --out exp/units
   sdpn kmeans --model exp/mini/model --layer blocks.1 --data data/dev --with exp/units/model.npz --out exp/dev
@@ -102,20 +99,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--backend", choices=("sklearn", "faiss"), help="library that computes distances (default: sklearn)"
     )
     parser.add_argument(
-        "--format",
+        "--to",
         choices=("npz", "safetensors"),
         default="npz",
         help="file format of the model (default: %(default)s)",
     )
     parser.add_argument(
-        "--processes",
-        type=int,
+        "--jobs",
+        type=at_least(1),
         default=1,
-        metavar="P",
+        metavar="N",
         help="number of chunks labelled in parallel (default: 1)",
     )
     parser.add_argument(
-        "--labels",
+        "--utt2spk",
         type=Path,
         metavar="TABLE",
         help="reference classes as 'id class' lines, such as utt2spk; used only to score the clusters "
@@ -136,10 +133,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         InputError: an option, a file or a row is invalid. Progress up to then is kept.
     """
-    from sdpn.io.kaldi import read_table
     from sdpn.kmeans.chunks import open_chunk
-    from sdpn.kmeans.fit import remove_state
-    from sdpn.kmeans.labelling import plot_quality
+    from sdpn.kmeans.cluster import label_chunks, learn_clusters
     from sdpn.kmeans.model import KMeansModel
 
     args.settings += args.set
@@ -147,7 +142,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         args.model, args.kmeans = None, args.model
     _check_options(args)
     known = None if args.kmeans is None else KMeansModel.load(args.kmeans)
-    classes = None if args.labels is None else read_table(args.labels)
     rows = args.out / "rows"
     layer: LayerChunks | None = None
     if args.layer is not None:
@@ -155,25 +149,41 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         chunks: Sequence[Chunk] = layer.chunks
     else:
         chunks = [open_chunk(path) for path in args.chunks]
-    fit, seconds = None, 0.0
+    common: dict[str, Any] = {
+        "processes": args.jobs,
+        "classes": args.utt2spk,
+        "units": layer is not None and layer.frames,
+        "progress": partial(track, description="labelling", total=len(chunks), quiet=args.quiet),
+    }
     if known is not None:
-        model = known
+        done = label_chunks(
+            chunks,
+            args.out,
+            known,
+            path=args.kmeans,
+            backend=args.backend or "sklearn",
+            seed=args.seed or 0,
+            **common,
+        )
     else:
-        started = time.perf_counter()
-        fit = _learn(args, chunks)
-        seconds = time.perf_counter() - started
-        model = fit.model
-        model.save(args.out / f"model.{args.format}")
-    quality = _label(args, model, chunks, classes, units=layer is not None and layer.frames)
-    picture = args.out / "quality.png"
-    plot_quality(picture, model, quality, fit)
-    if fit is not None:
-        remove_state(args.out / "state.npz")
-    if layer is not None and not args.keep_rows:
-        shutil.rmtree(rows)
-    results = _results(args, model, quality, fit, seconds)
+        meter = Meter(quiet=args.quiet)
+        try:
+            done = learn_clusters(
+                chunks,
+                args.out,
+                _settings(args),
+                init=args.init,
+                format=args.to,
+                on_progress=partial(_show, meter),
+                **common,
+            )
+        finally:
+            meter.finish()
+    results = done.to_dict()
     if layer is not None:
         results |= {"layer": layer.layer, "left_out": layer.failed}
+        if not args.keep_rows:
+            shutil.rmtree(rows)
     _print(results)
     return results
 
@@ -188,7 +198,7 @@ def _check_options(args: argparse.Namespace) -> None:
         for option, given in (
             ("--model beside --with", args.model),
             ("--data", args.data),
-            ("--model-format", args.model_format),
+            ("--format", args.format),
             ("--device", args.device),
             ("--channel", args.channel),
             ("--skip-bad", args.skip_bad),
@@ -217,8 +227,6 @@ def _check_options(args: argparse.Namespace) -> None:
         ):
             if given:
                 raise InputError(f"{option} has no effect with a k-means model, which is not trained")
-    if args.processes < 1:
-        raise InputError(f"--processes is {args.processes}; expected at least 1")
 
 
 def _settings(args: argparse.Namespace) -> StreamSettings:
@@ -242,117 +250,10 @@ def _settings(args: argparse.Namespace) -> StreamSettings:
     return from_dict(StreamSettings, {**given, **changes})
 
 
-def _learn(args: argparse.Namespace, chunks: Sequence[Chunk]) -> Fit:
-    from sdpn.kmeans.fit import FitProgress, fit_stream
-    from sdpn.kmeans.model import KMeansModel
-
-    settings = _settings(args)
-    start = None
-    if args.init is not None:
-        model = KMeansModel.load(args.init)
-        if model.n_clusters != settings.n_clusters:
-            raise InputError(f"has {model.n_clusters} clusters, not {settings.n_clusters}", path=args.init)
-        start = model.centres_KD
-    meter = Meter(quiet=args.quiet)
-
-    def show(progress: FitProgress) -> None:
-        stage = {"survey": "reading", "epochs": "epoch {}", "lloyd": "exact pass {}"}[progress.stage]
-        note = "" if progress.inertia is None else f"inertia {progress.inertia:.4g}"
-        meter.show(stage.format(progress.number), progress.done, progress.total, note)
-
-    try:
-        return fit_stream(chunks, settings, state=args.out / "state.npz", centres_KD=start, on_progress=show)
-    finally:
-        meter.finish()
-
-
-def _label(
-    args: argparse.Namespace,
-    model: KMeansModel,
-    chunks: Sequence[Chunk],
-    classes: Mapping[str, str] | None,
-    *,
-    units: bool,
-) -> Quality:
-    """Write the labels of all chunks and compute their quality; ``units``: one line per utterance."""
-    import numpy as np
-
-    from sdpn.io.atomic import atomic_path
-    from sdpn.kmeans.labelling import LabelTable, QualityTally, assign_chunks
-
-    tally = QualityTally(model)
-    assignments = assign_chunks(
-        model,
-        chunks,
-        processes=args.processes,
-        backend=args.backend or "sklearn",
-        sample_size=2000,
-        seed=args.seed or 0,
-    )
-    with LabelTable(args.out / ("units" if units else "utt2cluster"), several=units) as table:
-        for number, assignment in enumerate(
-            track(assignments, description="labelling", total=len(chunks), quiet=args.quiet)
-        ):
-            tally.add(assignment, _classes_of(assignment, classes, args.labels))
-            if assignment.keys is None:
-                name = Path(assignment.chunk.name).stem
-                with atomic_path(args.out / "labels" / f"{number:05d}-{name}.npy") as labels:
-                    np.save(labels, assignment.labels_N, allow_pickle=False)
-            else:
-                table.add(assignment)
-    return tally.quality()
-
-
-def _classes_of(
-    assignment: Assignment, classes: Mapping[str, str] | None, path: Path | None
-) -> list[str] | None:
-    if classes is None:
-        return None
-    if assignment.keys is None:
-        raise InputError(
-            "has no utterance ids, which --labels needs",
-            path=assignment.chunk.name,
-            hint="use scp or ark chunks",
-        )
-    missing = [key for key in assignment.keys if key not in classes]
-    if missing:
-        raise InputError(f"has no class for {missing[0]!r} of {assignment.chunk.name}", path=path)
-    return [classes[key] for key in assignment.keys]
-
-
-def _results(
-    args: argparse.Namespace, model: KMeansModel, quality: Quality, fit: Fit | None, seconds: float
-) -> dict[str, Any]:
-    sizes: np.ndarray = quality.sizes_K
-    results: dict[str, Any] = {
-        "model": str(args.kmeans or args.out / f"model.{args.format}"),
-        "clusters": model.n_clusters,
-        "dimension": model.dimension,
-        "num_rows": quality.num_rows,
-        "inertia": quality.inertia,
-        "inertia_per_row": quality.inertia / quality.num_rows,
-        "silhouette": quality.silhouette,
-        "sizes": sizes.tolist(),
-        "empty": int((sizes == 0).sum()),
-        "purity": None,
-        "nmi": None,
-        "ari": None,
-    }
-    if quality.agreement is not None:
-        results |= {
-            "purity": quality.agreement.purity,
-            "nmi": quality.agreement.nmi,
-            "ari": quality.agreement.ari,
-        }
-    if fit is not None:
-        results["learning"] = {
-            "epochs": fit.epochs,
-            "lloyd_passes": len(fit.rows_per_pass) - fit.epochs,
-            "rows_per_pass": list(fit.rows_per_pass),
-            "held_out": list(fit.held_out),
-            "seconds": seconds,
-        }
-    return results
+def _show(meter: Meter, progress: FitProgress) -> None:
+    stage = {"survey": "reading", "epochs": "epoch {}", "lloyd": "exact pass {}"}[progress.stage]
+    note = "" if progress.inertia is None else f"inertia {progress.inertia:.4g}"
+    meter.show(stage.format(progress.number), progress.done, progress.total, note)
 
 
 def _print(results: Mapping[str, Any]) -> None:

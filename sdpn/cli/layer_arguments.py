@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sdpn.cli.audio_arguments import add_audio_arguments, find_utterances
-from sdpn.cli.model_arguments import FORMATS, add_device_argument, find_device
+from sdpn.cli.audio_arguments import add_audio_arguments
+from sdpn.cli.model_arguments import FORMATS, add_device_argument, load
+from sdpn.io.inputs import find_utterances
 
 if TYPE_CHECKING:
     from sdpn.extraction.layer_chunks import LayerChunks
@@ -26,10 +27,10 @@ def add_layer_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", type=Path, metavar="DIR", help="a Kaldi data directory, or a folder of recordings"
     )
     group.add_argument(
-        "--model-format",
+        "--format",
         choices=FORMATS,
         metavar="F",
-        help=f"format of --model: {', '.join(FORMATS)} (default: detected from its files)",
+        help=f"format of the network: {', '.join(FORMATS)} (default: detected from its files)",
     )
     add_device_argument(group)
     group.add_argument(
@@ -52,10 +53,9 @@ def layer_chunks(args: argparse.Namespace, folder: Path, *, dimension: int | Non
     from sdpn.cli.progress import Meter
     from sdpn.extraction.layer_chunks import extract_layer
     from sdpn.extraction.processor import usable_threads
-    from sdpn.interop.load import load_model
 
     utterances = find_utterances(args.data, [], channel=args.channel, skip_bad=args.skip_bad)
-    model = load_model(args.model, args.model_format, device=find_device(args.device))
+    model = load(args)
     meter = Meter(quiet=args.quiet)
     try:
         return extract_layer(

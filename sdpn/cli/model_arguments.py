@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from sdpn.errors import InputError
 
 if TYPE_CHECKING:
     from sdpn.models.embedder import Embedder
@@ -34,28 +31,8 @@ def add_model_arguments(parser: argparse._ActionsContainer) -> None:
 
 
 def add_device_argument(parser: argparse._ActionsContainer) -> None:
-    """Declare ``--device``, for `find_device`."""
+    """Declare ``--device``, for `load`."""
     parser.add_argument("--device", metavar="D", help="cpu, cuda or cuda:N (default: a GPU if available)")
-
-
-def find_device(named: str | None) -> str:
-    """The given device, or the GPU of this process, or the CPU.
-
-    Raises:
-        InputError: there is no such device.
-    """
-    import torch
-
-    if named is None:
-        return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
-    kind, colon, number = named.partition(":")
-    if kind == "cpu" and not colon:
-        return named
-    if kind != "cuda" or (colon and not number.isdecimal()):
-        raise InputError(f"--device {named!r} is not a device", hint="expected cpu, cuda or cuda:N")
-    if not torch.cuda.is_available() or int(number or 0) >= torch.cuda.device_count():
-        raise InputError(f"--device {named!r} is not available: torch finds {torch.cuda.device_count()} GPUs")
-    return named
 
 
 def named_model(args: argparse.Namespace) -> Path:
@@ -65,16 +42,17 @@ def named_model(args: argparse.Namespace) -> Path:
     return SHIPPED if args.model is None else args.model
 
 
-def load(args: argparse.Namespace, *, device: str = "cpu") -> Embedder:
-    """Load the given model.
+def load(args: argparse.Namespace) -> Embedder:
+    """Load the given model, on the given device where the command has ``--device`` and else on the CPU.
 
     Args:
         args: with what `add_model_arguments` declares.
-        device: where it computes.
 
     Raises:
-        InputError: as `sdpn.load_model`.
+        InputError: as `sdpn.load_model`, or there is no such device.
     """
     from sdpn.interop.load import load_model
+    from sdpn.models.device import find_device
 
+    device = find_device(args.device) if hasattr(args, "device") else "cpu"
     return load_model(args.model, args.format, device=device)

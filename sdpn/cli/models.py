@@ -35,41 +35,20 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         InputError: a name is unknown, or there are no mel bands.
     """
-    import difflib
+    from dataclasses import asdict
 
     from sdpn.cli.table import format_table
-    from sdpn.errors import InputError
-    from sdpn.models.cost import cost_of
-    from sdpn.models.registry import SIZES
+    from sdpn.models.cost import list_encoders
 
-    if args.num_mels < 1:
-        raise InputError("--num-mels must be at least 1")
-    for name in args.names:
-        if name not in SIZES:
-            near = difflib.get_close_matches(name, SIZES, n=1, cutoff=0.0)[0]
-            raise InputError(
-                f"unknown encoder {name!r}", hint=f"did you mean {near!r}? 'sdpn models' lists all"
-            )
-    models: list[dict[str, Any]] = []
-    for name in args.names or SIZES:
-        cost = cost_of(SIZES[name], args.num_mels)
-        models.append(
-            {
-                "name": name,
-                "kind": SIZES[name].kind,
-                "embedding_dim": SIZES[name].embedding_dim,
-                "parameters": cost.parameters,
-                "macs_per_s": cost.macs_per_s,
-            }
-        )
+    encoders = list_encoders(args.names, num_mels=args.num_mels)
     rows = [
         [
-            str(model["name"]),
-            str(model["embedding_dim"]),
-            f"{model['parameters'] / 1e6:.2f} M",
-            f"{model['macs_per_s'] / 1e6:.0f} M",
+            encoder.name,
+            str(encoder.embedding_dim),
+            f"{encoder.parameters / 1e6:.2f} M",
+            f"{encoder.macs_per_s / 1e6:.0f} M",
         ]
-        for model in models
+        for encoder in encoders
     ]
     print(format_table(["encoder", "embedding", "parameters", "MACs per s"], rows))
-    return {"num_mels": args.num_mels, "models": models}
+    return {"num_mels": args.num_mels, "models": list(map(asdict, encoders))}

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdpn.cli.model_arguments import add_device_argument, add_model_arguments, find_device, load
+from sdpn.cli.model_arguments import add_device_argument, add_model_arguments, load
 from sdpn.cli.numbers import at_least
 from sdpn.cli.progress import Meter, track
 from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
+from sdpn.io.inputs import find_utterances
 
 if TYPE_CHECKING:
     from sdpn.extraction.halves import EmbeddedHalves
@@ -57,17 +58,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``sdpn pseudo-label``."""
     parser.add_argument("--out", type=Path, metavar="FILE", help="output file with 'utterance cluster' lines")
     corpus = parser.add_argument_group("corpus")
-    corpus.add_argument("--data", type=Path, metavar="DIR", help="Kaldi data directory")
+    corpus.add_argument(
+        "--data", type=Path, metavar="DIR", help="Kaldi data directory, or folder of recordings"
+    )
     add_model_arguments(corpus)
     add_device_argument(corpus)
     corpus.add_argument(
-        "--embeddings", type=Path, metavar="SCP", help="instead of --data: embeddings of the utterances"
+        "--embeddings", type=Path, metavar="SCP|ARK", help="instead of --data: embeddings of utterances"
     )
     corpus.add_argument(
-        "--halves",
-        type=Path,
-        metavar="SCP",
-        help="with --embeddings: embeddings of the halves, UTT-1 and UTT-2",
+        "--halves", type=Path, metavar="SCP|ARK", help="with it: embeddings of their halves, UTT-1 and UTT-2"
     )
     clusters = parser.add_argument_group("clusters")
     clusters.add_argument(
@@ -115,46 +115,28 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.write_halves is not None:
         return _write_halves(args)
     embedded = _embedded(args)
+    from sdpn.extraction.pseudo_label import pseudo_label, write_speaker_rows
+
     if args.write_rows is not None:
-        return _write_rows(args.write_rows, embedded)
-
-    import numpy as np
-
-    from sdpn.clustering.agreement import agreement_of_labels
-    from sdpn.clustering.pseudo_labels import pseudo_labels
-    from sdpn.io.atomic import atomic_write_text
-
-    centroids = None if args.centroids is None else _look_up(embedded.ids, args.centroids)
-    speakers = None if args.utt2spk is None else _look_up(embedded.ids, args.utt2spk)
-    found = pseudo_labels(
-        embedded.whole_ND,
-        embedded.halves_N2D,
+        space = write_speaker_rows(args.write_rows, embedded)
+        print(f"{len(embedded.ids)} utterances ({space}): {args.write_rows / 'embeddings.scp'}")
+        _print_left_out(embedded.left_out, "have no row")
+        return {"num_utterances": len(embedded.ids), "space": space, "left_out": embedded.left_out}
+    labelled = pseudo_label(
+        embedded,
         method=args.method,
         counts=args.clusters,
-        points_N=None if centroids is None else np.unique(centroids, return_inverse=True)[1],
+        centroids=args.centroids,
+        utt2spk=args.utt2spk,
     )
-    labels = zip(embedded.ids, found.labels_N.tolist(), strict=True)
-    atomic_write_text(args.out, "".join(f"{name} {label}\n" for name, label in labels))
-    sizes_K = np.bincount(found.labels_N)
-    of = f"{len(embedded.ids)} utterances, the largest of {sizes_K.max()}"
-    print(f"{found.count} clusters of {of}: {args.out}")
-    results: dict[str, Any] = {
-        "method": args.method,
-        "clusters": found.count,
-        "space": found.space,
-        "agreement_of_halves": found.agreement,
-        "largest": int(sizes_K.max()),
-        "single": int((sizes_K == 1).sum()),
-        "num_utterances": len(embedded.ids),
-        "left_out": embedded.left_out,
-    }
-    if speakers is not None:
-        with_speakers = agreement_of_labels(found.labels_N, speakers)
-        nmi, purity, ari = with_speakers.nmi, with_speakers.purity, with_speakers.ari
-        results |= {"nmi": nmi, "purity": purity, "ari": ari}
+    labelled.write(args.out)
+    of = f"{len(labelled.ids)} utterances, the largest of {labelled.largest}"
+    print(f"{labelled.found.count} clusters of {of}: {args.out}")
+    if labelled.agreement is not None:
+        nmi, purity, ari = labelled.agreement.nmi, labelled.agreement.purity, labelled.agreement.ari
         print(f"agreement with the speakers: NMI {nmi:.3f}, purity {purity:.3f}, ARI {ari:.3f}")
-    _print_left_out(embedded.left_out, "have no label")
-    return results
+    _print_left_out(labelled.left_out, "have no label")
+    return {"method": args.method, **labelled.to_dict()}
 
 
 def _check_options(args: argparse.Namespace) -> None:
@@ -173,34 +155,23 @@ def _check_options(args: argparse.Namespace) -> None:
 
 def _embedded(args: argparse.Namespace) -> EmbeddedHalves:
     """The corpus as embeddings, of utterances and of halves."""
-    import numpy as np
+    from sdpn.extraction.halves import read_halves
 
-    from sdpn.extraction.halves import EmbeddedHalves, pair_halves
-    from sdpn.io.kaldi import read_vectors
-
-    if args.data is not None:
-        return _embed(args)
-    vectors = read_vectors(args.embeddings)
-    try:
-        halves_N2D = pair_halves(vectors, read_vectors(args.halves))
-    except InputError as error:
-        raise InputError(error.message, path=args.halves, hint=error.hint) from None
-    return EmbeddedHalves(list(vectors), np.stack(list(vectors.values())), halves_N2D, {})
+    return _embed(args) if args.data is not None else read_halves(args.embeddings, args.halves)
 
 
 def _embed(args: argparse.Namespace) -> EmbeddedHalves:
     from sdpn.clustering.pseudo_labels import MAX_POINTS
     from sdpn.extraction.halves import embed_with_halves
-    from sdpn.io.kaldi import read_data_dir
 
-    utterances = read_data_dir(args.data, check_files=False)
+    utterances = find_utterances(args.data, [], check_files=False)
     if len(utterances) > MAX_POINTS and args.centroids is None and args.write_rows is None:
         raise InputError(
             f"holds {len(utterances)} utterances; at most {MAX_POINTS} are clustered directly",
             path=args.data,
             hint="cluster finely first: --write-rows, sdpn kmeans, --centroids (see --help)",
         )
-    model = load(args, device=find_device(args.device))
+    model = load(args)
     meter = Meter(quiet=args.quiet)
     try:
         return embed_with_halves(model, utterances, on_progress=partial(meter.show, "embedding"))
@@ -210,9 +181,8 @@ def _embed(args: argparse.Namespace) -> EmbeddedHalves:
 
 def _write_halves(args: argparse.Namespace) -> dict[str, Any]:
     from sdpn.extraction.halves import halve, write_halves
-    from sdpn.io.kaldi import read_data_dir
 
-    utterances = read_data_dir(args.data, check_files=False)
+    utterances = find_utterances(args.data, [], check_files=False)
     try:
         found = halve(track(utterances, description="halves", total=len(utterances), quiet=args.quiet))
     except InputError as error:
@@ -221,30 +191,6 @@ def _write_halves(args: argparse.Namespace) -> dict[str, Any]:
     print(f"{len(found.utterances) // 2} of {len(utterances)} utterances in halves: {args.write_halves}")
     _print_left_out(found.left_out, "have no halves")
     return {"halves": len(found.utterances), "left_out": found.left_out}
-
-
-def _write_rows(folder: Path, embedded: EmbeddedHalves) -> dict[str, Any]:
-    from sdpn.clustering.pseudo_labels import speaker_rows
-    from sdpn.io.kaldi import vector_writer
-
-    (rows_NE, *_), space = speaker_rows(embedded.whole_ND, embedded.halves_N2D)
-    with vector_writer(folder) as write:
-        for name, row_E in zip(embedded.ids, rows_NE, strict=True):
-            write(name, row_E)
-    print(f"{len(embedded.ids)} utterances ({space}): {folder / 'embeddings.scp'}")
-    _print_left_out(embedded.left_out, "have no row")
-    return {"num_utterances": len(embedded.ids), "space": space, "left_out": embedded.left_out}
-
-
-def _look_up(names: Sequence[str], path: Path) -> list[str]:
-    """Value of every name in a table."""
-    from sdpn.io.kaldi import read_table
-
-    table = read_table(path)
-    missing = next((name for name in names if name not in table), None)
-    if missing is not None:
-        raise InputError(f"has no line for {missing!r}, which has an embedding", path=path)
-    return [table[name] for name in names]
 
 
 def _print_left_out(left_out: Mapping[str, str], what: str) -> None:

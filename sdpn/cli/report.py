@@ -37,20 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Write the page, print the table, and return both."""
     from sdpn.cli.table import format_table
-    from sdpn.io.atomic import atomic_write_text, check_writable
-    from sdpn.report.experiment import read_experiment
-    from sdpn.report.page import build_page
-    from sdpn.report.summary import HEADER, summary_notes, summary_rows
+    from sdpn.report.report import write_report
+    from sdpn.report.summary import HEADER
 
-    page = args.experiment / "report.html" if args.out is None else args.out
-    if args.experiment.is_dir():
-        check_writable(page)
-    experiment = read_experiment(args.experiment)
-    atomic_write_text(page, build_page(experiment))
-    rows = summary_rows(experiment)
-    if rows:
-        print(format_table(HEADER, [row.cells for row in rows]), end="\n\n")
-    for note in summary_notes(experiment):
+    report = write_report(args.experiment, args.out)
+    if report.rows:
+        print(format_table(HEADER, [row.cells for row in report.rows]), end="\n\n")
+    for note in report.notes:
         print(note)
-    print(f"report: {page}")
-    return {"report": str(page.resolve()), "rows": [asdict(row) for row in rows]}
+    print(f"report: {report.path}")
+    return {"report": str(report.path.resolve()), "rows": list(map(asdict, report.rows))}

@@ -15,11 +15,7 @@ from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from sdpn.simulation.manifest import Conversation
-    from sdpn.simulation.sources import Folders
-    from sdpn.simulation.turn_statistics import TurnStatistics
+    from sdpn.simulation.simulate import SimulationConfig
 
 DESCRIPTION = """\
 Simulate conversations from a corpus with one folder per speaker, DIR/<speaker>/**/<utterance>.flac.
@@ -136,29 +132,37 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         InputError: an option, a folder, a recording or the manifest is wrong.
     """
     _check_options(args)
-    from sdpn.io.atomic import atomic_directory
-    from sdpn.simulation.manifest import read_manifest, write_manifest
-    from sdpn.simulation.simulate import render
-    from sdpn.simulation.sources import Folders, check_sources
-    from sdpn.simulation.turn_statistics import estimate, read_statistics, voxconverse, write_statistics
+    from sdpn.diarization.vad import detect_speech
+    from sdpn.simulation.simulate import reproduce, simulate
+    from sdpn.simulation.sources import Folders
+    from sdpn.simulation.turn_statistics import figures, read_statistics
 
-    statistics = voxconverse() if args.statistics is None else read_statistics(args.statistics)
     folders = Folders(corpora=args.corpus, rir=args.rir, noise=args.noise)
     progress = partial(track, quiet=args.quiet)
-    if args.manifest is None:
-        planned = _plan(args, statistics, folders)
+    if args.manifest is not None:
+        done = reproduce(args.manifest, folders, args.out, jobs=args.jobs, progress=progress)
     else:
-        planned = read_manifest(args.manifest)
-        check_sources(planned, folders, args.manifest)
-    with atomic_directory(args.out) as out:
-        done = render(planned, folders, out, jobs=args.jobs, progress=progress)
-        write_manifest(out / "manifest.jsonl", done)
-        turns = {conversation.recording: conversation.turns() for conversation in done}
-        here = None
-        if any(len({turn.speaker for turn in each}) > 1 for each in turns.values()):
-            here = estimate(turns, f"{len(done)} simulated conversations")
-            write_statistics(out / "statistics.json", here)
-    results = _results(done, planned, here, statistics)
+        statistics = None if args.statistics is None else read_statistics(args.statistics)
+        done = simulate(
+            _config(args),
+            folders,
+            args.out,
+            detect_speech,
+            statistics=statistics,
+            jobs=args.jobs,
+            progress=progress,
+        )
+    results: dict[str, Any] = {
+        "conversations": len(done.conversations),
+        "hours": done.hours,
+        "speakers": done.num_speakers,
+        "changed": done.changed,
+    }
+    if done.statistics is not None:
+        results["statistics"] = {
+            "simulated": figures(done.statistics),
+            done.source.source: figures(done.source),
+        }
     _print(results, args)
     return results
 
@@ -172,17 +176,10 @@ def _check_options(args: argparse.Namespace) -> None:
             "--num, the number of conversations, is missing",
             hint="or give --manifest to reproduce a simulation",
         )
-    if args.out.is_dir() and any(args.out.iterdir()) and not (args.out / "manifest.jsonl").is_file():
-        raise InputError(
-            "contains files other than a simulation, which would be lost",
-            path=args.out,
-            hint="choose a new folder",
-        )
 
 
-def _plan(args: argparse.Namespace, statistics: TurnStatistics, folders: Folders) -> list[Conversation]:
-    from sdpn.diarization.vad import detect_speech
-    from sdpn.simulation.simulate import SimulationConfig, plan
+def _config(args: argparse.Namespace) -> SimulationConfig:
+    from sdpn.simulation.simulate import SimulationConfig
 
     options = {
         "duration_s": args.duration,
@@ -193,58 +190,11 @@ def _plan(args: argparse.Namespace, statistics: TurnStatistics, folders: Folders
         "noise_share": args.noise_share,
         "noise_snr_db": None if args.snr is None else tuple(args.snr),
     }
-    config = SimulationConfig(
+    return SimulationConfig(
         num=args.num,
         seed=args.seed or 0,
         **{name: value for name, value in options.items() if value is not None},
     )
-    return plan(
-        config, statistics, folders, detect_speech, jobs=args.jobs, progress=partial(track, quiet=args.quiet)
-    )
-
-
-def _results(
-    done: Sequence[Conversation],
-    planned: Sequence[Conversation],
-    here: TurnStatistics | None,
-    statistics: TurnStatistics,
-) -> dict[str, Any]:
-    changed = [
-        now.recording
-        for before, now in zip(planned, done, strict=True)
-        if before.sha256 is not None and before.sha256 != now.sha256
-    ]
-    results: dict[str, Any] = {
-        "conversations": len(done),
-        "hours": sum(conversation.duration_s for conversation in done) / 3600,
-        "speakers": len({speaker.id for conversation in done for speaker in conversation.speakers}),
-        "changed": changed,
-    }
-    if here is not None:
-        results["statistics"] = {"simulated": _figures(here), statistics.source: _figures(statistics)}
-    return results
-
-
-def _figures(statistics: TurnStatistics) -> dict[str, float]:
-    from sdpn.simulation.turn_statistics import quantile
-
-    figures = {
-        "overlapping speech, %": 100 * statistics.overlap_share,
-        "silence, %": 100 * statistics.silence_share,
-        "speaker changes per min": statistics.changes_per_min,
-        "interjections per min": statistics.interjections_per_min,
-    }
-    for name, distribution in (
-        ("turn", statistics.turn_s),
-        ("pause within a speaker", statistics.pause_s),
-        ("gap between speakers", statistics.gap_s),
-        ("overlap at a change", statistics.overlap_s),
-        ("interjection", statistics.interjection_s),
-    ):
-        if distribution:
-            figures[f"{name}, median, s"] = quantile(distribution, 0.5)
-            figures[f"{name}, 90th percentile, s"] = quantile(distribution, 0.9)
-    return figures
 
 
 def _print(results: dict[str, Any], args: argparse.Namespace) -> None:

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sdpn.cli.numbers import at_least
 from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from sdpn.io.trials import Trials
 
 DESCRIPTION = """\
 Score verification trials: equal error rate (EER) with a bootstrap confidence interval, minimum detection cost
@@ -31,8 +26,6 @@ EXAMPLE = """\
     --utt2spk data/dev/utt2spk --det det.svg
   sdpn verify --trials data/dev/trials --embeddings dev.scp --back-end exp/mini/model"""
 
-_CONFIDENCE = 0.95
-
 OUTPUTS: dict[str, OutputKind] = {"scores": "file", "det": "file", "save_threshold": "folder"}
 
 
@@ -43,12 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--embeddings",
         type=Path,
         required=True,
-        metavar="SCP",
+        metavar="SCP|ARK",
         help="embeddings as Kaldi scp or ark, for example from 'sdpn extract'",
     )
     back_end = parser.add_argument_group("scores")
     back_end.add_argument(
-        "--back-end", type=Path, metavar="MODEL",
+        "--back-end", type=Path, metavar="FILE",
         help="score with the PLDA and AS-norm of this back end: a model folder that has one, or a back-end "
              "file",
     )  # fmt: skip
@@ -60,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--plda", type=Path, metavar="FILE", help="score with this Kaldi PLDA instead of the cosine"
     )
     back_end.add_argument(
-        "--cohort", type=Path, metavar="SCP",
+        "--cohort", type=Path, metavar="SCP|ARK",
         help="AS-norm cohort: embeddings of speakers outside the trials",
     )  # fmt: skip
     back_end.add_argument(
@@ -69,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     sureness = parser.add_argument_group("confidence interval of the EER")
     sureness.add_argument(
-        "--utt2spk", type=Path, metavar="FILE",
+        "--utt2spk", type=Path, metavar="TABLE",
         help="speaker of each utterance; the bootstrap then resamples speakers instead of trials",
     )  # fmt: skip
     sureness.add_argument(
@@ -93,9 +86,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Score, print, and return the figures."""
-    from sdpn.io.trials import read_trials
-    from sdpn.metrics.verification_figures import verification_figures
-    from sdpn.verification.trial_list import score_trial_list, speakers_of_trials
+    from sdpn.evaluation.verify import verify
+    from sdpn.io.trials import write_trial_scores
 
     if args.det is not None and args.det.suffix not in (".png", ".svg", ".pdf"):
         raise InputError("is not a supported image format", path=args.det, hint="use .png, .svg or .pdf")
@@ -111,90 +103,40 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         )
     if args.save_threshold is not None and not (args.save_threshold / "config.yaml").is_file():
         raise InputError("is not a model folder, which --save-threshold needs", path=args.save_threshold)
-    trials = read_trials(args.trials)
-    num_target = int(trials.is_target.sum())
-    num_nontarget = len(trials) - num_target
-    if not num_target or not num_nontarget:
-        raise InputError(
-            f"has {num_target} target and {num_nontarget} non-target trials; both are needed",
-            path=args.trials,
-        )
-    speakers = None if args.utt2spk is None else speakers_of_trials(trials, args.utt2spk)
-    scored = score_trial_list(
-        trials,
+    found = verify(
+        args.trials,
         args.embeddings,
         back_end=args.back_end,
         mean=args.mean,
         plda=args.plda,
         cohort=args.cohort,
         top=args.top_n,
-    )
-    kind = "normalised score" if scored.is_normalised else scored.steps[0]
-    found = verification_figures(
-        scored.scores,
-        trials.is_target,
-        speakers=None if speakers is None else (speakers[trials.first], speakers[trials.second]),
+        utt2spk=args.utt2spk,
         resamples=args.resamples,
-        confidence=_CONFIDENCE,
         seed=args.seed,
     )
-    interval, method = found.interval, _method(speakers, args)
-    results = {
-        "eer": found.eer,
-        "min_dcf_001": found.min_dcf_001,
-        "min_dcf_005": found.min_dcf_005,
-        "num_target": num_target,
-        "num_nontarget": num_nontarget,
-        "threshold": found.threshold,
-        "eer_low": interval.low,
-        "eer_high": interval.high,
-        "eer_interval": method,
-        "cllr": found.cllr,
-        "min_cllr": found.min_cllr,
-        "scores": ", ".join(scored.steps),
-    }
+    figures, interval = found.figures, found.figures.interval
+    results = found.to_dict()
     if args.scores is not None:
-        _write_scores(args.scores, trials, scored.scores)
+        write_trial_scores(args.scores, found.trials, found.scores)
     if args.save_threshold is not None:
         from sdpn.io.model_calibration import store_calibration
 
-        store_calibration(args.save_threshold, "verification_threshold", found.threshold)
+        store_calibration(args.save_threshold, "verification_threshold", figures.threshold)
     if args.det is not None:
         from sdpn.metrics.det import plot_det
 
         title = f"{args.embeddings.stem}, {args.trials.name}: {results['scores']}"
-        plot_det(args.det, found.rates, title=title, interval=interval)
+        plot_det(args.det, figures.rates, title=title, interval=interval)
+    kind = "normalised score" if found.is_normalised else found.steps[0]
     bounds = f"[{100 * interval.low:.2f}, {100 * interval.high:.2f}]"
-    print(f"trials        {num_target} target, {num_nontarget} non-target")
+    print(f"trials        {found.num_target} target, {found.num_nontarget} non-target")
     print(f"scores        {results['scores']}")
-    print(f"EER           {100 * found.eer:.2f} % {bounds}  (at {kind} {found.threshold:.3f})")
-    print(f"minDCF(0.01)  {results['min_dcf_001']:.4f}")
-    print(f"minDCF(0.05)  {results['min_dcf_005']:.4f}")
-    print(f"Cllr          {results['cllr']:.4f}  (after optimal calibration {results['min_cllr']:.4f})")
-    print(f"\n[low, high]: {method}.")
-    if args.plda is None or scored.is_normalised:
+    print(f"EER           {100 * figures.eer:.2f} % {bounds}  (at {kind} {figures.threshold:.3f})")
+    print(f"minDCF(0.01)  {figures.min_dcf_001:.4f}")
+    print(f"minDCF(0.05)  {figures.min_dcf_005:.4f}")
+    print(f"Cllr          {figures.cllr:.4f}  (after optimal calibration {figures.min_cllr:.4f})")
+    print(f"\n[low, high]: {found.interval}.")
+    if args.plda is None or found.is_normalised:
         print("Cllr treats scores as log-likelihood ratios, which these are not without calibration.")
     return results
-
-
-def _method(speakers: np.ndarray | None, args: argparse.Namespace) -> str:
-    """How the interval of the EER was computed."""
-    method = (
-        f"the middle {100 * _CONFIDENCE:g} % of {args.resamples} bootstrap resamples (seed {args.seed}) of"
-    )
-    if speakers is None:
-        return (
-            f"{method} the trials, which assumes that they are independent: if utterances or speakers recur, "
-            "the EER is less certain than this (--utt2spk resamples speakers)"
-        )
-    return f"{method} the {len(set(speakers.tolist()))} speakers"
-
-
-def _write_scores(path: Path, trials: Trials, scores: np.ndarray) -> None:
-    from sdpn.io.atomic import atomic_write_text
-
-    rows = zip(trials.first.tolist(), trials.second.tolist(), scores.tolist(), strict=True)
-    atomic_write_text(
-        path,
-        "".join(f"{trials.ids[first]} {trials.ids[second]} {score:.6f}\n" for first, second, score in rows),
-    )

@@ -5,7 +5,8 @@ Shapes: N windows of a recording or of all, D embedding dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from sdpn.diarization.timeline import label_speech
 from sdpn.diarization.windows import windows_at
 from sdpn.errors import InputError
 from sdpn.io.kaldi import RecordingSegment, read_segments, read_vectors
-from sdpn.io.rttm import Turn
+from sdpn.io.rttm import Turn, write_rttm
 from sdpn.io.text import is_file_name
 from sdpn.verification.plda import Plda
 from sdpn.verification.similarity import cosine
@@ -124,6 +125,107 @@ def cluster_windows(
         num_speakers=int(labels_N.max()) + 1,
         speech_s=sum(segment.duration_s for segment in speech),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusteredRecording:
+    """A recording whose turns were written.
+
+    Attributes:
+        recording: its id.
+        rttm: the file.
+        num_windows: how many windows were clustered.
+        speech_s: what they cover, in seconds.
+        num_speakers: speakers found.
+        num_turns: their turns.
+        seconds: time that it took.
+    """
+
+    recording: str
+    rttm: Path
+    num_windows: int
+    speech_s: float
+    num_speakers: int
+    num_turns: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusteredRecordings:
+    """What `cluster_recordings` did.
+
+    Attributes:
+        files: the recordings in order.
+        failures: why others could not be clustered.
+    """
+
+    files: list[ClusteredRecording]
+    failures: list[InputError]
+
+    def raise_failures(self, *, path: Path) -> None:
+        """Raise one error for all failures, if there are any, that names the file ``path``."""
+        if self.failures:
+            first, *others = self.failures
+            more = f" (and {len(others)} more recordings failed)" if others else ""
+            raise InputError(first.message + more, path=path, hint=first.hint)
+
+
+def cluster_recordings(
+    recordings: Sequence[EmbeddedWindows],
+    out: Path,
+    clusterer: Clusterer,
+    *,
+    num_speakers: int | None = None,
+    min_speakers: int = 1,
+    max_speakers: int | None = None,
+    min_windows: int = 1,
+    progress: Callable[[Sequence[EmbeddedWindows]], Iterable[EmbeddedWindows]] = iter,
+) -> ClusteredRecordings:
+    """Find the speakers of recordings and write ``OUT/<recording>.rttm``; one that fails stops no other.
+
+    Args:
+        recordings: from `read_embedded_windows`.
+        out: folder for the RTTM files.
+        clusterer: from `sdpn.clustering.registry.make_clusterer`.
+        num_speakers: see `cluster_windows`, as for the next three.
+        min_speakers: at least that many.
+        max_speakers: at most that many.
+        min_windows: fewest windows of a speaker.
+        progress: passes the recordings on, and may show how far the work is.
+
+    Raises:
+        InputError: a file cannot be written.
+    """
+    files: list[ClusteredRecording] = []
+    failures: list[InputError] = []
+    for windows in progress(recordings):
+        started = time.perf_counter()
+        try:
+            found = cluster_windows(
+                windows,
+                clusterer,
+                num_speakers=num_speakers,
+                min_speakers=min_speakers,
+                max_speakers=max_speakers,
+                min_windows=min_windows,
+            )
+        except InputError as error:
+            failures.append(InputError(f"recording {windows.recording!r}: {error.message}", hint=error.hint))
+            continue
+        rttm = out / f"{windows.recording}.rttm"
+        write_rttm(rttm, windows.recording, found.turns)
+        files.append(
+            ClusteredRecording(
+                recording=windows.recording,
+                rttm=rttm,
+                num_windows=len(windows.emb_ND),
+                speech_s=found.speech_s,
+                num_speakers=found.num_speakers,
+                num_turns=len(found.turns),
+                seconds=time.perf_counter() - started,
+            )
+        )
+    return ClusteredRecordings(files=files, failures=failures)
 
 
 def _recordings(path: Path) -> dict[str, list[RecordingSegment]]:

@@ -15,7 +15,7 @@ import numpy as np
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_write_text
 from sdpn.io.audio import RATE_HZ
-from sdpn.io.kaldi import Utterance, write_data_dir
+from sdpn.io.kaldi import Utterance, read_vectors, write_data_dir
 from sdpn.verification.parts import SHORTEST_PART_S
 
 if TYPE_CHECKING:
@@ -145,3 +145,21 @@ def embed_with_halves(
         for one in embed_corpus(model, utterances, on_error=leave_out, on_progress=on_progress)
     }
     return EmbeddedHalves(list(whole), np.stack(list(whole.values())), pair_halves(whole, rows), left_out)
+
+
+def read_halves(embeddings: Path, halves: Path) -> EmbeddedHalves:
+    """Read what `sdpn extract` has made of utterances and of their halves.
+
+    Args:
+        embeddings: scp or ark of utterances.
+        halves: the same of their halves, UTT-1 and UTT-2.
+
+    Raises:
+        InputError: a table cannot be read, or the two do not belong together.
+    """
+    vectors = read_vectors(embeddings)
+    try:
+        halves_N2D = pair_halves(vectors, read_vectors(halves))
+    except InputError as error:
+        raise InputError(error.message, path=halves, hint=error.hint) from None
+    return EmbeddedHalves(list(vectors), np.stack(list(vectors.values())), halves_N2D, {})

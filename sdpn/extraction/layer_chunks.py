@@ -1,8 +1,9 @@
 """Layer outputs for a corpus, as chunks on disk for k-means.
 
-Utterances are processed one at a time, so that rows depend neither on batches nor on padding; long ones are
-divided into the clips of `sdpn.extraction.clips`. An interrupted extraction resumes after the last complete
-chunk.
+Utterances go through the network in batches of similar lengths, with their true lengths, and long ones in the
+clips of `sdpn.extraction.clips`. The rows are those of each utterance alone, to rounding; a layer for which
+that does not hold is applied to one utterance at a time. A chunk is written as soon as it is full; work that
+was killed goes on behind the last chunk that is whole, in the same batches.
 
 Shapes: T frames, D features of the layer, N rows, F features of the network's input, S samples.
 """
@@ -15,6 +16,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +34,7 @@ from sdpn.io.kaldi import Utterance
 from sdpn.io.parsing import parsing
 from sdpn.kmeans.chunks import NamedNpyChunk
 from sdpn.kmeans.layer_features import find_layer, frame_rows, layer_output
+from sdpn.models.batching import SECONDS_AT_ONCE, UTTERANCES_AT_ONCE, batches_by_length
 from sdpn.models.embedder import Embedder, long_enough
 
 _log = logging.getLogger(__name__)
@@ -40,6 +43,18 @@ _log = logging.getLogger(__name__)
 _CHUNK_BYTES = 64_000_000
 #: Two lengths of noise, in seconds, for finding the time axis of an output.
 _PROBES_S = (1.0, 1.5)
+#: Frames at the input of the network that show how many a layer gives for any number of them.
+_PROBED_FRAMES = range(40, 57)
+#: Longest stride of a layer that these can tell.
+_LONGEST_STRIDE = 8
+#: Clips that are sorted by length before they are batched, in seconds: the more, the less padding.
+_GATHERED_S = (12.0, 240.0)
+#: Largest difference between rows of a batch and of utterances alone, as a share of the largest value.
+_ROUNDING = 1e-4
+
+
+def _strided(num: int, *, stride: int, shift: int, rest: int) -> int:
+    return (num + shift) // stride + rest
 
 
 class LayerChunks(NamedTuple):
@@ -81,20 +96,23 @@ class _Layer:
     Attributes:
         model: the network.
         name: the layer.
-        feature_axis: feature axis of its output, as in `frame_rows`; None without a time axis.
-        dimension: layer dimension D.
+        feature_axis: of its output, as in `frame_rows`; None: it knows no time.
+        dimension: D.
+        gathered: samples from which on clips are sorted by length and batched.
     """
 
     model: Embedder
     name: str
     feature_axis: int | None = field(init=False)
     dimension: int = field(init=False)
+    gathered: int = field(init=False)
+    _frames_of: Callable[[int], int] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        """Determine the time axis."""
+        """Find out which axis is time, and whether batches give the rows of each utterance."""
         rng = np.random.default_rng(0)
         probes = [rng.uniform(-0.1, 0.1, int(seconds * RATE_HZ)).astype(np.float32) for seconds in _PROBES_S]
-        short, long = (tuple(self._output(probe).shape) for probe in probes)
+        short, long = (tuple(self._output([probe])[0].shape) for probe in probes)
         changing = [axis for axis, sizes in enumerate(zip(short, long, strict=False)) if len(set(sizes)) > 1]
         axes = len(short) if len(short) == len(long) else 0
         if axes and not changing:
@@ -109,22 +127,108 @@ class _Layer:
                 f"{_PROBES_S[1]:g} s: no axis of features and one of time",
                 hint="choose the layer before or after it",
             )
-        self.dimension = self.rows(probes[0]).shape[1]
+        alone = [self._alone(probe) for probe in probes]
+        self.dimension = alone[0].shape[1]
+        least_s, most_s = _GATHERED_S
+        bytes_per_s = alone[0].nbytes / _PROBES_S[0]
+        self.gathered = round(RATE_HZ * min(max(_CHUNK_BYTES / bytes_per_s, least_s), most_s))
+        self._frames_of = self._count_frames()
+        if self._frames_of is not None and not self._batches_agree(probes, alone):
+            _log.info("layer %s: batches differ from utterances alone; one at a time", self.name)
+            self._frames_of = None
 
-    def rows(self, wave_S: np.ndarray) -> np.ndarray:
-        """Compute rows (N, D) float32 from samples at 16 kHz."""
-        output = self._output(long_enough(wave_S))
+    def rows(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Rows (N, D) float32 of each of several utterances, given by samples (S,) at 16 kHz."""
+        device = self.model.device.type
+        batches = batches_by_length(
+            [len(long_enough(wave_S)) for wave_S in waves],
+            samples=round(SECONDS_AT_ONCE.get(device, SECONDS_AT_ONCE["cpu"]) * RATE_HZ),
+            utterances=UTTERANCES_AT_ONCE.get(device, UTTERANCES_AT_ONCE["cpu"]),
+        )
+        found: dict[int, np.ndarray] = {}
+        for batch in batches:
+            if self._frames_of is None or len(batch) == 1:
+                found |= {index: self._alone(waves[index]) for index in batch}
+            else:
+                found |= zip(batch, self._together([waves[index] for index in batch]), strict=True)
+        return [found[index] for index in range(len(waves))]
+
+    def _alone(self, wave_S: np.ndarray) -> np.ndarray:
+        output, _ = self._output([long_enough(wave_S)])
+        return self._rows_of(output)
+
+    def _together(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Rows of each utterance of a batch, without those of its padding."""
+        assert self._frames_of is not None
+        output, frames = self._output([long_enough(wave_S) for wave_S in waves])
+        if len(output) != len(waves):
+            raise InputError(f"layer {self.name!r} gives {len(output)} items for {len(waves)} utterances")
+        each = [self._rows_of(item.unsqueeze(0)) for item in output]
+        if self.feature_axis is None:
+            return each
+        return [rows_ND[: self._frames_of(count)] for rows_ND, count in zip(each, frames, strict=True)]
+
+    def _rows_of(self, output: torch.Tensor) -> np.ndarray:
+        """Rows of a batch of one."""
         if self.feature_axis is None:
             return output.flatten().unsqueeze(0).float().cpu().numpy()
         return frame_rows(output, None, f"layer {self.name!r}", self.feature_axis)
 
-    def _output(self, wave_S: np.ndarray) -> torch.Tensor:
+    def _output(self, waves: Sequence[np.ndarray]) -> tuple[torch.Tensor, list[int]]:
+        """The output of the layer for a batch, and the frames of each utterance at the network's input."""
+        lengths = [len(wave_S) for wave_S in waves]
+        padded_BS = np.zeros((len(waves), max(lengths)), dtype=np.float32)
+        for row, wave_S in zip(padded_BS, waves, strict=True):
+            row[: len(wave_S)] = wave_S
+        device = self.model.device
+        lengths_B = torch.tensor(lengths, device=device)
+        inputs: list[torch.Tensor | None] = []
         with torch.inference_mode():
-            features_1FT = self.model.features(torch.from_numpy(wave_S).unsqueeze(0).to(self.model.device))
-        output = layer_output(self.model.encoder, self.name, features_1FT)
+            if min(lengths) == max(lengths):  # as alone, without masks
+                inputs = [self.model.features(torch.from_numpy(padded_BS).to(device))]
+            else:
+                inputs = [
+                    self.model.features(torch.from_numpy(padded_BS).to(device), lengths_B),
+                    self.model.features.frame_lengths(lengths_B),
+                ]
+            frames_B = self.model.features.frame_lengths(lengths_B)
+        return self._applied(*inputs), frames_B.tolist()
+
+    def _applied(self, *inputs: torch.Tensor | None) -> torch.Tensor:
+        output = layer_output(self.model.encoder, self.name, *inputs)
         if not isinstance(output, torch.Tensor):
             raise InputError(f"layer {self.name!r} outputs {type(output).__name__}; expected a tensor")
         return output
+
+    def _count_frames(self) -> Callable[[int], int] | None:
+        """How many frames the layer gives for so many at the input of the network; None: no simple rule."""
+        if self.feature_axis is None:
+            return lambda _: 1
+        features_1FT = self.model.features(torch.zeros(1, RATE_HZ, device=self.model.device))
+        axis = 1 if self.feature_axis == 2 else -1
+        counts = {
+            num: self._applied(features_1FT[..., :1].expand(-1, -1, num).contiguous()).shape[axis]
+            for num in _PROBED_FRAMES
+        }
+        first = _PROBED_FRAMES[0]
+        for stride in range(1, _LONGEST_STRIDE + 1):
+            for shift in range(stride):
+                rest = counts[first] - (first + shift) // stride
+                if all((num + shift) // stride + rest == count for num, count in counts.items()):
+                    return partial(_strided, stride=stride, shift=shift, rest=rest)
+        return None
+
+    def _batches_agree(self, probes: Sequence[np.ndarray], alone: Sequence[np.ndarray]) -> bool:
+        """Whether rows of a padded batch are those of its utterances alone."""
+        try:
+            together = self._together(probes)
+        except InputError:
+            return False
+        return all(
+            batched.shape == single.shape
+            and np.abs(batched - single).max() <= _ROUNDING * np.abs(single).max()
+            for batched, single in zip(together, alone, strict=True)
+        )
 
 
 def extract_layer(
@@ -140,7 +244,7 @@ def extract_layer(
 ) -> LayerChunks:
     """Write the outputs of a layer for every utterance to chunks; resumable.
 
-    Memory holds one chunk (64 MB) and one clip, for a corpus of any size.
+    Memory holds a chunk (64 MB), and audio and rows of some minutes, however large the corpus.
 
     Args:
         model: the model, whose encoder has the layer.
@@ -191,10 +295,10 @@ def extract_layer(
 
     waiting: list[_Piece] = []
     held = 0
-    for piece in _pieces(applied, clips(), utterances[first].id if clips_done else "", clips_done):
-        waiting.append(piece)
-        held += piece.rows_ND.nbytes
-        if held >= _CHUNK_BYTES:
+    for pieces in _pieces(applied, heard(), utterances[first].id if clips_done else "", clips_done):
+        waiting += pieces
+        held += sum(piece.rows_ND.nbytes for piece in pieces)
+        if held >= _CHUNK_BYTES:  # between batches only, so that what goes on here has the same ones
             chunks.append(_write(folder, len(chunks), waiting))
             waiting, held = [], 0
     if waiting:
@@ -205,31 +309,53 @@ def extract_layer(
     return LayerChunks(chunks, name, applied.feature_axis is not None, failed)
 
 
-def _pieces(layer: _Layer, clips: Iterator[ReadClip], begun: str, clips_done: int) -> Iterator[_Piece]:
-    """Compute rows of clips; without a time axis, the mean over the (equally long) clips of an utterance.
+def _pieces(layer: _Layer, heard: Iterator[ReadClip], begun: str, clips_done: int) -> Iterator[list[_Piece]]:
+    """The rows of clips; of what has no time, the mean over an utterance's clips, which are equally long.
 
     Args:
-        layer: the layer.
-        clips: clips in order.
-        begun: id of the utterance whose first clips are already in a chunk.
-        clips_done: number of these clips.
+        layer: what gives them.
+        heard: clips in order.
+        begun: an utterance whose first clips are in a chunk already.
+        clips_done: how many of them.
+
+    Yields:
+        the pieces of clips that were batched together. Which these are depends on the clips from any such
+        group on, not on those before it: work that goes on behind a group makes the same batches.
     """
     sums: list[np.ndarray] = []
+    clips = (one for one in heard if one.utterance.id != begun or one.number >= clips_done)
+    for group in _groups(layer, clips):
+        pieces: list[_Piece] = []
+        for one, rows_ND in zip(group, layer.rows([one.wave_S for one in group]), strict=True):
+            if not np.isfinite(rows_ND).all():
+                raise InputError(
+                    f"utterance {one.utterance.id!r}: the output of layer {layer.name!r} is NaN or infinite",
+                    path=one.utterance.path,
+                )
+            if layer.feature_axis is None:
+                sums = [rows_ND] if one.number == 0 else [*sums, rows_ND]
+                if len(sums) < one.num_clips:
+                    continue
+                rows_ND = np.mean(sums, axis=0)
+            pieces.append(_Piece(one.utterance.id, one.number, one.num_clips, rows_ND))
+        yield pieces
+
+
+def _groups(layer: _Layer, clips: Iterator[ReadClip]) -> Iterator[list[ReadClip]]:
+    """Clips to be batched; an utterance of several clips shares no group with others."""
+    group: list[ReadClip] = []
+    held = 0
     for one in clips:
-        if one.utterance.id == begun and one.number < clips_done:
-            continue
-        rows_ND = layer.rows(one.wave_S)
-        if not np.isfinite(rows_ND).all():
-            raise InputError(
-                f"utterance {one.utterance.id!r}: the output of layer {layer.name!r} is NaN or infinite",
-                path=one.utterance.path,
-            )
-        if layer.feature_axis is None:
-            sums = [rows_ND] if one.number == 0 else [*sums, rows_ND]
-            if len(sums) < one.num_clips:
-                continue
-            rows_ND = np.mean(sums, axis=0)
-        yield _Piece(one.utterance.id, one.number, one.num_clips, rows_ND)
+        if group and one.num_clips > 1 and one.number == 0:
+            yield group
+            group, held = [], 0
+        group.append(one)
+        held += len(one.wave_S)
+        if held >= layer.gathered or one.number + 1 == one.num_clips > 1:
+            yield group
+            group, held = [], 0
+    if group:
+        yield group
 
 
 def _agree(folder: Path, model: Embedder, layer: str, utterances: Sequence[Utterance]) -> None:

@@ -15,6 +15,8 @@ import numpy as np
 
 #: Sorted runs of digests are merged so that each is at least twice as long as the next.
 _GROWTH = 2
+#: Digests are kept in so many parts, by their first bits: merging doubles the memory of one of them only.
+_PARTS = 16
 
 
 class PackedText(Sequence[str]):
@@ -72,7 +74,7 @@ class DistinctKeys:
     """
 
     def __init__(self) -> None:
-        self._stretches: list[np.ndarray] = []
+        self._parts: list[list[np.ndarray]] = [[] for _ in range(_PARTS)]
 
     def add(self, keys: Sequence[str]) -> int | None:
         """Add keys; returns the index of the first duplicate, or None.
@@ -88,24 +90,39 @@ class DistinctKeys:
         again_N = np.empty(len(keys), dtype=bool)
         again_N[order_N] = self._holds(sorted_N)  # sorted, which searches faster
         again_N[order_N[1:]] |= sorted_N[1:] == sorted_N[:-1]  # stable: the earlier one comes first
-        self._stretches.append(sorted_N)
-        while len(self._stretches) > 1 and len(self._stretches[-2]) < _GROWTH * len(self._stretches[-1]):
-            merged = np.concatenate([self._stretches.pop(), self._stretches.pop()])
-            merged.sort(kind="stable")
-            self._stretches.append(merged)
+        for part, stretch in zip(self._parts, _in_parts(sorted_N), strict=True):
+            if len(stretch):
+                part.append(stretch.copy())
+            while len(part) > 1 and len(part[-2]) < _GROWTH * len(part[-1]):
+                merged = np.concatenate([part.pop(), part.pop()])
+                merged.sort(kind="stable")
+                part.append(merged)
         return int(again_N.argmax()) if again_N.any() else None
 
     def holds(self, keys: Sequence[str]) -> np.ndarray:
-        """Whether each key is in the set, (N,) bool."""
-        return self._holds(_digests(keys))
-
-    def _holds(self, digests_N: np.ndarray) -> np.ndarray:
-        held_N = np.zeros(len(digests_N), dtype=bool)
-        for stretch in self._stretches:
-            places_N = np.searchsorted(stretch, digests_N)
-            places_N[places_N == len(stretch)] = 0
-            held_N |= stretch[places_N] == digests_N
+        """Which of keys are in the set, (N,) bool."""
+        digests_N = _digests(keys)
+        order_N = np.argsort(digests_N, kind="stable")
+        held_N = np.empty(len(digests_N), dtype=bool)
+        held_N[order_N] = self._holds(digests_N[order_N])
         return held_N
+
+    def _holds(self, sorted_N: np.ndarray) -> np.ndarray:
+        held: list[np.ndarray] = []
+        for part, digests_M in zip(self._parts, _in_parts(sorted_N), strict=True):
+            held_M = np.zeros(len(digests_M), dtype=bool)
+            for stretch in part:
+                places_M = np.searchsorted(stretch, digests_M)
+                places_M[places_M == len(stretch)] = 0
+                held_M |= stretch[places_M] == digests_M
+            held.append(held_M)
+        return np.concatenate(held)
+
+
+def _in_parts(sorted_N: np.ndarray) -> list[np.ndarray]:
+    """Sorted digests in `_PARTS` stretches, by their first bits."""
+    edges = np.array([bytes([256 * part // _PARTS]) for part in range(1, _PARTS)], dtype="S16")
+    return np.split(sorted_N, np.searchsorted(sorted_N, edges))
 
 
 def count_distinct(texts: Iterable[str]) -> int:

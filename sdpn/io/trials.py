@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sdpn.errors import InputError
+from sdpn.io.atomic import atomic_write_text
 from sdpn.io.text import read_text
 
 _BLOCK_LINES = 1 << 14
@@ -95,6 +96,24 @@ def read_trials(path: str | os.PathLike[str]) -> Trials:
         )
     is_target, first, second, lines = map(np.concatenate, zip(*parts, strict=True))
     return Trials(Path(path), list(index), is_target, first, second, lines)
+
+
+def write_trial_scores(path: str | os.PathLike[str], trials: Trials, scores: np.ndarray) -> None:
+    """Write ``utterance utterance score``, a line for each trial.
+
+    Args:
+        path: the file.
+        trials: N trials.
+        scores: (N,).
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    rows = zip(trials.first.tolist(), trials.second.tolist(), scores.tolist(), strict=True)
+    atomic_write_text(
+        path,
+        "".join(f"{trials.ids[first]} {trials.ids[second]} {score:.6f}\n" for first, second, score in rows),
+    )
 
 
 def _malformed(

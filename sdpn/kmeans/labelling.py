@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Literal
@@ -222,17 +222,16 @@ class LabelTable:
         """
         keys = assignment.keys
         assert keys is not None
-        labels = assignment.labels_N.tolist()
+        labels_N = assignment.labels_N
         if self._stream is None:
             temporary = self._open.enter_context(atomic_path(self._path))
             self._stream = self._open.enter_context(temporary.open("w", encoding="utf-8"))
             self._open.callback(self._stream.write, "\n")
-        for first in range(0, len(labels), _LINES_AT_ONCE):
+        for first in range(0, len(labels_N), _LINES_AT_ONCE):
             new: list[str] = []
             text: list[str] = []
-            for key, label in zip(
-                keys[first : first + _LINES_AT_ONCE], labels[first : first + _LINES_AT_ONCE], strict=True
-            ):
+            lines = slice(first, first + _LINES_AT_ONCE)
+            for key, label in zip(keys[lines], labels_N[lines].tolist(), strict=True):
                 if self._several and key == self._latest:
                     text.append(f" {label}")
                     continue
@@ -242,7 +241,8 @@ class LabelTable:
             again = self._seen.add(new)
             if again is not None:
                 raise InputError(
-                    f"utterance {new[again]!r} also occurs in an earlier chunk", path=assignment.chunk.name
+                    f"utterance {new[again]!r} occurs a second time, here or in an earlier chunk",
+                    path=assignment.chunk.name,
                 )
             self._stream.write("".join(text))
 
@@ -253,17 +253,20 @@ _BLOCK_BYTES = 16_000_000
 
 @dataclass(frozen=True, eq=False)
 class Assignment:
-    """The labels of one chunk.
+    """The labels of some rows of a chunk that follow each other.
 
     Attributes:
+        number: of the chunk, from 0.
         chunk: the chunk.
-        keys: ids of its rows; None without ids.
+        keys: ids of the rows, None where it has none.
         labels_N: cluster of each row, int32.
-        squares_N: squared distance to its centre, float32, in comparison space.
-        sample_MD: a uniform sample of the input rows, for plots and silhouettes.
-        tags_M: tags of the sample, for `UniformSample.merge`.
+        squares_N: squared distance from its centre, float32, in the space of comparison.
+        sample_MD: with the last rows of the chunk, a uniform sample of all of its rows as they came, for
+            pictures and silhouettes; otherwise empty.
+        tags_M: what `UniformSample.merge` needs beside it.
     """
 
+    number: int
     chunk: Chunk
     keys: Sequence[str] | None
     labels_N: np.ndarray
@@ -284,17 +287,18 @@ def assign_chunks(
     """Label the rows of every chunk; the result does not depend on the number of processes.
 
     Args:
-        model: the k-means model.
-        chunks: the data. Each process labels one chunk at a time, and needs memory for its labels and a
-            block.
-        processes: number of single-threaded processes; 1 works in this process. More are spawned, so that
-            scripts need ``if __name__ == "__main__"``.
-        backend: library that computes distances.
-        sample_size: maximum number of rows to sample from each chunk.
-        seed: random seed of the samples.
+        model: what labels.
+        chunks: what is labelled. One process holds a block of rows at a time; several take a chunk each, and
+            need memory for its labels and ids.
+        processes: how many work at once, each with one thread; 1 works in this process. Others are started
+            afresh, so that a script that asks for them needs ``if __name__ == "__main__"``.
+        backend: who computes distances.
+        sample_size: rows of each chunk to sample at most.
+        seed: of the samples.
 
     Yields:
-        one assignment for each chunk, in the order of ``chunks``.
+        the labels of the rows in the order of ``chunks``: block by block, or with several processes chunk by
+        chunk.
 
     Raises:
         InputError: rows of another dimension than the model's, or invalid rows (`checked_blocks`); several
@@ -306,7 +310,8 @@ def assign_chunks(
         import_faiss()
     work = [(chunk, model, backend, sample_size, [seed, index]) for index, chunk in enumerate(chunks)]
     if processes == 1:
-        yield from map(_assign_chunk, work)
+        for number, task in enumerate(work):
+            yield from _assign_blocks(number, *task)
         return
     for chunk in chunks:
         if isinstance(chunk, IterableChunk):
@@ -318,7 +323,13 @@ def assign_chunks(
     # spawned: threads of BLAS and OpenMP do not survive a fork
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(processes, len(work) or 1), context, initializer=_one_thread) as pool:
-        yield from pool.map(_assign_chunk, work)
+        running: deque[Future[Assignment]] = deque()
+        for number, task in enumerate(work):
+            running.append(pool.submit(_assign_chunk, number, *task))
+            if len(running) > processes:  # what is finished must not pile up
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
 
 
 def _one_thread() -> None:
@@ -329,37 +340,57 @@ def _one_thread() -> None:
 
 
 def _assign_chunk(
-    work: tuple[Chunk, KMeansModel, Literal["sklearn", "faiss"], int, list[int]],
+    number: int,
+    chunk: Chunk,
+    model: KMeansModel,
+    backend: Literal["sklearn", "faiss"],
+    sample_size: int,
+    seed: list[int],
 ) -> Assignment:
-    chunk, model, backend, sample_size, seed = work
-    centres_KD = model.space.enter_centres(model.centres_KD)
-    sample = UniformSample(sample_size, seed)
+    """The labels of a whole chunk."""
     keys = PackedText()
     labels: list[np.ndarray] = []
     squares: list[np.ndarray] = []
     has_keys = False
-    for rows_BD, block_keys in checked_blocks(
+    for block in _assign_blocks(number, chunk, model, backend, sample_size, seed):
+        labels.append(block.labels_N)
+        squares.append(block.squares_N)
+        if block.keys is not None:
+            has_keys = True
+            keys.extend(block.keys)
+    return replace(
+        block,
+        keys=keys if has_keys else None,
+        labels_N=np.concatenate(labels),
+        squares_N=np.concatenate(squares),
+    )
+
+
+def _assign_blocks(
+    number: int,
+    chunk: Chunk,
+    model: KMeansModel,
+    backend: Literal["sklearn", "faiss"],
+    sample_size: int,
+    seed: list[int],
+) -> Iterator[Assignment]:
+    centres_KD = model.space.enter_centres(model.centres_KD)
+    sample = UniformSample(sample_size, seed)
+    nothing = UniformSample(0, seed)
+    before: Assignment | None = None
+    for rows_BD, keys in checked_blocks(
         chunk,
         start=0,
-        size=max(1, _BLOCK_BYTES // (4 * model.dimension)),
+        size=min(max(1, _BLOCK_BYTES // (4 * model.dimension)), _LINES_AT_ONCE),
         dimension=model.dimension,
         directions=model.space.spherical,
     ):
+        if before is not None:
+            yield before
         if sample_size:
             sample.add(rows_BD)
         labels_B, squares_B = nearest(model.space.enter(rows_BD.copy()), centres_KD, backend=backend)
-        labels.append(labels_B)
-        squares.append(squares_B)
-        if block_keys is not None:
-            has_keys = True
-            keys.extend(block_keys)
-    if not labels:
-        raise InputError("contains no rows", path=chunk.name, hint="remove it from the chunks")
-    return Assignment(
-        chunk,
-        keys if has_keys else None,
-        np.concatenate(labels),
-        np.concatenate(squares),
-        sample.rows_MD,
-        sample.tags_M,
-    )
+        before = Assignment(number, chunk, keys, labels_B, squares_B, nothing.rows_MD, nothing.tags_M)
+    if before is None:
+        raise InputError("holds no rows", path=chunk.name, hint="leave it out")
+    yield replace(before, sample_MD=sample.rows_MD, tags_M=sample.tags_M)

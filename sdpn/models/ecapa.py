@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from sdpn.features.lengths import hide, mask_of, mean_over_time, reflect
+from sdpn.features.lengths import hide, mask_of, mean_over_time, reflect, stride_mask
 from sdpn.models.encoder import Encoder
 from sdpn.models.pooling import PoolingConfig, build_pooling
 
@@ -39,6 +39,8 @@ class EcapaConfig:
         bottleneck: hidden units of squeeze-excitation and attention.
         dilations: dilation of each SE-Res2 block.
         padding: padding of convolutions: zeros, or reflection (SpeechBrain, 3D-Speaker).
+        stride: frames for one output of the first convolution. All layers after it, nearly the whole cost, see
+            that many times fewer frames: with 2, a network of 1.4 times the channels costs the same.
         aggregation_norm: batch norm after the aggregation (SpeechBrain, 3D-Speaker).
         pooling: from frames to one vector.
     """
@@ -52,6 +54,7 @@ class EcapaConfig:
     bottleneck: int = 64
     dilations: tuple[int, ...] = (2, 3, 4)
     padding: Literal["zeros", "reflect"] = "zeros"
+    stride: int = 1
     aggregation_norm: bool = False
     pooling: PoolingConfig = field(default_factory=_attentive_statistics)
 
@@ -61,6 +64,8 @@ class EcapaConfig:
             raise ValueError("channels, aggregation_channels, embedding_dim and bottleneck must be positive")
         if self.res2_scale < 2 or self.channels % self.res2_scale:
             raise ValueError(f"channels ({self.channels}) must be a multiple of res2_scale (>= 2)")
+        if self.stride < 1:
+            raise ValueError("stride must be positive")
         if not self.dilations or min(self.dilations) < 1:
             raise ValueError("dilations must be positive, one for each block")
 
@@ -75,7 +80,8 @@ class Ecapa(Encoder):
         super().__init__()
         self.embedding_dim = config.embedding_dim
         channels, wide = config.channels, config.aggregation_channels
-        self.stem = ConvUnit(num_features, channels, kernel=5, padding=config.padding)
+        self._stride = config.stride
+        self.stem = ConvUnit(num_features, channels, kernel=5, stride=config.stride, padding=config.padding)
         self.blocks = nn.ModuleList(
             SERes2Block(channels, config.res2_scale, config.bottleneck, dilation, config.padding)
             for dilation in config.dilations
@@ -90,6 +96,7 @@ class Ecapa(Encoder):
         """Compute embeddings (B, D) of features (B, F, T); see `Encoder.forward`."""
         mask_BT = mask_of(lengths_B, features_BFT.shape[-1])
         hidden_BCT = self.stem(features_BFT, mask_BT)
+        mask_BT = stride_mask(mask_BT, self._stride)
         outputs = []
         for block in self.blocks:
             hidden_BCT = block(hidden_BCT, mask_BT)
@@ -105,12 +112,19 @@ class ConvUnit(nn.Sequential):
     """Convolution over time, ReLU, batch norm: the paper's order."""
 
     def __init__(
-        self, num_in: int, num_out: int, *, kernel: int = 1, dilation: int = 1, padding: str = "zeros"
+        self,
+        num_in: int,
+        num_out: int,
+        *,
+        kernel: int = 1,
+        stride: int = 1,
+        dilation: int = 1,
+        padding: str = "zeros",
     ) -> None:
         amount = dilation * (kernel - 1) // 2
         self.reflection = amount if padding == "reflect" else 0
         super().__init__(
-            nn.Conv1d(num_in, num_out, kernel, dilation=dilation, padding=amount - self.reflection),
+            nn.Conv1d(num_in, num_out, kernel, stride, dilation=dilation, padding=amount - self.reflection),
             nn.ReLU(inplace=True),
             nn.BatchNorm1d(num_out),
         )

@@ -30,6 +30,7 @@ import soundfile
 
 from sdpn.errors import InputError
 from sdpn.io import audio
+from sdpn.io.atomic import atomic_directory
 from sdpn.io.audio import RATE_HZ
 from sdpn.io.corpus import CorpusFile, find_speakers
 from sdpn.io.rttm import write_rttms
@@ -45,10 +46,12 @@ from sdpn.simulation.manifest import (
     Speaker,
     SpeakerUtterance,
     file_digest,
+    read_manifest,
+    write_manifest,
 )
 from sdpn.simulation.mixing import mix
-from sdpn.simulation.sources import Folders, sources_by_folder
-from sdpn.simulation.turn_statistics import TurnStatistics
+from sdpn.simulation.sources import Folders, check_sources, sources_by_folder
+from sdpn.simulation.turn_statistics import TurnStatistics, estimate, voxconverse, write_statistics
 
 logger = logging.getLogger(__name__)
 
@@ -141,6 +144,126 @@ class Speech(NamedTuple):
     file: SourceFile
     phrases: tuple[tuple[int, int], ...]
     power: float
+
+
+def _silently(items: Iterable[T], *, description: str, total: int) -> Iterable[T]:  # noqa: ARG001
+    return items
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simulated:
+    """What `simulate` or `reproduce` has written.
+
+    Attributes:
+        conversations: in their order, with the hashes of their samples.
+        changed: recordings whose samples differ from those of the manifest.
+        statistics: how turns are taken in them; None where nobody takes turns.
+        source: the turn statistics they were drawn from.
+    """
+
+    conversations: list[Conversation]
+    changed: list[str]
+    statistics: TurnStatistics | None
+    source: TurnStatistics
+
+    @property
+    def hours(self) -> float:
+        """Duration of all of them."""
+        return sum(conversation.duration_s for conversation in self.conversations) / 3600
+
+    @property
+    def num_speakers(self) -> int:
+        """Different speakers in all of them."""
+        return len({speaker.id for conversation in self.conversations for speaker in conversation.speakers})
+
+
+def simulate(
+    config: SimulationConfig,
+    folders: Folders,
+    out: Path,
+    detect_speech: DetectSpeech,
+    *,
+    statistics: TurnStatistics | None = None,
+    jobs: int = 1,
+    progress: OnProgress = _silently,
+) -> Simulated:
+    """Simulate conversations with references, and write them as a folder.
+
+    Args:
+        config: what to draw.
+        folders: the recordings to draw from.
+        out: written as a whole, in place of an older simulation: ``<recording>.flac``, ``wav.scp``,
+            ``reference.rttm``, ``reference.uem``, ``manifest.jsonl``, ``statistics.json``.
+        detect_speech: finds the speech of a clean utterance, such as `sdpn.diarization.vad.detect_speech`; a
+            function that another process can import.
+        statistics: how turns are taken; None takes VoxConverse's.
+        jobs: processes; their number changes nothing.
+        progress: is shown the speakers and the conversations.
+
+    Raises:
+        InputError: ``out`` holds something else, or as `plan` and `render`.
+    """
+    _check_out(out)
+    statistics = voxconverse() if statistics is None else statistics
+    planned = plan(config, statistics, folders, detect_speech, jobs=jobs, progress=progress)
+    return _write(planned, statistics, folders, out, jobs=jobs, progress=progress)
+
+
+def reproduce(
+    manifest: Path, folders: Folders, out: Path, *, jobs: int = 1, progress: OnProgress = _silently
+) -> Simulated:
+    """Write the conversations of a manifest again.
+
+    Args:
+        manifest: ``manifest.jsonl`` of an earlier simulation.
+        folders: where its recordings lie.
+        out: as in `simulate`.
+        jobs: processes.
+        progress: is shown the conversations.
+
+    Raises:
+        InputError: ``out`` holds something else, the manifest cannot be read, or a recording is missing or
+            has changed.
+    """
+    _check_out(out)
+    planned = read_manifest(manifest)
+    check_sources(planned, folders, manifest)
+    return _write(planned, voxconverse(), folders, out, jobs=jobs, progress=progress)
+
+
+def _check_out(out: Path) -> None:
+    """What stands at ``out`` is replaced only where it is an older simulation."""
+    if out.is_dir() and any(out.iterdir()) and not (out / "manifest.jsonl").is_file():
+        raise InputError(
+            "contains files other than a simulation, which would be lost",
+            path=out,
+            hint="choose a new folder",
+        )
+
+
+def _write(
+    planned: Sequence[Conversation],
+    source: TurnStatistics,
+    folders: Folders,
+    out: Path,
+    *,
+    jobs: int,
+    progress: OnProgress,
+) -> Simulated:
+    with atomic_directory(out) as folder:
+        done = render(planned, folders, folder, jobs=jobs, progress=progress)
+        write_manifest(folder / "manifest.jsonl", done)
+        turns = {conversation.recording: conversation.turns() for conversation in done}
+        statistics = None
+        if any(len({turn.speaker for turn in each}) > 1 for each in turns.values()):
+            statistics = estimate(turns, f"{len(done)} simulated conversations")
+            write_statistics(folder / "statistics.json", statistics)
+    changed = [
+        now.recording
+        for before, now in zip(planned, done, strict=True)
+        if before.sha256 is not None and before.sha256 != now.sha256
+    ]
+    return Simulated(conversations=done, changed=changed, statistics=statistics, source=source)
 
 
 def plan(

@@ -198,6 +198,27 @@ def quantile(distribution: Sequence[float], probability: float) -> float:
     return float(np.interp(probability, np.linspace(0.0, 1.0, len(distribution)), distribution))
 
 
+def figures(statistics: TurnStatistics) -> dict[str, float]:
+    """Turn statistics as a few figures, by their names with units; those of nothing observed are absent."""
+    figures = {
+        "overlapping speech, %": 100 * statistics.overlap_share,
+        "silence, %": 100 * statistics.silence_share,
+        "speaker changes per min": statistics.changes_per_min,
+        "interjections per min": statistics.interjections_per_min,
+    }
+    for name, distribution in (
+        ("turn", statistics.turn_s),
+        ("pause within a speaker", statistics.pause_s),
+        ("gap between speakers", statistics.gap_s),
+        ("overlap at a change", statistics.overlap_s),
+        ("interjection", statistics.interjection_s),
+    ):
+        if distribution:
+            figures[f"{name}, median, s"] = quantile(distribution, 0.5)
+            figures[f"{name}, 90th percentile, s"] = quantile(distribution, 0.9)
+    return figures
+
+
 def estimate(recordings: Mapping[str, Sequence[Turn]], source: str) -> TurnStatistics:
     """Estimate statistics from the turns of recordings; those with fewer than two speakers are left out.
 

@@ -59,6 +59,15 @@ def has_back_end(model: Path) -> bool:
     return (model / BACK_END).is_file()
 
 
+def own_back_end(model: Path) -> BackEnd | None:
+    """The back end in a model folder; None where it has none, and for any other model.
+
+    Raises:
+        InputError: as `read_back_end`.
+    """
+    return read_back_end(model) if has_back_end(model) else None
+
+
 def read_back_end(path: str | os.PathLike[str]) -> BackEnd:
     """Read the back end of a model folder, or a file of its own.
 

@@ -32,8 +32,10 @@ def test_a_folder_and_files(tmp_path: Path) -> None:
 
 def test_two_recordings_of_one_name_are_refused(tmp_path: Path) -> None:
     files = [_write(tmp_path / "x/a.wav"), _write(tmp_path / "y/a.wav")]
-    with pytest.raises(InputError, match="has the same id 'a'"):
+    with pytest.raises(InputError, match="has the same recording id 'a'"):
         find_recordings(None, files)
+    with pytest.raises(InputError, match="has the same recording id 'a'"):
+        find_recordings(tmp_path / "x", [tmp_path / "y"])
 
 
 def test_nothing_is_refused() -> None:

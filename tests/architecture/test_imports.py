@@ -18,7 +18,7 @@ FLOORS = [
     {"errors", "memory", "pretrained", "stopping", "torchaudio_import"},
     {"eigen", "io"},
     {"config", "metrics", "verification"},
-    {"augmentation", "clustering", "features"},
+    {"augmentation", "clustering", "evaluation", "features"},
     {"data", "diarization", "kmeans", "models", "simulation"},
     {"distill", "extraction", "interop", "tracking"},
     {"report", "training"},
@@ -32,6 +32,7 @@ TORCH = {"torch", "torchaudio", "silero_vad", "tensorboard"}
 TORCH_FREE = [
     "sdpn.io",
     "sdpn.clustering",
+    "sdpn.evaluation",
     "sdpn.kmeans",
     "sdpn.metrics",
     "sdpn.verification",
@@ -49,8 +50,8 @@ GIVEN_A_NETWORK = {
     ("sdpn.cli.layer_arguments", "sdpn.extraction.layer_chunks"),
     ("sdpn.cli.layer_arguments", "sdpn.cli.model_arguments"),
     ("sdpn.cli.layer_arguments", "sdpn.extraction.processor"),
-    ("sdpn.cli.layer_arguments", "sdpn.interop.load"),
     ("sdpn.cli.model_arguments", "sdpn.interop.load"),
+    ("sdpn.cli.model_arguments", "sdpn.models.device"),
     # for the names of types alone
     ("sdpn.cli.kmeans", "sdpn.extraction.layer_chunks"),
     ("sdpn.cli.model_arguments", "sdpn.models.embedder"),
@@ -169,6 +170,16 @@ def test_only_the_command_line_prints_and_parses_arguments(module: str) -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     ]
     assert not lines, f"{module} prints on lines {lines}; return the text, or log it"
+
+
+def test_the_command_line_holds_no_arithmetic() -> None:
+    """What computes with arrays belongs to a part of the library."""
+    for module in MODULES:
+        if part_of(module) == "cli":
+            arrays = {
+                name for name in imports(module) if name.partition(".")[0] in ("numpy", "scipy", "sklearn")
+            }
+            assert not arrays, f"{module} imports {sorted(arrays)}; the library has to do the work"
 
 
 def test_file_names_say_what_is_inside() -> None:

@@ -34,9 +34,9 @@ def test_it_says_which_model_is_kept(
     [
         ([], "no recordings to adapt to"),
         (["--data", "nowhere"], "no such folder"),
-        (["--audio", "a.wav", "--format", "onnx"], "has no prototypes"),
-        (["--audio", "a.wav", "--out", "x", "encoder.channels=3"], "unknown key 'encoder"),
-        (["--audio", "a.wav", "--out", "x", "--model", "nowhere"], "no such model folder"),
+        (["a.wav", "--format", "onnx"], "has no prototypes"),
+        (["a.wav", "--out", "x", "encoder.channels=3"], "unknown key 'encoder"),
+        (["a.wav", "--out", "x", "--model", "nowhere"], "no such model folder"),
     ],
 )
 def test_bad_input_ends_with_one_line(

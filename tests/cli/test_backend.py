@@ -27,7 +27,7 @@ def model(tmp_path: Path) -> Path:
 
 
 def learn(model: Path, data: Path, *options: str) -> int:
-    return main(["backend", "--model", str(model), "--data", str(data), "--cohort", "20", *options])
+    return main(["backend", "--model", str(model), "--data", str(data), "--cohort-size", "20", *options])
 
 
 def test_compare_takes_what_was_learned(

@@ -28,7 +28,7 @@ INPUTS = {
     "verify": {"trials", "embeddings", "mean", "plda", "cohort", "utt2spk", "back_end"},
     "diarize": {"audio", "model", "reference_speech"},
     "cluster": {"embeddings", "segments", "transform", "plda"},
-    "kmeans": {"chunks", "model", "kmeans", "data", "init", "labels"},
+    "kmeans": {"chunks", "model", "kmeans", "data", "init", "utt2spk"},
     "simulate": {"corpus", "rir", "noise", "manifest", "statistics"},
     "degrade": {"data", "noise", "rir"},
     "pseudo-label": {"model", "data", "embeddings", "halves", "centroids", "utt2spk"},

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from sdpn import load_model
 from sdpn.errors import InputError
 from sdpn.extraction import clips, layer_chunks
 from sdpn.extraction.layer_chunks import LayerChunks, extract_layer
+from sdpn.features.log_mel import FeatureConfig
 from sdpn.io.kaldi import Utterance, read_data_dir
 from sdpn.models.embedder import Embedder
+from sdpn.models.folder import ModelFolder
+from sdpn.models.registry import SIZES, build_encoder
 
 
 @pytest.fixture(scope="module")
@@ -69,22 +74,85 @@ def test_a_layer_without_time_gives_embeddings(
     np.testing.assert_allclose(rows(halves), np.stack(means), atol=1e-4)
 
 
+@pytest.fixture(scope="module")
+def lengths(tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
+    """12 utterances of 0.1 to 2.3 s."""
+    folder = tmp_path_factory.mktemp("lengths")
+    rng = np.random.default_rng(0)
+    utterances = []
+    for index, place in enumerate(rng.permutation(12).tolist()):
+        path = folder / f"{index:02}.wav"
+        soundfile.write(path, 0.1 * rng.standard_normal(1600 + 3217 * place), 16000)
+        utterances.append(Utterance(f"u{index:02}", path))
+    return utterances
+
+
+#: Networks and layers of theirs: dense, strided, two-dimensional, behind attention, without time, reshaped.
+FAMILIES = [
+    ("ecapa-tiny", "blocks.1"),
+    ("ecapa-tiny", "pooling"),
+    ("campplus-tiny", "blocks.1.3"),
+    ("resnet-tiny", "stages.2.0"),
+    ("eres2netv2-tiny", "stages.1.0"),
+    ("xvector-tiny", "embedding"),
+    ("conformer-tiny", "blocks.1"),
+    ("redimnet2-tiny", "stages.1"),
+]
+
+
+@pytest.mark.parametrize(("size", "layer"), FAMILIES)
+def test_rows_of_a_batch_are_those_of_each_utterance(
+    size: str, layer: str, lengths: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = SIZES[size]
+    torch.manual_seed(0)
+    network = build_encoder(config, 80).eval()
+    untrained = Embedder(ModelFolder(network, config, FeatureConfig()))
+    batched = extract_layer(untrained, layer, lengths, tmp_path / "batched")
+    monkeypatch.setattr(layer_chunks, "UTTERANCES_AT_ONCE", {"cpu": 1})
+    alone = extract_layer(untrained, layer, lengths, tmp_path / "alone")
+    assert ids(batched) == ids(alone)
+    assert [chunk.counts for chunk in batched.chunks] == [chunk.counts for chunk in alone.chunks]
+    expected = rows(alone)
+    np.testing.assert_allclose(rows(batched), expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("layer", ["blocks.1", "pooled_norm"])
+def test_killed_between_batches(
+    layer: str, model: Embedder, lengths: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layer_chunks, "_GATHERED_S", (2.0, 2.0))
+    monkeypatch.setattr(layer_chunks, "_CHUNK_BYTES", 1)  # a chunk for each group of batches
+    whole = extract_layer(model, layer, lengths, tmp_path / "whole")
+    assert len(whole.chunks) > 3
+    for number in range(len(whole.chunks) - 1):
+        folder = tmp_path / f"behind {number}"
+        folder.mkdir()
+        for path in [tmp_path / "whole" / "settings.json", *sorted((tmp_path / "whole").glob("0*"))]:
+            if path.suffix == ".json" or int(path.stem) <= number:
+                shutil.copy(path, folder)
+        again = extract_layer(model, layer, lengths, folder)
+        assert [Path(one.name).read_bytes() for one in again.chunks] == [
+            Path(one.name).read_bytes() for one in whole.chunks
+        ]
+
+
 @pytest.mark.parametrize("layer", ["blocks.1", "pooled_norm"])
 def test_killed_work_goes_on_with_the_same_rows(
     layer: str, model: Embedder, corpus: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clips, "LONGEST_S", 0.5)  # three clips each, and chunks that end within utterances
+    monkeypatch.setattr(clips, "LONGEST_S", 0.5)  # three clips each
     monkeypatch.setattr(layer_chunks, "_CHUNK_BYTES", 40_000)
     whole = extract_layer(model, layer, corpus, tmp_path / "whole")
 
     calls = []
     genuine = layer_chunks._Layer.rows
 
-    def killed(self: layer_chunks._Layer, wave_S: np.ndarray) -> np.ndarray:
-        calls.append(len(wave_S))
-        if len(calls) == 7:  # the first finds out the dimension
+    def killed(self: layer_chunks._Layer, waves: list[np.ndarray]) -> list[np.ndarray]:
+        calls.append(len(waves))
+        if len(calls) == 3:  # a group for each utterance
             raise KeyboardInterrupt
-        return genuine(self, wave_S)
+        return genuine(self, waves)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(layer_chunks._Layer, "rows", killed)
@@ -95,7 +163,7 @@ def test_killed_work_goes_on_with_the_same_rows(
     again = extract_layer(
         model, layer, corpus, tmp_path / "killed", on_progress=lambda now, _all: done.append(now)
     )
-    assert min(done) == (1 if begun else 0)  # nothing that is whole is computed again
+    assert min(done) == (2 if begun else 0)  # nothing that is whole is computed again
     assert ids(again) == ids(whole)
     assert [Path(one.name).read_bytes() for one in again.chunks] == [
         Path(one.name).read_bytes() for one in whole.chunks

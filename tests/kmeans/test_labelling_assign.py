@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 
 from sdpn.errors import InputError
 from sdpn.io.kaldi import vector_writer
-from sdpn.kmeans.chunks import Chunk, IterableChunk, open_chunk
+from sdpn.kmeans import labelling
+from sdpn.kmeans.chunks import Chunk, IterableChunk, KaldiChunk, open_chunk
 from sdpn.kmeans.fit import fit_stream
 from sdpn.kmeans.labelling import assign_chunks
 from sdpn.kmeans.settings import StreamSettings
@@ -42,6 +44,42 @@ def test_the_number_of_processes_changes_nothing(tmp_path: Path) -> None:
     assert list(one[2].keys or ()) == [f"utt{number}" for number in range(100)]
     assert all(len(each.sample_MD) == 10 for each in one)
     assert all((each.sample_MD[:, None] == ROWS).all(axis=2).any(axis=1).all() for each in one)
+
+
+def test_one_process_labels_block_by_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chunks = files(tmp_path)
+    whole = list(assign(MODEL, chunks, sample_size=10))
+    monkeypatch.setattr(labelling, "_LINES_AT_ONCE", 7)
+    blocks = list(assign(MODEL, chunks, sample_size=10))
+    assert max(len(each.labels_N) for each in blocks) == 7
+    for number, expected in enumerate(whole):
+        own = [each for each in blocks if each.number == number]
+        np.testing.assert_array_equal(np.concatenate([each.labels_N for each in own]), expected.labels_N)
+        np.testing.assert_allclose(
+            np.concatenate([each.squares_N for each in own]), expected.squares_N, atol=1e-6
+        )
+        assert [key for each in own for key in each.keys or ()] == list(expected.keys or ())
+        assert [len(each.sample_MD) for each in own] == [0] * (len(own) - 1) + [10]
+        assert (own[-1].sample_MD[:, None] == ROWS).all(axis=2).any(axis=1).all()
+
+
+def test_memory_of_labelling_grows_by_little_more_than_the_digests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(labelling, "_LINES_AT_ONCE", 1000)
+    peaks = []
+    for number in (4_000, 12_000):
+        with vector_writer(tmp_path) as write:
+            for row in range(number):
+                write(f"an-utterance-with-a-long-id-{row:08d}", ROWS[row % 300])
+        chunk = KaldiChunk(name=str(tmp_path / "embeddings.ark"), check_ids=False)
+        tracemalloc.start()
+        with labelling.LabelTable(tmp_path / "labels") as table:
+            for assignment in assign(MODEL, [chunk]):
+                table.add(assignment)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert (peaks[1] - peaks[0]) / 8_000 < 30  # bytes; ids alone have 36
 
 
 def test_errors_of_other_processes_name_the_chunk(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ VARIANTS: dict[str, AnyEncoderConfig] = {
     "ecapa-reflect": EcapaConfig(
         channels=16, aggregation_channels=24, embedding_dim=12, padding="reflect", aggregation_norm=True
     ),
+    "ecapa-stride": EcapaConfig(channels=16, aggregation_channels=24, embedding_dim=12, stride=2),
     "redimnet2-as-b0": ReDimNet2Config(
         channels=4,
         band_strides=(1, 2),

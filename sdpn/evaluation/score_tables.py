@@ -1,4 +1,4 @@
-"""What ``sdpn score`` prints: tables and sentences, built only from what ``--json`` stores."""
+"""The figures of `sdpn.evaluation.score` as tables and sentences, and as CSV."""
 
 from __future__ import annotations
 

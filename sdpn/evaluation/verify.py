@@ -1,0 +1,135 @@
+"""Verification trials from files: their scores, and every figure that ``sdpn verify`` prints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sdpn.errors import InputError
+from sdpn.io.trials import Trials, read_trials
+from sdpn.metrics.verification_figures import VerificationFigures, verification_figures
+from sdpn.verification.trial_list import score_trial_list, speakers_of_trials
+
+_CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Verification:
+    """Scored trials and their error rates.
+
+    Attributes:
+        figures: EER with its interval, minDCF, Cllr, and both error rates at every threshold.
+        trials: what was scored.
+        scores: (N,), higher for more similar speakers.
+        steps: how the scores came about, in words, the kind of score first.
+        is_normalised: whether AS-norm came last.
+        interval: how the interval of the EER was computed, in words.
+    """
+
+    figures: VerificationFigures
+    trials: Trials
+    scores: np.ndarray
+    steps: list[str]
+    is_normalised: bool
+    interval: str
+
+    @property
+    def num_target(self) -> int:
+        """Trials of the same speaker."""
+        return int(self.trials.is_target.sum())
+
+    @property
+    def num_nontarget(self) -> int:
+        """Trials of different speakers."""
+        return len(self.trials) - self.num_target
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as plain JSON."""
+        found = self.figures
+        return {
+            "eer": found.eer,
+            "min_dcf_001": found.min_dcf_001,
+            "min_dcf_005": found.min_dcf_005,
+            "num_target": self.num_target,
+            "num_nontarget": self.num_nontarget,
+            "threshold": found.threshold,
+            "eer_low": found.interval.low,
+            "eer_high": found.interval.high,
+            "eer_interval": self.interval,
+            "cllr": found.cllr,
+            "min_cllr": found.min_cllr,
+            "scores": ", ".join(self.steps),
+        }
+
+
+def verify(
+    trials: Path,
+    embeddings: Path,
+    *,
+    back_end: Path | None = None,
+    mean: Path | None = None,
+    plda: Path | None = None,
+    cohort: Path | None = None,
+    top: int = 300,
+    utt2spk: Path | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Verification:
+    """Score a list of trials between the embeddings of a table, and measure the scores.
+
+    Args:
+        trials: list in the format of VoxCeleb or Kaldi (`sdpn.io.trials.read_trials`).
+        embeddings: Kaldi scp or ark.
+        back_end: see `sdpn.verification.trial_list.score_trial_list`, as for the next four.
+        mean: subtracted first.
+        plda: in place of the cosine.
+        cohort: for AS-norm.
+        top: number of cohort scores for AS-norm.
+        utt2spk: 'utterance speaker' lines; the bootstrap then resamples speakers instead of trials.
+        resamples: of the bootstrap.
+        seed: random seed of the bootstrap.
+
+    Raises:
+        InputError: a file cannot be read, an utterance has no embedding, or all trials are of one kind.
+    """
+    listed = read_trials(trials)
+    num_target = int(listed.is_target.sum())
+    if not 0 < num_target < len(listed):
+        raise InputError(
+            f"has {num_target} target and {len(listed) - num_target} non-target trials; both are needed",
+            path=trials,
+        )
+    speakers = None if utt2spk is None else speakers_of_trials(listed, utt2spk)
+    scored = score_trial_list(
+        listed, embeddings, back_end=back_end, mean=mean, plda=plda, cohort=cohort, top=top
+    )
+    figures = verification_figures(
+        scored.scores,
+        listed.is_target,
+        speakers=None if speakers is None else (speakers[listed.first], speakers[listed.second]),
+        resamples=resamples,
+        confidence=_CONFIDENCE,
+        seed=seed,
+    )
+    return Verification(
+        figures=figures,
+        trials=listed,
+        scores=scored.scores,
+        steps=scored.steps,
+        is_normalised=scored.is_normalised,
+        interval=_method(speakers, resamples, seed),
+    )
+
+
+def _method(speakers: np.ndarray | None, resamples: int, seed: int) -> str:
+    """How the interval of the EER was computed."""
+    said = f"the middle {100 * _CONFIDENCE:g} % of {resamples} bootstrap resamples (seed {seed}) of"
+    if speakers is None:
+        return (
+            f"{said} the trials, which assumes that they are independent: if utterances or speakers recur, "
+            "the EER is less certain than this (--utt2spk resamples speakers)"
+        )
+    return f"{said} the {len(set(speakers.tolist()))} speakers"

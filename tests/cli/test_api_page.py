@@ -1,0 +1,87 @@
+"""docs/api.md: the example of every command runs as it stands, on a small corpus."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+from sdpn.cli.main import COMMANDS
+from sdpn.config import parse_override
+from sdpn.io.kaldi import vector_writer
+from sdpn.io.rttm import Turn, write_rttm
+from tests.adaptation.conftest import base, calls  # noqa: F401 - fixtures
+from tests.adaptation.test_adapt import SMALL
+from tests.conftest import TINY
+
+PAGE = Path(__file__).resolve().parents[2] / "docs/api.md"
+EXAMPLE = re.compile(r"^### sdpn (\S+)\n\n```python\n(.*?)```", re.DOTALL | re.MULTILINE)
+EXAMPLES = dict(EXAMPLE.findall(PAGE.read_text()))
+
+#: Examples that take over five seconds on a busy machine; test_library.py runs these functions, too.
+SLOW = {"train", "adapt", "pseudo-label", "diarize", "models"}
+
+
+def write_settings(path: Path, overrides: list[str]) -> None:
+    """Settings as a configuration file."""
+    document: dict[str, dict[str, object]] = {}
+    for key, value in map(parse_override, overrides):
+        section, _, name = key.partition(".")
+        document.setdefault(section, {})[name] = value
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(yaml.safe_dump(document))
+
+
+@pytest.fixture
+def folder(
+    tmp_path: Path,
+    voices: Path,
+    base: Path,  # noqa: F811
+    calls: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    """Everything that the examples name."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "exp").mkdir()
+    (tmp_path / "data/train").symlink_to(voices)
+    (tmp_path / "data/calls").symlink_to(calls)
+    (tmp_path / "exp/trained").symlink_to(base.parent)
+    write_settings(tmp_path / "conf/mini.yaml", [*TINY, "training.steps=1", "training.workers=0"])
+    write_settings(tmp_path / "adapt.yaml", [*SMALL, "training.steps=0"])
+    for name, seconds in (("a", 2), ("b", 2), ("meeting", 4)):
+        soundfile.write(tmp_path / f"{name}.wav", 0.1 * rng.standard_normal(16000 * seconds), 16000)
+    with vector_writer(tmp_path) as write:
+        for index in range(24):
+            write(f"u{index:02}", rng.standard_normal(6) + 3 * np.eye(6)[index % 6])
+    windows = [f"u{index:02} m {0.75 * index} {0.75 * index + 1.5}\n" for index in range(24)]
+    (tmp_path / "segments").write_text("".join(windows))
+    (tmp_path / "windows.scp").write_text((tmp_path / "embeddings.scp").read_text())
+    for name, onset_s in (("ref", 1.0), ("hyp", 1.2)):
+        write_rttm(tmp_path / name / "m.rttm", "m", [Turn("m", onset_s, 3.0, "x")])
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_every_command_has_an_example() -> None:
+    assert list(EXAMPLES) == list(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "command", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in COMMANDS]
+)
+def test_the_example_runs(command: str, folder: Path, request: pytest.FixtureRequest) -> None:
+    if command == "simulate":
+        corpus = request.getfixturevalue("shared_data") / "speechocean762" / "dev"
+        (folder / "corpus").mkdir()
+        for speaker in sorted(corpus.iterdir())[:2]:
+            (folder / "corpus" / speaker.name).symlink_to(speaker)
+    before = {path for path in folder.rglob("*") if path.is_file()}
+    exec(compile(EXAMPLES[command], f"{PAGE.name}, sdpn {command}", "exec"), {"__name__": "example"})
+    writes = command not in {"compare", "verify", "drift", "score", "models"}
+    wrote = {path for path in folder.rglob("*") if path.is_file()} - before
+    assert bool(wrote) == writes or command == "report"

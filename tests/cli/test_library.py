@@ -1,0 +1,400 @@
+"""Behind every command there is one function of the library: both are run on the same input and compared.
+
+A new command needs an entry in `LIBRARY`, a case named after it, and a line in docs/api.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors import safe_open
+
+import sdpn
+from sdpn.cli.main import COMMANDS, main
+from sdpn.config import load_config
+from sdpn.features.log_mel import FeatureConfig
+from sdpn.io.inputs import find_utterances, recordings
+from sdpn.io.kaldi import read_data_dir, read_vectors, vector_writer
+from sdpn.io.rttm import Turn, write_rttm
+from sdpn.models.ecapa import Ecapa, EcapaConfig
+from sdpn.models.folder import ModelFolder, save_model
+from tests.adaptation.conftest import base, calls  # noqa: F401 - fixtures
+from tests.adaptation.test_adapt import SMALL
+from tests.conftest import TINY, write_noise
+
+#: The function behind each command.
+LIBRARY = {
+    "train": "sdpn.training.pretrain.pretrain",
+    "adapt": "sdpn.adapt",
+    "extract": "sdpn.extract",
+    "compare": "sdpn.compare",
+    "backend": "sdpn.training.back_end.train_back_end",
+    "pseudo-label": "sdpn.extraction.pseudo_label.pseudo_label",
+    "verify": "sdpn.verify",
+    "diarize": "sdpn.diarization.recordings.diarize_recordings",
+    "cluster": "sdpn.diarization.from_embeddings.cluster_recordings",
+    "kmeans": "sdpn.kmeans.cluster.learn_clusters",
+    "simulate": "sdpn.simulate",
+    "degrade": "sdpn.augmentation.degrade.degrade_corpus",
+    "drift": "sdpn.tracking.prototypes.prototype_drift",
+    "score": "sdpn.score",
+    "report": "sdpn.report.report.write_report",
+    "models": "sdpn.models.cost.list_encoders",
+    "convert": "sdpn.convert",
+}
+
+
+def function_behind(command: str) -> Callable[..., Any]:
+    """The function of the library."""
+    module, _, name = LIBRARY[command].rpartition(".")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the cases work on, and where they write: ``cli`` and ``library`` below ``out``."""
+
+    model: Path
+    base: Path
+    voices: Path
+    calls: Path
+    out: Path
+    request: pytest.FixtureRequest
+
+    @property
+    def cli(self) -> Path:
+        """For the command."""
+        return self.out / "cli"
+
+    @property
+    def library(self) -> Path:
+        """For the library."""
+        return self.out / "library"
+
+    def command(self, *arguments: object) -> dict[str, Any]:
+        """Run a command; returns the results that ``--json`` stores."""
+        document = self.out / "results.json"
+        words = [str(argument) for argument in arguments]
+        assert main([*words, "--quiet", "--json", str(document)]) == 0
+        found: dict[str, Any] = json.loads(document.read_text())["results"]
+        return found
+
+
+@pytest.fixture(scope="module")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained model."""
+    torch.manual_seed(0)
+    config = EcapaConfig(channels=16, aggregation_channels=24, embedding_dim=4, bottleneck=8)
+    path = tmp_path_factory.mktemp("model") / "model"
+    save_model(path, ModelFolder(Ecapa(config, 80).eval(), config, FeatureConfig()))
+    return path
+
+
+@pytest.fixture
+def material(
+    tiny_model: Path,
+    base: Path,  # noqa: F811
+    voices: Path,
+    calls: Path,  # noqa: F811
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> Material:
+    """For one case."""
+    (tmp_path / "cli").mkdir()
+    (tmp_path / "library").mkdir()
+    return Material(tiny_model, base, voices, calls, tmp_path, request)
+
+
+def content(path: Path) -> Any:
+    """The bytes of a file; safetensors write their metadata in any order."""
+    if path.suffix != ".safetensors":
+        return path.read_bytes()
+    with safe_open(path, "np") as opened:
+        tensors = {name: opened.get_tensor(name) for name in sorted(opened.keys())}
+        return opened.metadata(), [(name, row.shape, row.tobytes()) for name, row in tensors.items()]
+
+
+def files(folder: Path, *suffixes: str) -> dict[str, Any]:
+    """Files below a folder, by name; those with ``suffixes``, or all."""
+    return {
+        str(path.relative_to(folder)): content(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and (not suffixes or path.name.endswith(suffixes))
+    }
+
+
+def plain(value: Any) -> Any:
+    """As it comes out of JSON."""
+    return json.loads(json.dumps(value, default=lambda other: other.item()))
+
+
+def without(results: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Without what differs by nature: places and times."""
+    return {key: value for key, value in results.items() if key not in names}
+
+
+def train(at: Material) -> None:
+    from sdpn.training.config import load_run_config
+    from sdpn.training.pretrain import pretrain
+
+    settings = [*TINY, "training.steps=2", "training.workers=0"]
+    at.command("train", "--data", at.voices, "--out", at.cli, *settings)
+    pretrain(load_run_config(None, settings), [at.voices], at.library)
+    assert files(at.cli / "model", ".safetensors") == files(at.library / "model", ".safetensors")
+
+
+def adapt(at: Material) -> None:
+    from sdpn.adaptation.adapt import Sources
+    from sdpn.adaptation.config import AdaptConfig
+    from sdpn.adaptation.segments import find_recordings
+
+    settings = [*SMALL, "training.steps=0"]
+    by_cli = at.command("adapt", "--data", at.calls, "--model", at.base, "--out", at.cli / "new", *settings)
+    by_library = sdpn.adapt(
+        load_config(AdaptConfig, None, settings),
+        Sources(at.base, find_recordings(at.calls, [])),
+        out=at.library / "new",
+    )
+    assert without(by_cli, "model", "work") == without(plain(by_library), "model", "work")
+    assert files(at.cli / "new") == files(at.library / "new")
+
+
+def extract(at: Material) -> None:
+    options = ("--model", at.model, "--data", at.voices, "--precision", "fp32", "--windows", "1.0/0.5")
+    by_cli = at.command("extract", *options, "--out", at.cli)
+    by_library = sdpn.extract(
+        sdpn.load_model(at.model), read_data_dir(at.voices), at.library, windows="1.0/0.5", precision="fp32"
+    )
+    assert without(by_cli, "scp", "seconds") == without(plain(by_library.to_dict()), "scp", "seconds")
+    ours, theirs = (read_vectors(folder / "embeddings.scp") for folder in (at.cli, at.library))
+    assert list(ours) == list(theirs)
+    for key, vector in ours.items():
+        np.testing.assert_array_equal(vector, theirs[key])
+    assert (at.cli / "segments").read_text() == (at.library / "segments").read_text()
+
+
+def compare(at: Material) -> None:
+    two = [utterance.path for utterance in read_data_dir(at.voices)[:2]]
+    by_cli = at.command("compare", "--model", at.model, "--threshold", "0.3", *two)
+    by_library = sdpn.compare(sdpn.load_model(at.model), two[0], two[1], threshold=0.3)
+    assert (by_cli["score"], by_cli["same_speaker"]) == (by_library.score, by_library.same_speaker)
+
+
+def backend(at: Material) -> None:
+    from sdpn.training.back_end import train_back_end
+    from sdpn.verification.learn import LearningConfig
+    from sdpn.verification.storage import write_back_end
+
+    options = ("--model", at.model, "--data", at.voices, "--cohort-size", "20", "--device", "cpu")
+    by_cli = at.command("backend", *options, "--out", at.cli / "b.safetensors")
+    config = LearningConfig(cohort=20, top=20)
+    by_library = train_back_end(sdpn.load_model(at.model), read_data_dir(at.voices), config)
+    write_back_end(at.library / "b.safetensors", by_library.back_end)
+    assert by_cli["num_utterances"] == by_library.num_utterances
+    assert files(at.cli) == files(at.library)
+
+
+def pseudo_label(at: Material) -> None:
+    from sdpn.extraction.halves import embed_with_halves
+    from sdpn.extraction.pseudo_label import pseudo_label as function
+
+    options = ("--model", at.model, "--data", at.voices, "--device", "cpu", "--utt2spk")
+    by_cli = at.command("pseudo-label", *options, at.voices / "utt2spk", "--out", at.cli / "labels")
+    embedded = embed_with_halves(sdpn.load_model(at.model), read_data_dir(at.voices))
+    by_library = function(embedded, utt2spk=at.voices / "utt2spk")
+    by_library.write(at.library / "labels")
+    assert without(by_cli, "method") == plain(by_library.to_dict())
+    assert files(at.cli) == files(at.library)
+
+
+def verify(at: Material) -> None:
+    rng = np.random.default_rng(0)
+    with vector_writer(at.out) as write:
+        for index in range(24):
+            write(f"u{index:02}", rng.standard_normal(6) + 3 * np.eye(6)[index % 6])
+    trials, embeddings = at.voices / "trials", at.out / "embeddings.scp"
+    options = ("--trials", trials, "--embeddings", embeddings, "--utt2spk", at.voices / "utt2spk")
+    by_cli = at.command("verify", *options, "--resamples", "50")
+    by_library = sdpn.verify(trials, embeddings, utt2spk=at.voices / "utt2spk", resamples=50)
+    assert by_cli == plain(by_library.to_dict())
+
+
+def diarize(at: Material) -> None:
+    from sdpn.diarization.recordings import diarize_recordings
+
+    soundfile.write(at.out / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(48000), 16000)
+    by_cli = at.command("diarize", "--model", at.model, "--out", at.cli, at.out / "a.wav")
+    by_library = diarize_recordings(
+        sdpn.Diarizer(sdpn.load_model(at.model)),
+        recordings([at.out / "a.wav"]),
+        at.library,
+        made_with={"model": "tiny"},
+    )
+    assert files(at.cli, ".rttm") == files(at.library, ".rttm") and files(at.cli, ".rttm")
+    ours, theirs = (without(each["files"][0], "rttm", "seconds") for each in (by_cli, vars(by_library)))
+    assert ours == plain(theirs)
+
+
+def cluster(at: Material) -> None:
+    from sdpn.clustering.registry import make_clusterer
+    from sdpn.diarization.from_embeddings import cluster_recordings, read_embedded_windows
+
+    rng = np.random.default_rng(0)
+    with vector_writer(at.out) as write:
+        for index in range(20):
+            write(f"w{index:02}", np.eye(3)[index // 10] + 0.01 * rng.standard_normal(3))
+    times = [f"w{index:02} m {0.75 * index} {0.75 * index + 1.5}\n" for index in range(20)]
+    (at.out / "segments").write_text("".join(times))
+    tables = at.out / "embeddings.scp", at.out / "segments"
+    by_cli = at.command("cluster", "--embeddings", tables[0], "--segments", tables[1], "--out", at.cli)
+    by_library = cluster_recordings(read_embedded_windows(*tables), at.library, make_clusterer("ahc", {}))
+    assert by_cli["files"][0]["num_speakers"] == by_library.files[0].num_speakers == 2
+    assert files(at.cli) == files(at.library)
+
+
+def kmeans(at: Material) -> None:
+    from sdpn.kmeans.chunks import open_chunk
+    from sdpn.kmeans.cluster import label_chunks, learn_clusters
+    from sdpn.kmeans.settings import StreamSettings
+
+    np.save(at.out / "rows.npy", np.random.default_rng(0).standard_normal((60, 3)))
+    chunks = [open_chunk(at.out / "rows.npy")]
+    by_cli = at.command("kmeans", "--clusters", "3", "--out", at.cli, at.out / "rows.npy")
+    by_library = learn_clusters(chunks, at.library, StreamSettings(n_clusters=3))
+    assert files(at.cli, ".npy", ".npz") == files(at.library, ".npy", ".npz")
+    assert without(by_cli, "model", "learning") == without(plain(by_library.to_dict()), "model", "learning")
+    model = at.cli / "model.npz"
+    again = at.command("kmeans", "--with", model, "--out", at.cli / "more", at.out / "rows.npy")
+    labelled = label_chunks(chunks, at.library / "more", by_library.model, path=model)
+    assert again == plain(labelled.to_dict())
+    assert files(at.cli / "more", ".npy") == files(at.library / "more", ".npy")
+
+
+def simulate(at: Material) -> None:
+    from sdpn.diarization.vad import detect_speech
+    from sdpn.simulation.simulate import SimulationConfig, reproduce
+    from sdpn.simulation.sources import Folders
+
+    corpus: Path = at.request.getfixturevalue("shared_data") / "speechocean762" / "dev"
+    speakers = at.out / "corpus"
+    speakers.mkdir()
+    for speaker in sorted(corpus.iterdir())[:2]:
+        (speakers / speaker.name).symlink_to(speaker)
+    drawn = ("--num", "1", "--seed", "3", "--duration", "12", "--max-speakers", "2")
+    by_cli = at.command("simulate", "--corpus", speakers, *drawn, "--out", at.cli / "s")
+    folders = Folders(corpora=[speakers])
+    config = SimulationConfig(num=1, seed=3, duration_s=12, max_speakers=2)
+    by_library = sdpn.simulate(config, folders, at.library / "s", detect_speech)
+    assert (by_cli["hours"], by_cli["speakers"]) == (by_library.hours, by_library.num_speakers)
+    assert files(at.cli) == files(at.library)
+    again = reproduce(at.cli / "s/manifest.jsonl", folders, at.library / "s")
+    assert not again.changed and files(at.cli) == files(at.library)
+
+
+def degrade(at: Material) -> None:
+    from sdpn.augmentation.degrade import degrade_corpus
+
+    noise = write_noise(at.out / "noise", 2)
+    options = ("--noise", noise, "--telephone", "--seed", "3")
+    by_cli = at.command("degrade", "--data", at.voices, *options, "--out", at.cli / "d")
+    by_library = degrade_corpus(at.voices, at.library / "d", noise=noise, over_telephone=True, seed=3)
+    assert without(by_cli, "data") == plain(by_library._asdict())
+    assert files(at.cli, ".flac", "trials") == files(at.library, ".flac", "trials")
+
+
+def drift(at: Material) -> None:
+    from sdpn.tracking.prototypes import prototype_drift
+
+    experiment = at.base.parent
+    by_cli = at.command("drift", experiment, "--csv", at.cli / "csv")
+    by_library = prototype_drift(experiment)
+    by_library.write_csv(at.library / "csv")
+    assert by_cli == plain(by_library.to_dict())
+    assert files(at.cli) == files(at.library)
+
+
+def rttm_files(at: Material) -> list[Path]:
+    """A reference and two systems of two recordings each."""
+    found = []
+    for name, shift in (("ref", 0.0), ("a", 0.5), ("b", 0.1)):
+        for recording in ("m1", "m2"):
+            turns = [Turn(recording, 1.0 + shift, 3.0, "x"), Turn(recording, 4.0, 2.0 + shift, "y")]
+            write_rttm(at.out / name / f"{recording}.rttm", recording, turns)
+        found.append(at.out / name)
+    return found
+
+
+def score(at: Material) -> None:
+    from sdpn.evaluation.score import ScoreSettings, compare_systems
+
+    reference, a, b = rttm_files(at)
+    options = ("--resamples", "50", "--skip-overlap")
+    settings = ScoreSettings(resamples=50, skip_overlap=True)
+    by_cli = at.command("score", "--ref", reference, "--hyp", a, *options)
+    assert by_cli == plain(sdpn.score([reference], [a], settings))
+    by_cli = at.command("score", "--ref", reference, "--compare", a, b, *options)
+    assert by_cli == plain(compare_systems([reference], a, b, settings))
+
+
+def report(at: Material) -> None:
+    from sdpn.report.report import write_report
+
+    reference, a, _ = rttm_files(at)
+    experiment = at.out / "exp"
+    (experiment / "results").mkdir(parents=True)
+    scored = ("--ref", reference, "--hyp", a, "--resamples", "50")
+    words = ["score", *map(str, scored), "--quiet", "--json", str(experiment / "results/score.trained.json")]
+    assert main(words) == 0
+    by_cli = at.command("report", experiment, "--out", at.cli / "page.html")
+    by_library = write_report(experiment, at.library / "page.html")
+    assert by_cli["rows"] == plain([dataclasses.asdict(row) for row in by_library.rows]) and by_cli["rows"]
+    assert files(at.cli) == files(at.library)
+
+
+def models(at: Material) -> None:
+    from sdpn.models.cost import list_encoders
+
+    by_cli = at.command("models", "ecapa-tiny", "resnet-tiny", "--num-mels", "40")
+    by_library = list_encoders(["ecapa-tiny", "resnet-tiny"], num_mels=40)
+    assert by_cli["models"] == plain([dataclasses.asdict(encoder) for encoder in by_library])
+
+
+def convert(at: Material) -> None:
+    by_cli = at.command("convert", "--model", at.model, "--half", "--out", at.cli / "m")
+    by_library = sdpn.convert(at.model, at.library / "m", half=True)
+    assert by_cli["parameters"] == by_library.parameters and by_cli["kind"] == by_library.kind
+    assert files(at.cli) == files(at.library)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_command_and_the_library_agree(command: str, material: Material) -> None:
+    globals()[command.replace("-", "_")](material)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_a_documented_function(command: str) -> None:
+    function = function_behind(command)
+    documentation = inspect.getdoc(function) or ""
+    assert "Args:" in documentation, f"{LIBRARY[command]} does not explain its arguments"
+    page = (Path(__file__).resolve().parents[2] / "docs/api.md").read_text()
+    assert f"`sdpn {command}`" in page and LIBRARY[command] in page, "docs/api.md lists every command"
+
+
+def test_no_command_is_forgotten() -> None:
+    assert LIBRARY.keys() == COMMANDS.keys()
+
+
+def test_utterances_of_a_command_are_those_of_the_library(voices: Path) -> None:
+    assert find_utterances(voices, []) == read_data_dir(voices)
