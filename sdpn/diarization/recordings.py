@@ -144,7 +144,7 @@ def diarize_recordings(
             done.failures.append(error)
         else:
             if _can_be_read_again(audio):
-                finished.remember(*work, done.files[-1])
+                finished.store(*work, done.files[-1])
     return done
 
 

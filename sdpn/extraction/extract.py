@@ -12,7 +12,7 @@ from sdpn.errors import InputError
 from sdpn.extraction.clips import WindowPlan, parse_windows
 from sdpn.extraction.embed import Embedded, embed_missing
 from sdpn.extraction.extractor import Extractor
-from sdpn.extraction.merge import Output, Status, alone, merge, scan
+from sdpn.extraction.merge import Output, Status, merge, merge_lock, scan
 from sdpn.extraction.processor import usable_threads
 from sdpn.extraction.shard import Shard
 from sdpn.io.kaldi import Utterance, read_segments
@@ -134,7 +134,7 @@ def extract(
         output, utterances, model, extractor, shard=shard, precision=precision, on_progress=on_progress
     )
     seconds = time.perf_counter() - started
-    with alone(output):
+    with merge_lock(output):
         status = scan(output, utterances)
     failed = status.failed
     if status.missing:

@@ -295,7 +295,7 @@ def extract_layer(
 
     waiting: list[_Piece] = []
     held = 0
-    for pieces in _pieces(applied, heard(), utterances[first].id if clips_done else "", clips_done):
+    for pieces in _pieces(applied, clips(), utterances[first].id if clips_done else "", clips_done):
         waiting += pieces
         held += sum(piece.rows_ND.nbytes for piece in pieces)
         if held >= _CHUNK_BYTES:  # between batches only, so that what goes on here has the same ones
@@ -309,12 +309,12 @@ def extract_layer(
     return LayerChunks(chunks, name, applied.feature_axis is not None, failed)
 
 
-def _pieces(layer: _Layer, heard: Iterator[ReadClip], begun: str, clips_done: int) -> Iterator[list[_Piece]]:
+def _pieces(layer: _Layer, clips: Iterator[ReadClip], begun: str, clips_done: int) -> Iterator[list[_Piece]]:
     """The rows of clips; of what has no time, the mean over an utterance's clips, which are equally long.
 
     Args:
         layer: what gives them.
-        heard: clips in order.
+        clips: clips in order.
         begun: an utterance whose first clips are in a chunk already.
         clips_done: how many of them.
 
@@ -323,7 +323,7 @@ def _pieces(layer: _Layer, heard: Iterator[ReadClip], begun: str, clips_done: in
         group on, not on those before it: work that goes on behind a group makes the same batches.
     """
     sums: list[np.ndarray] = []
-    clips = (one for one in heard if one.utterance.id != begun or one.number >= clips_done)
+    clips = (one for one in clips if one.utterance.id != begun or one.number >= clips_done)
     for group in _groups(layer, clips):
         pieces: list[_Piece] = []
         for one, rows_ND in zip(group, layer.rows([one.wave_S for one in group]), strict=True):

@@ -17,7 +17,7 @@ from sdpn.io.atomic import atomic_path
 from sdpn.io.kaldi import read_table
 from sdpn.kmeans.chunks import Chunk, KaldiChunk
 from sdpn.kmeans.fit import Fit, FitProgress, fit_stream, remove_state
-from sdpn.kmeans.labelling import Assignment, LabelTable, Quality, QualityTally, assign, plot_quality
+from sdpn.kmeans.labelling import Assignment, LabelTable, Quality, QualityTally, assign_chunks, plot_quality
 from sdpn.kmeans.model import KMeansModel
 from sdpn.kmeans.settings import StreamSettings
 
@@ -206,7 +206,9 @@ def _label(
     chunks = [  # the table looks for ids that occur twice, in all chunks together
         replace(chunk, check_ids=False) if isinstance(chunk, KaldiChunk) else chunk for chunk in chunks
     ]
-    assignments = assign(model, chunks, processes=processes, backend=backend, sample_size=_SAMPLE, seed=seed)
+    assignments = assign_chunks(
+        model, chunks, processes=processes, backend=backend, sample_size=_SAMPLE, seed=seed
+    )
     with LabelTable(out / ("units" if units else "utt2cluster"), several=units) as table:
         for number, blocks in progress(groupby(assignments, key=attrgetter("number"))):
             of_rows_without_ids: list[np.ndarray] = []

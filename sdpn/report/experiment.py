@@ -9,7 +9,7 @@ from pathlib import Path
 from sdpn.errors import InputError
 from sdpn.report.checkpoints import has_checkpoints, read_checkpoint_log
 from sdpn.report.events import EventLog, read_event_log
-from sdpn.report.results import Diarization, ResultFile, Score, Verification, read_results
+from sdpn.report.results import Diarization, ResultFile, Score, VerificationResults, read_results
 
 _FIRST, _LAST = ("trained",), ("untrained", "one-speaker")
 
@@ -44,9 +44,9 @@ class Experiment:
         return [label for label in (*_FIRST, *others, *_LAST) if label in found]
 
     @property
-    def verifications(self) -> dict[str, Verification]:
+    def verifications(self) -> dict[str, VerificationResults]:
         """Label -> results of ``verify``, in the order of `labels`."""
-        return self._of(Verification)
+        return self._of(VerificationResults)
 
     @property
     def scores(self) -> dict[str, Score]:

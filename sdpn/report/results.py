@@ -22,7 +22,7 @@ Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True)
-class Verification:
+class VerificationResults:
     """Results of ``sdpn verify``.
 
     Attributes:
@@ -157,10 +157,10 @@ class ResultFile:
     command: str
     label: str
     argv: tuple[str, ...]
-    results: Verification | Score | Diarization | None
+    results: VerificationResults | Score | Diarization | None
 
 
-_KINDS: dict[str, Any] = {"verify": Verification, "score": Score, "diarize": Diarization}
+_KINDS: dict[str, Any] = {"verify": VerificationResults, "score": Score, "diarize": Diarization}
 
 
 def read_results(folder: Path) -> list[ResultFile]:

@@ -8,8 +8,8 @@ from typing import Any
 
 from sdpn.io.atomic import atomic_write_text
 from sdpn.tracking.drift_curves import DriftCurves, degrees, drift_curves
+from sdpn.tracking.drift_verdict import DriftState, DriftVerdict, describe_usage, judge_drift
 from sdpn.tracking.history import History, read_history
-from sdpn.tracking.verdict import DriftVerdict, State, describe_usage, judge
 
 #: A prototype has moved when it turned by more than this. Rounding its weights to bfloat16 turns it by 0.1°,
 #: a run of a thousand steps by tens of degrees.
@@ -33,7 +33,7 @@ class PrototypeDrift:
     @property
     def is_trained(self) -> bool:
         """Whether the prototypes are being trained."""
-        return self.verdict.state is State.TRAINED
+        return self.verdict.state is DriftState.TRAINED
 
     @property
     def usage_sentence(self) -> str:
@@ -92,7 +92,7 @@ class PrototypeDrift:
 
 
 def prototype_drift(experiment: Path, *, moved_deg: float = MOVED_DEG) -> PrototypeDrift:
-    """Read the checkpoints of a run and judge whether its prototypes are being trained.
+    """Read the checkpoints of a run and judge_drift whether its prototypes are being trained.
 
     Args:
         experiment: folder written by ``sdpn train`` or by 3D-Speaker, or one checkpoint.
@@ -104,5 +104,5 @@ def prototype_drift(experiment: Path, *, moved_deg: float = MOVED_DEG) -> Protot
     history = read_history(experiment)
     curves = drift_curves([(snapshot.step, snapshot.prototypes_KE) for snapshot in history.snapshots])
     dimension = history.snapshots[-1].prototypes_KE.shape[1]
-    verdict = judge(curves, unit=history.unit, dimension=dimension, moved_deg=moved_deg)
+    verdict = judge_drift(curves, unit=history.unit, dimension=dimension, moved_deg=moved_deg)
     return PrototypeDrift(history, curves, verdict)

@@ -110,7 +110,7 @@ def pretrain(
     out: Path,
     *,
     on_progress: Callable[[TrainingProgress], None] = lambda _progress: None,
-    on_listening: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
+    on_teacher_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
 ) -> dict[str, Any]:
     """Train (or resume) a network without labels and export its teacher to ``out/model``.
 

@@ -48,9 +48,9 @@ def test_the_number_of_processes_changes_nothing(tmp_path: Path) -> None:
 
 def test_one_process_labels_block_by_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chunks = files(tmp_path)
-    whole = list(assign(MODEL, chunks, sample_size=10))
+    whole = list(assign_chunks(MODEL, chunks, sample_size=10))
     monkeypatch.setattr(labelling, "_LINES_AT_ONCE", 7)
-    blocks = list(assign(MODEL, chunks, sample_size=10))
+    blocks = list(assign_chunks(MODEL, chunks, sample_size=10))
     assert max(len(each.labels_N) for each in blocks) == 7
     for number, expected in enumerate(whole):
         own = [each for each in blocks if each.number == number]
@@ -75,7 +75,7 @@ def test_memory_of_labelling_grows_by_little_more_than_the_digests(
         chunk = KaldiChunk(name=str(tmp_path / "embeddings.ark"), check_ids=False)
         tracemalloc.start()
         with labelling.LabelTable(tmp_path / "labels") as table:
-            for assignment in assign(MODEL, [chunk]):
+            for assignment in assign_chunks(MODEL, [chunk]):
                 table.add(assignment)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from sdpn.errors import InputError
-from sdpn.report.results import Diarization, Score, Speed, Verification, read_result_file, read_results
+from sdpn.report.results import Diarization, Score, Speed, VerificationResults, read_result_file, read_results
 
 
 def test_documents_of_the_three_commands_are_read(
@@ -19,7 +19,7 @@ def test_documents_of_the_three_commands_are_read(
     write_result("train", "trained", {"anything": 1})
     diarize, scored, train, verify = read_results(tmp_path / "results")
     assert (verify.command, verify.label, verify.argv[1]) == ("verify", "trained", "verify")
-    assert verify.results == Verification(0.0793, 0.612, 0.431, 2835, 28350, 0.41)
+    assert verify.results == VerificationResults(0.0793, 0.612, 0.431, 2835, 28350, 0.41)
     assert isinstance(scored.results, Score)
     assert scored.results.collar_s == 0.25
     assert [file.der for file in scored.results.files] == [0.25, 0.0]
