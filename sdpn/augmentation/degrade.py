@@ -107,7 +107,9 @@ def degrade_corpus(
         raise InputError("nothing to do", hint="give --noise, --rir or --telephone, or several of them")
     low, high = snr_db
     if not -math.inf < low <= high < math.inf:
-        raise InputError(f"--snr {low:g} {high:g} is no range", hint="expected LOW HIGH in dB, such as 5 15")
+        raise InputError(
+            f"--snr {low:g} {high:g} is not a range", hint="expected LOW HIGH in dB, such as 5 15"
+        )
     if out.is_dir() and any(out.iterdir()):
         _refuse_other_folders(out, data)
     utterances = find_utterances(data, [])
@@ -125,7 +127,7 @@ def _refuse_other_folders(out: Path, data: Path) -> None:
         raise InputError("--out would replace --data", path=out, hint="name a new folder")
     if not ((out / "wav.scp").is_file() and (out / "audio").is_dir()):
         raise InputError(
-            "holds something other than a degraded copy, which would be lost",
+            "contains something other than a degraded copy, which would be lost",
             path=out,
             hint="name a new folder",
         )

@@ -392,5 +392,5 @@ def _assign_blocks(
         labels_B, squares_B = nearest(model.space.enter(rows_BD.copy()), centres_KD, backend=backend)
         before = Assignment(number, chunk, keys, labels_B, squares_B, nothing.rows_MD, nothing.tags_M)
     if before is None:
-        raise InputError("holds no rows", path=chunk.name, hint="leave it out")
+        raise InputError("contains no rows", path=chunk.name, hint="remove it from the chunks")
     yield replace(before, sample_MD=sample.rows_MD, tags_M=sample.tags_M)
