@@ -140,7 +140,7 @@ def test_bad_options(chunks: list[Path], tmp_path: Path, capsys: pytest.CaptureF
     assert "n_clusters is given as an option and as a setting" in refused(
         capsys, *learn, "n_clusters=3", *chunks
     )
-    assert "is no chunk" in refused(capsys, *learn, tmp_path / "embeddings.txt")
+    assert "is not a chunk file" in refused(capsys, *learn, tmp_path / "embeddings.txt")
     assert "a file is in the place of a folder" in refused(
         capsys, "--clusters", 4, "--out", chunks[0], *chunks
     )
