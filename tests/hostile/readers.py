@@ -378,11 +378,11 @@ def _manifest(folder: Path) -> Path:
     room = names["r"].replace(", ", ', "sha256": ')
     path = folder / "manifest.jsonl"
     path.write_text(
-        '{"format": 1, "recording": "sim00", "num_samples": 2880000, "speakers": [["a", {"path": '
+        '{"format": 2, "recording": "sim00", "num_samples": 2880000, "speakers": [["a", {"path": '
         + f'{room}}}], ["b", {{"rt60_s": 0.4, "seed": 5}}]], "utterances": [[0, {names["x"]}], '
         + f'[1, {names["y"]}]], "phrases": [[0, 8160, 21984, 5344, -3.2], [1, 0, 9000, 40000, 1]], '
         + f'"noise": {{"snr_db": 12.5, "clips": [[{names["n"]}]]}}, '
-        + '"ambience": {"snr_db": 38.0, "seed": 77}, "sha256": "33"}\n'
+        + '"ambience": {"snr_db": 38.0, "seed": 77}, "sha256": "33", "sketch": [5, -7]}\n'
     )
     return path
 
