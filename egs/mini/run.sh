@@ -17,6 +17,7 @@ trials=
 meetings=
 noise=
 rir=
+without_benchmark=false
 synthesis=
 
 help_message="usage: $0 [options]
@@ -33,6 +34,8 @@ data
   --meetings DIR    recordings with reference.rttm and, optionally, reference.uem
   --noise DIR       noise recordings for augmentation, at any depth
   --rir DIR         room impulse responses for augmentation, at any depth
+  --without_benchmark    leave the speakers, noises and rooms that 'sdpn benchmark' tests on out of the training
+                    (default $without_benchmark)
 
 $shared_help
   --synthesis 'OPTIONS'  for local/synthesise.py, which has its own --help (default none)
@@ -81,7 +84,7 @@ if [ ${#corpus[@]} -eq 0 ]; then
 else
   synthetic=
   # the names count beside the contents, since ids are made of them
-  data_inputs=(--text "corpora=${corpus[*]}" "${corpus[@]}")
+  data_inputs=(--text "corpora=${corpus[*]}" --text "without_benchmark=$without_benchmark" "${corpus[@]}")
   for given in "$dev" "$trials" "$meetings" "$noise" "$rir"; do
     data_inputs+=(--text "folder=$given")
     [ -z "$given" ] || data_inputs+=("$given")
@@ -101,9 +104,10 @@ prepare_data() {
   if [ -n "$meetings" ]; then options+=(--meetings "$meetings"); fi
   if [ -n "$noise" ]; then options+=(--noise "$noise"); fi
   if [ -n "$rir" ]; then options+=(--rir "$rir"); fi
+  if [ "$without_benchmark" = true ]; then options+=(--without_benchmark); fi
   show "$python" "$here/local/prepare_data.py" --out "$data" --nj "$nj" "${options[@]}"
 }
-run_stage 0 "data preparation" prepare_data "${data_inputs[@]}" "$here/local" --code sdpn.io \
+run_stage 0 "data preparation" prepare_data "${data_inputs[@]}" "$here/local" --code sdpn.io --code sdpn.benchmark.held_out \
   --outputs "${data_outputs[@]}"
 
 # shellcheck source=egs/shared/stages.sh

@@ -220,7 +220,7 @@ def _print(results: dict[str, Any], args: argparse.Namespace) -> None:
         ("changed", "differ from the manifest by more than rounding (another decoder?)"),
         (
             "unknown",
-            "have another digest than in the manifest, whose old format does not tell by how much they differ",
+            "have another digest, and format 1 does not tell by how much they differ",
         ),
     ):
         if results[key]:

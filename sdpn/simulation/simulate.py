@@ -319,8 +319,8 @@ def plan(
     silent = sum(number for _, number in heard.values())
     if silent:
         logger.info("skipped %d utterances without speech", silent)
-    rooms = None if folders.rir is None else sources_by_folder(folders.rir)
-    noises = None if folders.noise is None else sources_by_folder(folders.noise)
+    rooms = None if folders.rir is None else sources_by_folder(folders.rir, folders.draws)
+    noises = None if folders.noise is None else sources_by_folder(folders.noise, folders.draws)
     order = _generator(config.seed, "rooms").permutation(config.num)
     return [
         draw_conversation(

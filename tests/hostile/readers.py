@@ -182,6 +182,31 @@ def _data_dir(name: str) -> Callable[[Path], Path]:
     return make
 
 
+_BENCHMARK: dict[str, Any] = {
+    "models": [{"name": "small"}, {"name": "other"}],
+    "rows": [
+        {
+            "part": "eer",
+            "corpus": "dev",
+            "condition": "clean",
+            "figure": "EER %",
+            "values": [
+                {
+                    "value": 5.0,
+                    "low": 4.0,
+                    "high": 6.5,
+                    "seeds": [4.5, 5.5],
+                    "difference": None,
+                    "difference_low": None,
+                    "difference_high": None,
+                },
+                None,
+            ],
+        }
+    ],
+}
+
+
 def _result(command: str, results: dict[str, Any]) -> Callable[[Path], Path]:
     document = {
         "schema": f"sdpn.{command}/1",
@@ -497,6 +522,7 @@ READERS: dict[str, Reader] = {
     "manifest": Reader(_manifest, _read_manifest),
     "statistics": Reader(_statistics, _imported("sdpn.simulation.turn_statistics", "read_statistics")),
     "result-verify": Reader(_result("verify", _VERIFY | {"threshold": 0.3}), _report),
+    "result-benchmark": Reader(_result("benchmark", _BENCHMARK), _report),
     "result-score": Reader(_result("score", _SCORE), _report),
     "result-diarize": Reader(
         _result(
