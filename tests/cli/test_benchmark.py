@@ -12,7 +12,7 @@ from sdpn.cli.main import main
 from sdpn.io.json_text import read_json
 from sdpn.pretrained import SHIPPED
 from sdpn.report.results import Benchmark, read_result_file
-from tests.benchmark.conftest import corpora  # noqa: F401  the same small corpora
+from tests.benchmark.small_corpora import write_corpora
 
 
 def benchmark(*arguments: object) -> int:
@@ -20,11 +20,11 @@ def benchmark(*arguments: object) -> int:
 
 
 def test_table_and_documents(
-    corpora: Path,  # noqa: F811
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Two models of one network; the report's reader takes either document."""
+    """Two models of one network; the report's reader takes the document."""
+    corpora = write_corpora(tmp_path / "corpora")
     plain = tmp_path / "exp" / "plain" / "model"
     shutil.copytree(SHIPPED, plain, ignore=shutil.ignore_patterns("back_end*"))
     results = tmp_path / "results" / "benchmark.small.json"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -224,7 +226,7 @@ def test_a_folder_without_anything_is_refused(tmp_path) -> None:
         read_experiment(tmp_path / "nowhere")
 
 
-def test_a_benchmark_is_a_table(tmp_path, write_result) -> None:  # type: ignore[no-untyped-def]
+def test_a_benchmark_is_a_table(tmp_path: Path, write_result: Callable[..., Path]) -> None:
     value = {"value": 6.42, "low": 4.9, "high": 7.9, "seeds": []}
     value |= dict.fromkeys(("difference", "difference_low", "difference_high"))
     other = {**value, "value": 5.0, "difference": -1.42, "difference_low": -2.0, "difference_high": -0.5}
