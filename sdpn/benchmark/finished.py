@@ -63,7 +63,7 @@ def model_digest(model: ModelFile) -> str:
     """Digest of the files of a model, its back end included; texts about it do not count."""
     path = model.found
     files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
-    digest = hashlib.sha256(str(model.format).encode())
+    digest = hashlib.sha256(str(None if model.format == "sdpn" else model.format).encode())  # it is detected
     for file in files:
         if file.suffix != ".md":
             digest.update(f"{file.name} {file_sha256(file)}\n".encode())

@@ -20,7 +20,7 @@ from sdpn.errors import InputError
 from sdpn.io.corpus import find_speakers
 from sdpn.models.embedder import Embedder
 from sdpn.simulation.manifest import read_manifest
-from sdpn.simulation.simulate import OnProgress
+from sdpn.simulation.simulate import OnProgress, silently
 from sdpn.verification.back_end import BackEnd
 
 #: Is told what was finished, the number of finished cells and that of all.
@@ -59,11 +59,11 @@ def run_benchmark(
     *,
     data: Path,
     out: Path,
-    plan: Plan,
-    config: DiarizationConfig,
+    plan: Plan | None = None,
+    config: DiarizationConfig | None = None,
     manifest: Path | None = None,
     jobs: int = 1,
-    progress: OnProgress,
+    progress: OnProgress = silently,
     on_cell: OnCell = lambda _what, _done, _total: None,
 ) -> Benchmark:
     """Measure models.
@@ -72,8 +72,8 @@ def run_benchmark(
         models: what to measure; differences are to the first.
         data: folder of the corpora; docs/benchmark.md says how it is laid out.
         out: folder of the finished cells and conversations; a killed run continues from it.
-        plan: how much to measure.
-        config: settings of the diarization, the same for all models.
+        plan: how much to measure; None: all of it.
+        config: settings of the diarization, the same for all models; None takes the defaults.
         manifest: conversations of the first dev corpus that become a row of their own.
         jobs: processes.
         progress: is shown the simulation.
@@ -82,6 +82,7 @@ def run_benchmark(
     Raises:
         InputError: a model, corpus, trial list or manifest is missing or malformed.
     """
+    plan, config = plan or Plan(), config or DiarizationConfig()
     digests = [model_digest(model) for model in models]
     if len(set(digests)) < len(digests):
         raise InputError("a model is given twice", path=models[_twice(digests)].found)

@@ -62,11 +62,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--format",
-        choices=(*FORMATS, "auto"),
+        choices=FORMATS,
         action="append",
         metavar="F",
-        help=f"format of the model: {', '.join(FORMATS)} or auto; one for each --model, in their order "
-        "(default: auto, detected from its files)",
+        help=f"format of the model: {', '.join(FORMATS)}; one for each --model, in their order (default: "
+        "detected from their files)",
     )
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the corpora")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where figures and work go")
@@ -161,12 +161,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _formats(args: argparse.Namespace) -> list[str | None]:
     """The format of each model."""
     number = len(args.model or [None])
-    given = args.format or ["auto"] * number
+    given: list[str | None] = args.format or [None] * number
     if len(given) != number:
-        raise InputError(
-            f"{len(given)} --format for {number} models", hint="give one for each --model, auto among them"
-        )
-    return [None if format == "auto" else format for format in given]
+        raise InputError(f"{len(given)} --format for {number} models", hint="give one for each --model")
+    return given
 
 
 def _plan(args: argparse.Namespace) -> Plan:

@@ -20,7 +20,6 @@ from sdpn.io.inputs import recordings
 
 if TYPE_CHECKING:
     from sdpn.cli.settings import Sections
-    from sdpn.diarization.pipeline import DiarizationConfig
 
 DESCRIPTION = """\
 Find out who spoke when, and write one RTTM file for each recording.

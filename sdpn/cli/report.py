@@ -15,8 +15,8 @@ of every scored recording, training and prototype curves, and the commands and c
 prints the table of error rates.
 
 Reads any tensorboard/ folder below EXP, and EXP/results/<command>.<label>.json as written with --json by
-verify, score, diarize and benchmark, with labels such as trained, untrained or one-speaker. For a training run without
-tensorboard/, prototype curves are computed from the checkpoints."""
+verify, score, diarize and benchmark, with labels such as trained, untrained or one-speaker. For a training
+run without tensorboard/, prototype curves are computed from the checkpoints."""
 
 EXAMPLE = """\
   sdpn verify --trials dev/trials --embeddings dev.scp --json exp/mini/results/verify.trained.json

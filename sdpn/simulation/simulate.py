@@ -149,7 +149,8 @@ class Speech(NamedTuple):
     power: float
 
 
-def _silently(items: Iterable[T], *, description: str, total: int) -> Iterable[T]:  # noqa: ARG001
+def silently(items: Iterable[T], *, description: str, total: int) -> Iterable[T]:  # noqa: ARG001
+    """Show nothing: an `OnProgress`."""
     return items
 
 
@@ -197,7 +198,7 @@ def simulate(
     *,
     statistics: TurnStatistics | None = None,
     jobs: int = 1,
-    progress: OnProgress = _silently,
+    progress: OnProgress = silently,
 ) -> Simulated:
     """Simulate conversations with references, and write them as a folder.
 
@@ -222,7 +223,7 @@ def simulate(
 
 
 def reproduce(
-    manifest: Path, folders: Folders, out: Path, *, jobs: int = 1, progress: OnProgress = _silently
+    manifest: Path, folders: Folders, out: Path, *, jobs: int = 1, progress: OnProgress = silently
 ) -> Simulated:
     """Write the conversations of a manifest again.
 

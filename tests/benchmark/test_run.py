@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,17 +16,10 @@ from sdpn.benchmark.figures import Row, Value
 from sdpn.benchmark.measure import ModelFile
 from sdpn.benchmark.plan import Plan
 from sdpn.benchmark.run import Benchmark, run_benchmark
-from sdpn.diarization.pipeline import DiarizationConfig
 from sdpn.errors import InputError
 from sdpn.pretrained import SHIPPED
 
-T = TypeVar("T")
-
 EER = Plan(parts=("eer",), conditions=("clean", "room"))
-
-
-def quiet(items: Iterable[T], **_shown: object) -> Iterable[T]:
-    return items
 
 
 def bench(data: Path, out: Path, plan: Plan = EER, **options: Any) -> tuple[Benchmark, list[str]]:
@@ -37,8 +30,6 @@ def bench(data: Path, out: Path, plan: Plan = EER, **options: Any) -> tuple[Benc
         data=data,
         out=out,
         plan=plan,
-        config=DiarizationConfig(),
-        progress=quiet,
         on_cell=lambda name, _done, _total: measured.append(name),
         **options,
     )

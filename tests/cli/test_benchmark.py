@@ -29,7 +29,7 @@ def test_table_and_documents(
     shutil.copytree(SHIPPED, plain, ignore=shutil.ignore_patterns("back_end*"))
     results = tmp_path / "results" / "benchmark.small.json"
     results.parent.mkdir()
-    models = ("--model", SHIPPED, "--model", plain, "--format", "sdpn", "--format", "auto")
+    models = ("--model", SHIPPED, "--model", plain, "--format", "sdpn", "--format", "sdpn")
     common = ("--data", corpora, "--out", tmp_path / "out", "--parts", "eer,ami", "--quick")
     assert benchmark(*common, *models, "--json", results, "vad.threshold=0.4") == 0
     printed = capsys.readouterr().out
@@ -47,7 +47,7 @@ def test_table_and_documents(
     assert len(lines) == len(of_command["rows"]) == 7 * 2 + 4
     read = read_result_file(results).results
     assert isinstance(read, Benchmark)
-    assert read.models == ("small", "plain")
+    assert [model.name for model in read.models] == ["small", "plain"]
     first = read.rows[0].values[0]
     assert first is not None and first.value == of_command["rows"][0]["values"][0]["value"]
     assert read.rows[1].figure == "EER %, back end" and read.rows[1].values[1] is None

@@ -238,5 +238,5 @@ def test_a_benchmark_is_a_table(tmp_path: Path, write_result: Callable[..., Path
     page = _Page(build_page(experiment))
     assert {"6.42 (4.90 to 7.90)", "-1.42 (-2.00 to -0.50)", "less a", "dev <i>"} <= set(page.texts)
     write_result("benchmark", "both", {"models": models, "rows": [{**row, "values": [value]}]})
-    with pytest.raises(InputError, match="'values' of item 1 of 'rows': expected a list of 2"):
+    with pytest.raises(InputError, match="'EER %' has 1 values, expected one for each of 2"):
         read_experiment(tmp_path)
