@@ -17,6 +17,7 @@ trials=
 meetings=
 noise=
 rir=
+without_benchmark=false
 synthesis=
 
 help_message="usage: $0 [options]
@@ -33,8 +34,10 @@ data
   --dev DIR         speech of speakers that are in no --corpus, in the same layout
   --trials FILE     verification trials on --dev: '1|0 utt utt' or 'utt utt target|nontarget'
   --meetings DIR    recordings with reference.rttm and, optionally, reference.uem
-  --noise DIR       noise recordings for augmentation, searched recursively
-  --rir DIR         room impulse responses for augmentation, searched recursively
+  --noise DIR       noise recordings for augmentation, at any depth
+  --rir DIR         room impulse responses for augmentation, at any depth
+  --without_benchmark    leave the speakers, noises and rooms that 'sdpn benchmark' tests on out of the training
+                    (default $without_benchmark)
 
 $shared_help
   --synthesis 'OPTIONS'  options of local/synthesise.py, see its --help (default none)
@@ -83,7 +86,7 @@ if [ ${#corpus[@]} -eq 0 ]; then
 else
   synthetic=
   # the names count beside the contents, since ids are made of them
-  data_inputs=(--text "corpora=${corpus[*]}" "${corpus[@]}")
+  data_inputs=(--text "corpora=${corpus[*]}" --text "without_benchmark=$without_benchmark" "${corpus[@]}")
   for given in "$dev" "$trials" "$meetings" "$noise" "$rir"; do
     data_inputs+=(--text "folder=$given")
     [ -z "$given" ] || data_inputs+=("$given")
@@ -103,9 +106,10 @@ prepare_data() {
   if [ -n "$meetings" ]; then options+=(--meetings "$meetings"); fi
   if [ -n "$noise" ]; then options+=(--noise "$noise"); fi
   if [ -n "$rir" ]; then options+=(--rir "$rir"); fi
+  if [ "$without_benchmark" = true ]; then options+=(--without_benchmark); fi
   show "$python" "$here/local/prepare_data.py" --out "$data" --nj "$nj" "${options[@]}"
 }
-run_stage 0 "data preparation" prepare_data "${data_inputs[@]}" "$here/local" --code sdpn.io \
+run_stage 0 "data preparation" prepare_data "${data_inputs[@]}" "$here/local" --code sdpn.io --code sdpn.benchmark.held_out \
   --outputs "${data_outputs[@]}"
 
 # shellcheck source=egs/shared/stages.sh

@@ -41,5 +41,6 @@ def trim_room(room: np.ndarray) -> np.ndarray:
         (R',) float32 with unit energy, R' at most half a second.
     """
     start = max(0, int(np.abs(room).argmax()) - RATE_HZ // 1000)
-    room = room[start : start + LONGEST_ROOM]
+    # in float64: BLAS sums in an order that depends on the processor, and in float32 that shows in the result
+    room = room[start : start + LONGEST_ROOM].astype(np.float64)
     return (room / np.linalg.norm(room)).astype(np.float32)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdpn.cli.audio_arguments import add_audio_arguments
-from sdpn.cli.clusterer_arguments import add_clusterer_arguments, clusterer_settings
+from sdpn.cli.clusterer_arguments import add_clusterer_arguments
+from sdpn.cli.diarization_arguments import diarization_config, diarization_settings
 from sdpn.cli.model_arguments import add_model_arguments, load
 from sdpn.cli.progress import Meter
 from sdpn.cli.speaker_counts import add_count_arguments, check_count_arguments
@@ -19,7 +20,6 @@ from sdpn.io.inputs import recordings
 
 if TYPE_CHECKING:
     from sdpn.cli.settings import Sections
-    from sdpn.diarization.pipeline import DiarizationConfig
 
 DESCRIPTION = """\
 Find out who spoke when, and write one RTTM file for each recording.
@@ -73,10 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def settings() -> Sections:
     """The settings of the pipeline, and of each clusterer."""
-    from sdpn.clustering.registry import CLUSTERERS
-    from sdpn.diarization.pipeline import PipelineConfig
-
-    return {"": PipelineConfig, **CLUSTERERS}
+    return diarization_settings()
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -87,7 +84,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             recordings failed.
     """
     _check_options(args)
-    config = _config(args)
+    config = diarization_config(args)
     audio_of = recordings(args.audio)
 
     from sdpn.diarization.recordings import (
@@ -147,22 +144,6 @@ def _check_options(args: argparse.Namespace) -> None:
     check_count_arguments(args)
     if args.reference_speech is not None and args.channel == "separate":
         raise InputError("--reference-speech does not distinguish channels", hint="give --channel N")
-
-
-def _config(args: argparse.Namespace) -> DiarizationConfig:
-    """The settings of the pipeline and of the chosen clusterer."""
-    from sdpn.clustering.registry import CLUSTERERS
-    from sdpn.config import load_config, parse_override
-    from sdpn.diarization.pipeline import DiarizationConfig, PipelineConfig
-
-    of_clusterers: list[str] = []
-    of_pipeline: list[str] = []
-    for setting in args.settings:
-        is_clusterer = setting.partition(".")[0] in CLUSTERERS
-        (of_clusterers if is_clusterer else of_pipeline).append(setting)
-    chosen = clusterer_settings(args, map(parse_override, of_clusterers))
-    pipeline = load_config(PipelineConfig, None, of_pipeline)
-    return DiarizationConfig(**vars(pipeline), method=args.method, settings=chosen)
 
 
 def _show(meter: Meter, of: int, number: int, recording: str, done_s: float, total_s: float | None) -> None:

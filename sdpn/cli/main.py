@@ -52,6 +52,7 @@ COMMANDS = {
     "simulate": "simulate conversations, with references, from single utterances",
     "degrade": "copy a corpus with noise, reverberation or telephone band added, to test on",
     "drift": "check from checkpoints whether the prototypes are being trained",
+    "benchmark": "measure models on unseen speakers in every condition, with intervals",
     "score": "score RTTM files against references: DER, JER, with confidence intervals",
     "report": "summarise an experiment folder in one offline HTML page",
     "models": "list the encoders, their parameters and compute",
@@ -85,6 +86,8 @@ Simulate conversations with references, for evaluation:
   sdpn simulate --corpus corpora/speakers --out exp/conversations --num 24
 Degrade a corpus with noise and reverberation:
   sdpn degrade --data data/dev --noise data/noise --rir data/rir --out data/dev_noisy
+Compare models on unseen speakers, in every condition:
+  sdpn benchmark --data corpora --model exp/mini/model --model campplus.bin --out exp/benchmark
 Train a second stage on pseudo-labels:
   sdpn pseudo-label --model exp/mini/model --data data/train --out exp/labels
   sdpn train   --config conf/pseudo.yaml --data data/train --out exp/second --objective pseudo \\

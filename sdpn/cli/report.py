@@ -15,8 +15,8 @@ of every scored recording, training and prototype curves, and the commands and c
 prints the table of error rates.
 
 Reads any tensorboard/ folder below EXP, and EXP/results/<command>.<label>.json as written with --json by
-verify, score and diarize, with labels such as trained, untrained or one-speaker. For a training run without
-tensorboard/, prototype curves are computed from the checkpoints."""
+verify, score, diarize and benchmark, with labels such as trained, untrained or one-speaker. For a training
+run without tensorboard/, prototype curves are computed from the checkpoints."""
 
 EXAMPLE = """\
   sdpn verify --trials dev/trials --embeddings dev.scp --json exp/mini/results/verify.trained.json
@@ -45,5 +45,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         print(format_table(HEADER, [row.cells for row in report.rows]), end="\n\n")
     for note in report.notes:
         print(note)
+    for label, benchmark in report.benchmarks.items():
+        print(f"\nbenchmark: {label}")
+        print(format_table(benchmark.header, benchmark.lines))
     print(f"report: {report.path}")
     return {"report": str(report.path.resolve()), "rows": list(map(asdict, report.rows))}

@@ -156,7 +156,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "conversations": len(done.conversations),
         "hours": done.hours,
         "speakers": done.num_speakers,
+        "rounded": done.those("rounded"),
         "changed": done.changed,
+        "unknown": done.those("unknown"),
     }
     if done.statistics is not None:
         results["statistics"] = {
@@ -209,10 +211,20 @@ def _print(results: dict[str, Any], args: argparse.Namespace) -> None:
         f"{results['conversations']} conversations, {results['hours']:.2f} h, {results['speakers']} speakers"
     )
     print(f"{size}: {args.out}")
-    if args.manifest is not None and not results["changed"]:
-        print("The samples match the manifest.")
-    if results["changed"]:
-        logger.warning(
-            "%d of %d conversations differ from the manifest in their samples (another decoder?): %s",
-            *(len(results["changed"]), results["conversations"], " ".join(results["changed"][:3])),
-        )
+    if args.manifest is None:
+        return
+    if not results["changed"] and not results["unknown"]:
+        rounded = f", {len(results['rounded'])} of them but for rounding" if results["rounded"] else ""
+        print(f"The samples match the manifest{rounded}.")
+    for key, meaning in (
+        ("changed", "differ from the manifest by more than rounding (another decoder?)"),
+        (
+            "unknown",
+            "have another digest, and format 1 does not tell by how much they differ",
+        ),
+    ):
+        if results[key]:
+            logger.warning(
+                "%d of %d conversations %s: %s",
+                *(len(results[key]), results["conversations"], meaning, " ".join(results[key][:3])),
+            )

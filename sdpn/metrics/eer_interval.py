@@ -59,7 +59,36 @@ def eer_interval_over_speakers(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Percentile bootstrap of the EER that resamples speakers.
+    """Percentile bootstrap of the EER that resamples speakers; see `resampled_eers` for method and arguments.
+
+    Args:
+        scores: (N,).
+        is_target: bool (N,).
+        first_speaker: (N,).
+        second_speaker: (N,).
+        resamples: number of bootstrap resamples.
+        confidence: confidence level of the interval.
+        seed: random seed.
+
+    Raises:
+        ValueError: as `resampled_eers`.
+    """
+    return percentile_interval(
+        resampled_eers(scores, is_target, first_speaker, second_speaker, resamples=resamples, seed=seed),
+        confidence,
+    )
+
+
+def resampled_eers(
+    scores: np.ndarray,
+    is_target: np.ndarray,
+    first_speaker: np.ndarray,
+    second_speaker: np.ndarray,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> np.ndarray:
+    """EERs of resamples of the speakers; two systems with the same trials and seed have the same resamples.
 
     When speaker a is drawn m_a times, the speaker's target trials count m_a times and non-target trials
     between a and b count m_a m_b times: the bootstrap of a graph by its vertices. A resample without target
@@ -72,9 +101,11 @@ def eer_interval_over_speakers(
         is_target: bool (N,).
         first_speaker: speaker of the first utterance of each trial, as integers from 0, (N,).
         second_speaker: that of the second; equal to the first in target trials, and only there.
-        resamples: number of bootstrap resamples.
-        confidence: confidence level of the interval.
+        resamples: their number.
         seed: random seed.
+
+    Returns:
+        (R,); R is less than ``resamples`` where resamples were discarded.
 
     Raises:
         ValueError: as `sdpn.metrics.verification.error_rates`; or speakers and labels contradict each other.
@@ -105,7 +136,7 @@ def eer_interval_over_speakers(
         weights = times[low]
         weights[low != high] *= times[high[low != high]]
         rates.append(_equal_error_rates(*(count @ weights for count in counts)))
-    return percentile_interval(np.concatenate(rates), confidence)
+    return np.concatenate(rates)
 
 
 def _thresholds(rates: ErrorRates) -> np.ndarray:

@@ -39,7 +39,7 @@ class EcapaConfig:
         bottleneck: hidden units of squeeze-excitation and attention.
         dilations: dilation of each SE-Res2 block.
         padding: padding of convolutions: zeros, or reflection (SpeechBrain, 3D-Speaker).
-        stride: frames for one output of the first convolution. All layers after it, nearly the whole cost,
+        stride: frames for one output of the first convolution. All layers after it, nearly all of the cost,
             see that many times fewer frames: with 2, a network of 1.4 times the channels costs the same.
         aggregation_norm: batch norm after the aggregation (SpeechBrain, 3D-Speaker).
         pooling: from frames to one vector.

@@ -9,7 +9,7 @@ from pathlib import Path
 from sdpn.errors import InputError
 from sdpn.report.checkpoints import has_checkpoints, read_checkpoint_log
 from sdpn.report.events import EventLog, read_event_log
-from sdpn.report.results import Diarization, ResultFile, Score, VerificationResults, read_results
+from sdpn.report.results import Benchmark, Diarization, ResultFile, Score, Verification, read_results
 
 _FIRST, _LAST = ("trained",), ("untrained", "one-speaker")
 
@@ -38,8 +38,9 @@ class Experiment:
 
     @property
     def labels(self) -> list[str]:
-        """The labels that have results: trained, then any others, then untrained, then one-speaker."""
-        found = {file.label for file in self.results if file.results is not None}
+        """The labels of the summary: trained, then any others, then untrained, then one-speaker."""
+        summed = (Verification, Score, Diarization)
+        found = {file.label for file in self.results if isinstance(file.results, summed)}
         others = sorted(found - {*_FIRST, *_LAST})
         return [label for label in (*_FIRST, *others, *_LAST) if label in found]
 
@@ -57,6 +58,11 @@ class Experiment:
     def diarizations(self) -> dict[str, Diarization]:
         """Label -> results of ``diarize``, in the order of `labels`."""
         return self._of(Diarization)
+
+    @property
+    def benchmarks(self) -> dict[str, Benchmark]:
+        """Label -> results of ``benchmark``, in alphabetical order."""
+        return {file.label: file.results for file in self.results if isinstance(file.results, Benchmark)}
 
     def _of(self, kind: type) -> dict:
         found = {file.label: file.results for file in self.results if isinstance(file.results, kind)}

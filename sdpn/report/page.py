@@ -78,6 +78,7 @@ def build_page(experiment: Experiment) -> str:
             header=HEADER,
             rows=[row.cells for row in rows],
             notes=summary_notes(experiment),
+            benchmarks=experiment.benchmarks,
             scores=scores,
             timelines=_timelines(scores),
             training=_chart_groups(experiment.runs, "training"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from sdpn.io.atomic import atomic_write_text, check_writable
 from sdpn.report.experiment import read_experiment
 from sdpn.report.page import build_page
+from sdpn.report.results import Benchmark
 from sdpn.report.summary import SummaryRow, summary_notes, summary_rows
 
 
@@ -19,11 +20,13 @@ class WrittenReport:
         path: of the page.
         rows: of its table of error rates.
         notes: on what is missing or not comparable.
+        benchmarks: results of ``sdpn benchmark``, by label.
     """
 
     path: Path
     rows: list[SummaryRow]
     notes: list[str]
+    benchmarks: dict[str, Benchmark]
 
 
 def write_report(folder: Path, out: Path | None = None) -> WrittenReport:
@@ -41,4 +44,9 @@ def write_report(folder: Path, out: Path | None = None) -> WrittenReport:
         check_writable(page)
     experiment = read_experiment(folder)
     atomic_write_text(page, build_page(experiment))
-    return WrittenReport(path=page, rows=summary_rows(experiment), notes=summary_notes(experiment))
+    return WrittenReport(
+        path=page,
+        rows=summary_rows(experiment),
+        notes=summary_notes(experiment),
+        benchmarks=experiment.benchmarks,
+    )

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from msgspec import Meta, ValidationError, convert
 
+from sdpn.benchmark.figures import Row, table_header, table_row
 from sdpn.errors import InputError
 from sdpn.io.json_text import read_json
 from sdpn.report.alignment import CONFUSION, FALSE_ALARM, MISSED
@@ -134,6 +135,43 @@ class Diarization:
 
 
 @dataclass(frozen=True)
+class BenchmarkedModel:
+    """A model of a benchmark."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Results of ``sdpn benchmark``: figures of all models, in rows with a value for each.
+
+    Raises:
+        ValueError: a row has another number of values.
+    """
+
+    models: Annotated[tuple[BenchmarkedModel, ...], Meta(min_length=1)]
+    rows: tuple[Row, ...]
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row.values) != len(self.models):
+                raise ValueError(
+                    f"{row.figure!r} has {len(row.values)} values, expected one for each of "
+                    f"{len(self.models)} models"
+                )
+
+    @property
+    def header(self) -> list[str]:
+        """Titles of the columns."""
+        return table_header([model.name for model in self.models])
+
+    @property
+    def lines(self) -> list[list[str]]:
+        """The rows as text."""
+        return [table_row(row) for row in self.rows]
+
+
+@dataclass(frozen=True)
 class _Document(Generic[Kind]):
     schema: str
     command: tuple[str, ...]
@@ -157,10 +195,15 @@ class ResultFile:
     command: str
     label: str
     argv: tuple[str, ...]
-    results: VerificationResults | Score | Diarization | None
+    results: Verification | Score | Diarization | Benchmark | None
 
 
-_KINDS: dict[str, Any] = {"verify": VerificationResults, "score": Score, "diarize": Diarization}
+_KINDS: dict[str, Any] = {
+    "verify": Verification,
+    "score": Score,
+    "diarize": Diarization,
+    "benchmark": Benchmark,
+}
 
 
 def read_results(folder: Path) -> list[ResultFile]:

@@ -2,19 +2,21 @@
 
 One line is one conversation::
 
-    {"format": 1, "recording": "sim00", "num_samples": 2880000,
+    {"format": 2, "recording": "sim00", "num_samples": 2880000,
      "speakers": [["corpus-0003", {"path": "kitchen.flac", "sha256": "…"}], …],
      "utterances": [[0, "0003/000030012.opus", "…"], …],
      "phrases": [[0, 8160, 21984, 5344, -3.2], …],
      "noise": {"snr_db": 12.5, "clips": [["rain/1-17367-A-10.opus", "…"], …]},
      "ambience": {"snr_db": 38.0, "seed": 77},
-     "sha256": "…"}
+     "sha256": "…", "sketch": [-41822, 10377, …]}
 
-A speaker has an id and a room: measured, simulated (``{"rt60_s": 0.4, "seed": 5}``) or null. An
-utterance has the index of its speaker, its path below a corpus and the beginning of the SHA-256 of the
-file. A phrase has the index of its utterance, its first sample there and the one after its last, its onset in
-the conversation in samples, and its gain in dB. ``noise`` may be null. The last field is the SHA-256 of the
-mixed samples (16 bits, little-endian), for verification only.
+A speaker has an id and a room: a measured one, a simulated one (``{"rt60_s": 0.4, "seed": 5}``) or null. An
+utterance has the number of its speaker, its path below a corpus and the beginning of the SHA-256 of the
+file. A phrase has the number of its utterance, its first sample there and the one after its last, the sample
+of the conversation at which it starts, and its gain in dB. ``noise`` may be null. The last
+two are the SHA-256 of the mixed samples (16 bits, little-endian) and their `sdpn.simulation.sketch`; they are
+compared with what is mixed again (`Conversation.compared_with`), and nothing is made from them. Lines of
+format 1 have no sketch.
 """
 
 from __future__ import annotations
@@ -33,16 +35,23 @@ from sdpn.io.audio import RATE_HZ
 from sdpn.io.json_text import parse_json
 from sdpn.io.rttm import Turn, merge_overlaps
 from sdpn.io.text import is_file_name, numbered_lines
+from sdpn.simulation.sketch import TOLERANCE, relative_difference
 from sdpn.simulation.turn_statistics import JOIN_S
 
-_FORMAT = 1
+_FORMAT = 2
+
+#: Format 1 has no sketch.
+_READABLE = (1, 2)
 
 #: Characters of a file's SHA-256 that are stored: a collision among a million files has a probability of
 #: 10^-7.
 _DIGEST_LENGTH = 16
 
 
-#: Purpose of a recording.
+#: How samples that were mixed again compare with those of the manifest, see `Conversation.compared_with`.
+Sameness = Literal["equal", "rounded", "different", "unknown"]
+
+#: What a recording is used as.
 Kind = Literal["utterance", "room", "noise"]
 
 
@@ -112,7 +121,8 @@ class Conversation:
         phrases: the phrases and their positions.
         noise: recorded noise, or None.
         ambience: generated noise.
-        sha256: hash of the samples; None before mixing.
+        sha256: of the samples; None before they are computed.
+        sketch: of the samples (`sdpn.simulation.sketch`); None before they are computed, and in format 1.
     """
 
     recording: str
@@ -123,11 +133,26 @@ class Conversation:
     noise: Noise | None
     ambience: Ambience
     sha256: str | None = None
+    sketch: tuple[int, ...] | None = None
 
     @property
     def duration_s(self) -> float:
         """Length in seconds."""
         return self.num_samples / RATE_HZ
+
+    def compared_with(self, again: Conversation) -> Sameness:
+        """Compare the samples of this line of a manifest with those that were mixed from it again.
+
+        Returns:
+            ``equal`` bit for bit; ``rounded``: their difference is at most `sdpn.simulation.sketch.TOLERANCE`
+            of the signal; ``different``; or ``unknown``: another digest, and no sketch that tells how far
+            apart.
+        """
+        if self.sha256 is None or self.sha256 == again.sha256:
+            return "equal"
+        if self.sketch is None or again.sketch is None:
+            return "unknown"
+        return "rounded" if relative_difference(self.sketch, again.sketch) <= TOLERANCE else "different"
 
     def turns(self) -> list[Turn]:
         """The reference turns; silences of a speaker below `JOIN_S` are bridged."""
@@ -204,8 +229,8 @@ def _encode_room(room: SourceFile | SimulatedRoom | None) -> dict[str, Any] | No
 
 
 def _decode(document: dict[str, Any]) -> Conversation:
-    if document["format"] != _FORMAT:
-        raise ValueError(f"its format is {document['format']!r}, expected {_FORMAT}")
+    if document["format"] not in _READABLE:
+        raise ValueError(f"its format is {document['format']!r}, expected {' or '.join(map(str, _READABLE))}")
     noise = document["noise"]
     return Conversation(
         recording=document["recording"],
@@ -226,10 +251,18 @@ def _decode(document: dict[str, Any]) -> Conversation:
             snr_db=float(document["ambience"]["snr_db"]), seed=int(document["ambience"]["seed"])
         ),
         sha256=document["sha256"],
+        sketch=_decode_sketch(document),
     )
 
 
-def _decode_room(room: dict[str, Any] | None) -> SourceFile | SimulatedRoom | None:
+def _decode_sketch(document: dict[str, Any]) -> tuple[int, ...] | None:
+    found = None if document["format"] == 1 else document["sketch"]
+    if found is not None and not all(type(total) is int and abs(total) < 2**31 for total in found):
+        raise ValueError("the sketch is not a list of integers")
+    return None if found is None else tuple(found)
+
+
+def _decode_room(room: dict[str, Any] | None) -> Source | SimulatedRoom | None:
     if room is None:
         return None
     if "path" in room:

@@ -41,6 +41,7 @@ from sdpn.simulation.manifest import (
     Conversation,
     Noise,
     PlacedPhrase,
+    Sameness,
     SimulatedRoom,
     SourceFile,
     Speaker,
@@ -50,6 +51,7 @@ from sdpn.simulation.manifest import (
     write_manifest,
 )
 from sdpn.simulation.mixing import mix
+from sdpn.simulation.sketch import sketch
 from sdpn.simulation.sources import Folders, check_sources, sources_by_folder
 from sdpn.simulation.turn_statistics import TurnStatistics, estimate, voxconverse, write_statistics
 
@@ -146,7 +148,8 @@ class Speech(NamedTuple):
     power: float
 
 
-def _silently(items: Iterable[T], *, description: str, total: int) -> Iterable[T]:  # noqa: ARG001
+def silently(items: Iterable[T], *, description: str, total: int) -> Iterable[T]:  # noqa: ARG001
+    """Show nothing: an `OnProgress`."""
     return items
 
 
@@ -156,15 +159,24 @@ class Simulated:
 
     Attributes:
         conversations: in their order, with the hashes of their samples.
-        changed: recordings whose samples differ from those of the manifest.
+        compared: how the samples of each recording compare with the manifest's.
         statistics: how turns are taken in them; None where nobody takes turns.
         source: the turn statistics they were drawn from.
     """
 
     conversations: list[Conversation]
-    changed: list[str]
+    compared: dict[str, Sameness]
     statistics: TurnStatistics | None
     source: TurnStatistics
+
+    def those(self, sameness: Sameness) -> list[str]:
+        """Recordings whose samples compare with the manifest's in this way."""
+        return [name for name, found in self.compared.items() if found == sameness]
+
+    @property
+    def changed(self) -> list[str]:
+        """Recordings whose samples differ from the manifest's by more than rounding."""
+        return self.those("different")
 
     @property
     def hours(self) -> float:
@@ -185,7 +197,7 @@ def simulate(
     *,
     statistics: TurnStatistics | None = None,
     jobs: int = 1,
-    progress: OnProgress = _silently,
+    progress: OnProgress = silently,
 ) -> Simulated:
     """Simulate conversations with references, and write them as a folder.
 
@@ -210,7 +222,7 @@ def simulate(
 
 
 def reproduce(
-    manifest: Path, folders: Folders, out: Path, *, jobs: int = 1, progress: OnProgress = _silently
+    manifest: Path, folders: Folders, out: Path, *, jobs: int = 1, progress: OnProgress = silently
 ) -> Simulated:
     """Write the conversations of a manifest again.
 
@@ -258,12 +270,10 @@ def _write(
         if any(len({turn.speaker for turn in each}) > 1 for each in turns.values()):
             statistics = estimate(turns, f"{len(done)} simulated conversations")
             write_statistics(folder / "statistics.json", statistics)
-    changed = [
-        now.recording
-        for before, now in zip(planned, done, strict=True)
-        if before.sha256 is not None and before.sha256 != now.sha256
-    ]
-    return Simulated(conversations=done, changed=changed, statistics=statistics, source=source)
+    compared = {
+        before.recording: before.compared_with(now) for before, now in zip(planned, done, strict=True)
+    }
+    return Simulated(conversations=done, compared=compared, statistics=statistics, source=source)
 
 
 def plan(
@@ -309,8 +319,8 @@ def plan(
     silent = sum(number for _, number in found.values())
     if silent:
         logger.info("skipped %d utterances without speech", silent)
-    rooms = None if folders.rir is None else sources_by_folder(folders.rir)
-    noises = None if folders.noise is None else sources_by_folder(folders.noise)
+    rooms = None if folders.rir is None else sources_by_folder(folders.rir, folders.draws)
+    noises = None if folders.noise is None else sources_by_folder(folders.noise, folders.draws)
     order = _generator(config.seed, "rooms").permutation(config.num)
     return [
         draw_conversation(
@@ -385,7 +395,7 @@ def render(
         progress: shows the progress over conversations.
 
     Returns:
-        the conversations with the hashes of their samples.
+        the conversations with the hashes and sketches of their samples.
 
     Raises:
         InputError: a recording cannot be read or does not fit the manifest.
@@ -579,7 +589,7 @@ def _render_one(conversation: Conversation, *, folders: Folders, out: Path) -> C
     samples = mix(conversation, folders.load)
     soundfile.write(out / f"{conversation.recording}.flac", samples, RATE_HZ, subtype="PCM_16")
     digest = hashlib.sha256(samples.astype("<i2").tobytes()).hexdigest()
-    return replace(conversation, sha256=digest)
+    return replace(conversation, sha256=digest, sketch=sketch(samples))
 
 
 @contextmanager

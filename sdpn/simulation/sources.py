@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,11 +22,13 @@ class Folders:
         corpora: folder-per-speaker corpora.
         rir: measured room impulse responses at any depth, or None.
         noise: noise recordings at any depth, or None.
+        draws: tells by its path whether a room or a noise may be drawn; None draws from all.
     """
 
     corpora: Sequence[Path]
     rir: Path | None = None
     noise: Path | None = None
+    draws: Callable[[Path], bool] | None = None
 
     def load(self, kind: Kind, source: SourceFile) -> np.ndarray:
         """Read a recording.
@@ -88,15 +90,18 @@ def check_sources(conversations: Sequence[Conversation], folders: Folders, manif
                 raise InputError(problem, path=manifest, line=line)
 
 
-def sources_by_folder(root: Path) -> list[list[SourceFile]]:
-    """Audio files below ``root``, grouped by folder.
+def sources_by_folder(root: Path, draws: Callable[[Path], bool] | None = None) -> list[list[Source]]:
+    """Audio files below ``root`` that ``draws`` accepts (None: all), in groups that lie in the same folder.
 
     Raises:
-        InputError: ``root`` is no folder, holds no audio, or a file cannot be read.
+        InputError: ``root`` is no folder, holds no such audio, or a file cannot be read.
     """
-    groups: dict[Path, list[SourceFile]] = {}
-    for path in find_audio(root):
-        source = SourceFile(path.relative_to(root).as_posix(), file_digest(path))
+    groups: dict[Path, list[Source]] = {}
+    paths = [path for path in find_audio(root) if draws is None or draws(path)]
+    if not paths:
+        raise InputError("contains no recording that may be used", path=root)
+    for path in paths:
+        source = Source(path.relative_to(root).as_posix(), file_digest(path))
         groups.setdefault(path.parent, []).append(source)
     return list(groups.values())
 

@@ -69,11 +69,21 @@ def score_trial_list(
 
 
 def speakers_of_trials(trials: Trials, path: Path) -> np.ndarray:
+    """Number the speaker of each utterance, from the 'utterance speaker' lines of a file (utt2spk).
+
+    Raises:
+        InputError: as `number_speakers`.
+    """
+    return number_speakers(trials, read_table(path), path)
+
+
+def number_speakers(trials: Trials, table: Mapping[str, str], path: Path) -> np.ndarray:
     """Number the speaker of each utterance.
 
     Args:
         trials: M utterances.
-        path: 'utterance speaker' lines (utt2spk).
+        table: speakers by utterance.
+        path: where they come from, for messages.
 
     Returns:
         integer (M,).
@@ -81,7 +91,6 @@ def speakers_of_trials(trials: Trials, path: Path) -> np.ndarray:
     Raises:
         InputError: an utterance has no speaker, or the speakers contradict the labels of the trials.
     """
-    table = read_table(path)
     is_unknown = np.array([name not in table for name in trials.ids])
     if is_unknown.any():
         name, line = _first_trial(trials, is_unknown)

@@ -21,8 +21,8 @@ FLOORS = [
     {"augmentation", "clustering", "evaluation", "features"},
     {"data", "diarization", "kmeans", "models", "simulation"},
     {"distill", "extraction", "interop", "tracking"},
-    {"report", "training"},
-    {"adaptation"},
+    {"benchmark", "training"},
+    {"adaptation", "report"},
     {"cli"},
 ]
 FLOOR = {part: height for height, floor in enumerate(FLOORS) for part in floor}

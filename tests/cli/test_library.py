@@ -31,6 +31,7 @@ from sdpn.models.ecapa import Ecapa, EcapaConfig
 from sdpn.models.folder import ModelFolder, save_model
 from tests.adaptation.conftest import base, calls  # noqa: F401 - fixtures
 from tests.adaptation.test_adapt import SMALL
+from tests.benchmark.small_corpora import write_corpora
 from tests.conftest import TINY, write_noise
 
 #: The function behind each command.
@@ -47,6 +48,7 @@ LIBRARY = {
     "kmeans": "sdpn.kmeans.cluster.learn_clusters",
     "simulate": "sdpn.simulate",
     "degrade": "sdpn.augmentation.degrade.degrade_corpus",
+    "benchmark": "sdpn.benchmark.run.run_benchmark",
     "drift": "sdpn.tracking.prototypes.prototype_drift",
     "score": "sdpn.score",
     "report": "sdpn.report.report.write_report",
@@ -346,6 +348,20 @@ def score(at: Material) -> None:
     assert by_cli == plain(sdpn.score([reference], [a], settings))
     by_cli = at.command("score", "--ref", reference, "--compare", a, b, *options)
     assert by_cli == plain(compare_systems([reference], a, b, settings))
+
+
+def benchmark(at: Material) -> None:
+    from sdpn.benchmark.measure import ModelFile
+    from sdpn.benchmark.plan import Plan
+    from sdpn.benchmark.run import run_benchmark
+
+    corpora = write_corpora(at.out / "corpora")
+    words = ("--data", corpora, "--model", at.model, "--parts", "eer", "--quick")
+    by_cli = at.command("benchmark", *words, "--out", at.cli / "b")
+    plan = Plan(parts=("eer",)).quick()
+    by_library = run_benchmark([ModelFile(at.model)], data=corpora, out=at.library / "b", plan=plan)
+    assert by_cli["rows"] == plain([dataclasses.asdict(row) for row in by_library.rows]) and by_cli["rows"]
+    assert by_cli["code"] == by_library.code
 
 
 def report(at: Material) -> None:

@@ -13,6 +13,7 @@ DIFFER = {
     "--channel": "only commands that write a result for each channel take 'separate'",
     "--method": "the clusterer that is best for what is clustered",
     "--out": "a folder, a file or either, as the command writes",
+    "--parts": "parts of an utterance to train on, and parts of the benchmark",
     "--resamples": "verify resamples trials of speakers, which takes longer than recordings",
     "--seed": "None where a setting or --manifest may give it; it is 0 then, too",
     "--snr": "noise to train or to simulate, and noise to test on",

@@ -116,18 +116,29 @@ def test_listening_in_two_processes_gives_the_same(
 
 
 def test_other_samples_than_the_manifests_are_reported(
-    simulation: Path, shared_data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    simulation: Path,
+    shared_data: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     manifest = tmp_path / "manifest.jsonl"
     lines = (simulation / "out" / "manifest.jsonl").read_text().splitlines()
-    first = json.loads(lines[0])
-    first["sha256"] = "0" * 64
-    manifest.write_text(f"{json.dumps(first)}\n{lines[1]}\n")
     recordings = ("--rir", shared_data / "rir", "--noise", shared_data / "noise")
     common = ("--corpus", simulation / "corpus", *recordings, "--json", tmp_path / "results.json")
-    assert simulate("--manifest", manifest, *common, "--out", tmp_path / "out") == 0
-    assert json.loads((tmp_path / "results.json").read_text())["results"]["changed"] == ["sim0"]
-    assert "1 of 2 conversations differ from the manifest in their samples" in caplog.text
+    first = {**json.loads(lines[0]), "sha256": "0" * 64}
+    louder = {"sketch": [2 * total for total in first["sketch"]]}
+    for changes, key, said in (
+        (louder, "changed", "1 of 2 conversations differ from the manifest by more than rounding"),
+        ({}, "rounded", "The samples match the manifest, 1 of them but for rounding."),
+        ({"format": 1}, "unknown", "1 of 2 conversations have another digest"),
+    ):
+        manifest.write_text(f"{json.dumps({**first, **changes})}\n{lines[1]}\n")
+        assert simulate("--manifest", manifest, *common, "--out", tmp_path / "out") == 0
+        results = json.loads((tmp_path / "results.json").read_text())["results"]
+        found = {name: results[name] for name in ("changed", "rounded", "unknown")}
+        assert found == {"changed": [], "rounded": [], "unknown": [], key: ["sim0"]}
+        assert said in caplog.text + capsys.readouterr().out
 
 
 def test_own_statistics(simulation: Path, tmp_path: Path) -> None:

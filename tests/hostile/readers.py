@@ -182,6 +182,31 @@ def _data_dir(name: str) -> Callable[[Path], Path]:
     return make
 
 
+_BENCHMARK: dict[str, Any] = {
+    "models": [{"name": "small"}, {"name": "other"}],
+    "rows": [
+        {
+            "part": "eer",
+            "corpus": "dev",
+            "condition": "clean",
+            "figure": "EER %",
+            "values": [
+                {
+                    "value": 5.0,
+                    "low": 4.0,
+                    "high": 6.5,
+                    "seeds": [4.5, 5.5],
+                    "difference": None,
+                    "difference_low": None,
+                    "difference_high": None,
+                },
+                None,
+            ],
+        }
+    ],
+}
+
+
 def _result(command: str, results: dict[str, Any]) -> Callable[[Path], Path]:
     document = {
         "schema": f"sdpn.{command}/1",
@@ -378,11 +403,11 @@ def _manifest(folder: Path) -> Path:
     room = names["r"].replace(", ", ', "sha256": ')
     path = folder / "manifest.jsonl"
     path.write_text(
-        '{"format": 1, "recording": "sim00", "num_samples": 2880000, "speakers": [["a", {"path": '
+        '{"format": 2, "recording": "sim00", "num_samples": 2880000, "speakers": [["a", {"path": '
         + f'{room}}}], ["b", {{"rt60_s": 0.4, "seed": 5}}]], "utterances": [[0, {names["x"]}], '
         + f'[1, {names["y"]}]], "phrases": [[0, 8160, 21984, 5344, -3.2], [1, 0, 9000, 40000, 1]], '
         + f'"noise": {{"snr_db": 12.5, "clips": [[{names["n"]}]]}}, '
-        + '"ambience": {"snr_db": 38.0, "seed": 77}, "sha256": "33"}\n'
+        + '"ambience": {"snr_db": 38.0, "seed": 77}, "sha256": "33", "sketch": [5, -7]}\n'
     )
     return path
 
@@ -497,6 +522,7 @@ READERS: dict[str, Reader] = {
     "manifest": Reader(_manifest, _read_manifest),
     "statistics": Reader(_statistics, _imported("sdpn.simulation.turn_statistics", "read_statistics")),
     "result-verify": Reader(_result("verify", _VERIFY | {"threshold": 0.3}), _report),
+    "result-benchmark": Reader(_result("benchmark", _BENCHMARK), _report),
     "result-score": Reader(_result("score", _SCORE), _report),
     "result-diarize": Reader(
         _result(

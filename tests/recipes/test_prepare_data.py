@@ -76,6 +76,32 @@ def test_everything_becomes_a_data_directory(corpora: Path, capsys: pytest.Captu
     assert "train: 4 files, 3 speakers, 0.00 h" in capsys.readouterr().out
 
 
+def test_what_the_benchmark_tests_on_is_left_out(tmp_path: Path, write_tone: Tone) -> None:
+    for name in ("32", "33"):
+        write_tone(tmp_path / "librispeech" / "train" / name / "a.wav")
+        write_tone(tmp_path / "mine" / name / "a.wav")
+    for name in ("noise/rain/4-1-A", "noise/rain/1-1-A", "rir/cinema-hall", "rir/kitchen"):
+        write_tone(tmp_path / f"{name}.wav")
+    given = ("--corpus", "@/librispeech/train", "--corpus", "@/mine", "--noise", "@/noise", "--rir", "@/rir")
+    assert prepare(tmp_path, *given, "--without_benchmark") == 0
+    assert [each.speaker for each in read_data_dir(tmp_path / "out" / "train")] == [
+        *("librispeech-33", "mine-32", "mine-33"),
+    ]
+    assert list(read_table(tmp_path / "out" / "noise" / "wav.scp")) == ["rain-1-1-A.wav"]
+    assert list(read_table(tmp_path / "out" / "rir" / "wav.scp")) == ["kitchen.wav"]
+    assert prepare(tmp_path, *given) == 0
+    assert len(read_data_dir(tmp_path / "out" / "train")) == 4
+
+
+def test_without_the_benchmarks_noises_there_are_none(
+    tmp_path: Path, write_tone: Tone, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tone(tmp_path / "corpus" / "s" / "a.wav")
+    write_tone(tmp_path / "noise" / "4-1-A.wav")
+    assert prepare(tmp_path, "--corpus", "@/corpus", "--noise", "@/noise", "--without_benchmark") == 2
+    assert "all of it is held out for the benchmark" in capsys.readouterr().err
+
+
 def test_hours_are_counted(tmp_path: Path, write_tone: Tone, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("a", "b"):
         write_tone(tmp_path / "corpus" / "s" / f"{name}.wav", duration_s=36, rate_hz=8000)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -222,3 +224,19 @@ def test_a_folder_without_anything_is_refused(tmp_path) -> None:
         read_experiment(tmp_path)
     with pytest.raises(InputError, match="no such experiment folder"):
         read_experiment(tmp_path / "nowhere")
+
+
+def test_a_benchmark_is_a_table(tmp_path: Path, write_result: Callable[..., Path]) -> None:
+    value = {"value": 6.42, "low": 4.9, "high": 7.9, "seeds": []}
+    value |= dict.fromkeys(("difference", "difference_low", "difference_high"))
+    other = {**value, "value": 5.0, "difference": -1.42, "difference_low": -2.0, "difference_high": -0.5}
+    row = {"part": "eer", "corpus": "dev <i>", "condition": "clean", "figure": "EER %"}
+    models = [{"name": "a"}, {"name": "b"}]
+    write_result("benchmark", "both", {"models": models, "rows": [{**row, "values": [value, other]}]})
+    experiment = read_experiment(tmp_path)
+    assert summary_rows(experiment) == []  # no row of dashes
+    page = _Page(build_page(experiment))
+    assert {"6.42 (4.90 to 7.90)", "-1.42 (-2.00 to -0.50)", "less a", "dev <i>"} <= set(page.texts)
+    write_result("benchmark", "both", {"models": models, "rows": [{**row, "values": [value]}]})
+    with pytest.raises(InputError, match="'EER %' has 1 values, expected one for each of 2"):
+        read_experiment(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +48,34 @@ CONVERSATION = Conversation(
     noise=Noise(snr_db=12.5, clips=(SourceFile("rain/r.flac", "aa"),)),
     ambience=Ambience(snr_db=40.0, seed=3),
     sha256="beef",
+    sketch=(10000, -20000),
 )
 
 
 def test_what_is_written_reads_back(tmp_path: Path) -> None:
     path = tmp_path / "manifest.jsonl"
-    plain = Conversation(**{**vars(CONVERSATION), "recording": "sim1", "noise": None, "sha256": None})
+    plain = Conversation(
+        **{**vars(CONVERSATION), "recording": "sim1", "noise": None, "sha256": None, "sketch": None}
+    )
     write_manifest(path, [CONVERSATION, plain])
     assert read_manifest(path) == [CONVERSATION, plain]
     assert len(path.read_text(encoding="utf-8").splitlines()) == 2
+
+
+def test_mixed_again_it_is_equal_rounded_different_or_nobody_knows(tmp_path: Path) -> None:
+    again = replace(CONVERSATION, sha256="f00d")
+    assert CONVERSATION.compared_with(replace(again, sha256="beef")) == "equal"
+    assert replace(CONVERSATION, sha256=None).compared_with(again) == "equal"  # it was never mixed
+    # of 22361 = sqrt(10000² + 20000²), 22 is just within a thousandth
+    assert CONVERSATION.compared_with(replace(again, sketch=(10000, -20022))) == "rounded"
+    assert CONVERSATION.compared_with(replace(again, sketch=(10000, -20023))) == "different"
+    assert CONVERSATION.compared_with(replace(again, sketch=(10000, -20000, 0))) == "different"
+    path = tmp_path / "old.jsonl"
+    path.write_text(json.dumps({**LINE, "sha256": "beef"}) + "\n")
+    (old,) = read_manifest(path)  # format 1
+    assert old.sketch is None
+    assert old.compared_with(again) == "unknown"
+    assert old.compared_with(replace(again, sha256="beef")) == "equal"
 
 
 def test_the_reference_by_hand() -> None:
@@ -98,7 +118,11 @@ LINE: dict[str, Any] = {
         ("{", "not JSON"),
         ("[]", "an object"),
         ("{}", "KeyError: 'format'"),
-        (broken(format=2), "its format is 2, expected 1"),
+        (broken(format=3), "its format is 3, expected 1 or 2"),
+        (broken(format=2), "KeyError: 'sketch'"),
+        (broken(format=2, sketch=[1.5]), "the sketch is not a list of integers"),
+        (broken(format=2, sketch=[2**40]), "the sketch is not a list of integers"),
+        (broken(format=2, sketch=3), "TypeError"),
         (broken(phrases=[]), "the conversation is empty"),
         (broken(phrases=[[1, 0, 16000, 0, 0.0]]), "there is no utterance 1"),
         (broken(phrases=[[0, 0, 16000, 16001, 0.0]]), "not inside the conversation"),

@@ -344,6 +344,6 @@ def test_the_projects_dev_conversations() -> None:
     )
     assert sum(all(speaker.room for speaker in each.speakers) for each in conversations) == 12
     assert all((each.noise is not None) == bool(each.speakers[0].room) for each in conversations)
-    assert all(each.sha256 for each in conversations)
+    assert all(each.sha256 and len(each.sketch or ()) == 180 for each in conversations)
     assert path.stat().st_size < 1_000_000
-    assert all(json.loads(line)["format"] == 1 for line in path.read_text(encoding="utf-8").splitlines())
+    assert all(json.loads(line)["format"] == 2 for line in path.read_text(encoding="utf-8").splitlines())

@@ -8,8 +8,10 @@
     OUT/rir        from --rir: audio at any depth
 
 Training ids are <corpus>-<speaker>-<utterance>, speakers <corpus>-<folder>: a folder of the same name in two
-corpora is two people. Dev ids are those of the trials: the file stem, or the path below --dev with or
-without its suffix. Every file's header is read; empty and unreadable files are listed.
+corpora is two people. With --without_benchmark, the speakers, noises and rooms that 'sdpn benchmark' tests on
+(sdpn/benchmark/held_out.py) are left out of train, noise and rir. Dev ids are whatever the trials call the
+files: the file stem, or the path below --dev with or without its suffix. Every file's header is read; files
+that are empty or unreadable are named.
 """
 
 from __future__ import annotations
@@ -17,18 +19,18 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from sdpn.benchmark.held_out import is_held_out_sound, is_held_out_speaker
 from sdpn.errors import InputError
 from sdpn.io import audio
 from sdpn.io.atomic import atomic_directory
 from sdpn.io.corpus import as_word, find_audio, find_speakers
 from sdpn.io.kaldi import Utterance, write_data_dir
 from sdpn.io.rttm import read_rttm
-from sdpn.io.trials import read_trials
+from sdpn.io.trial_corpus import utterances_of_trials
 from sdpn.io.uem import read_uem
 
 #: More bad files than this are only counted.
@@ -66,8 +68,8 @@ def total_hours(files: Sequence[Path], num_threads: int) -> float:
     return sum(length for length in found if not isinstance(length, InputError)) / 3600
 
 
-def training_utterances(folders: Sequence[Path]) -> list[Utterance]:
-    """All utterances of folder-per-speaker corpora.
+def training_utterances(folders: Sequence[Path], *, without_benchmark: bool = False) -> list[Utterance]:
+    """All utterances of folder-per-speaker corpora, maybe without the speakers of the benchmark.
 
     Raises:
         InputError: a corpus is missing or empty, or an audio file lies in no speaker's folder.
@@ -80,44 +82,8 @@ def training_utterances(folders: Sequence[Path]) -> list[Utterance]:
         )
         for person, files in find_speakers(folders).items()
         for file in files
+        if not (without_benchmark and is_held_out_speaker(file.corpus.resolve(), file.name.parts[0]))
     ]
-
-
-def dev_utterances(folder: Path, trials: Path) -> list[Utterance]:
-    """The utterances of a folder-per-speaker corpus under the ids that its trials use.
-
-    Raises:
-        InputError: the folder is missing or empty, or the trials name utterances that it lacks.
-    """
-    files = find_audio(folder)
-    wanted = set(read_trials(trials).ids)
-    namings: tuple[Callable[[Path], str], ...] = (
-        lambda path: path.stem,
-        lambda path: path.relative_to(folder).with_suffix("").as_posix(),
-        lambda path: path.relative_to(folder).as_posix(),
-    )
-    missing = wanted
-    for naming in namings:
-        ids = [naming(path) for path in files]
-        lacking = wanted - set(ids)
-        if not lacking and len(set(ids)) == len(ids):
-            return [
-                Utterance(key, path.resolve(), speaker=as_word(path.relative_to(folder).parts[0]))
-                for key, path in zip(ids, files, strict=True)
-            ]
-        if not lacking:
-            key, _ = Counter(ids).most_common(1)[0]
-            raise InputError(
-                f"the trials' ids are ambiguous: {key!r} matches several files",
-                path=trials,
-                hint="name utterances by their path below the folder",
-            )
-        missing = min(missing, lacking, key=len)
-    raise InputError(
-        f"{len(missing)} of the {len(wanted)} utterances in the trials are not in {folder}, "
-        f"such as {min(missing)!r}",
-        path=trials,
-    )
 
 
 def meeting_recordings(folder: Path) -> list[Utterance]:
@@ -145,11 +111,11 @@ def meeting_recordings(folder: Path) -> list[Utterance]:
 
 
 def prepare(out: Path, args: argparse.Namespace) -> None:
-    """Write every requested data directory, and print its size."""
-    train = training_utterances(args.corpus)
+    """Write every data directory that was asked for, and print what each holds."""
+    train = training_utterances(args.corpus, without_benchmark=args.without_benchmark)
     _write(out / "train", train, args.nj)
     if args.dev is not None:
-        dev = dev_utterances(args.dev, args.trials)
+        dev = utterances_of_trials(args.dev, args.trials)
         shared = {utterance.path for utterance in train} & {utterance.path for utterance in dev}
         if shared:
             raise InputError(
@@ -168,7 +134,10 @@ def prepare(out: Path, args: argparse.Namespace) -> None:
             sounds = [
                 Utterance("-".join(map(as_word, path.relative_to(folder).parts)), path.resolve())
                 for path in find_audio(folder)
+                if not (args.without_benchmark and is_held_out_sound(path))
             ]
+            if not sounds:
+                raise InputError("all of it is held out for the benchmark", path=folder)
             _write(out / kind, sounds, args.nj)
 
 
@@ -186,6 +155,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--meetings", type=Path, metavar="DIR")
     parser.add_argument("--noise", type=Path, metavar="DIR")
     parser.add_argument("--rir", type=Path, metavar="DIR")
+    parser.add_argument(
+        "--without_benchmark", action="store_true", help="leave out what 'sdpn benchmark' tests on"
+    )
     parser.add_argument("--nj", type=int, default=2, help="threads that read headers; default 2")
     args = parser.parse_args(argv)
     try:

@@ -1,0 +1,1 @@
+"""One measurement of a model: verification and diarization of unseen speakers, in every condition."""
