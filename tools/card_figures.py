@@ -18,7 +18,7 @@ from sdpn.cli.table import format_markdown
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_write_text
 from sdpn.io.text import read_text
-from sdpn.report.results import Benchmark, read_result_file
+from sdpn.report.results import BenchmarkResults, read_result_file
 
 BEGIN, END = "<!-- benchmark -->", "<!-- end of benchmark -->"
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         found = read_result_file(args.results).results
-        if not isinstance(found, Benchmark):
+        if not isinstance(found, BenchmarkResults):
             raise InputError("is not what 'sdpn benchmark' wrote", path=args.results)
         tables = figures(found)
         if args.card is None:
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def figures(benchmark: Benchmark) -> str:
+def figures(benchmark: BenchmarkResults) -> str:
     """Tables of the first model: a row for each condition, a column for each corpus and figure."""
     tables = [
         pivot([row for row in benchmark.rows if row.part == part and row.values[0] is not None], heading)

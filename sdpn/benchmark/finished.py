@@ -24,7 +24,7 @@ _IRRELEVANT = {"adaptation", "cli", "data", "distill", "kmeans", "report", "trac
 _MEASURING = {"groups.py", "held_out.py", "material.py", "measure.py", "plan.py"}
 
 
-class Finished:
+class FinishedParts:
     """The finished cells of one model.
 
     Args:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from sdpn.augmentation.conditions import telephone
-from sdpn.benchmark.material import Material, Recordings
+from sdpn.benchmark.material import Material, RecordingMaterial
 from sdpn.benchmark.plan import Cell, Plan, verification_condition
 from sdpn.diarization.pipeline import DiarizationConfig, Diarizer
 from sdpn.extraction.embed_corpus import embed_corpus
@@ -148,7 +148,7 @@ class Bench:
             "second": material.speakers[trials.second],
         }
 
-    def _diarization(self, recordings: Recordings, condition: str) -> Outcome:
+    def _diarization(self, recordings: RecordingMaterial, condition: str) -> Outcome:
         hypothesis = {name: self._turns(name, path, condition) for name, path in recordings.audio.items()}
         whole, nist = (
             score_recordings(

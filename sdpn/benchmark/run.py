@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from sdpn.benchmark.figures import Row
-from sdpn.benchmark.finished import Finished, code_digest, model_digest
+from sdpn.benchmark.finished import FinishedParts, code_digest, model_digest
 from sdpn.benchmark.material import Material
 from sdpn.benchmark.measure import Bench, ModelFile, Outcome
 from sdpn.benchmark.plan import DEV_CORPORA, HELD_OUT, Cell, Plan, cells, held_out_sounds
@@ -102,7 +102,7 @@ def run_benchmark(
         of_all: list[object] = [digest, code_digest(), inputs[cell.corpus]]
         return of_all if cell.part == "eer" else [*of_all, repr(config), *plan.sizes]
 
-    stores = [Finished(out, partial(made_from, digest)) for digest in digests]
+    stores = [FinishedParts(out, partial(made_from, digest)) for digest in digests]
     work = [_Work(model, material, plan, config) for model in models]
     outcomes: list[dict[Cell, Outcome]] = [{} for _ in models]
     missing: list[tuple[int, Cell]] = []

@@ -9,7 +9,14 @@ from pathlib import Path
 from sdpn.errors import InputError
 from sdpn.report.checkpoints import has_checkpoints, read_checkpoint_log
 from sdpn.report.events import EventLog, read_event_log
-from sdpn.report.results import Benchmark, Diarization, ResultFile, Score, Verification, read_results
+from sdpn.report.results import (
+    BenchmarkResults,
+    Diarization,
+    ResultFile,
+    Score,
+    VerificationResults,
+    read_results,
+)
 
 _FIRST, _LAST = ("trained",), ("untrained", "one-speaker")
 
@@ -39,7 +46,7 @@ class Experiment:
     @property
     def labels(self) -> list[str]:
         """The labels of the summary: trained, then any others, then untrained, then one-speaker."""
-        summed = (Verification, Score, Diarization)
+        summed = (VerificationResults, Score, Diarization)
         found = {file.label for file in self.results if isinstance(file.results, summed)}
         others = sorted(found - {*_FIRST, *_LAST})
         return [label for label in (*_FIRST, *others, *_LAST) if label in found]
@@ -60,9 +67,11 @@ class Experiment:
         return self._of(Diarization)
 
     @property
-    def benchmarks(self) -> dict[str, Benchmark]:
+    def benchmarks(self) -> dict[str, BenchmarkResults]:
         """Label -> results of ``benchmark``, in alphabetical order."""
-        return {file.label: file.results for file in self.results if isinstance(file.results, Benchmark)}
+        return {
+            file.label: file.results for file in self.results if isinstance(file.results, BenchmarkResults)
+        }
 
     def _of(self, kind: type) -> dict:
         found = {file.label: file.results for file in self.results if isinstance(file.results, kind)}

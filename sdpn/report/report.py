@@ -8,7 +8,7 @@ from pathlib import Path
 from sdpn.io.atomic import atomic_write_text, check_writable
 from sdpn.report.experiment import read_experiment
 from sdpn.report.page import build_page
-from sdpn.report.results import Benchmark
+from sdpn.report.results import BenchmarkResults
 from sdpn.report.summary import SummaryRow, summary_notes, summary_rows
 
 
@@ -26,7 +26,7 @@ class WrittenReport:
     path: Path
     rows: list[SummaryRow]
     notes: list[str]
-    benchmarks: dict[str, Benchmark]
+    benchmarks: dict[str, BenchmarkResults]
 
 
 def write_report(folder: Path, out: Path | None = None) -> WrittenReport:

@@ -142,7 +142,7 @@ class BenchmarkedModel:
 
 
 @dataclass(frozen=True)
-class Benchmark:
+class BenchmarkResults:
     """Results of ``sdpn benchmark``: figures of all models, in rows with a value for each.
 
     Raises:
@@ -195,14 +195,14 @@ class ResultFile:
     command: str
     label: str
     argv: tuple[str, ...]
-    results: Verification | Score | Diarization | Benchmark | None
+    results: VerificationResults | Score | Diarization | BenchmarkResults | None
 
 
 _KINDS: dict[str, Any] = {
-    "verify": Verification,
+    "verify": VerificationResults,
     "score": Score,
     "diarize": Diarization,
-    "benchmark": Benchmark,
+    "benchmark": BenchmarkResults,
 }
 
 

@@ -262,7 +262,7 @@ def _decode_sketch(document: dict[str, Any]) -> tuple[int, ...] | None:
     return None if found is None else tuple(found)
 
 
-def _decode_room(room: dict[str, Any] | None) -> Source | SimulatedRoom | None:
+def _decode_room(room: dict[str, Any] | None) -> SourceFile | SimulatedRoom | None:
     if room is None:
         return None
     if "path" in room:

@@ -90,18 +90,18 @@ def check_sources(conversations: Sequence[Conversation], folders: Folders, manif
                 raise InputError(problem, path=manifest, line=line)
 
 
-def sources_by_folder(root: Path, draws: Callable[[Path], bool] | None = None) -> list[list[Source]]:
+def sources_by_folder(root: Path, draws: Callable[[Path], bool] | None = None) -> list[list[SourceFile]]:
     """Audio files below ``root`` that ``draws`` accepts (None: all), in groups that lie in the same folder.
 
     Raises:
         InputError: ``root`` is no folder, holds no such audio, or a file cannot be read.
     """
-    groups: dict[Path, list[Source]] = {}
+    groups: dict[Path, list[SourceFile]] = {}
     paths = [path for path in find_audio(root) if draws is None or draws(path)]
     if not paths:
         raise InputError("contains no recording that may be used", path=root)
     for path in paths:
-        source = Source(path.relative_to(root).as_posix(), file_digest(path))
+        source = SourceFile(path.relative_to(root).as_posix(), file_digest(path))
         groups.setdefault(path.parent, []).append(source)
     return list(groups.values())
 

@@ -11,7 +11,7 @@ import pytest
 from sdpn.cli.main import main
 from sdpn.io.json_text import read_json
 from sdpn.pretrained import SHIPPED
-from sdpn.report.results import Benchmark, read_result_file
+from sdpn.report.results import BenchmarkResults, read_result_file
 from tests.benchmark.small_corpora import write_corpora
 
 
@@ -46,7 +46,7 @@ def test_table_and_documents(
     # 7 cells of trials with the cosine and the back end, and four figures of meetings
     assert len(lines) == len(of_command["rows"]) == 7 * 2 + 4
     read = read_result_file(results).results
-    assert isinstance(read, Benchmark)
+    assert isinstance(read, BenchmarkResults)
     assert [model.name for model in read.models] == ["small", "plain"]
     first = read.rows[0].values[0]
     assert first is not None and first.value == of_command["rows"][0]["values"][0]["value"]
