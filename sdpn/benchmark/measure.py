@@ -27,7 +27,7 @@ from sdpn.io.rttm import Turn, from_annotation
 from sdpn.metrics.diarization import NIST_COLLAR_S, RecordingScore, score_recordings
 from sdpn.models.embedder import Embedder
 from sdpn.models.weights import weights_digest
-from sdpn.pretrained import SHIPPED
+from sdpn.pretrained import model_path
 from sdpn.verification.back_end import BackEnd
 from sdpn.verification.similarity import cosine
 from sdpn.verification.storage import has_back_end, read_back_end
@@ -48,7 +48,7 @@ class ModelFile:
     """A model as it is named on the command line.
 
     Attributes:
-        path: None for the one in the package.
+        path: or the name of an included model; None for the default.
         format: None finds it.
     """
 
@@ -58,7 +58,7 @@ class ModelFile:
     @property
     def found(self) -> Path:
         """Where it lies."""
-        return SHIPPED if self.path is None else self.path
+        return model_path(self.path)
 
     def load(self) -> Embedder:
         """Load it.

@@ -18,6 +18,7 @@ from sdpn.cli.progress import Meter, track
 from sdpn.cli.table import format_markdown
 from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
+from sdpn.pretrained import SHIPPED, model_path
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -55,10 +56,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``sdpn benchmark``."""
     parser.add_argument(
         "--model",
-        type=Path,
+        type=model_path,
         action="append",
         metavar="M",
-        help="model of any supported format; repeatable (default: the model included in sdpn)",
+        help="model of any supported format, or the name of an included one; repeatable "
+        f"(default: {SHIPPED.name})",
     )
     parser.add_argument(
         "--format",

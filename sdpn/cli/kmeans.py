@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         type=Path,
         metavar="M",
-        help="with --layer: the network (default: the model included in sdpn); otherwise the same as --with",
+        help="with --layer: the network (default: the one included in sdpn); otherwise the same as --with",
     )
     what = parser.add_argument_group("training or labelling (one of them)")
     what.add_argument("--clusters", type=int, metavar="K", help="train K clusters, then label")

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sdpn.pretrained import INCLUDED, SHIPPED, model_path
+
 if TYPE_CHECKING:
     from sdpn.models.embedder import Embedder
 
@@ -17,10 +19,11 @@ def add_model_arguments(parser: argparse._ActionsContainer) -> None:
     """Declare ``--model`` and ``--format``."""
     parser.add_argument(
         "--model",
-        type=Path,
+        type=model_path,
         metavar="M",
-        help="model: EXP/model, a file or folder of 3D-Speaker, WeSpeaker, SpeechBrain or ReDimNet2, or an "
-        "ONNX graph (default: the model included in sdpn)",
+        help=f"model: EXP/model, the name of one included in sdpn ({', '.join(INCLUDED)}), a file or folder "
+        "of 3D-Speaker, WeSpeaker, SpeechBrain or ReDimNet2, or an ONNX graph "
+        f"(default: {SHIPPED.name})",
     )
     parser.add_argument(
         "--format",
@@ -36,10 +39,8 @@ def add_device_argument(parser: argparse._ActionsContainer) -> None:
 
 
 def named_model(args: argparse.Namespace) -> Path:
-    """The given model, or the folder of the one included in sdpn."""
-    from sdpn.pretrained import SHIPPED
-
-    return SHIPPED if args.model is None else args.model
+    """The given model, or the default one."""
+    return model_path(args.model)
 
 
 def load(args: argparse.Namespace) -> Embedder:

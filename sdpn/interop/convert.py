@@ -12,7 +12,7 @@ from sdpn.interop.load import read_any
 from sdpn.interop.onnx_export import export_onnx, quantise_onnx
 from sdpn.models.folder import ModelFolder, save_model
 from sdpn.models.pretraining import PRETRAINING, Pretraining, read_pretraining
-from sdpn.pretrained import SHIPPED
+from sdpn.pretrained import model_path
 from sdpn.verification.storage import BACK_END, has_back_end
 
 
@@ -71,7 +71,7 @@ def convert(
         raise InputError("the file name of a graph must end in .onnx", path=out)
     found = read_any(model, format)
     if to == "folder":
-        named = SHIPPED if model is None else model
+        named = model_path(model)
         beside = [named / BACK_END] if has_back_end(named) else []
         save_model(out, found, pretraining=_pretraining(named, head), half=half, beside=beside)
     else:

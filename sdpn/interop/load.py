@@ -10,7 +10,7 @@ from sdpn.interop.registry import FORMATS
 from sdpn.interop.source import ModelSource
 from sdpn.models.embedder import Embedder, Model, Precision
 from sdpn.models.folder import ModelFolder
-from sdpn.pretrained import SHIPPED
+from sdpn.pretrained import INCLUDED, is_included, model_path
 
 #: Files that belong to a model folder: giving the file is equivalent to giving the folder.
 _FILES_OF_FOLDERS = {
@@ -29,13 +29,14 @@ def load_model(
 ) -> Embedder:
     """Load a model of any supported format, without executing code in its files.
 
-    >>> model = load_model()                        # the model included in the package
+    >>> model = load_model()                        # the default of the models included in the package
+    >>> model = load_model("small")                 # one of them by name
     >>> model = load_model("exp/mini/model")
     >>> model = load_model("campplus.bin", format="3dspeaker")
 
     Args:
-        path: a model folder (``EXP/model``), or a file or folder of another toolkit; None loads the model
-            included in the package (`sdpn.pretrained`).
+        path: a model folder (``EXP/model``), a file or folder of another toolkit, or the name of a model
+            included in the package; None loads its default (`sdpn.pretrained`).
         format: ``sdpn``, ``3dspeaker``, ``wespeaker``, ``speechbrain`` or ``onnx``; None detects it, and
             raises an error if it is ambiguous.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
@@ -65,14 +66,15 @@ def read_any(path: str | os.PathLike[str] | None = None, format: str | None = No
 
 
 def _read(path: str | os.PathLike[str] | None, format: str | None) -> Model:
-    if path is None:
-        return _read_shipped(format)
-    path = Path(path)
+    path = model_path(path)
+    if is_included(path):
+        return _read_included(path, format)
     if not path.exists():
         raise InputError(
             "no such model folder or file",
             path=path,
-            hint="expected a folder written by sdpn train, EXP/model, or a model of another toolkit",
+            hint="expected a folder written by sdpn train, EXP/model, a model of another toolkit, or the name "
+            f"of an included one: {', '.join(INCLUDED)}",
         )
     if format is not None and format not in FORMATS:
         raise InputError(f"unknown format {format!r}", hint=f"expected one of: {', '.join(FORMATS)}")
@@ -82,14 +84,17 @@ def _read(path: str | os.PathLike[str] | None, format: str | None) -> Model:
     return FORMATS[format if format is not None else _find_format(source)].read(source)
 
 
-def _read_shipped(format: str | None) -> Model:
+def _read_included(path: Path, format: str | None) -> Model:
     if format not in (None, "sdpn"):
-        raise InputError(f"format {format!r} without a model", hint="give the model with --model")
+        raise InputError(
+            f"format {format!r}, but the included model {path.name} is a model folder of sdpn",
+            hint="give the model that is meant with --model",
+        )
     try:
-        return FORMATS["sdpn"].read(ModelSource(SHIPPED))
+        return FORMATS["sdpn"].read(ModelSource(path))
     except InputError as error:
         raise InputError(
-            f"the model included in sdpn is damaged: {error.message}",
+            f"the model {path.name}, included in sdpn, is damaged: {error.message}",
             path=error.path,
             hint="reinstall sdpn: pip install --force-reinstall --no-deps sdpn",
         ) from error

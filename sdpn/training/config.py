@@ -22,6 +22,7 @@ from sdpn.models.ecapa import EcapaConfig
 from sdpn.models.folder import read_model
 from sdpn.models.heads import HeadConfig
 from sdpn.models.registry import EncoderChoice
+from sdpn.pretrained import model_path
 from sdpn.training.evaluation import EvaluationConfig
 from sdpn.training.guards import GuardConfig
 from sdpn.training.initial import InitialConfig
@@ -140,8 +141,10 @@ def load_run_config(path: str | os.PathLike[str] | None, overrides: Sequence[str
         InputError: as in `sdpn.config.load_config`, or the model to start from cannot be read.
     """
     config = load_config(RunConfig, path, overrides)
-    start = config.initial.model
-    if start is None or not start.exists():  # checked when it is loaded; a resumed run does not need it
+    if config.initial.model is None:
+        return config
+    start = model_path(config.initial.model)
+    if not start.exists():  # checked when it is loaded; a resumed run does not need it
         return config
     model = read_model(start)
     given = RunConfig(encoder=model.encoder_config, features=model.features)

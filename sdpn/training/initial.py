@@ -30,6 +30,7 @@ from sdpn.models.folder import read_model
 from sdpn.models.pretraining import read_pretraining
 from sdpn.models.registry import AnyEncoderConfig
 from sdpn.models.weights import check_weights
+from sdpn.pretrained import model_path
 
 #: Crops per prototype for k-means; more hardly change the centres.
 _CROPS_PER_PROTOTYPE = 20
@@ -40,7 +41,8 @@ class InitialConfig:
     """Initialisation of weights and prototypes.
 
     Attributes:
-        model: model folder (``EXP/model``) to initialise encoder and head of student and teacher from.
+        model: model folder (``EXP/model``), or name of an included model, to initialise encoder and head of
+            student and teacher from.
         prototypes: initial prototypes. ``uniform`` draws them from U(±1/√E) (published); ``kmeans`` uses
             k-means centres of the initial network's projections of the training speech, or with ``distill``
             of the teacher's embeddings; ``keep`` those of ``model``; ``classes`` the mean embedding of each
@@ -79,7 +81,10 @@ def initialise(
     """
     kept: Tensor | None = None
     if config.model is not None:
-        kept = _load_initial_weights(network, config.model, config.head or config.model, encoder=encoder)
+        start = model_path(config.model)
+        kept = _load_initial_weights(
+            network, start, start if config.head is None else model_path(config.head), encoder=encoder
+        )
     if config.prototypes == "keep":
         assert kept is not None and config.model is not None
         if kept.shape != network.prototypes.shape:

@@ -33,6 +33,7 @@ from sdpn.extraction.shard import Shard
 from sdpn.interop.load import load_model
 from sdpn.io.kaldi import Utterance, read_vectors
 from sdpn.models.embedder import Embedder, Precision
+from sdpn.pretrained import model_path
 from sdpn.training.distributed import Processes
 
 _log = logging.getLogger(__name__)
@@ -114,10 +115,11 @@ def _load(config: DistillConfig, cache: Path, device: torch.device) -> Embedder 
             hint="give --teacher MODEL, and --teacher-format if its files do not determine it "
             "(docs/distillation.md)",
         )
-    if not config.teacher.exists() and cache.is_dir():
+    teacher = model_path(config.teacher)
+    if not teacher.exists() and cache.is_dir():
         _log.warning("the teacher %s does not exist: using its embeddings in %s", config.teacher, cache)
         return None
-    return load_model(config.teacher, config.teacher_format, device=str(device))
+    return load_model(teacher, config.teacher_format, device=str(device))
 
 
 def _embed(

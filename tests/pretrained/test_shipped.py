@@ -12,13 +12,13 @@ import pytest
 import yaml
 
 import sdpn
+from sdpn import pretrained
 from sdpn.cli.main import main
-from sdpn.interop import load
 from sdpn.io.corpus import find_audio
 from sdpn.io.trials import read_trials
 from sdpn.metrics.verification import equal_error_rate, error_rates
 from sdpn.models.pretraining import read_pretraining
-from sdpn.pretrained import SHIPPED
+from sdpn.pretrained import INCLUDED, SHIPPED, model_path
 from sdpn.verification.similarity import cosine
 from sdpn.verification.storage import read_back_end
 from sdpn.verification.trial_scores import score_trials
@@ -56,17 +56,30 @@ def test_a_truncated_one_says_to_install_again(
 ) -> None:
     damaged = shutil.copytree(SHIPPED, tmp_path / "small")
     (damaged / name).write_bytes((damaged / name).read_bytes()[:200])
-    monkeypatch.setattr(load, "SHIPPED", damaged)
-    assert main(["compare", "a.wav", "b.wav"]) == 2
+    monkeypatch.setattr(pretrained, "_HERE", tmp_path)
+    assert main(["compare", "--model", "small", "a.wav", "b.wav"]) == 2
     message = capsys.readouterr().err
-    assert "included in sdpn is damaged" in message
+    assert "the model small, included in sdpn, is damaged" in message
     assert str(damaged / name) in message
     assert "--force-reinstall" in message
 
 
 def test_a_format_needs_a_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "--format", "wespeaker", "a.wav", "b.wav"]) == 2
-    assert "'wespeaker' without a model" in capsys.readouterr().err
+    assert "'wespeaker', but the included model small is" in capsys.readouterr().err
+
+
+def test_included_models_go_by_their_names(
+    wave: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a folder of that name exists, which is ``./small``."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small").mkdir()
+    for name in INCLUDED:
+        assert model_path(name) == model_path(Path(name)) == SHIPPED.parent / name
+        assert np.isfinite(sdpn.load_model(name).embed(wave, sample_rate=16000)).all()
+    assert model_path() == SHIPPED and SHIPPED.name in INCLUDED
+    assert model_path("./small") == Path("small") and model_path("exp/small") == Path("exp/small")
 
 
 def test_it_can_be_trained_on() -> None:
