@@ -73,8 +73,8 @@ def _read(path: str | os.PathLike[str] | None, format: str | None) -> Model:
         raise InputError(
             "no such model folder or file",
             path=path,
-            hint="expected a folder written by sdpn train, EXP/model, a model of another toolkit, or the name "
-            f"of an included one: {', '.join(INCLUDED)}",
+            hint="expected a folder written by sdpn train, EXP/model, a model of another toolkit, or the "
+            f"name of an included one: {', '.join(INCLUDED)}",
         )
     if format is not None and format not in FORMATS:
         raise InputError(f"unknown format {format!r}", hint=f"expected one of: {', '.join(FORMATS)}")
