@@ -110,7 +110,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         InputError: an option, a model or a corpus is wrong.
     """
     formats = _formats(args)
-    logging.getLogger("sdpn.clustering").setLevel(logging.WARNING)  # what it says of every recording
     config = diarization_config(args)
     from sdpn.benchmark.figures import table_header, table_row
     from sdpn.benchmark.measure import ModelFile
@@ -120,17 +119,23 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     models = [ModelFile(path, format) for path, format in zip(args.model or [None], formats, strict=True)]
     plan = _plan(args)
     meter = Meter(quiet=args.quiet, unit="cells")
-    done = run_benchmark(
-        models,
-        data=args.data,
-        out=args.out,
-        plan=plan,
-        config=config,
-        manifest=args.manifest,
-        jobs=args.jobs,
-        progress=partial(track, quiet=args.quiet),
-        on_cell=lambda what, number, total: meter.show("measuring", number, total, what),
-    )
+    clusterers = logging.getLogger("sdpn.clustering")
+    level = clusterers.level
+    clusterers.setLevel(logging.WARNING)  # they report on every recording
+    try:
+        done = run_benchmark(
+            models,
+            data=args.data,
+            out=args.out,
+            plan=plan,
+            config=config,
+            manifest=args.manifest,
+            jobs=args.jobs,
+            progress=partial(track, quiet=args.quiet),
+            on_cell=lambda what, number, total: meter.show("measuring", number, total, what),
+        )
+    finally:
+        clusterers.setLevel(level)
     meter.finish()
     different = [name for name, sameness in done.manifest.items() if sameness in ("different", "unknown")]
     if different:

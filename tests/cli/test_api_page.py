@@ -16,6 +16,7 @@ from sdpn.io.kaldi import vector_writer
 from sdpn.io.rttm import Turn, write_rttm
 from tests.adaptation.conftest import base, calls  # noqa: F401 - fixtures
 from tests.adaptation.test_adapt import SMALL
+from tests.benchmark.small_corpora import write_corpora
 from tests.conftest import TINY
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/api.md"
@@ -23,7 +24,7 @@ EXAMPLE = re.compile(r"^### sdpn (\S+)\n\n```python\n(.*?)```", re.DOTALL | re.M
 EXAMPLES = dict(EXAMPLE.findall(PAGE.read_text()))
 
 #: Examples that take over five seconds on a busy machine; test_library.py runs these functions, too.
-SLOW = {"train", "adapt", "pseudo-label", "diarize", "models"}
+SLOW = {"train", "adapt", "pseudo-label", "diarize", "benchmark", "models"}
 
 
 def write_settings(path: Path, overrides: list[str]) -> None:
@@ -80,6 +81,8 @@ def test_the_example_runs(command: str, folder: Path, request: pytest.FixtureReq
         (folder / "corpus").mkdir()
         for speaker in sorted(corpus.iterdir())[:2]:
             (folder / "corpus" / speaker.name).symlink_to(speaker)
+    if command == "benchmark":
+        write_corpora(folder / "corpora")
     before = {path for path in folder.rglob("*") if path.is_file()}
     exec(compile(EXAMPLES[command], f"{PAGE.name}, sdpn {command}", "exec"), {"__name__": "example"})
     writes = command not in {"compare", "verify", "drift", "score", "models"}

@@ -186,7 +186,7 @@ def test_dev_ids_are_what_the_trials_say(corpora: Path, line: str, naming: list[
             lambda root: shutil.copy(
                 root / "alpha" / "dev" / "0003" / "d1.wav", root / "alpha" / "dev" / "0004" / "d1.wav"
             ),
-            "are ambiguous: 'd1' matches several files",
+            "the trial id 'd1' matches more than one file",
         ),
         (
             lambda root: (root / "meetings" / "reference.rttm").unlink(),

@@ -66,10 +66,10 @@ files = {
 }
 line = Conversation(
     recording="r", num_samples=480000,
-    speakers=(Speaker("A", Source("hall", "")), Speaker("B", SimulatedRoom(0.4, 3))),
-    utterances=(SpeakerUtterance(0, Source("a", "")), SpeakerUtterance(1, Source("a", ""))),
+    speakers=(Speaker("A", SourceFile("hall", "")), Speaker("B", SimulatedRoom(0.4, 3))),
+    utterances=(SpeakerUtterance(0, SourceFile("a", "")), SpeakerUtterance(1, SourceFile("a", ""))),
     phrases=(PlacedPhrase(0, 0, 150000, 1000, 3.21), PlacedPhrase(1, 50, 160000, 200000, -2.7)),
-    noise=Noise(snr_db=11.3, clips=(Source("rain", ""),)), ambience=Ambience(snr_db=33.0, seed=4),
+    noise=Noise(snr_db=11.3, clips=(SourceFile("rain", ""),)), ambience=Ambience(snr_db=33.0, seed=4),
 )
 mixed = mix(line, lambda kind, source: files[source.path])
 print(hashlib.sha256(mixed.tobytes()).hexdigest())
