@@ -48,7 +48,7 @@ from sdpn.models.pretraining import Pretraining, read_pretraining
 from sdpn.training.clustering_threshold import measure_clustering_threshold
 from sdpn.training.config import RunConfig
 from sdpn.training.distributed import device_of
-from sdpn.training.initial import InitialConfig
+from sdpn.training.initialisation import InitialConfig
 from sdpn.training.loop import TrainingProgress
 from sdpn.training.pretrain import pretrain
 

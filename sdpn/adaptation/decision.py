@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sdpn.adaptation.separation import Separation
-from sdpn.metrics.resampling import compare_paired
+from sdpn.metrics.bootstrap import compare_paired
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from sdpn.io.checksum import file_sha256
 _IRRELEVANT = {"adaptation", "cli", "data", "distill", "kmeans", "report", "tracking", "training"}
 
 #: Files of the benchmark that cells depend on; the others order, keep and sum them.
-_MEASURING = {"groups.py", "held_out.py", "material.py", "measure.py", "plan.py"}
+_MEASURING = {"groups.py", "held_out.py", "evaluation_sets.py", "measure.py", "plan.py"}
 
 
 class FinishedParts:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from sdpn.augmentation.conditions import telephone
-from sdpn.benchmark.material import Material, RecordingMaterial
+from sdpn.benchmark.evaluation_sets import EvaluationSets, RecordingSet
 from sdpn.benchmark.plan import Cell, Plan, verification_condition
 from sdpn.diarization.pipeline import DiarizationConfig, Diarizer
 from sdpn.extraction.embed_corpus import embed_corpus
@@ -83,19 +83,19 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class Bench:
-    """A loaded model beside the material.
+    """A loaded model and the evaluation sets.
 
     Attributes:
         model: the model.
         back_end: its back end, or None.
-        material: the recordings.
+        sets: the recordings.
         plan: how much is measured.
         config: settings of the diarization.
     """
 
     model: Embedder
     back_end: BackEnd | None
-    material: Material
+    sets: EvaluationSets
     plan: Plan
     config: DiarizationConfig
 
@@ -117,14 +117,14 @@ class Bench:
             if cell.part == "cost":
                 return self._cost(cell)
             if cell.part == "ami":
-                return self._diarization(self.material.meetings(), cell.condition)
-            recordings = self.material.conversations(cell.corpus, cell.condition, cell.seed)
+                return self._diarization(self.sets.meetings(), cell.condition)
+            recordings = self.sets.conversations(cell.corpus, cell.condition, cell.seed)
             return self._diarization(recordings, cell.condition)
 
     def _verification(self, cell: Cell) -> Outcome:
-        material = self.material.verification(cell.corpus)
-        condition = verification_condition(cell.condition, self.material.data)
-        trials = material.trials
+        trial_set = self.sets.verification(cell.corpus)
+        condition = verification_condition(cell.condition, self.sets.data)
+        trials = trial_set.trials
 
         def degraded(wave: np.ndarray, index: int) -> list[np.ndarray]:
             assert condition is not None
@@ -134,21 +134,21 @@ class Bench:
 
         pieces = None if condition is None else degraded
         emb_ND = np.concatenate(
-            [each.embeddings_ND for each in embed_corpus(self.model, material.utterances, pieces=pieces)]
+            [each.embeddings_ND for each in embed_corpus(self.model, trial_set.utterances, pieces=pieces)]
         )
         scores = {"cosine": score_trials(cosine(emb_ND), trials.first, trials.second)}
         if self.back_end is not None:
             scores["back end"] = self.back_end.score(emb_ND, trials.first, trials.second)
-        groups = material.groups if condition is None else {}
+        groups = trial_set.groups if condition is None else {}
         return {
             **scores,
             **{f"{GROUP}{name}": chosen for name, chosen in groups.items()},
             "is_target": trials.is_target,
-            "first": material.speakers[trials.first],
-            "second": material.speakers[trials.second],
+            "first": trial_set.speakers[trials.first],
+            "second": trial_set.speakers[trials.second],
         }
 
-    def _diarization(self, recordings: RecordingMaterial, condition: str) -> Outcome:
+    def _diarization(self, recordings: RecordingSet, condition: str) -> Outcome:
         hypothesis = {name: self._turns(name, path, condition) for name, path in recordings.audio.items()}
         whole, nist = (
             score_recordings(
@@ -170,7 +170,7 @@ class Bench:
         return from_annotation(diarizer((wave, audio.RATE_HZ)), name)
 
     def _cost(self, cell: Cell) -> Outcome:
-        recordings = self.material.conversations(cell.corpus, cell.condition, cell.seed)
+        recordings = self.sets.conversations(cell.corpus, cell.condition, cell.seed)
         paths = list(recordings.audio.values())[: self.plan.cost_conversations]
         diarizer = Diarizer(self.model, config=self.config)
         diarizer(paths[0])  # what is loaded on first use is loaded

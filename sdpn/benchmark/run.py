@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
+from sdpn.benchmark.evaluation_sets import EvaluationSets
 from sdpn.benchmark.figures import Row
 from sdpn.benchmark.finished import FinishedParts, code_digest, model_digest
-from sdpn.benchmark.material import Material
 from sdpn.benchmark.measure import Bench, ModelFile, Outcome
 from sdpn.benchmark.plan import DEV_CORPORA, HELD_OUT, Cell, Plan, cells, held_out_sounds
 from sdpn.benchmark.summary import summarise
@@ -49,7 +49,7 @@ class _Work:
     """What a process has to know to measure a cell; cheap to send."""
 
     model: ModelFile
-    material: Material
+    sets: EvaluationSets
     plan: Plan
     config: DiarizationConfig
 
@@ -86,16 +86,16 @@ def run_benchmark(
     digests = [model_digest(model) for model in models]
     if len(set(digests)) < len(digests):
         raise InputError("a model is given twice", path=models[_twice(digests)].found)
-    material = Material(data.resolve(), out.resolve(), manifest)
+    sets = EvaluationSets(data.resolve(), out.resolve(), manifest)
     parameters = [_num_parameters(model) for model in models]  # a bad model is found before the work
     for model in models:
         Diarizer(_loaded(model)[0], config=config)  # refuses settings
-    _check(material, plan)
+    _check(sets, plan)
     compared: dict[str, str] = {}
     if {"der", "cost"} & set(plan.parts):
-        compared = material.simulate(plan, jobs=jobs, progress=progress)
+        compared = sets.simulate(plan, jobs=jobs, progress=progress)
     todo = cells(plan, manifest=manifest is not None)
-    inputs = {corpus: material.digest(corpus) for corpus in {cell.corpus for cell in todo}}
+    inputs = {corpus: sets.digest(corpus) for corpus in {cell.corpus for cell in todo}}
 
     def made_from(digest: str, cell: Cell) -> list[object]:
         """What a cell depends on; scores of trials do not on how conversations are made and diarized."""
@@ -103,7 +103,7 @@ def run_benchmark(
         return of_all if cell.part == "eer" else [*of_all, repr(config), *plan.sizes]
 
     stores = [FinishedParts(out, partial(made_from, digest)) for digest in digests]
-    work = [_Work(model, material, plan, config) for model in models]
+    work = [_Work(model, sets, plan, config) for model in models]
     outcomes: list[dict[Cell, Outcome]] = [{} for _ in models]
     missing: list[tuple[int, Cell]] = []
     for cell in todo:
@@ -138,23 +138,23 @@ def _num_parameters(model: ModelFile) -> int:
     return sum(parameter.numel() for parameter in embedder.encoder.parameters())
 
 
-def _check(material: Material, plan: Plan) -> None:
+def _check(sets: EvaluationSets, plan: Plan) -> None:
     """Read what is cheap to read before anything is computed."""
-    if not material.data.is_dir():
-        raise InputError("no such folder", path=material.data, hint="--data is the folder of the corpora")
+    if not sets.data.is_dir():
+        raise InputError("no such folder", path=sets.data, hint="--data is the folder of the corpora")
     if "eer" in plan.parts:
         for corpus in (*DEV_CORPORA, HELD_OUT):
-            material.verification(corpus)
+            sets.verification(corpus)
     if "ami" in plan.parts:
-        material.meetings()
+        sets.meetings()
     if {"der", "cost"} & set(plan.parts):
         for corpus in DEV_CORPORA:
-            find_speakers([material.data / corpus / "dev"])
+            find_speakers([sets.data / corpus / "dev"])
     if {"eer", "der", "cost"} & set(plan.parts):
         for sounds in ("noise", "rir"):
-            held_out_sounds(material.data / sounds)
-    if material.manifest is not None:
-        read_manifest(material.manifest)
+            held_out_sounds(sets.data / sounds)
+    if sets.manifest is not None:
+        read_manifest(sets.manifest)
 
 
 def _measured(
@@ -181,7 +181,7 @@ def _measured(
 
 def _measure(work: _Work, cell: Cell) -> Outcome:
     model, back_end = _loaded(work.model)
-    return Bench(model, back_end, work.material, work.plan, work.config).measure(cell)
+    return Bench(model, back_end, work.sets, work.plan, work.config).measure(cell)
 
 
 @lru_cache(maxsize=2)

@@ -15,8 +15,8 @@ import numpy as np
 from sdpn.benchmark.figures import Row, Value
 from sdpn.benchmark.measure import GROUP, Outcome
 from sdpn.benchmark.plan import CONVERSATION_CONDITIONS, DEV_CORPORA, MANIFEST, Cell
+from sdpn.metrics.bootstrap import bootstrap_interval, compare_paired, percentile_interval
 from sdpn.metrics.eer_interval import resampled_eers
-from sdpn.metrics.resampling import bootstrap_interval, compare_paired, percentile_interval
 from sdpn.metrics.verification import equal_error_rate, error_rates
 
 _CONFIDENCE = 0.95

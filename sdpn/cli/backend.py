@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """
     from sdpn.io.atomic import check_writable
     from sdpn.training.back_end import read_classes, some_utterances, train_back_end
-    from sdpn.verification.learn import LearningConfig
+    from sdpn.verification.learn_back_end import LearningConfig
     from sdpn.verification.storage import BACK_END, write_back_end
 
     config = LearningConfig(cohort=args.cohort_size, top=min(args.top_n, args.cohort_size), seed=args.seed)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from sdpn.tracking.drift_curves import DriftCurves
     from sdpn.tracking.drift_verdict import DriftVerdict
-    from sdpn.tracking.history import History
+    from sdpn.tracking.prototype_history import History
 
 DESCRIPTION = """\
 Compute drift curves of the prototypes from the saved checkpoints of a run, list the prototypes that have
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.plot is not None and args.plot.suffix not in (".png", ".svg", ".pdf"):
         raise InputError("is not a supported image format", path=args.plot, hint="use .png, .svg or .pdf")
 
-    from sdpn.tracking.prototypes import prototype_drift
+    from sdpn.tracking.drift import prototype_drift
 
     found = prototype_drift(args.experiment, moved_deg=args.moved_deg)
     history, curves, verdict = found.history, found.curves, found.verdict

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import overload
 
 from sdpn.io.kaldi import Utterance
-from sdpn.io.packed import PackedText, count_distinct
+from sdpn.io.packed_text import PackedText, count_distinct
 
 
 class UtteranceTable(Sequence[Utterance]):

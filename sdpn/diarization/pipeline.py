@@ -16,7 +16,7 @@ import numpy as np
 from sdpn.clustering.base import Clusterer, check_counts
 from sdpn.clustering.registry import make_clusterer
 from sdpn.diarization.embedding import EmbedsWindows, WindowEmbedder
-from sdpn.diarization.given import GivenSpeech
+from sdpn.diarization.given_speech import GivenSpeech
 from sdpn.diarization.level import Levelled, levelled
 from sdpn.diarization.speech import Segment
 from sdpn.diarization.timeline import label_speech

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdpn.diarization.level import CHUNK_FRAMES, FRAME, Levelled, hiss, levelled
-from sdpn.diarization.spans import SpeechSpans
 from sdpn.diarization.speech import Segment
+from sdpn.diarization.speech_spans import SpeechSpans
 
 if TYPE_CHECKING:
     import torch

@@ -13,6 +13,7 @@ from sdpn.errors import InputError
 from sdpn.io.rttm import Records, read_records
 from sdpn.io.text import numbered_lines
 from sdpn.io.uem import read_uem_channels
+from sdpn.metrics.bootstrap import PairedComparison, bootstrap_interval, compare_paired
 from sdpn.metrics.channels import match_channels
 from sdpn.metrics.diarization import (
     DerComponents,
@@ -21,7 +22,6 @@ from sdpn.metrics.diarization import (
     score_recordings,
     total_figures,
 )
-from sdpn.metrics.resampling import PairedComparison, bootstrap_interval, compare_paired
 
 _CONFIDENCE = 0.95
 

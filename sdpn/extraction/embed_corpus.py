@@ -18,8 +18,8 @@ import numpy as np
 from sdpn.errors import InputError
 from sdpn.extraction.audio_cache import AudioCache
 from sdpn.extraction.clips import WindowPlan
+from sdpn.extraction.cpu_threads import usable_threads
 from sdpn.extraction.extractor import ChosenWindows, Extractor, Outcome, Pieces
-from sdpn.extraction.processor import usable_threads
 from sdpn.io.audio import Channel
 from sdpn.io.kaldi import Utterance
 from sdpn.models.embedder import Embedder

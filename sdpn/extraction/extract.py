@@ -10,10 +10,10 @@ from typing import Any
 
 from sdpn.errors import InputError
 from sdpn.extraction.clips import WindowPlan, parse_windows
-from sdpn.extraction.embed import Embedded, embed_missing
+from sdpn.extraction.cpu_threads import usable_threads
+from sdpn.extraction.embed_missing import Embedded, embed_missing
 from sdpn.extraction.extractor import Extractor
 from sdpn.extraction.merge import Output, Status, merge, merge_lock, scan
-from sdpn.extraction.processor import usable_threads
 from sdpn.extraction.shard import Shard
 from sdpn.io.kaldi import Utterance, read_segments
 from sdpn.models.embedder import Embedder, Precision

@@ -2,7 +2,7 @@
 
 Reader threads decode ahead; the calling thread forms batches; one thread per core embeds them, or a single
 one for a GPU. Results are delivered after every batch. Use `sdpn.extraction.embed_corpus` for embeddings in
-memory and `sdpn.extraction.embed` for files.
+memory and `sdpn.extraction.embed_missing` for files.
 
 Shapes: N embeddings of an utterance (1 where it is embedded as a whole), D embedding, S samples.
 """
@@ -22,7 +22,7 @@ import numpy as np
 from sdpn.errors import InputError
 from sdpn.extraction.audio_cache import AudioCache
 from sdpn.extraction.clips import WindowPlan
-from sdpn.extraction.processor import single_thread_convolutions, use_one_thread
+from sdpn.extraction.cpu_threads import single_thread_convolutions, use_one_thread
 from sdpn.extraction.reader import ReadClip, Reading, bucketed, read_ahead
 from sdpn.io.audio import RATE_HZ, Channel
 from sdpn.io.kaldi import Utterance

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, Literal, Protocol, TypeAlias
 import numpy as np
 
 from sdpn.errors import InputError
-from sdpn.io.choice import archived, open_decoder, warn_once
+from sdpn.io.decoder_choice import archived, open_decoder, warn_once
 from sdpn.io.decoding import Decoder, TruncatedAudio
 from sdpn.io.resampling import needed, resample, resample_stream, resampled_length
 from sdpn.io.samples import LOUDEST, SamplesDecoder

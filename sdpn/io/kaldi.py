@@ -22,7 +22,7 @@ from sdpn.errors import InputError
 from sdpn.io import audio
 from sdpn.io.ark import iterate_ark, open_ark, vector_at
 from sdpn.io.atomic import atomic_path, atomic_write_text
-from sdpn.io.packed import DistinctKeys
+from sdpn.io.packed_text import DistinctKeys
 from sdpn.io.text import is_line, numbered_lines, require_id
 
 Row = TypeVar("Row")

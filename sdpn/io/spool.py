@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from sdpn.errors import InputError
-from sdpn.io.choice import is_wav, open_decoder
+from sdpn.io.decoder_choice import is_wav, open_decoder
 from sdpn.io.decoding import Decoder
 from sdpn.io.ffmpeg import FfmpegDecoder
 from sdpn.io.riff import UNKNOWN_SIZE, wav_layout

@@ -17,7 +17,7 @@ import numpy as np
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_directory
 from sdpn.io.kaldi import iterate_vectors
-from sdpn.io.packed import PackedText
+from sdpn.io.packed_text import PackedText
 from sdpn.io.parsing import parsing
 
 #: Vectors of an archive that are put into one array.

@@ -21,7 +21,7 @@ import numpy as np
 from sdpn.clustering.agreement import Agreement, agreement
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_path
-from sdpn.io.packed import DistinctKeys, PackedText
+from sdpn.io.packed_text import DistinctKeys, PackedText
 from sdpn.kmeans.chunks import Chunk, IterableChunk, checked_blocks
 from sdpn.kmeans.fit import Fit
 from sdpn.kmeans.model import KMeansModel, import_faiss, nearest

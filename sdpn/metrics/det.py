@@ -7,7 +7,7 @@ import os
 import numpy as np
 
 from sdpn.io.atomic import atomic_path
-from sdpn.metrics.resampling import Interval
+from sdpn.metrics.bootstrap import Interval
 from sdpn.metrics.verification import ErrorRates, equal_error_rate
 
 #: Tick labels of the axes, in percent.

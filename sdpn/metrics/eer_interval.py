@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sdpn.metrics.resampling import Interval, percentile_interval
+from sdpn.metrics.bootstrap import Interval, percentile_interval
 from sdpn.metrics.verification import ErrorRates, equal_error_rate, error_rates
 
 #: Maximum number of thresholds. Between them both error rates are interpolated linearly.

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from sdpn.metrics.bootstrap import Interval
 from sdpn.metrics.eer_interval import eer_interval_over_speakers, eer_interval_over_trials
-from sdpn.metrics.resampling import Interval
 from sdpn.metrics.verification import ErrorRates, cllr, equal_error_rate, error_rates, min_cllr, min_dcf
 
 

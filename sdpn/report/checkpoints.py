@@ -36,7 +36,7 @@ def read_checkpoint_log(folder: Path) -> EventLog:
     """
     # torch, which takes seconds to import, is only needed here
     from sdpn.tracking.drift_curves import drift_curves
-    from sdpn.tracking.history import read_history
+    from sdpn.tracking.prototype_history import read_history
 
     try:
         history = read_history(folder)

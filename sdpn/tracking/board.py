@@ -46,7 +46,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from sdpn.tracking import drift
+from sdpn.tracking import prototype_statistics
 
 
 class Board:
@@ -80,25 +80,25 @@ class Board:
         Returns:
             the scalars written.
         """
-        since_initial_K = drift.cosine_drift(initial_KE, now_KE)
-        since_previous_K = drift.cosine_drift(previous_KE, now_KE)
+        since_initial_K = prototype_statistics.cosine_drift(initial_KE, now_KE)
+        since_previous_K = prototype_statistics.cosine_drift(previous_KE, now_KE)
         values = {
             "prototypes/drift_initial_mean": since_initial_K.mean(),
             "prototypes/drift_initial_max": since_initial_K.max(),
             "prototypes/drift_previous_mean": since_previous_K.mean(),
             "prototypes/drift_previous_max": since_previous_K.max(),
-            "prototypes/nearest_cosine_mean": drift.nearest_cosine(now_KE).mean(),
-            "prototypes/effective_rank": drift.effective_rank(now_KE),
-            "prototypes/usage_perplexity": drift.perplexity(usage_K),
-            "prototypes/dead": drift.is_dead(usage_K).sum(),
+            "prototypes/nearest_cosine_mean": prototype_statistics.nearest_cosine(now_KE).mean(),
+            "prototypes/effective_rank": prototype_statistics.effective_rank(now_KE),
+            "prototypes/usage_perplexity": prototype_statistics.perplexity(usage_K),
+            "prototypes/dead": prototype_statistics.is_dead(usage_K).sum(),
         }
         scalars = {tag: float(value) for tag, value in values.items()}
         self.scalars(step, scalars)
         self._writer.add_histogram("prototypes/usage", usage_K * len(usage_K), step)
         self._writer.add_histogram("prototypes/drift_initial", since_initial_K, step)
         self._writer.add_histogram("prototypes/drift_previous", since_previous_K, step)
-        similarity_KK = drift.prototype_similarity(now_KE)
-        order_K = drift.order_by_similarity(similarity_KK)
+        similarity_KK = prototype_statistics.prototype_similarity(now_KE)
+        order_K = prototype_statistics.order_by_similarity(similarity_KK)
         image_KK = (similarity_KK[order_K][:, order_K].clamp(-1, 1) + 1) / 2
         self._writer.add_image("prototypes/similarity", torch.clamp(image_KK, 0, 1).unsqueeze(0), step)
         return scalars

@@ -1,63 +1,108 @@
-"""Statistics of prototypes, as pure functions of tensors.
-
-Shapes: K prototypes, E projection, N rows, D embedding.
-"""
+"""The prototypes of a run from its checkpoints: how they moved, and whether they are being trained."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-from torch.nn.functional import normalize
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sdpn.io.atomic import atomic_write_text
+from sdpn.tracking.drift_curves import DriftCurves, degrees, drift_curves
+from sdpn.tracking.drift_verdict import DriftState, DriftVerdict, describe_usage, judge_drift
+from sdpn.tracking.prototype_history import History, read_history
+
+#: A prototype has moved when it turned by more than this. Rounding its weights to bfloat16 turns it by 0.1°,
+#: a run of a thousand steps by tens of degrees.
+MOVED_DEG = 0.2
 
 
-def cosine_drift(before_KE: Tensor, after_KE: Tensor) -> Tensor:
-    """1 − cosine between each prototype then and now, (K,): 0 is unchanged, 1 is at a right angle."""
-    return 1 - (normalize(before_KE, dim=1) * normalize(after_KE, dim=1)).sum(1)
+@dataclass(frozen=True, eq=False)
+class PrototypeDrift:
+    """How the prototypes of a run moved.
+
+    Attributes:
+        history: what was read.
+        curves: movement over the checkpoints.
+        verdict: whether they are being trained.
+    """
+
+    history: History
+    curves: DriftCurves
+    verdict: DriftVerdict
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the prototypes are being trained."""
+        return self.verdict.state is DriftState.TRAINED
+
+    @property
+    def usage_sentence(self) -> str:
+        """What is known of dead prototypes."""
+        return describe_usage(self.history.usage)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain JSON."""
+        history, curves, verdict = self.history, self.curves, self.verdict
+        usage = history.usage
+        has_moved_K = verdict.has_moved_K
+        scalars = curves.scalars()
+        return {
+            "source": history.source,
+            "unit": history.unit,
+            "num_prototypes": len(has_moved_K),
+            "state": verdict.state.value,
+            "is_trained": self.is_trained,
+            "verdict": verdict.sentence,
+            "remarks": list(verdict.remarks),
+            "num_moved": int(has_moved_K.sum()),
+            "not_moved": (~has_moved_K).nonzero().flatten().tolist(),
+            "dead": None if usage is None else usage.is_dead_K.nonzero().flatten().tolist(),
+            "dead_said": self.usage_sentence,
+            "usage_steps": None if usage is None else usage.steps,
+            "usage_rows": None if usage is None else usage.rows,
+            "curves": [
+                {history.unit: step} | {name: points.get(step) for name, points in scalars.items()}
+                for step in curves.steps
+            ],
+            "turned_deg": degrees(curves.since_first_NK[-1]).tolist(),
+            # one file may hold two snapshots, step 0 and its own
+            "checkpoints": list(dict.fromkeys(str(snapshot.path) for snapshot in history.snapshots)),
+            "skipped": list(history.skipped),
+            "notes": list(history.notes),
+        }
+
+    def write_csv(self, path: Path) -> None:
+        """Write a line for each checkpoint and prototype.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
+        lines = [f"{self.history.unit},prototype,drift_initial,drift_previous,nearest_cosine"]
+        for index, step in enumerate(self.curves.steps):
+            columns = (
+                self.curves.since_first_NK[index],
+                self.curves.since_previous_NK[index],
+                self.curves.nearest_cosine_NK[index],
+            )
+            lines += [
+                f"{step},{prototype}," + ",".join(f"{value:.9g}" for value in values)
+                for prototype, values in enumerate(zip(*(column.tolist() for column in columns), strict=True))
+            ]
+        atomic_write_text(path, "\n".join(lines) + "\n")
 
 
-def usage(assignment_NK: Tensor) -> Tensor:
-    """Share of the rows' probability that each prototype gets, (K,), summing to 1."""
-    return assignment_NK.mean(0)
+def prototype_drift(experiment: Path, *, moved_deg: float = MOVED_DEG) -> PrototypeDrift:
+    """Read the checkpoints of a run and judge_drift whether its prototypes are being trained.
 
+    Args:
+        experiment: folder written by ``sdpn train`` or by 3D-Speaker, or one checkpoint.
+        moved_deg: turn in degrees above which a prototype has moved.
 
-def perplexity(usage_K: Tensor) -> Tensor:
-    """exp(entropy): the effective number of prototypes in use; a scalar in [1, K]."""
-    return torch.special.entr(usage_K).sum().exp()
-
-
-def is_dead(usage_K: Tensor, *, share: float = 0.1) -> Tensor:
-    """Which prototypes get less than ``share`` of the uniform share 1/K, (K,) bool."""
-    return usage_K < share / len(usage_K)
-
-
-def prototype_similarity(prototypes_KE: Tensor) -> Tensor:
-    """Cosines between prototypes, (K, K)."""
-    unit_KE = normalize(prototypes_KE, dim=1)
-    return unit_KE @ unit_KE.T
-
-
-def nearest_cosine(prototypes_KE: Tensor) -> Tensor:
-    """Cosine of each prototype to its nearest neighbour, (K,); 1 means two prototypes have merged."""
-    return prototype_similarity(prototypes_KE).fill_diagonal_(-1.0).max(1).values
-
-
-def effective_rank(rows_ND: Tensor) -> Tensor:
-    """exp(entropy of the normalised singular values) of the centred rows (Roy & Vetterli, 2007); scalar."""
-    singular = torch.linalg.svdvals((rows_ND - rows_ND.mean(0)).float())
-    return perplexity(singular / singular.sum().clamp(min=1e-12))
-
-
-def deviation(rows_ND: Tensor) -> Tensor:
-    """Mean standard deviation of the L2-normalised rows, times √D: about 1 when spread, 0 at collapse."""
-    unit_ND = normalize(rows_ND.float(), dim=1)
-    return unit_ND.std(0).mean() * unit_ND.shape[1] ** 0.5
-
-
-def order_by_similarity(similarity_KK: Tensor) -> Tensor:
-    """Order that puts similar prototypes side by side, (K,): the leaves of an average-linkage tree."""
-    from scipy.cluster.hierarchy import leaves_list, linkage
-    from scipy.spatial.distance import squareform
-
-    distance = (1 - similarity_KK.double()).clamp(min=0).fill_diagonal_(0)
-    condensed = squareform(((distance + distance.T) / 2).cpu().numpy(), checks=False)
-    return torch.from_numpy(leaves_list(linkage(condensed, "average")).astype("int64"))
+    Raises:
+        InputError: there is no checkpoint that can be used.
+    """
+    history = read_history(experiment)
+    curves = drift_curves([(snapshot.step, snapshot.prototypes_KE) for snapshot in history.snapshots])
+    dimension = history.snapshots[-1].prototypes_KE.shape[1]
+    verdict = judge_drift(curves, unit=history.unit, dimension=dimension, moved_deg=moved_deg)
+    return PrototypeDrift(history, curves, verdict)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sdpn.tracking import drift
+from sdpn.tracking import prototype_statistics
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ def drift_curves(snapshots: Sequence[tuple[int, Tensor]]) -> DriftCurves:
         torch.stack([_turn(first_KE, now_KE) for now_KE in all_KE]),
         torch.stack([_turn(before_KE, now_KE) for before_KE, now_KE in zip(before, all_KE, strict=True)]),
         torch.stack([(before_KE == now_KE).all(1) for before_KE, now_KE in zip(before, all_KE, strict=True)]),
-        torch.stack([drift.nearest_cosine(now_KE) for now_KE in all_KE]),
-        torch.stack([drift.effective_rank(now_KE) for now_KE in all_KE]).double(),
+        torch.stack([prototype_statistics.nearest_cosine(now_KE) for now_KE in all_KE]),
+        torch.stack([prototype_statistics.effective_rank(now_KE) for now_KE in all_KE]).double(),
     )
 
 
@@ -87,5 +87,5 @@ def degrees(cosine_drift: Tensor) -> Tensor:
 
 def _turn(before_KE: Tensor, after_KE: Tensor) -> Tensor:
     """Drift (K,), exactly 0 where nothing changed: the cosine of a row with itself is 1 up to rounding."""
-    drift_K = drift.cosine_drift(before_KE, after_KE).clamp(min=0)
+    drift_K = prototype_statistics.cosine_drift(before_KE, after_KE).clamp(min=0)
     return drift_K.masked_fill((before_KE == after_KE).all(1), 0.0)

@@ -12,7 +12,7 @@ from enum import Enum
 from torch import Tensor
 
 from sdpn.tracking.drift_curves import DriftCurves, degrees
-from sdpn.tracking.history import Usage
+from sdpn.tracking.prototype_history import Usage
 
 
 class DriftState(Enum):

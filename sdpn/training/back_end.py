@@ -15,7 +15,7 @@ from sdpn.io.kaldi import Utterance, read_table
 from sdpn.models.embedder import Embedder
 from sdpn.models.weights import weights_digest
 from sdpn.verification.back_end import BackEnd
-from sdpn.verification.learn import LearningConfig, learn_back_end
+from sdpn.verification.learn_back_end import LearningConfig, learn_back_end
 
 #: Signal-to-noise ratio of the noisy copies, in dB, and the share of them that is reverberated.
 _SNR_DB, _ROOM_SHARE = (0.0, 20.0), 0.5

@@ -25,7 +25,7 @@ from sdpn.models.registry import EncoderChoice
 from sdpn.pretrained import model_path
 from sdpn.training.evaluation import EvaluationConfig
 from sdpn.training.guards import GuardConfig
-from sdpn.training.initial import InitialConfig
+from sdpn.training.initialisation import InitialConfig
 from sdpn.training.optim import OptimizerConfig
 
 

@@ -22,7 +22,7 @@ from sdpn.distill.base import LossTerms, SelfDistillation
 from sdpn.errors import InputError
 from sdpn.io.audio import RATE_HZ
 from sdpn.io.kaldi import Utterance
-from sdpn.tracking import drift
+from sdpn.tracking import prototype_statistics
 from sdpn.tracking.board import Board
 from sdpn.training.config import RunConfig
 from sdpn.training.evaluation import Evaluation
@@ -90,7 +90,7 @@ class Dashboard:
     def add(self, terms: LossTerms, norms: GradientNorms, *, waited_s: float, started: float) -> None:
         """Add a step without synchronising with the device."""
         self._window.add(terms, norms, waited_s=waited_s, started=started)
-        self._usage_K += drift.usage(terms.assignment_NK)
+        self._usage_K += prototype_statistics.usage(terms.assignment_NK)
         self._usage_steps += 1
 
     def write_curves(self, step: int, *, lr: float, momentum: float, bad_files: int) -> dict[str, float]:
@@ -266,6 +266,6 @@ class _Window:
             "train/step_s": elapsed_s / count,
             "train/loader_wait": self.waited_s / elapsed_s,
             "train/audio_hours_per_hour": audio_s * count / elapsed_s,
-            "embedding/std": float(drift.deviation(self.last.embedding_ND)),
-            "embedding/effective_rank": float(drift.effective_rank(self.last.embedding_ND)),
+            "embedding/std": float(prototype_statistics.deviation(self.last.embedding_ND)),
+            "embedding/effective_rank": float(prototype_statistics.effective_rank(self.last.embedding_ND)),
         }

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from sdpn.distill.base import LossTerms
 from sdpn.errors import InputError
-from sdpn.tracking import drift
+from sdpn.tracking import prototype_statistics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,9 +94,9 @@ class Guards:
     def observe(self, terms: LossTerms) -> None:
         """Add the terms of a step."""
         self._finite = self._finite & torch.isfinite(terms.total)
-        self._usage_K += drift.usage(terms.assignment_NK)
+        self._usage_K += prototype_statistics.usage(terms.assignment_NK)
         self._ce = self._ce + terms.terms["ce"]
-        self._deviation = self._deviation + drift.deviation(terms.embedding_ND)
+        self._deviation = self._deviation + prototype_statistics.deviation(terms.embedding_ND)
         self._steps += 1
         self._rows += len(terms.assignment_NK)
 
@@ -125,7 +125,7 @@ class Guards:
         self._check_motion(step, prototypes_KE)
         steps, started = self._steps, step - self._steps
         num_prototypes = len(self._usage_K)
-        perplexity = float(drift.perplexity(self._usage_K / steps))
+        perplexity = float(prototype_statistics.perplexity(self._usage_K / steps))
         reachable = min(num_prototypes, self._rows)
         ce, deviation = float(self._ce) / steps, float(self._deviation) / steps
         over = f"over the last {steps} steps (to step {step})"

@@ -20,6 +20,7 @@ from sdpn.data.dataset import CropDataset, load_batches
 from sdpn.distill.base import SelfDistillation
 from sdpn.stopping import collects_signals
 from sdpn.training.checkpoint import CheckpointStore
+from sdpn.training.checkpoint_validation import check_like, check_optimizer_state
 from sdpn.training.config import RunConfig
 from sdpn.training.dashboard import Dashboard
 from sdpn.training.distributed import Processes
@@ -27,7 +28,6 @@ from sdpn.training.evaluation import Evaluation
 from sdpn.training.guards import Guards, check_optimizer
 from sdpn.training.optim import CosineSchedule
 from sdpn.training.random_streams import RandomStreams, random_streams, set_random_streams
-from sdpn.training.state import check_like, check_optimizer_state
 from sdpn.training.step import Update
 
 _log = logging.getLogger(__name__)

@@ -25,7 +25,7 @@ from sdpn.distill.targets import Targets
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_write_text
 from sdpn.io.kaldi import Utterance, iterate_data_dir
-from sdpn.io.packed import DistinctKeys
+from sdpn.io.packed_text import DistinctKeys
 from sdpn.models.embedder import Embedder
 from sdpn.models.encoder import Encoder
 from sdpn.models.folder import ModelFolder, save_model
@@ -39,7 +39,7 @@ from sdpn.training.dashboard import Dashboard
 from sdpn.training.distributed import Processes, process_group
 from sdpn.training.evaluation import Evaluation
 from sdpn.training.failures import failures_explained
-from sdpn.training.initial import initialise
+from sdpn.training.initialisation import initialise
 from sdpn.training.loop import Trainer, TrainingProgress
 from sdpn.training.teacher_embeddings import Corpus, teacher_embeddings, teacher_speeds
 

@@ -24,10 +24,10 @@ from sdpn.augmentation.speed import speed_fraction
 from sdpn.distill.distillation import DistillConfig
 from sdpn.distill.targets import Targets
 from sdpn.errors import InputError
-from sdpn.extraction.embed import embed_missing
+from sdpn.extraction.cpu_threads import usable_threads
+from sdpn.extraction.embed_missing import embed_missing
 from sdpn.extraction.extractor import Extractor
 from sdpn.extraction.merge import Output, Status, merge, scan
-from sdpn.extraction.processor import usable_threads
 from sdpn.extraction.settings import read_settings
 from sdpn.extraction.shard import Shard
 from sdpn.interop.load import load_model

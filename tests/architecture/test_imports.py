@@ -49,7 +49,7 @@ GIVEN_A_NETWORK = {
     ("sdpn.kmeans.compatibility", "sdpn.kmeans.layer_features"),
     ("sdpn.cli.layer_arguments", "sdpn.extraction.layer_chunks"),
     ("sdpn.cli.layer_arguments", "sdpn.cli.model_arguments"),
-    ("sdpn.cli.layer_arguments", "sdpn.extraction.processor"),
+    ("sdpn.cli.layer_arguments", "sdpn.extraction.cpu_threads"),
     ("sdpn.cli.model_arguments", "sdpn.interop.load"),
     ("sdpn.cli.model_arguments", "sdpn.models.device"),
     # for the names of types alone

@@ -8,25 +8,25 @@ import numpy as np
 import pytest
 
 from sdpn.benchmark import groups
-from sdpn.benchmark.material import Material
+from sdpn.benchmark.evaluation_sets import EvaluationSets
 from sdpn.errors import InputError
 
 
 @pytest.fixture
-def material(corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Material:
+def sets(corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EvaluationSets:
     """The small corpora, linked, so that files can be added beside them."""
     monkeypatch.setattr(groups, "_LEAST", 1)
     for corpus in ("speechocean762", "commonvoice"):
         (tmp_path / corpus).mkdir()
         for name in ("dev", "dev_trials"):
             (tmp_path / corpus / name).symlink_to(corpora / corpus / name)
-    return Material(tmp_path, tmp_path / "work")
+    return EvaluationSets(tmp_path, tmp_path / "work")
 
 
-def test_age_and_sex(material: Material) -> None:
-    (material.data / "speechocean762/spk2age").write_text("0001 6\n2 15\n3 16\n4 40\n")
-    (material.data / "speechocean762/spk2gender").write_text("0001 m\n0002 f\n0003 M\n0004 female\n")
-    found = material.verification("speechocean762")
+def test_age_and_sex(sets: EvaluationSets) -> None:
+    (sets.data / "speechocean762/spk2age").write_text("0001 6\n2 15\n3 16\n4 40\n")
+    (sets.data / "speechocean762/spk2gender").write_text("0001 m\n0002 f\n0003 M\n0004 female\n")
+    found = sets.verification("speechocean762")
     names = np.array([each.speaker for each in found.utterances])
     first, second = names[found.trials.first], names[found.trials.second]
     expected = {
@@ -41,17 +41,17 @@ def test_age_and_sex(material: Material) -> None:
         assert found.groups[name].sum() == 15  # 3 target trials of each of two, 9 between them
 
 
-def test_language(material: Material) -> None:
-    same = material.verification("commonvoice").groups["same language"]
+def test_language(sets: EvaluationSets) -> None:
+    same = sets.verification("commonvoice").groups["same language"]
     assert same.sum() == 30  # 15 of two speakers of English, and of German
 
 
-def test_a_missing_speaker(material: Material) -> None:
-    path = material.data / "speechocean762/spk2age"
+def test_a_missing_speaker(sets: EvaluationSets) -> None:
+    path = sets.data / "speechocean762/spk2age"
     path.write_text("0001 6\n")
     with pytest.raises(InputError, match="has no speaker '0002'") as caught:
-        material.verification("speechocean762")
+        sets.verification("speechocean762")
     assert caught.value.path == str(path)
     path.write_text("1 6\n2 x\n3 5\n4 5\n")
     with pytest.raises(InputError, match="something other than numbers"):
-        material.verification("speechocean762")
+        sets.verification("speechocean762")

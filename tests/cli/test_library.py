@@ -49,7 +49,7 @@ LIBRARY = {
     "simulate": "sdpn.simulate",
     "degrade": "sdpn.augmentation.degrade.degrade_corpus",
     "benchmark": "sdpn.benchmark.run.run_benchmark",
-    "drift": "sdpn.tracking.prototypes.prototype_drift",
+    "drift": "sdpn.tracking.drift.prototype_drift",
     "score": "sdpn.score",
     "report": "sdpn.report.report.write_report",
     "models": "sdpn.models.cost.list_encoders",
@@ -196,7 +196,7 @@ def compare(at: Material) -> None:
 
 def backend(at: Material) -> None:
     from sdpn.training.back_end import train_back_end
-    from sdpn.verification.learn import LearningConfig
+    from sdpn.verification.learn_back_end import LearningConfig
     from sdpn.verification.storage import write_back_end
 
     options = ("--model", at.model, "--data", at.voices, "--cohort-size", "20", "--device", "cpu")
@@ -317,7 +317,7 @@ def degrade(at: Material) -> None:
 
 
 def drift(at: Material) -> None:
-    from sdpn.tracking.prototypes import prototype_drift
+    from sdpn.tracking.drift import prototype_drift
 
     experiment = at.base.parent
     by_cli = at.command("drift", experiment, "--csv", at.cli / "csv")

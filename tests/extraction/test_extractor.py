@@ -13,8 +13,8 @@ import torch
 
 from sdpn.extraction import clips
 from sdpn.extraction.clips import WindowPlan
+from sdpn.extraction.cpu_threads import single_thread_convolutions
 from sdpn.extraction.extractor import Extractor, Outcome
-from sdpn.extraction.processor import single_thread_convolutions
 from sdpn.io.audio import Channel
 from sdpn.io.kaldi import Utterance
 from sdpn.models.embedder import Embedder

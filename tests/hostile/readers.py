@@ -290,7 +290,7 @@ def _checkpoint(name: str) -> Callable[[Path], Path]:
 
 
 def _read_history(path: Path) -> None:
-    from sdpn.tracking.history import read_history
+    from sdpn.tracking.prototype_history import read_history
 
     read_history(path if path.suffix == ".pth" else path.parent)
 

@@ -9,8 +9,8 @@ import pytest
 from matplotlib import image
 from scipy.special import ndtri
 
+from sdpn.metrics.bootstrap import Interval
 from sdpn.metrics.det import det_curve, plot_det
-from sdpn.metrics.resampling import Interval
 from sdpn.metrics.verification import ErrorRates, error_rates
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sdpn.tracking.drift_curves import drift_curves
 from sdpn.tracking.drift_verdict import DriftState, DriftVerdict, describe_usage, judge_drift
-from sdpn.tracking.history import Usage
+from sdpn.tracking.prototype_history import Usage
 
 
 def at_angles(*angles_deg: float, length: float = 1.0) -> Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sdpn.verification.back_end import BackEnd
-from sdpn.verification.learn import LearningConfig, learn_back_end
+from sdpn.verification.learn_back_end import LearningConfig, learn_back_end
 
 DIMENSION = 6
 UTTERANCES = 400

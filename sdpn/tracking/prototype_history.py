@@ -33,7 +33,7 @@ from sdpn.io.checksum import file_sha256
 from sdpn.io.json_text import read_json
 from sdpn.io.parsing import reason_of
 from sdpn.models.weights import numpy_scalars
-from sdpn.tracking import drift
+from sdpn.tracking import prototype_statistics
 
 _FOLDER = re.compile(r"step-\d{8}")
 
@@ -60,7 +60,7 @@ class Usage:
     @property
     def is_dead_K(self) -> Tensor:
         """Which prototypes get less than a tenth of an equal share, bool (K,)."""
-        return drift.is_dead(self.share_K)
+        return prototype_statistics.is_dead(self.share_K)
 
     @property
     def is_short(self) -> bool:

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from sdpn.errors import InputError
-from sdpn.tracking.history import Usage, find_checkpoints, read_history
+from sdpn.tracking.prototype_history import Usage, find_checkpoints, read_history
 
 FIRST = torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]])
 SECOND = torch.tensor([[1.0, 1.0], [0.0, 2.0], [1.0, 3.0]])
@@ -324,7 +324,8 @@ def test_a_large_checkpoint_takes_little_memory(tmp_path) -> None:
     path = tmp_path / "checkpoint.pth"
     torch.save({"student": {"weight": torch.ones(32, 1024, 1024)}, "prototypes": FIRST, "epoch": 1}, path)
     program = (
-        "import resource, sys; from pathlib import Path; from sdpn.tracking.history import read_history\n"
+        "import resource, sys; from pathlib import Path\n"
+        "from sdpn.tracking.prototype_history import read_history\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "read_history(Path(sys.argv[1]))\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"

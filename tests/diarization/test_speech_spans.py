@@ -6,7 +6,7 @@ import silero_vad
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdpn.diarization.spans import SpeechSpans
+from sdpn.diarization.speech_spans import SpeechSpans
 
 RATE_HZ, FRAME = 16000, 512
 #: Both thresholds and what lies around and between them.

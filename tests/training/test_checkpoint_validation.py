@@ -15,10 +15,10 @@ import torch
 from sdpn.cli.main import main
 from sdpn.config import load_config
 from sdpn.io.checksum import file_sha256
-from sdpn.tracking.history import read_history
+from sdpn.tracking.prototype_history import read_history
+from sdpn.training.checkpoint_validation import check_like
 from sdpn.training.config import RunConfig
 from sdpn.training.pretrain import pretrain
-from sdpn.training.state import check_like
 from tests.conftest import TINY, write_noise
 
 _RUN = [*TINY, "training.steps=4", "training.workers=0", "training.checkpoint_every=2", "sdpn.queue_size=14"]

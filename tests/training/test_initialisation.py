@@ -19,7 +19,7 @@ from sdpn.distill.base import SelfDistillation
 from sdpn.errors import InputError
 from sdpn.training.build import build
 from sdpn.training.config import RunConfig, load_run_config
-from sdpn.training.initial import InitialConfig, initialise
+from sdpn.training.initialisation import InitialConfig, initialise
 from sdpn.training.pretrain import pretrain, read_training_data
 from tests.conftest import TINY
 

@@ -1,4 +1,4 @@
-"""sdpn.metrics.resampling: against normal theory, scipy, and all that can be drawn from a few recordings."""
+"""sdpn.metrics.bootstrap: against normal theory, scipy, and all that can be drawn from a few recordings."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sdpn.metrics import resampling
-from sdpn.metrics.resampling import bootstrap_interval, compare_paired
+from sdpn.metrics import bootstrap
+from sdpn.metrics.bootstrap import bootstrap_interval, compare_paired
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +138,6 @@ def test_a_seed_decides_and_the_size_of_chunks_does_not_matter(
     assert bootstrap_interval(errors, totals, resamples=500, seed=7) == once
     assert bootstrap_interval(errors, totals, resamples=500, seed=8) != once
     paired = compare_paired(errors, errors[::-1], totals, resamples=500, seed=7)
-    monkeypatch.setattr(resampling, "_CELLS", 1000)
+    monkeypatch.setattr(bootstrap, "_CELLS", 1000)
     assert bootstrap_interval(errors, totals, resamples=500, seed=7) == once
     assert compare_paired(errors, errors[::-1], totals, resamples=500, seed=7) == paired

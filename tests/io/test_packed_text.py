@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdpn.io.packed import DistinctKeys, PackedText
+from sdpn.io.packed_text import DistinctKeys, PackedText
 
 #: What a path may hold: anything, also bytes that are no UTF-8, which Python keeps as lone surrogates.
 TEXTS = st.lists(st.text(max_size=12) | st.just("a\udcff/ü"))

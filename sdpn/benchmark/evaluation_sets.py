@@ -33,7 +33,7 @@ from sdpn.verification.trial_list import number_speakers
 
 
 @dataclass(frozen=True, eq=False)
-class VerificationMaterial:
+class VerificationSet:
     """Trials over M utterances.
 
     Attributes:
@@ -50,7 +50,7 @@ class VerificationMaterial:
 
 
 @dataclass(frozen=True, eq=False)
-class RecordingMaterial:
+class RecordingSet:
     """Recordings with a reference.
 
     Attributes:
@@ -65,7 +65,7 @@ class RecordingMaterial:
 
 
 @dataclass(frozen=True)
-class Material:
+class EvaluationSets:
     """The corpora, and the folder in which conversations are simulated.
 
     Attributes:
@@ -92,7 +92,7 @@ class Material:
             digests.append(file_digest(self.manifest))
         return " ".join(digests)
 
-    def verification(self, corpus: str) -> VerificationMaterial:
+    def verification(self, corpus: str) -> VerificationSet:
         """The trials of a corpus.
 
         Raises:
@@ -105,7 +105,7 @@ class Material:
         known = {each.id: each for each in utterances_of_trials(self.data / corpus / "dev", path)}
         return self._verification(trials, known, self.data / corpus / "dev")
 
-    def _held_out_speakers(self) -> VerificationMaterial:
+    def _held_out_speakers(self) -> VerificationSet:
         folder = self.data / HELD_OUT_FOLDER
         utterances = [
             Utterance(name.with_suffix("").as_posix(), folder / name, speaker=name.parts[0])
@@ -128,18 +128,14 @@ class Material:
         )
         return self._verification(trials, {each.id: each for each in utterances}, folder)
 
-    def _verification(
-        self, trials: Trials, known: Mapping[str, Utterance], folder: Path
-    ) -> VerificationMaterial:
+    def _verification(self, trials: Trials, known: Mapping[str, Utterance], folder: Path) -> VerificationSet:
         speakers = number_speakers(trials, {key: each.speaker or key for key, each in known.items()}, folder)
         if trials.is_target.all() or not trials.is_target.any():
             raise InputError("holds target or non-target trials only; expected both", path=trials.path)
         utterances = [known[name] for name in trials.ids]
-        return VerificationMaterial(
-            trials, utterances, speakers, trial_groups(trials, utterances, folder.parent)
-        )
+        return VerificationSet(trials, utterances, speakers, trial_groups(trials, utterances, folder.parent))
 
-    def meetings(self) -> RecordingMaterial:
+    def meetings(self) -> RecordingSet:
         """The clips of AMI.
 
         Raises:
@@ -149,7 +145,7 @@ class Material:
         audio = {path.stem: path for path in find_audio(folder)}
         return _recordings(folder, audio, folder)
 
-    def conversations(self, corpus: str, condition: str, seed: int | None) -> RecordingMaterial:
+    def conversations(self, corpus: str, condition: str, seed: int | None) -> RecordingSet:
         """Conversations that `simulate` has made.
 
         Raises:
@@ -252,12 +248,12 @@ def _was_made_from(folder: Path, made_from: str) -> bool:
         return False
 
 
-def _recordings(folder: Path, audio: Mapping[str, Path], where: Path) -> RecordingMaterial:
+def _recordings(folder: Path, audio: Mapping[str, Path], where: Path) -> RecordingSet:
     reference = read_rttm(folder / "reference.rttm")
     uem = folder / "reference.uem"
     regions = read_uem(uem) if uem.is_file() else None
     _check_known(audio, {*reference, *(regions or ())}, where)
-    return RecordingMaterial(
+    return RecordingSet(
         {name: audio[name] for name in sorted(audio)},
         {name: reference.get(name, []) for name in sorted(audio)},
         regions,

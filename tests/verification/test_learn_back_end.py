@@ -8,7 +8,7 @@ import pytest
 from sdpn.errors import InputError
 from sdpn.metrics.verification import equal_error_rate, error_rates
 from sdpn.verification.back_end import BackEnd
-from sdpn.verification.learn import LearningConfig, learn_back_end
+from sdpn.verification.learn_back_end import LearningConfig, learn_back_end
 
 
 def test_it_beats_the_cosine_where_directions_differ_in_what_they_tell(
