@@ -4,9 +4,9 @@ An unknown key, a value of the wrong type, or one out of range is an error that 
 the override) and the nearest existing key. Ranges are checked by the dataclasses themselves, in
 ``__post_init__``, by raising ``ValueError``.
 
-Why not a library: OmegaConf and jsonargparse name no line of the file and turn ``'100'`` into 100 without a
-word; jsonargparse accepts a key that occurs twice; msgspec, which checks the result documents of
-`sdpn.report`, knows no union of several dataclasses.
+Why not a library: OmegaConf and jsonargparse do not give the line of an error and convert ``'100'`` to 100
+without a warning; jsonargparse accepts a key that occurs twice; msgspec, which checks the result documents of
+`sdpn.report`, does not support unions of several dataclasses.
 
 A section given in part keeps its field's default for the rest. A section that may be one of several
 dataclasses selects one by its key ``kind`` (see `Choice`).
@@ -299,7 +299,7 @@ def _convert(value: Any, hint: Any, key: str, origin: _Origin) -> Any:
         return None
     for arm in arms:
         if dataclasses.is_dataclass(arm) and isinstance(value, typing.cast(type, arm)):
-            return value  # made in Python; no text stands for it
+            return value  # made in Python; it has no text form
         if typing.get_origin(arm) is tuple and isinstance(value, list):
             inner = typing.get_args(arm)
             if inner[-1] is Ellipsis:

@@ -43,7 +43,7 @@ def find_recordings(data: Path | None, files: Sequence[Path]) -> list[Utterance]
     """The recordings to adapt to.
 
     Args:
-        data: Kaldi data directory (``segments``, if there, says where speech is), or a folder of recordings.
+        data: Kaldi data directory (its ``segments``, if any, are the speech), or a folder of recordings.
         files: further recordings, and folders of them.
 
     Returns:

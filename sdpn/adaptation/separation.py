@@ -33,7 +33,7 @@ from sdpn.models.embedder import Embedder
 
 #: Length of the windows: that of diarization.
 WINDOW_S = 1.5
-#: Length of a scene, within which conditions hardly change.
+#: Length of a scene, within which conditions are taken to be constant.
 SCENE_S = 120.0
 #: Minimum distance of an negative from the anchor: closer windows mostly have the same speaker.
 _FAR_S = 5.0

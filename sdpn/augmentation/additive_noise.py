@@ -82,8 +82,8 @@ def babble(
     talkers = int(rng.integers(1, most_talkers + 1))
     wave = np.zeros(num_samples, dtype=np.float32)
     for _ in range(talkers):
-        voice = draw_speech(num_samples, rng)
-        wave += voice * np.float32(1 / np.sqrt(max(power(voice), 1e-10)))
+        speech = draw_speech(num_samples, rng)
+        wave += speech * np.float32(1 / np.sqrt(max(power(speech), 1e-10)))
     return AdditiveNoise("babble", wave, rng.uniform(*snr_db))
 
 

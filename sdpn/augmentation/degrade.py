@@ -97,7 +97,7 @@ def degrade_corpus(
         snr_db: range of the signal-to-noise ratio in dB.
         over_telephone: 300 to 3400 Hz, 8 bits of µ-law.
         seed: of everything that is drawn.
-        progress: passes the utterances on, and may show how far the work is.
+        progress: yields the utterances, and may show the progress.
 
     Raises:
         InputError: there is nothing to do, an argument or a recording is wrong, or ``out`` holds something

@@ -40,7 +40,7 @@ class VerificationSet:
         trials: their ``ids`` name the utterances.
         utterances: in the order of the ids.
         speakers: number of the speaker of each, (M,).
-        groups: trials of each group that the corpus tells, bool (N,).
+        groups: trials of each group for which the corpus has data, bool (N,).
     """
 
     trials: Trials
@@ -69,7 +69,7 @@ class EvaluationSets:
     """The corpora, and the folder in which conversations are simulated.
 
     Attributes:
-        data: folder of the corpora; docs/benchmark.md says how it is laid out.
+        data: folder of the corpora, laid out as in docs/benchmark.md.
         work: folder for the conversations.
         manifest: a manifest of conversations of the first dev corpus, or None.
     """
@@ -102,8 +102,8 @@ class EvaluationSets:
             return self._held_out_speakers()
         path = self.data / corpus / "dev_trials"
         trials = read_trials(path)
-        known = {each.id: each for each in utterances_of_trials(self.data / corpus / "dev", path)}
-        return self._verification(trials, known, self.data / corpus / "dev")
+        by_id = {each.id: each for each in utterances_of_trials(self.data / corpus / "dev", path)}
+        return self._verification(trials, by_id, self.data / corpus / "dev")
 
     def _held_out_speakers(self) -> VerificationSet:
         folder = self.data / HELD_OUT_FOLDER
@@ -128,11 +128,11 @@ class EvaluationSets:
         )
         return self._verification(trials, {each.id: each for each in utterances}, folder)
 
-    def _verification(self, trials: Trials, known: Mapping[str, Utterance], folder: Path) -> VerificationSet:
-        speakers = number_speakers(trials, {key: each.speaker or key for key, each in known.items()}, folder)
+    def _verification(self, trials: Trials, by_id: Mapping[str, Utterance], folder: Path) -> VerificationSet:
+        speakers = number_speakers(trials, {key: each.speaker or key for key, each in by_id.items()}, folder)
         if trials.is_target.all() or not trials.is_target.any():
             raise InputError("holds target or non-target trials only; expected both", path=trials.path)
-        utterances = [known[name] for name in trials.ids]
+        utterances = [by_id[name] for name in trials.ids]
         return VerificationSet(trials, utterances, speakers, trial_groups(trials, utterances, folder.parent))
 
     def meetings(self) -> RecordingSet:
@@ -252,7 +252,7 @@ def _recordings(folder: Path, audio: Mapping[str, Path], where: Path) -> Recordi
     reference = read_rttm(folder / "reference.rttm")
     uem = folder / "reference.uem"
     regions = read_uem(uem) if uem.is_file() else None
-    _check_known(audio, {*reference, *(regions or ())}, where)
+    _check_same_recordings(audio, {*reference, *(regions or ())}, where)
     return RecordingSet(
         {name: audio[name] for name in sorted(audio)},
         {name: reference.get(name, []) for name in sorted(audio)},
@@ -260,8 +260,8 @@ def _recordings(folder: Path, audio: Mapping[str, Path], where: Path) -> Recordi
     )
 
 
-def _check_known(audio: Mapping[str, Path], known: Iterable[str], folder: Path) -> None:
-    different = sorted(set(audio) ^ set(known))
+def _check_same_recordings(audio: Mapping[str, Path], referenced: Iterable[str], folder: Path) -> None:
+    different = sorted(set(audio) ^ set(referenced))
     if different:
         raise InputError(
             f"recording {different[0]!r} has only one of audio and reference", path=folder / "reference.rttm"

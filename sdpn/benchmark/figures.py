@@ -1,4 +1,4 @@
-"""The figures of a benchmark as rows, and as the cells of a table."""
+"""The figures of a benchmark, as rows and as a table."""
 
 from __future__ import annotations
 
@@ -74,5 +74,5 @@ def table_row(row: Row) -> list[str]:
 def with_interval(value: float, low: float | None, high: float | None, *, signed: bool = False) -> str:
     """``6.42 (4.91 to 7.86)``."""
     sign = "+" if signed else ""
-    said = f"{value:{sign}.2f}"
-    return said if low is None or high is None else f"{said} ({low:{sign}.2f} to {high:{sign}.2f})"
+    text = f"{value:{sign}.2f}"
+    return text if low is None or high is None else f"{text} ({low:{sign}.2f} to {high:{sign}.2f})"

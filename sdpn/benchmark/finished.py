@@ -20,7 +20,7 @@ from sdpn.io.checksum import file_sha256
 #: Parts of the package that no cell depends on.
 _IRRELEVANT = {"adaptation", "cli", "data", "distill", "kmeans", "report", "tracking", "training"}
 
-#: Files of the benchmark that cells depend on; the others order, keep and sum them.
+#: Files of the benchmark that cells depend on; the others schedule, store and summarise them.
 _MEASURING = {"groups.py", "held_out.py", "evaluation_sets.py", "measure.py", "plan.py"}
 
 
@@ -29,7 +29,7 @@ class FinishedParts:
 
     Args:
         work: folder of the benchmark.
-        made_from: everything that a cell depends on apart from its own name, as JSON knows it.
+        made_from: everything that a cell depends on apart from its own name, as JSON values.
     """
 
     def __init__(self, work: Path, made_from: Callable[[Cell], object]) -> None:

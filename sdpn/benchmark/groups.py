@@ -1,4 +1,4 @@
-"""Groups of trials that figures are told for: by age, sex, language and length, where a corpus knows them."""
+"""Groups of trials with figures of their own: by age, sex, language and length, where a corpus has these."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ def trial_groups(trials: Trials, utterances: Sequence[Utterance], corpus: Path) 
     Args:
         trials: N trials over M utterances.
         utterances: in the order of the trials' ids, with speakers.
-        corpus: folder with ``spk2age`` and ``spk2gender``, if it has them ('speaker value', speakers without
-            their corpus and leading zeros do not matter). Speakers called ``<language>-<name>`` tell theirs.
+        corpus: folder with ``spk2age`` and ``spk2gender``, if it has them ('speaker value', the name of
+            the corpus and leading zeros of a speaker are ignored). Speakers named ``<language>-<name>`` have a
+            language.
 
     Returns:
         bool (N,) by group.

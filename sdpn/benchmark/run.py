@@ -23,7 +23,7 @@ from sdpn.simulation.manifest import read_manifest
 from sdpn.simulation.simulate import OnProgress, silently
 from sdpn.verification.back_end import BackEnd
 
-#: Is told what was finished, the number of finished cells and that of all.
+#: Called with the name of a finished cell, the number of finished cells and the total.
 OnCell = Callable[[str, int, int], None]
 
 
@@ -46,7 +46,7 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class _Work:
-    """What a process has to know to measure a cell; cheap to send."""
+    """The arguments of a process that measures cells; small, so cheap to send."""
 
     model: ModelFile
     sets: EvaluationSets
@@ -70,14 +70,14 @@ def run_benchmark(
 
     Args:
         models: what to measure; differences are to the first.
-        data: folder of the corpora; docs/benchmark.md says how it is laid out.
+        data: folder of the corpora, laid out as in docs/benchmark.md.
         out: folder of the finished cells and conversations; a killed run continues from it.
         plan: how much to measure; None: all of it.
         config: settings of the diarization, the same for all models; None takes the defaults.
         manifest: conversations of the first dev corpus that become a row of their own.
         jobs: processes.
-        progress: is shown the simulation.
-        on_cell: is told of every finished cell.
+        progress: shows the progress of the simulation.
+        on_cell: called after every finished cell.
 
     Raises:
         InputError: a model, corpus, trial list or manifest is missing or malformed.
@@ -89,7 +89,7 @@ def run_benchmark(
     sets = EvaluationSets(data.resolve(), out.resolve(), manifest)
     parameters = [_num_parameters(model) for model in models]  # a bad model is found before the work
     for model in models:
-        Diarizer(_loaded(model)[0], config=config)  # refuses settings
+        Diarizer(_loaded(model)[0], config=config)  # rejects invalid settings
     _check(sets, plan)
     compared: dict[str, str] = {}
     if {"der", "cost"} & set(plan.parts):

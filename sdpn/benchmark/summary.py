@@ -1,8 +1,8 @@
 """From finished cells to figures: values with intervals, and paired differences between models.
 
 Intervals are of 95 %, by bootstrap: of an EER over speakers, of a DER or a count over conversations of all
-seeds together (those of one seed share their speakers, but hardly a voice is in two of them), of clips over
-clips. Differences are paired: both models have the same resamples.
+seeds together (those of one seed draw from the same speakers, but few speakers are in two of them), of clips
+over clips. Differences are paired: both models have the same resamples.
 """
 
 from __future__ import annotations

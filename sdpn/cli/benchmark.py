@@ -110,6 +110,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         InputError: an option, a model or a corpus is wrong.
     """
     formats = _formats(args)
+    logging.getLogger("sdpn.clustering").setLevel(logging.WARNING)  # it logs every recording
     config = diarization_config(args)
     from sdpn.benchmark.figures import table_header, table_row
     from sdpn.benchmark.measure import ModelFile
@@ -183,7 +184,7 @@ def _plan(args: argparse.Namespace) -> Plan:
 
 
 def _names(models: Sequence[ModelFile]) -> list[str]:
-    """Short names: the last parts of the paths that tell them apart, a folder ``model`` by its parent."""
+    """Short names: the shortest ends of the paths that are distinct, a folder ``model`` by its parent."""
     paths = [model.found.resolve() for model in models]
     parts = [path.parts[:-1] if path.name == "model" else path.parts for path in paths]
     for depth in range(1, max(map(len, parts)) + 1):

@@ -77,15 +77,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         half=args.half,
     )
     if args.to == "folder":
-        heard = f"features {done.features}"
+        inputs = f"features {done.features}"
     elif args.features == "inside":
-        heard = f"input waveform, features {done.features} inside"
+        inputs = f"input waveform, features {done.features} inside"
     else:
-        heard = f"input features {done.features}"
+        inputs = f"input features {done.features}"
     bits = ", 8-bit weights" if args.int8 else ", 16-bit weights" if args.half else ""
     print(
         f"{args.out}: {done.kind}, {done.parameters / 1e6:.2f} M parameters{bits}, embeddings of "
-        f"{done.embedding_dim} dimensions, {heard}"
+        f"{done.embedding_dim} dimensions, {inputs}"
     )
     return {
         "model": str(done.path.resolve()),

@@ -141,11 +141,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.layer is None and args.kmeans is None:  # for compatibility with versions before --layer
         args.model, args.kmeans = None, args.model
     _check_options(args)
-    known = None if args.kmeans is None else KMeansModel.load(args.kmeans)
+    given = None if args.kmeans is None else KMeansModel.load(args.kmeans)
     rows = args.out / "rows"
     layer: LayerChunks | None = None
     if args.layer is not None:
-        layer = layer_chunks(args, rows, dimension=None if known is None else known.dimension)
+        layer = layer_chunks(args, rows, dimension=None if given is None else given.dimension)
         chunks: Sequence[Chunk] = layer.chunks
     else:
         chunks = [open_chunk(path) for path in args.chunks]
@@ -155,11 +155,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "units": layer is not None and layer.frames,
         "progress": partial(track, description="labelling", total=len(chunks), quiet=args.quiet),
     }
-    if known is not None:
+    if given is not None:
         done = label_chunks(
             chunks,
             args.out,
-            known,
+            given,
             path=args.kmeans,
             backend=args.backend or "sklearn",
             seed=args.seed or 0,

@@ -14,7 +14,7 @@ _LINE_EVERY_S = 15.0
 
 
 def track(items: Iterable[T], *, description: str, total: int, quiet: bool = False) -> Iterator[T]:
-    """Yield ``items``, showing on stderr how far the work is.
+    """Yield ``items``, showing the progress on stderr.
 
     Args:
         items: the items.

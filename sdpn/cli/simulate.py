@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--manifest", type=Path, metavar="FILE", help="reproduce the conversations of this manifest"
     )
-    # without defaults here, to tell what was given beside --manifest
+    # without defaults here, so that options given with --manifest can be rejected
     drawn = parser.add_argument_group("random choices (not with --manifest)")
     drawn.add_argument("--num", type=int, metavar="N", help="number of conversations")
     drawn.add_argument("--seed", type=int, metavar="S", help="random seed (default: 0)")
@@ -220,7 +220,7 @@ def _print(results: dict[str, Any], args: argparse.Namespace) -> None:
         ("changed", "differ from the manifest by more than rounding (another decoder?)"),
         (
             "unknown",
-            "have another digest, and format 1 does not tell by how much they differ",
+            "have another digest; by how much they differ is unknown, since format 1 has no sketch",
         ),
     ):
         if results[key]:

@@ -53,7 +53,7 @@ class Views(NamedTuple):
         utterance: its index in the training data.
         speed: speed factor of all crops.
         erasure_V4: (V, 4) parts of the features of local crops to erase.
-        faults: bad files met while reading.
+        faults: bad files found while reading.
     """
 
     global_GS: np.ndarray

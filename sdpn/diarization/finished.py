@@ -47,10 +47,10 @@ class Finished:
             has changed since it was written.
         """
         try:
-            known = read_json(self._folder / f"{recording}.json", "record of a finished recording")
-            if known["made_from"] != self._made_from(audio, speech) or known["rttm"] != file_sha256(rttm):
+            record = read_json(self._folder / f"{recording}.json", "record of a finished recording")
+            if record["made_from"] != self._made_from(audio, speech) or record["rttm"] != file_sha256(rttm):
                 return None
-            row = known["said"]
+            row = record["summary"]
         except (InputError, OSError, KeyError):
             return None  # an unreadable entry counts as unfinished
         return row if isinstance(row, dict) else None
@@ -63,8 +63,8 @@ class Finished:
         Raises:
             InputError: the file cannot be written.
         """
-        known = {"made_from": self._made_from(audio, speech), "rttm": file_sha256(rttm), "said": summary}
-        atomic_write_text(self._folder / f"{recording}.json", json.dumps(known, indent=2) + "\n")
+        record = {"made_from": self._made_from(audio, speech), "rttm": file_sha256(rttm), "summary": summary}
+        atomic_write_text(self._folder / f"{recording}.json", json.dumps(record, indent=2) + "\n")
 
     def _made_from(self, audio: Path, speech: object) -> str:
         status = os.stat(audio)

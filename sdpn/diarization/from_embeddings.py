@@ -191,7 +191,7 @@ def cluster_recordings(
         min_speakers: at least that many.
         max_speakers: at most that many.
         min_windows: fewest windows of a speaker.
-        progress: passes the recordings on, and may show how far the work is.
+        progress: yields the recordings, and may show the progress.
 
     Raises:
         InputError: a file cannot be written.

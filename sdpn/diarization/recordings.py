@@ -103,10 +103,10 @@ def diarize_recordings(
         diarizer: with the model.
         audio_of: files by recording id (`sdpn.io.inputs.recordings`).
         out: folder for ``<name>.rttm``.
-        options: how.
-        made_with: what tells this model from others, such as its `sdpn.extraction.settings.fingerprint`.
+        options: the options.
+        made_with: identifies the model, such as its `sdpn.extraction.settings.fingerprint`.
         speech_of: speech in place of voice activity detection.
-        bad: what `check_headers` found; None has it look now.
+        bad: result of `check_headers`; None calls it.
         on_progress: see `OnProgress`.
 
     Raises:
@@ -129,9 +129,9 @@ def diarize_recordings(
         if recording in done.left_out:
             continue
         work = _Work(recording, audio, _rttm(out, recording, audio), (speech_of or {}).get(recording))
-        known = None if options.force or not _can_be_read_again(audio) else finished.find(*work)
-        if known is not None:
-            done.files.append({**known, "audio": str(audio), "rttm": str(work.rttm), "finished_before": True})
+        found = None if options.force or not _can_be_read_again(audio) else finished.find(*work)
+        if found is not None:
+            done.files.append({**found, "audio": str(audio), "rttm": str(work.rttm), "finished_before": True})
             continue
         try:
             done.files.append(_diarize(diarizer, work, options, partial(on_progress, number, recording)))
@@ -161,7 +161,7 @@ def check_headers(audio_of: Mapping[str, Path], options: RecordingOptions) -> di
     bad: dict[str, InputError] = {}
     for recording, path in audio_of.items():
         if path in _STDIN or (path.exists() and not path.is_file()):
-            continue  # to look at it would be to take from it
+            continue  # opening a pipe would consume it
         try:
             with open_audio(path, channel=channel, keep_truncated=options.skip_bad):
                 pass

@@ -27,7 +27,7 @@ class SpeechSpans:
         threshold: speech starts where the probability reaches this.
         min_speech_s: shorter speech is dropped.
         min_silence_s: shorter silence does not end a stretch of speech.
-        pad_s: added to both ends of each stretch; two that meet share the silence between them.
+        pad_s: added to both ends of each stretch; two that would overlap split the silence between them.
     """
 
     def __init__(self, *, threshold: float, min_speech_s: float, min_silence_s: float, pad_s: float) -> None:

@@ -53,7 +53,7 @@ def score_page(results: Mapping[str, Any]) -> Page:
     parts: list[str | Table] = [_figures_table("recording", [*results["files"], total])]
     if len(results["by_num_speakers"]) > 1:
         parts.append(_figures_table("reference speakers", results["by_num_speakers"], counted=True))
-    said = (
+    notes = (
         f"Number of speakers: correct in {total['num_recordings_with_right_count']} of"
         f" {total['num_recordings']} recordings, off by {total['speaker_count_error']:.2f} on average."
     )
@@ -64,8 +64,8 @@ def score_page(results: Mapping[str, Any]) -> Page:
             if name in intervals
         ]
         parts.append(Table(["total", "", "interval"], rows))
-        said = f"Intervals: {_interval_method(intervals, total)}.\n{said}"
-    return Page([*parts, "\n".join([said, results["conditions"], *_notes(results)])])
+        notes = f"Intervals: {_interval_method(intervals, total)}.\n{notes}"
+    return Page([*parts, "\n".join([notes, results["conditions"], *_notes(results)])])
 
 
 def comparison_page(results: Mapping[str, Any]) -> Page:
@@ -88,19 +88,19 @@ def comparison_page(results: Mapping[str, Any]) -> Page:
         if test is not None:
             sureness = [_percent_interval(test["low"], test["high"]), f"{test['p_value']:.4f}"]
         tested.rows.append([_RATES[name], *_difference(results["total"], other["total"], name), *sureness])
-    said = ["A: {}. B: {}. Where A−B is positive, B has fewer errors.".format(*comparison["systems"])]
+    explanations = ["A: {}. B: {}. Where A−B is positive, B has fewer errors.".format(*comparison["systems"])]
     tests = [comparison[name] for name in names if comparison[name] is not None]
     if tests:
         total = results["total"]
         is_exact = all(test["is_exact"] for test in tests)
         exchanges = f"all 2^{total['num_recordings']}" if is_exact else f"{comparison['resamples']} random"
-        said += [
+        explanations += [
             f"Intervals, with the same recordings drawn for both: {_interval_method(comparison, total)}.",
             "p: permutation test, the share of exchanges of A and B within recordings"
             f" ({exchanges} exchanges) that give a difference at least as large.",
         ]
     oddities = _notes(results, " of A") + _notes(other, " of B")
-    notes = [*said, results["conditions"], *dict.fromkeys(oddities)]
+    notes = [*explanations, results["conditions"], *dict.fromkeys(oddities)]
     return Page([by_recording, tested, "\n".join(notes)])
 
 
@@ -171,7 +171,7 @@ def _figures_table(what: str, rows: Iterable[Mapping[str, Any]], *, counted: boo
 def _percent(part_s: float, total_s: float) -> str:
     if total_s:
         return f"{100 * part_s / total_s:.2f}"
-    return f"{part_s:.2f} s" if part_s else "0.00"  # a share of no speech is no number: give the seconds
+    return f"{part_s:.2f} s" if part_s else "0.00"  # no rate without reference speech: give the seconds
 
 
 def _rate(row: Mapping[str, Any], name: str) -> float:
@@ -201,9 +201,9 @@ def _interval_method(settings: Mapping[str, Any], total: Mapping[str, Any]) -> s
 
 def _notes(results: Mapping[str, Any], whose: str = "") -> list[str]:
     """Notes on the files that affect how the figures are to be read."""
-    said = []
+    notes = []
     if not results["total"]["total_s"]:
-        said.append(
+        notes.append(
             "The scored reference contains no speech: the DER is 100 % if the hypothesis has any, else 0."
         )
     merged = results["with_merged_turns"]
@@ -212,12 +212,12 @@ def _notes(results: Mapping[str, Any], whose: str = "") -> list[str]:
         (f"the hypothesis{whose}", merged["hypothesis"]),
     ):
         if recordings:
-            said.append(
+            notes.append(
                 f"In {side} turns of the same speaker overlap; such turns were merged:"
                 f" {', '.join(recordings)}."
             )
     if results["without_hypothesis"]:
-        said.append(
+        notes.append(
             f"No hypothesis{whose}, counted as entirely missed: {', '.join(results['without_hypothesis'])}."
         )
-    return said
+    return notes

@@ -126,10 +126,10 @@ def verify(
 
 def _method(speakers: np.ndarray | None, resamples: int, seed: int) -> str:
     """How the interval of the EER was computed."""
-    said = f"the middle {100 * _CONFIDENCE:g} % of {resamples} bootstrap resamples (seed {seed}) of"
+    middle = f"the middle {100 * _CONFIDENCE:g} % of {resamples} bootstrap resamples (seed {seed}) of"
     if speakers is None:
         return (
-            f"{said} the trials, which assumes that they are independent: if utterances or speakers recur, "
+            f"{middle} the trials, which assumes that they are independent: if utterances or speakers recur, "
             "the EER is less certain than this (--utt2spk resamples speakers)"
         )
-    return f"{said} the {len(set(speakers.tolist()))} speakers"
+    return f"{middle} the {len(set(speakers.tolist()))} speakers"

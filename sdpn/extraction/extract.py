@@ -21,7 +21,7 @@ from sdpn.models.embedder import Embedder, Precision
 
 @dataclass(frozen=True, kw_only=True)
 class Extraction:
-    """What a call did, and how far the output is.
+    """What a call did, and the state of the output.
 
     Attributes:
         output: the files.
@@ -103,7 +103,7 @@ def extract(
         model: from `sdpn.load_model`, on the device that computes.
         utterances: all of the data (`sdpn.io.inputs.find_utterances`).
         out: folder for ``embeddings.ark`` and ``.scp``. Until they are written, results are kept below it,
-            and the same call goes on from there.
+            and the same call resumes from there.
         windows: one embedding for each window, such as "1.5/0.75"; None: one for each utterance.
         recordings: utterance -> recording, for the times of windows (`recordings_of`).
         precision: of the network; None times both at the start where the processor supports bf16.
@@ -112,7 +112,7 @@ def extract(
         readers: files read in parallel; None: as ``threads``.
         shard: which utterances are this process's.
         npz: also write ``embeddings.npz``.
-        on_progress: is told (done, all that is to do).
+        on_progress: called with (done, total).
 
     Raises:
         InputError: the output was begun in another way, is damaged or cannot be written, or nothing could be

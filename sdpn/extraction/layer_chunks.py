@@ -3,7 +3,7 @@
 Utterances go through the network in batches of similar lengths, with their true lengths, and long ones in the
 clips of `sdpn.extraction.clips`. The rows are those of each utterance alone, to rounding; a layer for which
 that does not hold is applied to one utterance at a time. A chunk is written as soon as it is full; work that
-was killed goes on behind the last chunk that is whole, in the same batches.
+was killed continues after the last complete chunk, in the same batches.
 
 Shapes: T frames, D features of the layer, N rows, F features of the network's input, S samples.
 """
@@ -45,7 +45,7 @@ _CHUNK_BYTES = 64_000_000
 _PROBES_S = (1.0, 1.5)
 #: Frames at the input of the network that show how many a layer gives for any number of them.
 _PROBED_FRAMES = range(40, 57)
-#: Longest stride of a layer that these can tell.
+#: Longest stride of a layer that these can detect.
 _LONGEST_STRIDE = 8
 #: Clips that are sorted by length before they are batched, in seconds: the more, the less padding.
 _GATHERED_S = (12.0, 240.0)
@@ -96,7 +96,7 @@ class _Layer:
     Attributes:
         model: the network.
         name: the layer.
-        feature_axis: of its output, as in `frame_rows`; None: it knows no time.
+        feature_axis: of its output, as in `frame_rows`; None: one row per utterance.
         dimension: D.
         gathered: samples from which on clips are sorted by length and batched.
     """
@@ -298,7 +298,7 @@ def extract_layer(
     for pieces in _pieces(applied, clips(), utterances[first].id if clips_done else "", clips_done):
         waiting += pieces
         held += sum(piece.rows_ND.nbytes for piece in pieces)
-        if held >= _CHUNK_BYTES:  # between batches only, so that what goes on here has the same ones
+        if held >= _CHUNK_BYTES:  # between batches only, so that a resumed run has the same ones
             chunks.append(_write(folder, len(chunks), waiting))
             waiting, held = [], 0
     if waiting:
@@ -320,7 +320,7 @@ def _pieces(layer: _Layer, clips: Iterator[ReadClip], begun: str, clips_done: in
 
     Yields:
         the pieces of clips that were batched together. Which these are depends on the clips from any such
-        group on, not on those before it: work that goes on behind a group makes the same batches.
+        group on, not on those before it: work resumed after a group makes the same batches.
     """
     sums: list[np.ndarray] = []
     clips = (one for one in clips if one.utterance.id != begun or one.number >= clips_done)

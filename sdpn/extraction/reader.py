@@ -102,8 +102,8 @@ def read_ahead(
 def _open(index: int, utterance: Utterance, reading: Reading) -> tuple[ReadClip, ClipPlan | None]:
     """Read an utterance of a single clip; for others, return their clip plan."""
     empty = ReadClip(index=index, utterance=utterance, wave_S=np.zeros(0, dtype=np.float32))
-    if reading.cache is not None and (known := reading.cache.get(utterance)) is not None:
-        return replace(empty, duration_s=known.duration_s, wave_S=known.wave_S), None
+    if reading.cache is not None and (cached := reading.cache.get(utterance)) is not None:
+        return replace(empty, duration_s=cached.duration_s, wave_S=cached.wave_S), None
     try:
         plan = plan_clips(utterance, reading.windows, whole=reading.whole)
     except (InputError, OSError) as error:

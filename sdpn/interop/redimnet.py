@@ -113,11 +113,11 @@ def read(source: ModelSource) -> ModelFolder:
 
 def _settings(described: dict[str, Any], path: Path) -> dict[str, Any]:
     """The whole configuration; unsupported settings are rejected by name."""
-    known = {**_FIXED, **_DEFAULTS}
-    unknown = sorted(map(str, described.keys() - known.keys()))
+    defaults = {**_FIXED, **_DEFAULTS}
+    unknown = sorted(map(str, described.keys() - defaults.keys()))
     if unknown:
         raise InputError(f"its model_config has unknown settings: {unknown}", path=path)
-    settings = {**known, **described}
+    settings = {**defaults, **described}
     if settings["causal"] is False:  # older spelling of None
         settings["causal"] = "none"
     for name, wanted in _FIXED.items():

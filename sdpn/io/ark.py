@@ -35,7 +35,7 @@ def iterate_ark(data: mmap.mmap | bytes) -> Iterator[tuple[str, np.ndarray]]:
     """Yield (key, float32 vector (D,)) in file order.
 
     Raises:
-        ValueError: the archive is malformed or cut short; the message says where.
+        ValueError: the archive is malformed or cut short; the message gives the position.
     """
     at = 0
     while True:

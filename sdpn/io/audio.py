@@ -180,7 +180,7 @@ class AudioStream:
         yield from resample_stream(self._mono(0, None), self._decoder.rate_hz, self.rate_hz, block=block)
 
     def channel_blocks(self, block_s: float = 30.0) -> Iterator[tuple[np.ndarray, ...]]:
-        """Yield the recording in blocks as `blocks` does, each channel by itself, reading once.
+        """Yield the recording in blocks as `blocks` does, each channel separately, reading once.
 
         Args:
             block_s: as for `blocks`.

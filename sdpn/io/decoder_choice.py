@@ -238,5 +238,5 @@ def _open_other(path: str | os.PathLike[str], size: int) -> Decoder:
 
 
 def _refused(error: Exception, path: str | os.PathLike[str]) -> InputError:
-    said = reason(error) if isinstance(error, soundfile.LibsndfileError) else "it has no header"
-    return InputError(f"is not readable audio ({said})", path=path, hint="convert it to wav or flac")
+    why = reason(error) if isinstance(error, soundfile.LibsndfileError) else "it has no header"
+    return InputError(f"is not readable audio ({why})", path=path, hint="convert it to wav or flac")

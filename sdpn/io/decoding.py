@@ -65,7 +65,7 @@ class Decoder(Protocol):
 
 
 def truncated(path: str | os.PathLike[str], held: float, promised: float) -> TruncatedAudio:
-    """The error for a file that is shorter than its header says."""
+    """The error for a file that is shorter than its header promises."""
     return TruncatedAudio(
         f"is truncated: {100 * held / promised:.1f} % of the size in its header is present",
         path=path,

@@ -388,7 +388,7 @@ class _Opened:
             self.broken = again.broken
 
     def is_cut(self, packet: av.Packet) -> bool:
-        """Whether a packet is shorter than its header says."""
+        """Whether a packet is shorter than its header promises."""
         if self.name.startswith("pcm_"):
             return False  # its last packet is whatever is left
         if packet.is_corrupt:

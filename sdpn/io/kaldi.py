@@ -515,7 +515,7 @@ def _distinct(
         block: list[Row] = []
         try:
             for row in islice(rows, _ROWS_AT_ONCE):
-                block.append(row)  # noqa: PERF402 - what came before an error stays
+                block.append(row)  # noqa: PERF402 - rows before an error are kept
         except InputError as error:
             failure = error
         if not block and failure is None:

@@ -21,7 +21,7 @@ from sdpn.kmeans.labelling import Assignment, LabelTable, Quality, QualityTally,
 from sdpn.kmeans.model import KMeansModel
 from sdpn.kmeans.settings import StreamSettings
 
-#: Passes the chunks on that are being labelled, with their numbers, and may show how far the work is.
+#: Yields the chunks that are being labelled, with their numbers, and may show the progress.
 OnChunks: TypeAlias = Callable[
     [Iterable[tuple[int, Iterator[Assignment]]]], Iterable[tuple[int, Iterator[Assignment]]]
 ]
@@ -97,7 +97,7 @@ def learn_clusters(
 ) -> ClusteredChunks:
     """Cluster the rows of chunks, and label them.
 
-    A call that was interrupted goes on from ``OUT/state.npz`` and ends with the same centres.
+    An interrupted call resumes from ``OUT/state.npz`` and ends with the same centres.
 
     Args:
         chunks: from `sdpn.kmeans.chunks.open_chunk`.
@@ -108,7 +108,7 @@ def learn_clusters(
         processes: chunks labelled in parallel.
         classes: see `label_chunks`, as for ``units``.
         units: labels that follow each other under one id are one line.
-        on_progress: is told how far the learning is.
+        on_progress: called with the progress of the training.
         progress: see `OnChunks`.
 
     Raises:

@@ -84,7 +84,7 @@ def find_layer(network: nn.Module, layer: str | int) -> str:
 def layer_output(network: nn.Module, layer: str, *inputs: Any) -> Any:
     """Compute the output of a layer, stopping the forward pass after it.
 
-    The network is in evaluation mode meanwhile.
+    The network is in evaluation mode during the call.
 
     Args:
         network: the network.

@@ -1,7 +1,7 @@
 """Batches of utterances of similar lengths, up to the size that is efficient.
 
 On CPUs a batch gains nothing beyond some ten seconds of audio, from where on one utterance alone keeps a core
-busy, and its tensors leave the cache; a GPU wants hundreds of seconds (docs/extraction.md has the
+busy, and its tensors leave the cache; a GPU needs hundreds of seconds (docs/extraction.md has the
 measurements).
 """
 

@@ -313,7 +313,7 @@ class ChannelNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Normalise each place by itself."""
+        """Normalise each position separately."""
         variance, mean = torch.var_mean(hidden, dim=1, unbiased=False, keepdim=True)
         shape = (-1, *[1] * (hidden.ndim - 2))
         unit = (hidden - mean) * torch.rsqrt(variance + 1e-6)

@@ -109,8 +109,8 @@ def _cards(rows: list[SummaryRow]) -> list[dict[str, Any]]:
         parts: tuple[tuple[str, str], ...] = (),
         **more: str,
     ) -> dict[str, Any]:
-        known = [(row, getattr(row, field)) for row in rows if getattr(row, field) is not None]
-        longest = max((value for _, value in known), default=0.0) or 1.0
+        measured = [(row, getattr(row, field)) for row in rows if getattr(row, field) is not None]
+        longest = max((value for _, value in measured), default=0.0) or 1.0
         bars = [
             (
                 row.label,
@@ -121,7 +121,7 @@ def _cards(rows: list[SummaryRow]) -> list[dict[str, Any]]:
                     if getattr(row, part)
                 ],
             )
-            for row, value in known
+            for row, value in measured
         ]
         return {"title": title, "command": command, "bars": bars, "unit": "", "remark": "", **more}
 

@@ -89,23 +89,23 @@ def summary_notes(experiment: Experiment) -> list[str]:
     verifications, scores = experiment.verifications, experiment.scores
     if verifications:
         sizes = {(v.num_target, v.num_nontarget): label for label, v in verifications.items()}
-        said = [f"{target:,} target and {other:,} non-target trials" for target, other in sizes]
+        counts = [f"{target:,} target and {other:,} non-target trials" for target, other in sizes]
         if len(sizes) == 1:
-            notes.append(f"EER and minDCF over {said[0]}.")
+            notes.append(f"EER and minDCF over {counts[0]}.")
         else:
             notes.append(
                 "Not comparable: the EERs come from different trials: "
-                + _by_label((label, text) for text, label in zip(said, sizes.values(), strict=True))
+                + _by_label((label, text) for text, label in zip(counts, sizes.values(), strict=True))
             )
     if scores:
-        told = {score.settings: label for label, score in scores.items()}
+        conditions = {score.settings: label for label, score in scores.items()}
         first = next(iter(scores.values()))
-        if len(told) == 1:
+        if len(conditions) == 1:
             notes.append(f"DER: {der_conditions(first)}.")
         else:
             notes.append(
                 "Not comparable: the DERs were scored differently: "
-                + _by_label((label, der_conditions(scores[label])) for label in told.values())
+                + _by_label((label, der_conditions(scores[label])) for label in conditions.values())
             )
         recordings = {frozenset(file.recording for file in score.files) for score in scores.values()}
         if len(recordings) == 1:
@@ -139,5 +139,5 @@ def der_conditions(score: Score) -> str:
     return f"{collar}; {overlap}; {uem}"
 
 
-def _by_label(said: Iterable[tuple[str, str]]) -> str:
-    return "; ".join(f"{label}: {text}" for label, text in said) + "."
+def _by_label(texts: Iterable[tuple[str, str]]) -> str:
+    return "; ".join(f"{label}: {text}" for label, text in texts) + "."

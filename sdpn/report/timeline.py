@@ -28,7 +28,7 @@ def draw_timeline(alignment: Alignment) -> dict[str, Any] | None:
     """Lay out one recording, in seconds across and pixels down, for the ``timeline`` of figures.html.j2.
 
     Returns:
-        the values that the macro names; None where nobody speaks.
+        the variables of the macro; None without speech.
     """
     span_s = alignment.end_s - alignment.start_s
     if span_s <= 0:

@@ -145,8 +145,8 @@ class Conversation:
 
         Returns:
             ``equal`` bit for bit; ``rounded``: their difference is at most `sdpn.simulation.sketch.TOLERANCE`
-            of the signal; ``different``; or ``unknown``: another digest, and no sketch that tells how far
-            apart.
+            of the signal; ``different``; or ``unknown``: another digest, and no sketch to measure the
+            difference.
         """
         if self.sha256 is None or self.sha256 == again.sha256:
             return "equal"

@@ -160,7 +160,7 @@ class Simulated:
     Attributes:
         conversations: in their order, with the hashes of their samples.
         compared: how the samples of each recording compare with the manifest's.
-        statistics: how turns are taken in them; None where nobody takes turns.
+        statistics: their turn statistics; None if they have no turns.
         source: the turn statistics they were drawn from.
     """
 

@@ -1,6 +1,6 @@
-"""A short summary of samples that tells how far two mixes of a conversation are apart.
+"""A short summary of samples that measures the difference of two mixes of a conversation.
 
-A digest says whether samples are equal, not whether they are nearly so: one sample of three million that was
+A digest shows whether samples are equal, not whether they are nearly so: one sample of three million that was
 rounded the other way changes it. The sketch of samples x is one number for each second, the sum of x with
 pseudo-random signs. For two mixes x and y and signs that do not depend on them, the expected square of the
 difference of two such sums is the energy of x − y in that second, whatever x and y are (Alon, Matias and

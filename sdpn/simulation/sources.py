@@ -22,7 +22,7 @@ class Folders:
         corpora: folder-per-speaker corpora.
         rir: measured room impulse responses at any depth, or None.
         noise: noise recordings at any depth, or None.
-        draws: tells by its path whether a room or a noise may be drawn; None draws from all.
+        draws: whether the room or noise at a path may be drawn; None draws from all.
     """
 
     corpora: Sequence[Path]

@@ -37,7 +37,7 @@ class PrototypeDrift:
 
     @property
     def usage_sentence(self) -> str:
-        """What is known of dead prototypes."""
+        """The number of dead prototypes, in a sentence."""
         return describe_usage(self.history.usage)
 
     def to_dict(self) -> dict[str, Any]:
@@ -92,7 +92,7 @@ class PrototypeDrift:
 
 
 def prototype_drift(experiment: Path, *, moved_deg: float = MOVED_DEG) -> PrototypeDrift:
-    """Read the checkpoints of a run and judge_drift whether its prototypes are being trained.
+    """Read the checkpoints of a run and judge whether its prototypes are being trained.
 
     Args:
         experiment: folder written by ``sdpn train`` or by 3D-Speaker, or one checkpoint.

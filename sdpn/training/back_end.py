@@ -63,14 +63,14 @@ def train_back_end(
         rir: the same of room impulse responses.
         max_utterances: more are drawn at random.
         parts: of each utterance, at least 2.
-        on_progress: is told (done, all).
+        on_progress: called with (done, total).
 
     Raises:
         InputError: noises, rooms or recordings cannot be read, or there are too few utterances.
     """
     utterances = some_utterances(utterances, max_utterances, seed=config.seed)
     conditions = recorded_conditions(noise=noise, rir=rir, snr_db=_SNR_DB, room_share=_ROOM_SHARE)
-    heard = embed_parts(
+    embedded = embed_parts(
         model,
         utterances,
         parts=parts,
@@ -78,15 +78,15 @@ def train_back_end(
         seed=config.seed,
         on_progress=on_progress,
     )
-    names = heard.ids if classes is None else [classes[name] for name in heard.ids]
+    names = embedded.ids if classes is None else [classes[name] for name in embedded.ids]
     back_end = learn_back_end(
-        heard.whole_ND, heard.parts_NPD, config, classes_N=None if classes is None else np.array(names)
+        embedded.whole_ND, embedded.parts_NPD, config, classes_N=None if classes is None else np.array(names)
     )
     return TrainedBackEnd(
         back_end=replace(back_end, model=weights_digest(model.encoder)),
-        num_utterances=len(heard.ids),
+        num_utterances=len(embedded.ids),
         num_classes=len(set(names)),
-        left_out=heard.left_out,
+        left_out=embedded.left_out,
     )
 
 

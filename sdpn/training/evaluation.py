@@ -84,15 +84,15 @@ class Evaluation:
         self._encoder_config, self._features = encoder, features
         self._processes = processes
         self._trials = read_trials(config.trials)
-        known = {utterance.id: utterance for utterance in read_data_dir(config.data)}
+        by_id = {utterance.id: utterance for utterance in read_data_dir(config.data)}
         for name in self._trials.ids:
-            if name not in known:
+            if name not in by_id:
                 raise InputError(
                     f"the trials contain {name!r}, which is not in {config.data}", path=config.trials
                 )
         if self._trials.is_target.all() or not self._trials.is_target.any():
             raise InputError("needs target and non-target trials for an EER", path=config.trials)
-        self.utterances: list[Utterance] = [known[name] for name in self._trials.ids]
+        self.utterances: list[Utterance] = [by_id[name] for name in self._trials.ids]
         self._cache = AudioCache(config.cache_mb)
 
     def is_due(self, step: int, *, last: bool) -> bool:

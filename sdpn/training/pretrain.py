@@ -92,10 +92,10 @@ def read_training_data(
 
 
 def _refuse_shared_ids(utterances: UtteranceTable, directories: Sequence[Path], sizes: Sequence[int]) -> None:
-    known = DistinctKeys()
+    earlier_ids = DistinctKeys()
     for directory, (first, last) in zip(directories, pairwise(accumulate(sizes, initial=0)), strict=True):
         ids = utterances.ids[first:last]
-        again = known.add(ids)
+        again = earlier_ids.add(ids)
         if again is not None:
             raise InputError(
                 f"utterance {ids[again]!r} is also in another --data directory",

@@ -181,11 +181,11 @@ def _rows(output: Output, corpus: Corpus, status: Status, max_missing_share: flo
             path=corpus.directory,
             hint="repair or remove the files, or raise training.max_bad_share",
         )
-    known = read_vectors(output.ark)
+    embedding_of = read_vectors(output.ark)
     settings = read_settings(output.progress)
     assert settings is not None
     rows_NE = np.zeros((len(corpus.utterances), settings.embedding_dim), dtype=np.float32)
     for row, utterance in zip(rows_NE, corpus.utterances, strict=True):
         if utterance.id in status.finished:
-            row[:] = known[utterance.id]
+            row[:] = embedding_of[utterance.id]
     return rows_NE

@@ -45,7 +45,7 @@ class BackEnd:
     model: str | None = None
 
     def refuse_other_model(self, model: str | None, *, path: str | os.PathLike[str] | None) -> None:
-        """Check that it was trained with a given model, as far as that is known.
+        """Check that it was trained with a given model, if that is recorded.
 
         Args:
             model: digest of the weights of that model; None if unknown.
