@@ -28,8 +28,8 @@ def trial_groups(trials: Trials, utterances: Sequence[Utterance], corpus: Path) 
         trials: N trials over M utterances.
         utterances: in the order of the trials' ids, with speakers.
         corpus: folder with ``spk2age`` and ``spk2gender``, if it has them ('speaker value', the name of
-            the corpus and leading zeros of a speaker are ignored). Speakers named ``<language>-<name>`` have a
-            language.
+            the corpus and leading zeros of a speaker are ignored); ``<language>-<name>`` is a speaker's name
+            with a language.
 
     Returns:
         bool (N,) by group.

@@ -1,7 +1,7 @@
 """UEM: the regions of recordings that are scored, ``recording channel start end`` in seconds.
 
-Why not ``pyannote.database.util.load_uem``: its errors have no line number, it mixes channels, rejects comments,
-and drops a region that ends before it starts.
+Why not ``pyannote.database.util.load_uem``: its errors have no line number, it mixes channels, does not
+support comments, and drops a region that ends before it starts.
 """
 
 from __future__ import annotations

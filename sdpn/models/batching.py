@@ -1,8 +1,8 @@
 """Batches of utterances of similar lengths, up to the size that is efficient.
 
-On CPUs a batch gains nothing beyond some ten seconds of audio, from where on one utterance alone keeps a core
-busy, and its tensors leave the cache; a GPU needs hundreds of seconds (docs/extraction.md has the
-measurements).
+On CPUs, batches of more than about ten seconds of audio are no faster: a single utterance of that length keeps
+a core busy, and the tensors no longer fit into the cache. A GPU needs hundreds of seconds (measurements:
+docs/extraction.md).
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _PADDING = 0.1
 
 
 def batches_by_length(lengths: Sequence[int], *, samples: int, utterances: int) -> list[list[int]]:
-    """Sort utterances by length and cut the row into batches.
+    """Sort utterances by length and split them into batches.
 
     Args:
         lengths: samples of each utterance, at least one.
-        samples: most samples of a batch, padding included; a longer utterance stands alone.
-        utterances: most utterances in a batch.
+        samples: maximum samples of a batch, padding included; a longer utterance is a batch of its own.
+        utterances: maximum number of utterances in a batch.
 
     Returns:
         indices into ``lengths``, each once; in a batch the longest first, and no utterance more than a tenth

@@ -194,7 +194,7 @@ def long_enough(wave_S: np.ndarray) -> np.ndarray:
 
 
 def _blocks(starts_N: np.ndarray, ends_N: np.ndarray) -> Iterator[np.ndarray]:
-    """Indices of neighbouring windows, a bounded number over a bounded span at a time; one at least."""
+    """Groups of neighbouring windows, as indices: bounded in number and in span, with at least one window."""
     order = np.argsort(starts_N, kind="stable")
     begin = 0
     while begin < len(order):

@@ -5,7 +5,7 @@ at the full frame rate, so that a stage can mix the outputs of all before it wit
 stage it is the former, at fewer bands and frames. Pooling over time in the stages is what ReDimNet2 adds.
 
 Sources: Reshape Dimensions Network, arXiv 2407.18223, figure 2; ReDimNet2, its blocks and its sizes B0 to B2:
-github.com/PalabraAI/redimnet2 and its recipes for VoxCeleb2. Written anew.
+github.com/PalabraAI/redimnet2 and its recipes for VoxCeleb2. Reimplemented.
 
 Shapes: B batch, F feature bins, T frames, C channels, M = C·F channels of a one-dimensional map, H units of a
 context block, N maps, D embedding.
@@ -346,5 +346,5 @@ def _flat(hidden_BCFT: Tensor) -> Tensor:
 
 
 def _folded(map_BMT: Tensor, channels: int) -> Tensor:
-    """The way back, (B, F·C, T) as (B, C, F, T)."""
+    """The inverse of `_flat`: (B, F·C, T) as (B, C, F, T)."""
     return map_BMT.unflatten(1, (-1, channels)).transpose(1, 2)

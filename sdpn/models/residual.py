@@ -26,7 +26,7 @@ def conv1x1(num_in: int, num_out: int, stride: Stride = (1, 1)) -> nn.Conv2d:
 
 
 def shortcut(num_in: int, num_out: int, stride: Stride) -> nn.Sequential:
-    """Make the way around a block fit: nothing where it fits already, else a 1x1 convolution and a norm."""
+    """The shortcut of a block: the identity if the shapes agree, else a 1x1 convolution and a norm."""
     if stride == (1, 1) and num_in == num_out:
         return nn.Sequential()
     return nn.Sequential(conv1x1(num_in, num_out, stride), nn.BatchNorm2d(num_out))

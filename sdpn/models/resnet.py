@@ -48,7 +48,7 @@ class ResNetConfig:
 
 
 class ResNet(Encoder):
-    """Features to embeddings: the spectrogram as a picture with one channel."""
+    """Features to embeddings: the spectrogram as an image with one channel."""
 
     def __init__(self, config: ResNetConfig, num_features: int) -> None:
         super().__init__()

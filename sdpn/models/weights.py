@@ -83,7 +83,7 @@ def _core(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def numpy_scalars() -> list[Any]:
-    """What a pickled numpy number consists of: ``scalar``, under its old and new name, and types.
+    """The globals of a pickled numpy number: ``scalar``, under its old and new name, and types.
 
     3D-Speaker's schedules leave such numbers in its checkpoints. For `torch.serialization.safe_globals`.
     """

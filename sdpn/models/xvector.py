@@ -43,7 +43,7 @@ class XVectorConfig:
 
 
 class XVector(Encoder):
-    """Features to embeddings. Zeros stand beyond the ends, so that every utterance keeps all its frames."""
+    """Features to embeddings. The ends are padded with zeros, so that an utterance keeps all its frames."""
 
     def __init__(self, config: XVectorConfig, num_features: int) -> None:
         super().__init__()

@@ -252,7 +252,7 @@ def read_result_file(path: Path) -> ResultFile:
 
 
 def _named(error: ValidationError) -> str:
-    """msgspec's message with the field in front: ``'eer' of 'results': Expected `float`, got `str```."""
+    """Message of msgspec with the field in front: ``'eer' of 'results': Expected `float`, got `str```."""
     what, _, where = str(error).partition(" - at `$.")
     section, _, field = where.removesuffix("`").rpartition(".")
     place = f"{field!r} of {section!r}" if section else repr(field) if field else "the document"
