@@ -50,7 +50,8 @@ def find_recordings(data: Path | None, files: Sequence[Path]) -> list[Utterance]
         whole recordings, or the segments of a data directory; speakers are dropped.
 
     Raises:
-        InputError: nothing was given, a folder contains no audio, or two recordings share an id.
+        InputError: nothing was given, a path does not exist, a folder contains no audio, or two recordings
+            share an id.
     """
     found: list[Utterance] = []
     if data is not None and (data / "wav.scp").is_file():
@@ -59,6 +60,9 @@ def find_recordings(data: Path | None, files: Sequence[Path]) -> list[Utterance]
         if not data.is_dir():
             raise InputError("no such folder", path=data)
         files = [data, *files]
+    for path in files:
+        if not path.exists():
+            raise InputError("no such audio file or folder", path=path)
     found += [Utterance(name, path) for name, path in named_recordings(files).items()]
     if not found:
         raise InputError("no recordings to adapt to", hint="give --data DIR, or files and folders")

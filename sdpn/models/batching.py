@@ -1,8 +1,8 @@
 """Batches of utterances of similar lengths, up to the size that is efficient.
 
 On CPUs, batches of more than about ten seconds of audio are no faster: a single utterance of that length
-keeps a core busy, and the tensors no longer fit into the cache. A GPU needs hundreds of seconds (measurements:
-docs/extraction.md).
+keeps a core busy, and the tensors no longer fit into the cache. A GPU needs hundreds of seconds
+(measurements: docs/extraction.md).
 """
 
 from __future__ import annotations

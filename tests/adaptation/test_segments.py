@@ -38,6 +38,12 @@ def test_two_recordings_of_one_name_are_refused(tmp_path: Path) -> None:
         find_recordings(tmp_path / "x", [tmp_path / "y"])
 
 
+def test_a_path_that_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such audio file") as caught:
+        find_recordings(None, [_write(tmp_path / "a.wav"), tmp_path / "b.wav"])
+    assert caught.value.path == str(tmp_path / "b.wav")
+
+
 def test_nothing_is_refused() -> None:
     with pytest.raises(InputError, match="--data"):
         find_recordings(None, [])

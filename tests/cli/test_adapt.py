@@ -30,19 +30,26 @@ def test_it_says_which_model_is_kept(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ([], "no recordings to adapt to"),
         (["--data", "nowhere"], "no such folder"),
+        (["a.wav", "nowhere.wav"], "nowhere.wav: no such audio file"),
         (["a.wav", "--format", "onnx"], "has no prototypes"),
         (["a.wav", "--out", "x", "encoder.channels=3"], "unknown key 'encoder"),
         (["a.wav", "--out", "x", "--model", "nowhere"], "no such model folder"),
     ],
 )
 def test_bad_input_ends_with_one_line(
-    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.wav").touch()
     assert main(["adapt", "--out", str(tmp_path / "out"), *arguments]) == 2
     error = capsys.readouterr().err
-    assert said in error and len(error.splitlines()) == 1
+    assert message in error and len(error.splitlines()) == 1
     assert not (tmp_path / "out").exists()
