@@ -62,7 +62,7 @@ def test_nothing_learned_leaves_the_old_weights(base: Path, calls: Path, tmp_pat
         assert all(before[key].equal(after[key]) for key in before)
 
 
-def test_without_rehearsal_half_of_the_way_is_gone(base: Path, calls: Path, tmp_path: Path) -> None:
+def test_without_rehearsal_weights_are_blended_by_half(base: Path, calls: Path, tmp_path: Path) -> None:
     assert _adapt(base, calls, tmp_path)["blend"] == 0.5
     old, trained, adapted = (
         load_file(folder / "model.safetensors")

@@ -65,7 +65,7 @@ def test_within_scenes_is_the_z_score_of_the_partner() -> None:
     assert separation.mean == pytest.approx(sum(expected) / 16)
 
 
-def test_a_model_that_hears_nothing_separates_nothing() -> None:
+def test_a_constant_model_separates_nothing() -> None:
     windows = _windows(10, 20)
     unit_ND = _unit(np.random.default_rng(0).standard_normal((len(windows), 64)))
     assert within_scenes(unit_ND, windows).mean == pytest.approx(0.0, abs=0.15)

@@ -135,7 +135,7 @@ def test_modules_do_not_import_each_other_in_a_circle() -> None:
             del remaining[module]
 
 
-def test_the_diarizer_knows_no_model() -> None:
+def test_the_diarizer_imports_no_model() -> None:
     for module in MODULES:
         if part_of(module) == "diarization":
             known = {name for name in imported_modules(module) if part_of(name) in ("models", "distill")}

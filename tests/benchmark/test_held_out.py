@@ -36,7 +36,7 @@ def test_about_a_quarter_of_any_corpus() -> None:
     assert 400 < sum(is_held_out_sound(f"noise{number}.wav") for number in range(2000)) < 600
 
 
-def test_numbers_of_librispeech_mean_nobody_elsewhere() -> None:
+def test_speaker_numbers_of_librispeech_apply_to_librispeech_only() -> None:
     assert is_held_out_speaker(PurePath("/corpora/LibriSpeech/train-clean-100"), "32")
     assert not is_held_out_speaker(PurePath("/corpora/librispeech_excerpt/train"), "19")
     assert not is_held_out_speaker(PurePath("/corpora/speechocean762/train"), "32")

@@ -39,7 +39,7 @@ def test_gains(corpora: Path) -> None:
     assert not np.any(np.mod(fainter.astype(np.float64) * 32768, 1.0))  # on the grid of 16 bits
 
 
-def test_telephone_has_no_low_voice(corpora: Path) -> None:
+def test_the_telephone_band_has_no_low_frequencies(corpora: Path) -> None:
     spectrum = np.abs(np.fft.rfft(apply("telephone", corpora))) ** 2
     hz = np.fft.rfftfreq(16000, 1 / 16000)
     assert spectrum[hz < 150].mean() < 0.01 * spectrum[(hz > 500) & (hz < 3000)].mean()

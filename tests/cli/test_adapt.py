@@ -12,7 +12,7 @@ from tests.adaptation.conftest import base, calls  # noqa: F401 - fixtures
 from tests.adaptation.test_adapt import SMALL
 
 
-def test_it_says_which_model_is_kept(
+def test_the_result_names_the_model_that_is_kept(
     base: Path,  # noqa: F811
     calls: Path,  # noqa: F811
     tmp_path: Path,

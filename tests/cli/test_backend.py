@@ -56,7 +56,7 @@ def test_compare_takes_what_was_learned(
     assert by_cosine["score"] == found["cosine"] and by_cosine["scored_by"] == "cosine"
 
 
-def test_verify_takes_it_and_tells_its_steps(
+def test_verify_applies_it_and_lists_its_steps(
     model: Path, voices: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "own.safetensors"

@@ -56,7 +56,7 @@ def test_the_score_is_the_cosine_of_the_two_embeddings(
         ({"ahc_threshold": 0.26}, ["--threshold", "-0.5"], -0.5, "--threshold"),
     ],
 )
-def test_the_threshold_says_where_it_comes_from(
+def test_the_source_of_the_threshold_is_reported(
     recordings: list[str],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],

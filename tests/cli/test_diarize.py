@@ -328,7 +328,7 @@ def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
     return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.glob("*.rttm")}
 
 
-def test_a_stopped_run_goes_on_where_it_was(
+def test_a_stopped_run_resumes(
     model: Path, shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, out, results = tmp_path / "recordings", tmp_path / "out", tmp_path / "results.json"

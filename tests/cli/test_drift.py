@@ -66,7 +66,7 @@ def test_a_real_run_is_being_trained_and_agrees_with_tensorboard(trained, tmp_pa
     )
 
 
-def test_the_end_alone_tells_the_drift_since_the_start(trained, tmp_path, capsys) -> None:
+def test_the_last_checkpoint_alone_gives_the_drift_since_the_start(trained, tmp_path, capsys) -> None:
     whole, last = tmp_path / "whole.json", tmp_path / "last.json"
     assert main(["drift", str(trained), "--json", str(whole)]) == 0
     shutil.copytree(trained / "checkpoints/step-00000010", tmp_path / "exp/checkpoints/step-00000010")
@@ -77,7 +77,7 @@ def test_the_end_alone_tells_the_drift_since_the_start(trained, tmp_path, capsys
     assert [point["step"] for point in results[1]["curves"]] == [0, 10]
 
 
-def test_the_dead_are_told_where_usage_is_kept(trained, tmp_path, capsys) -> None:
+def test_dead_prototypes_are_reported_if_usage_is_stored(trained, tmp_path, capsys) -> None:
     out = tmp_path / "drift.json"
     file = trained / "checkpoints/step-00000009/state.pt"  # a step after the look at step 8
     assert main(["drift", str(file), "--json", str(out)]) == 0

@@ -93,7 +93,7 @@ def test_processes_and_a_start(chunks: list[Path], tmp_path: Path) -> None:
     np.testing.assert_array_equal(labels(tmp_path / "one"), labels(tmp_path / "two"))  # in the same order
 
 
-def test_an_interrupted_command_goes_on(
+def test_an_interrupted_command_resumes(
     chunks: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
@@ -172,7 +172,7 @@ def test_a_layer_without_frames_gives_each_utterance_a_cluster(voices: Path, tmp
     assert not (tmp_path / "out/rows").exists()
 
 
-def test_an_interrupted_layer_goes_on(
+def test_an_interrupted_layer_resumes(
     voices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from sdpn.extraction import layer_chunks

@@ -120,7 +120,7 @@ def test_bugs_are_not_hidden(command: Any) -> None:
         main(["train"])
 
 
-def test_an_interrupted_command_says_so(command: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupted_command_reports_it(command: Any, capsys: pytest.CaptureFixture[str]) -> None:
     def run(_: argparse.Namespace) -> dict[str, Any]:
         raise KeyboardInterrupt
 
@@ -129,7 +129,7 @@ def test_an_interrupted_command_says_so(command: Any, capsys: pytest.CaptureFixt
     assert capsys.readouterr().err == "sdpn train: interrupted\n"
 
 
-def test_the_document_says_what_was_run_and_found(command: Any, tmp_path: Path) -> None:
+def test_the_document_has_the_command_and_its_results(command: Any, tmp_path: Path) -> None:
     command(lambda args: {"double": np.float32(2.5) * args.number, "count": np.int64(3), "where": args.out})
     out = tmp_path / "deep" / "out.json"
     arguments = ["--number", "2", "--out", "some where", "--json", str(out)]

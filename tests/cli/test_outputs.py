@@ -98,7 +98,7 @@ def _lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 
 @pytest.mark.parametrize(("command", "option"), EVERY)
-def test_what_cannot_be_written_is_said_before_the_work(
+def test_unwritable_outputs_are_reported_before_the_work(
     command: str,
     option: str,
     tmp_path: Path,

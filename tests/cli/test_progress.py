@@ -51,7 +51,7 @@ def test_items_are_taken_one_by_one() -> None:
     assert taken == [0]
 
 
-def test_a_meter_tells_the_last_line_and_one_now_and_then(
+def test_a_meter_prints_a_line_now_and_then_and_the_last(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     times_s = iter([100.0, 110.0, 120.0, 121.0])

@@ -126,7 +126,7 @@ def test_the_document_holds_what_the_report_needs(folders: Path) -> None:
     assert results["without_hypothesis"] == []
 
 
-def test_collar_overlap_and_uem_are_said_in_words(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_collar_overlap_and_uem_are_described(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
     uem = folders / "all.uem"
     uem.write_text("one 1 0 10\ntwo 1 5 30\n")
     _, results = score(folders, "--collar", "0.25", "--skip-overlap", "--uem", str(uem))
@@ -142,7 +142,7 @@ def test_collar_overlap_and_uem_are_said_in_words(folders: Path, capsys: pytest.
     assert results["files"][1]["missed_s"] == results["files"][1]["false_alarm_s"] == 0
 
 
-def test_a_missing_hypothesis_is_all_missed_and_said(
+def test_a_missing_hypothesis_is_all_missed_and_reported(
     folders: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folders / "hyp" / "two.rttm").unlink()
@@ -178,7 +178,7 @@ def test_false_alarms_in_silence_are_seconds_not_percent(
     assert "one            0.00      0.00         2.50 s         0.00  100.00" in capsys.readouterr().out
 
 
-def test_an_empty_reference_is_said(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_reference_is_reported(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("one", "two"):
         (folders / "ref" / f"{name}.rttm").write_text("")
     code, results = score(folders)
@@ -190,7 +190,7 @@ def test_an_empty_reference_is_said(folders: Path, capsys: pytest.CaptureFixture
     )
 
 
-def test_a_speaker_who_overlaps_himself_is_joined_and_said(
+def test_overlapping_turns_of_a_speaker_are_merged_and_reported(
     folders: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rttm(folders / "ref" / "one.rttm", ("one", 0, 6, "A"), ("one", 4, 6, "A"))
@@ -216,7 +216,7 @@ def test_dialects_and_foreign_names_are_scored(folders: Path, capsys: pytest.Cap
     assert capsys.readouterr().err == ""  # what is logged goes to the log
 
 
-def test_no_score_regions_are_left_out_and_said(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_noscore_regions_are_excluded_and_reported(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of two.rttm 19 to 24 s are left out: 25 s of speech, 3 s missed first, 3 s too much at the end."""
     reference = folders / "ref" / "two.rttm"
     reference.write_text(reference.read_text() + "NOSCORE two 1 19 5 <NA> <NA> <NA> <NA>\n")
@@ -373,9 +373,7 @@ def test_one_recording_is_compared_without_a_test(better: Path, capsys: pytest.C
     assert "permutation" not in capsys.readouterr().out
 
 
-def test_what_is_odd_about_two_systems_is_said_of_the_right_one(
-    better: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_notes_on_two_systems_name_the_right_one(better: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (better / "hyp" / "one.rttm").unlink()
     rttm(better / "best" / "two.rttm", ("two", 0, 20, "A"), ("two", 10, 20, "A"))
     assert compare(better, "hyp", "best")[0] == 0

@@ -47,7 +47,7 @@ def test_a_long_recording_is_sampled_and_the_other_windows_follow(caplog: pytest
     assert adjusted_rand_score(truth, found.labels_N) == 1.0
 
 
-def test_too_little_to_be_dense_is_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_too_few_windows_for_a_density_are_reported(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         assert Hdbscan().fit_predict(np.eye(8)).num_speakers == 1
         assert Hdbscan().fit_predict(np.eye(30)).num_speakers == 1

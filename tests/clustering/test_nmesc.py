@@ -62,7 +62,7 @@ def test_the_sparse_solver_gives_the_dense_ones_largest_eigenvalue() -> None:
     assert largest_eigenvalue(laplacian, seed=0) == pytest.approx(expected, rel=1e-9)
 
 
-def test_too_few_windows_for_an_estimate_say_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_too_few_windows_for_an_estimate_are_reported(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         assert NmeSc().fit_predict(np.eye(3)).labels_N.tolist() == [0, 0, 0]
     assert "nmesc: 3 windows are too few" in caplog.text

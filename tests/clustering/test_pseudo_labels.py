@@ -42,7 +42,7 @@ def test_speakers_of_unequal_size_are_found(method: str, space: str) -> None:
     assert found.count == 7 and adjusted_rand_score(speaker_N, found.labels_N) == 1.0
 
 
-def test_what_differs_within_an_utterance_tells_no_speakers_apart() -> None:
+def test_within_utterance_variability_does_not_separate_speakers() -> None:
     """One direction is loud and another in every half: the cosine looks at it, PLDA of halves does not."""
     loud_D = np.where(np.arange(DIMENSION) == 3, 1.0, 0.02)
     whole_ND, halves_N2D, speaker_N = speakers([10] * 10, within=loud_D, seed=1)

@@ -54,7 +54,7 @@ def test_the_sparse_eigensolver_gives_the_dense_ones_eigenvalues(noise: float) -
 
 
 @pytest.mark.parametrize("rows", [2, 3])
-def test_too_few_windows_for_an_estimate_say_so(rows: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_too_few_windows_for_an_estimate_are_reported(rows: int, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         labels = Spectral().fit_predict(np.eye(rows)).labels_N
     assert labels.tolist() == [0] * rows

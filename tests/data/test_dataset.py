@@ -56,7 +56,7 @@ def test_shapes_and_views_differ(utterances: list[Utterance]) -> None:
     assert not torch.equal(batch.local_VBS[0], batch.local_VBS[1])
 
 
-def test_a_batch_says_which_utterances_it_holds(utterances: list[Utterance]) -> None:
+def test_a_batch_lists_its_utterances(utterances: list[Utterance]) -> None:
     (batch,) = _batches(utterances, 0, 1)
     (items,) = StepSampler(Mixture((7,)), 3, seed=3, start_step=0, end_step=1)
     dataset = _dataset(utterances)

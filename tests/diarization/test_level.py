@@ -36,7 +36,7 @@ def test_speech_beside_a_loud_sound_keeps_its_own_level_nearby() -> None:
     assert (near_T[-10 * RATE_HZ // FRAME :] < 0.0101).all()
 
 
-def test_clicks_are_overheard_nearby() -> None:
+def test_speech_near_clicks_is_detected() -> None:
     wave = square(20.48, 0.01)
     wave[:: 2 * RATE_HZ] = 0.9
     assert both(wave)[1].max() == pytest.approx(0.01, rel=1e-6)

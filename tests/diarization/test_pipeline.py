@@ -126,7 +126,7 @@ def test_more_speakers_than_windows_names_file_and_number(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("samples", [1, 1600, 16000])
-def test_nobody_speaks(samples: int) -> None:
+def test_no_speech(samples: int) -> None:
     annotation = Diarizer(HumEmbedder())((np.zeros(samples, dtype=np.float32), RATE_HZ), num_speakers=2)
     assert len(annotation) == 0
     assert annotation.uri == "audio"
@@ -229,7 +229,7 @@ def test_the_channels_of_a_call(tmp_path: Path) -> None:
         assert turns(one) == EXPECTED
 
 
-def test_progress_is_told_in_seconds_of_audio(tmp_path: Path) -> None:
+def test_progress_is_in_seconds_of_audio(tmp_path: Path) -> None:
     told: list[tuple[float, float | None]] = []
     soundfile.write(tmp_path / "long.wav", np.zeros(140 * RATE_HZ), RATE_HZ)
     Diarizer(HumEmbedder()).embed(tmp_path / "long.wav", progress=lambda *it: told.append(it))

@@ -74,7 +74,7 @@ def test_the_level_of_the_recording_does_not_matter(meeting: np.ndarray) -> None
 
 
 @pytest.mark.parametrize("config", [VadConfig(), DiarizationConfig().vad], ids=["default", "pipeline"])
-def test_a_ring_before_quiet_speech_deafens_nobody(config: VadConfig, shared_data: Path) -> None:
+def test_quiet_speech_after_a_ring_is_detected(config: VadConfig, shared_data: Path) -> None:
     """The same 26 s with and without 2 s of telephone at -4 dB; speech is at -46 dB."""
     folder = shared_data.parent / "cases" / "loud-ring-deafens-vad"
     ring, without = (detect_speech(audio.read(folder / f"{name}.wav"), config) for name in ("ring", "noring"))
@@ -119,7 +119,7 @@ def test_loud_tones_beside_quiet_speech(where: str, duration_s: float, meeting: 
     assert seconds(found) - seconds(inside) < 1.0
 
 
-def test_speech_far_below_other_speech_is_heard(meeting: np.ndarray) -> None:
+def test_speech_far_below_other_speech_is_detected(meeting: np.ndarray) -> None:
     """Ten seconds at 30 dB below the ten before and after."""
     gains = np.repeat(np.array([1.0, 10**-1.5, 1.0], dtype=np.float32), 10 * audio.RATE_HZ)
     expected = detect_speech(meeting[: len(gains)])
@@ -142,7 +142,7 @@ def test_noise_that_swells_is_no_speech() -> None:
         assert detect_speech(wave.astype(np.float32), DiarizationConfig().vad) == []
 
 
-def test_a_detector_hears_the_same_in_any_pieces(meeting: np.ndarray) -> None:
+def test_the_detector_gives_the_same_result_for_any_blocks(meeting: np.ndarray) -> None:
     expected = detect_speech(meeting)
     for size in (1, 777, 480000):
         detector, found = SpeechDetector(VadConfig()), []

@@ -46,7 +46,7 @@ def _unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
 
 
-def test_every_term_is_what_it_says(tiny_run: RunConfig) -> None:
+def test_every_term_follows_its_definition(tiny_run: RunConfig) -> None:
     weights = {"cosine_weight": 0.7, "relation_weight": 0.4, "prototype_weight": 0.2}
     network = _network(tiny_run, relation_temperature=0.3, temperature=0.2, sharpening=0.5, **weights)
     projections = _projections(network, [5, 0, 3, 8])
@@ -72,7 +72,7 @@ def test_every_term_is_what_it_says(tiny_run: RunConfig) -> None:
     )
 
 
-def test_a_student_that_says_what_the_teacher_says_has_nothing_to_learn(tiny_run: RunConfig) -> None:
+def test_a_student_equal_to_the_teacher_has_zero_loss(tiny_run: RunConfig) -> None:
     network = _network(tiny_run)
     projections = _projections(network, [1, 2, 4])
     student = (2 * projections.teacher_GBE).expand(2, -1, -1)
@@ -117,7 +117,7 @@ def test_an_utterance_without_a_target_teaches_nothing(tiny_run: RunConfig) -> N
     torch.testing.assert_close(total([5, 4, 3, 8], student), total([5, 3, 8], student[:, [0, 2, 3]]))
 
 
-def test_what_is_heard_faster_is_compared_with_what_the_teacher_heard_faster(tiny_run: RunConfig) -> None:
+def test_speed_perturbed_crops_are_compared_with_the_teacher_at_that_speed(tiny_run: RunConfig) -> None:
     targets = _targets()
     network = _network(tiny_run, targets, subtract_mean=False)
     speed_B = torch.tensor([float(np.float32(1.1)), 1.0, float(np.float32(0.9))])

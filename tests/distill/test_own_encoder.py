@@ -95,7 +95,7 @@ def test_the_number_of_prototypes_is_the_argument() -> None:
     assert network.config.queue_size == 16
 
 
-def test_what_does_not_fit_is_said() -> None:
+def test_mismatches_are_reported() -> None:
     with pytest.raises(
         ValueError, match=r"_Mean has no attribute with the size of its output.* projection_dim"
     ):

@@ -56,7 +56,7 @@ def test_every_part_is_degraded_by_itself(tmp_path: Path) -> None:
     assert heard.parts_NPD[:, 2:, 1].ravel() == pytest.approx(expected, rel=1e-4)
 
 
-def test_what_cannot_be_learned_from_is_left_out_and_said(tmp_path: Path) -> None:
+def test_unusable_utterances_are_left_out_and_reported(tmp_path: Path) -> None:
     good = np.random.default_rng(0).normal(size=32000) * 0.1
     half_silent = np.r_[good[:16000], np.zeros(16000)]
     waves = {"a": good, "b": good[:20000], "c": half_silent, "d": good, "e": good}

@@ -126,7 +126,7 @@ def test_a_long_recording_is_never_in_memory_at_once(
     assert longest < 130 * 16000  # LONGEST_S and what lies around it
 
 
-def test_an_embedding_that_is_no_number_is_a_failure(
+def test_a_nan_embedding_is_a_failure(
     embedder: Embedder, utterances: list[Utterance], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = embedder.embed_batch

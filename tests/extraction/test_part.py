@@ -87,7 +87,7 @@ def test_pages_that_never_reached_the_disk_are_noticed(tmp_path: Path) -> None:
     assert [entry.id for entry in read_index(path.with_suffix(".index"))] == ["a"]
 
 
-def test_failures_are_told_at_the_end_and_forgotten_at_the_next_start(tmp_path: Path) -> None:
+def test_failures_are_listed_at_the_end_and_cleared_at_the_next_start(tmp_path: Path) -> None:
     path = tmp_path / "0-of-1.ark"
     with Part(path) as part:
         part.fail(_utterance("a"), "is\ntruncated")
@@ -107,7 +107,7 @@ def test_two_processes_cannot_write_one_part(tmp_path: Path) -> None:
     _written(path, "a")
 
 
-def test_the_signature_knows_file_and_stretch() -> None:
+def test_the_signature_depends_on_file_and_segment() -> None:
     path = Path("/corpus/a.wav")
     different = [
         Utterance("a", path),

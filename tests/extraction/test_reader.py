@@ -22,7 +22,7 @@ def test_utterances_come_in_order_with_their_samples(utterances: list[Utterance]
         assert one.duration_s == len(one.wave_S) / 16000
 
 
-def test_a_bad_file_is_told_in_its_place_and_stops_nothing(
+def test_a_bad_file_is_reported_in_order_and_stops_nothing(
     utterances: list[Utterance], tmp_path: Path
 ) -> None:
     missing = Utterance("gone", tmp_path / "gone.wav")

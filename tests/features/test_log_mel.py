@@ -56,7 +56,7 @@ RELATIVE = FeatureConfig(level="relative", floor=1e-4)
 
 
 @pytest.mark.parametrize("normalisation", ["mean", "mean-variance", "none"])
-def test_a_relative_floor_does_not_hear_the_gain(normalisation: Normalisation) -> None:
+def test_features_with_a_relative_floor_do_not_depend_on_the_gain(normalisation: Normalisation) -> None:
     wave = _voiced()
     features = LogMel(replace(RELATIVE, normalisation=normalisation))
     for gain_db in (-80, -30, 20):

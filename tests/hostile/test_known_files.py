@@ -90,7 +90,7 @@ def test_yaml_numbers_and_texts_are_what_people_mean() -> None:
     assert parse_yaml("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}", path=None)["b"] == {"x": 1, "y": 3}
 
 
-def test_settings_know_merges_byte_order_marks_and_exponents(tmp_path: Path) -> None:
+def test_settings_support_merges_byte_order_marks_and_exponents(tmp_path: Path) -> None:
     from sdpn.training.config import RunConfig, load_run_config
 
     path = tmp_path / "c.yaml"

@@ -117,7 +117,7 @@ def test_a_folder_of_wespeaker(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     assert read_any(tmp_path / "model" / "avg_model.pt").source == model.source
 
 
-def test_what_wespeakers_config_says(tmp_path: Path) -> None:
+def test_the_configuration_of_wespeaker(tmp_path: Path) -> None:
     """Mean pooling has no weights, so only the configuration tells; nor do shapes tell the frames."""
     folder = _wespeaker(
         tmp_path / "model",
@@ -142,7 +142,7 @@ def test_a_folder_of_speechbrain_is_read_and_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "model" / "executed").exists()
 
 
-def test_the_same_weights_are_heard_through_other_features(tmp_path: Path) -> None:
+def test_the_same_weights_with_other_features(tmp_path: Path) -> None:
     path = _saved(tmp_path / "ecapa.ckpt", ecapa())
     one, other = (
         sdpn.load_model(path, format=name).embed(_wave(), 16000) for name in ("3dspeaker", "speechbrain")

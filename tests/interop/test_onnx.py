@@ -164,7 +164,9 @@ def test_options_that_do_not_fit(
     assert words in capsys.readouterr().err
 
 
-def test_without_onnxruntime_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_without_onnxruntime_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     absent: Any = None  # which makes an import fail
     path = tmp_path / "model.onnx"
     path.write_bytes(b"anything")

@@ -191,7 +191,7 @@ def _feed(descriptor: int, content: bytes) -> None:
         pipe.write(content)
 
 
-def test_a_pipe_that_breaks_off_says_so(files: dict[str, Path]) -> None:
+def test_a_truncated_pipe_is_reported(files: dict[str, Path]) -> None:
     for suffix in ("wav", "flac", "mp3", "ogg"):
         content = files[suffix].read_bytes()
         half = io.BytesIO(content[: len(content) // 2 + 7])
@@ -221,7 +221,7 @@ def test_a_stream_is_read_once() -> None:
             list(stream.blocks())
 
 
-def test_channels_that_cancel_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_channels_that_cancel_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     opposite = tmp_path / "opposite.wav"
     soundfile.write(opposite, np.stack([LEFT, -0.95 * LEFT], axis=1), RATE_HZ)
     np.testing.assert_allclose(audio.read(opposite), 0.025 * LEFT, atol=1e-4)

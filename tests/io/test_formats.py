@@ -158,7 +158,7 @@ CUT = [
 
 @pytest.mark.parametrize("name", CUT)
 @pytest.mark.parametrize("share", [0.93, 0.4])
-def test_a_file_that_breaks_off_says_what_is_lost(
+def test_the_error_for_a_truncated_file_states_what_is_lost(
     folder: Path, tmp_path: Path, name: str, share: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     content = (folder / name).read_bytes()
@@ -176,7 +176,7 @@ def test_a_file_that_breaks_off_says_what_is_lost(
     assert "read up to there" in caplog.text
 
 
-def test_an_mp4_without_its_table_says_so(folder: Path, tmp_path: Path) -> None:
+def test_an_mp4_without_its_index_is_reported(folder: Path, tmp_path: Path) -> None:
     content = (folder / "last.m4a").read_bytes()
     path = tmp_path / "cut.m4a"
     path.write_bytes(content[: len(content) // 2])

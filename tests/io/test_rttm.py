@@ -205,7 +205,7 @@ def test_annotation_and_turns_convert_both_ways() -> None:
     assert from_annotation(numbered, "other") == [Turn("other", 0, 1, "7")]
 
 
-def test_a_speaker_cannot_talk_over_himself() -> None:
+def test_turns_of_one_speaker_do_not_overlap() -> None:
     def turn(start_s: float, end_s: float, speaker: str = "A") -> Turn:
         return Turn("rec", start_s, end_s - start_s, speaker)
 

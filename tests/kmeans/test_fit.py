@@ -122,7 +122,7 @@ def test_numbers_of_any_precision(dtype: type, tmp_path: Any) -> None:
     np.testing.assert_array_equal(found.model.centres_KD, expected.model.centres_KD)
 
 
-def test_progress_tells_of_every_stage() -> None:
+def test_progress_reports_every_stage() -> None:
     told: list[FitProgress] = []
     settings = StreamSettings(n_clusters=6, max_iter=1, lloyd_passes=1, batch_size=500)
     fit_stream(chunks_of(np.array_split(ROWS, 3)), settings, on_progress=told.append)

@@ -86,7 +86,7 @@ def test_counts_are_of_the_last_epoch(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["sklearn", "faiss"])
-def test_a_centre_that_nobody_chooses_starts_again(name: str) -> None:
+def test_an_empty_cluster_is_reinitialised(name: str) -> None:
     start = START.copy()
     start[3] = 1000
     batches = begin(1, start, backend=backend(name))

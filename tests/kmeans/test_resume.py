@@ -61,9 +61,7 @@ def assert_same(found: Fit, expected: Fit) -> None:
 
 @pytest.mark.parametrize("spherical", [False, True])
 @pytest.mark.parametrize("stop_after", [0, 3, 7, 20, 21, 40, 55, 99, 101, 110, 130, 159])
-def test_a_stream_that_raises_midway_is_gone_on_with(
-    stop_after: int, spherical: bool, tmp_path: Path
-) -> None:
+def test_a_stream_that_raises_midway_is_resumed(stop_after: int, spherical: bool, tmp_path: Path) -> None:
     settings = StreamSettings(**SETTINGS, spherical=spherical)
     expected = fit_stream(chunks(), settings)
     assert len(expected.rows_per_pass) == 7, "160 pieces are read: all stages are interrupted"

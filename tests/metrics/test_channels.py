@@ -62,7 +62,7 @@ def test_regions_of_a_uem_are_of_their_channel() -> None:
         score_recordings(sides.reference, sides.hypothesis, regions=sides.regions)
 
 
-def test_channels_that_cannot_be_told_are_refused() -> None:
+def test_ambiguous_channels_are_refused() -> None:
     one = Records({"call": [turn(0, 5, "a", "A")]})
     with pytest.raises(InputError, match=r"the hypothesis of 'call' has channels 1, 2.*only channel a"):
         match_channels(one, CALL)

@@ -174,7 +174,7 @@ def test_every_recording_needs_a_region_and_speakers_count_there() -> None:
     assert (score.speakers.reference, score.speakers.hypothesis) == (2, 2)
 
 
-def test_a_turn_given_twice_is_one_voice() -> None:
+def test_a_turn_given_twice_counts_once() -> None:
     once = {"a": turns("a", [(0, 5, "A")])}
     twice = {"a": turns("a", [(0, 5, "A"), (0, 5, "A"), (3, 5, "A")])}
     for reference, hypothesis, merged in [(once, twice, (0, 2)), (twice, once, (2, 0))]:

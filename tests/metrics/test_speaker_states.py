@@ -64,7 +64,7 @@ def test_regions_and_collars_cut() -> None:
     }
 
 
-def test_nobody_and_many() -> None:
+def test_no_speaker_and_many() -> None:
     nothing = speaker_states([], [])
     assert nothing.reference.shape == nothing.hypothesis.shape == (0, 0)
     assert nothing.cooccurrence_s.shape == (0, 0)

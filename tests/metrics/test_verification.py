@@ -145,7 +145,7 @@ def test_cllr_by_hand() -> None:
     assert cllr(np.array([-5000.0, 0, 0]), is_target) == pytest.approx(((5000 / math.log(2) + 1) / 2 + 1) / 2)
 
 
-def test_calibrated_scores_cost_what_theory_says() -> None:
+def test_calibrated_scores_have_the_theoretical_cost() -> None:
     # log-likelihood ratios of two normals with the same variance are normal: N(±m, 2m)
     mean = 4.0
     rng = np.random.default_rng(0)

@@ -62,7 +62,7 @@ def test_windows_embed_like_the_waveform_cut_out(folder: Path) -> None:
         np.testing.assert_allclose(row, alone, atol=1e-4)
 
 
-def test_each_window_is_heard_at_its_own_level(tmp_path: Path) -> None:
+def test_each_window_is_normalised_to_its_own_level(tmp_path: Path) -> None:
     """A loud neighbour does not raise the floor of a quiet window, and no gain moves an embedding."""
     torch.manual_seed(0)
     config = EcapaConfig(channels=16, aggregation_channels=24, embedding_dim=12, bottleneck=8)

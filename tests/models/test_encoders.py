@@ -222,7 +222,7 @@ def test_a_fixed_section_accepts_its_own_kind_only() -> None:
         from_dict(EcapaConfig, {"kind": "resnet"})
 
 
-def test_the_segments_of_campplus_are_averaged_like_its_equation_says() -> None:
+def test_the_segments_of_campplus_are_averaged_as_published() -> None:
     """Each frame's near context is the mean of its segment of 100 frames (arXiv 2303.00332, equation 4)."""
     from sdpn.models.campplus import CamPlusPlusConfig, DenseLayer
 

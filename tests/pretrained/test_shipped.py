@@ -51,7 +51,7 @@ def test_a_build_of_the_package_holds_all_of_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.yaml"])
-def test_a_truncated_one_says_to_install_again(
+def test_a_truncated_model_advises_reinstallation(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     damaged = shutil.copytree(SHIPPED, tmp_path / "small")
@@ -106,7 +106,7 @@ def test_converting_it_keeps_all_of_it(tmp_path: Path, wave: np.ndarray) -> None
     assert np.array_equal(copy.embed(wave, 16000), sdpn.load_model().embed(wave, 16000))
 
 
-def test_it_is_as_good_as_its_card_says(shared_data: Path) -> None:
+def test_its_eer_is_that_of_its_card(shared_data: Path) -> None:
     _, front, _ = (SHIPPED / "README.md").read_text(encoding="utf-8").split("---\n", 2)
     corpus = shared_data / "speechocean762"
     files = {file.stem: file for file in find_audio(corpus / "dev")}

@@ -87,7 +87,7 @@ def test_rounds_are_stages_and_a_table(exp: Path, tmp_path: Path, rounds: int) -
     assert stages(changed, "up to date") == ["1", "2"] and stages(changed, "done") == ["3"]
 
 
-def test_the_table_shows_what_back_ends_are_worth(tmp_path: Path) -> None:
+def test_the_table_compares_back_ends(tmp_path: Path) -> None:
     verified = {"eer": 0.0712, "min_dcf_001": 0.5}
     for name, eer in (("first", 0.08), ("first-back-end", 0.05)):
         (tmp_path / f"{name}.json").write_text(json.dumps({"results": verified | {"eer": eer}}))

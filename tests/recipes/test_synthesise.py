@@ -204,7 +204,7 @@ def test_unknown_voice_is_refused() -> None:
         synthesiser.speak("hello", Voice(variant="f1", accent="tlh-us"))
 
 
-def test_cast_is_disjoint_and_goes_on_when_voices_run_out() -> None:
+def test_the_cast_is_disjoint_and_continues_when_voices_run_out() -> None:
     dev, guests, train = cast(0, num_train=200, num_dev=10, num_meetings=15)
     assert (len(dev), len(guests), len(train)) == (10, 15, 200)
     assert len({name for name, _ in dev + guests + train}) == 225

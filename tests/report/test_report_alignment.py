@@ -56,7 +56,7 @@ def test_two_speakers_at_once_count_twice() -> None:
     assert alignment.error_seconds(FALSE_ALARM) == 0
 
 
-def test_an_unmatched_speaker_who_is_called_like_a_reference_speaker_is_not_him() -> None:
+def test_an_unmatched_speaker_with_the_name_of_a_reference_speaker_is_another() -> None:
     # x is A (10 s); the hypothesis also calls somebody A, who talks while A does
     alignment = align(_turns((0, 10, "A"), (12, 13, "B")), _turns((0, 8, "x"), (8, 10, "A")))
     assert alignment.error_seconds(CONFUSION) == 2

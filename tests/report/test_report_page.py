@@ -183,7 +183,7 @@ def test_training_without_results(tmp_path) -> None:
     assert summary_notes(experiment) == []
 
 
-def test_what_does_not_compare_is_said(write_result, verification, score, tmp_path) -> None:
+def test_what_is_not_comparable_is_reported(write_result, verification, score, tmp_path) -> None:
     write_result("verify", "trained", verification)
     write_result("verify", "untrained", verification | {"num_target": 7})
     write_result("score", "trained", score())
@@ -199,7 +199,7 @@ def test_what_does_not_compare_is_said(write_result, verification, score, tmp_pa
     assert "different sets of recordings" in notes[2]
 
 
-def test_rttm_files_that_are_gone_or_have_changed_are_told(write_result, score, tmp_path) -> None:
+def test_missing_and_changed_rttm_files_are_reported(write_result, score, tmp_path) -> None:
     write_result("score", "trained", score())
     (tmp_path / "hyp.rttm").write_text("SPEAKER meet 1 0 2 <NA> <NA> x <NA> <NA>\n")
     text = _Page(build_page(read_experiment(tmp_path))).text

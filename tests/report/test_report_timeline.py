@@ -104,7 +104,7 @@ def test_hours_with_thousands_of_turns_stay_small_and_can_be_zoomed() -> None:
     assert 'class="zoom"' not in short
 
 
-def test_nobody_speaks() -> None:
+def test_no_speech() -> None:
     assert "There is no speech" in _html(align([], []))
 
 

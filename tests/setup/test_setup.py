@@ -235,7 +235,7 @@ def test_two_set_ups_at_once_install_once(checkout: Checkout) -> None:
         ({"TORCH_BACKEND": "cpu/../x"}, "3.11.7", "TORCH_BACKEND='cpu/../x' is no name of a build"),
     ],
 )
-def test_set_up_says_what_is_wrong(
+def test_set_up_reports_what_is_wrong(
     checkout: Checkout, variables: dict[str, str], version: str, message: str
 ) -> None:
     checkout.set_version(version)

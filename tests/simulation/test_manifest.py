@@ -62,7 +62,7 @@ def test_what_is_written_reads_back(tmp_path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) == 2
 
 
-def test_mixed_again_it_is_equal_rounded_different_or_nobody_knows(tmp_path: Path) -> None:
+def test_mixed_again_it_is_equal_rounded_different_or_unknown(tmp_path: Path) -> None:
     again = replace(CONVERSATION, sha256="f00d")
     assert CONVERSATION.compared_with(replace(again, sha256="beef")) == "equal"
     assert replace(CONVERSATION, sha256=None).compared_with(again) == "equal"  # it was never mixed

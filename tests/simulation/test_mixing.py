@@ -79,7 +79,7 @@ def test_overlapping_speakers_add_up() -> None:
     np.testing.assert_allclose(both, mixed(conversation(first)) + mixed(conversation(second)), atol=4e-5)
 
 
-def test_a_measured_room_is_heard_without_delay() -> None:
+def test_a_measured_room_adds_no_delay() -> None:
     """The direct sound comes 30 ms into the response; an echo of a half 100 ms later."""
     response = np.zeros(16000, dtype=np.float32)
     response[480], response[480 + 1600] = 1.0, 0.5

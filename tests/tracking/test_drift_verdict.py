@@ -63,7 +63,7 @@ def test_bit_for_bit_the_same() -> None:
 
 
 @pytest.mark.parametrize("after", [at_angles(0.15, 90), at_angles(0, 90, length=0.9)])
-def test_hardly_any_turn_is_told_from_none(after) -> None:
+def test_small_drift_is_distinguished_from_none(after) -> None:
     verdict = of((0, at_angles(0, 90)), (10, after))
     assert verdict.state is DriftState.HARDLY
     assert verdict.sentence.startswith(
@@ -96,7 +96,7 @@ def test_few_move() -> None:
     )
 
 
-def test_one_checkpoint_tells_nothing() -> None:
+def test_one_checkpoint_is_not_enough() -> None:
     verdict = of((150, at_angles(0, 90)))
     assert verdict.state is DriftState.UNKNOWN
     assert "A single checkpoint does not show whether the prototypes are being trained" in verdict.sentence

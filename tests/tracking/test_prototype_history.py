@@ -53,7 +53,7 @@ def test_an_unfinished_checkpoint_is_none(save_own, tmp_path) -> None:
     assert steps(tmp_path / "exp") == [0, 200]
 
 
-def test_a_checkpoint_without_the_prototypes_of_step_0_says_so(save_own, tmp_path) -> None:
+def test_a_checkpoint_without_the_prototypes_of_step_0_is_reported(save_own, tmp_path) -> None:
     file = save_own(200, FIRST)
     save_own(400, SECOND)
     history = read_history(tmp_path / "exp")

@@ -51,7 +51,9 @@ def test_the_threshold_lies_between_both_kinds_of_pairs(tmp_path: Path) -> None:
     assert result["ahc_threshold"] == pytest.approx(0.55 * 0.8, abs=0.03)
 
 
-def test_too_few_utterances_give_none_and_say_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_too_few_utterances_give_none_and_are_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     short = _tones(tmp_path, 30, seconds=2.0)
     with caplog.at_level(logging.WARNING):
         assert measure_clustering_threshold(_Pitch(noise=0.5), short, seed=0) == {}

@@ -113,7 +113,7 @@ def test_a_loss_parked_at_log_k(voices: Path, tmp_path: Path) -> None:
         _train(voices, tmp_path / "exp", "sdpn.temperature=100")
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_the_checkpoint_before_it_stays(
+def test_a_nan_loss_stops_the_run_and_keeps_the_last_checkpoint(
     voices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = 0

@@ -242,7 +242,7 @@ def test_loader_processes_see_no_signal(voices: Path) -> None:
     assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
-def test_loader_processes_end_when_their_parent_says_so(voices: Path) -> None:
+def test_loader_processes_end_with_their_parent(voices: Path) -> None:
     """As multiprocessing does when a program ends; else one that failed would never end."""
     config = load_config(RunConfig, None, _RUN)
     dataset = CropDataset(

@@ -145,7 +145,7 @@ def test_a_teacher_that_has_gone_is_not_needed_where_all_is_kept(
     assert "does not exist: using its embeddings in" in caplog.text
 
 
-def test_a_teacher_that_has_gone_before_all_was_said(
+def test_a_teacher_removed_before_all_was_embedded(
     teacher: Path, corpora: list[Corpus], tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match="no such model"):
@@ -158,7 +158,7 @@ def test_a_teacher_that_has_gone_before_all_was_said(
         _listen(teacher, corpora[:1], tmp_path / "cache", [Fraction(1), Fraction(11, 10)])
 
 
-def test_utterances_that_the_teacher_cannot_hear_have_no_row(
+def test_utterances_that_the_teacher_cannot_embed_have_no_row(
     teacher: Path, corpora: list[Corpus], tmp_path: Path
 ) -> None:
     corpora[0].utterances[2].path.write_bytes(b"no audio")
@@ -176,7 +176,7 @@ def test_no_teacher_is_named(corpora: list[Corpus], tmp_path: Path) -> None:
         )
 
 
-def test_a_student_larger_than_its_teacher_is_allowed_and_said(
+def test_a_student_larger_than_its_teacher_is_allowed_with_a_warning(
     teacher: Path, corpora: list[Corpus], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     options = ["--objective", "distill", "--teacher", str(teacher), "--out", str(tmp_path / "exp"), "--quiet"]
@@ -199,7 +199,7 @@ def test_a_teacher_without_its_objective_is_refused(
     assert "objective sdpn needs crops.num_global" in capsys.readouterr().err
 
 
-def test_the_speeds_that_a_teacher_must_know() -> None:
+def test_the_speeds_that_a_teacher_is_run_at() -> None:
     def speeds(**settings: object) -> list[float]:
         return [float(speed) for speed in teacher_speeds(AugmentationConfig(**settings))]  # type: ignore[arg-type]
 

@@ -23,7 +23,7 @@ def naive_ratio(back_end: BackEnd, one: np.ndarray, two: np.ndarray) -> float:
     return float(same.logpdf(np.concatenate([one, two])) - alone.logpdf(one) - alone.logpdf(two))
 
 
-def test_a_score_is_what_its_definition_says(back_end: BackEnd, parts: np.ndarray) -> None:
+def test_a_score_follows_its_definition(back_end: BackEnd, parts: np.ndarray) -> None:
     rows = parts[:3, 0]
     expected = 0.0
     ratio = naive_ratio(back_end, rows[0], rows[2])
@@ -35,7 +35,7 @@ def test_a_score_is_what_its_definition_says(back_end: BackEnd, parts: np.ndarra
     assert scores[1] == pytest.approx(scores[0]), "a trial has no order"
 
 
-def test_one_voice_scores_higher_than_two(back_end: BackEnd, parts: np.ndarray) -> None:
+def test_the_same_speaker_scores_higher(back_end: BackEnd, parts: np.ndarray) -> None:
     rows = np.concatenate([parts[:, 0], parts[:, 1]])
     index = np.arange(len(parts))
     same = back_end.score(rows, index, index + len(parts))

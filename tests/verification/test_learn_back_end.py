@@ -11,7 +11,7 @@ from sdpn.verification.back_end import BackEnd
 from sdpn.verification.learn_back_end import LearningConfig, learn_back_end
 
 
-def test_it_beats_the_cosine_where_directions_differ_in_what_they_tell(
+def test_it_beats_the_cosine_if_directions_differ_in_information(
     back_end: BackEnd, parts: np.ndarray
 ) -> None:
     rows = np.concatenate([parts[:, 0], parts[:, 1]])

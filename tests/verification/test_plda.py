@@ -54,7 +54,7 @@ def test_score_is_the_ratio_of_the_two_gaussians(seed: int) -> None:
     np.testing.assert_allclose(plda.similarity(first).matrix(), plda.score(first, first), atol=1e-12)
 
 
-def test_distance_in_the_speaker_space_is_what_the_difference_says() -> None:
+def test_distances_in_the_speaker_space_match_the_plda() -> None:
     """Pairs with one sum: the rest of the ratio is the same for all of them."""
     plda = from_covariances(*covariances(4, 1))
     middle, *apart = np.random.default_rng(2).normal(size=(6, 4))
@@ -92,7 +92,7 @@ def test_the_transform_diagonalises_both_covariances() -> None:
     assert (np.diff(plda.psi_E) <= 0).all()
 
 
-def test_diagonalising_again_changes_no_score_and_keeps_the_most_telling_directions() -> None:
+def test_diagonalising_again_changes_no_score_and_keeps_the_most_informative_directions() -> None:
     mean, between, within = covariances(5, 1)
     plda = from_covariances(mean, between, within)
     shuffled = Plda(mean, plda.transform_ED[[3, 0, 4, 1, 2]], plda.psi_E[[3, 0, 4, 1, 2]])

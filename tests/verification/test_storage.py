@@ -31,7 +31,7 @@ def test_a_round_trip_changes_no_score(back_end: BackEnd, parts: np.ndarray, tmp
         assert read.threshold(0.03) == back_end.threshold(0.03)
 
 
-def test_it_knows_the_model_that_it_was_learned_with(back_end: BackEnd, tmp_path: Path) -> None:
+def test_a_back_end_records_its_model(back_end: BackEnd, tmp_path: Path) -> None:
     path = tmp_path / BACK_END
     write_back_end(path, back_end)  # as older versions did
     read_back_end(path).refuse_other_model("0123", path=None)
