@@ -43,7 +43,7 @@ class PretendDevice(TorchFunctionMode):
     """Keeps the books on which tensors are on the device.
 
     Attributes:
-        device: what their ``device`` says.
+        device: value of their ``device``.
         waits: how often the host would have waited, by the name of the function.
     """
 

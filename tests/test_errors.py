@@ -1,4 +1,4 @@
-"""sdpn.errors: one line that says what, where, and what to do."""
+"""sdpn.errors: one line with what, where, and what to do."""
 
 from __future__ import annotations
 

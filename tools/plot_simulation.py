@@ -138,7 +138,7 @@ def similar(real: dict[str, list[Turn]], num_speakers: int) -> str:
 
 
 def draw_timeline(axes: Any, turns: Sequence[Turn], span_s: float, title: str) -> None:
-    """One row for each speaker, in the order in which they are heard."""
+    """One row for each speaker, in the order of their first turns."""
     speakers = list(dict.fromkeys(turn.speaker for turn in turns if turn.onset_s < span_s))
     for row, speaker in enumerate(speakers):
         spans = [(turn.onset_s, turn.duration_s) for turn in turns if turn.speaker == speaker]

@@ -37,7 +37,7 @@ def _windows(recordings: int, stretches: int, each: int = 2) -> HeldOutWindows:
 
 
 def _voices(rng: np.random.Generator, windows: HeldOutWindows, *, channel: float) -> np.ndarray:
-    """Embeddings of a model that hears each stretch's voice, and each recording's channel as much as told."""
+    """Embeddings with a component of the speaker, and one of the recording's channel of a given size."""
     dim = 64
     voice = rng.standard_normal((windows.stretch_N.max() + 1, dim))[windows.stretch_N]
     room = rng.standard_normal((windows.recording_N.max() + 1, dim))[windows.recording_N]

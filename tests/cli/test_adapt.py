@@ -1,4 +1,4 @@
-"""``sdpn adapt`` as a command: what it says and what it refuses."""
+"""``sdpn adapt`` as a command: its output and its errors."""
 
 from __future__ import annotations
 

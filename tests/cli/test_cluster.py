@@ -1,4 +1,4 @@
-"""``sdpn cluster``: the published example, what it writes, and what it says about bad input."""
+"""``sdpn cluster``: the published example, what it writes, and its errors on bad input."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_minor_speakers_are_merged_only_when_asked(tmp_path: Path) -> None:
 
 
 def test_a_plda_scores_in_the_place_of_the_cosine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The first dimension says nothing of speakers, whatever the cosine makes of it."""
+    """The first dimension is independent of the speaker, but dominates the cosine."""
     plda = from_covariances(np.zeros(2), np.diag([1e-6, 1.0]), np.diag([1.0, 0.01]))
     write_plda(tmp_path / "plda", plda, binary=False)
     vectors = [[9.0, 1.0], [-9.0, 1.0], [9.0, -1.0], [-9.0, -1.0]]

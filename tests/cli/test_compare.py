@@ -67,9 +67,9 @@ def test_the_source_of_the_threshold_is_reported(
 ) -> None:
     model = _model(tmp_path / "model", calibration)
     assert main(["compare", "--model", str(model), *options, recordings[0], recordings[0]]) == 0
-    said = capsys.readouterr().out
-    assert "score      1.0000" in said and "the same speaker" in said
-    assert f"threshold  {threshold:.4f}" in said and words in said
+    printed = capsys.readouterr().out
+    assert "score      1.0000" in printed and "the same speaker" in printed
+    assert f"threshold  {threshold:.4f}" in printed and words in printed
 
 
 def test_below_the_threshold_they_are_two(

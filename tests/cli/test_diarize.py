@@ -1,4 +1,4 @@
-"""``sdpn diarize`` with a real, untrained model: what it writes, and what it says about bad input."""
+"""``sdpn diarize`` with a real, untrained model: what it writes, and its errors on bad input."""
 
 from __future__ import annotations
 
@@ -176,9 +176,9 @@ def test_settings_reach_the_pipeline_of_the_library(
     expected = [(span.start, span.end, who) for span, _, who in annotation.itertracks(yield_label=True)]
     assert [who for *_, who in found] == [who for *_, who in expected] and len(found) > 1
     np.testing.assert_allclose([row[:2] for row in found], [row[:2] for row in expected], atol=2e-3)
-    told = json.loads(document.read_text())["results"]["settings"]
-    assert (told["vad"]["threshold"], told["vad"]["pad_s"], told["window_s"]) == (0.6, 0.1, 2.0)
-    assert told["vbx"]["fa"] == 0.2
+    settings = json.loads(document.read_text())["results"]["settings"]
+    assert (settings["vad"]["threshold"], settings["vad"]["pad_s"], settings["window_s"]) == (0.6, 0.1, 2.0)
+    assert settings["vbx"]["fa"] == 0.2
     with pytest.raises(SystemExit):
         diarize("--help")
     shown = capsys.readouterr().out
@@ -338,7 +338,7 @@ def test_a_stopped_run_resumes(
             (shared_data / "ami_excerpt" / f"{name}.flac").read_bytes()
         )
     args = ("--model", model, "--out", out, "--json", results)
-    assert diarize(*args, folder / "monday" / "trn00.flac") == 0  # and here it was stopped, say
+    assert diarize(*args, folder / "monday" / "trn00.flac") == 0  # and was then stopped
     before = snapshot(out)
     capsys.readouterr()
     # by its id in the folder it is another recording

@@ -114,7 +114,7 @@ def test_check_fails_with_1_and_still_writes_the_document(tmp_path) -> None:
     assert json.loads(out.read_text())["results"]["state"] == "not trained"
     single = of_3d_speaker(tmp_path / "single", 5)
     assert main(["drift", str(single)]) == 0
-    assert main(["drift", str(single), "--check"]) == 1  # what cannot be told has not been shown
+    assert main(["drift", str(single), "--check"]) == 1  # undecided is not trained
 
 
 def test_a_single_file_shows_likeness_and_rank(tmp_path, capsys) -> None:

@@ -112,7 +112,7 @@ def test_under_torchrun_a_bad_file_does_not_kill_the_others(
     folder.mkdir()
     (folder / "wav.scp").write_text(f"bad {tmp_path / 'none.wav'}\n" + (data / "wav.scp").read_text())
     monkeypatch.setenv("WORLD_SIZE", "2")
-    for rank, code in (("0", 0), ("1", 1)):  # the bad one is of rank 0; the last one merges, and tells
+    for rank, code in (("0", 0), ("1", 1)):  # the bad one is of rank 0; the last one merges, and reports it
         monkeypatch.setenv("RANK", rank)
         assert extract(folder, "out")[0] == code
     monkeypatch.delenv("WORLD_SIZE")
@@ -230,9 +230,9 @@ def test_a_bad_file_is_listed_and_the_others_are_embedded(
     code, results = extract(folder, "out")
     assert code == 1 and results["num_failed"] == 1
     assert list(read_vectors(tmp_path / "out/embeddings.scp")) == ["a", "c"]
-    told = capsys.readouterr().err
+    printed = capsys.readouterr().err
     listed = (tmp_path / "out/failed.txt").read_text()
-    for text in (told, listed):
+    for text in (printed, listed):
         assert words in text and str(folder / "b.wav") in text and "Traceback" not in text
     assert listed.startswith("b ") and listed.count("\n") == 1
     if kind != "folder":  # the file is mended: only that one is left to do

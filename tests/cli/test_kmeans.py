@@ -1,4 +1,4 @@
-"""``sdpn kmeans``: what it writes, that it goes on, and what it says about bad input."""
+"""``sdpn kmeans``: what it writes, that it resumes, and its errors on bad input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers on the command line: what is out of range, or no number, is said with the option's name."""
+"""Numbers on the command line: invalid and out-of-range values are reported with the option's name."""
 
 from __future__ import annotations
 

@@ -40,8 +40,8 @@ INPUTS = {
     "convert": {"model", "head"},
 }
 
-#: What a command needs besides the output to be told of it; paths are relative to the material. None of these
-#: would get beyond its first file, so that an error about the output has come before the work.
+#: Arguments that a command needs besides the output; paths are relative to the folder of the inputs. None of
+#: these would get beyond its first file, so that an error about the output has come before the work.
 NEEDED = {
     "train": ["--data", "none", "--out", "OUT"],
     "adapt": ["--data", "none", "--out", "OUT"],
@@ -196,7 +196,7 @@ def _limited(arguments: list[str], limit: int) -> subprocess.CompletedProcess[st
 
 @pytest.mark.parametrize("command", ["kmeans", "convert"])
 def test_a_disk_that_fills_up_on_the_way_ends_with_one_line(command: str, tmp_path: Path) -> None:
-    """What the writers of NumPy and safetensors say of a full disk becomes one line."""
+    """The errors of NumPy and safetensors on a full disk become one line."""
     import numpy as np
 
     rows, out = tmp_path / "rows.npy", tmp_path / "out"
@@ -212,7 +212,7 @@ def test_a_disk_that_fills_up_on_the_way_ends_with_one_line(command: str, tmp_pa
 @pytest.mark.slow
 def test_output_that_goes_nowhere() -> None:
     program = f"{sys.executable} -m sdpn.cli.main"
-    for command, code, said in (
+    for command, code, message in (
         (f"{program} --help | head -c 1; exit ${{PIPESTATUS[0]}}", 1, ""),
         (f"{program} score --help | head -c 1; exit ${{PIPESTATUS[0]}}", 1, ""),
         (f"{program} models xvector | true; exit ${{PIPESTATUS[0]}}", 1, ""),
@@ -225,7 +225,10 @@ def test_output_that_goes_nowhere() -> None:
         if code == 1 and done.returncode == 0:  # the pipe took all before its reader was gone
             code = 0
         assert done.returncode == code, (command, done.stderr)
-        assert said in done.stderr and len(done.stderr.splitlines()) == bool(said), (command, done.stderr)
+        assert message in done.stderr and len(done.stderr.splitlines()) == bool(message), (
+            command,
+            done.stderr,
+        )
     assert Path("/dev/full").is_char_device() and Path("/dev/null").is_char_device()
 
 

@@ -130,11 +130,11 @@ def test_collar_overlap_and_uem_are_described(folders: Path, capsys: pytest.Capt
     uem = folders / "all.uem"
     uem.write_text("one 1 0 10\ntwo 1 5 30\n")
     _, results = score(folders, "--collar", "0.25", "--skip-overlap", "--uem", str(uem))
-    said = capsys.readouterr().out
-    assert "Collar 0.25 s: 0.25 s on each side of every reference boundary are not scored" in said
-    assert "(md-eval -c 0.25, pyannote.metrics collar=0.5); overlapped speech is excluded" in said
-    assert f"only the regions of {uem} are scored" in said
-    assert results["conditions"] in said
+    printed = capsys.readouterr().out
+    assert "Collar 0.25 s: 0.25 s on each side of every reference boundary are not scored" in printed
+    assert "(md-eval -c 0.25, pyannote.metrics collar=0.5); overlapped speech is excluded" in printed
+    assert f"only the regions of {uem} are scored" in printed
+    assert results["conditions"] in printed
     assert (results["collar_s"], results["skip_overlap"], results["uem"]) == (0.25, True, str(uem))
     # of two.rttm 5 to 30 s less the collar at 20 and at 30; A's false 3 s from 20 on lie on B: confusion
     assert results["files"][1]["total_s"] == pytest.approx(25 - 3 * 0.25)
@@ -199,9 +199,9 @@ def test_overlapping_turns_of_a_speaker_are_merged_and_reported(
     assert results["files"][0]["total_s"] == 10
     assert results["files"][0]["der"] == 0
     assert results["with_merged_turns"] == {"reference": ["one"], "hypothesis": ["one"]}
-    said = capsys.readouterr().out
-    assert "In the reference turns of the same speaker overlap; such turns were merged: one." in said
-    assert "In the hypothesis turns of the same speaker overlap; such turns were merged: one." in said
+    printed = capsys.readouterr().out
+    assert "In the reference turns of the same speaker overlap; such turns were merged: one." in printed
+    assert "In the hypothesis turns of the same speaker overlap; such turns were merged: one." in printed
 
 
 def test_dialects_and_foreign_names_are_scored(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -377,9 +377,9 @@ def test_notes_on_two_systems_name_the_right_one(better: Path, capsys: pytest.Ca
     (better / "hyp" / "one.rttm").unlink()
     rttm(better / "best" / "two.rttm", ("two", 0, 20, "A"), ("two", 10, 20, "A"))
     assert compare(better, "hyp", "best")[0] == 0
-    said = capsys.readouterr().out
-    assert "No hypothesis of A, counted as entirely missed: one." in said
-    assert "In the hypothesis of B turns of the same speaker overlap; such turns were merged: two." in said
+    printed = capsys.readouterr().out
+    assert "No hypothesis of A, counted as entirely missed: one." in printed
+    assert "In the hypothesis of B turns of the same speaker overlap; such turns were merged: two." in printed
 
 
 def test_an_extra_hypothesis_is_refused_unless_asked(

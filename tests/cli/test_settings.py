@@ -1,4 +1,4 @@
-"""Settings on the command line: told from options and files, and listed with defaults and meanings."""
+"""Settings on the command line: told from options and files, and listed with defaults and help."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``sdpn simulate`` on real speech: what it writes, how it rebuilds, and what it says about bad input."""
+"""``sdpn simulate`` on real speech: what it writes, how it rebuilds, and its errors on bad input."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_other_samples_than_the_manifests_are_reported(
     common = ("--corpus", simulation / "corpus", *recordings, "--json", tmp_path / "results.json")
     first = {**json.loads(lines[0]), "sha256": "0" * 64}
     louder = {"sketch": [2 * total for total in first["sketch"]]}
-    for changes, key, said in (
+    for changes, key, message in (
         (louder, "changed", "1 of 2 conversations differ from the manifest by more than rounding"),
         ({}, "rounded", "The samples match the manifest, 1 of them but for rounding."),
         ({"format": 1}, "unknown", "1 of 2 conversations have another digest"),
@@ -138,11 +138,11 @@ def test_other_samples_than_the_manifests_are_reported(
         results = json.loads((tmp_path / "results.json").read_text())["results"]
         found = {name: results[name] for name in ("changed", "rounded", "unknown")}
         assert found == {"changed": [], "rounded": [], "unknown": [], key: ["sim0"]}
-        assert said in caplog.text + capsys.readouterr().out
+        assert message in caplog.text + capsys.readouterr().out
 
 
 def test_own_statistics(simulation: Path, tmp_path: Path) -> None:
-    """Saved by one simulation, read by the next; nobody interjects where nobody did."""
+    """Saved by one simulation, read by the next; no interjections where there were none."""
     rttm = tmp_path / "calm.rttm"
     rttm.write_text(
         "".join(f"SPEAKER calm 1 {5 * n} 4.0 <NA> <NA> {'AB'[n % 2]} <NA> <NA>\n" for n in range(30))
@@ -166,7 +166,7 @@ def test_one_speaker(simulation: Path, tmp_path: Path, capsys: pytest.CaptureFix
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    """Three speakers who say nothing."""
+    """Three silent speakers."""
     for speaker in "abc":
         (tmp_path / "corpus" / speaker).mkdir(parents=True)
         soundfile.write(tmp_path / "corpus" / speaker / "u.wav", np.zeros(RATE_HZ), RATE_HZ)

@@ -1,4 +1,4 @@
-"""HDBSCAN: what it calls noise finds a speaker, and what it needs is said."""
+"""HDBSCAN: windows marked as noise are assigned, and requirements are reported."""
 
 from __future__ import annotations
 

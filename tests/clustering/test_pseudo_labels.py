@@ -58,13 +58,13 @@ def test_the_plda_of_a_large_corpus_uses_a_part(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("sdpn.clustering.pseudo_labels._MOST_FOR_PLDA", 20)
     whole_ND, halves_N2D, _ = speakers([8] * 8)
     (rows_NE, *_), _ = speaker_rows(whole_ND, halves_N2D)
-    heard = []
+    moved = []
     for place in range(len(whole_ND)):
         other_N2D = halves_N2D.copy()
         other_N2D[place, 0] += 0.1
-        heard += [place] * (not np.allclose(speaker_rows(whole_ND, other_N2D)[0][0], rows_NE))
-    assert rows_NE.shape == whole_ND.shape and len(heard) == 20
-    assert heard[0] == 0 and heard[-1] == 63 and max(np.diff(heard)) <= 4
+        moved += [place] * (not np.allclose(speaker_rows(whole_ND, other_N2D)[0][0], rows_NE))
+    assert rows_NE.shape == whole_ND.shape and len(moved) == 20
+    assert moved[0] == 0 and moved[-1] == 63 and max(np.diff(moved)) <= 4
 
 
 def test_the_count_is_where_halves_agree_best() -> None:

@@ -82,7 +82,7 @@ def test_the_bound_rises_to_below_the_evidence(seed: int) -> None:
         for speaker in range(len(fit.priors_K)):
             rows = x[np.array(path) == speaker]
             if len(rows):
-                for d in range(3):  # windows of one speaker share his y: covariance I + Φ 11ᵀ
+                for d in range(3):  # windows of one speaker share one y: covariance I + Φ 11ᵀ
                     covariance = np.eye(len(rows)) + PHI[d]
                     log_p += multivariate_normal(np.zeros(len(rows)), covariance).logpdf(rows[:, d])
         terms.append(log_p)

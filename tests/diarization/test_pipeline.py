@@ -230,11 +230,11 @@ def test_the_channels_of_a_call(tmp_path: Path) -> None:
 
 
 def test_progress_is_in_seconds_of_audio(tmp_path: Path) -> None:
-    told: list[tuple[float, float | None]] = []
+    reported: list[tuple[float, float | None]] = []
     soundfile.write(tmp_path / "long.wav", np.zeros(140 * RATE_HZ), RATE_HZ)
-    Diarizer(HumEmbedder()).embed(tmp_path / "long.wav", progress=lambda *it: told.append(it))
-    assert [done for done, _ in told] == [65.536, 131.072, 140.0]
-    assert {total for _, total in told} == {140.0}
+    Diarizer(HumEmbedder()).embed(tmp_path / "long.wav", progress=lambda *it: reported.append(it))
+    assert [done for done, _ in reported] == [65.536, 131.072, 140.0]
+    assert {total for _, total in reported} == {140.0}
 
 
 class MeanEmbedder(HumEmbedder):

@@ -62,7 +62,7 @@ def test_noise_of_any_level_is_no_speech(scale: float) -> None:
 
 
 def test_the_level_of_the_recording_does_not_matter(meeting: np.ndarray) -> None:
-    """The model alone hears next to nothing 30 dB further down."""
+    """The model alone detects almost no speech 30 dB further down."""
     expected = detect_speech(meeting)
     for gain_db in (-60.0, -15.0, 15.0):
         found = detect_speech(meeting * np.float32(10 ** (gain_db / 20)))
@@ -102,7 +102,7 @@ def tone(duration_s: float, frequency_hz: float) -> np.ndarray:
 @pytest.mark.parametrize("where", ["before", "after", "both"])
 @pytest.mark.parametrize("duration_s", [1.0, 20.0])
 def test_loud_tones_beside_quiet_speech(where: str, duration_s: float, meeting: np.ndarray) -> None:
-    """Twenty seconds of tone are a third of what is heard, 40 dB above the speech."""
+    """Twenty seconds of tone are a third of the recording, 40 dB above the speech."""
     config = DiarizationConfig().vad
     quiet = meeting[: 40 * audio.RATE_HZ] * np.float32(0.01 / np.sqrt(np.mean(meeting**2)))
     loud = 0.9 * tone(duration_s, 1000.0)

@@ -93,7 +93,7 @@ def test_without_their_weight_prototypes_learn_and_the_student_does_not_learn_fr
 
 def test_the_mean_of_the_utterances_as_recorded_is_taken_off(tiny_run: RunConfig) -> None:
     targets = _targets()
-    targets.rows_SNE[:, 4] = 0  # the teacher could not hear it
+    targets.rows_SNE[:, 4] = 0  # the teacher could not embed it
     known = [index for index in range(9) if index != 4]
     mean = targets.rows_SNE[0, known].mean(0)
     centred = _network(tiny_run, targets).targets.rows_SNE
@@ -124,9 +124,9 @@ def test_speed_perturbed_crops_are_compared_with_the_teacher_at_that_speed(tiny_
     batch = CropBatch(
         torch.zeros(0, 3, 0), torch.randn(2, 3, 4000) * 0.1, torch.tensor([2, 7, 2]), None, speed_B
     )
-    said = network.project(batch).teacher_GBE[0]
+    projected = network.project(batch).teacher_GBE[0]
     expected = torch.stack([targets.rows_SNE[2, 2], targets.rows_SNE[0, 7], targets.rows_SNE[1, 2]])
-    assert torch.equal(said, expected)
+    assert torch.equal(projected, expected)
     unchanged = network.project(batch._replace(speed_B=None)).teacher_GBE[0]
     assert torch.equal(unchanged, targets.rows_SNE[0, [2, 7, 2]])
 

@@ -1,4 +1,4 @@
-"""What a teacher said: its digest follows everything that a continued run must find again."""
+"""A teacher's embeddings: their digest depends on everything that a resumed run must find again."""
 
 from __future__ import annotations
 

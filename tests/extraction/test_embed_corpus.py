@@ -24,13 +24,13 @@ def _rows(embedder: Embedder, waves: list[np.ndarray]) -> np.ndarray:
 
 def test_utterances_come_in_order_each_as_if_alone(embedder: Embedder, utterances: list[Utterance]) -> None:
     """Their lengths are mixed, so that batches finish in another order."""
-    told: list[tuple[int, int]] = []
-    found = list(embed_corpus(embedder, utterances, on_progress=lambda *done: told.append(done)))
+    reported: list[tuple[int, int]] = []
+    found = list(embed_corpus(embedder, utterances, on_progress=lambda *done: reported.append(done)))
     assert [each.index for each in found] == list(range(40))
     assert [each.utterance for each in found] == utterances
     alone = _rows(embedder, [utterance.read() for utterance in utterances])
     np.testing.assert_allclose(np.concatenate([each.embeddings_ND for each in found]), alone, atol=1e-5)
-    assert told[-1] == (40, 40) and told == sorted(told)
+    assert reported[-1] == (40, 40) and reported == sorted(reported)
 
 
 def test_the_network_computes_afterwards_what_it_did_before(
@@ -60,11 +60,11 @@ def test_bad_files_by_three_rules(
     assert [record.getMessage() for record in caplog.records] == [
         f"2 utterances left out, such as 'gone': {tmp_path / 'gone.wav'}: no such audio file"
     ]
-    told: list[tuple[str, str]] = []
-    again = embed_corpus(embedder, mixed, on_error=lambda who, why: told.append((who.id, str(why))))
+    reported: list[tuple[str, str]] = []
+    again = embed_corpus(embedder, mixed, on_error=lambda who, why: reported.append((who.id, str(why))))
     for one, two in zip(skipped, again, strict=True):
         np.testing.assert_array_equal(one.embeddings_ND, two.embeddings_ND)
-    assert [name for name, _ in told] == ["gone", "text"] and "text.wav" in told[1][1]
+    assert [name for name, _ in reported] == ["gone", "text"] and "text.wav" in reported[1][1]
     assert list(embed_corpus(embedder, bad, on_error="skip")) == []
 
 

@@ -38,22 +38,24 @@ def speech(folder: Path, waves: dict[str, np.ndarray]) -> list[Utterance]:
 
 def test_parts_cover_the_utterance_once(tmp_path: Path) -> None:
     waves = {f"u{n:02}": np.r_[np.full(n + 8000, 0.25), np.full(n + 8000, 0.5)] for n in range(40)}
-    heard = embed_parts(Loudness(), speech(tmp_path, waves))
-    assert heard.ids == list(waves) and not heard.left_out
+    embedded = embed_parts(Loudness(), speech(tmp_path, waves))
+    assert embedded.ids == list(waves) and not embedded.left_out
     n = np.arange(40)
-    assert heard.whole_ND[:, 0] == pytest.approx(2 * n + 16000)
-    assert heard.parts_NPD[:, 0] == pytest.approx(np.stack([n + 8000, np.full(40, 0.25)], axis=1))
-    assert heard.parts_NPD[:, 1] == pytest.approx(np.stack([n + 8000, np.full(40, 0.5)], axis=1))
+    assert embedded.whole_ND[:, 0] == pytest.approx(2 * n + 16000)
+    assert embedded.parts_NPD[:, 0] == pytest.approx(np.stack([n + 8000, np.full(40, 0.25)], axis=1))
+    assert embedded.parts_NPD[:, 1] == pytest.approx(np.stack([n + 8000, np.full(40, 0.5)], axis=1))
 
 
 def test_every_part_is_degraded_by_itself(tmp_path: Path) -> None:
     waves = {name: np.full(16000, 0.25) for name in ("a", "b")}
     utterances = speech(tmp_path, waves)
-    heard = embed_parts(Loudness(), utterances, degrade=lambda wave, rng: wave + rng.random())
-    assert heard.parts_NPD.shape == (2, 4, 2)
-    assert heard.parts_NPD[:, :2, 1] == pytest.approx(0.25) and heard.whole_ND[:, 1] == pytest.approx(0.25)
+    embedded = embed_parts(Loudness(), utterances, degrade=lambda wave, rng: wave + rng.random())
+    assert embedded.parts_NPD.shape == (2, 4, 2)
+    assert embedded.parts_NPD[:, :2, 1] == pytest.approx(0.25) and embedded.whole_ND[:, 1] == pytest.approx(
+        0.25
+    )
     expected = 0.25 + np.random.default_rng(0).random(4)
-    assert heard.parts_NPD[:, 2:, 1].ravel() == pytest.approx(expected, rel=1e-4)
+    assert embedded.parts_NPD[:, 2:, 1].ravel() == pytest.approx(expected, rel=1e-4)
 
 
 def test_unusable_utterances_are_left_out_and_reported(tmp_path: Path) -> None:
@@ -62,12 +64,12 @@ def test_unusable_utterances_are_left_out_and_reported(tmp_path: Path) -> None:
     waves = {"a": good, "b": good[:20000], "c": half_silent, "d": good, "e": good}
     utterances = speech(tmp_path, waves)
     (tmp_path / "audio/d.wav").write_bytes(b"no audio")
-    heard = embed_parts(Loudness(), utterances, parts=3)
-    assert heard.ids == ["a", "e"]
-    assert heard.parts_NPD.shape == (2, 3, 2)
-    assert heard.left_out.keys() == {"b", "c", "d"}
-    assert "1.25 s are too short for 3 parts" in heard.left_out["b"]
-    assert "silence" in heard.left_out["c"] and "d.wav" in heard.left_out["d"]
+    embedded = embed_parts(Loudness(), utterances, parts=3)
+    assert embedded.ids == ["a", "e"]
+    assert embedded.parts_NPD.shape == (2, 3, 2)
+    assert embedded.left_out.keys() == {"b", "c", "d"}
+    assert "1.25 s are too short for 3 parts" in embedded.left_out["b"]
+    assert "silence" in embedded.left_out["c"] and "d.wav" in embedded.left_out["d"]
 
 
 def test_nothing_remains(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ YAML = {
 
 @pytest.mark.parametrize("name", YAML)
 def test_yaml_is_refused_with_its_line(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    content, said = YAML[name]
+    content, message = YAML[name]
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "c.yaml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -66,10 +66,10 @@ def test_yaml_is_refused_with_its_line(name: str, tmp_path: Path, monkeypatch: p
         started = time.process_time()
         with bounded(), pytest.raises(InputError) as caught:
             read(path)
-            raise InputError(said)  # plain values may be what settings may not
+            raise InputError(message)  # plain values may be what settings may not
         assert time.process_time() - started < 5
         if read is READERS["configuration"].read:
-            assert said in str(caught.value)
+            assert message in str(caught.value)
     assert not (tmp_path / "RAN").exists()
 
 
@@ -121,12 +121,12 @@ JSON = {
 
 @pytest.mark.parametrize("name", JSON)
 def test_json_is_refused(name: str, tmp_path: Path) -> None:
-    content, said = JSON[name]
+    content, message = JSON[name]
     path = tmp_path / "x.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with bounded(), pytest.raises(InputError) as caught:
         read_json(path, "document", hint="write it again")
-    assert said in str(caught.value) and str(caught.value).startswith(f"{path}:")
+    assert message in str(caught.value) and str(caught.value).startswith(f"{path}:")
 
 
 def test_whole_characters_and_large_numbers_are_json() -> None:

@@ -118,7 +118,7 @@ def test_a_folder_of_wespeaker(tmp_path: Path, caplog: pytest.LogCaptureFixture)
 
 
 def test_the_configuration_of_wespeaker(tmp_path: Path) -> None:
-    """Mean pooling has no weights, so only the configuration tells; nor do shapes tell the frames."""
+    """Mean pooling has no weights, so only the configuration identifies it; shapes do not give the frames."""
     folder = _wespeaker(
         tmp_path / "model",
         model_args={"pooling_func": "TAP"},

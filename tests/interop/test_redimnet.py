@@ -19,7 +19,7 @@ from sdpn.features.redimnet_mel import ReDimNetMelConfig
 from sdpn.models.cost import cost_of
 from sdpn.models.registry import SIZES
 
-#: Sizes that tell every axis from every other.
+#: Sizes that differ on every axis.
 CONFIG: dict[str, Any] = {
     "F": 24,
     "C": 4,

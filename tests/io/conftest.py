@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import HealthCheck, settings
 
-# Derandomized, so that a run tells the same as the one before; tmp_path may serve many examples, since
+# Derandomized, so that runs are reproducible; tmp_path may serve many examples, since
 # each of them overwrites the file of the one before.
 settings.register_profile(
     "files",

@@ -123,15 +123,15 @@ def test_numbers_of_any_precision(dtype: type, tmp_path: Any) -> None:
 
 
 def test_progress_reports_every_stage() -> None:
-    told: list[FitProgress] = []
+    reported: list[FitProgress] = []
     settings = StreamSettings(n_clusters=6, max_iter=1, lloyd_passes=1, batch_size=500)
-    fit_stream(chunks_of(np.array_split(ROWS, 3)), settings, on_progress=told.append)
-    assert [(one.stage, one.done, one.total) for one in told] == [
+    fit_stream(chunks_of(np.array_split(ROWS, 3)), settings, on_progress=reported.append)
+    assert [(one.stage, one.done, one.total) for one in reported] == [
         *(("survey", done, 3) for done in (0, 1, 2, 3)),
         *(("epochs", done, 1200) for done in (500, 1000, 1200)),
         *(("lloyd", done, 1200) for done in (500, 1000, 1200)),
     ]
-    assert all(one.inertia is not None and one.inertia > 0 for one in told[4:])
+    assert all(one.inertia is not None and one.inertia > 0 for one in reported[4:])
 
 
 def test_memory_is_that_of_the_budget_and_not_of_the_stream() -> None:

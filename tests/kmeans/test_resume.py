@@ -112,13 +112,13 @@ fit_stream(chunks, StreamSettings(**{SETTINGS!r}), state={str(tmp_path / "state.
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     files: list[Chunk] = [NpyChunk(name=f"{tmp_path}/{number}.npy") for number in range(4)]
-    told: list[FitProgress] = []
+    reported: list[FitProgress] = []
     resumed = fit_stream(
-        files, StreamSettings(**SETTINGS), state=tmp_path / "state.npz", on_progress=told.append
+        files, StreamSettings(**SETTINGS), state=tmp_path / "state.npz", on_progress=reported.append
     )
     whole: list[FitProgress] = []
     assert_same(resumed, fit_stream(files, StreamSettings(**SETTINGS), on_progress=whole.append))
-    assert len(told) < len(whole), "it began from the start"
+    assert len(reported) < len(whole), "it began from the start"
 
 
 def test_bad_rows_are_mended_and_gone_on_with(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_in_a_silent_reference_every_channel_is_a_false_alarm() -> None:
 
 
 def test_no_score_regions_are_of_their_channel(caplog: pytest.LogCaptureFixture) -> None:
-    """One on channel 2, one on any, one on a channel where nobody speaks."""
+    """One on channel 2, one on any, one on a channel without speech."""
     marks = [
         Mark(0, 5, "NOSCORE", "2"),
         Mark(9, 10, "NOSCORE", "<NA>"),

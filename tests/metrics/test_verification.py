@@ -136,7 +136,7 @@ def test_trials_that_cannot_be_scored_are_refused(
 
 def test_cllr_by_hand() -> None:
     is_target = np.array([True, True, False])
-    assert cllr(np.zeros(3), is_target) == pytest.approx(1)  # knows nothing and says so
+    assert cllr(np.zeros(3), is_target) == pytest.approx(1)  # uninformative
     # a target with ratio 3 costs log2(1 + 1/3), one with 1/3 log2(1 + 3), a non-target with 1/7 log2(1 + 1/7)
     scores = np.log([3, 1 / 3, 1 / 7])
     expected = ((math.log2(4 / 3) + math.log2(4)) / 2 + math.log2(8 / 7)) / 2

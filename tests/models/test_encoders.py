@@ -169,7 +169,7 @@ def test_the_cost_of_a_network_counted_by_hand() -> None:
 
 
 def test_published_multiply_accumulates() -> None:
-    """ERes2NetV2's source says 12.69 G for three seconds, norms and activations included."""
+    """ERes2NetV2's source gives 12.69 G for three seconds, norms and activations included."""
     assert cost_of(SIZES["eres2netv2"]).macs_per_s * 3 == pytest.approx(12.69e9, rel=0.03)
 
 

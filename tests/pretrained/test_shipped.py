@@ -1,4 +1,4 @@
-"""The model that comes with the package: found without a name, whole, small, and as good as its card says."""
+"""The model that comes with the package: found without a name, whole, small, and with the EER of its card."""
 
 from __future__ import annotations
 
@@ -113,9 +113,9 @@ def test_its_eer_is_that_of_its_card(shared_data: Path) -> None:
     trials = read_trials(corpus / "dev_trials")
     embeddings = sdpn.load_model().embed([files[name] for name in trials.ids])
     card = yaml.safe_load(front)
-    for scores, said in (
+    for scores, expected in (
         (score_trials(cosine(embeddings), trials.first, trials.second), card["eer_dev_trials"]),
         (read_back_end(SHIPPED).score(embeddings, trials.first, trials.second), card["eer_back_end"]),
     ):
         eer, _ = equal_error_rate(error_rates(scores, trials.is_target))
-        assert 100 * eer == pytest.approx(said, abs=0.05)
+        assert 100 * eer == pytest.approx(expected, abs=0.05)

@@ -1,4 +1,4 @@
-"""A recipe that is stopped saves first, and nobody else works on its experiment."""
+"""A recipe that is stopped saves first, and no other works on its experiment."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def test_recordings_have_sane_levels_and_lengths(corpus: Path) -> None:
 
 
 def test_speakers_differ_more_than_their_utterances(corpus: Path) -> None:
-    """Long-term spectra alone, through different rooms and microphones, already tell speakers apart."""
+    """Long-term spectra alone, through different rooms and microphones, already separate speakers."""
     by_speaker: dict[str, list[np.ndarray]] = {}
     for path in sorted((corpus / "train").rglob("*.flac")):
         samples = read(path)
@@ -162,12 +162,12 @@ def test_turns_are_exactly_where_the_clean_utterances_were_put() -> None:
         bob = sorted(turn.onset_s for turn in turns if turn.speaker == "bob")
         assert bob[1] - bob[0] == pytest.approx(1.5)
         loud = frame_power(mix) > 0.01 * frame_power(mix).max()
-        said = np.zeros(len(loud), bool)
+        reference = np.zeros(len(loud), bool)
         for turn in turns:
-            said[round(turn.onset_s * 100) : round(turn.end_s * 100)] = True
-        assert (loud & ~said).mean() < 0.05  # the echo that follows a turn
-        assert loud[said].mean() > 0.98
-        for speaker in ("anna", "bob"):  # nobody talks over himself
+            reference[round(turn.onset_s * 100) : round(turn.end_s * 100)] = True
+        assert (loud & ~reference).mean() < 0.05  # the echo that follows a turn
+        assert loud[reference].mean() > 0.98
+        for speaker in ("anna", "bob"):  # no speaker overlaps with their own turns
             own = [turn for turn in turns if turn.speaker == speaker]
             assert all(a.end_s <= b.onset_s + 1e-9 for a, b in itertools.pairwise(own))
 
@@ -186,14 +186,14 @@ def test_stretches_of_silence_and_speech() -> None:
 
 def test_every_variant_is_audible_and_unlike_the_others() -> None:
     synthesiser = Synthesiser()
-    heard = set()
+    distinct = set()
     for variant in variants():
         samples = synthesiser.speak("The river was high this morning.", Voice(variant=variant))
         assert 0.8 < len(samples) / RATE_HZ < 6.0, variant
         assert 20 * np.log10(samples.std()) > -45, variant
         assert np.abs(samples).max() < 0.999, variant
-        heard.add(samples.tobytes())
-    assert len(heard) == len(variants()) > 80
+        distinct.add(samples.tobytes())
+    assert len(distinct) == len(variants()) > 80
 
 
 def test_unknown_voice_is_refused() -> None:

@@ -19,7 +19,7 @@ Phrases = list[list[list[Phrase]]]
 
 
 def phrases(rng: np.random.Generator, num_speakers: int, num_utterances: int = 30) -> Phrases:
-    """What speakers of read sentences might have to say: phrases of 0.3 to 2 s, four to an utterance."""
+    """Phrases of speakers of read sentences: phrases of 0.3 to 2 s, four to an utterance."""
     speakers = []
     for _ in range(num_speakers):
         utterances = []
@@ -128,17 +128,17 @@ def test_a_speaker_takes_what_fits() -> None:
     """Phrases of 1, 2 and 4 s; 0.1 s lie between the first two in their utterance, 0.9 s before the last."""
     own = [Phrase(0, 0, 16000), Phrase(0, 17600, 49600), Phrase(0, 64000, 128000)]
 
-    def said(duration_s: float) -> list[tuple[float, Phrase]]:
+    def taken(duration_s: float) -> list[tuple[float, Phrase]]:
         return PhrasePool([own], np.random.default_rng(0)).take(duration_s)
 
-    assert said(1.0) == [(0.0, own[0])]
-    assert said(2.0) == [(0.0, own[0])]  # 1.0 s is nearer to it than 3.1 s
-    assert said(3.1) == [(0.0, own[0]), (pytest.approx(1.1), own[1])]
-    assert said(4.0) == said(3.1)
-    assert said(0.1) == [(0.0, own[0])]  # nothing is shorter
-    long = said(7.0)
+    assert taken(1.0) == [(0.0, own[0])]
+    assert taken(2.0) == [(0.0, own[0])]  # 1.0 s is nearer to it than 3.1 s
+    assert taken(3.1) == [(0.0, own[0]), (pytest.approx(1.1), own[1])]
+    assert taken(4.0) == taken(3.1)
+    assert taken(0.1) == [(0.0, own[0])]  # nothing is shorter
+    long = taken(7.0)
     assert [phrase for _, phrase in long] == own
-    assert long[2][0] == pytest.approx(3.1 + 0.22)  # his silence of 0.9 s would have ended the turn
+    assert long[2][0] == pytest.approx(3.1 + 0.22)  # the speaker's silence of 0.9 s would have ended the turn
     with pytest.raises(ValueError, match="a speaker needs at least one phrase"):
         PhrasePool([[]], np.random.default_rng(0))
 

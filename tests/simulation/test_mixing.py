@@ -54,12 +54,12 @@ def mixed(what: Conversation, **files: np.ndarray) -> np.ndarray:
 
 
 def test_a_phrase_has_its_place_and_its_gain() -> None:
-    heard = mixed(conversation(PlacedPhrase(0, 8000, 24000, 16000, -6.0)))
-    assert len(heard) == 64000
+    mix = mixed(conversation(PlacedPhrase(0, 8000, 24000, 16000, -6.0)))
+    assert len(mix) == 64000
     inside = slice(16160, 31840)  # between the fades
-    np.testing.assert_allclose(heard[inside], UTTERANCE[8160:23840] * 10 ** (-6 / 20), atol=2e-5)
-    assert not np.any(heard[: 16000 - 160])
-    assert not np.any(heard[32000 + 160 :])
+    np.testing.assert_allclose(mix[inside], UTTERANCE[8160:23840] * 10 ** (-6 / 20), atol=2e-5)
+    assert not np.any(mix[: 16000 - 160])
+    assert not np.any(mix[32000 + 160 :])
 
 
 def test_neighbours_join_without_a_trace() -> None:
@@ -69,8 +69,8 @@ def test_neighbours_join_without_a_trace() -> None:
 
 
 def test_phrases_at_the_very_ends() -> None:
-    heard = mixed(conversation(PlacedPhrase(0, 0, 32000, 0, 0.0), duration_s=2.0))
-    np.testing.assert_allclose(heard[160:-160], UTTERANCE[160:-160], atol=2e-5)
+    mix = mixed(conversation(PlacedPhrase(0, 0, 32000, 0, 0.0), duration_s=2.0))
+    np.testing.assert_allclose(mix[160:-160], UTTERANCE[160:-160], atol=2e-5)
 
 
 def test_overlapping_speakers_add_up() -> None:
@@ -85,10 +85,10 @@ def test_a_measured_room_adds_no_delay() -> None:
     response[480], response[480 + 1600] = 1.0, 0.5
     dry = conversation(PlacedPhrase(0, 0, 16000, 8000, 0.0))
     wet = replace(dry, speakers=(Speaker("A", SourceFile("room.wav", "")), Speaker("B", None)))
-    direct, heard = mixed(dry), mixed(wet, room=response) * np.sqrt(1.25)
+    direct, mix = mixed(dry), mixed(wet, room=response) * np.sqrt(1.25)
     delay = 16  # what is kept before the direct sound: a millisecond
-    np.testing.assert_allclose(heard[delay : delay + 9600], direct[:9600], atol=4e-5)
-    np.testing.assert_allclose(heard[delay + 24160 : delay + 25500], 0.5 * direct[22560:23900], atol=4e-5)
+    np.testing.assert_allclose(mix[delay : delay + 9600], direct[:9600], atol=4e-5)
+    np.testing.assert_allclose(mix[delay + 24160 : delay + 25500], 0.5 * direct[22560:23900], atol=4e-5)
     with pytest.raises(InputError, match=r"room 'room\.wav' is silent"):
         mixed(wet, room=np.zeros(100))
 
@@ -96,14 +96,14 @@ def test_a_measured_room_adds_no_delay() -> None:
 def test_simulated_rooms_ring_and_come_from_their_seed() -> None:
     dry = conversation(PlacedPhrase(0, 0, 16000, 8000, 0.0))
 
-    def heard(seed: int) -> np.ndarray:
+    def mix(seed: int) -> np.ndarray:
         return mixed(replace(dry, speakers=(Speaker("A", SimulatedRoom(0.4, seed)), Speaker("B", None))))
 
     tail = slice(24000 + 400, 24000 + 1600)  # 25 to 100 ms after the speech
     assert not np.any(mixed(dry)[tail])
-    assert np.std(heard(1)[tail]) > 1e-3
-    np.testing.assert_array_equal(heard(1), heard(1))
-    assert np.any(heard(1) != heard(2))
+    assert np.std(mix(1)[tail]) > 1e-3
+    np.testing.assert_array_equal(mix(1), mix(1))
+    assert np.any(mix(1) != mix(2))
 
 
 @pytest.mark.parametrize("snr_db", [0.0, 15.0])

@@ -1,7 +1,7 @@
 """Simulation from a corpus of tones: what is written, that the reference is where the energy is, and that the
 manifest gives the same samples again.
 
-A speaker is a tone of his own frequency, in bursts; each burst is a stretch of speech.
+A speaker is a tone of its own frequency, in bursts; each burst is a stretch of speech.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def test_half_of_them_have_room_and_noise(simulation: tuple[Path, list[Conversat
 
 
 def test_the_reference_is_where_the_energy_is(folders: Folders, tmp_path: Path) -> None:
-    """Each speaker is a band of his own: there, energy and reference agree within a frame or two."""
+    """Each speaker is a band of its own: there, energy and reference agree within a frame or two."""
     (done,) = render(
         planned(folders, num=1, min_speakers=4, room_share=0.0, noise_share=0.0, level_spread_db=0.0),
         folders,
@@ -134,16 +134,16 @@ def test_the_reference_is_where_the_energy_is(folders: Folders, tmp_path: Path) 
     for speaker in done.speakers:
         tone_hz = frequency_hz(int(speaker.id[-1]))
         level = np.abs(frames @ np.exp(-2j * np.pi * tone_hz * np.arange(640) / RATE_HZ))
-        heard = level > 0.3 * np.quantile(level[level > 0.2 * level.max()], 0.5)
+        loud = level > 0.3 * np.quantile(level[level > 0.2 * level.max()], 0.5)
         turns = [turn for turn in done.turns() if turn.speaker == speaker.id]
         inside = np.zeros(len(time_s), dtype=bool)
         near = np.zeros(len(time_s), dtype=bool)
         for turn in turns:
             inside |= (time_s > turn.onset_s) & (time_s < turn.end_s)
             near |= (time_s > turn.onset_s - 0.03) & (time_s < turn.end_s + 0.03)
-        assert not np.any(heard & ~near), speaker.id
+        assert not np.any(loud & ~near), speaker.id
         # silences of up to 0.25 s are inside of turns
-        assert np.mean(heard[inside]) > 0.75, speaker.id
+        assert np.mean(loud[inside]) > 0.75, speaker.id
 
 
 def test_the_manifest_gives_the_same_files(
@@ -294,7 +294,7 @@ def test_sources_that_changed(
 
 
 def test_two_corpora_with_the_same_paths(folders: Folders, tmp_path: Path) -> None:
-    """The hash tells which corpus an utterance is from, in whatever order they are given."""
+    """The hash identifies the corpus of an utterance, in whatever order they are given."""
     other = tmp_path / "other"
     for speaker in range(NUM_SPEAKERS):
         (other / f"s{speaker}").mkdir(parents=True)

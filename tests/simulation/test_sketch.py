@@ -1,4 +1,4 @@
-"""The sketch tells how far two mixes are apart; mixing gives the same on every processor."""
+"""The sketch measures the difference of two mixes; mixing gives the same on every processor."""
 
 from __future__ import annotations
 
@@ -77,10 +77,10 @@ print(hashlib.sha256(mixed.tobytes()).hexdigest())
 
 
 def test_every_processor_mixes_the_same() -> None:
-    """Older processors, as BLAS and NumPy imitate them, sum in other orders: that must not be heard."""
+    """Older processors, as BLAS and NumPy imitate them, sum in other orders: results must agree."""
     blas = {"OPENBLAS_CORETYPE": "Prescott"}
     numpy = {"NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX2 FMA3"}
-    said = []
+    outputs = []
     for environment in ({}, blas, numpy, blas | numpy):
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-c", MIXING],
@@ -91,5 +91,5 @@ def test_every_processor_mixes_the_same() -> None:
         if done.returncode and "NPY_DISABLE_CPU_FEATURES" in done.stderr:
             continue  # this build cannot imitate them
         assert done.returncode == 0, done.stderr
-        said.append(done.stdout)
-    assert len(set(said)) == 1, said
+        outputs.append(done.stdout)
+    assert len(set(outputs)) == 1, outputs

@@ -64,7 +64,7 @@ def test_recordings_add_up() -> None:
 
 def test_estimate_by_hand() -> None:
     statistics = estimate({"rec": turns(MEETING), "alone": turns([(0.0, 9.0, "A")])}, "a meeting")
-    assert statistics.num_recordings == 1  # nobody takes turns alone
+    assert statistics.num_recordings == 1  # there are no turns with one speaker
     assert statistics.num_turns == 5
     assert statistics.overlap_share == pytest.approx(1.5 / 13.5, abs=1e-4)
     assert statistics.silence_share == pytest.approx(1.5 / 15.0, abs=1e-4)

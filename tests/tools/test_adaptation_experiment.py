@@ -1,4 +1,4 @@
-"""The channels of the experiment do what they say, and do the same again."""
+"""The channels of the experiment have the stated effect, and are reproducible."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def _at(wave_S: np.ndarray, hz: float) -> float:
 
 
 def test_the_telephone_has_a_band() -> None:
-    heard = {}
+    gain_db = {}
     for hz in (50, 1000, 3000, 3900, 6000):
         both = telephone(_tone(hz) + _tone(800), np.random.default_rng(0))
-        heard[hz] = 20 * np.log10(_at(both, hz) / _at(both, 800))
-    assert abs(heard[1000]) < 1 and abs(heard[3000]) < 2
-    assert heard[50] < -25 and heard[3900] < -8 and heard[6000] < -40
+        gain_db[hz] = 20 * np.log10(_at(both, hz) / _at(both, 800))
+    assert abs(gain_db[1000]) < 1 and abs(gain_db[3000]) < 2
+    assert gain_db[50] < -25 and gain_db[3900] < -8 and gain_db[6000] < -40
 
 
 def test_the_hall_rings_on_after_the_sound() -> None:

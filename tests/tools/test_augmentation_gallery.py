@@ -1,4 +1,4 @@
-"""tools/augmentation_gallery.py measures what it should, and writes what it says."""
+"""tools/augmentation_gallery.py measures and writes what it documents."""
 
 from __future__ import annotations
 

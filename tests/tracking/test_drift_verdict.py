@@ -1,4 +1,4 @@
-"""What is said of prototypes that do known things."""
+"""The verdict on prototypes with known movements."""
 
 from __future__ import annotations
 

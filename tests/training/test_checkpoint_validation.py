@@ -1,4 +1,4 @@
-"""Checkpoints with a right checksum that hold rubbish: the one before is taken, or one line says so."""
+"""Checkpoints with a right checksum and invalid contents: the one before is used, or one line reports it."""
 
 from __future__ import annotations
 

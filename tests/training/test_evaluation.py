@@ -104,7 +104,7 @@ def _evaluation(trials: Path, voices: Path) -> Evaluation:
 
 
 def _network(voices: Path) -> SelfDistillation:
-    """Random weights that tell voices apart a little: their batch norms know what speech is like."""
+    """Random weights that separate speakers a little: their batch norms have statistics of speech."""
     torch.manual_seed(3)
     network = build(load_config(RunConfig, None, _RUN)).train()
     waves = np.stack([utterance.read() for utterance in read_data_dir(voices)])
@@ -117,7 +117,7 @@ def _network(voices: Path) -> SelfDistillation:
 def _telling_trials(voices: Path, encoder: Encoder, path: Path) -> float:
     """Write trials on which the encoder errs in one of ten, and return its EER.
 
-    Every utterance is embedded for itself; scikit-learn's curve tells where false alarms and misses cross.
+    Every utterance is embedded alone; scikit-learn's curve gives the crossing of false alarms and misses.
     """
     config = load_config(RunConfig, None, _RUN)
     model = Embedder(ModelFolder(copy.deepcopy(encoder).eval(), config.encoder, config.features))

@@ -267,7 +267,7 @@ def test_loader_processes_end_with_their_parent(voices: Path) -> None:
 def test_a_channel_of_opposite_phase_stereo(
     tmp_path: Path, prototypes: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The mean of the channels is digital silence; training hears one of them, everywhere."""
+    """The mean of the channels is digital silence; training reads one of them, everywhere."""
     rng = np.random.default_rng(0)
     folder = tmp_path / "stereo"
     folder.mkdir()

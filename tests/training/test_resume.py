@@ -214,7 +214,7 @@ def test_a_distillation_goes_on_bit_for_bit_even_where_its_teacher_has_gone(tmp_
     assert result.returncode == 0 and "using its embeddings in" in result.stderr, result.stderr
     assert _final_state(halved) == _final_state(whole)
     assert sdpn.load_model(halved / "model").embedding_dim == 12  # the linear map is not part of it
-    # what the teacher says belongs to the run
+    # the teacher's outputs belong to the run
     shutil.rmtree(halved / "teacher")
     torch.manual_seed(2)
     save_model(teacher, ModelFolder(Ecapa(config, 80).eval(), config, FeatureConfig()))

@@ -57,7 +57,7 @@ def test_the_threshold_lets_as_many_new_strangers_through(back_end: BackEnd) -> 
     rows = voices + rng.normal(size=(500, 6)) * np.linspace(0.3, 1, 6) / np.sqrt(2) + 1
     first, second = np.triu_indices(500, 1)
     scores = back_end.score(rows, first, second)
-    # 30 strangers of the cohort of 60 say what strangers reach
+    # 30 strangers of the cohort of 60 show what different speakers reach
     assert (scores >= back_end.threshold(0.1)).mean() == pytest.approx(0.1, abs=0.05)
 
 

@@ -1,4 +1,4 @@
-"""Two recordings compared: the command and the library say the same."""
+"""Two recordings compared: the command and the library agree."""
 
 from __future__ import annotations
 

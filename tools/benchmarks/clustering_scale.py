@@ -3,11 +3,11 @@
 python tools/benchmarks/clustering_scale.py [--methods NAME ...] [--windows N ...] [--exact N]
 
 For each method and length a process of its own generates the embeddings (turns of 1 to 40 windows of 20
-speakers with unequal shares, 192 dimensions) and clusters them without being told the number. It prints the
-time of the clustering, the largest memory of the whole process, and the adjusted Rand index (ARI) of the
-labels with the truth. The last column is the time per window over that of the line above: 1 is linear. With
---exact, the labels on so many windows are also compared with those of the method itself, that is with
-exact_windows raised to the whole length.
+speakers with unequal shares, 192 dimensions) and clusters them with an estimated number of speakers. It
+prints the time of the clustering, the largest memory of the whole process, and the adjusted Rand index (ARI)
+of the labels with the truth. The last column is the time per window over that of the line above: 1 is
+linear. With --exact, the labels on so many windows are also compared with those of the method itself, that
+is with exact_windows raised to the whole length.
 """
 
 from __future__ import annotations

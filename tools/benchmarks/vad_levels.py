@@ -1,4 +1,4 @@
-"""Speech that the detector misses and adds beside loud sounds, and where nobody speaks.
+"""Speech that the detector misses and adds beside loud sounds, and in recordings without speech.
 
 python tools/benchmarks/vad_levels.py --conversations DIR... [--noise DIR]
 
@@ -28,7 +28,7 @@ RATE_HZ = audio.RATE_HZ
 
 
 class ReadClip(NamedTuple):
-    """A recording and what is said in it."""
+    """A recording and its turns."""
 
     wave_S: np.ndarray
     turns: list[Turn]
@@ -42,19 +42,20 @@ def main() -> None:
     parser.add_argument("--conversations", nargs="+", type=Path, required=True)
     parser.add_argument("--noise", type=Path)
     args = parser.parse_args()
-    everything = [heard for folder in args.conversations for heard in conversations(folder)]
+    everything = [recording for folder in args.conversations for recording in conversations(folder)]
     rng = np.random.default_rng(0)
-    low = [quieter(minute(heard), 20.0) for heard in everything[::4]]
+    low = [quieter(minute(recording), 20.0) for recording in everything[::4]]
     conditions: dict[str, list[ReadClip]] = {
         "as simulated": everything,
-        "half of the speakers 30 dB lower": [lower_half(heard) for heard in everything[::2]],
-        "a ring of 3 s before": [put_before(tone(3.0, 440.0), heard) for heard in low],
-        "a ring of 20 s before": [put_before(tone(20.0, 440.0), heard) for heard in low],
-        "music of 15 s before": [put_before(music(15.0, rng), heard) for heard in low],
+        "half of the speakers 30 dB lower": [lower_half(recording) for recording in everything[::2]],
+        "a ring of 3 s before": [put_before(tone(3.0, 440.0), recording) for recording in low],
+        "a ring of 20 s before": [put_before(tone(20.0, 440.0), recording) for recording in low],
+        "music of 15 s before": [put_before(music(15.0, rng), recording) for recording in low],
         "a hum of 20 s behind": [
-            ReadClip(np.concatenate([heard.wave_S, tone(20.0, 100.0)]), heard.turns) for heard in low
+            ReadClip(np.concatenate([recording.wave_S, tone(20.0, 100.0)]), recording.turns)
+            for recording in low
         ],
-        "claps": [with_claps(heard, rng) for heard in low],
+        "claps": [with_claps(recording, rng) for recording in low],
         "white noise": [ReadClip(rng.normal(scale=0.01, size=60 * RATE_HZ).astype(np.float32), [])],
     }
     if args.noise is not None:
@@ -63,11 +64,11 @@ def main() -> None:
     for name, recordings in conditions.items():
         missed = added = spoken = silent = 0.0
         started = time.process_time()
-        for heard in recordings:
-            found = on_grid(detect_speech(heard.wave_S, DiarizationConfig().vad), heard)
-            said = on_grid([(turn.onset_s, turn.end_s) for turn in heard.turns], heard)
-            missed, added = missed + (said & ~found).sum(), added + (found & ~said).sum()
-            spoken, silent = spoken + said.sum(), silent + (~said).sum()
+        for recording in recordings:
+            found = on_grid(detect_speech(recording.wave_S, DiarizationConfig().vad), recording)
+            reference = on_grid([(turn.onset_s, turn.end_s) for turn in recording.turns], recording)
+            missed, added = missed + (reference & ~found).sum(), added + (found & ~reference).sum()
+            spoken, silent = spoken + reference.sum(), silent + (~reference).sum()
         hours = (spoken + silent) / 360_000
         print(
             f"{name:<34}{100 * missed / max(spoken, 1):8.2f} {spoken / 100:5.0f} {added / 100:8.1f}"
@@ -89,38 +90,39 @@ def noises(folder: Path) -> Iterator[ReadClip]:
         yield ReadClip(np.concatenate([audio.read(path) for path in sorted(kind.iterdir())[:16]]), [])
 
 
-def minute(heard: ReadClip) -> ReadClip:
+def minute(recording: ReadClip) -> ReadClip:
     """The first minute."""
     turns = [
         Turn(turn.recording, turn.onset_s, min(turn.end_s, 60.0) - turn.onset_s, turn.speaker)
-        for turn in heard.turns
+        for turn in recording.turns
         if turn.onset_s < 60.0
     ]
-    return ReadClip(heard.wave_S[: 60 * RATE_HZ], turns)
+    return ReadClip(recording.wave_S[: 60 * RATE_HZ], turns)
 
 
-def quieter(heard: ReadClip, by_db: float) -> ReadClip:
+def quieter(recording: ReadClip, by_db: float) -> ReadClip:
     """At a lower level."""
-    return ReadClip(heard.wave_S * np.float32(10 ** (-by_db / 20)), heard.turns)
+    return ReadClip(recording.wave_S * np.float32(10 ** (-by_db / 20)), recording.turns)
 
 
-def lower_half(heard: ReadClip) -> ReadClip:
+def lower_half(recording: ReadClip) -> ReadClip:
     """Every second speaker 30 dB lower wherever he speaks."""
-    low = set(sorted({turn.speaker for turn in heard.turns})[::2])
-    gain_S = np.ones(len(heard.wave_S), dtype=np.float32)
-    for turn in heard.turns:
+    low = set(sorted({turn.speaker for turn in recording.turns})[::2])
+    gain_S = np.ones(len(recording.wave_S), dtype=np.float32)
+    for turn in recording.turns:
         if turn.speaker in low:
             gain_S[round(turn.onset_s * RATE_HZ) : round(turn.end_s * RATE_HZ)] = 10**-1.5
-    return ReadClip(heard.wave_S * gain_S, heard.turns)
+    return ReadClip(recording.wave_S * gain_S, recording.turns)
 
 
-def put_before(sound_S: np.ndarray, heard: ReadClip) -> ReadClip:
+def put_before(sound_S: np.ndarray, recording: ReadClip) -> ReadClip:
     """A sound, then the conversation."""
     shift_s = len(sound_S) / RATE_HZ
     turns = [
-        Turn(turn.recording, turn.onset_s + shift_s, turn.duration_s, turn.speaker) for turn in heard.turns
+        Turn(turn.recording, turn.onset_s + shift_s, turn.duration_s, turn.speaker)
+        for turn in recording.turns
     ]
-    return ReadClip(np.concatenate([sound_S, heard.wave_S]), turns)
+    return ReadClip(np.concatenate([sound_S, recording.wave_S]), turns)
 
 
 def tone(duration_s: float, frequency_hz: float) -> np.ndarray:
@@ -142,19 +144,19 @@ def music(duration_s: float, rng: np.random.Generator) -> np.ndarray:
     return (0.9 * wave_S / np.abs(wave_S).max()).astype(np.float32)
 
 
-def with_claps(heard: ReadClip, rng: np.random.Generator) -> ReadClip:
+def with_claps(recording: ReadClip, rng: np.random.Generator) -> ReadClip:
     """A clap of 30 ms every 1.7 s or so."""
-    wave_S = heard.wave_S.copy()
+    wave_S = recording.wave_S.copy()
     decay = 0.9 * np.exp(-np.arange(480) / 128)
     for moment_s in np.arange(1.0, len(wave_S) / RATE_HZ - 1.0, 1.7):
         at = round((moment_s + rng.uniform(-0.5, 0.5)) * RATE_HZ)
         wave_S[at : at + 480] += (decay * rng.standard_normal(480)).astype(np.float32)
-    return ReadClip(wave_S, heard.turns)
+    return ReadClip(wave_S, recording.turns)
 
 
-def on_grid(spans: Sequence[tuple[float, float]], heard: ReadClip) -> np.ndarray:
+def on_grid(spans: Sequence[tuple[float, float]], recording: ReadClip) -> np.ndarray:
     """Which hundredths of a second lie in spans."""
-    marked = np.zeros(len(heard.wave_S) * 100 // RATE_HZ, dtype=bool)
+    marked = np.zeros(len(recording.wave_S) * 100 // RATE_HZ, dtype=bool)
     for start_s, end_s in spans:
         marked[round(100 * start_s) : round(100 * end_s)] = True
     return marked

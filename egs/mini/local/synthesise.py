@@ -119,10 +119,10 @@ def cast(seed: int, num_train: int, num_dev: int, num_meetings: int) -> list[lis
 def record(rng: np.random.Generator, clean: np.ndarray) -> np.ndarray:
     """A clean utterance (S,) as some microphone in some room would have taken it, (S,) float32."""
     padded = np.concatenate([np.zeros(round(rng.uniform(0.05, 0.3) * RATE_HZ), np.float32), clean])
-    heard = reverberate(padded, room(rng, rng.uniform(0.1, 0.5), rng.uniform(2.0, 12.0)))
-    heard = microphone(rng, heard, 6.0)
+    recorded = reverberate(padded, room(rng, rng.uniform(0.1, 0.5), rng.uniform(2.0, 12.0)))
+    recorded = microphone(rng, recorded, 6.0)
     colour = NOISE_COLOURS[str(rng.choice(sorted(NOISE_COLOURS)))]
-    noisy = add_noise(heard, babbling_noise(rng, len(heard), colour), rng.uniform(10.0, 30.0))
+    noisy = add_noise(recorded, babbling_noise(rng, len(recorded), colour), rng.uniform(10.0, 30.0))
     return set_level(noisy, rng.uniform(-30.0, -22.0))
 
 
