@@ -191,13 +191,13 @@ class Diarizer:
             InputError: audio that cannot be read.
         """
         with open_audio(audio, channel=channel, keep_truncated=keep_truncated) as stream:
-            listening = self._listening(speech)
+            streaming = self._streaming(speech)
             for piece in levelled(stream.blocks()):
-                listening.push(piece)
+                streaming.push(piece)
                 if progress is not None:
-                    progress(listening.read_s, stream.expected_s)
+                    progress(streaming.read_s, stream.expected_s)
             number = channel if isinstance(channel, int) else None
-            return listening.finish(recording=stream.name, path=stream.path, channel=number)
+            return streaming.finish(recording=stream.name, path=stream.path, channel=number)
 
     def embed_channels(
         self,
@@ -209,7 +209,7 @@ class Diarizer:
     ) -> list[EmbeddedRecording]:
         """As `embed`, for each channel separately; reads the file once."""
         with open_audio(audio, keep_truncated=keep_truncated) as stream:
-            each = [self._listening(speech) for _ in range(stream.num_channels)]
+            each = [self._streaming(speech) for _ in range(stream.num_channels)]
             copies = itertools.tee(stream.channel_blocks(), len(each))  # read in step: none gets ahead
 
             def single(blocks: Iterator[tuple[np.ndarray, ...]], number: int) -> Iterator[np.ndarray]:
@@ -217,16 +217,16 @@ class Diarizer:
 
             channels = [levelled(single(copy, number)) for number, copy in enumerate(copies)]
             for pieces in zip(*channels, strict=True):
-                for listening, piece in zip(each, pieces, strict=True):
-                    listening.push(piece)
+                for streaming, piece in zip(each, pieces, strict=True):
+                    streaming.push(piece)
                 if progress is not None:
                     progress(each[0].read_s, stream.expected_s)
             return [
-                listening.finish(recording=stream.name, path=stream.path, channel=number)
-                for number, listening in enumerate(each)
+                streaming.finish(recording=stream.name, path=stream.path, channel=number)
+                for number, streaming in enumerate(each)
             ]
 
-    def _listening(self, speech: Sequence[tuple[float, float]] | None) -> _Stream:
+    def _streaming(self, speech: Sequence[tuple[float, float]] | None) -> _Stream:
         source = SpeechDetector(self.config.vad) if speech is None else GivenSpeech(speech)
         # given speech is used literally, including its pauses
         max_pause_s = self.config.max_pause_s if speech is None else 0.0

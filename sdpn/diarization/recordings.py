@@ -222,16 +222,16 @@ def _diarize(
     diarizer: Diarizer, work: _Work, options: RecordingOptions, progress: Progress
 ) -> dict[str, Any]:
     started = time.perf_counter()
-    listening: dict[str, Any] = {
+    reading: dict[str, Any] = {
         "speech": work.speech,
         "keep_truncated": options.skip_bad,
         "progress": progress,
     }
     try:
         if options.channel == "separate":
-            channels = diarizer.embed_channels(work.audio, **listening)
+            channels = diarizer.embed_channels(work.audio, **reading)
         else:
-            channels = [diarizer.embed(work.audio, channel=options.channel, **listening)]
+            channels = [diarizer.embed(work.audio, channel=options.channel, **reading)]
     except InputError as error:
         raise _Unreadable(error) from error
     annotations = diarizer.label_channels(

@@ -312,7 +312,7 @@ def plan(
         found = dict(
             zip(
                 people,
-                progress(mapper(find_speech, tasks), description="listening", total=len(tasks)),
+                progress(mapper(find_speech, tasks), description="detecting speech", total=len(tasks)),
                 strict=True,
             )
         )

@@ -72,7 +72,7 @@ def test_a_constant_model_separates_nothing() -> None:
     assert across_recordings(unit_ND, windows, seed=0).mean == pytest.approx(0.0, abs=0.15)
 
 
-def test_listening_to_the_channel_pays_across_recordings_only() -> None:
+def test_a_channel_component_helps_across_recordings_only() -> None:
     windows = _windows(10, 12)
     clean, channel = (_voices(np.random.default_rng(0), windows, channel=share) for share in (0.0, 1.0))
     assert (

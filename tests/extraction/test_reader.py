@@ -44,9 +44,9 @@ def test_no_more_is_read_than_soon_needed(
         real(self, **arguments)
 
     monkeypatch.setattr(ClipPlan, "__init__", counted)
-    listening = read_ahead(utterances, threads=1)
-    next(listening)
-    listening.close()
+    reading = read_ahead(utterances, threads=1)
+    next(reading)
+    reading.close()
     assert len(opened) <= 5  # of 40: four ahead
 
 
