@@ -257,7 +257,7 @@ def running(kernel: str) -> str:
         "SkylakeX",
         "Haswell",
         "Zen",
-        "Nehalem",
+        pytest.param("Nehalem", marks=pytest.mark.slow),
         pytest.param("Sandybridge", marks=pytest.mark.slow),
         pytest.param("Cooperlake", marks=pytest.mark.slow),
         pytest.param("Sapphirerapids", marks=pytest.mark.slow),

@@ -80,7 +80,7 @@ def _folder(path: Path, name: str, features: AnyFeatureConfig) -> Path:
         ("ecapa", FeatureConfig(level="relative", floor=1e-4), "inside"),
         ("resnet", KaldiFbankConfig(window="hamming", scale=32768.0), "inside"),
         ("xvector", SpeechBrainFbankConfig(), "inside"),
-        ("campplus", KaldiFbankConfig(), "outside"),
+        pytest.param("campplus", KaldiFbankConfig(), "outside", marks=pytest.mark.slow),
         pytest.param("redimnet2", ReDimNetMelConfig(), "inside", marks=pytest.mark.slow),
     ],
 )
