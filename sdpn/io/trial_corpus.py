@@ -40,7 +40,7 @@ def utterances_of_trials(folder: Path, trials: Path) -> list[Utterance]:
         if not lacking:
             key, _ = Counter(ids).most_common(1)[0]
             raise InputError(
-                f"the trials' ids are ambiguous: {key!r} matches several files",
+                f"the trial id {key!r} matches more than one file",
                 path=trials,
                 hint="name utterances by their path below the folder",
             )

@@ -39,6 +39,6 @@ def test_missing_and_ambiguous_names(corpus: Path) -> None:
     with pytest.raises(InputError, match=r"2 of the 4 utterances .* such as 'A/five'"):
         utterances_of_trials(corpus, path)
     (corpus / "B/one.wav").touch()
-    with pytest.raises(InputError, match="'one' matches several files") as caught:
+    with pytest.raises(InputError, match="'one' matches more than one file") as caught:
         utterances_of_trials(corpus, trials(corpus, "1 one two\n"))
     assert caught.value.path == str(path)
