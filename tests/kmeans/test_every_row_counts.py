@@ -1,7 +1,7 @@
-"""What k-means over chunks owes its user, and proof that each demand catches the bugs it is there for.
+"""Requirements of k-means over chunks, each shown to catch the bug that it is meant for.
 
-A well-known toolkit called ``fit`` on every chunk, so that the last one alone decided; later it dropped what
-did not fill a batch. Both are written down here as trainers, and must fail.
+A well-known toolkit called ``fit`` on every chunk, so that only the last one counted; later it dropped rows
+that did not fill a batch. Both are reproduced here as trainers, and must fail.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.kmeans.rows import blobs, chunks_of, inertia
 
 
 class Trained(NamedTuple):
-    """Centres, and the rows that they rest on."""
+    """Centres, and the number of rows that they are computed from."""
 
     centres: np.ndarray
     num_rows: int
