@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,7 @@ from sdpn.io.atomic import OutputKind
 from sdpn.pretrained import SHIPPED, model_path
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Sequence
 
     from sdpn.benchmark.measure import ModelFile
     from sdpn.benchmark.plan import Part, Plan
@@ -120,7 +119,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     models = [ModelFile(path, format) for path, format in zip(args.model or [None], formats, strict=True)]
     plan = _plan(args)
     meter = Meter(quiet=args.quiet, unit="cells")
-    with _warnings_only("sdpn.clustering"):  # it logs every recording
+    clusterers = logging.getLogger("sdpn.clustering")
+    level = clusterers.level
+    clusterers.setLevel(logging.WARNING)  # they log every recording
+    try:
         done = run_benchmark(
             models,
             data=args.data,
@@ -132,6 +134,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             progress=partial(track, quiet=args.quiet),
             on_cell=lambda what, number, total: meter.show("measuring", number, total, what),
         )
+    finally:
+        clusterers.setLevel(level)
     meter.finish()
     different = [name for name, sameness in done.manifest.items() if sameness in ("different", "unknown")]
     if different:
@@ -159,17 +163,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     atomic_write_text(args.out / "benchmark.md", table + "\n")
     print(table)
     return results
-
-
-@contextmanager
-def _warnings_only(name: str) -> Iterator[None]:
-    chosen = logging.getLogger(name)
-    level = chosen.level
-    chosen.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        chosen.setLevel(level)
 
 
 def _formats(args: argparse.Namespace) -> list[str | None]:

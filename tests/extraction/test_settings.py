@@ -68,21 +68,18 @@ def test_damaged_settings(tmp_path: Path) -> None:
 
 
 class _Timed:
-    """An embedder with given times and results of its precisions, and the clock that they are measured by."""
+    """An embedder whose precisions take, by a clock of its own, and give what a test wants."""
 
     device = torch.device("cpu")
     precision = "fp32"
 
     def __init__(self, bf16_s: float, angle: float = 0.0) -> None:
         self._bf16_s, self._angle = bf16_s, angle
-        self._now_s = 0.0
-
-    def perf_counter(self) -> float:
-        return self._now_s
+        self.now_s = 0.0
 
     def embed_batch(self, waves: Sequence[np.ndarray]) -> np.ndarray:
         half = self.precision == "bf16"
-        self._now_s += self._bf16_s if half else 0.02
+        self.now_s += self._bf16_s if half else 0.02
         angle = self._angle if half else 0.0
         return np.array([[np.cos(angle), np.sin(angle)]] * len(waves), dtype=np.float32)
 
@@ -100,7 +97,7 @@ def test_bf16_is_taken_where_it_is_faster_and_faithful(
     monkeypatch: pytest.MonkeyPatch, has_bf16: bool, timed: Any, expected: str
 ) -> None:
     monkeypatch.setattr(precision, "computes_bf16", lambda _: has_bf16)
-    monkeypatch.setattr(precision, "time", timed)
+    monkeypatch.setattr(precision, "time", SimpleNamespace(perf_counter=lambda: timed.now_s))
     assert choose_precision(timed) == expected
     assert timed.precision == "fp32"
 
