@@ -20,11 +20,12 @@ from typing import Any, BinaryIO, Literal, Protocol, TypeAlias
 import numpy as np
 
 from sdpn.errors import InputError
-from sdpn.io.decoder_choice import archived, open_decoder, warn_once
+from sdpn.io.decoder_choice import open_decoder, warn_once
 from sdpn.io.decoding import Decoder, TruncatedAudio
 from sdpn.io.resampling import needed, resample, resample_stream, resampled_length
 from sdpn.io.samples import LOUDEST, SamplesDecoder
 from sdpn.io.spool import Piped
+from sdpn.io.stored import archived
 
 __all__ = [
     "RATE_HZ", "Audio", "AudioInfo", "AudioStream", "Channel", "info", "is_audio", "is_file", "num_samples",
@@ -71,7 +72,7 @@ def is_audio(thing: object) -> bool:
 
 
 def is_file(path: str | os.PathLike[str]) -> bool:
-    """Whether ``path`` names a file, or a place in a Kaldi archive (``x.ark:5``)."""
+    """Whether ``path`` names a file, or a place in an archive (``x.ark:5``, ``x.tar:1536``)."""
     return os.path.isfile(path) or archived(path) is not None
 
 

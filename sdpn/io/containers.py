@@ -66,16 +66,15 @@ def amr_frame_length(head: bytes, *, wide: bool) -> int | None:
     return (_AMR_WB if wide else _AMR_NB)[head[0] >> 3 & 15] if head else None
 
 
-def mpeg_frames_promised(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+def mpeg_frames_promised(stream: BinaryIO) -> tuple[int, int] | None:
     """Frames that the Xing or Info tag of an MP3 file counts, and samples of each; None without a tag."""
-    with open(path, "rb") as stream:
-        head = stream.read(10)
-        if head[:3] == b"ID3" and len(head) == 10:
-            size = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
-            stream.seek(10 + size + (10 if head[5] & 0x10 else 0))
-        else:
-            stream.seek(0)
-        frame = stream.read(256)
+    head = stream.read(10)
+    if head[:3] == b"ID3" and len(head) == 10:
+        size = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
+        stream.seek(10 + size + (10 if head[5] & 0x10 else 0))
+    else:
+        stream.seek(0)
+    frame = stream.read(256)
     if mpeg_frame_length(frame[:4]) is None:
         return None
     for tag in (b"Xing", b"Info"):
@@ -86,21 +85,22 @@ def mpeg_frames_promised(path: str | os.PathLike[str]) -> tuple[int, int] | None
     return None
 
 
-def bytes_promised(path: str | os.PathLike[str]) -> int | None:
-    """Bytes that a file needs for its outermost elements to be complete (MP4, Matroska); None if unknown."""
-    size = os.path.getsize(path)
-    with open(path, "rb") as stream:
-        head = stream.read(12)
-        if head[:4] == _EBML:
-            return _matroska_size(stream)
-        return _boxes(stream, size)[0] if head[4:8] == b"ftyp" else None
+def bytes_promised(stream: BinaryIO, size: int) -> int | None:
+    """Bytes that a file needs for its outermost elements to be complete (MP4, Matroska); None if unknown.
+
+    Args:
+        stream: the file, at its start.
+        size: bytes that it holds.
+    """
+    head = stream.read(12)
+    if head[:4] == _EBML:
+        return _matroska_size(stream)
+    return _boxes(stream, size)[0] if head[4:8] == b"ftyp" else None
 
 
-def lacks_index(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is an MP4 without its index (moov)."""
-    size = os.path.getsize(path)
-    with open(path, "rb") as stream:
-        return stream.read(8)[4:] == b"ftyp" and b"moov" not in _boxes(stream, size)[1]
+def lacks_index(stream: BinaryIO, size: int) -> bool:
+    """Whether a file, at its start, is an MP4 without its index (moov)."""
+    return stream.read(8)[4:] == b"ftyp" and b"moov" not in _boxes(stream, size)[1]
 
 
 def _boxes(stream: BinaryIO, size: int) -> tuple[int | None, set[bytes]]:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import logging
 import os
-import stat
 from functools import lru_cache, partial
+from typing import Any
 
 import soundfile
 
@@ -17,9 +17,9 @@ from sdpn.io.containers import bytes_promised, lacks_index
 from sdpn.io.decoding import REPAIR, Decoder, TruncatedAudio, truncated
 from sdpn.io.ffmpeg import FfmpegDecoder
 from sdpn.io.ogg import OggLayout, ogg_layout
-from sdpn.io.riff import UNKNOWN_SIZE, WavLayout, mended, wav_layout
+from sdpn.io.riff import UNKNOWN_SIZE, WavLayout, is_wav, mended, wav_layout
 from sdpn.io.sndfile import SndfileDecoder, reason
-from sdpn.io.windowed_file import WindowedFile
+from sdpn.io.stored import StoredAudio, locate
 
 _log = logging.getLogger(__name__)
 
@@ -40,44 +40,29 @@ def open_decoder(path: str | os.PathLike[str], state: os.stat_result | None = No
     """Open a recording, or raise an error with the problem of the file.
 
     Args:
-        path: the file.
+        path: the file, or a place in an archive (`sdpn.io.stored`).
         state: its `os.stat`, if already known.
 
     Raises:
         InputError: it is missing, empty, not audio, or has no samples.
     """
     try:
-        state = os.stat(path) if state is None else state
-        if stat.S_ISDIR(state.st_mode):
-            raise InputError("is a folder; expected an audio file", path=path)
-        head, wav = _beginning(os.fspath(path), state.st_size, state.st_mtime_ns)
-    except FileNotFoundError:
-        if (entry := archived(path)) is not None:
-            return _open_archived(path, *entry)
-        raise InputError("no such audio file", path=path) from None
+        source = locate(path, state)
+        head, wav = _beginning(source)
     except (OSError, ValueError) as error:  # ValueError: a null byte in its name
+        if isinstance(error, InputError):
+            raise
         why = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"cannot be read ({why})", path=path) from error
     if not head:
         raise InputError("the audio file is empty (0 bytes)", path=path)
     if head.startswith(b"OggS"):
-        return _open_ogg(path, state)
+        return _open_ogg(path, source)
     if wav is not None:
-        return _open_wav(path, wav)
+        return _open_wav(path, source, wav)
     if head.startswith(_SNDFILE) and not _is_endless_flac(head):
-        return _open_sndfile(path)
-    return _open_other(path, state.st_size)
-
-
-def archived(path: str | os.PathLike[str]) -> tuple[str, int] | None:
-    """Archive and byte offset of ``x.ark:5``, audio inside a Kaldi archive; None for any other name."""
-    name, colon, offset = os.fspath(path).rpartition(":")
-    return (name, int(offset)) if colon and offset.isdecimal() and os.path.isfile(name) else None
-
-
-def is_wav(head: bytes) -> bool:
-    """Whether a file that begins so is a WAV file."""
-    return head[:4] in (b"RIFF", b"RIFX") and head[8:12] == b"WAVE"
+        return _open_sndfile(path, source)
+    return _open_other(path, source)
 
 
 def warn_once(path: str | os.PathLike[str], what: str) -> None:
@@ -93,23 +78,31 @@ def _is_endless_flac(head: bytes) -> bool:
     return head.startswith(b"fLaC") and not (head[21] & 15 or any(head[22:26])) if len(head) > 25 else False
 
 
-def _open_sndfile(path: str | os.PathLike[str]) -> Decoder:
+def _sndfile(path: str | os.PathLike[str], source: StoredAudio) -> SndfileDecoder:
+    return SndfileDecoder(path, source.open if source.is_part else None)  # of a path it reads by itself
+
+
+def _ffmpeg(path: str | os.PathLike[str], source: StoredAudio, **settings: Any) -> FfmpegDecoder:
+    return FfmpegDecoder(path, source=source, **settings)
+
+
+def _open_sndfile(path: str | os.PathLike[str], source: StoredAudio) -> Decoder:
     try:
-        decoder = SndfileDecoder(path)
+        decoder = _sndfile(path, source)
     except (soundfile.LibsndfileError, TypeError) as error:
         try:
-            return FfmpegDecoder(path)
+            return _ffmpeg(path, source)
         except InputError:
             raise _refused(error, path) from error
-    return _exact(decoder, path)
+    return _exact(decoder, path, source)
 
 
-def _exact(decoder: SndfileDecoder, path: str | os.PathLike[str]) -> Decoder:
+def _exact(decoder: SndfileDecoder, path: str | os.PathLike[str], source: StoredAudio) -> Decoder:
     """A decoder with exact seeking: libsndfile's or, where that is not exact, ffmpeg's."""
     if decoder.is_exact:
         return decoder
     try:
-        other = FfmpegDecoder(path)
+        other = _ffmpeg(path, source)
     except InputError:
         return decoder
     other.damage = decoder.damage
@@ -117,31 +110,7 @@ def _exact(decoder: SndfileDecoder, path: str | os.PathLike[str]) -> Decoder:
     return other
 
 
-def _open_archived(path: str | os.PathLike[str], archive: str, offset: int) -> Decoder:
-    """Audio in archives as written by Kaldi (a WAV file) and kaldiio (any file, preceded by its length)."""
-    size = os.path.getsize(archive) - offset
-    with open(archive, "rb") as stream:
-        stream.seek(offset)
-        head = stream.read(14)
-    if is_wav(head) and (length := int.from_bytes(head[4:8], "little")) < UNKNOWN_SIZE:
-        if length + 8 > size:
-            raise truncated(path, size, length + 8)
-        size = length + 8
-    elif head[:5] == b"AUDIO" and 1 <= head[5] <= 8:
-        begin = 6 + head[5]
-        held, size = size - begin, int.from_bytes(head[6:begin], "little")
-        if size > held:
-            raise truncated(path, held, size)
-        offset += begin
-    if size <= 0:
-        raise InputError("there is no audio at this place in the archive", path=path)
-    try:
-        return SndfileDecoder(path, partial(WindowedFile, archive, offset, size))
-    except (soundfile.LibsndfileError, TypeError) as error:
-        raise _refused(error, path) from error
-
-
-def _open_wav(path: str | os.PathLike[str], layout: WavLayout) -> Decoder:
+def _open_wav(path: str | os.PathLike[str], source: StoredAudio, layout: WavLayout) -> Decoder:
     if layout.is_wrong and not layout.is_short:
         warn_once(
             path,
@@ -152,27 +121,31 @@ def _open_wav(path: str | os.PathLike[str], layout: WavLayout) -> Decoder:
     decoder: Decoder
     if layout.plain:
         try:
-            decoder = SndfileDecoder(path, partial(mended, path, layout) if layout.hides else None)
+            decoder = (
+                SndfileDecoder(path, partial(mended, source.file, layout, source.begin))
+                if layout.hides
+                else _sndfile(path, source)
+            )
         except (soundfile.LibsndfileError, TypeError) as error:
             raise _refused(error, path) from error
     else:
-        decoder = FfmpegDecoder(path, promised_s=0.0)  # known from the chunks
+        decoder = _ffmpeg(path, source, promised_s=0.0)  # known from the chunks
     if layout.is_short:
         decoder.damage = truncated(path, layout.held, layout.promised)
     return decoder
 
 
-def _open_ogg(path: str | os.PathLike[str], state: os.stat_result) -> Decoder:
-    layout = _cached_ogg_layout(os.fspath(path), state.st_size, state.st_mtime_ns)
+def _open_ogg(path: str | os.PathLike[str], source: StoredAudio) -> Decoder:
+    layout = _cached_ogg_layout(source)
     codec = next((codec for codec in _OGG_CODECS if layout.codec.startswith(codec)), None)
     decoder: Decoder
     try:
         # without an end, libsndfile fails at the last packet of Opus
         endless_opus = codec == b"OpusHead" and not layout.flagged
         if codec is not None and layout.num_streams == 1 and not endless_opus:
-            decoder = SndfileDecoder(path)
+            decoder = _sndfile(path, source)
         else:
-            decoder = FfmpegDecoder(path, chained=layout.num_streams > 1)
+            decoder = _ffmpeg(path, source, chained=layout.num_streams > 1)
     except (soundfile.LibsndfileError, InputError) as error:
         if layout.cut is not None:
             raise TruncatedAudio(
@@ -203,37 +176,41 @@ def _open_ogg(path: str | os.PathLike[str], state: os.stat_result) -> Decoder:
 
 
 @lru_cache(maxsize=4096)
-def _beginning(path: str, size: int, _mtime_ns: int) -> tuple[bytes, WavLayout | None]:
+def _beginning(source: StoredAudio) -> tuple[bytes, WavLayout | None]:
     """First bytes of a file, and the chunks of a WAV file; cached, since a file's crops are read in a row."""
-    with open(path, "rb") as stream:
+    with source.open() as stream:
         head = stream.read(_HEAD)
-        return head, wav_layout(stream, size) if is_wav(head) else None
+        return head, wav_layout(stream, source.size) if is_wav(head) else None
 
 
 @lru_cache(maxsize=4096)
-def _cached_ogg_layout(path: str, _size: int, _mtime_ns: int) -> OggLayout:
-    return ogg_layout(path)
+def _cached_ogg_layout(source: StoredAudio) -> OggLayout:
+    with source.open() as stream:
+        return ogg_layout(stream, source.size)
 
 
-def _open_other(path: str | os.PathLike[str], size: int) -> Decoder:
-    promised = bytes_promised(path)
+def _open_other(path: str | os.PathLike[str], source: StoredAudio) -> Decoder:
+    with source.open() as stream:
+        promised = bytes_promised(stream, source.size)
     try:
-        decoder: Decoder = FfmpegDecoder(path)
+        decoder: Decoder = _ffmpeg(path, source)
     except InputError as error:
-        if lacks_index(path):
+        with source.open() as stream:
+            unfinished = lacks_index(stream, source.size)
+        if unfinished:
             raise InputError(
                 "is truncated or was never finished: its index (moov) is missing",
                 path=path,
                 hint="copy it again, or repair it with the software that recorded it",
             ) from error
         try:
-            return SndfileDecoder(path)
+            return _sndfile(path, source)
         except soundfile.LibsndfileError:
             raise error from None
         except TypeError as headerless:
             raise _refused(headerless, path) from headerless
-    if promised is not None and promised > size:
-        decoder.damage = truncated(path, size, promised)
+    if promised is not None and promised > source.size:
+        decoder.damage = truncated(path, source.size, promised)
     return decoder
 
 

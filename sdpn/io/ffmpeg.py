@@ -28,6 +28,7 @@ from sdpn.io.containers import (
 )
 from sdpn.io.decoding import REPAIR, Decoder, TruncatedAudio, check_header, truncated
 from sdpn.io.samples import scale
+from sdpn.io.stored import StoredAudio, locate
 
 if TYPE_CHECKING:
     import av
@@ -106,7 +107,8 @@ class FfmpegDecoder(Decoder):
     """A file that ffmpeg plays: the first of its audio streams.
 
     Args:
-        path: path for errors, opened if ``stream`` is None.
+        path: path for errors.
+        source: where its bytes are; by default a file at ``path``.
         stream: stream to decode instead, once and from its start; need not be seekable.
         promised_s: duration according to its header, if more reliable than ffmpeg's.
         chained: whether it consists of several recordings in sequence, each with its own headers.
@@ -119,6 +121,7 @@ class FfmpegDecoder(Decoder):
         self,
         path: str | os.PathLike[str],
         *,
+        source: StoredAudio | None = None,
         stream: BinaryIO | None = None,
         promised_s: float | None = None,
         chained: bool = False,
@@ -127,13 +130,13 @@ class FfmpegDecoder(Decoder):
         self._promised_s = promised_s
         self._once = stream
         self._chained = chained
+        self._bytes: StoredAudio | BinaryIO = stream or source or locate(path)
         self._key: tuple[str, int, int] | None = None
-        if stream is None:
-            state = os.stat(path)
-            self._key = os.path.abspath(path), state.st_size, state.st_mtime_ns
+        if isinstance(self._bytes, StoredAudio):
+            self._key = os.path.abspath(path), self._bytes.size, self._bytes.mtime_ns
         self.damage: TruncatedAudio | None = None
         self.is_float = False
-        self._opened: _Opened | None = _Opened(path, stream)
+        self._opened: _Opened | None = _Opened(path, self._bytes)
         try:
             self.rate_hz, self.num_channels = self._opened.rate_hz, self._opened.num_channels
             check_header(self.rate_hz, self.num_channels, path)
@@ -196,7 +199,7 @@ class FfmpegDecoder(Decoder):
         if opened is None:
             if self._once is not None:
                 raise InputError("is a stream, which can be read only once", path=self._path)
-            opened = _Opened(self._path, None)
+            opened = _Opened(self._path, self._bytes)
         try:
             yield from self._decode_opened(opened, anchor)
         finally:
@@ -286,12 +289,13 @@ class _Opened:
         broken: reason why it cannot be read to its end; None if unknown.
     """
 
-    def __init__(self, path: str | os.PathLike[str], stream: BinaryIO | None) -> None:
+    def __init__(self, path: str | os.PathLike[str], source: StoredAudio | BinaryIO) -> None:
         import av
 
         self._path = path
-        self.once = stream is not None
-        self._file: BinaryIO = open(path, "rb") if stream is None else stream  # noqa: SIM115
+        self._source = source
+        self.once = not isinstance(source, StoredAudio)
+        self._file: BinaryIO = source.open() if isinstance(source, StoredAudio) else source
         self._again: list[_Opened] = []
         self.broken: str | None = None
         try:
@@ -328,8 +332,9 @@ class _Opened:
     @property
     def promised_s(self) -> float | None:
         """Length in seconds if the header gives it exactly, or None."""
-        if self._format == "mp3" and not self.once:
-            promised = mpeg_frames_promised(self._path)
+        if self._format == "mp3" and isinstance(self._source, StoredAudio):
+            with self._source.open() as stream:
+                promised = mpeg_frames_promised(stream)
             if promised is None:
                 return None
             frames, samples = promised
@@ -344,7 +349,7 @@ class _Opened:
         if self.once:
             return _Fresh(self._context)
         if self.name not in _SIMPLE:  # needs parameters from the container
-            self._again.append(_Opened(self._path, None))
+            self._again.append(_Opened(self._path, self._source))
             return _Fresh(self._again[-1]._context)
         context: Any = av.CodecContext.create(self.name, "r")
         if self._context.extradata:
@@ -380,7 +385,7 @@ class _Opened:
                     if found:
                         yield packet
         if not found:
-            again = _Opened(self._path, None)
+            again = _Opened(self._path, self._source)
             self._again.append(again)
             for number, packet in enumerate(again.packets()):
                 if number >= wanted.number:

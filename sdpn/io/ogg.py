@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import BinaryIO, NamedTuple
 
 #: Fixed part of a page's header.
@@ -30,49 +29,47 @@ class OggLayout(NamedTuple):
     lost: int
 
 
-def ogg_layout(path: str | os.PathLike[str]) -> OggLayout:
-    """Walk the pages of a file, reading their headers alone.
+def ogg_layout(stream: BinaryIO, size: int) -> OggLayout:
+    """Walk the pages of ``stream``, which holds ``size`` bytes, reading their headers alone.
 
     Data after the last page (tags that some tools append) is ignored.
     """
     codec, streams, flagged, open_packet, played, lost = b"", 0, False, False, 0, 0
     cut = None
-    size = os.path.getsize(path)
     at = 0
-    with open(path, "rb") as stream:
-        while at < size:
-            stream.seek(at)
-            head = stream.read(_HEADER + 255)
-            if head[:4] != b"OggS":
-                if b"OggS".startswith(head[:4]):
-                    cut = "its last page"
-                    break
-                following = _next_page(stream, at)
-                if following is None:
-                    break  # something else was appended
-                lost += following - at
-                at = following
-                continue
-            if len(head) < _HEADER or len(head) < _HEADER + head[26]:
+    while at < size:
+        stream.seek(at)
+        head = stream.read(_HEADER + 255)
+        if head[:4] != b"OggS":
+            if b"OggS".startswith(head[:4]):
                 cut = "its last page"
                 break
-            flags, sizes = head[5], head[_HEADER : _HEADER + head[26]]
-            body = at + _HEADER + len(sizes)
-            if flags & _FIRST:
-                streams += 1
-                if not codec:
-                    stream.seek(body)
-                    codec = stream.read(8)
-            at = body + sum(sizes)
-            if at > size:
-                cut = "its last page"
-                break
-            flagged = bool(flags & _LAST)
-            if sizes:
-                open_packet = sizes[-1] == 255
-            granule = int.from_bytes(head[6:14], "little", signed=True)
-            if granule >= 0:
-                played = granule
+            following = _next_page(stream, at)
+            if following is None:
+                break  # something else was appended
+            lost += following - at
+            at = following
+            continue
+        if len(head) < _HEADER or len(head) < _HEADER + head[26]:
+            cut = "its last page"
+            break
+        flags, sizes = head[5], head[_HEADER : _HEADER + head[26]]
+        body = at + _HEADER + len(sizes)
+        if flags & _FIRST:
+            streams += 1
+            if not codec:
+                stream.seek(body)
+                codec = stream.read(8)
+        at = body + sum(sizes)
+        if at > size:
+            cut = "its last page"
+            break
+        flagged = bool(flags & _LAST)
+        if sizes:
+            open_packet = sizes[-1] == 255
+        granule = int.from_bytes(head[6:14], "little", signed=True)
+        if granule >= 0:
+            played = granule
     if cut is None and open_packet and not flagged:
         cut = "its last packet"
     return OggLayout(codec, streams, flagged, cut, played, lost)

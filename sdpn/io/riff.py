@@ -104,12 +104,18 @@ def _ends_there(stream: BinaryIO, at: int, size: int, order: str) -> bool:
     return False
 
 
-def mended(path: str | os.PathLike[str], layout: WavLayout) -> WindowedFile:
-    """The WAV file with a header that gives the actual size of the samples."""
+def is_wav(head: bytes) -> bool:
+    """Whether a file that begins so is a WAV file."""
+    return head[:4] in (b"RIFF", b"RIFX") and head[8:12] == b"WAVE"
+
+
+def mended(path: str | os.PathLike[str], layout: WavLayout, begin: int = 0) -> WindowedFile:
+    """The WAV file at ``begin`` of a file with a header that gives the actual size of the samples."""
     with open(path, "rb") as stream:
+        stream.seek(begin)
         header = bytearray(stream.read(layout.begin))
     order = ">I" if header[:4] == b"RIFX" else "<I"
     # the 32-bit maximum; libsndfile then reads to the end of the file
     struct.pack_into(order, header, 4, min(layout.begin - 8 + layout.held, 0xFFFFFFFF))
     struct.pack_into(order, header, layout.begin - 4, min(layout.held, 0xFFFFFFFF))
-    return WindowedFile(path, 0, layout.begin + layout.held, bytes(header))
+    return WindowedFile(path, begin, layout.begin + layout.held, bytes(header))

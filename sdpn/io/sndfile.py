@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from io import RawIOBase
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -21,6 +22,10 @@ BLOCK = 1 << 22
 _SEEKABLE = {
     "PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW", "VORBIS", "OPUS",
 }  # fmt: skip
+
+#: Bits of the samples that FLAC can hold. A-law and mu-law are 14 and 13 bits on a scale of 16.
+_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "ULAW": 16, "ALAW": 16, "PCM_24": 24}
+_SAMPLES = {*_BITS, "PCM_32", "FLOAT", "DOUBLE"}
 
 #: These decoders have state: a sample depends slightly on where decoding started. So that a range is
 #: always the same, they start at multiples of 20 s, a second early to have converged by then.
@@ -47,10 +52,10 @@ class SndfileDecoder(Decoder):
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], opened: Callable[[], str | RawIOBase] | None = None
+        self, path: str | os.PathLike[str], opened: Callable[[], BinaryIO | RawIOBase] | None = None
     ) -> None:
         self._path = path
-        self._opened = opened or (lambda: os.fspath(path))
+        self._opened: Callable[[], str | BinaryIO | RawIOBase] = opened or (lambda: os.fspath(path))
         source = self._opened()
         self._source = source
         self._file = soundfile.SoundFile(source)
@@ -68,6 +73,21 @@ class SndfileDecoder(Decoder):
             raise
         self.length: int | None = self._file.frames
         self.expected_s: float | None = self._file.frames / self.rate_hz
+
+    @property
+    def pcm_bits(self) -> int | None:
+        """Bits that hold its samples without a loss, of linear or companded PCM; None of anything else."""
+        return _BITS.get(self._file.subtype)
+
+    @property
+    def is_lossless(self) -> bool:
+        """Whether its samples are stored as such, or as FLAC: a part of them can be stored on its own."""
+        return self._file.subtype in _SAMPLES
+
+    @property
+    def is_flac(self) -> bool:
+        """Whether it is a FLAC file."""
+        return bool(self._file.format == "FLAC")
 
     @property
     def is_exact(self) -> bool:

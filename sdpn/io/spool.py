@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from sdpn.errors import InputError
-from sdpn.io.decoder_choice import is_wav, open_decoder
+from sdpn.io.decoder_choice import open_decoder
 from sdpn.io.decoding import Decoder
 from sdpn.io.ffmpeg import FfmpegDecoder
-from sdpn.io.riff import UNKNOWN_SIZE, wav_layout
+from sdpn.io.riff import UNKNOWN_SIZE, is_wav, wav_layout
 
 #: Bytes that are read to identify the format.
 _PEEK = 4096

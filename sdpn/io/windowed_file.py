@@ -14,9 +14,13 @@ class WindowedFile(io.RawIOBase):
         begin: where it begins.
         size: how many bytes; no more than there are.
         head: replacement of its first bytes.
+        name: of it as a file; by default that of ``path``.
     """
 
-    def __init__(self, path: str | os.PathLike[str], begin: int, size: int, head: bytes = b"") -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], begin: int, size: int, head: bytes = b"", name: str | None = None
+    ) -> None:
+        self.name = os.fspath(path) if name is None else name
         self._stream = open(path, "rb", buffering=0)  # noqa: SIM115
         self._begin, self._size, self._head = begin, size, head
         self._at = 0
