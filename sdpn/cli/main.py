@@ -51,6 +51,7 @@ COMMANDS = {
     "kmeans": "cluster millions of embeddings with mini-batch k-means",
     "simulate": "simulate conversations, with references, from single utterances",
     "degrade": "copy a corpus with noise, reverberation or telephone band added, to test on",
+    "pack": "pack a training corpus into a few large files, to copy and to train from",
     "drift": "check from checkpoints whether the prototypes are being trained",
     "benchmark": "measure models on unseen speakers in every condition, with intervals",
     "score": "score RTTM files against references: DER, JER, with confidence intervals",
@@ -88,6 +89,9 @@ Degrade a corpus with noise and reverberation:
   sdpn degrade --data data/dev --noise data/noise --rir data/rir --out data/dev_noisy
 Compare models on unseen speakers, in every condition:
   sdpn benchmark --data corpora --model exp/mini/model --model campplus.bin --out exp/benchmark
+Pack a corpus of many small files, and train from the pack:
+  sdpn pack    --data data/train --out packs/train
+  sdpn train   --config conf/mini.yaml --data packs/train --out exp/mini
 Train a second stage on pseudo-labels:
   sdpn pseudo-label --model exp/mini/model --data data/train --out exp/labels
   sdpn train   --config conf/pseudo.yaml --data data/train --out exp/second --objective pseudo \\

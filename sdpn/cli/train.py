@@ -62,7 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         metavar="DIR",
-        help="Kaldi data directory (wav.scp, optionally segments); repeatable; speaker labels are never read",
+        help="Kaldi data directory (wav.scp, optionally segments), or what sdpn pack has made of one; "
+        "repeatable; speaker labels are never read",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="EXP", help="experiment folder")
     parser.add_argument(

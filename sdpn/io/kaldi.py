@@ -2,17 +2,18 @@
 
 A data directory holds ``wav.scp`` (``id path``), optionally ``segments`` (``utt rec start end [channel]``,
 in seconds; an end of -1 is that of the recording) and ``utt2spk`` (``utt spk``). Paths may hold spaces and
-may be relative to the table; ``x.ark:5`` is audio inside an archive, at byte 5.
+may be relative to the table; ``x.ark:5`` is audio inside an archive, at byte 5 (`sdpn.io.stored`). With
+a ``pack.json`` it is packed speech (`sdpn.io.shards`).
 """
 
 from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import accumulate, islice, pairwise
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -23,6 +24,7 @@ from sdpn.io import audio
 from sdpn.io.ark import iterate_ark, open_ark, vector_at
 from sdpn.io.atomic import atomic_path, atomic_write_text
 from sdpn.io.packed_text import DistinctKeys
+from sdpn.io.shards import MANIFEST, check_shards
 from sdpn.io.text import is_line, numbered_lines, require_id
 
 Row = TypeVar("Row")
@@ -178,6 +180,8 @@ def iterate_data_dir(
     """
     directory = Path(directory)
     scp = directory / "wav.scp"
+    if check_files and (directory / MANIFEST).is_file():
+        check_shards(directory)
     if not scp.is_file():
         raise InputError(
             "is not a Kaldi data directory: it has no wav.scp",
@@ -211,6 +215,28 @@ def _check_known(keys: Iterator[str], known: DistinctKeys, path: Path) -> None:
         raise InputError(
             f"utterance {min(unknown)!r} is not in wav.scp or segments ({len(unknown)} such)", path=path
         )
+
+
+def refuse_shared_ids(ids: Sequence[str], directories: Sequence[Path], sizes: Sequence[int]) -> None:
+    """Refuse an utterance id that occurs in two data directories.
+
+    Args:
+        ids: of all directories, one directory after the other.
+        directories: the directories.
+        sizes: utterances of each.
+
+    Raises:
+        InputError: an id occurs in two directories.
+    """
+    known = DistinctKeys()
+    for directory, (first, last) in zip(directories, pairwise(accumulate(sizes, initial=0)), strict=True):
+        again = known.add(ids[first:last])
+        if again is not None:
+            raise InputError(
+                f"utterance {ids[first + again]!r} is also in another --data directory",
+                path=directory,
+                hint="make ids unique, for example with the corpus as prefix",
+            )
 
 
 def write_data_dir(directory: str | os.PathLike[str], utterances: Iterable[Utterance]) -> None:

@@ -24,8 +24,7 @@ from sdpn.distill.labels import Labels, read_labels
 from sdpn.distill.targets import Targets
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_write_text
-from sdpn.io.kaldi import Utterance, iterate_data_dir
-from sdpn.io.packed_text import DistinctKeys
+from sdpn.io.kaldi import Utterance, iterate_data_dir, refuse_shared_ids
 from sdpn.models.embedder import Embedder
 from sdpn.models.encoder import Encoder
 from sdpn.models.folder import ModelFolder, save_model
@@ -87,21 +86,8 @@ def read_training_data(
         utterances.extend(iterate_data_dir(directory, check_files=check_files, speakers=False))
         sizes.append(len(utterances) - before)
     if len(directories) > 1:
-        _refuse_shared_ids(utterances, directories, sizes)
+        refuse_shared_ids(utterances.ids, directories, sizes)
     return utterances, Mixture(tuple(sizes), weights)
-
-
-def _refuse_shared_ids(utterances: UtteranceTable, directories: Sequence[Path], sizes: Sequence[int]) -> None:
-    earlier_ids = DistinctKeys()
-    for directory, (first, last) in zip(directories, pairwise(accumulate(sizes, initial=0)), strict=True):
-        ids = utterances.ids[first:last]
-        again = earlier_ids.add(ids)
-        if again is not None:
-            raise InputError(
-                f"utterance {ids[again]!r} is also in another --data directory",
-                path=directory,
-                hint="make ids unique, for example with the corpus as prefix",
-            )
 
 
 def pretrain(
