@@ -122,9 +122,9 @@ def pack(
             larger than a shard, or ``out`` holds something else.
     """
     table, speaker_of = _utterances(directories, check_files=not skip_bad)
-    signature = _signature(table, speaker_of, shard_bytes, skip_bad=skip_bad)
+    signature = _signature(table, speaker_of, shard_bytes)
     if (out / MANIFEST).exists():
-        return _complete(out, signature, speaker_of)
+        return _complete(out, signature, speaker_of, skip_bad=skip_bad)
     _begin(out, signature)
     writer = _Writer(out, table, speaker_of, shard_bytes, skip_bad=skip_bad)
     writer.run(on_progress)
@@ -145,8 +145,8 @@ def _utterances(directories: Sequence[Path], *, check_files: bool) -> tuple[Utte
     return table, speaker_of
 
 
-def _signature(table: UtteranceTable, speaker_of: dict[str, str], shard_bytes: int, *, skip_bad: bool) -> str:
-    digest = hashlib.sha256(f"{shard_bytes} {skip_bad}".encode())
+def _signature(table: UtteranceTable, speaker_of: dict[str, str], shard_bytes: int) -> str:
+    digest = hashlib.sha256(str(shard_bytes).encode())
     for utterance in table:
         line = (
             f"\n{utterance.id} {utterance.path} {utterance.start_s} {utterance.end_s} {utterance.channel} "
@@ -164,10 +164,17 @@ def _refuse_another(out: Path) -> InputError:
     )
 
 
-def _complete(out: Path, signature: str, speaker_of: dict[str, str]) -> Packed:
+def _complete(out: Path, signature: str, speaker_of: dict[str, str], *, skip_bad: bool) -> Packed:
     """A pack that is finished already: checked, not written again."""
-    if read_manifest(out).signature != signature:
+    manifest = read_manifest(out)
+    if manifest.signature != signature:
         raise _refuse_another(out)
+    if manifest.num_skipped and not skip_bad:
+        raise InputError(
+            f"{manifest.num_skipped} utterances that could not be read were left out of this pack",
+            path=out,
+            hint="accept that with --skip-bad, or repair them and pack into a new folder",
+        )
     check_shards(out)
     shutil.rmtree(out / _PROGRESS, ignore_errors=True)
     return _summary(out, speaker_of, [])
@@ -178,10 +185,11 @@ def _begin(out: Path, signature: str) -> None:
     started = out / _PROGRESS / "signature"
     if started.is_file():
         with parsing(started, "is damaged"):
-            if started.read_text(encoding="utf-8").strip() != signature:
-                raise _refuse_another(out)
-        return
-    if out.is_dir() and any(out.iterdir()):
+            if started.read_text(encoding="utf-8").strip() == signature:
+                return
+        if any(out.glob("shard-*.tar")):
+            raise _refuse_another(out)
+    elif out.is_dir() and any(out.iterdir()):
         raise InputError("holds something else already", path=out, hint="name a new folder")
     atomic_write_text(started, f"{signature}\n")
 
@@ -252,6 +260,10 @@ class _Writer:
     def finish(self, signature: str) -> list[str]:
         """Write the tables; returns a line for each utterance that was left out."""
         skipped = [f"{row.id}: {row.skipped}" for row in self._rows() if row.skipped is not None]
+        if skipped and not self._skip_bad:  # an earlier run was allowed to
+            raise InputError(
+                f"was left out: {skipped[0]}", path=self._out, hint="accept that with --skip-bad"
+            )
         count = len(self._table) - len(skipped)
         if not count:
             raise InputError(f"none of {len(skipped)} utterances can be read: {skipped[0]}", path=self._out)
