@@ -37,6 +37,7 @@ from sdpn.io.atomic import atomic_path, atomic_write_text
 from sdpn.io.checksum import file_sha256
 from sdpn.io.choice import open_decoder
 from sdpn.io.corpus import SUFFIXES
+from sdpn.io.json_text import read_json
 from sdpn.io.kaldi import Utterance, iterate_data_dir, read_table, refuse_shared_ids
 from sdpn.io.parsing import parsing
 from sdpn.io.shards import MANIFEST, PackManifest, check_shards, read_manifest
@@ -48,6 +49,11 @@ MB = 10**6
 
 #: What FLAC can hold (RFC 9639, 9.1): channels, and samples per second that libFLAC writes.
 _FLAC_CHANNELS, _FLAC_RATE_HZ = 8, 655_350
+
+#: Most utterances of a shard, most of which may be parts of a recording that is in another one.
+_MOST_ROWS = 100_000
+
+_AGAIN = "remove the folder and pack again"
 
 _PROGRESS, _CHECKSUMS = "progress", "SHA256SUMS"
 
@@ -234,6 +240,8 @@ class _Writer:
         """Write the shards that are not there yet."""
         number = done = 0
         while (part := self._part(number)) is not None:
+            if [row.id for row in part.rows] != list(self._table.ids[done : done + len(part.rows)]):
+                raise InputError("lists other utterances", path=self._progress(number), hint=_AGAIN)
             for row in part.rows:
                 utterance = self._table[done]
                 if _is_part(row):
@@ -246,7 +254,7 @@ class _Writer:
             rows: list[_Row] = []
             shard = self._shard(number)
             with atomic_path(shard) as temporary, tarfile.open(temporary, "w") as tar:
-                for index in range(done, total):
+                for index in range(done, min(total, done + _MOST_ROWS)):
                     added = self._add(tar, shard.name, self._table[index])
                     if added is None:
                         break
@@ -317,8 +325,9 @@ class _Writer:
         path, shard = self._progress(number), self._shard(number)
         if not path.is_file() or not shard.is_file():
             return None
-        with parsing(path, "is damaged", hint="remove the folder and pack again"):
-            part = msgspec.convert(json.loads(path.read_text(encoding="utf-8")), _Part)
+        document = read_json(path, "list of a shard", hint=_AGAIN)
+        with parsing(path, "is not a valid list of a shard", hint=_AGAIN):
+            part = msgspec.convert(document, _Part)
         return part if shard.stat().st_size == part.size else None
 
     def _add(self, tar: tarfile.TarFile, shard: str, utterance: Utterance) -> _Row | None:

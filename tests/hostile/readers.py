@@ -347,6 +347,43 @@ def _read_data_dir(path: Path) -> None:
     read_data_dir(path.parent, check_files=False)
 
 
+def _packed(name: str) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        from sdpn.data.pack import pack
+        from tests.conftest import write_noise
+
+        pack([write_noise(folder / "data", 2, num_samples=2000)], folder / "pack")
+        if name.startswith("progress"):
+            manifest = json.loads((folder / "pack/pack.json").read_text())
+            (folder / "pack/progress").mkdir()
+            (folder / "pack/progress/signature").write_text(manifest["signature"])
+            rows = [{"id": "u0", "recording": "u0", "place": "shard-000000.tar:1536"}]
+            size = manifest["shards"]["shard-000000.tar"]
+            (folder / "pack" / name).write_text(json.dumps({"size": size, "rows": rows}))
+            (folder / "pack/pack.json").unlink()
+        return folder / "pack" / name
+
+    return make
+
+
+def _read_pack(path: Path) -> None:
+    from sdpn.io.kaldi import read_data_dir
+
+    for utterance in read_data_dir(path.parent):
+        utterance.read()
+
+
+def _read_shard(path: Path) -> None:
+    (path.parent / "pack.json").unlink(missing_ok=True)  # which would refuse any other length
+    _read_pack(path)
+
+
+def _read_pack_progress(path: Path) -> None:
+    from sdpn.data.pack import pack
+
+    pack([path.parent.parent.parent / "data"], path.parent.parent)
+
+
 def _read_vectors(path: Path) -> None:
     from sdpn.io.kaldi import read_vectors
 
@@ -498,6 +535,9 @@ READERS: dict[str, Reader] = {
     "wav.scp": Reader(_data_dir("wav.scp"), _read_data_dir),
     "segments": Reader(_data_dir("segments"), _read_data_dir),
     "utt2spk": Reader(_data_dir("utt2spk"), _read_data_dir),
+    "pack-manifest": Reader(_packed("pack.json"), _read_pack, slow=True),
+    "pack-shard": Reader(_packed("shard-000000.tar"), _read_shard, text=False, slow=True),
+    "pack-progress": Reader(_packed("progress/shard-000000.json"), _read_pack_progress, slow=True),
     "ark": Reader(_written("v.ark", _ARK), _read_vectors, text=False),
     "text-ark": Reader(_written("v.ark", "u1 [ 1 2 3 ]\nu2  [ 4 5 6 ]\n"), _read_vectors),
     "scp": Reader(
