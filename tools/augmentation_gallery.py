@@ -127,8 +127,11 @@ def describe(view: View) -> str:
     room = "" if drawn.room is None else ("measured room" if drawn.rt60_s is None else "simulated room")
     kinds = [additive_noise.kind for additive_noise in drawn.additive_noises]
     speed = "" if view.speed == 1 else f"speed {float(view.speed):g}"
+    clipped = "" if drawn.clip_share is None else f"clipped at {drawn.clip_share:.0%}"
+    coded = "" if drawn.coding is None else f"{drawn.coding.codec} {drawn.coding.kbit_per_s:g}"
     erased = f"-{view.erasure[1]} frames -{view.erasure[3]} bands" if view.erasure.any() else ""
-    effects = [speed, room, "" if drawn.tilt_db is None else "tilt", *kinds, drawn.band or "", erased]
+    tilt = "" if drawn.tilt_db is None else "tilt"
+    effects = [speed, room, tilt, *kinds, drawn.band or "", clipped, coded, erased]
     return ", ".join(filter(None, effects)) or "nothing"
 
 

@@ -1,4 +1,4 @@
-"""Augmentation of local crops: rooms, spectral tilt, noise, music, babble, band limits, gain.
+"""Augmentation of local crops: rooms, tilt, noise, music, babble, band limits, clipping, codecs, gain.
 
 Augmentation is first drawn, then applied, so that it can be inspected (`tools/augmentation_gallery.py`). The
 data set seeds the generator of each view by (run seed, epoch, utterance, view), so that the number of workers
@@ -25,6 +25,15 @@ import numpy as np
 
 from sdpn.augmentation.additive_noise import AdditiveNoise, Sounds, add_noise, babble
 from sdpn.augmentation.bands import BANDS, BandName, limit_band
+from sdpn.augmentation.codecs import (
+    CODECS,
+    CodecName,
+    Coding,
+    check_codecs,
+    clip_peaks,
+    draw_coding,
+    through_codec,
+)
 from sdpn.augmentation.equaliser import apply_filters, draw_tilt
 from sdpn.augmentation.erasing import draw_erasure
 from sdpn.augmentation.rooms import simulate_room, trim_room
@@ -61,6 +70,13 @@ class AugmentationConfig:
         band_probability: probability of a band limit, such as that of a telephone.
         bands: band limits to draw from, equally likely: ``telephone`` (300 to 3400 Hz, µ-law), ``narrow``
             (100 to 3600 Hz), ``medium`` (50 to 6000 Hz) and ``wide`` (50 to 7000 Hz).
+        clip_probability: probability of clipping, as in a recording whose level was set too high.
+        clip_share: range of the limit as a share of the crop's peak.
+        codec_probability: probability of a codec. It takes more time than everything else together
+            (docs/augmentation.md).
+        codecs: codecs to draw from, equally likely, each at a rate drawn from those in use: ``opus`` (6 to
+            24 kbit/s), ``mp3`` (16 to 48), ``amr`` (GSM telephones, 4.75 to 12.2), ``mulaw`` and ``alaw``
+            (landlines, 8 kHz).
         gain_db: range of the random gain.
         rounding_probability: probability of rounding to 16 bits after the gain, as in a file of that level.
         speed_probability: probability of a speed change, which shifts pitch and tempo.
@@ -91,6 +107,10 @@ class AugmentationConfig:
     tilt_db: float = 9.0
     band_probability: float = 0.0
     bands: tuple[BandName, ...] = tuple(BANDS)
+    clip_probability: float = 0.0
+    clip_share: tuple[float, float] = (0.2, 0.8)
+    codec_probability: float = 0.0
+    codecs: tuple[CodecName, ...] = tuple(CODECS)
     gain_db: tuple[float, float] = (-12.0, 6.0)
     rounding_probability: float = 0.0
     speed_probability: float = 0.0
@@ -110,13 +130,21 @@ class AugmentationConfig:
             "simulated_room_share",
             "tilt_probability",
             "band_probability",
+            "clip_probability",
+            "codec_probability",
             "rounding_probability",
             "speed_probability",
             "erase_probability",
         ):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be between 0 and 1")
-        for name in ("noise_snr_db", "music_snr_db", "babble_snr_db", "room_decay_s", "gain_db"):
+        for name in (
+            "noise_snr_db",
+            "music_snr_db",
+            "babble_snr_db",
+            "room_decay_s",
+            "gain_db",
+        ):
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name} must be [low, high]")
@@ -128,6 +156,10 @@ class AugmentationConfig:
             raise ValueError("combination must be four probabilities with sum 1")
         if self.band_probability and not self.bands:
             raise ValueError("band_probability needs bands")
+        if self.codec_probability and not self.codecs:
+            raise ValueError("codec_probability needs codecs")
+        if not 0 < self.clip_share[0] <= self.clip_share[1] <= 1:
+            raise ValueError("clip_share must lie between 0 and 1")
         if self.speed_probability and not self.speed_factors:
             raise ValueError("speed_probability needs speed_factors")
         if any(not 0.5 <= factor <= 2 for factor in self.speed_factors):
@@ -190,6 +222,8 @@ class Drawn(NamedTuple):
         band: name of the band limit.
         gain_db: gain, applied last.
         rounded: whether to round to 16 bits after the gain.
+        clip_share: limit of clipping as a share of the peak; None does not clip.
+        coding: codec and bit rate to encode and decode with; None for no codec.
     """
 
     room: np.ndarray | None
@@ -199,6 +233,8 @@ class Drawn(NamedTuple):
     band: BandName | None
     gain_db: float
     rounded: bool
+    clip_share: float | None = None
+    coding: Coding | None = None
 
 
 class Augmenter:
@@ -209,13 +245,16 @@ class Augmenter:
         cache_mb: memory for decoded noise and music each, for each loader process.
 
     Raises:
-        InputError: a folder is not a data directory, is empty, or contains only silence.
+        InputError: a folder is not a data directory, is empty, or contains only silence; or
+            PyAV cannot encode one of the codecs.
     """
 
     def __init__(self, config: AugmentationConfig, *, cache_mb: int = 256) -> None:
         self.config = config
         self._noise = None if config.noise is None else Sounds.load(config.noise, "noise", cache_mb=cache_mb)
         self._music = None if config.music is None else Sounds.load(config.music, "music", cache_mb=cache_mb)
+        if config.codec_probability:
+            check_codecs(config.codecs)
         self._rooms = [] if config.rir is None else _load_rooms(config.rir)
 
     def __call__(self, wave: np.ndarray, rng: np.random.Generator, draw_speech: DrawSpeech) -> np.ndarray:
@@ -253,7 +292,9 @@ class Augmenter:
             band = config.bands[rng.integers(len(config.bands))]
         gain_db = rng.uniform(*config.gain_db)
         rounded = _happens(rng, config.rounding_probability)
-        return Drawn(response, rt60_s, tilt_db, tuple(added), band, gain_db, rounded)
+        clip_share = rng.uniform(*config.clip_share) if _happens(rng, config.clip_probability) else None
+        coding = draw_coding(config.codecs, rng) if _happens(rng, config.codec_probability) else None
+        return Drawn(response, rt60_s, tilt_db, tuple(added), band, gain_db, rounded, clip_share, coding)
 
     @staticmethod
     def apply(waves: Sequence[np.ndarray], drawn: Sequence[Drawn]) -> np.ndarray:
@@ -268,6 +309,10 @@ class Augmenter:
                 add_noise(wave, additive_noise, out=wave)
             if effects.band is not None:
                 wave[:] = limit_band(wave, BANDS[effects.band])
+            if effects.clip_share is not None:
+                wave[:] = clip_peaks(wave, effects.clip_share)
+            if effects.coding is not None:
+                wave[:] = through_codec(wave, effects.coding)
             wave *= np.float32(10 ** (effects.gain_db / 20))
             np.clip(wave, -1.0, 1.0, out=wave)
             if effects.rounded:

@@ -1,13 +1,14 @@
 """Augmented views per second of one loader process, beside a plain scipy implementation, in turns.
 
-python tools/benchmarks/views.py --data DATA --noise NOISE --rir RIR [--utterances 40] [--turns 6] [--files]
+python tools/benchmarks/views.py --data DATA --noise NOISE --rir RIR [--turns 6] [--files] [SETTING ...]
 
 Both make, of each utterance, the crops of the mini recipe (one clean crop of 3 s, four augmented of 1.5 s)
 with the default probabilities, by one thread. The plain implementation is what one writes first: double
 precision, a convolution for the room and one for the equaliser, one utterance after the other; ours is asked
 for eight at a time, as torch's loader asks for a batch. Each is measured in a process of its own, as a loader
 is, with all samples in memory, and with --files with none as well. The figures are processor time, of the
-fastest pass.
+fastest pass. Settings of the
+augmentation (codec_probability=0.1) add rows of ours with them.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from scipy.signal import fftconvolve, firwin2
 
 from sdpn.augmentation.augment import AugmentationConfig, Augmenter
 from sdpn.cli.table import format_markdown
+from sdpn.config import load_config
 from sdpn.data.crops import CropConfig
 from sdpn.data.dataset import KEPT_MB, CropDataset
 from sdpn.io.kaldi import Utterance, read_data_dir
@@ -42,6 +44,7 @@ LOADERS = {
     "sdpn, from files": (True, False),
     "sdpn, in memory": (True, True),
 }
+_CHANGED = {"sdpn with settings, from files": (True, False), "sdpn with settings, in memory": (True, True)}
 
 
 def main() -> None:
@@ -53,16 +56,21 @@ def main() -> None:
     parser.add_argument("--utterances", type=int, default=40, help="taken from the data, evenly spread")
     parser.add_argument("--turns", type=int, default=6)
     parser.add_argument("--files", action="store_true", help="also without memory: what decoding takes")
+    parser.add_argument("settings", nargs="*", metavar="SETTING", help="such as codec_probability=0.1")
     args = parser.parse_args()
     every = read_data_dir(args.data)
     chosen = [every[index] for index in np.linspace(0, len(every) - 1, args.utterances).astype(int)]
     config = AugmentationConfig(noise=args.noise, rir=args.rir)
-    loaders = {name: kind for name, kind in LOADERS.items() if args.files or kind[1]}
+    changed = load_config(AugmentationConfig, None, args.settings, base=config)
+    kinds = {**LOADERS, **(_CHANGED if args.settings else {})}
+    loaders = {name: kind for name, kind in kinds.items() if args.files or kind[1]}
     best = dict.fromkeys(loaders, float("inf"))
     with ExitStack() as stack:
         processes = {
             name: stack.enter_context(
-                ProcessPoolExecutor(1, initializer=_start, initargs=(chosen, config, *kind))
+                ProcessPoolExecutor(
+                    1, initializer=_start, initargs=(chosen, changed if name in _CHANGED else config, *kind)
+                )
             )
             for name, kind in loaders.items()
         }
@@ -73,7 +81,7 @@ def main() -> None:
                     best[name] = min(best[name], took_s)
     views = len(chosen) * CROPS.num_local
     rows = [
-        [name, f"{views / took_s:.0f}", f"{best[name.replace('sdpn', 'plain scipy')] / took_s:.1f}"]
+        [name, f"{views / took_s:.0f}", f"{best['plain scipy' + name[name.index(',') :]] / took_s:.1f}"]
         for name, took_s in best.items()
     ]
     print(format_markdown(["loader", "views per second", "times the plain one"], rows))
