@@ -39,7 +39,7 @@ def of_path(path: str) -> str:
         lines = [f"{of_file(file)} {os.path.relpath(file, path)}" for file in files_below(path)]
         table = os.path.join(path, "wav.scp")
         if os.path.isfile(table):
-            lines += [f"{of_file(file)} {file}" for file in files_of_table(table)]
+            lines += [f"{of_file(file)} {file}" for file in dict.fromkeys(files_of_table(table))]
         return of_text("\n".join(lines))
     return of_file(path)
 
@@ -92,12 +92,14 @@ def files_below(folder: str) -> Iterator[str]:
 
 
 def files_of_table(table: str) -> Iterator[str]:
-    """The files that a Kaldi table of 'id path' names."""
+    """The files that a Kaldi table of 'id path' names; of 'archive:offset', the archive."""
     with open(table, encoding="utf-8") as stream:
         for line in stream:
             fields = line.split(maxsplit=1)
             if len(fields) == 2:
-                yield os.path.join(os.path.dirname(table), fields[1].strip())
+                file = os.path.join(os.path.dirname(table), fields[1].strip())
+                archive, _, offset = file.rpartition(":")
+                yield archive if offset.isdecimal() and not os.path.exists(file) else file
 
 
 def _sources(root: Path, module: str) -> list[Path]:
