@@ -76,7 +76,11 @@ data=$exp/data
 time.sleep(60 * int(sys.argv[1]))
 os.kill(int(sys.argv[2]), signal.SIGUSR1)' "$minutes" $$ </dev/null >/dev/null 2>&1 3>&- &
 watchdog=$!
-trap 'kill "$watchdog" 2>/dev/null || true' EXIT
+forget_time() {
+  if [ -n "$watchdog" ]; then kill "$watchdog" 2>/dev/null || true; fi
+  watchdog=
+}
+trap forget_time EXIT
 
 # Seconds until the time is up.
 left() {
@@ -192,7 +196,7 @@ fi
 
 # ---- what is kept ------------------------------------------------------------------------------------------
 [ -d "$exp/model" ] || show sdpn convert --model "$result" --half --out "$exp/model"
-kill "$watchdog" 2>/dev/null || true
+forget_time
 echo "model: $exp/model, after $SECONDS s"
 if [ -n "$benchmark" ]; then
   show sdpn benchmark --data "$benchmark" --model "$exp/model" --out "$exp/benchmark" --json "$exp/benchmark.json"

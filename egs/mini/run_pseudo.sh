@@ -89,8 +89,12 @@ cluster() {
       "$folder/centroids/rows/embeddings.scp"
     options+=(--centroids "$folder/centroids/utt2cluster")
   fi
-  # the speakers are for the table alone
-  if [ -f "$data/train/utt2spk" ]; then options+=(--utt2spk "$data/train/utt2spk"); fi
+  # the speakers are for the table alone, and some corpora do not tell
+  local listed=$data/train/wav.scp
+  if [ -f "$data/train/segments" ]; then listed=$data/train/segments; fi
+  if [ -f "$data/train/utt2spk" ] && [ "$(wc -l <"$data/train/utt2spk")" -eq "$(wc -l <"$listed")" ]; then
+    options+=(--utt2spk "$data/train/utt2spk")
+  fi
   show "${find[@]}" --out "$folder/labels" --json "$folder/labels.json" "${options[@]}"
 }
 

@@ -42,7 +42,7 @@ from sdpn.io.kaldi import Utterance, iterate_data_dir, read_table, refuse_shared
 from sdpn.io.parsing import parsing
 from sdpn.io.shards import MANIFEST, PackManifest, check_shards, read_manifest
 from sdpn.io.sndfile import SndfileDecoder
-from sdpn.io.stored import locate
+from sdpn.io.stored import locate, owner
 
 #: Bytes of a megabyte, in which the size of a shard is given.
 MB = 10**6
@@ -490,6 +490,8 @@ def _write(tar: tarfile.TarFile, name: str, size: int, stream: BinaryIO) -> int:
     """Add a file to a tar archive that says nothing of when and whose; returns where its bytes begin."""
     member = tarfile.TarInfo(name)
     member.size = size
+    member.uname = owner(stream)
+    stream.seek(0)
     tar.addfile(member, stream)
     return tar.offset - _padded(size)
 

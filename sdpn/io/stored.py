@@ -2,16 +2,21 @@
 
 ``x.ark:5`` is audio inside a Kaldi archive, at byte 5: a WAV file as Kaldi writes it, or any file behind its
 length, as kaldiio does. ``x.tar:1536`` is a file inside a tar archive whose bytes begin there, such as
-``sdpn pack`` writes; the 512 bytes before it are its header, which gives its length and has a checksum.
+``sdpn pack`` writes; the 512 bytes before it are its header, which gives its length and has a checksum. Tar
+has none for the content, and decoders of Opus leave out damaged pages without a word: ``sdpn pack`` names as
+owner of a file the CRC-32 of its content, which is checked here.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 import tarfile
+import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import BinaryIO
 
 from sdpn.errors import InputError
@@ -34,6 +39,7 @@ class StoredAudio:
         size: how many there are.
         mtime_ns: when that file was changed.
         name: of the recording as a file; its suffix tells ffmpeg what the content alone does not.
+        crc32: checksum of the bytes, where an archive gives it.
     """
 
     path: str
@@ -42,6 +48,7 @@ class StoredAudio:
     size: int
     mtime_ns: int
     name: str
+    crc32: int | None = None
 
     @property
     def is_part(self) -> bool:
@@ -49,14 +56,42 @@ class StoredAudio:
         return self.path != self.file
 
     def open(self) -> BinaryIO:
-        """Open them as a file of its own."""
+        """Open them as a file of its own.
+
+        Raises:
+            InputError: they are not those that were put into the archive.
+        """
         if not self.is_part:
             return open(self.file, "rb")
         if self.size > _AT_ONCE:
+            _check_large(self)
             return WindowedFile(self.file, self.begin, self.size, name=self.name)  # type: ignore[return-value]
         with open(self.file, "rb", buffering=0) as stream:
             stream.seek(self.begin)
-            return _Held(stream.read(self.size), self.name)
+            data = stream.read(self.size)
+        _check(self, zlib.crc32(data))
+        return _Held(data, self.name)
+
+
+def _check(source: StoredAudio, found: int) -> None:
+    if source.crc32 is not None and found != source.crc32:
+        raise InputError(
+            f"is damaged: the content of {source.name} is not what was packed (CRC-32)",
+            path=source.path,
+            hint="copy the archive again",
+        )
+
+
+@lru_cache(maxsize=4096)
+def _check_large(source: StoredAudio) -> None:
+    """The same for what is not read at once, a single time in a process."""
+    if source.crc32 is not None:
+        with WindowedFile(source.file, source.begin, source.size) as stream:
+            _check(source, _crc32(stream))
+
+
+#: An owner that is a checksum.
+_OWNER = re.compile("crc32-[0-9a-f]{8}")
 
 
 class _Held(io.BytesIO):
@@ -90,8 +125,8 @@ def locate(path: str | os.PathLike[str], state: os.stat_result | None = None) ->
     state = os.stat(archive)
     with open(archive, "rb", buffering=0) as stream:
         find = _in_tar if archive.endswith(".tar") else _in_ark
-        begin, size, member = find(stream, path, offset, state.st_size)
-    return StoredAudio(name, archive, begin, size, state.st_mtime_ns, member or archive)
+        begin, size, member, crc32 = find(stream, path, offset, state.st_size)
+    return StoredAudio(name, archive, begin, size, state.st_mtime_ns, member or archive, crc32)
 
 
 def archived(path: str | os.PathLike[str]) -> tuple[str, int] | None:
@@ -100,7 +135,9 @@ def archived(path: str | os.PathLike[str]) -> tuple[str, int] | None:
     return (name, int(offset)) if colon and offset.isdecimal() and os.path.isfile(name) else None
 
 
-def _in_tar(stream: BinaryIO, path: str | os.PathLike[str], offset: int, held: int) -> tuple[int, int, str]:
+def _in_tar(
+    stream: BinaryIO, path: str | os.PathLike[str], offset: int, held: int
+) -> tuple[int, int, str, int | None]:
     try:
         if offset < tarfile.BLOCKSIZE:
             raise tarfile.HeaderError("there is no space for a header")
@@ -121,10 +158,25 @@ def _in_tar(stream: BinaryIO, path: str | os.PathLike[str], offset: int, held: i
             path=path,
             hint="copy the archive again",
         )
-    return offset, member.size, member.name
+    crc32 = int(member.uname[-8:], 16) if _OWNER.fullmatch(member.uname) else None
+    return offset, member.size, member.name, crc32
 
 
-def _in_ark(stream: BinaryIO, path: str | os.PathLike[str], offset: int, held: int) -> tuple[int, int, str]:
+def owner(content: BinaryIO) -> str:
+    """What stands as owner of a file in a tar archive: the CRC-32 of its content, read to its end."""
+    return f"crc32-{_crc32(content):08x}"
+
+
+def _crc32(stream: BinaryIO | io.RawIOBase) -> int:
+    found = 0
+    while block := stream.read(_AT_ONCE):
+        found = zlib.crc32(block, found)
+    return found
+
+
+def _in_ark(
+    stream: BinaryIO, path: str | os.PathLike[str], offset: int, held: int
+) -> tuple[int, int, str, int | None]:
     size = held - offset
     stream.seek(offset)
     head = stream.read(14)
@@ -140,4 +192,4 @@ def _in_ark(stream: BinaryIO, path: str | os.PathLike[str], offset: int, held: i
         offset += begin
     if size <= 0:
         raise InputError("there is no audio at this place in the archive", path=path)
-    return offset, size, ""
+    return offset, size, "", None

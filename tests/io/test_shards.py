@@ -12,6 +12,7 @@ from sdpn.errors import InputError
 from sdpn.io.kaldi import read_data_dir
 from sdpn.io.shards import check_shards
 from tests.conftest import write_noise
+from tests.io.encoding import encode, speechlike
 
 
 @pytest.fixture
@@ -39,6 +40,25 @@ def test_a_shard_that_is_not_whole_is_named_before_the_work(packed: Path, damage
     with pytest.raises(InputError, match=message) as caught:
         read_data_dir(packed)
     assert str(caught.value).startswith(f"{packed / 'shard-000000.tar'}: ") and caught.value.hint
+
+
+@pytest.mark.parametrize("size", [20000, 600000])  # read at once, and in pieces
+def test_damage_inside_a_shard_is_never_heard(tmp_path: Path, size: int) -> None:
+    """A byte of Opus changed: its decoder would leave a page out, without a word."""
+    data = tmp_path / "data"
+    data.mkdir()
+    encode(data / "a.opus", "libopus", speechlike(48000, size / 4000), 48000, bit_rate=96000)
+    (data / "wav.scp").write_text("a a.opus\n")
+    pack([data], tmp_path / "pack")
+    (utterance,) = read_data_dir(tmp_path / "pack")
+    assert utterance.num_samples() == size * 4
+    shard = tmp_path / "pack/shard-000000.tar"
+    content = bytearray(shard.read_bytes())
+    content[int(str(utterance.path).rpartition(":")[2]) + size // 2] ^= 1
+    shard.write_bytes(content)
+    for read in (utterance.read, utterance.num_samples, lambda: utterance.read_range(0, 100)):
+        with pytest.raises(InputError, match=r"is damaged: the content of a\.opus is not what was packed"):
+            read()
 
 
 @pytest.mark.parametrize(

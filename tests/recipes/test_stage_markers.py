@@ -222,3 +222,15 @@ def test_code_covers_what_a_command_imports_and_nothing_else(tmp_path: Path) -> 
         "report/__init__.py",
         "report/page.py",
     ]
+
+
+def test_a_table_of_places_in_archives_names_the_archives(tmp_path: Path) -> None:
+    """``x.tar:1536``, as in packed speech: what matters is the archive."""
+    (tmp_path / "x.tar").write_bytes(b"one")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/wav.scp").write_text("a ../x.tar:512\nb ../x.tar:2048\n")
+    before = fingerprint(tmp_path / "data")
+    (tmp_path / "x.tar").write_bytes(b"two")
+    assert fingerprint(tmp_path / "data") not in ("", before)
+    (tmp_path / "x.tar").unlink()
+    assert fingerprint(tmp_path / "data", code=2) == ""
