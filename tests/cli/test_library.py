@@ -48,6 +48,7 @@ LIBRARY = {
     "kmeans": "sdpn.kmeans.cluster.learn_clusters",
     "simulate": "sdpn.simulate",
     "degrade": "sdpn.augmentation.degrade.degrade_corpus",
+    "pack": "sdpn.data.pack.pack",
     "benchmark": "sdpn.benchmark.run.run_benchmark",
     "drift": "sdpn.tracking.drift.prototype_drift",
     "score": "sdpn.score",
@@ -314,6 +315,15 @@ def degrade(at: Material) -> None:
     by_library = degrade_corpus(at.voices, at.library / "d", noise=noise, over_telephone=True, seed=3)
     assert without(by_cli, "data") == plain(by_library._asdict())
     assert files(at.cli, ".flac", "trials") == files(at.library, ".flac", "trials")
+
+
+def pack(at: Material) -> None:
+    from sdpn.data.pack import pack as pack_speech
+
+    by_cli = at.command("pack", "--data", at.voices, "--out", at.cli / "p")
+    by_library = pack_speech([at.voices], at.library / "p")
+    assert without(by_cli, "data") == plain(by_library._asdict())
+    assert files(at.cli) == files(at.library)
 
 
 def drift(at: Material) -> None:
