@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from sdpn.augmentation.augment import PRESETS, AugmentationConfig, Augmenter
 from sdpn.augmentation.codecs import (
@@ -19,9 +20,12 @@ from sdpn.augmentation.codecs import (
     draw_coding,
     through_codec,
 )
+from sdpn.data.crops import CropBatch, CropConfig
+from sdpn.data.dataset import CropDataset, load_batches
 from sdpn.errors import InputError
-from sdpn.io.kaldi import Utterance
+from sdpn.io.kaldi import Utterance, read_data_dir
 from sdpn.io.resampling import resample
+from tests.conftest import write_noise
 from tests.io.encoding import speechlike
 
 EVERY = [(name, rate) for name, codec in CODECS.items() for rate in codec.kbit_per_s]
@@ -167,3 +171,21 @@ def test_a_clipped_view_has_its_samples_at_the_limit() -> None:
 def test_settings_that_make_no_sense(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"codec|clip"):
         AugmentationConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_batches_with_codecs_are_the_same_for_any_number_of_loaders_and_from_any_step(tmp_path: Path) -> None:
+    utterances = read_data_dir(write_noise(tmp_path / "data", 6))
+    config = AugmentationConfig(codec_probability=0.6, clip_probability=0.4)
+    crops = CropConfig(global_s=0.5, num_local=2, local_s=0.25)
+
+    def batches(start: int, workers: int) -> list[CropBatch]:
+        dataset = CropDataset(utterances, crops, Augmenter(config), seed=1, cache_mb=10)
+        return list(
+            load_batches(dataset, batch_size=3, seed=1, start_step=start, end_step=4, workers=workers)
+        )
+
+    whole = batches(0, 0)
+    for other, first in ((batches(0, 2), 0), (batches(2, 1), 2)):
+        for one, again in zip(whole[first:], other, strict=True):
+            assert torch.equal(one.local_VBS, again.local_VBS)
+            assert torch.equal(one.global_GBS, again.global_GBS)
