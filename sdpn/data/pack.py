@@ -35,8 +35,8 @@ from sdpn.data.utterance_table import UtteranceTable
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_path, atomic_write_text
 from sdpn.io.checksum import file_sha256
-from sdpn.io.choice import open_decoder
 from sdpn.io.corpus import SUFFIXES
+from sdpn.io.decoder_choice import open_decoder
 from sdpn.io.json_text import read_json
 from sdpn.io.kaldi import Utterance, iterate_data_dir, read_table, refuse_shared_ids
 from sdpn.io.parsing import parsing
