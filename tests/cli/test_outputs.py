@@ -16,6 +16,7 @@ import pytest
 from sdpn.cli.main import COMMANDS, command_module, main, make_parser
 from sdpn.errors import InputError
 from sdpn.io.atomic import check_writable
+from sdpn.pretrained import model_path
 
 #: Options that name files to be read. An option of paths that is neither here nor among its command's
 #: ``OUTPUTS`` fails below: nobody can forget to say which it is.
@@ -84,7 +85,7 @@ def _arguments(command: str, option: str, path: Path | str) -> list[str]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_path_is_known_to_be_read_or_written(command: str) -> None:
-    paths = {action.dest for action in make_parser(command)._actions if action.type is Path}
+    paths = {action.dest for action in make_parser(command)._actions if action.type in (Path, model_path)}
     assert paths == INPUTS[command] | _outputs(command).keys()
 
 
