@@ -61,6 +61,11 @@ class _Origin:
     path: str | None = None
     line: int | None = None
 
+    @classmethod
+    def of(cls, path: str | os.PathLike[str] | None) -> _Origin:
+        """A file as a whole."""
+        return cls(None if path is None else os.fspath(path))
+
     def error(self, message: str, hint: str | None = None) -> InputError:
         return InputError(message, path=self.path, line=self.line, hint=hint)
 
@@ -98,7 +103,7 @@ def load_config(
     tree: _Tree = {} if path is None else _read_yaml(path)
     for override in overrides:
         _insert(tree, override)
-    result: T = _build(cls, tree, "", base)
+    result: T = _build(cls, tree, "", base, _Origin.of(path))
     return result
 
 
@@ -108,7 +113,7 @@ def from_dict(cls: type[T], values: dict[str, Any], *, path: str | os.PathLike[s
     Raises:
         InputError: as in `load_config`.
     """
-    result: T = _build(cls, _section(values, path), "")
+    result: T = _build(cls, _section(values, path), "", origin=_Origin.of(path))
     return result
 
 
@@ -118,7 +123,7 @@ def choose(choice: Any, values: dict[str, Any], *, path: str | os.PathLike[str] 
     Raises:
         InputError: as in `load_config`, or the kind is unknown.
     """
-    return _build_choice(choice, _section(values, path), "")
+    return _build_choice(choice, _section(values, path), "", origin=_Origin.of(path))
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -200,13 +205,13 @@ def _insert(tree: _Tree, override: str) -> None:
     tree[last] = _Leaf(value, _Origin())
 
 
-def _build_choice(hint: Any, tree: _Tree, prefix: str, base: Any = None) -> Any:
+def _build_choice(hint: Any, tree: _Tree, prefix: str, base: Any = None, origin: _Origin = _Origin()) -> Any:
     """Build one of several dataclasses: that of ``base`` unless the tree has another ``kind``."""
     choice = _choice(hint)
     assert choice is not None
     if choice.key in tree:
         child = tree[choice.key]
-        origin = _first_origin(child)
+        origin = _first_origin(child, origin)
         name = child.value if isinstance(child, _Leaf) else None
         if not isinstance(name, str) or name not in choice.variants:
             known = ", ".join(choice.variants)
@@ -218,7 +223,8 @@ def _build_choice(hint: Any, tree: _Tree, prefix: str, base: Any = None) -> Any:
         base = choice.variants[name]
     elif base is None:
         base = next(iter(choice.variants.values()))
-    return _build(type(base), {key: value for key, value in tree.items() if key != choice.key}, prefix, base)
+    rest = {key: value for key, value in tree.items() if key != choice.key}
+    return _build(type(base), rest, prefix, base, origin)
 
 
 def _choice(hint: Any) -> Choice | None:
@@ -234,14 +240,16 @@ def _own_kind(cls: type[Any]) -> str | None:
     return name
 
 
-def _build(cls: type[Any], tree: _Tree, prefix: str, base: Any = None) -> Any:
-    """Build ``cls`` from a tree; missing values are those of ``base``, or else the defaults of the class."""
+def _build(cls: type[Any], tree: _Tree, prefix: str, base: Any = None, origin: _Origin = _Origin()) -> Any:
+    """Build ``cls`` from a tree; missing values are those of ``base``, or else the defaults of the class.
+
+    Errors that concern no single key are at ``origin``, or at the last key.
+    """
     hints = typing.get_type_hints(cls, include_extras=True)
     names = {field.name: hints[field.name] for field in dataclasses.fields(cls) if field.init}
     arguments: dict[str, Any] = {} if base is None else {name: getattr(base, name) for name in names}
-    origin = _Origin()
     for key, child in tree.items():
-        origin = _first_origin(child)
+        origin = _first_origin(child, origin)
         if key == "kind" and (own := _own_kind(cls)) is not None:
             if not isinstance(child, _Leaf) or child.value != own:
                 raise origin.error(f"'{prefix}kind' is fixed here; it can only be {own!r}")
@@ -256,16 +264,23 @@ def _build(cls: type[Any], tree: _Tree, prefix: str, base: Any = None) -> Any:
                 child = {}
             build = _build if dataclasses.is_dataclass(hint) else _build_choice
             default = arguments[key] if key in arguments else _default(cls, key)
-            arguments[key] = build(typing.cast(type, hint), child, f"{prefix}{key}.", default)
+            arguments[key] = build(typing.cast(type, hint), child, f"{prefix}{key}.", default, origin)
         elif not isinstance(child, _Leaf):
             raise origin.error(f"'{prefix}{key}' is a value of type {_name(hint)}, not a section")
         else:
             arguments[key] = _convert(child.value, hint, f"{prefix}{key}", origin)
+    required = {field.name for field in dataclasses.fields(cls) if field.init and not _has_default(field)}
+    if missing := sorted(required - arguments.keys()):
+        raise origin.error(f"lacks the key '{prefix}{missing[0]}'")
     try:
         return cls(**arguments)
     except ValueError as error:
         where = f"in section '{prefix[:-1]}': " if prefix else ""
         raise origin.error(f"{where}{error}") from None
+
+
+def _has_default(field: dataclasses.Field[Any]) -> bool:
+    return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
 
 
 def _default(cls: type[Any], name: str) -> Any:
@@ -276,11 +291,11 @@ def _default(cls: type[Any], name: str) -> Any:
     return None if field.default is dataclasses.MISSING else field.default
 
 
-def _first_origin(child: _Tree | _Leaf) -> _Origin:
-    """Where a value, or the first value of a section, came from."""
+def _first_origin(child: _Tree | _Leaf, around: _Origin) -> _Origin:
+    """Where a value, or the first value of a section, came from; an empty section came from ``around``."""
     while not isinstance(child, _Leaf):
         if not child:
-            return _Origin()
+            return around
         child = next(iter(child.values()))
     return child.origin
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import yaml
@@ -114,3 +114,20 @@ def test_every_shipped_configuration_loads() -> None:
     assert shipped
     for file in shipped:
         load_config(RunConfig, file)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Required:
+    """What has no default."""
+
+    model: str
+    size: int
+    speed: float = 1.0
+
+
+@pytest.mark.parametrize(("values", "key"), [({}, "model"), ({"model": "m"}, "size"), ({"size": 3}, "model")])
+def test_a_missing_key_is_named(values: dict[str, Any], key: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"lacks the key '{key}'") as caught:
+        from_dict(Required, values, path=tmp_path / "settings.json")
+    assert caught.value.path == str(tmp_path / "settings.json")
+    assert from_dict(Required, {"model": "m", "size": 3}) == Required(model="m", size=3)
