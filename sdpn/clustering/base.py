@@ -25,8 +25,8 @@ class Clustering:
         labels_N: (N,) int64 in 0..K-1, numbered by first appearance, none of them unused.
         posteriors_NK: (N, K) probability of each speaker in each window, rows adding to 1; None if the method
             gives no probabilities or had nothing to decide.
-        count_posterior_K: probabilities of 1, 2, ... speakers, adding to 1, among the admissible numbers; None if
-            the method gives none or had nothing to decide.
+        count_posterior_K: probabilities of 1, 2, ... speakers, adding to 1 over the admissible numbers;
+            None if the method gives none or had nothing to decide.
     """
 
     labels_N: np.ndarray

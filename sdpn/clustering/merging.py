@@ -36,7 +36,7 @@ class Level:
 
     Attributes:
         labels_N: speaker of each window, 0..K-1.
-        loss: evidence in nats that is lost by merging the two speakers who are merged next; 0 for one speaker.
+        loss: evidence in nats that is lost by merging the two speakers who are merged next; 0 at one.
         distance: of these two: 0 if the mean cosine between them is that within a speaker, 1 if it is that
             between two speakers.
     """
@@ -48,15 +48,16 @@ class Level:
 
 @dataclass(frozen=True, kw_only=True)
 class Merging(Clusterer):
-    """Agglomerative clustering of speakers by the evidence for them, which knows how sure it is of their number.
+    """Agglomerative clustering by the evidence for speakers, with a posterior over their number.
 
     1. The similarity within a speaker is that of windows that touch (`sdpn.clustering.recording_model`).
     2. AHC starts with more clusters than there are speakers.
-    3. The two clusters are merged whose merging costs least evidence: the log-likelihood ratio of two speakers
-       and one, under Gaussian speakers and windows. After merges, windows are assigned to the speakers anew. So
-       there is a clustering for every number of speakers down to one.
-    4. Each step from K-1 to K speakers has log odds, linear in log(1 + loss) and the distance of the two; their
-       sums are the log posterior of the number (`STEP_ODDS`, fitted to conversations of training speakers).
+    3. The two clusters are merged whose merging costs least evidence: the log-likelihood ratio of two
+       speakers and one, under Gaussian speakers and windows. After merges, windows are assigned anew. So there
+       is a clustering for every number of speakers down to one.
+    4. Each step from K-1 to K speakers has log odds, linear in log(1 + loss) and the distance of the two;
+       their sums are the log posterior of the number (`STEP_ODDS`, fitted to conversations of training
+       speakers).
        Its median among the admissible numbers is taken, since the most probable number is more often too low
        than too high. A given number is a level like any other.
     5. A hidden Markov model assigns the windows to the speakers of that level; without times, windows are
@@ -201,7 +202,7 @@ class Merging(Clusterer):
 
 
 def _posteriors(log_p_NK: np.ndarray, pi_K: np.ndarray, loop_N: np.ndarray) -> np.ndarray:
-    """Posteriors (N, K) of a chain that stays with probability ``loop_N``; independent windows where that is 0."""
+    """Posteriors (N, K) of a chain that stays with probability ``loop_N``; of independent windows at 0."""
     from scipy.special import softmax
 
     if not loop_N.any():

@@ -1,9 +1,9 @@
 """What one speaker's windows have in common, from the windows of a recording that touch.
 
-Two windows that follow each other without a pause and without shared samples are nearly always of one speaker:
+Two windows that follow each other within a second and share no samples are nearly always of one speaker:
 their similarity is the similarity within a speaker, whatever the network, the room or the telephone did to the
-level of all similarities. The mixture of `sdpn.clustering.two_gaussians` has to find it among all pairs, which
-fails where both Gaussians overlap: over a telephone it took most pairs for one speaker's.
+level of all similarities. The mixture of `sdpn.clustering.two_gaussians` has to find it among all pairs,
+which fails where both Gaussians overlap: over a telephone it took most pairs for one speaker's.
 
 Shapes: N windows, D embedding dimensions, P pairs.
 """
@@ -54,8 +54,8 @@ class RecordingModel:
 def recording_model(windows: Similarity, times_N2: np.ndarray | None) -> RecordingModel:
     """Estimate the model.
 
-    For unit-length embeddings x = m + y + e, the mean cosine is |m|² between two speakers and |m|² + tr B within
-    one, and tr B + tr W = 1 - |m|².
+    For unit-length embeddings x = m + y + e, the mean cosine is |m|² between two speakers and |m|² + tr B
+    within one, and tr B + tr W = 1 - |m|².
 
     Args:
         windows: their cosine, at least two.
