@@ -53,8 +53,8 @@ class Merging(Clusterer):
     1. The similarity within a speaker is that of windows that touch (`sdpn.clustering.recording_model`).
     2. AHC starts with more clusters than there are speakers.
     3. The two clusters are merged whose merging costs least evidence: the log-likelihood ratio of two
-       speakers and one, under Gaussian speakers and windows. After merges, windows are assigned anew. So there
-       is a clustering for every number of speakers down to one.
+       speakers and one, under Gaussian speakers and windows. After merges, windows are assigned anew. So
+       there is a clustering for every number of speakers down to one.
     4. Each step from K-1 to K speakers has log odds, linear in log(1 + loss) and the distance of the two;
        their sums are the log posterior of the number (`STEP_ODDS`, fitted to conversations of training
        speakers).

@@ -1,8 +1,8 @@
 """What one speaker's windows have in common, from the windows of a recording that touch.
 
 Two windows that follow each other within a second and share no samples are nearly always of one speaker:
-their similarity is the similarity within a speaker, whatever the network, the room or the telephone did to the
-level of all similarities. The mixture of `sdpn.clustering.two_gaussians` has to find it among all pairs,
+their similarity is the similarity within a speaker, whatever the network, the room or the telephone did to
+the level of all similarities. The mixture of `sdpn.clustering.two_gaussians` has to find it among all pairs,
 which fails where both Gaussians overlap: over a telephone it took most pairs for one speaker's.
 
 Shapes: N windows, D embedding dimensions, P pairs.

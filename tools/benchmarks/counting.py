@@ -262,7 +262,7 @@ def fit(of: Mapping[str, Sequence[Example]]) -> str:
             half = order[: len(order) // 2]
             lines.append(
                 f"{name}, {'one speaker' if single else 'conversations'}: exact {np.mean(wrong == 0):.2f}, "
-                f"bias {wrong.mean():+.2f}, mean probability {sure_R[chosen].mean():.2f}; the surer half: exact "
+                f"bias {wrong.mean():+.2f}, mean probability {sure_R[chosen].mean():.2f}; surer half: exact "
                 f"{np.mean(wrong[half] == 0):.2f}, mean probability {sure_R[chosen][half].mean():.2f}"
             )
     return "\n".join(lines)
