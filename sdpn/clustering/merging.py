@@ -13,7 +13,7 @@ import numpy as np
 
 from sdpn.clustering.agglomerative import Agglomerative
 from sdpn.clustering.base import Clusterer, Clustering
-from sdpn.clustering.recording_model import RecordingModel, recording_model
+from sdpn.clustering.recording_model import RecordingModel, fit_recording
 from sdpn.clustering.vbx import forward_backward
 from sdpn.verification.similarity import cosine
 
@@ -96,7 +96,7 @@ class Merging(Clusterer):
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least {least}")
 
     def _fit(self, emb_ND: np.ndarray, times_N2: np.ndarray | None, low: int, high: int) -> Clustering:
-        model = recording_model(cosine(emb_ND), times_N2)
+        model = fit_recording(cosine(emb_ND), times_N2)
         loop_N = np.full(len(emb_ND), 0.0 if times_N2 is None else self.loop_prob)
         levels = self.levels(emb_ND, model, loop_N, low)
         posterior_K = count_posterior(levels, self.prior_odds, model.x_ND.shape[1])

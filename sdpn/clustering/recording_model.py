@@ -51,7 +51,7 @@ class RecordingModel:
     phi: float
 
 
-def recording_model(windows: Similarity, times_N2: np.ndarray | None) -> RecordingModel:
+def fit_recording(windows: Similarity, times_N2: np.ndarray | None) -> RecordingModel:
     """Estimate the model.
 
     For unit-length embeddings x = m + y + e, the mean cosine is |m|² between two speakers and |m|² + tr B

@@ -8,7 +8,7 @@ from scipy.stats import multivariate_normal
 from sklearn.metrics import adjusted_rand_score
 
 from sdpn.clustering.merging import Merging, _evidence, count_posterior
-from sdpn.clustering.recording_model import recording_model
+from sdpn.clustering.recording_model import fit_recording
 from sdpn.clustering.vbx import Vbx
 from sdpn.verification.similarity import cosine
 from tests.clustering.conversations import conversation
@@ -112,7 +112,7 @@ def test_evidence_is_the_marginal_likelihood_of_gaussian_windows() -> None:
 
 def test_there_is_a_level_for_every_number() -> None:
     emb, times, _ = conversation([20, 20, 20], within=0.55, between=0.15, seed=8)
-    model = recording_model(cosine(emb), times)
+    model = fit_recording(cosine(emb), times)
     levels = Merging().levels(emb, model, np.full(len(emb), 0.9), low=7)
     assert sorted(levels) == list(range(1, max(levels) + 1))
     assert max(levels) >= 7

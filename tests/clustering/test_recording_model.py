@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sdpn.clustering.recording_model import recording_model, touching_similarities
+from sdpn.clustering.recording_model import fit_recording, touching_similarities
 from sdpn.clustering.two_gaussians import fit_to_pairs
 from sdpn.verification.similarity import cosine
 from tests.clustering.conversations import conversation
@@ -23,7 +23,7 @@ def test_touching_windows_share_no_sample_and_follow_within_a_second() -> None:
 def test_the_similarity_within_a_speaker_where_the_mixture_cannot_find_it() -> None:
     """Many speakers whose similarities overlap, as over a telephone: within 0.66, between 0.52."""
     emb, times, truth = conversation([30] * 6, within=0.66, between=0.52, seed=0)
-    found = recording_model(cosine(emb), times)
+    found = fit_recording(cosine(emb), times)
     similarity = cosine(emb).matrix()
     apart = np.abs(np.subtract.outer(np.arange(len(emb)), np.arange(len(emb)))) > 1
     same = truth[:, None] == truth
@@ -37,11 +37,11 @@ def test_the_similarity_within_a_speaker_where_the_mixture_cannot_find_it() -> N
 def test_without_times_it_is_the_mixture() -> None:
     emb, times, _ = conversation([40, 40], within=0.6, between=0.1, seed=1)
     fit = fit_to_pairs(cosine(emb), iterations=200)
-    for found in (recording_model(cosine(emb), None), recording_model(cosine(emb[:6]), 100 * times[:6])):
+    for found in (fit_recording(cosine(emb), None), fit_recording(cosine(emb[:6]), 100 * times[:6])):
         assert found.within - found.between >= 0.1 - 1e-12
-    assert recording_model(cosine(emb), None).within == pytest.approx(fit.high_mean)
+    assert fit_recording(cosine(emb), None).within == pytest.approx(fit.high_mean)
 
 
 def test_one_speaker_is_not_far_from_himself() -> None:
     emb, times, _ = conversation([80], within=0.6, between=0.1, seed=2)
-    assert recording_model(cosine(emb), times).between > 0.3
+    assert fit_recording(cosine(emb), times).between > 0.3

@@ -34,7 +34,7 @@ from sdpn.benchmark.held_out import LIBRISPEECH_SPEAKERS, is_held_out_sound
 from sdpn.cli.table import format_markdown
 from sdpn.clustering.base import Clusterer
 from sdpn.clustering.merging import Merging, step_features
-from sdpn.clustering.recording_model import recording_model
+from sdpn.clustering.recording_model import fit_recording
 from sdpn.clustering.registry import CLUSTERERS, make_clusterer
 from sdpn.diarization.pipeline import Diarizer, EmbeddedRecording, annotate
 from sdpn.diarization.vad import detect_speech
@@ -70,7 +70,7 @@ class Example(NamedTuple):
     embedded: EmbeddedRecording
 
     @property
-    def count(self) -> int:
+    def num_speakers(self) -> int:
         """True number of speakers."""
         return len({turn.speaker for turn in self.turns})
 
@@ -149,7 +149,7 @@ def embed(out: Path, name: str, model: Path | None, format: str | None) -> None:
             if condition == "telephone":
                 wave = telephone(wave, np.random.default_rng(0))
             key = f"{folder.name}.{recording}"
-            turns = [turn._replace(recording=key) for turn in turns_of[recording]]
+            turns = [replace(turn, recording=key) for turn in turns_of[recording]]
             embedded = replace(diarizer.embed((wave, audio.RATE_HZ)), recording=key)
             examples.append(Example(folder.name.partition(".")[0], condition, turns, embedded)._asdict())
     with (out / f"{name}.pkl").open("wb") as file:
@@ -205,12 +205,14 @@ class Figures(NamedTuple):
         reference = {each.embedded.recording: each.turns for each in chosen}
         found = {
             each.embedded.recording: annotate(
-                each.embedded, clusterer, num_speakers=each.count if given else None
+                each.embedded, clusterer, num_speakers=each.num_speakers if given else None
             )
             for each in chosen
         }
         hypothesis = {name: from_annotation(turns, name) for name, turns in found.items()}
-        wrong = np.array([len(found[each.embedded.recording].labels()) - each.count for each in chosen])
+        wrong = np.array(
+            [len(found[each.embedded.recording].labels()) - each.num_speakers for each in chosen]
+        )
         rates = [
             100
             * total_figures(
@@ -272,7 +274,7 @@ def _rows(example: Example) -> list[tuple[int, float, np.ndarray]]:
     """Number, weight and features of the levels: of all, and of the one who speaks most."""
     embedded = example.embedded
     times_N2, emb_ND = embedded.windows.times_N2, embedded.emb_ND
-    rows = [(example.count, 1.0, _features(emb_ND, times_N2))]
+    rows = [(example.num_speakers, 1.0, _features(emb_ND, times_N2))]
     shares_NK = _speech(example.turns, times_N2)
     most = int(np.bincount(shares_NK.argmax(axis=1)).argmax())
     alone_N = (shares_NK.argmax(axis=1) == most) & (shares_NK.sum(axis=1) - shares_NK.max(axis=1) < 0.1)
@@ -283,7 +285,7 @@ def _rows(example: Example) -> list[tuple[int, float, np.ndarray]]:
 
 def _features(emb_ND: np.ndarray, times_N2: np.ndarray) -> np.ndarray:
     merging: Any = Merging()
-    model = recording_model(cosine(emb_ND), times_N2)
+    model = fit_recording(cosine(emb_ND), times_N2)
     levels = merging.levels(emb_ND, model, np.full(len(emb_ND), merging.loop_prob))
     steps = [step_features(num, levels[num], emb_ND.shape[1]) for num in range(2, max(levels) + 1)]
     return np.array([(0.0, 0.0, 0.0, 0.0), *steps])
