@@ -13,6 +13,9 @@ import numpy as np
 from sdpn.errors import InputError
 from sdpn.verification.similarity import checked_rows
 
+#: Numbers of speakers that are less probable are not reported.
+_LEAST_PROBABILITY = 0.001
+
 
 @dataclass(frozen=True, eq=False)
 class Clustering:
@@ -22,15 +25,29 @@ class Clustering:
         labels_N: (N,) int64 in 0..K-1, numbered by first appearance, none of them unused.
         posteriors_NK: (N, K) probability of each speaker in each window, rows adding to 1; None if the method
             gives no probabilities or had nothing to decide.
+        count_posterior_K: probabilities of 1, 2, ... speakers, adding to 1 over the admissible numbers;
+            None if the method gives none or had nothing to decide.
     """
 
     labels_N: np.ndarray
     posteriors_NK: np.ndarray | None = None
+    count_posterior_K: np.ndarray | None = None
 
     @property
     def num_speakers(self) -> int:
         """K."""
         return int(self.labels_N.max()) + 1
+
+    @property
+    def likely_counts(self) -> dict[int, float] | None:
+        """Numbers of speakers with a probability of at least 0.001, and that; None without a posterior."""
+        if self.count_posterior_K is None:
+            return None
+        return {
+            count: float(probability)
+            for count, probability in enumerate(self.count_posterior_K, start=1)
+            if probability >= _LEAST_PROBABILITY
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,4 +163,5 @@ def numbered_by_first_appearance(clustering: Clustering) -> Clustering:
     if posteriors_NK is not None:
         used, first = np.unique(clustering.labels_N, return_index=True)
         posteriors_NK = posteriors_NK[:, used[np.argsort(first)]]
-    return Clustering(by_first_appearance(clustering.labels_N), posteriors_NK)
+    labels_N = by_first_appearance(clustering.labels_N)
+    return Clustering(labels_N, posteriors_NK, clustering.count_posterior_K)

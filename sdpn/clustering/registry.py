@@ -10,6 +10,7 @@ from sdpn.clustering.base import Clusterer
 from sdpn.clustering.consensus import VbxConsensus
 from sdpn.clustering.hdbscan import Hdbscan
 from sdpn.clustering.kmeans import KMeans
+from sdpn.clustering.merging import Merging
 from sdpn.clustering.nmesc import NmeSc
 from sdpn.clustering.spectral import Spectral
 from sdpn.clustering.vbx import Vbx
@@ -25,6 +26,7 @@ CLUSTERERS: dict[str, type[Clusterer]] = {
     "hdbscan": Hdbscan,
     "vbx": Vbx,
     "consensus": VbxConsensus,
+    "merging": Merging,
 }
 
 

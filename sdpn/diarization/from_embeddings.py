@@ -48,11 +48,13 @@ class LabelledWindows:
         turns: turns of ``speaker00``, ``speaker01``, ..., without overlap.
         num_speakers: number of speakers.
         speech_s: time covered by the windows, in seconds.
+        count_posterior: see `sdpn.clustering.base.Clustering.likely_counts`.
     """
 
     turns: list[Turn]
     num_speakers: int
     speech_s: float
+    count_posterior: dict[int, float] | None = None
 
 
 def read_embedded_windows(
@@ -106,13 +108,14 @@ def cluster_windows(
     Raises:
         InputError: the recording cannot satisfy the number of speakers.
     """
-    labels_N = clusterer.fit_predict(
+    clustering = clusterer.fit_predict(
         windows.emb_ND,
         times_N2=windows.times_N2,
         num_speakers=num_speakers,
         min_speakers=min_speakers,
         max_speakers=max_speakers,
-    ).labels_N
+    )
+    labels_N = clustering.labels_N
     if min_windows > 1:
         labels_N = without_minor(labels_N, cosine(windows.emb_ND), min_windows=min_windows, low=min_speakers)
     speech, places = windows_at(windows.times_N2)
@@ -124,6 +127,7 @@ def cluster_windows(
         turns=turns,
         num_speakers=int(labels_N.max()) + 1,
         speech_s=sum(segment.duration_s for segment in speech),
+        count_posterior=clustering.likely_counts,
     )
 
 
@@ -139,6 +143,8 @@ class ClusteredRecording:
         num_speakers: speakers found.
         num_turns: their turns.
         seconds: time that it took.
+        count_posterior: probabilities of numbers of speakers, before ``min_windows``; None if the clusterer
+            gives none.
     """
 
     recording: str
@@ -148,6 +154,7 @@ class ClusteredRecording:
     num_speakers: int
     num_turns: int
     seconds: float
+    count_posterior: dict[int, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,6 +230,7 @@ def cluster_recordings(
                 num_speakers=found.num_speakers,
                 num_turns=len(found.turns),
                 seconds=time.perf_counter() - started,
+                count_posterior=found.count_posterior,
             )
         )
     return ClusteredRecordings(files=files, failures=failures)

@@ -234,25 +234,26 @@ def _diarize(
             channels = [diarizer.embed(work.audio, channel=options.channel, **reading)]
     except InputError as error:
         raise _Unreadable(error) from error
-    annotations = diarizer.label_channels(
+    labelled = diarizer.label_with_counts(
         channels,
         num_speakers=options.num_speakers,
         min_speakers=1 if options.min_speakers is None else options.min_speakers,
         max_speakers=options.max_speakers,
     )
     turns_of = [
-        from_annotation(annotation, work.recording, channel=1 + (embedded.channel or 0))
-        for embedded, annotation in zip(channels, annotations, strict=True)
+        from_annotation(found.annotation, work.recording, channel=1 + (embedded.channel or 0))
+        for embedded, found in zip(channels, labelled, strict=True)
     ]
     write_rttm(work.rttm, work.recording, [turn for turns in turns_of for turn in turns])
     each = [
         {
             "channel": "mix" if embedded.channel is None else embedded.channel,
             "speech_s": sum(segment.duration_s for segment in embedded.speech),
-            "speakers": annotation.labels(),
+            "speakers": found.annotation.labels(),
             "num_turns": len(turns),
+            "count_posterior": found.count_posterior,
         }
-        for embedded, annotation, turns in zip(channels, annotations, turns_of, strict=True)
+        for embedded, found, turns in zip(channels, labelled, turns_of, strict=True)
     ]
     return {
         "recording": work.recording,

@@ -169,7 +169,8 @@ def test_speaker_bounds_without_a_maximum_end_at_the_number_of_windows() -> None
 
 def test_unknown_clusterer_and_settings_are_named() -> None:
     with pytest.raises(
-        InputError, match=r"unknown clusterer 'birch'.*ahc, spectral, nmesc, kmeans, hdbscan, vbx, consensus"
+        InputError,
+        match=r"unknown clusterer 'birch'.*ahc, spectral, nmesc, kmeans, hdbscan, vbx, consensus, merging",
     ):
         make_clusterer("birch")
     with pytest.raises(InputError, match=r"treshold.*did you mean 'threshold'"):

@@ -1,0 +1,139 @@
+"""Merging by evidence: numbers of speakers, given numbers, and the posterior over them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+from sklearn.metrics import adjusted_rand_score
+
+from sdpn.clustering.merging import Merging, _evidence, count_posterior
+from sdpn.clustering.recording_model import fit_recording
+from sdpn.clustering.vbx import Vbx
+from sdpn.verification.similarity import cosine
+from tests.clustering.conversations import conversation
+
+
+@pytest.mark.parametrize("num", range(1, 13))
+def test_counts_unequal_speakers_who_take_turns(num: int) -> None:
+    emb, times, truth = conversation([12 + 8 * k for k in range(num)], within=0.55, between=0.15, seed=num)
+    found = Merging().fit_predict(emb, times_N2=times)
+    assert found.num_speakers == num
+    assert adjusted_rand_score(truth, found.labels_N) > 0.95
+
+
+def test_counts_where_similarities_overlap() -> None:
+    """As over a telephone."""
+    emb, times, truth = conversation([40] * 6, within=0.66, between=0.5, seed=0)
+    found = Merging().fit_predict(emb, times_N2=times)
+    assert abs(found.num_speakers - 6) <= 1
+    assert adjusted_rand_score(truth, found.labels_N) > 0.8
+
+
+@pytest.mark.parametrize("windows", [800, pytest.param(9600, marks=pytest.mark.slow)])
+def test_one_speaker_for_ten_minutes_and_for_two_hours(windows: int) -> None:
+    """A voice that wanders slowly is no new speaker."""
+    emb, times, _ = conversation([windows], within=0.6, between=0.1, seed=0)
+    emb += np.cumsum(np.random.default_rng(1).normal(size=emb.shape), axis=0) * 0.002
+    assert Merging().fit_predict(emb, times_N2=times).num_speakers <= 2
+
+
+@pytest.mark.parametrize("num", [20, pytest.param(40, marks=pytest.mark.slow)])
+def test_many_speakers(num: int) -> None:
+    sizes = np.random.default_rng(3).integers(40, 200 if num == 40 else 80, size=num).tolist()
+    emb, times, _ = conversation(sizes, within=0.5, between=0.12, seed=3)
+    assert abs(Merging().fit_predict(emb, times_N2=times).num_speakers - num) <= 0.1 * num
+
+
+@pytest.mark.parametrize("num", [2, 3, 4, 6, 9])
+def test_a_given_number_is_kept_and_splits_nobody_it_need_not(num: int) -> None:
+    emb, times, truth = conversation([30, 45, 60, 20], within=0.55, between=0.15, seed=5)
+    labels = Merging().fit_predict(emb, times_N2=times, num_speakers=num).labels_N
+    assert sorted(set(labels)) == list(range(num))
+    # with fewer, whole speakers are merged; with more, a cluster has windows of one speaker
+    for label in range(num if num >= 4 else 0):
+        assert np.bincount(truth[labels == label]).max() >= 0.9 * (labels == label).sum()
+    for speaker in range(4 if num <= 4 else 0):
+        assert np.bincount(labels[truth == speaker]).max() >= 0.9 * (truth == speaker).sum()
+
+
+def test_the_posterior_of_the_number() -> None:
+    emb, times, _ = conversation([30, 45, 60, 20], within=0.55, between=0.15, seed=5)
+    free = Merging().fit_predict(emb, times_N2=times)
+    assert free.count_posterior_K is not None
+    assert free.count_posterior_K.sum() == pytest.approx(1.0)
+    assert free.num_speakers == 1 + int((free.count_posterior_K.cumsum() < 0.5).sum())
+    counts = free.likely_counts
+    assert counts is not None
+    assert max(counts, key=counts.__getitem__) == 4
+    bounded = Merging().fit_predict(emb, times_N2=times, min_speakers=2, max_speakers=3).count_posterior_K
+    assert bounded is not None
+    assert np.flatnonzero(bounded).tolist() == [1, 2]
+    np.testing.assert_allclose(
+        bounded[1] / bounded[2], free.count_posterior_K[1] / free.count_posterior_K[2], rtol=1e-6
+    )
+    given = Merging().fit_predict(emb, times_N2=times, num_speakers=3).likely_counts
+    assert given == {3: 1.0}
+    assert Vbx().fit_predict(emb, times_N2=times).likely_counts is None
+
+
+def test_prior_odds_ask_for_more_or_fewer() -> None:
+    emb, times, _ = conversation([30, 45, 60, 20, 8, 6], within=0.45, between=0.2, seed=6)
+    counts = [
+        Merging(prior_odds=odds).fit_predict(emb, times_N2=times).num_speakers for odds in (-3.0, 0.0, 3.0)
+    ]
+    assert counts == sorted(counts)
+    assert counts[0] < counts[2]
+
+
+def test_less_similar_recordings_are_less_sure() -> None:
+    sure = []
+    for between in (0.1, 0.3, 0.45):
+        emb, times, _ = conversation([30, 30, 30], within=0.55, between=between, seed=7)
+        posterior = Merging().fit_predict(emb, times_N2=times).count_posterior_K
+        assert posterior is not None
+        sure.append(posterior.max())
+    assert sure[0] > sure[2]
+
+
+def test_evidence_is_the_marginal_likelihood_of_gaussian_windows() -> None:
+    """Windows of one speaker share his y: covariance I + phi 11ᵀ in each dimension."""
+    x, phi = np.random.default_rng(0).normal(size=(5, 3)), 0.7
+
+    def exact(rows: np.ndarray) -> float:
+        covariance = np.eye(len(rows)) + phi
+        return float(sum(multivariate_normal(np.zeros(len(rows)), covariance).logpdf(row) for row in rows.T))
+
+    def ours(rows: np.ndarray) -> float:
+        return float(_evidence(np.array(len(rows)), (rows.sum(axis=0) ** 2).sum() * 1.0, phi, 3))
+
+    assert ours(x[:2]) + ours(x[2:]) - ours(x) == pytest.approx(exact(x[:2]) + exact(x[2:]) - exact(x))
+
+
+def test_there_is_a_level_for_every_number() -> None:
+    emb, times, _ = conversation([20, 20, 20], within=0.55, between=0.15, seed=8)
+    model = fit_recording(cosine(emb), times)
+    levels = Merging().levels(emb, model, np.full(len(emb), 0.9), low=7)
+    assert sorted(levels) == list(range(1, max(levels) + 1))
+    assert max(levels) >= 7
+    for num, level in levels.items():
+        assert sorted(set(level.labels_N)) == list(range(num))
+    assert levels[3].loss > 10 > levels[4].loss
+    assert count_posterior(levels, 0.0, 192).argmax() == 2
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"independence": 0.0},
+        {"start": 1.1},
+        {"loop_prob": 1.0},
+        {"iterations": -1},
+        {"prior_odds": float("inf")},
+        {"max_start": 0},
+        {"exact_windows": 1},
+    ],
+)
+def test_settings_out_of_range(setting: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(setting))):
+        Merging(**setting)  # type: ignore[arg-type]
