@@ -39,7 +39,7 @@ EXAMPLE = """\
   sdpn diarize --model exp/mini/model --out out/ --min-speakers 2 --max-speakers 6 *.flac
   sdpn diarize --out out/ --skip-bad recordings/
   sdpn diarize --out out/ --channel separate calls/
-  sdpn diarize --out out/ vad.threshold=0.4 window_s=2 merging.prior_odds=0.5 meeting.wav
+  sdpn diarize --out out/ vad.threshold=0.4 window_s=2 vbx.fa=0.3 meeting.wav
   ffmpeg -i talk.mkv -f wav - | sdpn diarize --out out/ -
 """
 
@@ -58,8 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_count_arguments(parser)
     add_clusterer_arguments(
         parser,
-        default="merging",
-        why="the best on simulated conversations, with two networks",
+        default="vbx",
+        why="the best on conversations of unseen speakers",
         threshold="for ahc the model's calibrated threshold, for vbx one estimated from each recording",
     )
     parser.add_argument(

@@ -40,7 +40,7 @@ from sdpn.io.decoder_choice import open_decoder
 from sdpn.io.json_text import read_json
 from sdpn.io.kaldi import Utterance, iterate_data_dir, read_table, refuse_shared_ids
 from sdpn.io.parsing import parsing
-from sdpn.io.shards import MANIFEST, PackManifest, check_shards, read_manifest
+from sdpn.io.shards import MANIFEST, PackManifest, check_shards, read_pack_manifest
 from sdpn.io.sndfile import SndfileDecoder
 from sdpn.io.stored import locate, owner
 
@@ -172,7 +172,7 @@ def _refuse_another(out: Path) -> InputError:
 
 def _complete(out: Path, signature: str, speaker_of: dict[str, str], *, skip_bad: bool) -> Packed:
     """A pack that is finished already: checked, not written again."""
-    manifest = read_manifest(out)
+    manifest = read_pack_manifest(out)
     if manifest.signature != signature:
         raise _refuse_another(out)
     if manifest.num_skipped and not skip_bad:
@@ -201,7 +201,7 @@ def _begin(out: Path, signature: str) -> None:
 
 
 def _summary(out: Path, speaker_of: dict[str, str], skipped: list[str]) -> Packed:
-    manifest = read_manifest(out)
+    manifest = read_pack_manifest(out)
     return Packed(
         manifest.num_utterances,
         len(set(speaker_of.values())),

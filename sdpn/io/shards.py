@@ -41,7 +41,7 @@ class PackManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     shards: dict[str, int]
 
 
-def read_manifest(directory: Path) -> PackManifest:
+def read_pack_manifest(directory: Path) -> PackManifest:
     """Read the ``pack.json`` of a pack.
 
     Raises:
@@ -61,9 +61,9 @@ def check_shards(directory: Path) -> None:
     """Check that every shard of a pack is there and as long as it was written.
 
     Raises:
-        InputError: one is not; or as `read_manifest`.
+        InputError: one is not; or as `read_pack_manifest`.
     """
-    for name, size in read_manifest(directory).shards.items():
+    for name, size in read_pack_manifest(directory).shards.items():
         shard = directory / name
         if not shard.is_file():
             raise InputError("this shard of the packed speech is missing", path=shard, hint=_HINT)

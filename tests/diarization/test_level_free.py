@@ -11,7 +11,7 @@ from pyannote.core import Annotation
 from pyannote.metrics.diarization import DiarizationErrorRate
 
 import sdpn
-from sdpn.diarization.pipeline import DiarizationConfig, Diarizer
+from sdpn.diarization.pipeline import Diarizer
 from sdpn.io import audio
 
 FEW = ("dev00", "trn07", "trn09")
@@ -19,9 +19,7 @@ FEW = ("dev00", "trn07", "trn09")
 
 @pytest.fixture(scope="module")
 def diarizer() -> Diarizer:
-    # vbx: on half a minute, 16 bits at -20 dB are enough to change the number that merging finds (trn09), and
-    # this is about what comes before
-    return Diarizer(sdpn.load_model(), config=DiarizationConfig(method="vbx"))
+    return Diarizer(sdpn.load_model())
 
 
 def turns(annotation: Annotation) -> list[tuple[float, float, str]]:

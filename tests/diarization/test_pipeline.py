@@ -17,7 +17,6 @@ from pyannote.metrics.diarization import DiarizationErrorRate
 import sdpn
 from sdpn.clustering.agglomerative import Agglomerative
 from sdpn.clustering.base import Clusterer
-from sdpn.clustering.merging import Merging
 from sdpn.clustering.spectral import Spectral
 from sdpn.clustering.vbx import Vbx
 from sdpn.diarization.pipeline import (
@@ -164,9 +163,7 @@ def test_settings_come_from_the_user_then_the_model_then_the_defaults() -> None:
         threshold=0.3
     )
     assert calibrated_clusterer("spectral", {}, {"ahc_threshold": 0.2}) == Spectral()
-    assert Diarizer(HumEmbedder({"ahc_threshold": 0.2})).clusterer == Merging()
-    vbx = DiarizationConfig(method="vbx")
-    assert Diarizer(HumEmbedder({"ahc_threshold": 0.2}), config=vbx).clusterer == Vbx()  # finds its own
+    assert Diarizer(HumEmbedder({"ahc_threshold": 0.2})).clusterer == Vbx()  # finds its own threshold
     ahc = DiarizationConfig(method="ahc")
     assert Diarizer(HumEmbedder({"ahc_threshold": 0.2}), config=ahc).clusterer == Agglomerative(threshold=0.2)
     with pytest.raises(InputError, match="unknown clusterer 'vb'"):

@@ -36,7 +36,7 @@ def main() -> None:
     )
     parser.add_argument("audio", nargs="*", type=Path, metavar="AUDIO")
     parser.add_argument("--hours", nargs="+", type=float, default=[1.0, 6.0, 24.0])
-    parser.add_argument("--method", default="merging")
+    parser.add_argument("--method", default="vbx")
     parser.add_argument("--silence", action="store_true", help="digital silence instead of files")
     args = parser.parse_args()
     if not (args.audio or args.silence):
