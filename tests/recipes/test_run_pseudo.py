@@ -54,7 +54,8 @@ def settings_of(exp: Path, *, rounds: int = 1) -> list[str]:
     return given
 
 
-@pytest.mark.parametrize("rounds", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("rounds", [1, 2])
 def test_rounds_are_stages_and_a_table(exp: Path, tmp_path: Path, rounds: int) -> None:
     exp = Path(shutil.copytree(exp, tmp_path / "rounds with a space" / "exp", ignore=_OF_OTHER_TESTS))
     options = settings_of(exp, rounds=rounds)
