@@ -105,6 +105,7 @@ def test_manifest_rebuilds_without_torch_and_with_any_number_of_processes(
             assert (tmp_path / again / path.name).read_bytes() == path.read_bytes(), (again, path.name)
 
 
+@pytest.mark.slow
 def test_speech_detection_in_two_processes_gives_the_same(
     simulation: Path, shared_data: Path, tmp_path: Path
 ) -> None:

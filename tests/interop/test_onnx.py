@@ -113,6 +113,7 @@ def test_a_graph_equals_torch_at_any_length(
         read_any(graph)
 
 
+@pytest.mark.slow
 def test_eight_bits_are_close(tmp_path: Path) -> None:
     import onnx
 
