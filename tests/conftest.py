@@ -62,6 +62,22 @@ def device(request: pytest.FixtureRequest) -> Iterator[PretendDevice | RealDevic
         pytest.skip("there is no GPU")
 
 
+@pytest.fixture
+def recordings_folder(tmp_path: Path) -> Path:
+    """Recordings at two depths, of one and two channels, and files that are none."""
+    import numpy as np
+    import soundfile
+
+    noise = np.random.default_rng(0).standard_normal((20000, 2)) * 0.1
+    folder = tmp_path / "recordings"
+    (folder / "day 1").mkdir(parents=True)
+    soundfile.write(folder / "day 1" / "b.flac", noise[:, 0], 16000)
+    soundfile.write(folder / "a.wav", noise, 16000)
+    (folder / "notes.txt").write_text("nothing to hear")
+    (folder / ".hidden.wav").touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of the shared corpora: ``$SDPN_SHARED_DATA``, or ``../shared/data`` beside the checkout."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from sdpn.cli.table import format_markdown, format_table
 from sdpn.clustering.base import Clusterer
 from sdpn.clustering.registry import CLUSTERERS
-from sdpn.diarization.pipeline import Diarizer, EmbeddedRecording, annotate, calibrated_clusterer
+from sdpn.diarization.pipeline import Diarizer, EmbeddedRecording, calibrated_clusterer, label_recording
 from sdpn.interop.load import load_model
 from sdpn.io.kaldi import read_data_dir
 from sdpn.io.rttm import Turn, from_annotation, read_rttm
@@ -61,10 +61,11 @@ def figures(
     given = []
     for name, recording in embedded.items():
         count = len({turn.speaker for turn in reference[name]})
-        guess = annotate(recording, clusterer)
+        guess = label_recording(recording, clusterer).annotation
         right += len(guess.labels()) == count
         estimated.append((name, from_annotation(guess, name)))
-        given.append((name, from_annotation(annotate(recording, clusterer, num_speakers=count), name)))
+        guess = label_recording(recording, clusterer, num_speakers=count).annotation
+        given.append((name, from_annotation(guess, name)))
     cells = []
     for hypothesis in (dict(estimated), dict(given)):
         whole = total_figures(score_recordings(reference, hypothesis)).components.der

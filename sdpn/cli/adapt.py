@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdpn.cli.model_arguments import add_model_arguments, named_model
+from sdpn.cli.model_arguments import add_model_arguments
 from sdpn.io.atomic import OutputKind
+from sdpn.pretrained import model_path
 
 if TYPE_CHECKING:
     from sdpn.cli.settings import Sections
@@ -101,7 +102,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         with training_shown("adapt", quiet=args.quiet) as display:
             results = adapt(
                 config,
-                Sources(named_model(args), recordings, args.rehearse),
+                Sources(model_path(args.model), recordings, args.rehearse),
                 work=work,
                 out=args.out,
                 on_training=display,

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from sdpn.cli.audio_arguments import add_audio_arguments
-from sdpn.cli.model_arguments import add_model_arguments, load, named_model
+from sdpn.cli.model_arguments import add_model_arguments, load
 from sdpn.io.atomic import OutputKind
 from sdpn.io.inputs import STDIN
+from sdpn.pretrained import model_path
 
 DESCRIPTION = """\
 Score how similar the speakers of two recordings are, and decide whether they are the same.
@@ -95,11 +96,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.back_end is not None:
         back_end = read_back_end(args.back_end)
     elif not args.cosine:
-        back_end = own_back_end(named_model(args))
+        back_end = own_back_end(model_path(args.model))
     check_decision(back_end, **decision)  # before the model is loaded
     model = load(args)
     if back_end is not None:
-        back_end.refuse_other_model(weights_digest(model.encoder), path=named_model(args))
+        back_end.refuse_other_model(weights_digest(model.encoder), path=model_path(args.model))
     found = compare(model, *args.audio, back_end=back_end, channel=args.channel, **decision)
     source = None
     if found.source == "given":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdpn.pretrained import INCLUDED, SHIPPED, model_path
@@ -36,11 +35,6 @@ def add_model_arguments(parser: argparse._ActionsContainer) -> None:
 def add_device_argument(parser: argparse._ActionsContainer) -> None:
     """Declare ``--device``, for `load`."""
     parser.add_argument("--device", metavar="D", help="cpu, cuda or cuda:N (default: a GPU if available)")
-
-
-def named_model(args: argparse.Namespace) -> Path:
-    """The given model, or the default one."""
-    return model_path(args.model)
 
 
 def load(args: argparse.Namespace) -> Embedder:

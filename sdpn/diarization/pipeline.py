@@ -193,7 +193,7 @@ class Diarizer:
         """Run the expensive part: read, detect speech, embed its windows.
 
         The recording is read once, from start to end, keeping at most a few minutes of samples in memory.
-        Pass the result to `label`, or to `annotate` with any number of clusterers.
+        Pass the result to `label`, or to `label_recording` with any number of clusterers.
 
         Args:
             audio: as in `__call__`.
@@ -357,24 +357,6 @@ class _Stream:
         windows = self._planner.push(finished, growing)
         self._windows.append(windows)
         return windows
-
-
-def annotate(
-    embedded: EmbeddedRecording,
-    clusterer: Clusterer,
-    *,
-    num_speakers: int | None = None,
-    min_speakers: int = 1,
-    max_speakers: int | None = None,
-) -> Annotation:
-    """The turns of `label_recording` alone."""
-    return label_recording(
-        embedded,
-        clusterer,
-        num_speakers=num_speakers,
-        min_speakers=min_speakers,
-        max_speakers=max_speakers,
-    ).annotation
 
 
 def label_recording(

@@ -84,9 +84,7 @@ class DINO(SelfDistillation):
             log_student_VBK = torch.log_softmax(
                 cosine_logits(student_VBE, self.prototypes, config.temperature), dim=-1
             )
-            total = torch.stack(
-                [losses.cross_entropy(log_student_VBK, targets_BK) for targets_BK in targets_GBK]
-            ).mean()
+            total = losses.cross_entropy_over_crops(log_student_VBK, targets_GBK)
         return LossTerms(
             total,
             {"ce": total.detach()},

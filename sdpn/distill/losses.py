@@ -9,6 +9,8 @@ dimension regularisers from arXiv 2505.13826.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -24,6 +26,11 @@ def cross_entropy(log_student_VBK: Tensor, targets_BK: Tensor) -> Tensor:
         scalar; at most log K at collapse onto the uniform distribution.
     """
     return -(targets_BK * log_student_VBK).sum(-1).mean()
+
+
+def cross_entropy_over_crops(log_student_VBK: Tensor, targets_GBK: Iterable[Tensor]) -> Tensor:
+    """Mean of `cross_entropy` over the teacher's global crops, each compared with every local crop."""
+    return torch.stack([cross_entropy(log_student_VBK, targets_BK) for targets_BK in targets_GBK]).mean()
 
 
 def mean_entropy_gap(log_student_VBK: Tensor) -> Tensor:

@@ -117,9 +117,7 @@ class SDPN(SelfDistillation):
             log_student_VBK = torch.log_softmax(
                 cosine_logits(student_VBE, self.prototypes, config.temperature), dim=-1
             )
-            ce = torch.stack(
-                [losses.cross_entropy(log_student_VBK, targets_BK) for targets_BK in targets_GBK]
-            ).mean()
+            ce = losses.cross_entropy_over_crops(log_student_VBK, targets_GBK)
             terms = {
                 "ce": ce,
                 "memax": losses.mean_entropy_gap(log_student_VBK),

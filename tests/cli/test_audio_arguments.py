@@ -9,25 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 
 from sdpn.cli.audio_arguments import add_audio_arguments
 from sdpn.cli.main import main
 from sdpn.io.kaldi import read_vectors
-
-NOISE = np.random.default_rng(0).standard_normal((20000, 2)) * 0.1
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Recordings at two depths, of one and two channels, and files that are none."""
-    folder = tmp_path / "recordings"
-    (folder / "day 1").mkdir(parents=True)
-    soundfile.write(folder / "day 1" / "b.flac", NOISE[:, 0], 16000)
-    soundfile.write(folder / "a.wav", NOISE, 16000)
-    (folder / "notes.txt").write_text("nothing to hear")
-    (folder / ".hidden.wav").touch()
-    return folder
 
 
 @pytest.mark.parametrize("text", ["-1", "left", "1.5", "", "²"])
@@ -39,11 +24,11 @@ def test_what_is_no_channel(text: str, capsys: pytest.CaptureFixture[str]) -> No
     assert "expected a channel number" in capsys.readouterr().err
 
 
-def test_extract_of_a_folder_goes_on_past_bad_files(folder: Path, tmp_path: Path) -> None:
-    content = (folder / "a.wav").read_bytes()
-    (folder / "cut.wav").write_bytes(content[: len(content) * 3 // 4])
-    (folder / "bad.mp3").write_bytes(b"nothing that sounds")
-    arguments = ["extract", str(folder), "--precision", "fp32", "--quiet", "--out"]
+def test_extract_of_a_folder_goes_on_past_bad_files(recordings_folder: Path, tmp_path: Path) -> None:
+    content = (recordings_folder / "a.wav").read_bytes()
+    (recordings_folder / "cut.wav").write_bytes(content[: len(content) * 3 // 4])
+    (recordings_folder / "bad.mp3").write_bytes(b"nothing that sounds")
+    arguments = ["extract", str(recordings_folder), "--precision", "fp32", "--quiet", "--out"]
     assert main([*arguments, str(tmp_path / "strict")]) == 1
     assert set(read_vectors(tmp_path / "strict/embeddings.scp")) == {"a", "day_1-b"}
     assert main([*arguments, str(tmp_path / "kept"), "--skip-bad"]) == 0
@@ -54,9 +39,9 @@ def test_extract_of_a_folder_goes_on_past_bad_files(folder: Path, tmp_path: Path
     assert not np.allclose(apart["a_ch0"], apart["a_ch1"])
 
 
-def test_standard_input(folder: Path, tmp_path: Path) -> None:
+def test_standard_input(recordings_folder: Path, tmp_path: Path) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        with open(folder / "a.wav", "rb") as stdin:
+        with open(recordings_folder / "a.wav", "rb") as stdin:
             return subprocess.run(
                 [sys.executable, "-m", "sdpn.cli.main", *arguments],
                 stdin=stdin,
@@ -66,10 +51,20 @@ def test_standard_input(folder: Path, tmp_path: Path) -> None:
 
     assert run("extract", "-", "--precision", "fp32", "--out", str(tmp_path / "piped")).returncode == 0
     assert (
-        main(["extract", str(folder / "a.wav"), "--precision", "fp32", "--out", str(tmp_path / "file")]) == 0
+        main(
+            [
+                "extract",
+                str(recordings_folder / "a.wav"),
+                "--precision",
+                "fp32",
+                "--out",
+                str(tmp_path / "file"),
+            ]
+        )
+        == 0
     )
     piped, file = (read_vectors(tmp_path / name / "embeddings.scp") for name in ("piped", "file"))
     np.testing.assert_array_equal(piped["stdin"], file["a"])
-    compared = run("compare", "--cosine", str(folder / "a.wav"), "-")
+    compared = run("compare", "--cosine", str(recordings_folder / "a.wav"), "-")
     assert "score      1.0000" in compared.stdout
     assert run("compare", "-", "-").returncode == 2

@@ -23,8 +23,8 @@ from sdpn.diarization.pipeline import (
     DiarizationConfig,
     Diarizer,
     EmbeddedRecording,
-    annotate,
     calibrated_clusterer,
+    label_recording,
 )
 from sdpn.diarization.speech import Segment, union
 from sdpn.diarization.vad import detect_speech
@@ -141,8 +141,8 @@ def test_embedding_once_and_clustering_often() -> None:
     diarizer = Diarizer(HumEmbedder())
     embedded = diarizer.embed((hum(RATE_HZ), RATE_HZ), speech=SPEECH)
     assert turns(diarizer.label(embedded)) == EXPECTED
-    assert len(annotate(embedded, Agglomerative(threshold=-1.0)).labels()) == 1
-    assert len(annotate(embedded, Spectral(), num_speakers=2).labels()) == 2
+    assert len(label_recording(embedded, Agglomerative(threshold=-1.0)).annotation.labels()) == 1
+    assert len(label_recording(embedded, Spectral(), num_speakers=2).annotation.labels()) == 2
 
 
 def test_pauses_are_bridged_only_in_speech_that_was_detected() -> None:
@@ -327,7 +327,7 @@ def test_a_real_meeting(
     shared_data: Path,
 ) -> None:
     reference = to_annotation(read_rttm(shared_data / "xvectors" / "ES2005a.ref.rttm")["ES2005a"])
-    hypothesis = annotate(xvectors, clusterer, num_speakers=num_speakers)
+    hypothesis = label_recording(xvectors, clusterer, num_speakers=num_speakers).annotation
     uem = Timeline([Turn(0.0, xvectors.duration_s)])
     details = DiarizationErrorRate()(reference, hypothesis, uem=uem, detailed=True)
     assert details["diarization error rate"] < bound

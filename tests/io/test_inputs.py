@@ -5,69 +5,53 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 
 from sdpn.errors import InputError
 from sdpn.io.inputs import by_channel, find_utterances, recordings
 
-NOISE = np.random.default_rng(0).standard_normal((20000, 2)) * 0.1
 
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Recordings at two depths, of one and two channels, and files that are none."""
-    folder = tmp_path / "recordings"
-    (folder / "day 1").mkdir(parents=True)
-    soundfile.write(folder / "day 1" / "b.flac", NOISE[:, 0], 16000)
-    soundfile.write(folder / "a.wav", NOISE, 16000)
-    (folder / "notes.txt").write_text("nothing to hear")
-    (folder / ".hidden.wav").touch()
-    return folder
-
-
-def test_recordings_of_folders_and_files(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_recordings_of_folders_and_files(recordings_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    single = folder.parent / "one more.wav"
-    found = recordings([folder, single, Path("-")])
+    single = recordings_folder.parent / "one more.wav"
+    found = recordings([recordings_folder, single, Path("-")])
     assert found == {
-        "a": folder / "a.wav",
-        "day_1-b": folder / "day 1" / "b.flac",
+        "a": recordings_folder / "a.wav",
+        "day_1-b": recordings_folder / "day 1" / "b.flac",
         "one_more": single,
         "stdin": Path("-"),
     }
     assert "skipped 1 files without an audio suffix" in caplog.text
     with pytest.raises(InputError, match=r"has the same recording id 'a' as .*a\.wav"):
-        recordings([folder, Path("elsewhere/a.mp3")])
+        recordings([recordings_folder, Path("elsewhere/a.mp3")])
 
 
-def test_every_channel_is_a_recording(folder: Path) -> None:
-    found = by_channel(recordings([folder]), "separate")
+def test_every_channel_is_a_recording(recordings_folder: Path) -> None:
+    found = by_channel(recordings([recordings_folder]), "separate")
     assert [(one.id, one.channel) for one in found] == [("a_ch0", 0), ("a_ch1", 1), ("day_1-b", 0)]
-    assert [(one.id, one.channel) for one in by_channel(recordings([folder]), 1)] == [
+    assert [(one.id, one.channel) for one in by_channel(recordings([recordings_folder]), 1)] == [
         ("a", 1),
         ("day_1-b", 1),
     ]
-    assert [one.channel for one in by_channel(recordings([folder]), "mix")] == [None, None]
+    assert [one.channel for one in by_channel(recordings([recordings_folder]), "mix")] == [None, None]
     with pytest.raises(InputError, match="standard input can be read only once"):
         by_channel(recordings([Path("-")]), "separate")
-    (folder / "bad.wav").write_bytes(b"RIFF")
+    (recordings_folder / "bad.wav").write_bytes(b"RIFF")
     with pytest.raises(InputError, match=r"bad\.wav"):
-        by_channel(recordings([folder]), "separate")
+        by_channel(recordings([recordings_folder]), "separate")
     failures: list[InputError] = []
-    assert len(by_channel(recordings([folder]), "separate", failures)) == 3
-    assert [failure.path for failure in failures] == [str(folder / "bad.wav")]
+    assert len(by_channel(recordings([recordings_folder]), "separate", failures)) == 3
+    assert [failure.path for failure in failures] == [str(recordings_folder / "bad.wav")]
 
 
-def test_utterances_of_a_data_directory_and_of_a_folder(folder: Path) -> None:
-    assert [one.id for one in find_utterances(folder, [])] == ["a", "day_1-b"]
-    (folder / "wav.scp").write_text("x a.wav\n")
-    (folder / "segments").write_text("u x 0 1\nv x 0 1 0\n")
-    found = find_utterances(folder, [], channel=1)
+def test_utterances_of_a_data_directory_and_of_a_folder(recordings_folder: Path) -> None:
+    assert [one.id for one in find_utterances(recordings_folder, [])] == ["a", "day_1-b"]
+    (recordings_folder / "wav.scp").write_text("x a.wav\n")
+    (recordings_folder / "segments").write_text("u x 0 1\nv x 0 1 0\n")
+    found = find_utterances(recordings_folder, [], channel=1)
     assert [(one.id, one.channel) for one in found] == [("u", 1), ("v", 0)]
-    for data, paths in ((None, []), (folder, [folder])):
+    for data, paths in ((None, []), (recordings_folder, [recordings_folder])):
         with pytest.raises(InputError, match="either --data DIR or recordings"):
             find_utterances(data, paths)
     with pytest.raises(InputError, match="no such audio file"):
-        find_utterances(None, [folder / "absent.wav"])
+        find_utterances(None, [recordings_folder / "absent.wav"])

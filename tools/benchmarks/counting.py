@@ -36,7 +36,7 @@ from sdpn.clustering.base import Clusterer
 from sdpn.clustering.merging import Merging, step_features
 from sdpn.clustering.recording_model import fit_recording
 from sdpn.clustering.registry import CLUSTERERS, make_clusterer
-from sdpn.diarization.pipeline import Diarizer, EmbeddedRecording, annotate
+from sdpn.diarization.pipeline import Diarizer, EmbeddedRecording, label_recording
 from sdpn.diarization.vad import detect_speech
 from sdpn.interop.load import load_model
 from sdpn.io import audio
@@ -204,9 +204,9 @@ class Figures(NamedTuple):
         chosen = [each for each in examples if condition in (None, each.condition)]
         reference = {each.embedded.recording: each.turns for each in chosen}
         found = {
-            each.embedded.recording: annotate(
+            each.embedded.recording: label_recording(
                 each.embedded, clusterer, num_speakers=each.num_speakers if given else None
-            )
+            ).annotation
             for each in chosen
         }
         hypothesis = {name: from_annotation(turns, name) for name, turns in found.items()}
