@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 
+#: Overrides with which SDPN remembers utterances.
+POSITIVES = ["sdpn.positive_memory=9", "sdpn.positive_step=1"]
+
 #: Overrides of a run that takes a second, for the command line as well.
 TINY = [
     "encoder.channels=16",

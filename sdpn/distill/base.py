@@ -95,6 +95,8 @@ class LossTerms(NamedTuple):
         teacher_NE: the teacher's projections, (G·B, E).
         utterance_losses: index and loss of each utterance, (B,) each, for objectives that track them; else
             None.
+        utterance_B: index of each utterance in the training data, for objectives that remember utterances;
+            else None.
     """
 
     total: Tensor
@@ -103,6 +105,7 @@ class LossTerms(NamedTuple):
     embedding_ND: Tensor
     teacher_NE: Tensor
     utterance_losses: tuple[Tensor, Tensor] | None = None
+    utterance_B: Tensor | None = None
 
 
 class Gradients(NamedTuple):

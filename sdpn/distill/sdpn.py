@@ -19,6 +19,7 @@ from torch import nn
 from sdpn.distill import losses
 from sdpn.distill.assignment import assign
 from sdpn.distill.base import LossTerms, Projections, SelfDistillation, cosine_logits
+from sdpn.distill.positives import PositiveMemory
 from sdpn.distill.queue import TeacherQueue
 
 
@@ -35,6 +36,11 @@ class SDPNConfig:
         queue_size: number of recent teacher projections that are balanced together with the batch; 0 balances
             the batch alone (published). Helps if the batch is small compared with K (SwAV, arXiv 2006.09882,
             section 4.1).
+        positive_memory: number of recent utterances whose projections may take the place of an utterance's
+            own, as positives from other recordings (`sdpn.distill.positives`); 0 for none (published).
+        positive_neighbours: such a positive is drawn from so many nearest ones.
+        positive_share: share of the utterances that get one.
+        positive_step: step from which on they do.
         memax_weight: weight of the me-max term.
         koleo_weight: weight of the KoLeo term.
         koleo_floor: minimum distance in the KoLeo term; closer embeddings contribute a constant.
@@ -48,6 +54,10 @@ class SDPNConfig:
     sharpening: float = 0.25
     sinkhorn_iterations: int = 3
     queue_size: int = 0
+    positive_memory: int = 0
+    positive_neighbours: int = 1
+    positive_share: float = 0.5
+    positive_step: int = 500
     memax_weight: float = 1.0
     koleo_weight: float = 0.1
     koleo_floor: float = 1e-4
@@ -62,6 +72,12 @@ class SDPNConfig:
             raise ValueError("temperature, sharpening and koleo_floor must be positive")
         if min(self.sinkhorn_iterations, self.queue_size) < 0:
             raise ValueError("sinkhorn_iterations and queue_size must not be negative")
+        if min(self.positive_memory, self.positive_step) < 0 or not 0 < self.positive_share <= 1:
+            raise ValueError(
+                "positive_memory and positive_step must not be negative, positive_share must lie in (0, 1]"
+            )
+        if self.positive_neighbours < 1 or 0 < self.positive_memory < self.positive_neighbours:
+            raise ValueError("positive_neighbours must lie between 1 and positive_memory")
         if min(self.memax_weight, self.koleo_weight, self.dimension_weight) < 0:
             raise ValueError("memax_weight, koleo_weight and dimension_weight must not be negative")
 
@@ -94,14 +110,29 @@ class SDPN(SelfDistillation):
     ) -> None:
         super().__init__(student, teacher, num_prototypes, features=features, batch_norm=batch_norm)
         self.config = replace(config or SDPNConfig(), num_prototypes=num_prototypes)
-        self.queue = TeacherQueue(self.config.queue_size, self.prototypes.shape[1])
+        projection_dim = self.prototypes.shape[1]
+        self.queue = TeacherQueue(self.config.queue_size, projection_dim)
+        self.memory = (
+            PositiveMemory(
+                self.config.positive_memory,
+                projection_dim,
+                neighbours=self.config.positive_neighbours,
+                share=self.config.positive_share,
+                first_step=self.config.positive_step,
+            )
+            if self.config.positive_memory
+            else None
+        )
 
     def objective(self, projections: Projections) -> LossTerms:
         """Cross-entropy + me-max + KoLeo (arXiv 2308.02774, eq. 4-7), optionally a dimension regulariser."""
         config = self.config
-        teacher_GBE, student_VBE, embedding_VBD, _ = projections
+        own_GBE, student_VBE, embedding_VBD, utterance_B = projections
         with torch.autocast(student_VBE.device.type, enabled=False):
             with torch.no_grad():
+                teacher_GBE = own_GBE
+                if self.memory is not None:
+                    teacher_GBE = torch.stack([self.memory.positives(one, utterance_B) for one in own_GBE])
                 teacher_GBK = cosine_logits(teacher_GBE, self.prototypes, config.temperature)
                 queue_QK = cosine_logits(self.queue.rows(), self.prototypes, config.temperature)
                 num_utterances = teacher_GBK.shape[1]
@@ -132,10 +163,14 @@ class SDPN(SelfDistillation):
             {name: term.detach() for name, term in terms.items()},
             assignment_GBK.flatten(0, 1),
             embedding_VBD.detach().flatten(0, 1),
-            teacher_GBE.flatten(0, 1),
+            own_GBE.flatten(0, 1),
+            utterance_B=utterance_B,
         )
 
     def after_step(self, momentum: float, terms: LossTerms) -> None:
-        """Update the teacher and queue its projections (of all processes, so that all queues are equal)."""
+        """Update the teacher and keep its projections (of all processes, so that all memories are equal)."""
         super().after_step(momentum, terms)
         self.queue.push(terms.teacher_NE)
+        if self.memory is not None:
+            assert terms.utterance_B is not None
+            self.memory.push(terms.teacher_NE[: len(terms.utterance_B)], terms.utterance_B)

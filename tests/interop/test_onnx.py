@@ -48,7 +48,13 @@ CONFIGS: dict[str, AnyEncoderConfig] = {
         channels=16, aggregation_channels=24, embedding_dim=12, res2_scale=2, dilations=(2,)
     ),
     "ecapa-stride": EcapaConfig(
-        channels=16, aggregation_channels=24, embedding_dim=12, res2_scale=2, dilations=(2,), stride=2
+        channels=16,
+        aggregation_channels=24,
+        embedding_dim=12,
+        res2_scale=2,
+        dilations=(2,),
+        stride=2,
+        spectral_channels=2,
     ),
     "resnet": ResNetConfig(blocks=(1, 1, 1, 1), channels=4, embedding_dim=12),
     "campplus": CamPlusPlusConfig(head_channels=4, channels=8, growth=4, blocks=(1, 1, 1), embedding_dim=12),

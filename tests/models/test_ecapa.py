@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -46,6 +48,19 @@ def test_the_size_of_the_default_network() -> None:
     assert sum(p.numel() for p in Ecapa(EcapaConfig(), f).parameters()) == expected
 
 
+def test_the_size_of_a_two_dimensional_stem() -> None:
+    # First convolution, three blocks of two, two shortcuts with a stride, a norm after each; and a wider
+    # first layer.
+    c, wide, f = 6, 16, 80
+    block = 2 * (c * c * 9 + 2 * c)
+    added = (c * 9 + 2 * c) + 3 * block + 2 * (c * c + 2 * c) + 5 * wide * (c * f // 8)
+
+    def size(config: EcapaConfig) -> int:
+        return sum(p.numel() for p in Ecapa(config, f).parameters())
+
+    assert size(replace(_TINY, spectral_channels=c)) - size(_TINY) == added
+
+
 def test_uniform_attention_is_mean_and_standard_deviation() -> None:
     pooling = AttentiveStatistics(_ATTENTION, 5, 4).eval()
     torch.nn.init.zeros_(pooling.score.weight)
@@ -72,7 +87,10 @@ def test_split_context_equals_the_convolution_over_frame_and_statistics() -> Non
     )
 
 
-@pytest.mark.parametrize("changes", [{"channels": 10, "res2_scale": 4}, {"dilations": ()}, {"bottleneck": 0}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"channels": 10, "res2_scale": 4}, {"dilations": ()}, {"bottleneck": 0}, {"spectral_channels": -1}],
+)
 def test_settings_out_of_range(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError):
         EcapaConfig(**changes)  # type: ignore[arg-type]

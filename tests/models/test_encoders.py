@@ -26,6 +26,9 @@ VARIANTS: dict[str, AnyEncoderConfig] = {
         channels=16, aggregation_channels=24, embedding_dim=12, padding="reflect", aggregation_norm=True
     ),
     "ecapa-stride": EcapaConfig(channels=16, aggregation_channels=24, embedding_dim=12, stride=2),
+    "ecapa-spectral": EcapaConfig(
+        channels=16, aggregation_channels=24, embedding_dim=12, stride=2, spectral_channels=4
+    ),
     "redimnet2-as-b0": ReDimNet2Config(
         channels=4,
         band_strides=(1, 2),

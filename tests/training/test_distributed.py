@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import ROOT, TINY
+from tests.conftest import POSITIVES, ROOT, TINY
 from tests.training.torchrun import torchrun
 
 #: What each process does: three updates on its half of a fixed batch; batch norm in evaluation mode, because
@@ -61,7 +61,7 @@ with process_group("cpu", 10.0) as processes:
 def test_two_processes_train_as_one(tmp_path: Path, objective: str, accumulate: int) -> None:
     script = tmp_path / "worker.py"
     script.write_text(_WORKER)
-    settings = [*TINY, "optimizer.kind=sgd", "sdpn.queue_size=12", "training.batch_size=8"]
+    settings = [*TINY, "optimizer.kind=sgd", "sdpn.queue_size=12", "training.batch_size=8", *POSITIVES]
     arguments = [str(script), str(tmp_path), objective, str(accumulate), *settings]
     alone = subprocess.run(
         [sys.executable, *arguments],

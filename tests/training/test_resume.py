@@ -19,7 +19,7 @@ import sdpn
 from sdpn.features.log_mel import FeatureConfig
 from sdpn.models.ecapa import Ecapa, EcapaConfig
 from sdpn.models.folder import ModelFolder, save_model
-from tests.conftest import TINY, write_noise
+from tests.conftest import POSITIVES, TINY, write_noise
 
 _STEPS = 24
 
@@ -31,7 +31,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _command(data: Path, out: Path, *extra: str) -> list[str]:
     # a queue and a loss scale, so that there is all that a state can hold
-    more = ["training.checkpoint_every=3", "sdpn.queue_size=14", "training.precision=fp16"]
+    more = ["training.checkpoint_every=3", "sdpn.queue_size=14", *POSITIVES, "training.precision=fp16"]
     settings = [*TINY, f"training.steps={_STEPS}", *more, "training.workers=2", *extra]
     arguments = ["train", "--data", str(data), "--out", str(out), *settings]
     return [sys.executable, "-m", "sdpn.cli.main", *arguments]
@@ -75,8 +75,10 @@ def test_the_keys_of_a_state_are_pinned(uninterrupted: Path) -> None:
     }  # fmt: skip
     roots = {".".join(key.split(".")[:2]) for key in state["model"]}
     networks = {"student.encoder", "student.head", "teacher.encoder", "teacher.head"}
-    assert roots == {*networks, "prototypes", "queue.rows_QE", "queue._extra_state"}
+    memory = {"memory.rows_ME", "memory.utterance_M", "memory._extra_state"}
+    assert roots == {*networks, "prototypes", "queue.rows_QE", "queue._extra_state", *memory}
     assert state["model"]["queue._extra_state"] == {"pushed": _STEPS * 4}
+    assert state["model"]["memory._extra_state"] == {"step": _STEPS, "pushed": _STEPS * 4}
     assert state["scaler"]["scale"] > 0
     assert len(state["rng"]) == 1 and set(state["rng"][0]) == {"cpu", "cuda"}
     place = {"epoch": _STEPS * 4 // 10, "position": _STEPS * 4 % 10}
