@@ -24,10 +24,10 @@ match those to be compared and contain hundreds of speakers, one per utterance.
 The result is written to back_end.safetensors. If it lies in a model folder, 'sdpn compare' uses it; 'sdpn
 verify --back-end' applies it to any embeddings of that model. The default model has one.
 
-A back end trained on clean speech only works best on clean speech and is worse than the cosine in noise. With
---noise, --rir or both, PLDA is also trained on a noisy copy of every part (SNR 0 to 20 dB), half of them
-reverberated: this beats the cosine in noise, but is less accurate on clean speech (figures:
-docs/back_end.md).
+Every utterance and part is used twice: as recorded, and as heard over a telephone; with --noise, --rir or
+both in noise (SNR 0 to 20 dB), half of the copies in a room and half over a telephone. --clean leaves the
+copies out. Parts of an utterance say nothing of how recordings of a speaker differ, so the PLDA is moved
+towards the cosine by --shrinkage (figures: docs/back_end.md).
 
 --classes gives the speaker of each utterance where that is known: labels, or pseudo-labels
 (docs/pseudo_labels.md).
@@ -81,6 +81,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="data directory or folder of room impulse responses, see above",
     )
+    parser.add_argument("--clean", action="store_true", help="without degraded copies, see above")
+    parser.add_argument(
+        "--shrinkage",
+        type=float,
+        default=0.7,
+        metavar="S",
+        help="0 keeps the PLDA of the parts, with 1 all directions count alike, as with the cosine "
+        "(default: %(default)s)",
+    )
     parser.add_argument(
         "--utterances",
         type=at_least(1),
@@ -121,7 +130,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from sdpn.verification.learn_back_end import LearningConfig
     from sdpn.verification.storage import BACK_END, write_back_end
 
-    config = LearningConfig(cohort=args.cohort_size, top=min(args.top_n, args.cohort_size), seed=args.seed)
+    config = LearningConfig(
+        cohort=args.cohort_size,
+        top=min(args.top_n, args.cohort_size),
+        shrinkage=args.shrinkage,
+        seed=args.seed,
+    )
+    if args.clean and not (args.noise is None and args.rir is None):
+        raise InputError(
+            "--clean leaves out the copies that --noise and --rir are for", hint="drop one of them"
+        )
     out = args.out or _beside(args.model, BACK_END)
     if STDIN in args.audio:
         raise InputError("a back end is trained on many recordings, but standard input is one")
@@ -141,6 +159,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             classes=classes,
             noise=args.noise,
             rir=args.rir,
+            clean=args.clean,
             max_utterances=args.utterances,
             parts=args.parts,
             on_progress=partial(meter.show, "embedding"),
@@ -149,7 +168,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         meter.finish()
     back_end = trained.back_end
     write_back_end(out, back_end)
-    also = "" if args.noise is None and args.rir is None else ", clean and degraded"
+    also = "" if args.clean else ", as recorded and degraded"
     print(
         f"{out}: PLDA trained on {trained.num_utterances} utterances in {args.parts} parts{also}, "
         f"{trained.num_classes} classes; AS-norm with the top {back_end.top} of {len(back_end.cohort_CD)} "

@@ -33,8 +33,9 @@ def embed_parts(
         model: the model.
         utterances: the utterances; unreadable, silent and too short ones are left out.
         parts: number of parts per utterance, at least 2.
-        degrade: a degradation (`sdpn.augmentation.conditions`), drawn separately for every part; the degraded
-            parts are embedded as well, so that noise and rooms contribute to within-speaker variability.
+        degrade: a degradation (`sdpn.augmentation.conditions`), drawn separately for every part and for the
+            utterance; the degraded ones are embedded as well, so that noise, rooms and channels contribute to
+            the within-speaker variability and to the cohort.
         seed: random seed of the degradation.
         channel: channel of multichannel files if the utterance does not specify one; None averages all.
         on_progress: called with (done, total).
@@ -51,7 +52,7 @@ def embed_parts(
         clean = np.array_split(wave_S, parts)
         if not all(piece.any() for piece in clean):
             raise InputError("digital silence")
-        degraded = [] if degrade is None else [degrade(piece, rng) for piece in clean]
+        degraded = [] if degrade is None else [degrade(piece, rng) for piece in (*clean, wave_S)]
         return [wave_S, *clean, *degraded]
 
     def leave_out(utterance: Utterance, error: InputError) -> None:
@@ -71,4 +72,8 @@ def embed_parts(
         reasons = "; ".join(f"{name}: {why}" for name, why in list(left_out.items())[:3])
         raise InputError(f"none of {len(left_out)} utterances can be used ({reasons})")
     rows_NKD = np.stack([each.embeddings_ND for each in embedded])
-    return Parts([each.utterance.id for each in embedded], rows_NKD[:, 0], rows_NKD[:, 1:], left_out)
+    degraded_ND = None
+    if degrade is not None:
+        rows_NKD, degraded_ND = rows_NKD[:, :-1], rows_NKD[:, -1]
+    names = [each.utterance.id for each in embedded]
+    return Parts(names, rows_NKD[:, 0], rows_NKD[:, 1:], degraded_ND, left_out)

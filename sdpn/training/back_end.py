@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sdpn.augmentation.conditions import one_after_another, recorded_conditions
+from sdpn.augmentation.conditions import one_after_another, recorded_conditions, sometimes, telephone
 from sdpn.errors import InputError
 from sdpn.extraction.embed_parts import embed_parts
 from sdpn.io.kaldi import Utterance, read_table
@@ -17,8 +17,10 @@ from sdpn.models.weights import weights_digest
 from sdpn.verification.back_end import BackEnd
 from sdpn.verification.learn_back_end import LearningConfig, learn_back_end
 
-#: Signal-to-noise ratio of the noisy copies, in dB, and the share of them that is reverberated.
+#: Signal-to-noise ratio of the degraded copies, in dB, and the share of them that is reverberated.
 _SNR_DB, _ROOM_SHARE = (0.0, 20.0), 0.5
+#: Share of the degraded copies that is heard over a telephone, where there are noises or rooms.
+_TELEPHONE_SHARE = 0.5
 
 _DEFAULTS = LearningConfig()
 
@@ -48,6 +50,7 @@ def train_back_end(
     classes: Mapping[str, str] | None = None,
     noise: Path | None = None,
     rir: Path | None = None,
+    clean: bool = False,
     max_utterances: int = 20_000,
     parts: int = 2,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
@@ -59,8 +62,10 @@ def train_back_end(
         utterances: one speaker each (`sdpn.io.inputs.find_utterances`).
         config: size of the cohort and random seed.
         classes: class of each utterance (`read_classes`); None: every utterance is its own.
-        noise: Kaldi data directory of noises; PLDA is then also trained on a noisy copy of every part.
+        noise: Kaldi data directory of noises for the degraded copies.
         rir: the same of room impulse responses.
+        clean: without degraded copies. By default every utterance and part has one: over a telephone, or in
+            noise and rooms with half of them over a telephone.
         max_utterances: more are drawn at random.
         parts: of each utterance, at least 2.
         on_progress: called with (done, total).
@@ -70,17 +75,22 @@ def train_back_end(
     """
     utterances = some_utterances(utterances, max_utterances, seed=config.seed)
     conditions = recorded_conditions(noise=noise, rir=rir, snr_db=_SNR_DB, room_share=_ROOM_SHARE)
+    conditions.append(sometimes(_TELEPHONE_SHARE, telephone) if conditions else telephone)
     embedded = embed_parts(
         model,
         utterances,
         parts=parts,
-        degrade=one_after_another(*conditions) if conditions else None,
+        degrade=None if clean else one_after_another(*conditions),
         seed=config.seed,
         on_progress=on_progress,
     )
     names = embedded.ids if classes is None else [classes[name] for name in embedded.ids]
     back_end = learn_back_end(
-        embedded.whole_ND, embedded.parts_NPD, config, classes_N=None if classes is None else np.array(names)
+        embedded.whole_ND,
+        embedded.parts_NPD,
+        config,
+        classes_N=None if classes is None else np.array(names),
+        degraded_ND=embedded.degraded_ND,
     )
     return TrainedBackEnd(
         back_end=replace(back_end, model=weights_digest(model.encoder)),

@@ -31,11 +31,13 @@ class LearningConfig:
     Attributes:
         cohort: maximum number of utterances in the cohort, drawn at random from more.
         top: number of most similar cohort utterances that AS-norm uses.
+        shrinkage: how far the PLDA is moved towards the cosine (`Plda.shrunk`), in [0, 1].
         seed: random seed.
     """
 
     cohort: int = 3000
     top: int = 300
+    shrinkage: float = 0.7
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -44,6 +46,8 @@ class LearningConfig:
                 f"cohort is {self.cohort} and top is {self.top}",
                 hint="expected 2 <= top <= cohort",
             )
+        if not 0 <= self.shrinkage <= 1:
+            raise InputError(f"shrinkage is {self.shrinkage:g}; expected 0 to 1")
 
 
 def learn_back_end(
@@ -52,6 +56,7 @@ def learn_back_end(
     config: LearningConfig | None = None,
     *,
     classes_N: np.ndarray | None = None,
+    degraded_ND: np.ndarray | None = None,
 ) -> BackEnd:
     """Train a back end on the embeddings of utterances and of their parts.
 
@@ -61,6 +66,8 @@ def learn_back_end(
         config: settings; None for the defaults.
         classes_N: speaker of each utterance as far as known, such as pseudo-labels; None treats every
             utterance as a speaker of its own.
+        degraded_ND: embeddings of degraded copies of the utterances, which then are half of the cohort: an
+            utterance in noise is compared with others in noise.
 
     Returns:
         the back end, in the precision of its file.
@@ -71,11 +78,12 @@ def learn_back_end(
     config = config or LearningConfig()
     rng = np.random.default_rng(config.seed)
     mean_D = whole_ND.mean(axis=0, dtype=np.float64).astype(np.float32)
-    plda = _as_stored(train_plda_of_parts(parts_NPD, mean_D, classes_N))
-    chosen = rng.permutation(len(whole_ND))[: config.cohort]
-    cohort_CD = whole_ND[chosen].astype(np.float16)
-    top = min(config.top, len(chosen))
-    strangers = _strangers(plda_similarity(cohort_CD, mean_D, plda), top, rng)
+    plda = _as_stored(train_plda_of_parts(parts_NPD, mean_D, classes_N).shrunk(config.shrinkage))
+    copies = [whole_ND] if degraded_ND is None else [whole_ND, degraded_ND]
+    chosen = rng.permutation(len(whole_ND))[: config.cohort // len(copies)]
+    cohort_CD = np.concatenate([rows_ND[chosen] for rows_ND in copies]).astype(np.float16)
+    top = min(config.top, len(cohort_CD))
+    strangers = _strangers(plda_similarity(cohort_CD, mean_D, plda), len(chosen), top, rng)
     return BackEnd(mean_D, plda, cohort_CD, top, strangers)
 
 
@@ -83,14 +91,21 @@ def _as_stored(plda: Plda) -> Plda:
     return Plda(*(part.astype(np.float32) for part in (plda.mean_D, plda.transform_ED, plda.psi_E)))
 
 
-def _strangers(cohort: Similarity, top: int, rng: np.random.Generator) -> np.ndarray:
-    """Quantiles of the scores of pairs of utterances, float32 (Q,).
+def _strangers(cohort: Similarity, num: int, top: int, rng: np.random.Generator) -> np.ndarray:
+    """Quantiles of the scores of pairs of utterances as recorded, float32 (Q,).
 
-    One half of the cohort is normalised by the other, so that no utterance is in its own cohort, with half as
-    many top utterances, so that these are equally similar.
+    One half of the utterances is normalised by the other and its copies, so that no utterance is in its own
+    cohort, with half as many top utterances, so that these are equally similar.
+
+    Args:
+        cohort: the ``num`` utterances, then their copies.
+        num: number of utterances.
+        top: as in `BackEnd`.
+        rng: draws the pairs.
     """
-    half = len(cohort) // 2
-    utterances, others = cohort[:half], cohort[half:]
+    half = num // 2
+    utterances = cohort[:half]
+    others = cohort[np.flatnonzero(np.arange(len(cohort)) % num >= half)]
     first = rng.integers(half, size=_PAIRS)
     second = (first + rng.integers(1, half, size=_PAIRS)) % half
     means, deviations = cohort_statistics(utterances, others, top=max(2, top // 2))

@@ -21,10 +21,12 @@ class Parts:
         ids: of the utterances that were embedded, N.
         whole_ND: their embeddings.
         parts_NPD: those of their parts.
+        degraded_ND: those of degraded copies of the utterances; None if nothing was degraded.
         left_out: utterance -> reason, for those that were excluded.
     """
 
     ids: list[str]
     whole_ND: np.ndarray
     parts_NPD: np.ndarray
+    degraded_ND: np.ndarray | None
     left_out: dict[str, str]

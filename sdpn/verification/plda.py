@@ -103,11 +103,42 @@ class Plda:
         ratio_NM += second.offsets_N
         return ratio_NM
 
+    def shrunk(self, share: float) -> Plda:
+        """The model between this one and the cosine.
+
+        Both covariances are moved towards multiples of the identity with the same trace, as Ledoit and Wolf
+        shrink a sample covariance (Journal of Multivariate Analysis 88, 2004). Where nothing but parts of
+        utterances is known of a speaker, they tell neither how recordings nor how channels differ, and half
+        of what they say of directions does not hold elsewhere.
+
+        Args:
+            share: 0 keeps the model; at 1 all directions count alike, as with the cosine.
+
+        Raises:
+            ValueError: directions have been dropped, or the share lies outside [0, 1].
+        """
+        if not 0 <= share <= 1:
+            raise ValueError("share must lie in [0, 1]")
+        between_DD, within_DD = self._covariances()
+
+        def shrink(matrix_DD: np.ndarray) -> np.ndarray:
+            isotropic_DD = np.eye(len(matrix_DD)) * (np.trace(matrix_DD) / len(matrix_DD))
+            return (1 - share) * matrix_DD + share * isotropic_DD
+
+        return from_covariances(self.mean_D, shrink(between_DD), shrink(within_DD))
+
+    def _covariances(self) -> tuple[np.ndarray, np.ndarray]:
+        """Between- and within-speaker covariance (D, D): T⁻¹ diag(psi) T⁻ᵀ and (TᵀT)⁻¹."""
+        if len(self.transform_ED) < len(self.mean_D):
+            raise ValueError("directions were dropped: the covariances are not known any more")
+        inverse_DD = _inverse(self.transform_ED, "the transform of the PLDA")
+        return (inverse_DD * self.psi_E) @ inverse_DD.T, inverse_DD @ inverse_DD.T
+
     def rediagonalised(self, num_dimensions: int | None = None) -> Plda:
         """The same model diagonalised again, keeping only the most discriminative directions.
 
-        Solves B v = ψ W v with W = (TᵀT)⁻¹ and B = T⁻¹ diag(psi) T⁻ᵀ, as the VBx recipe does: Kaldi's
-        transform may be smoothed or truncated so that it does not diagonalise exactly.
+        Solves B v = ψ W v, as the VBx recipe does: Kaldi's transform may be smoothed or truncated so that
+        it does not diagonalise exactly.
 
         Args:
             num_dimensions: number of directions to keep; None or more than available keep all.
@@ -115,12 +146,7 @@ class Plda:
         Raises:
             ValueError: directions have already been dropped.
         """
-        if len(self.transform_ED) < len(self.mean_D):
-            raise ValueError("only a PLDA with all its dimensions can be diagonalised again")
-        inverse_DD = _inverse(self.transform_ED, "the transform of the PLDA")
-        psi_D, directions_DD = generalised_eigenpairs(
-            (inverse_DD * self.psi_E) @ inverse_DD.T, inverse_DD @ inverse_DD.T
-        )
+        psi_D, directions_DD = generalised_eigenpairs(*self._covariances())
         keep = slice(num_dimensions)
         return Plda(self.mean_D, directions_DD.T[::-1][keep], np.maximum(psi_D[::-1][keep], 0.0))
 

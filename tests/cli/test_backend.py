@@ -34,7 +34,7 @@ def test_compare_takes_what_was_learned(
     model: Path, voices: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert learn(model, voices) == 0
-    assert "24 utterances in 2 parts, 24 classes" in capsys.readouterr().out
+    assert "24 utterances in 2 parts, as recorded and degraded, 24 classes" in capsys.readouterr().out
     two = [str(utterance.path) for utterance in read_data_dir(voices)[:2]]
     compare = ["compare", "--model", str(model), *two, "--json", str(tmp_path / "compare.json")]
 
@@ -121,15 +121,18 @@ def test_noise_changes_what_is_learned(
 ) -> None:
     """Noise is a difference within voices: the parts of an utterance lie further apart."""
     clean, noisy = (tmp_path / f"{name}.safetensors" for name in ("clean", "noisy"))
-    assert learn(model, voices, "--out", str(clean)) == 0
+    assert learn(model, voices, "--out", str(clean), "--clean") == 0
+    assert "24 utterances in 2 parts, 24 classes" in capsys.readouterr().out
     assert learn(model, voices, "--out", str(noisy), "--noise", str(voices), "--rir", str(voices)) == 0
-    assert "2 parts, clean and degraded, 24 classes" in capsys.readouterr().out
+    assert "2 parts, as recorded and degraded, 24 classes" in capsys.readouterr().out
 
     def within(path: Path) -> float:
         inverse = np.linalg.inv(read_back_end(path).plda.transform_ED)
         return float(np.trace(inverse @ inverse.T))
 
     assert within(noisy) > 1.05 * within(clean)
+    assert learn(model, voices, "--clean", "--rir", str(voices)) == 2
+    assert "--clean leaves out the copies" in capsys.readouterr().err
 
 
 def test_bad_input_is_one_line_and_writes_nothing(

@@ -54,8 +54,13 @@ def test_every_part_is_degraded_by_itself(tmp_path: Path) -> None:
     assert embedded.parts_NPD[:, :2, 1] == pytest.approx(0.25) and embedded.whole_ND[:, 1] == pytest.approx(
         0.25
     )
-    expected = 0.25 + np.random.default_rng(0).random(4)
-    assert embedded.parts_NPD[:, 2:, 1].ravel() == pytest.approx(expected, rel=1e-4)
+    expected = 0.25 + np.random.default_rng(0).random(
+        (2, 3)
+    )  # two parts and the utterance, one after another
+    assert embedded.parts_NPD[:, 2:, 1] == pytest.approx(expected[:, :2], rel=1e-4)
+    assert embedded.degraded_ND is not None and embedded.degraded_ND[:, 1] == pytest.approx(
+        expected[:, 2], rel=1e-4
+    )
 
 
 def test_unusable_utterances_are_left_out_and_reported(tmp_path: Path) -> None:

@@ -23,4 +23,4 @@ def parts() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def back_end(parts: np.ndarray) -> BackEnd:
-    return learn_back_end(parts.mean(axis=1), parts, LearningConfig(cohort=60, top=20))
+    return learn_back_end(parts.mean(axis=1), parts, LearningConfig(cohort=60, top=20, shrinkage=0.0))

@@ -51,7 +51,7 @@ def test_classes_join_what_utterances_alone_cannot(parts: np.ndarray) -> None:
     rng = np.random.default_rng(3)
     pairs = np.repeat(parts[:200], 2, axis=0) + 2 * rng.normal(size=(400, 1, 6)) * np.eye(6)[5]
     classes = np.repeat(np.arange(200), 2)
-    config = LearningConfig(cohort=60, top=20)
+    config = LearningConfig(cohort=60, top=20, shrinkage=0.0)
     alone = learn_back_end(pairs.mean(axis=1), pairs, config)
     joined = learn_back_end(pairs.mean(axis=1), pairs, config, classes_N=classes)
 
@@ -61,6 +61,27 @@ def test_classes_join_what_utterances_alone_cannot(parts: np.ndarray) -> None:
         return float(between[5, 5] / (inverse @ inverse.T)[5, 5])
 
     assert worth_of_last_direction(joined) < 0.5 * worth_of_last_direction(alone)
+
+
+def test_shrinkage_ends_at_the_cosine(parts: np.ndarray) -> None:
+    """With all directions alike, PLDA of unit vectors orders pairs as the cosine of centred ones does."""
+    whole = parts.mean(axis=1)
+    back_end = learn_back_end(whole, parts, LearningConfig(cohort=60, top=20, shrinkage=1.0))
+    centred = whole[:50] - back_end.mean_D
+    unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    pairs = np.triu_indices(50, 1)
+    by_cosine, by_plda = (unit @ unit.T)[pairs], back_end.similarity(whole[:50]).matrix()[pairs]
+    assert np.corrcoef(by_cosine, by_plda)[0, 1] > 0.99999
+
+
+def test_degraded_copies_are_half_of_the_cohort(parts: np.ndarray) -> None:
+    whole = parts.mean(axis=1)
+    back_end = learn_back_end(whole, parts, LearningConfig(cohort=60, top=20), degraded_ND=whole + 9)
+    clean, degraded = np.split(back_end.cohort_CD.astype(np.float32), 2)
+    assert len(clean) == 30 and degraded == pytest.approx(clean + 9, abs=0.02)
+    # the pairs are of utterances as recorded, and so score as without the copies, which are far away
+    alone = learn_back_end(whole, parts, LearningConfig(cohort=30, top=20))
+    assert np.median(back_end.strangers_Q) == pytest.approx(np.median(alone.strangers_Q), abs=1.0)
 
 
 def test_too_few_utterances(parts: np.ndarray) -> None:
@@ -78,3 +99,8 @@ def test_embeddings_that_are_all_alike() -> None:
 def test_settings_that_fit_nothing(cohort: int, top: int) -> None:
     with pytest.raises(InputError, match="and top is"):
         LearningConfig(cohort=cohort, top=top)
+
+
+def test_a_shrinkage_beyond_the_cosine() -> None:
+    with pytest.raises(InputError, match=r"shrinkage is 1\.5"):
+        LearningConfig(shrinkage=1.5)

@@ -102,8 +102,27 @@ def test_diagonalising_again_changes_no_score_and_keeps_the_most_informative_dir
     np.testing.assert_allclose(again.psi_E, plda.psi_E)
     np.testing.assert_allclose(shuffled.rediagonalised(2).psi_E, plda.psi_E[:2])
     assert shuffled.rediagonalised(99).project(rows).shape == (6, 5)
-    with pytest.raises(ValueError, match="all its dimensions"):
+    with pytest.raises(ValueError, match="were dropped"):
         shuffled.rediagonalised(2).rediagonalised()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_shrinking_moves_both_covariances_towards_multiples_of_the_identity(share: float) -> None:
+    mean, between, within = covariances(5, 1)
+    rows = np.random.default_rng(0).normal(size=(6, 5))
+    expected = from_covariances(
+        mean,
+        (1 - share) * between + share * np.diag(np.full(5, np.diag(between).mean())),
+        (1 - share) * within + share * np.diag(np.full(5, np.diag(within).mean())),
+    )
+    found = from_covariances(mean, between, within).shrunk(share)
+    np.testing.assert_allclose(found.score(rows, rows), expected.score(rows, rows), atol=1e-9)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, np.nan])
+def test_shrinking_beyond_the_identity(share: float) -> None:
+    with pytest.raises(ValueError, match="share must lie"):
+        from_covariances(*covariances(3, 1)).shrunk(share)
 
 
 def test_training_finds_the_model_that_made_the_embeddings() -> None:
