@@ -24,9 +24,11 @@ setup(
         "matplotlib>=3.8",
         "msgspec>=0.19",
         "numpy>=1.26",
+        "praatio>=6",  # TextGrid
         "pyannote.core>=5",
         "pyannote.metrics>=3.2",
         "safetensors>=0.4.3",
+        "pympi-ling>=1.71",  # ELAN
         "scikit-learn>=1.4",
         "scipy>=1.11",
         "silero-vad>=6.2.3",  # the first that turns probabilities into segments by itself
@@ -36,6 +38,7 @@ setup(
         # whisperX wants ~= 2.8, which names its torch; 2.11 names none: see sdpn/torchaudio_import.py
         "torchaudio>=2.8",
         "tqdm>=4.66",
+        "webvtt-py>=0.5",  # SRT and WebVTT
     ],
     extras_require={
         # espeak-ng is GPL-3: it makes the demo's voices and is never imported by the package

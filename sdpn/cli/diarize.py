@@ -1,4 +1,4 @@
-"""``sdpn diarize``: recordings to RTTM."""
+"""``sdpn diarize``: recordings to turns, as RTTM or in other formats."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from sdpn.cli.settings import Sections
 
 DESCRIPTION = """\
-Find out who spoke when, and write one RTTM file for each recording.
+Find out who spoke when, and write the turns of each recording as RTTM, or in the formats of --to: rttm, json
+(everything: talk times, turns with one speaker at a time, a receipt), csv, srt, vtt, audacity (labels),
+textgrid (Praat), elan.
 
 Accepts nearly any audio format (docs/audio.md) at any sampling rate, of any length and with any number of
-channels; - is standard input, and a folder stands for all audio below it. A recording without speech gets an
-empty RTTM file. Speakers are labelled speaker00, speaker01, ... within each recording: the same label in two
-recordings does not mean the same person. With --channel separate, each channel has its own speakers.
+channels; - is standard input, and a folder stands for all audio below it. A recording without speech gets
+files without turns. Speakers are labelled speaker00, speaker01, ... within each recording: the same label in
+two recordings does not mean the same person. With --channel separate, each channel has its own speakers.
 
 Rerunning the command resumes it: recordings that were already diarized with the same audio, model and
 settings are skipped (recorded in DIR/.diarized).
@@ -38,6 +40,7 @@ EXAMPLE = """\
   sdpn diarize --model exp/mini/model --out out/ meeting.wav
   sdpn diarize --model exp/mini/model --out out/ --min-speakers 2 --max-speakers 6 *.flac
   sdpn diarize --out out/ --skip-bad recordings/
+  sdpn diarize --out out/ --to rttm,json,srt interview.mp3
   sdpn diarize --out out/ --channel separate calls/
   sdpn diarize --out out/ vad.threshold=0.4 window_s=2 vbx.fa=0.3 meeting.wav
   ffmpeg -i talk.mkv -f wav - | sdpn diarize --out out/ -
@@ -53,6 +56,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_model_arguments(parser)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="writes DIR/<name>.rttm")
+    parser.add_argument(
+        "--to",
+        type=lambda text: tuple(text.split(",")),
+        default=("rttm",),
+        metavar="F,F,...",
+        help="formats to write: rttm, json, csv, srt, vtt, audacity, textgrid, elan (default: rttm)",
+    )
+    parser.add_argument(
+        "--speaker-embeddings",
+        action="store_true",
+        help="with --to json: the mean embedding of every speaker",
+    )
     parser.add_argument("--force", action="store_true", help="diarize finished recordings again")
     add_audio_arguments(parser)
     add_count_arguments(parser)
@@ -90,6 +105,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from sdpn.diarization.recordings import (
         RecordingOptions,
         check_headers,
+        check_not_written,
         diarize_recordings,
         read_speech,
     )
@@ -101,14 +117,18 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         max_speakers=args.max_speakers,
         skip_bad=args.skip_bad,
         force=args.force,
+        formats=args.to,
+        speaker_embeddings=args.speaker_embeddings,
     )
+    check_not_written(args.json, audio_of, args.out, options)
     bad = check_headers(audio_of, options)  # before the model is loaded
     speech_of = None if args.reference_speech is None else read_speech(args.reference_speech, list(audio_of))
 
     from sdpn import __version__
-    from sdpn.config import to_dict
+    from sdpn.diarization.outputs import pipeline_settings
     from sdpn.diarization.pipeline import Diarizer
     from sdpn.extraction.settings import fingerprint
+    from sdpn.receipt import origin_of
 
     model = load(args)
     diarizer = Diarizer(model, config=config)
@@ -122,12 +142,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             speech_of=speech_of,
             bad=bad,
             made_with={"sdpn": __version__, "model": fingerprint(model)},
+            origin=origin_of(model, args.model, args.format),
             on_progress=partial(_show, meter, len(audio_of)),
         )
     finally:
         meter.finish()
     results = {
-        "settings": {**to_dict(config), args.method: to_dict(diarizer.clusterer)},
+        "settings": pipeline_settings(diarizer),
         "files": done.files,
         "left_out": [
             {"recording": name, "audio": str(audio_of[name]), "reason": str(why)}
@@ -157,12 +178,12 @@ def _print(results: Mapping[str, Any]) -> None:
     now = [file for file in files if not file["finished_before"]]
     if now:
         width = max(len("recording"), *(len(file["recording"]) for file in now))
-        print(f"{'recording':<{width}}  speakers  turns  speech s  length s     RTF  RTTM")
+        print(f"{'recording':<{width}}  speakers  turns  speech s  length s     RTF  files")
         for file in now:
             print(
                 f"{file['recording']:<{width}}  {file['num_speakers']:>8}  {file['num_turns']:>5}"
                 f"  {file['speech_s']:>8.1f}  {file['duration_s']:>8.1f}"
-                f"  {file['seconds'] / file['duration_s']:>6.3f}  {file['rttm']}"
+                f"  {file['seconds'] / file['duration_s']:>6.3f}  {_files(file['outputs'])}"
             )
         print(
             f"{_count(now)}, {total['duration_s']:.1f} s, in {total['seconds']:.1f} s: "
@@ -174,6 +195,11 @@ def _print(results: Mapping[str, Any]) -> None:
         print(f"{_count(results['left_out'])} skipped:")
         for one in results["left_out"]:
             print(f"  {one['reason']}")
+
+
+def _files(outputs: Mapping[str, str]) -> str:
+    first, *others = outputs.values()
+    return first + (f" and {', '.join(Path(other).suffix for other in others)}" if others else "")
 
 
 def _count(what: Sequence[object]) -> str:

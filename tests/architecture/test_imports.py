@@ -17,11 +17,11 @@ PACKAGE = Path(__file__).resolve().parents[2] / "sdpn"
 FLOORS = [
     {"errors", "memory", "pretrained", "stopping", "torchaudio_import"},
     {"eigen", "io"},
-    {"config", "metrics", "verification"},
+    {"config", "formats", "metrics", "verification"},
     {"augmentation", "clustering", "evaluation", "features"},
     {"data", "diarization", "kmeans", "models", "simulation"},
     {"distill", "extraction", "interop", "tracking"},
-    {"benchmark", "training"},
+    {"benchmark", "receipt", "training"},
     {"adaptation", "report"},
     {"cli"},
 ]
@@ -33,6 +33,7 @@ TORCH_FREE = [
     "sdpn.io",
     "sdpn.clustering",
     "sdpn.evaluation",
+    "sdpn.formats",
     "sdpn.kmeans",
     "sdpn.metrics",
     "sdpn.verification",

@@ -44,6 +44,7 @@ LIBRARY = {
     "pseudo-label": "sdpn.extraction.pseudo_label.pseudo_label",
     "verify": "sdpn.verify",
     "diarize": "sdpn.diarization.recordings.diarize_recordings",
+    "verify-receipt": "sdpn.receipt.verify_receipt",
     "cluster": "sdpn.diarization.from_embeddings.cluster_recordings",
     "kmeans": "sdpn.kmeans.cluster.learn_clusters",
     "simulate": "sdpn.simulate",
@@ -246,8 +247,17 @@ def diarize(at: Material) -> None:
         made_with={"model": "tiny"},
     )
     assert files(at.cli, ".rttm") == files(at.library, ".rttm") and files(at.cli, ".rttm")
-    ours, theirs = (without(each["files"][0], "rttm", "seconds") for each in (by_cli, vars(by_library)))
+    ours, theirs = (without(each["files"][0], "outputs", "seconds") for each in (by_cli, vars(by_library)))
     assert ours == plain(theirs)
+
+
+def verify_receipt(at: Material) -> None:
+    from sdpn.receipt import verify_receipt as function
+
+    soundfile.write(at.out / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(48000), 16000)
+    at.command("diarize", "--model", at.model, "--out", at.cli, "--to", "json", at.out / "a.wav")
+    by_cli = at.command("verify-receipt", at.cli / "a.json")
+    assert by_cli == plain(function(at.cli / "a.json").to_dict())
 
 
 def cluster(at: Material) -> None:

@@ -508,6 +508,29 @@ NOSCORE m 1 3 1 <NA> <NA> <NA> <NA>
 SPEAKER m 1 3.0 1.5 <NA> <NA> bob <NA>
 """
 
+
+def _receipt(folder: Path) -> Path:
+    from sdpn.config import to_dict
+    from sdpn.diarization.pipeline import PipelineConfig
+
+    options = {"channel": None, "num_speakers": None, "min_speakers": 1, "max_speakers": 4}
+    document = {
+        "schema": "sdpn.turns/1",
+        "recording": "m",
+        "audio": "m.wav",
+        "settings": {**to_dict(PipelineConfig()), "method": "ahc", "ahc": {"threshold": 0.5}},
+        "receipt": {
+            "result_sha256": "0f",
+            "audio": {"bytes": 4, "sha256": "1f"},
+            "options": {**options, "skip_bad": False, "speaker_embeddings": True, "speech": [[0.5, 2.0]]},
+            "model": {"path": "small", "format": None, "weights": "2f"},
+            "code": {"source_sha256": "3f"},
+            "machine": {"python": "3.11", "threads": 1},
+        },
+    }
+    return _written("m.json", json.dumps(document, indent=1))(folder)
+
+
 READERS: dict[str, Reader] = {
     "checkpoint-meta": Reader(_checkpoint("meta.json"), _read_history),
     "checkpoint-state": Reader(_checkpoint("state.pt"), _read_history, text=False),
@@ -546,6 +569,7 @@ READERS: dict[str, Reader] = {
     ),
     "plda": Reader(_copied("binary.plda"), _read_plda, text=False),
     "text-plda": Reader(_copied("text.plda"), _read_plda),
+    "receipt": Reader(_receipt, _imported("sdpn.receipt", "read_receipt")),
     "rttm": Reader(_written("m.rttm", _RTTM), _imported("sdpn.io.rttm", "read_rttm")),
     "uem": Reader(
         _written("m.uem", ";; a comment\nm 1 0.5 10\nn 1 0 3\n"), _imported("sdpn.io.uem", "read_uem")
