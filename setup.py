@@ -45,6 +45,8 @@ setup(
         "demo": ["espeakng-loader>=0.2.4"],
         "umap": ["umap-learn>=0.5"],
         "faiss": ["faiss-cpu>=1.8"],
+        # 'sdpn models --fetch', and nothing else, uses it
+        "hub": ["huggingface_hub>=0.30"],
         "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.2"],
         # md-eval, to compare with; tests only. It also needs an md-eval script, which NIST's SCTK has
         "meeteval": ["meeteval>=0.4"],
@@ -52,6 +54,7 @@ setup(
         "docs": ["sphinx>=8", "furo>=2024.8", "myst-nb>=1.1", "ipykernel>=6"],
         "test": [
             "espeakng-loader>=0.2.4",
+            "huggingface_hub>=0.30",
             "hypothesis>=6",
             "markdown-it-py>=3",
             "kaldi-native-fbank>=1.20",  # to compare our Kaldi features with; tests only

@@ -15,9 +15,9 @@ PACKAGE = Path(__file__).resolve().parents[2] / "sdpn"
 
 #: From the ground up. A part imports from floors below its own, and stands on the lowest that allows it.
 FLOORS = [
-    {"errors", "memory", "pretrained", "stopping", "torchaudio_import"},
+    {"errors", "memory", "stopping", "torchaudio_import"},
     {"eigen", "io"},
-    {"config", "formats", "metrics", "verification"},
+    {"config", "formats", "metrics", "pretrained", "verification"},
     {"augmentation", "clustering", "evaluation", "features"},
     {"data", "diarization", "kmeans", "models", "simulation"},
     {"distill", "extraction", "interop", "tracking"},
