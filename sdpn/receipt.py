@@ -30,7 +30,8 @@ from sdpn.io.checksum import file_sha256, files_sha256
 from sdpn.io.json_text import read_json
 from sdpn.io.parsing import parsing
 from sdpn.models.embedder import Embedder
-from sdpn.pretrained import is_included, model_path
+from sdpn.people.naming import PeopleOptions, load_naming
+from sdpn.pretrained import model_name, model_path
 
 _WHAT = "JSON document of 'sdpn diarize --to json'"
 
@@ -40,8 +41,8 @@ class ReceiptLine:
     """One thing that a receipt says, and what is found now.
 
     Attributes:
-        what: ``audio``, ``model``, ``code``, ``machine``, ``file`` (nobody has edited the document) or
-            ``result`` (the turns, talk times and embeddings).
+        what: ``audio``, ``model``, ``people`` (voiceprints and their back end), ``code``, ``machine``,
+            ``file`` (nobody has edited the document) or ``result`` (turns, talk times, embeddings).
         same: whether both agree.
         receipt: what the receipt says.
         found: what is found now.
@@ -88,7 +89,7 @@ def origin_of(model: Embedder, path: Path | None, format: str | None) -> dict[st
     found = model_path(path)
     return {
         "model": {
-            "path": found.name if is_included(found) else str(found),
+            "path": model_name(found),
             "format": format,
             "files_sha256": files_sha256(found, lambda name: name.suffix != ".md"),
             "weights": fingerprint(model),
@@ -144,18 +145,23 @@ def verify_receipt(
     model = claimed.model if model is None else model
     embedder = load_model(model, claimed.format)
     found = origin_of(embedder, model, claimed.format)
+    naming = None
+    if claimed.people is not None:
+        naming = load_naming(embedder, model_path(model), claimed.people)
     spoken, _ = diarize_recording(
         Diarizer(embedder, config=claimed.config),
         claimed.document["recording"],
         audio,
         claimed.options,
         speech=claimed.speech,
+        naming=naming,
         progress=progress,
     )
     again = json_document(spoken)
     lines = [
         _line("audio", claimed.audio_sha256, file_sha256(audio)),
         _line("model", claimed.weights, found["model"]["weights"]),
+        *([] if naming is None else [_line("people", claimed.people_digest, naming.known.digest)]),
         _line("code", claimed.source_sha256, found["code"]["source_sha256"]),
         _line("machine", claimed.machine, _words(found["machine"])),
         _line("file", claimed.result_sha256, result_digest(claimed.document)),
@@ -184,6 +190,8 @@ class Receipt:
         result_sha256: digest of what the work decided.
         options: how the recording was read and diarized.
         speech: given speech.
+        people: known people; None without.
+        people_digest: digest of them and of their back end.
         config: all settings.
     """
 
@@ -198,6 +206,8 @@ class Receipt:
     result_sha256: str
     options: RecordingOptions
     speech: list[tuple[float, float]] | None
+    people: PeopleOptions | None
+    people_digest: str
     config: DiarizationConfig
 
 
@@ -229,6 +239,8 @@ def read_receipt(path: Path) -> Receipt:
             result_sha256=str(receipt["result_sha256"]),
             options=_options(options),
             speech=None if speech is None else [(float(start), float(end)) for start, end in speech],
+            people=None if "people" not in receipt else PeopleOptions.from_dict(receipt["people"]),
+            people_digest=str(receipt["people"]["digest"]) if "people" in receipt else "",
             config=_config(document["settings"]),
         )
 

@@ -12,14 +12,17 @@ from sdpn.cli.audio_arguments import add_audio_arguments
 from sdpn.cli.clusterer_arguments import add_clusterer_arguments
 from sdpn.cli.diarization_arguments import diarization_config, diarization_settings
 from sdpn.cli.model_arguments import add_model_arguments, load
+from sdpn.cli.people_arguments import add_people_arguments
 from sdpn.cli.progress import Meter
 from sdpn.cli.speaker_counts import add_count_arguments, check_count_arguments
 from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
-from sdpn.io.inputs import recordings
+from sdpn.io.inputs import STDIN, recordings
+from sdpn.pretrained import model_path
 
 if TYPE_CHECKING:
     from sdpn.cli.settings import Sections
+    from sdpn.people.naming import PeopleOptions
 
 DESCRIPTION = """\
 Find out who spoke when, and write the turns of each recording as RTTM, or in the formats of --to: rttm, json
@@ -29,7 +32,8 @@ textgrid (Praat), elan.
 Accepts nearly any audio format (docs/audio.md) at any sampling rate, of any length and with any number of
 channels; - is standard input, and a folder stands for all audio below it. A recording without speech gets
 files without turns. Speakers are labelled speaker00, speaker01, ... within each recording: the same label in
-two recordings does not mean the same person. With --channel separate, each channel has its own speakers.
+two recordings does not mean the same person. With --people, those whom 'sdpn enroll' knows have their names,
+and others are unknown00, unknown01, ... With --channel separate, each channel has its own speakers.
 
 Rerunning the command resumes it: recordings that were already diarized with the same audio, model and
 settings are skipped (recorded in DIR/.diarized).
@@ -42,6 +46,7 @@ EXAMPLE = """\
   sdpn diarize --out out/ --skip-bad recordings/
   sdpn diarize --out out/ --to rttm,json,srt interview.mp3
   sdpn diarize --out out/ --channel separate calls/
+  sdpn enroll --name "Anna Lee" --people people/ anna.wav; sdpn diarize --out out/ --people people/ talk.wav
   sdpn diarize --out out/ vad.threshold=0.4 window_s=2 vbx.fa=0.3 meeting.wav
   ffmpeg -i talk.mkv -f wav - | sdpn diarize --out out/ -
 """
@@ -77,6 +82,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         why="the best on conversations of unseen speakers",
         threshold="for ahc the model's calibrated threshold, for vbx one estimated from each recording",
     )
+    people = parser.add_argument_group("known people")
+    add_people_arguments(people, required=False)
+    people.add_argument(
+        "--false-alarms",
+        type=float,
+        metavar="P",
+        help="with --people: false-alarm rate, the share of strangers who may get a name (default: 0.01)",
+    )
     parser.add_argument(
         "--reference-speech",
         type=Path,
@@ -100,6 +113,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """
     _check_options(args)
     config = diarization_config(args)
+    people = _people(args)
     audio_of = recordings(args.audio)
 
     from sdpn.diarization.recordings import (
@@ -128,10 +142,18 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from sdpn.diarization.outputs import pipeline_settings
     from sdpn.diarization.pipeline import Diarizer
     from sdpn.extraction.settings import fingerprint
+    from sdpn.people.naming import load_naming
     from sdpn.receipt import origin_of
 
     model = load(args)
     diarizer = Diarizer(model, config=config)
+    made_with: dict[str, Any] = {"sdpn": __version__, "model": fingerprint(model)}
+    origin = origin_of(model, args.model, args.format)
+    naming = None
+    if people is not None:
+        naming = load_naming(model, model_path(args.model), people)
+        made_with["people"] = naming.known.digest
+        origin["people"] = {**people.to_dict(), "digest": naming.known.digest}
     meter = Meter(quiet=args.quiet, unit="min of audio")
     try:
         done = diarize_recordings(
@@ -141,8 +163,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             options,
             speech_of=speech_of,
             bad=bad,
-            made_with={"sdpn": __version__, "model": fingerprint(model)},
-            origin=origin_of(model, args.model, args.format),
+            made_with=made_with,
+            origin=origin,
+            naming=naming,
             on_progress=partial(_show, meter, len(audio_of)),
         )
     finally:
@@ -165,6 +188,24 @@ def _check_options(args: argparse.Namespace) -> None:
     check_count_arguments(args)
     if args.reference_speech is not None and args.channel == "separate":
         raise InputError("--reference-speech does not distinguish channels", hint="give --channel N")
+
+
+def _people(args: argparse.Namespace) -> PeopleOptions | None:
+    """The people to know; None without ``--people``."""
+    if args.people is None:
+        if args.back_end is not None or args.false_alarms is not None:
+            raise InputError("--back-end and --false-alarms need --people FOLDER")
+        return None
+    if STDIN in args.audio:
+        raise InputError(
+            "--people reads a recording twice, but standard input can be read only once",
+            hint="save it to a file first",
+        )
+    from sdpn.people.identify import FALSE_ALARMS
+    from sdpn.people.naming import PeopleOptions
+
+    rate = FALSE_ALARMS if args.false_alarms is None else args.false_alarms
+    return PeopleOptions(folder=args.people, back_end=args.back_end, false_alarms=rate)
 
 
 def _show(meter: Meter, of: int, number: int, recording: str, done_s: float, total_s: float | None) -> None:

@@ -30,6 +30,7 @@ OUTPUTS: dict[str, OutputKind] = {}
 _WHAT = {
     "audio": "bytes of the audio",
     "model": "weights of the model",
+    "people": "known people",
     "code": "source of sdpn",
     "machine": "versions and machine",
     "file": "document as written",
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         meter.finish()
     for line in check.lines:
         print(f"{_WHAT[line.what]:<24}  {'same' if line.same else 'DIFFERENT'}")
-        if not line.same and line.what in ("machine", "code", "model", "audio"):
+        if not line.same and line.what in ("machine", "code", "model", "audio", "people"):
             print(f"  then {line.receipt}\n  now  {line.found}")
     if check.differing:
         print(f"these differ: {', '.join(check.differing)}")

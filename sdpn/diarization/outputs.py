@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,25 @@ class LabelledChannel:
     def embeddings(self) -> dict[str, Any]:
         """Mean embedding (D,) of every speaker."""
         return speaker_embeddings(self.embedded.windows.times_N2, self.embedded.emb_ND, self.exclusive)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedChannels:
+    """Channels whose speakers have names of people.
+
+    Attributes:
+        channels: with the names in their turns.
+        of_speakers: further keys of a speaker in the JSON document.
+        details: further keys of the document.
+    """
+
+    channels: Sequence[LabelledChannel]
+    of_speakers: Mapping[str, Mapping[str, Any]]
+    details: Mapping[str, Any]
+
+
+#: Names the speakers of a recording: called with its channels and its file (`sdpn.people.naming`).
+Naming = Callable[[Sequence[LabelledChannel], "Path | None"], NamedChannels]
 
 
 def labelled_channels(

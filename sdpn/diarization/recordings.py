@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 from sdpn.diarization.finished import Finished
 from sdpn.diarization.outputs import (
     LabelledChannel,
+    Naming,
     channel_name,
     labelled_channels,
     pipeline_settings,
@@ -115,6 +116,7 @@ def diarize_recordings(
     *,
     made_with: Mapping[str, Any],
     origin: Mapping[str, Any] | None = None,
+    naming: Naming | None = None,
     speech_of: SpeechOf | None = None,
     bad: Mapping[str, InputError] | None = None,
     on_progress: OnProgress = lambda _number, _name, _done_s, _total_s: None,
@@ -132,6 +134,8 @@ def diarize_recordings(
         made_with: identifies the model, such as its `sdpn.extraction.settings.fingerprint`.
         origin: model, code and machine for the receipts of JSON documents (`sdpn.receipt.origin_of`); None
             writes none.
+        naming: gives speakers the names of people (`sdpn.people.naming.SpeakerNaming`); None leaves
+            ``speaker00``, ``speaker01``, ... What it depends on belongs into ``made_with`` and ``origin``.
         speech_of: speech in place of voice activity detection.
         bad: result of `check_headers`; None calls it.
         on_progress: see `OnProgress`.
@@ -165,7 +169,7 @@ def diarize_recordings(
             continue
         try:
             progress = partial(on_progress, number, recording)
-            done.files.append(_diarize(diarizer, work, options, origin, progress))
+            done.files.append(_diarize(diarizer, work, options, origin, naming, progress))
         except _Unreadable as error:
             if options.skip_bad:
                 done.left_out[recording] = error
@@ -277,6 +281,7 @@ def diarize_recording(
     *,
     speech: Sequence[tuple[float, float]] | None = None,
     origin: Mapping[str, Any] | None = None,
+    naming: Naming | None = None,
     progress: Progress | None = None,
 ) -> tuple[WhoSpokeWhen, list[LabelledChannel]]:
     """Diarize one recording and gather what is to be written.
@@ -288,6 +293,7 @@ def diarize_recording(
         options: the options.
         speech: start and end of speech, in place of voice activity detection.
         origin: as in `diarize_recordings`.
+        naming: as in `diarize_recordings`.
         progress: see `sdpn.diarization.pipeline.Progress`.
 
     Raises:
@@ -312,7 +318,11 @@ def diarize_recording(
     }
     channels = labelled_channels(recording, embedded, diarizer.label_with_counts(embedded, **counts))
     file = audio if _can_be_read_again(audio) else None
+    named = None if naming is None else naming(channels, file)
+    channels = channels if named is None else list(named.channels)
     spoken = who_spoke_when(recording, file, channels, with_embeddings=options.speaker_embeddings)
+    if named is not None:
+        spoken = spoken.with_more(of_speakers=named.of_speakers, details=named.details)
     if origin is None or "json" not in options.formats:
         return spoken, channels
     given = {
@@ -331,6 +341,7 @@ def _diarize(
     work: _Work,
     options: RecordingOptions,
     origin: Mapping[str, Any] | None,
+    naming: Naming | None,
     progress: Progress,
 ) -> dict[str, Any]:
     started = time.perf_counter()
@@ -341,6 +352,7 @@ def _diarize(
         options,
         speech=work.speech,
         origin=origin,
+        naming=naming,
         progress=progress,
     )
     write_turns(spoken, work.outputs)

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from sdpn.io.rttm import Turn
-from sdpn.verification.similarity import unit_rows
 
 
 def speaker_embeddings(
@@ -20,22 +19,21 @@ def speaker_embeddings(
 
     Args:
         times_N2: start and end of the windows in seconds.
-        emb_ND: their embeddings; only their directions count.
+        emb_ND: their embeddings.
         turns: of the same recording and channel, with one speaker at a time.
 
     Returns:
-        (D,) float32 of length 1 by speaker, in the order of their first turns. A speaker whose turns no
-        window meets is left out.
+        (D,) float32 by speaker, in the order of their first turns, not normalised: back ends subtract a mean
+        first. A speaker whose turns no window meets is left out.
     """
     if not len(emb_ND) or not turns:
         return {}
-    unit_ND = unit_rows(emb_ND)
     found = {}
     for speaker in dict.fromkeys(turn.speaker for turn in sorted(turns)):
         spans_T2 = np.array(sorted((t.onset_s, t.end_s) for t in turns if t.speaker == speaker))
-        mean_D = seconds_within(times_N2, spans_T2) @ unit_ND
-        if (length := float(np.linalg.norm(mean_D))) > 0:
-            found[speaker] = (mean_D / length).astype(np.float32)
+        seconds_N = seconds_within(times_N2, spans_T2)
+        if (total_s := float(seconds_N.sum())) > 0:
+            found[speaker] = (seconds_N / total_s @ emb_ND.astype(np.float64)).astype(np.float32)
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,14 @@ class WhoSpokeWhen:
     exclusive: Sequence[Turn]
     details: Mapping[str, Any] = field(default_factory=dict)
     of_speakers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def with_more(
+        self, *, of_speakers: Mapping[str, Mapping[str, Any]], details: Mapping[str, Any]
+    ) -> WhoSpokeWhen:
+        """Add keys of speakers and of the document."""
+        names = dict.fromkeys([*self.of_speakers, *of_speakers])
+        merged = {name: {**self.of_speakers.get(name, {}), **of_speakers.get(name, {})} for name in names}
+        return replace(self, of_speakers=merged, details={**self.details, **details})
 
     @property
     def speakers(self) -> list[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from sdpn.pretrained.included import INCLUDED, SHIPPED, is_included
 from sdpn.pretrained.names import named_path
 
-__all__ = ["INCLUDED", "SHIPPED", "is_included", "model_path"]
+__all__ = ["INCLUDED", "SHIPPED", "is_included", "model_name", "model_path"]
 
 
 def model_path(model: str | os.PathLike[str] | None = None) -> Path:
@@ -29,3 +29,8 @@ def model_path(model: str | os.PathLike[str] | None = None) -> Path:
     if model is None:
         return SHIPPED
     return named_path(os.fspath(model), "embedding") or Path(model)
+
+
+def model_name(path: Path) -> str:
+    """What `model_path` finds a model by: an included one's name, on any installation, or else its path."""
+    return path.name if is_included(path) else str(path)

@@ -205,7 +205,6 @@ def test_several_formats_at_once(
     assert document["settings"]["vbx"]["fa"] == 0.2 and document["settings"]["window_s"] == 1.5
     for speaker in document["speakers"]:
         assert len(speaker["embedding"]) == 24
-        assert np.linalg.norm(speaker["embedding"]) == pytest.approx(1.0, abs=1e-6)
         talk_s = sum(end - start for start, end, who in turns if who == speaker["speaker"])
         assert speaker["talk_s"] == pytest.approx(talk_s, abs=1e-6)
     assert sum(speaker["share"] for speaker in document["speakers"]) == pytest.approx(1.0, abs=1e-3)

@@ -29,6 +29,6 @@ def test_windows_count_by_the_seconds_in_the_turns() -> None:
     turns = [Turn("m", 1.0, 2.0, "A"), Turn("m", 6.0, 1.0, "B"), Turn("m", 9.0, 1.0, "C")]
     found = speaker_embeddings(times_N2, emb_ND, turns)
     assert list(found) == ["A", "B"]  # no window meets C
-    np.testing.assert_allclose(found["A"], np.array([1.0, 2.0]) / np.sqrt(5), rtol=1e-6)  # 1 s and 2 s
+    np.testing.assert_allclose(found["A"], [2.0 / 3, 3.0 * 2 / 3], rtol=1e-6)  # 1 s and 2 s
     np.testing.assert_allclose(found["B"], [0.0, 1.0])
     assert speaker_embeddings(times_N2[:0], emb_ND[:0], []) == {}
