@@ -59,6 +59,8 @@ def embed_voices(
         return {}
     waves = _read(pieces, audio, channel, keep_truncated)
     kept = [(wave_S, piece[2]) for wave_S, piece in zip(waves, pieces, strict=True) if len(wave_S)]
+    if not kept:
+        return {}
     rows_ND = model.embed([(_levelled(wave_S), RATE_HZ) for wave_S, _ in kept]).astype(np.float64)
     lengths_N = np.array([len(wave_S) for wave_S, _ in kept], dtype=np.float64)
     found = {}

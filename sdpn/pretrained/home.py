@@ -85,17 +85,25 @@ def find_home_model(name: str) -> HomeModel | None:
     folder = home() / "models" / name
     if not is_file_name(name) or name.startswith(".") or not folder.is_dir():
         return None
-    source = folder / SOURCE
-    if not source.is_file():
+    if not (folder / SOURCE).is_file():
         return HomeModel(name=name, folder=folder, source=None, files={})
-    document = read_json(source, "record of a fetched model")
+    return read_record(folder / SOURCE)
+
+
+def read_record(path: Path) -> HomeModel:
+    """Read the ``source.json`` of a fetched model.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    document = read_json(path, "record of a fetched model")
     files: Any = document.get("files")
-    where = document.get("source")
-    valid = isinstance(where, str) and isinstance(files, dict) and files
+    where: Any = document.get("source")
+    valid = isinstance(where, str) and isinstance(files, dict) and bool(files)
     if not valid or not all(is_file_name(key) and isinstance(value, str) for key, value in files.items()):
         raise InputError(
             "is not a record of a fetched model",
-            path=source,
-            hint=f"remove {folder} and fetch the model again",
+            path=path,
+            hint=f"remove {path.parent} and fetch the model again",
         )
-    return HomeModel(name=name, folder=folder, source=where, files=files)
+    return HomeModel(name=path.parent.name, folder=path.parent, source=where, files=files)
