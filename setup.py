@@ -24,9 +24,11 @@ setup(
         "matplotlib>=3.8",
         "msgspec>=0.19",
         "numpy>=1.26",
+        "praatio>=6",  # TextGrid
         "pyannote.core>=5",
         "pyannote.metrics>=3.2",
         "safetensors>=0.4.3",
+        "pympi-ling>=1.71",  # ELAN
         "scikit-learn>=1.4",
         "scipy>=1.11",
         "silero-vad>=6.2.3",  # the first that turns probabilities into segments by itself
@@ -36,12 +38,15 @@ setup(
         # whisperX wants ~= 2.8, which names its torch; 2.11 names none: see sdpn/torchaudio_import.py
         "torchaudio>=2.8",
         "tqdm>=4.66",
+        "webvtt-py>=0.5",  # SRT and WebVTT
     ],
     extras_require={
         # espeak-ng is GPL-3: it makes the demo's voices and is never imported by the package
         "demo": ["espeakng-loader>=0.2.4"],
         "umap": ["umap-learn>=0.5"],
         "faiss": ["faiss-cpu>=1.8"],
+        # 'sdpn models --fetch', and nothing else, uses it
+        "hub": ["huggingface_hub>=0.30"],
         "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.2"],
         # md-eval, to compare with; tests only. It also needs an md-eval script, which NIST's SCTK has
         "meeteval": ["meeteval>=0.4"],
@@ -49,6 +54,7 @@ setup(
         "docs": ["sphinx>=8", "furo>=2024.8", "myst-nb>=1.1", "ipykernel>=6"],
         "test": [
             "espeakng-loader>=0.2.4",
+            "huggingface_hub>=0.30",
             "hypothesis>=6",
             "markdown-it-py>=3",
             "kaldi-native-fbank>=1.20",  # to compare our Kaldi features with; tests only

@@ -15,7 +15,7 @@ import sdpn
 from sdpn.benchmark.measure import ModelFile
 from sdpn.benchmark.plan import Cell
 from sdpn.io.atomic import atomic_path
-from sdpn.io.checksum import file_sha256
+from sdpn.io.checksum import files_sha256
 
 #: Parts of the package that no cell depends on.
 _IRRELEVANT = {"adaptation", "cli", "data", "distill", "kmeans", "report", "tracking", "training"}
@@ -61,24 +61,18 @@ class FinishedParts:
 
 def model_digest(model: ModelFile) -> str:
     """Digest of the files of a model, its back end included; texts about it do not count."""
-    path = model.found
-    files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
     digest = hashlib.sha256(str(None if model.format == "sdpn" else model.format).encode())  # it is detected
-    for file in files:
-        if file.suffix != ".md":
-            digest.update(f"{file.name} {file_sha256(file)}\n".encode())
+    digest.update(files_sha256(model.found, lambda name: name.suffix != ".md").encode())
     return digest.hexdigest()[:16]
 
 
 @cache
 def code_digest() -> str:
     """Digest of the source that figures depend on."""
-    root = Path(sdpn.__file__).parent
-    digest = hashlib.sha256()
-    for file in sorted(root.rglob("*.py")):
-        name = file.relative_to(root)
-        if name.parts[0] == "benchmark" and name.name not in _MEASURING:
-            continue
-        if name.parts[0] not in _IRRELEVANT:
-            digest.update(f"{name.as_posix()} {file_sha256(file)}\n".encode())
-    return digest.hexdigest()[:16]
+    return files_sha256(Path(sdpn.__file__).parent, _matters)[:16]
+
+
+def _matters(name: Path) -> bool:
+    if name.suffix != ".py" or name.parts[0] in _IRRELEVANT:
+        return False
+    return name.parts[0] != "benchmark" or name.name in _MEASURING

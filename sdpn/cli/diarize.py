@@ -1,4 +1,4 @@
-"""``sdpn diarize``: recordings to RTTM."""
+"""``sdpn diarize``: recordings to turns, as RTTM or in other formats."""
 
 from __future__ import annotations
 
@@ -12,22 +12,28 @@ from sdpn.cli.audio_arguments import add_audio_arguments
 from sdpn.cli.clusterer_arguments import add_clusterer_arguments
 from sdpn.cli.diarization_arguments import diarization_config, diarization_settings
 from sdpn.cli.model_arguments import add_model_arguments, load
+from sdpn.cli.people_arguments import add_people_arguments
 from sdpn.cli.progress import Meter
 from sdpn.cli.speaker_counts import add_count_arguments, check_count_arguments
 from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
-from sdpn.io.inputs import recordings
+from sdpn.io.inputs import STDIN, recordings
+from sdpn.pretrained import model_path
 
 if TYPE_CHECKING:
     from sdpn.cli.settings import Sections
+    from sdpn.people.naming import PeopleOptions
 
 DESCRIPTION = """\
-Find out who spoke when, and write one RTTM file for each recording.
+Find out who spoke when, and write the turns of each recording as RTTM, or in the formats of --to: rttm, json
+(everything: talk times, turns with one speaker at a time, a receipt), csv, srt, vtt, audacity (labels),
+textgrid (Praat), elan.
 
 Accepts nearly any audio format (docs/audio.md) at any sampling rate, of any length and with any number of
-channels; - is standard input, and a folder stands for all audio below it. A recording without speech gets an
-empty RTTM file. Speakers are labelled speaker00, speaker01, ... within each recording: the same label in two
-recordings does not mean the same person. With --channel separate, each channel has its own speakers.
+channels; - is standard input, and a folder stands for all audio below it. A recording without speech gets
+files without turns. Speakers are labelled speaker00, speaker01, ... within each recording: the same label in
+two recordings does not mean the same person. With --people, those whom 'sdpn enroll' knows have their names,
+and others are unknown00, unknown01, ... With --channel separate, each channel has its own speakers.
 
 Rerunning the command resumes it: recordings that were already diarized with the same audio, model and
 settings are skipped (recorded in DIR/.diarized).
@@ -38,7 +44,9 @@ EXAMPLE = """\
   sdpn diarize --model exp/mini/model --out out/ meeting.wav
   sdpn diarize --model exp/mini/model --out out/ --min-speakers 2 --max-speakers 6 *.flac
   sdpn diarize --out out/ --skip-bad recordings/
+  sdpn diarize --out out/ --to rttm,json,srt interview.mp3
   sdpn diarize --out out/ --channel separate calls/
+  sdpn enroll --name "Anna Lee" --people people/ anna.wav; sdpn diarize --out out/ --people people/ talk.wav
   sdpn diarize --out out/ vad.threshold=0.4 window_s=2 vbx.fa=0.3 meeting.wav
   ffmpeg -i talk.mkv -f wav - | sdpn diarize --out out/ -
 """
@@ -53,6 +61,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_model_arguments(parser)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="writes DIR/<name>.rttm")
+    parser.add_argument(
+        "--to",
+        type=lambda text: tuple(text.split(",")),
+        default=("rttm",),
+        metavar="F,F,...",
+        help="formats to write: rttm, json, csv, srt, vtt, audacity, textgrid, elan (default: rttm)",
+    )
+    parser.add_argument(
+        "--speaker-embeddings",
+        action="store_true",
+        help="with --to json: the mean embedding of every speaker",
+    )
     parser.add_argument("--force", action="store_true", help="diarize finished recordings again")
     add_audio_arguments(parser)
     add_count_arguments(parser)
@@ -61,6 +81,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="vbx",
         why="the best on conversations of unseen speakers",
         threshold="for ahc the model's calibrated threshold, for vbx one estimated from each recording",
+    )
+    people = parser.add_argument_group("known people")
+    add_people_arguments(people, required=False)
+    people.add_argument(
+        "--false-alarms",
+        type=float,
+        metavar="P",
+        help="with --people: false-alarm rate, the share of strangers who may get a name (default: 0.01)",
     )
     parser.add_argument(
         "--reference-speech",
@@ -85,11 +113,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """
     _check_options(args)
     config = diarization_config(args)
+    people = _people(args)
     audio_of = recordings(args.audio)
 
     from sdpn.diarization.recordings import (
         RecordingOptions,
         check_headers,
+        check_not_written,
         diarize_recordings,
         read_speech,
     )
@@ -101,17 +131,29 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         max_speakers=args.max_speakers,
         skip_bad=args.skip_bad,
         force=args.force,
+        formats=args.to,
+        speaker_embeddings=args.speaker_embeddings,
     )
+    check_not_written(args.json, audio_of, args.out, options)
     bad = check_headers(audio_of, options)  # before the model is loaded
     speech_of = None if args.reference_speech is None else read_speech(args.reference_speech, list(audio_of))
 
     from sdpn import __version__
-    from sdpn.config import to_dict
+    from sdpn.diarization.outputs import pipeline_settings
     from sdpn.diarization.pipeline import Diarizer
     from sdpn.extraction.settings import fingerprint
+    from sdpn.people.naming import load_naming
+    from sdpn.receipt import origin_of
 
     model = load(args)
     diarizer = Diarizer(model, config=config)
+    made_with: dict[str, Any] = {"sdpn": __version__, "model": fingerprint(model)}
+    origin = origin_of(model, args.model, args.format)
+    naming = None
+    if people is not None:
+        naming = load_naming(model, model_path(args.model), people)
+        made_with["people"] = naming.known.digest
+        origin["people"] = {**people.to_dict(), "digest": naming.known.digest}
     meter = Meter(quiet=args.quiet, unit="min of audio")
     try:
         done = diarize_recordings(
@@ -121,13 +163,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             options,
             speech_of=speech_of,
             bad=bad,
-            made_with={"sdpn": __version__, "model": fingerprint(model)},
+            made_with=made_with,
+            origin=origin,
+            naming=naming,
             on_progress=partial(_show, meter, len(audio_of)),
         )
     finally:
         meter.finish()
     results = {
-        "settings": {**to_dict(config), args.method: to_dict(diarizer.clusterer)},
+        "settings": pipeline_settings(diarizer),
         "files": done.files,
         "left_out": [
             {"recording": name, "audio": str(audio_of[name]), "reason": str(why)}
@@ -146,6 +190,24 @@ def _check_options(args: argparse.Namespace) -> None:
         raise InputError("--reference-speech does not distinguish channels", hint="give --channel N")
 
 
+def _people(args: argparse.Namespace) -> PeopleOptions | None:
+    """The people to know; None without ``--people``."""
+    if args.people is None:
+        if args.back_end is not None or args.false_alarms is not None:
+            raise InputError("--back-end and --false-alarms need --people FOLDER")
+        return None
+    if STDIN in args.audio:
+        raise InputError(
+            "--people reads a recording twice, but standard input can be read only once",
+            hint="save it to a file first",
+        )
+    from sdpn.people.identify import FALSE_ALARMS
+    from sdpn.people.naming import PeopleOptions
+
+    rate = FALSE_ALARMS if args.false_alarms is None else args.false_alarms
+    return PeopleOptions(folder=args.people, back_end=args.back_end, false_alarms=rate)
+
+
 def _show(meter: Meter, of: int, number: int, recording: str, done_s: float, total_s: float | None) -> None:
     where = f" {number}/{of}, {recording}" if of > 1 else ""
     minutes = None if total_s is None else round(max(total_s, done_s) / 60, 1)
@@ -157,12 +219,12 @@ def _print(results: Mapping[str, Any]) -> None:
     now = [file for file in files if not file["finished_before"]]
     if now:
         width = max(len("recording"), *(len(file["recording"]) for file in now))
-        print(f"{'recording':<{width}}  speakers  turns  speech s  length s     RTF  RTTM")
+        print(f"{'recording':<{width}}  speakers  turns  speech s  length s     RTF  files")
         for file in now:
             print(
                 f"{file['recording']:<{width}}  {file['num_speakers']:>8}  {file['num_turns']:>5}"
                 f"  {file['speech_s']:>8.1f}  {file['duration_s']:>8.1f}"
-                f"  {file['seconds'] / file['duration_s']:>6.3f}  {file['rttm']}"
+                f"  {file['seconds'] / file['duration_s']:>6.3f}  {_files(file['outputs'])}"
             )
         print(
             f"{_count(now)}, {total['duration_s']:.1f} s, in {total['seconds']:.1f} s: "
@@ -174,6 +236,11 @@ def _print(results: Mapping[str, Any]) -> None:
         print(f"{_count(results['left_out'])} skipped:")
         for one in results["left_out"]:
             print(f"  {one['reason']}")
+
+
+def _files(outputs: Mapping[str, str]) -> str:
+    first, *others = outputs.values()
+    return first + (f" and {', '.join(Path(other).suffix for other in others)}" if others else "")
 
 
 def _count(what: Sequence[object]) -> str:

@@ -46,7 +46,9 @@ COMMANDS = {
     "backend": "train a scoring back end (PLDA, AS-norm) on unlabelled recordings",
     "pseudo-label": "cluster an unlabelled corpus into pseudo-labels to train on",
     "verify": "score verification trials: EER, minDCF and Cllr, with confidence intervals",
-    "diarize": "find out who spoke when, as RTTM",
+    "diarize": "find out who spoke when, as RTTM, JSON, subtitles or annotation tiers",
+    "enroll": "enroll people, to name speakers with 'sdpn diarize --people'",
+    "verify-receipt": "repeat a diarization from its receipt, and compare",
     "cluster": "cluster window embeddings into speakers, as RTTM",
     "kmeans": "cluster millions of embeddings with mini-batch k-means",
     "simulate": "simulate conversations, with references, from single utterances",
@@ -69,6 +71,12 @@ From recordings to a report:
   sdpn score   --ref meeting.ref.rttm --hyp exp/mini/rttm/meeting.rttm
   sdpn report  exp/mini
   sdpn drift   exp/mini
+Write subtitles and everything known, and check later that it can be repeated:
+  sdpn diarize --out out/ --to json,srt meeting.wav
+  sdpn verify-receipt out/meeting.json
+Name the people whose voices are known:
+  sdpn enroll --name Anna --people people/ anna.wav
+  sdpn diarize --people people/ --out out/ meeting.wav
 Adapt a model, and its scoring back end, to your own unlabelled recordings:
   sdpn adapt   --data recordings/ --out models/mine
   sdpn backend --model models/mine --data data/mine

@@ -20,8 +20,8 @@ def add_model_arguments(parser: argparse._ActionsContainer) -> None:
         "--model",
         type=model_path,
         metavar="M",
-        help=f"model: EXP/model, the name of one included in sdpn ({', '.join(INCLUDED)}), a file or folder "
-        "of 3D-Speaker, WeSpeaker, SpeechBrain or ReDimNet2, or an ONNX graph "
+        help=f"model: EXP/model, a name of 'sdpn models --available' (included: {', '.join(INCLUDED)}), a "
+        "file or folder of 3D-Speaker, WeSpeaker, SpeechBrain or ReDimNet2, or an ONNX graph "
         f"(default: {SHIPPED.name})",
     )
     parser.add_argument(

@@ -1,7 +1,7 @@
-"""Which recordings of a folder of RTTM files are finished, so that an interrupted run can be resumed.
+"""Which recordings of a folder of turns are finished, so that an interrupted run can be resumed.
 
-After each RTTM file, ``.diarized/<recording>.json`` is written next to it, with the audio file, the settings
-and the summary of the recording.
+After the files of each recording, ``.diarized/<recording>.json`` is written next to them, with the audio
+file, the settings and the summary of the recording.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sdpn.io.atomic import atomic_write_text
 from sdpn.io.checksum import file_sha256
 from sdpn.io.json_text import read_json
 
-_FOLDER, _FORMAT = ".diarized", 1
+_FOLDER, _FORMAT = ".diarized", 2
 
 
 class Finished:
@@ -33,37 +33,51 @@ class Finished:
         self._folder = out / _FOLDER
         self._settings = dict(settings)
 
-    def find(self, recording: str, audio: Path, rttm: Path, speech: object) -> dict[str, Any] | None:
+    def find(
+        self, recording: str, audio: Path, outputs: Mapping[str, Path], speech: object
+    ) -> dict[str, Any] | None:
         """The summary stored when a recording was finished.
 
         Args:
             recording: its id.
             audio: its file.
-            rttm: the RTTM file of its turns.
+            outputs: the files of its turns, by format.
             speech: the given speech that its turns depend on, if any.
 
         Returns:
-            None if it is not finished: the audio file or the settings differ, or the RTTM file is missing or
-            has changed since it was written.
+            None if it is not finished: the audio file or the settings differ, or a file of its turns is
+            missing or has changed since it was written.
         """
         try:
             record = read_json(self._folder / f"{recording}.json", "record of a finished recording")
-            if record["made_from"] != self._made_from(audio, speech) or record["rttm"] != file_sha256(rttm):
+            written = record["outputs"]
+            if record["made_from"] != self._made_from(audio, speech) or any(
+                written[name] != file_sha256(path) for name, path in outputs.items()
+            ):
                 return None
             row = record["summary"]
-        except (InputError, OSError, KeyError):
+        except (InputError, OSError, KeyError, TypeError):
             return None  # an unreadable entry counts as unfinished
         return row if isinstance(row, dict) else None
 
     def store(
-        self, recording: str, audio: Path, rttm: Path, speech: object, summary: Mapping[str, Any]
+        self,
+        recording: str,
+        audio: Path,
+        outputs: Mapping[str, Path],
+        speech: object,
+        summary: Mapping[str, Any],
     ) -> None:
         """Store the summary of a finished recording; the other arguments are those of `find`.
 
         Raises:
             InputError: the file cannot be written.
         """
-        record = {"made_from": self._made_from(audio, speech), "rttm": file_sha256(rttm), "summary": summary}
+        record = {
+            "made_from": self._made_from(audio, speech),
+            "outputs": {name: file_sha256(path) for name, path in outputs.items()},
+            "summary": summary,
+        }
         atomic_write_text(self._folder / f"{recording}.json", json.dumps(record, indent=2) + "\n")
 
     def _made_from(self, audio: Path, speech: object) -> str:

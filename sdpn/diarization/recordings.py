@@ -1,7 +1,8 @@
-"""Many recordings to RTTM files, resumed where it was interrupted: what ``sdpn diarize`` does."""
+"""Many recordings to files of turns, resumed where it was interrupted: what ``sdpn diarize`` does."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,11 +11,22 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from sdpn.diarization.finished import Finished
+from sdpn.diarization.outputs import (
+    LabelledChannel,
+    Naming,
+    channel_name,
+    labelled_channels,
+    pipeline_settings,
+    who_spoke_when,
+    with_receipt,
+)
 from sdpn.diarization.pipeline import Diarizer, Progress
 from sdpn.errors import InputError
+from sdpn.formats.registry import TURN_FORMATS, find_formats, write_turns
+from sdpn.formats.who_spoke_when import WhoSpokeWhen
 from sdpn.io.audio import open_audio
 from sdpn.io.inputs import STDIN
-from sdpn.io.rttm import from_annotation, read_rttm, write_rttm
+from sdpn.io.rttm import read_rttm
 
 #: Standard input, which may be a file and still is read once.
 _STDIN = (STDIN, Path("/dev/stdin"))
@@ -37,6 +49,8 @@ class RecordingOptions:
         max_speakers: at most that many.
         skip_bad: leave out recordings that cannot be read, and use truncated ones as far as they go.
         force: diarize finished recordings again.
+        formats: what is written, see `sdpn.formats.registry.TURN_FORMATS`.
+        speaker_embeddings: whether the JSON document holds an embedding of every speaker.
     """
 
     channel: int | Literal["separate"] | None = None
@@ -45,6 +59,16 @@ class RecordingOptions:
     max_speakers: int | None = None
     skip_bad: bool = False
     force: bool = False
+    formats: Sequence[str] = ("rttm",)
+    speaker_embeddings: bool = False
+
+    def __post_init__(self) -> None:
+        find_formats(self.formats)
+        if self.speaker_embeddings and "json" not in self.formats:
+            raise InputError(
+                "--speaker-embeddings needs --to json, the format that holds embeddings",
+                hint="add json to --to, for example --to rttm,json",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +76,9 @@ class DiarizedRecordings:
     """What `diarize_recordings` did.
 
     Attributes:
-        files: a row for each recording: ``recording``, ``audio``, ``rttm``, ``duration_s``, ``speech_s``,
-            ``num_speakers``, ``num_turns``, ``channels``, ``seconds``, ``finished_before``.
+        files: a row for each recording: ``recording``, ``audio``, ``outputs`` (files by format),
+            ``duration_s``, ``speech_s``, ``num_speakers``, ``num_turns``, ``channels``, ``seconds``,
+            ``finished_before``.
         left_out: why recordings were skipped, by id.
         failures: why others could not be diarized.
     """
@@ -90,11 +115,13 @@ def diarize_recordings(
     options: RecordingOptions = RecordingOptions(),
     *,
     made_with: Mapping[str, Any],
+    origin: Mapping[str, Any] | None = None,
+    naming: Naming | None = None,
     speech_of: SpeechOf | None = None,
     bad: Mapping[str, InputError] | None = None,
     on_progress: OnProgress = lambda _number, _name, _done_s, _total_s: None,
 ) -> DiarizedRecordings:
-    """Diarize recordings and write an RTTM file for each; one that fails does not stop the others.
+    """Diarize recordings and write the turns of each; one that fails does not stop the others.
 
     Recordings that are finished, with the same audio, settings and ``made_with``, are skipped; that they are
     is noted in ``OUT/.diarized``.
@@ -102,16 +129,20 @@ def diarize_recordings(
     Args:
         diarizer: with the model.
         audio_of: files by recording id (`sdpn.io.inputs.recordings`).
-        out: folder for ``<name>.rttm``.
+        out: folder for ``<name>.rttm`` and the files of other formats.
         options: the options.
         made_with: identifies the model, such as its `sdpn.extraction.settings.fingerprint`.
+        origin: model, code and machine for the receipts of JSON documents (`sdpn.receipt.origin_of`); None
+            writes none.
+        naming: gives speakers the names of people (`sdpn.people.naming.SpeakerNaming`); None leaves
+            ``speaker00``, ``speaker01``, ... What it depends on belongs into ``made_with`` and ``origin``.
         speech_of: speech in place of voice activity detection.
         bad: result of `check_headers`; None calls it.
         on_progress: see `OnProgress`.
 
     Raises:
-        InputError: before any work, if a file cannot be opened and ``options.skip_bad`` is not set; an RTTM
-            file cannot be written. Other failures are in the result.
+        InputError: before any work, if a file cannot be opened and ``options.skip_bad`` is not set; a file of
+            turns cannot be written. Other failures are in the result.
     """
     done = DiarizedRecordings(left_out=check_headers(audio_of, options) if bad is None else dict(bad))
     finished = Finished(
@@ -123,23 +154,27 @@ def diarize_recordings(
             "counts": [options.num_speakers, options.min_speakers, options.max_speakers],
             "channel": options.channel,
             "keep_truncated": options.skip_bad,
+            "speaker_embeddings": options.speaker_embeddings,
         },
     )
     for number, (recording, audio) in enumerate(audio_of.items(), start=1):
         if recording in done.left_out:
             continue
-        work = _Work(recording, audio, _rttm(out, recording, audio), (speech_of or {}).get(recording))
+        outputs = output_files(out, recording, audio, options.formats)
+        work = _Work(recording, audio, outputs, (speech_of or {}).get(recording))
         found = None if options.force or not _can_be_read_again(audio) else finished.find(*work)
         if found is not None:
-            done.files.append({**found, "audio": str(audio), "rttm": str(work.rttm), "finished_before": True})
+            paths = {name: str(path) for name, path in outputs.items()}
+            done.files.append({**found, "audio": str(audio), "outputs": paths, "finished_before": True})
             continue
         try:
-            done.files.append(_diarize(diarizer, work, options, partial(on_progress, number, recording)))
+            progress = partial(on_progress, number, recording)
+            done.files.append(_diarize(diarizer, work, options, origin, naming, progress))
         except _Unreadable as error:
             if options.skip_bad:
-                done.left_out[recording] = error.reason
+                done.left_out[recording] = error
             else:
-                done.failures.append(error.reason)
+                done.failures.append(error)
         except InputError as error:
             done.failures.append(error)
         else:
@@ -172,6 +207,26 @@ def check_headers(audio_of: Mapping[str, Path], options: RecordingOptions) -> di
     return bad
 
 
+def check_not_written(
+    path: Path | None, audio_of: Mapping[str, Path], out: Path, options: RecordingOptions
+) -> None:
+    """Check that a file is none of those that `diarize_recordings` writes.
+
+    Raises:
+        InputError: it is.
+    """
+    if path is None:
+        return
+    for recording, audio in audio_of.items():
+        for file in output_files(out, recording, audio, options.formats).values():
+            if os.path.realpath(file) == os.path.realpath(path):
+                raise InputError(
+                    f"is given for --json, and would hold the turns of {recording!r}",
+                    path=path,
+                    hint="choose another path for the results of the command",
+                )
+
+
 def read_speech(rttm: Path, recordings: Sequence[str]) -> dict[str, list[tuple[float, float]]]:
     """The turns of recordings as speech, regardless of speaker.
 
@@ -196,9 +251,10 @@ def _can_be_read_again(audio: Path) -> bool:
     return audio not in _STDIN and audio.is_file()
 
 
-def _rttm(out: Path, recording: str, audio: Path) -> Path:
-    """File names may contain white space, recording ids may not."""
-    return out / f"{audio.stem if '_'.join(audio.stem.split()) == recording else recording}.rttm"
+def output_files(out: Path, recording: str, audio: Path, formats: Sequence[str]) -> dict[str, Path]:
+    """The files of a recording, by format; their names may contain white space, recording ids may not."""
+    stem = audio.stem if "_".join(audio.stem.split()) == recording else recording
+    return {name: out / f"{stem}{TURN_FORMATS[name].suffix}" for name in find_formats(formats)}
 
 
 class _Work(NamedTuple):
@@ -206,60 +262,115 @@ class _Work(NamedTuple):
 
     recording: str
     audio: Path
-    rttm: Path
+    outputs: Mapping[str, Path]
     speech: Sequence[tuple[float, float]] | None
 
 
-class _Unreadable(Exception):
+class _Unreadable(InputError):
     """A recording that ``--skip-bad`` skips."""
 
     def __init__(self, reason: InputError) -> None:
-        super().__init__(str(reason))
-        self.reason = reason
+        super().__init__(reason.message, path=reason.path, line=reason.line, hint=reason.hint)
 
 
-def _diarize(
-    diarizer: Diarizer, work: _Work, options: RecordingOptions, progress: Progress
-) -> dict[str, Any]:
-    started = time.perf_counter()
+def diarize_recording(
+    diarizer: Diarizer,
+    recording: str,
+    audio: Path,
+    options: RecordingOptions,
+    *,
+    speech: Sequence[tuple[float, float]] | None = None,
+    origin: Mapping[str, Any] | None = None,
+    naming: Naming | None = None,
+    progress: Progress | None = None,
+) -> tuple[WhoSpokeWhen, list[LabelledChannel]]:
+    """Diarize one recording and gather what is to be written.
+
+    Args:
+        diarizer: with the model.
+        recording: its id.
+        audio: its file.
+        options: the options.
+        speech: start and end of speech, in place of voice activity detection.
+        origin: as in `diarize_recordings`.
+        naming: as in `diarize_recordings`.
+        progress: see `sdpn.diarization.pipeline.Progress`.
+
+    Raises:
+        InputError: the recording cannot be read, or cannot satisfy the number of speakers.
+    """
     reading: dict[str, Any] = {
-        "speech": work.speech,
+        "speech": speech,
         "keep_truncated": options.skip_bad,
         "progress": progress,
     }
     try:
         if options.channel == "separate":
-            channels = diarizer.embed_channels(work.audio, **reading)
+            embedded = diarizer.embed_channels(audio, **reading)
         else:
-            channels = [diarizer.embed(work.audio, channel=options.channel, **reading)]
+            embedded = [diarizer.embed(audio, channel=options.channel, **reading)]
     except InputError as error:
         raise _Unreadable(error) from error
-    labelled = diarizer.label_with_counts(
-        channels,
-        num_speakers=options.num_speakers,
-        min_speakers=1 if options.min_speakers is None else options.min_speakers,
-        max_speakers=options.max_speakers,
+    counts: dict[str, Any] = {
+        "num_speakers": options.num_speakers,
+        "min_speakers": 1 if options.min_speakers is None else options.min_speakers,
+        "max_speakers": options.max_speakers,
+    }
+    channels = labelled_channels(recording, embedded, diarizer.label_with_counts(embedded, **counts))
+    file = audio if _can_be_read_again(audio) else None
+    named = None if naming is None else naming(channels, file)
+    channels = channels if named is None else list(named.channels)
+    spoken = who_spoke_when(recording, file, channels, with_embeddings=options.speaker_embeddings)
+    if named is not None:
+        spoken = spoken.with_more(of_speakers=named.of_speakers, details=named.details)
+    if origin is None or "json" not in options.formats:
+        return spoken, channels
+    given = {
+        "channel": options.channel,
+        **counts,
+        "skip_bad": options.skip_bad,
+        "speaker_embeddings": options.speaker_embeddings,
+        "speech": None if speech is None else [list(span) for span in speech],
+    }
+    spoken = with_receipt(spoken, settings=pipeline_settings(diarizer), options=given, origin=origin)
+    return spoken, channels
+
+
+def _diarize(
+    diarizer: Diarizer,
+    work: _Work,
+    options: RecordingOptions,
+    origin: Mapping[str, Any] | None,
+    naming: Naming | None,
+    progress: Progress,
+) -> dict[str, Any]:
+    started = time.perf_counter()
+    spoken, channels = diarize_recording(
+        diarizer,
+        work.recording,
+        work.audio,
+        options,
+        speech=work.speech,
+        origin=origin,
+        naming=naming,
+        progress=progress,
     )
-    turns_of = [
-        from_annotation(found.annotation, work.recording, channel=1 + (embedded.channel or 0))
-        for embedded, found in zip(channels, labelled, strict=True)
-    ]
-    write_rttm(work.rttm, work.recording, [turn for turns in turns_of for turn in turns])
-    each = [
+    write_turns(spoken, work.outputs)
+    each: list[dict[str, Any]] = [
         {
-            "channel": "mix" if embedded.channel is None else embedded.channel,
-            "speech_s": sum(segment.duration_s for segment in embedded.speech),
-            "speakers": found.annotation.labels(),
-            "num_turns": len(turns),
-            "count_posterior": found.count_posterior,
+            "channel": channel_name(channel.embedded),
+            "speech_s": sum(segment.duration_s for segment in channel.embedded.speech),
+            "speakers": channel.speakers,
+            "num_turns": len(channel.turns),
+            "count_posterior": channel.labelled.count_posterior,
         }
-        for embedded, found, turns in zip(channels, labelled, turns_of, strict=True)
+        for channel in channels
     ]
     return {
         "recording": work.recording,
         "audio": str(work.audio),
-        "rttm": str(work.rttm),
-        "duration_s": channels[0].duration_s,
+        "outputs": {name: str(path) for name, path in work.outputs.items()},
+        "duration_s": spoken.duration_s,
         "speech_s": sum(one["speech_s"] for one in each),
         "num_speakers": sum(len(one["speakers"]) for one in each),
         "num_turns": sum(one["num_turns"] for one in each),

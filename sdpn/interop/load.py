@@ -11,6 +11,7 @@ from sdpn.interop.source import ModelSource
 from sdpn.models.embedder import Embedder, Model, Precision
 from sdpn.models.folder import ModelFolder
 from sdpn.pretrained import INCLUDED, is_included, model_path
+from sdpn.pretrained.names import format_at, how_to_get
 
 #: Files that belong to a model folder: giving the file is equivalent to giving the folder.
 _FILES_OF_FOLDERS = {
@@ -35,8 +36,8 @@ def load_model(
     >>> model = load_model("campplus.bin", format="3dspeaker")
 
     Args:
-        path: a model folder (``EXP/model``), a file or folder of another toolkit, or the name of a model
-            included in the package; None loads its default (`sdpn.pretrained`).
+        path: a model folder (``EXP/model``), a file or folder of another toolkit, or the name of a model in
+            the package, an installed wheel or the user's folder; None loads the default (`sdpn.pretrained`).
         format: ``sdpn``, ``3dspeaker``, ``wespeaker``, ``speechbrain`` or ``onnx``; None detects it, and
             raises an error if it is ambiguous.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
@@ -73,9 +74,11 @@ def _read(path: str | os.PathLike[str] | None, format: str | None) -> Model:
         raise InputError(
             "no such model folder or file",
             path=path,
-            hint="expected a folder written by sdpn train, EXP/model, a model of another toolkit, or the "
-            f"name of an included one: {', '.join(INCLUDED)}",
+            hint=how_to_get(os.fspath(path))
+            or "expected a folder written by sdpn train, EXP/model, a model of another toolkit, or the "
+            f"name of an included one: {', '.join(INCLUDED)}; 'sdpn models --available' lists all names",
         )
+    format = format if format is not None else format_at(path)
     if format is not None and format not in FORMATS:
         raise InputError(f"unknown format {format!r}", hint=f"expected one of: {', '.join(FORMATS)}")
     if path.is_file() and (beside := _FILES_OF_FOLDERS.get(path.name)) and (path.parent / beside).is_file():

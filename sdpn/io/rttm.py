@@ -228,20 +228,32 @@ def write_rttms(path: str | os.PathLike[str], turns: Iterable[Turn]) -> None:
     Raises:
         InputError: an id is empty or contains white space, or a time is negative or not finite.
     """
-    lines = []
-    for turn in sorted(turns):
+    turns = sorted(turns)
+    for turn in turns:
         require_id(turn.recording, "recording", path=path)
         require_id(turn.speaker, "speaker", path=path)
         require_id(turn.channel, "channel", path=path)
         if not (0 <= turn.onset_s <= turn.end_s < float("inf")):
             raise InputError(f"a turn runs from {turn.onset_s} to {turn.end_s} s", path=path)
+    lines = [
+        f"SPEAKER {turn.recording} {turn.channel} {turn.onset_s:.3f} {turn.duration_s:.3f} "
+        f"<NA> <NA> {turn.speaker} <NA> <NA>\n"
+        for turn in rounded(turns)
+    ]
+    atomic_write_text(path, "".join(lines))
+
+
+def rounded(turns: Iterable[Turn]) -> list[Turn]:
+    """The turns with both ends in whole milliseconds, so that adjacent turns stay adjacent; in order.
+
+    A turn that becomes empty is left out.
+    """
+    found = []
+    for turn in sorted(turns):
         onset_ms, end_ms = _milliseconds(turn.onset_s), _milliseconds(turn.end_s)
         if end_ms > onset_ms:
-            times = f"{onset_ms / 1000:.3f} {(end_ms - onset_ms) / 1000:.3f}"
-            lines.append(
-                f"SPEAKER {turn.recording} {turn.channel} {times} <NA> <NA> {turn.speaker} <NA> <NA>\n"
-            )
-    atomic_write_text(path, "".join(lines))
+            found.append(replace(turn, onset_s=onset_ms / 1000, duration_s=(end_ms - onset_ms) / 1000))
+    return found
 
 
 def _milliseconds(seconds: float) -> int:

@@ -15,13 +15,13 @@ PACKAGE = Path(__file__).resolve().parents[2] / "sdpn"
 
 #: From the ground up. A part imports from floors below its own, and stands on the lowest that allows it.
 FLOORS = [
-    {"errors", "memory", "pretrained", "stopping", "torchaudio_import"},
+    {"errors", "memory", "stopping", "torchaudio_import"},
     {"eigen", "io"},
-    {"config", "metrics", "verification"},
+    {"config", "formats", "metrics", "pretrained", "verification"},
     {"augmentation", "clustering", "evaluation", "features"},
     {"data", "diarization", "kmeans", "models", "simulation"},
-    {"distill", "extraction", "interop", "tracking"},
-    {"benchmark", "training"},
+    {"distill", "extraction", "interop", "people", "tracking"},
+    {"benchmark", "receipt", "training"},
     {"adaptation", "report"},
     {"cli"},
 ]
@@ -33,6 +33,7 @@ TORCH_FREE = [
     "sdpn.io",
     "sdpn.clustering",
     "sdpn.evaluation",
+    "sdpn.formats",
     "sdpn.kmeans",
     "sdpn.metrics",
     "sdpn.verification",

@@ -24,7 +24,7 @@ EXAMPLE = re.compile(r"^### sdpn (\S+)\n\n```python\n(.*?)```", re.DOTALL | re.M
 EXAMPLES = dict(EXAMPLE.findall(PAGE.read_text()))
 
 #: Examples that take over five seconds on a busy machine; test_library.py runs these functions, too.
-SLOW = {"train", "adapt", "pseudo-label", "diarize", "benchmark", "models"}
+SLOW = {"train", "adapt", "pseudo-label", "diarize", "enroll", "verify-receipt", "benchmark", "models"}
 
 
 def write_settings(path: Path, overrides: list[str]) -> None:
@@ -81,6 +81,10 @@ def test_the_example_runs(command: str, folder: Path, request: pytest.FixtureReq
         (folder / "corpus").mkdir()
         for speaker in sorted(corpus.iterdir())[:2]:
             (folder / "corpus" / speaker.name).symlink_to(speaker)
+    if command == "enroll":
+        speaker = request.getfixturevalue("shared_data") / "speechocean762/dev/0003"
+        sentences = [soundfile.read(clip)[0] for clip in sorted(speaker.glob("*.opus"))[:4]]
+        soundfile.write(folder / "anna.wav", np.concatenate(sentences), 16000)
     if command == "benchmark":
         write_corpora(folder / "corpora")
     before = {path for path in folder.rglob("*") if path.is_file()}

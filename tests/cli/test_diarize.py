@@ -75,7 +75,7 @@ def test_a_real_meeting(
     (file,) = document["results"]["files"]
     assert file["recording"] == "trn09"
     assert file["audio"] == str(clip)
-    assert Path(file["rttm"]) == out / "trn09.rttm"
+    assert file["outputs"] == {"rttm": str(out / "trn09.rttm")}
     assert file["num_speakers"] == 3
     assert file["num_turns"] == len(turns)
     assert file["duration_s"] == pytest.approx(30.0, abs=0.01)
@@ -184,6 +184,67 @@ def test_settings_reach_the_pipeline_of_the_library(
     shown = capsys.readouterr().out
     for line in ("vad.threshold=0.3", "window_s=1.5", "max_pause_s=0.3", "vbx.fa=", "ahc.threshold="):
         assert f"\n  {line}" in shown
+
+
+def test_several_formats_at_once(
+    model: Path, shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip, out, results = shared_data / "ami_excerpt" / "trn09.flac", tmp_path / "out", tmp_path / "all.json"
+    every = "rttm,json,csv,srt,vtt,audacity,textgrid,elan"
+    args = ("--model", model, "--out", out, "--num-speakers", 2, "--json", results, "vbx.fa=0.2", clip)
+    assert diarize(*args, "--to", every, "--speaker-embeddings") == 0
+    suffixes = ["TextGrid", "csv", "eaf", "json", "rttm", "srt", "txt", "vtt"]
+    assert sorted(path.name for path in out.glob("trn09*")) == [f"trn09.{suffix}" for suffix in suffixes]
+    assert "trn09.rttm and .json, .csv, .srt, .vtt, .txt, .TextGrid, .eaf" in capsys.readouterr().out
+    document = json.loads((out / "trn09.json").read_text())
+    turns = [(turn.onset_s, turn.end_s, turn.speaker) for turn in read_rttm(out / "trn09.rttm")["trn09"]]
+    rows = [(row["start_s"], row["end_s"], row["speaker"]) for row in document["turns"]]
+    np.testing.assert_allclose([row[:2] for row in rows], [turn[:2] for turn in turns], atol=1e-9)
+    assert [row[2] for row in rows] == [turn[2] for turn in turns]
+    assert document["exclusive_turns"] == document["turns"]  # nobody overlaps yet
+    assert document["settings"]["vbx"]["fa"] == 0.2 and document["settings"]["window_s"] == 1.5
+    for speaker in document["speakers"]:
+        assert len(speaker["embedding"]) == 24
+        talk_s = sum(end - start for start, end, who in turns if who == speaker["speaker"])
+        assert speaker["talk_s"] == pytest.approx(talk_s, abs=1e-6)
+    assert sum(speaker["share"] for speaker in document["speakers"]) == pytest.approx(1.0, abs=1e-3)
+
+    def again(*options: object) -> bool:
+        assert diarize(*args, *options) == 0
+        (row,) = json.loads(results.read_text())["results"]["files"]
+        finished: bool = row["finished_before"]
+        return finished
+
+    assert again("--to", every, "--speaker-embeddings")
+    assert again("--to", "csv,srt", "--speaker-embeddings", "--to", "json,srt") is True
+    (out / "trn09.srt").unlink()
+    assert again("--to", "json,csv", "--speaker-embeddings")
+    assert not again("--to", "json,srt", "--speaker-embeddings")
+    assert not again("--to", "json")  # without embeddings it is another document
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--to", "rttm,docx"], "unknown format of turns 'docx' (expected one or several of rttm,json,csv"),
+        (["--to", ""], "unknown format of turns ''"),
+        (["--to", "rttm", "--speaker-embeddings"], "--speaker-embeddings needs --to json"),
+    ],
+)
+def test_formats_that_are_none(
+    options: list[str], message: str, noise: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert diarize("--out", tmp_path / "out", *options, noise) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_results_of_the_command_do_not_replace_those_of_a_recording(
+    noise: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = tmp_path / "out" / "noise.json"
+    assert diarize("--out", tmp_path / "out", "--to", "json", "--json", document, noise) == 2
+    assert f"{document}: is given for --json, and would hold the turns of 'noise'" in capsys.readouterr().err
 
 
 def bad_audio(kind: str, folder: Path) -> Path:

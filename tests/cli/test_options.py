@@ -17,7 +17,7 @@ DIFFER = {
     "--resamples": "verify resamples trials of speakers, which takes longer than recordings",
     "--seed": "None where a setting or --manifest may give it; it is 0 then, too",
     "--snr": "noise to train or to simulate, and noise to test on",
-    "--to": "npz of clusters, a folder of a model",
+    "--to": "npz of clusters, a folder of a model, formats of turns",
     "--init": "a model folder, or a k-means model",
 }
 

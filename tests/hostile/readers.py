@@ -508,6 +508,48 @@ NOSCORE m 1 3 1 <NA> <NA> <NA> <NA>
 SPEAKER m 1 3.0 1.5 <NA> <NA> bob <NA>
 """
 
+
+def _receipt(folder: Path) -> Path:
+    from sdpn.config import to_dict
+    from sdpn.diarization.pipeline import PipelineConfig
+
+    options = {"channel": None, "num_speakers": None, "min_speakers": 1, "max_speakers": 4}
+    document = {
+        "schema": "sdpn.turns/1",
+        "recording": "m",
+        "audio": "m.wav",
+        "settings": {**to_dict(PipelineConfig()), "method": "ahc", "ahc": {"threshold": 0.5}},
+        "receipt": {
+            "result_sha256": "0f",
+            "audio": {"bytes": 4, "sha256": "1f"},
+            "options": {**options, "skip_bad": False, "speaker_embeddings": True, "speech": [[0.5, 2.0]]},
+            "model": {"path": "small", "format": None, "weights": "2f"},
+            "code": {"source_sha256": "3f"},
+            "machine": {"python": "3.11", "threads": 1},
+        },
+    }
+    return _written("m.json", json.dumps(document, indent=1))(folder)
+
+
+def _voiceprint(folder: Path) -> Path:
+    from sdpn.people.voiceprint import PeopleFolder
+    from tests.people.test_voiceprint import person
+
+    return PeopleFolder(folder).write(person("Anna Lee", 1, 2))
+
+
+def _fetched(folder: Path) -> Path:
+    record = {"source": "owner/repo@0123", "files": {"a.pt": "0f" * 32}}
+    (folder / "models/a").mkdir(parents=True, exist_ok=True)
+    return _written("models/a/source.json", json.dumps(record, indent=1))(folder)
+
+
+def _read_fetched(path: Path) -> Any:
+    from sdpn.pretrained.home import read_record
+
+    return read_record(path)
+
+
 READERS: dict[str, Reader] = {
     "checkpoint-meta": Reader(_checkpoint("meta.json"), _read_history),
     "checkpoint-state": Reader(_checkpoint("state.pt"), _read_history, text=False),
@@ -546,6 +588,9 @@ READERS: dict[str, Reader] = {
     ),
     "plda": Reader(_copied("binary.plda"), _read_plda, text=False),
     "text-plda": Reader(_copied("text.plda"), _read_plda),
+    "receipt": Reader(_receipt, _imported("sdpn.receipt", "read_receipt")),
+    "voiceprint": Reader(_voiceprint, _imported("sdpn.people.voiceprint", "read_voiceprint")),
+    "fetched-model": Reader(_fetched, _read_fetched),
     "rttm": Reader(_written("m.rttm", _RTTM), _imported("sdpn.io.rttm", "read_rttm")),
     "uem": Reader(
         _written("m.uem", ";; a comment\nm 1 0.5 10\nn 1 0 3\n"), _imported("sdpn.io.uem", "read_uem")

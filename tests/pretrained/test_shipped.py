@@ -12,13 +12,12 @@ import pytest
 import yaml
 
 import sdpn
-from sdpn import pretrained
 from sdpn.cli.main import main
 from sdpn.io.corpus import find_audio
 from sdpn.io.trials import read_trials
 from sdpn.metrics.verification import equal_error_rate, error_rates
 from sdpn.models.pretraining import read_pretraining
-from sdpn.pretrained import INCLUDED, SHIPPED, model_path
+from sdpn.pretrained import INCLUDED, SHIPPED, included, model_path
 from sdpn.verification.similarity import cosine
 from sdpn.verification.storage import read_back_end
 from sdpn.verification.trial_scores import score_trials
@@ -56,7 +55,7 @@ def test_a_truncated_model_advises_reinstallation(
 ) -> None:
     damaged = shutil.copytree(SHIPPED, tmp_path / "small")
     (damaged / name).write_bytes((damaged / name).read_bytes()[:200])
-    monkeypatch.setattr(pretrained, "_HERE", tmp_path)
+    monkeypatch.setattr(included, "_HERE", tmp_path)
     assert main(["compare", "--model", "small", "a.wav", "b.wav"]) == 2
     message = capsys.readouterr().err
     assert "the model small, included in sdpn, is damaged" in message

@@ -1,0 +1,1 @@
+"""Who spoke when, in the form that the next tool reads."""

@@ -1,0 +1,59 @@
+"""Names of speakers in formats that cannot hold every name: one rule for all.
+
+What a format cannot hold becomes ``_``; if two speakers would then have one name, later ones get ``_2``,
+``_3``, ... The JSON document keeps every name as it is.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterable
+
+_log = logging.getLogger(__name__)
+
+#: What no line of text holds: control characters, line ends (U+2028 and U+2029 are two) and lone surrogates.
+_NO_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]+")
+
+
+def one_line(name: str) -> str:
+    """A name as a line of text."""
+    return _NO_LINE.sub("_", name).strip() or "_"
+
+
+def as_field(name: str) -> str:
+    """A name as a field between blanks, as in RTTM."""
+    return re.sub(r"[\s\ufeff]+", "_", one_line(name))
+
+
+def without_markup(name: str) -> str:
+    """A name where ``<b>`` and ``{\\an8}`` are commands to the player and cannot be escaped, as in SRT."""
+    return re.sub(r"[<>{}]+", "_", one_line(name))
+
+
+def fitting_names(names: Iterable[str], fit: Callable[[str], str], *, what: str) -> dict[str, str]:
+    """The names that a format can hold.
+
+    Args:
+        names: of speakers, each once.
+        fit: replaces what the format cannot hold.
+        what: the format, for the log.
+
+    Returns:
+        a different name for each; a name that fits as it is stays, whatever the others are.
+    """
+    names = list(dict.fromkeys(names))
+    taken = {name for name in names if fit(name) == name}
+    fitted = {}
+    for name in names:
+        new = name
+        if name not in taken:
+            base = new = fit(name)
+            number = 1
+            while new in taken:
+                number += 1
+                new = f"{base}_{number}"
+            taken.add(new)
+            _log.info("%s cannot hold the name %r; it is written as %r", what, name, new)
+        fitted[name] = new
+    return fitted

@@ -1,0 +1,1 @@
+"""Known people: voiceprints, and whose voice a speaker of a recording has."""

@@ -1,0 +1,23 @@
+"""The models inside the package: a folder each, with a model card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_HERE = Path(__file__).parent
+
+#: Names of the included models.
+INCLUDED = tuple(sorted(card.parent.name for card in _HERE.glob("*/README.md")))
+
+#: The model that is taken where none is named.
+SHIPPED = _HERE / "small"
+
+
+def included_path(name: str) -> Path:
+    """Where an included model is."""
+    return _HERE / name
+
+
+def is_included(path: Path) -> bool:
+    """Whether a model is one of the package's."""
+    return path.parent == _HERE and path.name in INCLUDED
