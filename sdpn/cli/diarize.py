@@ -13,6 +13,7 @@ from sdpn.cli.clusterer_arguments import add_clusterer_arguments
 from sdpn.cli.diarization_arguments import diarization_config, diarization_settings
 from sdpn.cli.model_arguments import add_model_arguments, load
 from sdpn.cli.progress import Meter
+from sdpn.cli.segmentation_arguments import add_segmentation_arguments, load_segmentation_argument
 from sdpn.cli.speaker_counts import add_count_arguments, check_count_arguments
 from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
@@ -29,6 +30,9 @@ channels; - is standard input, and a folder stands for all audio below it. A rec
 empty RTTM file. Speakers are labelled speaker00, speaker01, ... within each recording: the same label in two
 recordings does not mean the same person. With --channel separate, each channel has its own speakers.
 
+With --segmentation, a local segmentation network hears where two speak at the same time, and turns overlap
+there (docs/segmentation.md).
+
 Rerunning the command resumes it: recordings that were already diarized with the same audio, model and
 settings are skipped (recorded in DIR/.diarized).
 """
@@ -39,6 +43,7 @@ EXAMPLE = """\
   sdpn diarize --model exp/mini/model --out out/ --min-speakers 2 --max-speakers 6 *.flac
   sdpn diarize --out out/ --skip-bad recordings/
   sdpn diarize --out out/ --channel separate calls/
+  sdpn diarize --out out/ --segmentation pyannote/segmentation-3.0 meeting.wav
   sdpn diarize --out out/ vad.threshold=0.4 window_s=2 vbx.fa=0.3 meeting.wav
   ffmpeg -i talk.mkv -f wav - | sdpn diarize --out out/ -
 """
@@ -69,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="use the turns of this file as speech, regardless of speaker, instead of voice activity "
         "detection",
     )
+    add_segmentation_arguments(parser)
 
 
 def settings() -> Sections:
@@ -101,6 +107,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         max_speakers=args.max_speakers,
         skip_bad=args.skip_bad,
         force=args.force,
+        exclusive=args.exclusive,
     )
     bad = check_headers(audio_of, options)  # before the model is loaded
     speech_of = None if args.reference_speech is None else read_speech(args.reference_speech, list(audio_of))
@@ -111,7 +118,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from sdpn.extraction.settings import fingerprint
 
     model = load(args)
-    diarizer = Diarizer(model, config=config)
+    segmenter = load_segmentation_argument(args)
+    diarizer = Diarizer(model, config=config, segmentation=segmenter)
     meter = Meter(quiet=args.quiet, unit="min of audio")
     try:
         done = diarize_recordings(
@@ -121,7 +129,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             options,
             speech_of=speech_of,
             bad=bad,
-            made_with={"sdpn": __version__, "model": fingerprint(model)},
+            made_with={
+                "sdpn": __version__,
+                "model": fingerprint(model),
+                "segmentation": None if segmenter is None else segmenter.digest,
+            },
             on_progress=partial(_show, meter, len(audio_of)),
         )
     finally:

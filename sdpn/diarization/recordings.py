@@ -37,6 +37,7 @@ class RecordingOptions:
         max_speakers: at most that many.
         skip_bad: leave out recordings that cannot be read, and use truncated ones as far as they go.
         force: diarize finished recordings again.
+        exclusive: write one speaker at a time, also with a segmentation network.
     """
 
     channel: int | Literal["separate"] | None = None
@@ -45,6 +46,7 @@ class RecordingOptions:
     max_speakers: int | None = None
     skip_bad: bool = False
     force: bool = False
+    exclusive: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +125,7 @@ def diarize_recordings(
             "counts": [options.num_speakers, options.min_speakers, options.max_speakers],
             "channel": options.channel,
             "keep_truncated": options.skip_bad,
+            "exclusive": options.exclusive,
         },
     )
     for number, (recording, audio) in enumerate(audio_of.items(), start=1):
@@ -241,7 +244,11 @@ def _diarize(
         max_speakers=options.max_speakers,
     )
     turns_of = [
-        from_annotation(found.annotation, work.recording, channel=1 + (embedded.channel or 0))
+        from_annotation(
+            found.exclusive if options.exclusive else found.annotation,
+            work.recording,
+            channel=1 + (embedded.channel or 0),
+        )
         for embedded, found in zip(channels, labelled, strict=True)
     ]
     write_rttm(work.rttm, work.recording, [turn for turns in turns_of for turn in turns])

@@ -7,13 +7,14 @@ import torch
 
 from sdpn.models.powerset import membership
 from sdpn.models.pyannet import PyanNet
+from sdpn.models.weights import weights_digest
 
 
 class Segmenter:
     """Tells local speakers apart in windows of audio.
 
     >>> segmenter = load_segmentation("pytorch_model.bin")
-    >>> segmenter.activities(wave_BS)               # (B, T, speakers), probabilities
+    >>> speakers_BTL, together_BTM = segmenter.activities(wave_BS)      # probabilities
 
     Args:
         network: to powerset classes.
@@ -30,7 +31,7 @@ class Segmenter:
         self.network = network.to(device).eval()
         self.device = torch.device(device)
         self.name = name
-        self.num_speakers = config.num_speakers
+        self.num_speakers, self.max_together = config.num_speakers, config.max_together
         self.window_samples = round(window_s * 16_000)
         self.hop_samples = config.hop_samples
         self.frame_samples = config.window_samples
@@ -38,6 +39,13 @@ class Segmenter:
         if not self.num_frames:
             raise ValueError(f"a window of {window_s} s holds no frame")
         self._member_CS = membership(config.num_speakers, config.max_together).to(self.device)
+        numbers_M = torch.arange(1, config.max_together + 1, device=self.device)
+        self._at_least_CM = (self._member_CS.sum(dim=1, keepdim=True) >= numbers_M).float()
+
+    @property
+    def digest(self) -> str | None:
+        """Identifies the weights."""
+        return weights_digest(self.network)
 
     @torch.inference_mode()
     def log_probabilities(self, wave_BS: np.ndarray) -> np.ndarray:
@@ -50,11 +58,15 @@ class Segmenter:
         return log_p_BTC.cpu().numpy()
 
     @torch.inference_mode()
-    def activities(self, wave_BS: np.ndarray) -> np.ndarray:
-        """Probability that each local speaker speaks (B, T, speakers), float32.
+    def activities(self, wave_BS: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Who speaks in each frame, and how many.
 
         Args:
             wave_BS: (B, S) float32 at 16 kHz, usually ``window_samples`` long.
+
+        Returns:
+            the probability that each local speaker speaks (B, T, speakers), and that at least 1, 2, ...
+            ``max_together`` speak (B, T, max_together), float32.
         """
         p_BTC = self.network(torch.from_numpy(wave_BS).to(self.device)).exp()
-        return (p_BTC @ self._member_CS).cpu().numpy()
+        return (p_BTC @ self._member_CS).cpu().numpy(), (p_BTC @ self._at_least_CM).cpu().numpy()
