@@ -1,8 +1,9 @@
 """Turns that may overlap: the speakers of a recording's windows, and a local segmentation of it.
 
 The clusterer names the speaker of every window, one at each moment. The segmentation network knows where two
-speak, and which of its local speakers they are. Each local speaker becomes the speaker of the recording whose
-windows it speaks most in, two of one window never the same. Both then vote on who speaks in each frame: the
+speak, and which of its local speakers they are. Each local speaker becomes the speaker of the recording in
+whose windows it speaks most, alone, two of one window never the same; one that is never alone becomes the
+speaker that the windows around it sound like, besides the one that has them. Both then vote on who speaks in each frame: the
 speaker of the windows, and the local speakers of all the network's windows around it. The first of this vote
 has the floor wherever there is speech, the second speaks too where the network hears two.
 
@@ -31,8 +32,8 @@ from sdpn.diarization.windows import Windows
 
 #: A local speaker speaks in a frame from this probability on, in 255ths.
 _SPEAKS = 128
-#: Weight of frames where a local speaker is not alone, for the naming of those that never are.
-_NOT_ALONE = 0.01
+#: Weight of likeness against time alone: it names the local speakers that are never alone.
+_LIKENESS = 0.01
 
 
 class OverlappingTurns(NamedTuple):
@@ -52,6 +53,7 @@ def overlapping_turns(
     speech: Sequence[Segment],
     windows: Windows,
     labels_N: np.ndarray,
+    emb_ND: np.ndarray,
     config: SegmentationConfig,
     *,
     duration_s: float,
@@ -64,6 +66,7 @@ def overlapping_turns(
         speech: segments in order of time; turns lie within them, and cover them.
         windows: with embeddings, over ``speech``.
         labels_N: speaker of each of them, 0 to K - 1.
+        emb_ND: their embeddings.
         config: settings of the segmentation.
         duration_s: length of the recording.
         max_pause_s: a pause of a speaker of at most this is bridged; in ``exclusive`` only if nobody else
@@ -72,7 +75,9 @@ def overlapping_turns(
     num_speakers = int(labels_N.max()) + 1
     edges = local.edges(duration_s)
     floor_F = _floor(edges, speech, label_speech(speech, windows, labels_N, max_pause_s=0.0))
-    names = _names(local, edges, windows.times_N2, labels_N, num_speakers)
+    evidence_NK = np.eye(num_speakers, dtype=np.float32)[labels_N]
+    likeness_NK = _likeness(emb_ND, evidence_NK)
+    names = _names(local, edges, windows.times_N2, evidence_NK, _LIKENESS * likeness_NK)
     first_F, second_F = _votes(local, names, floor_F, num_speakers, config.trust)
     for speaker in np.setdiff1d(np.arange(num_speakers), first_F):  # outvoted everywhere
         first_F[floor_F == speaker] = speaker
@@ -102,36 +107,59 @@ def _floor(edges: np.ndarray, speech: Sequence[Segment], spans: Sequence[Labelle
     return np.where(spoken_F, labels[span_F], np.int16(-1))
 
 
+def _likeness(emb_ND: np.ndarray, member_NK: np.ndarray) -> np.ndarray:
+    """Cosine of windows with the mean of each speaker's, (N, K), from 0 to 1 for the opposite to the same."""
+    unit_ND = emb_ND / np.maximum(np.linalg.norm(emb_ND, axis=1, keepdims=True), 1e-12)
+    mean_KD = member_NK.T @ unit_ND
+    mean_KD /= np.maximum(np.linalg.norm(mean_KD, axis=1, keepdims=True), 1e-12)
+    likeness_NK: np.ndarray = (1 + unit_ND @ mean_KD.T) / 2
+    return likeness_NK
+
+
 def _names(
-    local: LocalSpeech, edges: np.ndarray, times_N2: np.ndarray, labels_N: np.ndarray, num_speakers: int
+    local: LocalSpeech,
+    edges: np.ndarray,
+    times_N2: np.ndarray,
+    alone_NK: np.ndarray,
+    any_NK: np.ndarray,
 ) -> list[np.ndarray]:
-    """The speaker of the recording that each local speaker of each window is, (L,) a window; -1 for none."""
+    """The speaker of the recording that each local speaker of each window is, (L,) a window; -1 for none.
+
+    Args:
+        local: what the network heard.
+        edges: where its frames meet.
+        times_N2: start and end of the windows with embeddings.
+        alone_NK: evidence of a frame in which a local speaker is alone, by the window that it is in.
+        any_NK: evidence of any frame in which it speaks.
+    """
     order = np.argsort(times_N2[:, 0], kind="stable")
     begin_N, end_N = (np.searchsorted(edges, times_N2[order, side]) for side in (0, 1))
-    label_N, longest = labels_N[order], int((end_N - begin_N).max())
+    alone_NK, any_NK, longest = alone_NK[order], any_NK[order], int((end_N - begin_N).max())
     names = []
     for start, active_TL in zip(local.start_C.tolist(), local.active, strict=True):
-        speaks_TL = active_TL >= _SPEAKS
-        alone_TL = speaks_TL & (speaks_TL.sum(axis=1, keepdims=True) == 1)
-        before_TL = np.cumsum(alone_TL + _NOT_ALONE * speaks_TL, axis=0)
-        before_TL = np.concatenate([np.zeros((1, before_TL.shape[1])), before_TL])
         near = slice(
             np.searchsorted(begin_N, start - longest), np.searchsorted(begin_N, start + len(active_TL))
         )
         first, last = (np.clip(side_N[near] - start, 0, len(active_TL)) for side_N in (begin_N, end_N))
-        shared_KL = np.zeros((num_speakers, active_TL.shape[1]))
-        np.add.at(shared_KL, label_N[near], before_TL[last] - before_TL[first])
-        names.append(_assigned(shared_KL.T))
+        speaks_TL = active_TL >= _SPEAKS
+        evidence_LK = np.zeros((active_TL.shape[1], alone_NK.shape[1]), dtype=np.float32)
+        for frames_TL, of_frame_NK in (
+            (speaks_TL & (speaks_TL.sum(axis=1, keepdims=True) == 1), alone_NK),
+            (speaks_TL, any_NK),
+        ):
+            until_TL = np.pad(np.cumsum(frames_TL, axis=0, dtype=np.float32), ((1, 0), (0, 0)))
+            evidence_LK += (until_TL[last] - until_TL[first]).T @ of_frame_NK[near]
+        names.append(_assigned(evidence_LK))
     return names
 
 
-def _assigned(shared_LK: np.ndarray) -> np.ndarray:
-    """One speaker for each local speaker (L,), no two the same, so that they share the most; -1 for none."""
+def _assigned(evidence_LK: np.ndarray) -> np.ndarray:
+    """A speaker for each local speaker (L,), no two the same, with the most evidence; -1 without any."""
     from scipy.optimize import linear_sum_assignment
 
-    names_L = np.full(len(shared_LK), -1)
-    locals_, speakers = linear_sum_assignment(shared_LK, maximize=True)
-    names_L[locals_] = np.where(shared_LK[locals_, speakers] > 0, speakers, -1)
+    names_L = np.full(len(evidence_LK), -1)
+    locals_, speakers = linear_sum_assignment(evidence_LK, maximize=True)
+    names_L[locals_] = np.where(evidence_LK[locals_, speakers] > 0, speakers, -1)
     return names_L
 
 

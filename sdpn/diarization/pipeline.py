@@ -459,6 +459,7 @@ def _turns(embedded: EmbeddedRecording, labels_N: np.ndarray) -> OverlappingTurn
         embedded.speech,
         embedded.windows,
         labels_N,
+        embedded.emb_ND,
         embedded.segmentation,
         duration_s=embedded.duration_s,
         max_pause_s=embedded.max_pause_s,
