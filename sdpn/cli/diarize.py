@@ -156,6 +156,8 @@ def _check_options(args: argparse.Namespace) -> None:
     check_count_arguments(args)
     if args.reference_speech is not None and args.channel == "separate":
         raise InputError("--reference-speech does not distinguish channels", hint="give --channel N")
+    if args.exclusive and args.segmentation is None:
+        raise InputError("--exclusive has no effect without --segmentation", hint="turns do not overlap then")
 
 
 def _show(meter: Meter, of: int, number: int, recording: str, done_s: float, total_s: float | None) -> None:

@@ -66,7 +66,7 @@ class SegmentationConfig:
     """
 
     step_s: float = 5.0
-    speech: Literal["either", "both", "detector", "segmentation"] = "either"
+    speech: Literal["segmentation", "detector", "either", "both"] = "segmentation"
     speech_threshold: float = 0.5
     overlap_threshold: float = 0.4
     trust: float = 1.0

@@ -51,7 +51,9 @@ def turns(annotation: Annotation) -> list[tuple[float, float, str]]:
     return sorted((segment.start, segment.end, label) for segment, _, label in found)
 
 
-def check(found: list[tuple[float, float, str]], expected: list[tuple[float, float, str]], by_s: float) -> None:
+def check(
+    found: list[tuple[float, float, str]], expected: list[tuple[float, float, str]], by_s: float
+) -> None:
     assert [label for *_, label in found] == [label for *_, label in expected]
     np.testing.assert_allclose([turn[:2] for turn in found], [turn[:2] for turn in expected], atol=by_s)
 
@@ -119,7 +121,9 @@ def test_every_frame_in_windows_of_one_step() -> None:
     """A minute at a step of 2.5 s: windows start every 148 frames, and the last one ends with the minute."""
     segmenter = HumSegmenter()
     config = DiarizationConfig(segmentation=SegmentationConfig(speech="segmentation", step_s=2.5))
-    embedded = Diarizer(HumEmbedder(), config=config, segmentation=segmenter).embed((hum(TOGETHER, 60), RATE_HZ))
+    embedded = Diarizer(HumEmbedder(), config=config, segmentation=segmenter).embed(
+        (hum(TOGETHER, 60), RATE_HZ)
+    )
     assert embedded.local is not None
     starts = embedded.local.start_C.tolist()
     assert starts[:-1] == list(range(0, starts[-1], 148))
