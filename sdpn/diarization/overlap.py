@@ -3,12 +3,12 @@
 The clusterer names the speaker of every window, one at each moment. The segmentation network knows where two
 speak, and which of its local speakers they are. Each local speaker becomes the speaker of the recording in
 whose windows it speaks most, alone, two of one window never the same; one that is never alone becomes the
-speaker that the windows around it sound like, besides the one that has them. Both then vote on who speaks in each frame: the
-speaker of the windows, and the local speakers of all the network's windows around it. The first of this vote
-has the floor wherever there is speech, the second speaks too where the network hears two.
+speaker that the windows around it sound like, besides the one that has them. Both then vote on who speaks in
+each frame: the speaker of the windows, and the local speakers of all the network's windows around it. The
+first of this vote has the floor wherever there is speech, the second speaks too where the network hears two.
 
-In conversations of training speakers with overlap this was better than the network's own turns, named by the
-clusterer: 15.0 % DER against 20.4 (docs/segmentation.md).
+In conversations with overlap this is better than the network's own turns under the clusterer's names
+(docs/segmentation.md).
 
 Sources: local speakers named by constrained assignment and averaged over windows: Bredin, "pyannote.audio
 2.1 speaker diarization pipeline", Interspeech 2023. A second speaker where overlap is detected: Bullock et

@@ -20,6 +20,9 @@ from sdpn.io.rttm import read_rttm
 from tests.diarization.hums import RATE_HZ, HumSegmenter, hum
 from tests.diarization.test_pipeline import HumEmbedder
 
+#: (start, end, speaker).
+Turns = list[tuple[float, float, str]]
+
 #: Two hum at the same time from 8 to 10 and from 31 to 31.7 s.
 TOGETHER = [
     (1.0, 10.0, 200.0),
@@ -46,7 +49,7 @@ def diarizer(segmentation: SegmentationConfig = ALONE, **settings: Any) -> Diari
     return Diarizer(HumEmbedder(), config=config, segmentation=HumSegmenter())
 
 
-def turns(annotation: Annotation) -> list[tuple[float, float, str]]:
+def turns(annotation: Annotation) -> Turns:
     found = annotation.itertracks(yield_label=True)
     return sorted((segment.start, segment.end, label) for segment, _, label in found)
 
@@ -162,6 +165,13 @@ def test_local_speakers_of_a_window_are_different_people() -> None:
         (6.0, 10.0, 1),
     ]
     assert found.exclusive == found.turns
+
+
+def test_the_level_does_not_matter() -> None:
+    wave_S = hum(TOGETHER, 40)
+    expected = turns(diarizer()((wave_S, RATE_HZ)))
+    for factor in (2.0**-10, 2.0):
+        assert turns(diarizer()((np.float32(factor) * wave_S, RATE_HZ))) == expected
 
 
 def test_short_turns_are_dropped() -> None:
