@@ -61,6 +61,8 @@ class SegmentationConfig:
             them, or only ``both`` together.
         speech_threshold: probability of speech from which the segmentation starts a segment.
         overlap_threshold: probability that two speak from which there is a second speaker.
+        max_overlap: windows with a larger share of overlap are not clustered: they get the speaker that they
+            resemble most.
         trust: weight of the window's speaker against the network's local one, 0 for the latter alone.
         min_turn_s: shorter turns are dropped.
     """
@@ -69,6 +71,7 @@ class SegmentationConfig:
     speech: Literal["segmentation", "detector", "either", "both"] = "segmentation"
     speech_threshold: float = 0.5
     overlap_threshold: float = 0.4
+    max_overlap: float = 0.5
     trust: float = 1.0
     min_turn_s: float = 0.0
 
@@ -78,6 +81,8 @@ class SegmentationConfig:
         for name in ("speech_threshold", "overlap_threshold"):
             if not 0.0 < getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected a probability above 0")
+        if not 0.0 <= self.max_overlap <= 1.0:
+            raise ValueError(f"max_overlap is {self.max_overlap}; expected a share, 0 to 1")
         for name in ("trust", "min_turn_s"):
             if not 0.0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 0")

@@ -107,6 +107,46 @@ def _floor(edges: np.ndarray, speech: Sequence[Segment], spans: Sequence[Labelle
     return np.where(spoken_F, labels[span_F], np.int16(-1))
 
 
+def windows_to_cluster(
+    local: LocalSpeech, times_N2: np.ndarray, config: SegmentationConfig, *, duration_s: float, at_least: int
+) -> np.ndarray:
+    """Windows (N,) bool that are not mostly overlap, whose embeddings are of one voice.
+
+    All, if fewer than half are, or fewer than ``at_least``.
+
+    Args:
+        local: what the network heard.
+        times_N2: start and end of the windows, in seconds.
+        config: settings of the segmentation.
+        duration_s: length of the recording.
+        at_least: so many windows are needed.
+    """
+    until_F = np.concatenate([[0], np.cumsum(_overlaps(local, config.overlap_threshold))])
+    edges = local.edges(duration_s)
+    begin_N, end_N = (np.clip(np.searchsorted(edges, side_N), 0, len(until_F) - 1) for side_N in times_N2.T)
+    share_N = (until_F[end_N] - until_F[begin_N]) / np.maximum(end_N - begin_N, 1)
+    alone_N: np.ndarray = share_N <= config.max_overlap
+    enough = alone_N.sum() >= max(at_least, len(alone_N) / 2)
+    return alone_N if enough else np.ones(len(alone_N), dtype=bool)
+
+
+def with_others(emb_ND: np.ndarray, chosen_N: np.ndarray, labels_M: np.ndarray) -> np.ndarray:
+    """Labels of all windows (N,): those of the chosen ones; the others get whom they resemble most.
+
+    Args:
+        emb_ND: embeddings of all windows.
+        chosen_N: which of them were clustered.
+        labels_M: their labels, 0 to K - 1.
+    """
+    if chosen_N.all():
+        return labels_M
+    member_NK = np.zeros((len(emb_ND), int(labels_M.max()) + 1), dtype=np.float32)
+    member_NK[chosen_N] = np.eye(member_NK.shape[1], dtype=np.float32)[labels_M]
+    labels_N: np.ndarray = _likeness(emb_ND, member_NK).argmax(axis=1)
+    labels_N[chosen_N] = labels_M
+    return labels_N
+
+
 def _likeness(emb_ND: np.ndarray, member_NK: np.ndarray) -> np.ndarray:
     """Cosine of windows with the mean of each speaker's, (N, K), from 0 to 1 for the opposite to the same."""
     unit_ND = emb_ND / np.maximum(np.linalg.norm(emb_ND, axis=1, keepdims=True), 1e-12)

@@ -24,7 +24,12 @@ from sdpn.diarization.local_speech import (
     SegmentationConfig,
     SegmentsSpeech,
 )
-from sdpn.diarization.overlap import OverlappingTurns, overlapping_turns
+from sdpn.diarization.overlap import (
+    OverlappingTurns,
+    overlapping_turns,
+    windows_to_cluster,
+    with_others,
+)
 from sdpn.diarization.segmented_speech import SegmentedSpeech
 from sdpn.diarization.speech import Segment
 from sdpn.diarization.timeline import LabelledSpan, label_speech
@@ -432,17 +437,26 @@ def label_recording(
             exclusive=_annotation(embedded, [], first),
             count_posterior=None,
         )
+    chosen_N = np.ones(len(embedded.emb_ND), dtype=bool)
+    if embedded.local is not None:
+        chosen_N = windows_to_cluster(
+            embedded.local,
+            embedded.windows.times_N2,
+            embedded.segmentation,
+            duration_s=embedded.duration_s,
+            at_least=max(num_speakers or 1, min_speakers),
+        )
     try:
         clustering = clusterer.fit_predict(
-            embedded.emb_ND,
-            times_N2=embedded.windows.times_N2,
+            embedded.emb_ND[chosen_N],
+            times_N2=embedded.windows.times_N2[chosen_N],
             num_speakers=num_speakers,
             min_speakers=min_speakers,
             max_speakers=max_speakers,
         )
     except InputError as error:  # clusterers do not know the file
         raise InputError(error.message, path=embedded.path, hint=error.hint) from error
-    found = _turns(embedded, clustering.labels_N)
+    found = _turns(embedded, with_others(embedded.emb_ND, chosen_N, clustering.labels_N))
     return LabelledRecording(
         annotation=_annotation(embedded, found.turns, first),
         exclusive=_annotation(embedded, found.exclusive, first),

@@ -11,7 +11,7 @@ import soundfile
 from pyannote.core import Annotation
 
 from sdpn.diarization.local_speech import LocalSpeech, SegmentationConfig
-from sdpn.diarization.overlap import overlapping_turns
+from sdpn.diarization.overlap import overlapping_turns, windows_to_cluster, with_others
 from sdpn.diarization.pipeline import DiarizationConfig, Diarizer
 from sdpn.diarization.recordings import RecordingOptions, diarize_recordings
 from sdpn.diarization.speech import Segment
@@ -174,6 +174,39 @@ def test_the_level_does_not_matter() -> None:
         assert turns(diarizer()((np.float32(factor) * wave_S, RATE_HZ))) == expected
 
 
+@pytest.mark.parametrize(
+    ("overlapped", "at_least", "expected"),
+    [
+        ([(0, 3)], 1, [False, False, False, True, True, True, True]),  # 2 to 3 of 2 to 3.5 s overlap
+        ([(0, 2)], 1, [False, False, True, True, True, True, True]),
+        ([(0, 3)], 6, [True] * 7),  # more are needed
+        ([(0, 5)], 1, [True] * 7),  # more than half overlap
+        ([], 1, [True] * 7),
+    ],
+)
+def test_windows_that_are_mostly_overlap_are_not_clustered(
+    overlapped: list[tuple[int, int]], at_least: int, expected: list[bool]
+) -> None:
+    """Windows of 1.5 s every second, frames of 0.1 s."""
+    together_FM = np.zeros((100, 2), dtype=np.uint8)
+    for start_s, end_s in overlapped:
+        together_FM[10 * start_s : 10 * end_s] = 255
+    local = LocalSpeech(
+        start_C=np.zeros(0, dtype=np.int64), active=[], together_FM=together_FM, hop_s=0.1, first_s=0.05
+    )
+    times_N2 = np.stack([np.arange(7.0), np.arange(7.0) + 1.5], axis=1)
+    found = windows_to_cluster(local, times_N2, SegmentationConfig(), duration_s=10.0, at_least=at_least)
+    assert found.tolist() == expected
+
+
+def test_windows_that_are_not_clustered_get_who_they_resemble() -> None:
+    emb_ND = np.array([[1, 0], [0.9, 0.5], [0, 2], [0.2, 1], [1, 0.1]])
+    chosen_N = np.array([True, False, True, False, True])
+    assert with_others(emb_ND, chosen_N, np.array([0, 1, 0])).tolist() == [0, 0, 1, 1, 0]
+    everyone = np.ones(5, dtype=bool)
+    assert with_others(emb_ND, everyone, np.array([1, 0, 0, 1, 0])).tolist() == [1, 0, 0, 1, 0]
+
+
 def test_short_turns_are_dropped() -> None:
     config = SegmentationConfig(speech="segmentation", min_turn_s=1.0)
     found = diarizer(config)((hum(TOGETHER, 40), RATE_HZ))
@@ -200,6 +233,7 @@ def test_files_hold_overlap_or_one_speaker_at_a_time(tmp_path: Path) -> None:
         {"speech_threshold": 0.0},
         {"overlap_threshold": 1.1},
         {"trust": -1.0},
+        {"max_overlap": 1.5},
         {"min_turn_s": float("inf")},
     ],
 )
