@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sdpn.extraction.extract import extract
     from sdpn.interop.convert import convert
     from sdpn.interop.load import load_model
+    from sdpn.interop.segmentation import load_segmentation
     from sdpn.simulation.simulate import simulate
     from sdpn.verification.compare import compare
     from sdpn.verification.similarity import similarity
@@ -38,6 +39,7 @@ __all__ = [
     "convert",
     "extract",
     "load_model",
+    "load_segmentation",
     "score",
     "similarity",
     "simulate",
@@ -52,6 +54,7 @@ _HOMES = {
     "convert": "sdpn.interop.convert",
     "extract": "sdpn.extraction.extract",
     "load_model": "sdpn.interop.load",
+    "load_segmentation": "sdpn.interop.segmentation",
     "score": "sdpn.evaluation.score",
     "similarity": "sdpn.verification.similarity",
     "simulate": "sdpn.simulation.simulate",

@@ -26,10 +26,12 @@ from sdpn.errors import InputError
 from sdpn.extraction.settings import fingerprint
 from sdpn.formats.json_document import SCHEMA, json_document
 from sdpn.interop.load import load_model
+from sdpn.interop.segmentation import load_segmentation
 from sdpn.io.checksum import file_sha256, files_sha256
 from sdpn.io.json_text import read_json
 from sdpn.io.parsing import parsing
 from sdpn.models.embedder import Embedder
+from sdpn.models.segmenter import Segmenter
 from sdpn.people.naming import PeopleOptions, load_naming
 from sdpn.pretrained import model_name, model_path
 
@@ -41,7 +43,7 @@ class ReceiptLine:
     """One thing that a receipt says, and what is found now.
 
     Attributes:
-        what: ``audio``, ``model``, ``people`` (voiceprints and their back end), ``code``, ``machine``,
+        what: ``audio``, ``model``, ``segmentation``, ``people`` (voiceprints and their back end), ``code``, ``machine``,
             ``file`` (nobody has edited the document) or ``result`` (turns, talk times, embeddings).
         same: whether both agree.
         receipt: what the receipt says.
@@ -78,13 +80,21 @@ class ReceiptCheck:
         return {**asdict(self), "repeated": self.repeated}
 
 
-def origin_of(model: Embedder, path: Path | None, format: str | None) -> dict[str, Any]:
-    """The part of a receipt that is the same for all recordings: ``model``, ``code`` and ``machine``.
+def origin_of(
+    model: Embedder,
+    path: Path | None,
+    format: str | None,
+    segmenter: Segmenter | None = None,
+    segmentation: str | None = None,
+) -> dict[str, Any]:
+    """The part of a receipt that is the same for all recordings: networks, ``code`` and ``machine``.
 
     Args:
         model: the loaded model.
         path: where it is; None is the default model.
         format: as given to `sdpn.load_model`.
+        segmenter: the loaded segmentation network; None for none.
+        segmentation: where it is, or its name.
     """
     found = model_path(path)
     return {
@@ -94,6 +104,7 @@ def origin_of(model: Embedder, path: Path | None, format: str | None) -> dict[st
             "files_sha256": files_sha256(found, lambda name: name.suffix != ".md"),
             "weights": fingerprint(model),
         },
+        "segmentation": None if segmenter is None else {"path": segmentation, "weights": segmenter.digest},
         "code": {"sdpn": sdpn.__version__, "source_sha256": _source_sha256()},
         "machine": {
             "python": platform.python_version(),
@@ -144,12 +155,13 @@ def verify_receipt(
         )
     model = claimed.model if model is None else model
     embedder = load_model(model, claimed.format)
-    found = origin_of(embedder, model, claimed.format)
+    segmenter = None if claimed.segmentation is None else load_segmentation(claimed.segmentation)
+    found = origin_of(embedder, model, claimed.format, segmenter, claimed.segmentation)
     naming = None
     if claimed.people is not None:
         naming = load_naming(embedder, model_path(model), claimed.people)
     spoken, _ = diarize_recording(
-        Diarizer(embedder, config=claimed.config),
+        Diarizer(embedder, config=claimed.config, segmentation=segmenter),
         claimed.document["recording"],
         audio,
         claimed.options,
@@ -161,6 +173,11 @@ def verify_receipt(
     lines = [
         _line("audio", claimed.audio_sha256, file_sha256(audio)),
         _line("model", claimed.weights, found["model"]["weights"]),
+        *(
+            []
+            if segmenter is None
+            else [_line("segmentation", claimed.segmentation_weights, found["segmentation"]["weights"])]
+        ),
         *([] if naming is None else [_line("people", claimed.people_digest, naming.known.digest)]),
         _line("code", claimed.source_sha256, found["code"]["source_sha256"]),
         _line("machine", claimed.machine, _words(found["machine"])),
@@ -185,6 +202,8 @@ class Receipt:
         model: the model, or the name of an included one.
         format: of the model.
         weights: digest of its weights.
+        segmentation: the segmentation network; None without.
+        segmentation_weights: digest of its weights.
         source_sha256: digest of the code.
         machine: versions and machine, in words.
         result_sha256: digest of what the work decided.
@@ -201,6 +220,8 @@ class Receipt:
     model: Path
     format: str | None
     weights: str
+    segmentation: str | None
+    segmentation_weights: str
     source_sha256: str
     machine: str
     result_sha256: str
@@ -227,6 +248,7 @@ def read_receipt(path: Path) -> Receipt:
     with parsing(path, "has a damaged receipt", hint="diarize again: sdpn diarize --to json"):
         receipt, options = document["receipt"], document["receipt"]["options"]
         audio, speech, was_read = document["audio"], options["speech"], receipt["audio"]
+        local = receipt["segmentation"]
         return Receipt(
             document={"recording": str(document["recording"]), **document},
             audio=None if audio is None else Path(audio),
@@ -234,6 +256,8 @@ def read_receipt(path: Path) -> Receipt:
             model=Path(receipt["model"]["path"]),
             format=receipt["model"]["format"],
             weights=str(receipt["model"]["weights"]),
+            segmentation=None if local is None else str(local["path"]),
+            segmentation_weights="" if local is None else str(local["weights"]),
             source_sha256=str(receipt["code"]["source_sha256"]),
             machine=_words(receipt["machine"]),
             result_sha256=str(receipt["result_sha256"]),
@@ -256,6 +280,7 @@ def _options(given: Mapping[str, Any]) -> RecordingOptions:
         skip_bad=bool(given["skip_bad"]),
         formats=("json",),
         speaker_embeddings=bool(given["speaker_embeddings"]),
+        exclusive=bool(given["exclusive"]),
     )
 
 

@@ -14,6 +14,7 @@ from sdpn.cli.diarization_arguments import diarization_config, diarization_setti
 from sdpn.cli.model_arguments import add_model_arguments, load
 from sdpn.cli.people_arguments import add_people_arguments
 from sdpn.cli.progress import Meter
+from sdpn.cli.segmentation_arguments import add_segmentation_arguments, load_segmentation_argument
 from sdpn.cli.speaker_counts import add_count_arguments, check_count_arguments
 from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
@@ -35,6 +36,9 @@ files without turns. Speakers are labelled speaker00, speaker01, ... within each
 two recordings does not mean the same person. With --people, those whom 'sdpn enroll' knows have their names,
 and others are unknown00, unknown01, ... With --channel separate, each channel has its own speakers.
 
+With --segmentation, a local segmentation network hears where two speak at the same time, and turns overlap
+there (docs/segmentation.md).
+
 Rerunning the command resumes it: recordings that were already diarized with the same audio, model and
 settings are skipped (recorded in DIR/.diarized).
 """
@@ -47,6 +51,7 @@ EXAMPLE = """\
   sdpn diarize --out out/ --to rttm,json,srt interview.mp3
   sdpn diarize --out out/ --channel separate calls/
   sdpn enroll --name "Anna Lee" --people people/ anna.wav; sdpn diarize --out out/ --people people/ talk.wav
+  sdpn diarize --out out/ --segmentation pyannote/segmentation-3.0 meeting.wav
   sdpn diarize --out out/ vad.threshold=0.4 window_s=2 vbx.fa=0.3 meeting.wav
   ffmpeg -i talk.mkv -f wav - | sdpn diarize --out out/ -
 """
@@ -97,6 +102,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="use the turns of this file as speech, regardless of speaker, instead of voice activity "
         "detection",
     )
+    add_segmentation_arguments(parser)
 
 
 def settings() -> Sections:
@@ -133,6 +139,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         force=args.force,
         formats=args.to,
         speaker_embeddings=args.speaker_embeddings,
+        exclusive=args.exclusive,
     )
     check_not_written(args.json, audio_of, args.out, options)
     bad = check_headers(audio_of, options)  # before the model is loaded
@@ -146,9 +153,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from sdpn.receipt import origin_of
 
     model = load(args)
-    diarizer = Diarizer(model, config=config)
-    made_with: dict[str, Any] = {"sdpn": __version__, "model": fingerprint(model)}
-    origin = origin_of(model, args.model, args.format)
+    segmenter = load_segmentation_argument(args)
+    diarizer = Diarizer(model, config=config, segmentation=segmenter)
+    made_with: dict[str, Any] = {
+        "sdpn": __version__,
+        "model": fingerprint(model),
+        "segmentation": None if segmenter is None else segmenter.digest,
+    }
+    origin = origin_of(model, args.model, args.format, segmenter, args.segmentation)
     naming = None
     if people is not None:
         naming = load_naming(model, model_path(args.model), people)
@@ -188,6 +200,8 @@ def _check_options(args: argparse.Namespace) -> None:
     check_count_arguments(args)
     if args.reference_speech is not None and args.channel == "separate":
         raise InputError("--reference-speech does not distinguish channels", hint="give --channel N")
+    if args.exclusive and args.segmentation is None:
+        raise InputError("--exclusive has no effect without --segmentation", hint="turns do not overlap then")
 
 
 def _people(args: argparse.Namespace) -> PeopleOptions | None:

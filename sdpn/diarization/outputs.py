@@ -16,7 +16,6 @@ from typing import Any
 from sdpn.config import to_dict
 from sdpn.diarization.pipeline import Diarizer, EmbeddedRecording, LabelledRecording
 from sdpn.diarization.speakers import speaker_embeddings
-from sdpn.formats.exclusive import one_at_a_time
 from sdpn.formats.json_document import json_document
 from sdpn.formats.who_spoke_when import WhoSpokeWhen
 from sdpn.io.checksum import file_sha256
@@ -73,7 +72,11 @@ Naming = Callable[[Sequence[LabelledChannel], "Path | None"], NamedChannels]
 
 
 def labelled_channels(
-    recording: str, channels: Sequence[EmbeddedRecording], labelled: Sequence[LabelledRecording]
+    recording: str,
+    channels: Sequence[EmbeddedRecording],
+    labelled: Sequence[LabelledRecording],
+    *,
+    exclusive: bool = False,
 ) -> list[LabelledChannel]:
     """Bring the turns of channels into order.
 
@@ -81,13 +84,14 @@ def labelled_channels(
         recording: its id.
         channels: from `Diarizer.embed` or `Diarizer.embed_channels`.
         labelled: from `Diarizer.label_with_counts`.
+        exclusive: one speaker at a time in the turns as well.
     """
     found = []
     for embedded, one in zip(channels, labelled, strict=True):
-        turns = from_annotation(one.annotation, recording, channel=1 + (embedded.channel or 0))
-        found.append(
-            LabelledChannel(embedded=embedded, labelled=one, turns=turns, exclusive=one_at_a_time(turns))
-        )
+        channel = 1 + (embedded.channel or 0)
+        alone = from_annotation(one.exclusive, recording, channel=channel)
+        turns = alone if exclusive else from_annotation(one.annotation, recording, channel=channel)
+        found.append(LabelledChannel(embedded=embedded, labelled=one, turns=turns, exclusive=alone))
     return found
 
 

