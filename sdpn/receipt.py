@@ -43,8 +43,9 @@ class ReceiptLine:
     """One thing that a receipt says, and what is found now.
 
     Attributes:
-        what: ``audio``, ``model``, ``segmentation``, ``people`` (voiceprints and their back end), ``code``, ``machine``,
-            ``file`` (nobody has edited the document) or ``result`` (turns, talk times, embeddings).
+        what: ``audio``, ``model``, ``segmentation``, ``people`` (voiceprints and their back end), ``code``,
+            ``machine``, ``file`` (nobody has edited the document) or ``result`` (turns, talk times,
+            embeddings).
         same: whether both agree.
         receipt: what the receipt says.
         found: what is found now.

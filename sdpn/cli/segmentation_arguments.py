@@ -16,8 +16,9 @@ def add_segmentation_arguments(parser: argparse.ArgumentParser) -> None:
     chosen.add_argument(
         "--segmentation",
         metavar="FILE|NAME",
-        help="local segmentation network, for turns that overlap where two speak: a file, a name of 'sdpn models "
-        "--available' (segmentation-3.0), or pyannote/segmentation-3.0 from the cache of Hugging Face",
+        help="local segmentation network, for turns that overlap where two speak: a file, a name of "
+        "'sdpn models --available' (segmentation-3.0), or pyannote/segmentation-3.0 from the cache of Hugging "
+        "Face",
     )
     chosen.add_argument(
         "--no-segmentation",

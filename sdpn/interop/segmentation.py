@@ -23,8 +23,8 @@ def load_segmentation(path: str | os.PathLike[str], *, device: str = "cpu") -> S
     >>> load_segmentation("pyannote/segmentation-3.0")      # from the cache of Hugging Face
 
     Args:
-        path: a file, a name of ``sdpn models --available``, or ``pyannote/segmentation-3.0`` for the copy that Hugging Face's client has stored on
-            this machine; nothing is downloaded.
+        path: a file, a name of ``sdpn models --available``, or ``pyannote/segmentation-3.0`` for the copy
+            that Hugging Face's client has stored on this machine; nothing is downloaded.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:

@@ -53,7 +53,8 @@ def test_network_of_random_weights(tmp_path: Path) -> None:
     # classes are {}, {1}, {2}, {3}, {1, 2}, {1, 3}, {2, 3}
     p_TC = np.exp(found_TC)
     each_TS = p_TC[:, [[1, 4, 5], [2, 4, 6], [3, 5, 6]]].sum(axis=2)
-    np.testing.assert_allclose(segmenter.activities(wave_S[None])[0], each_TS, atol=1e-6)
+    speakers_BTS, _ = segmenter.activities(wave_S[None])
+    np.testing.assert_allclose(speakers_BTS[0], each_TS, atol=1e-6)
 
 
 def test_weights_alone(tmp_path: Path) -> None:
