@@ -17,8 +17,8 @@ def add_segmentation_arguments(parser: argparse.ArgumentParser) -> None:
         "--segmentation",
         metavar="FILE|NAME",
         help="local segmentation network, for turns that overlap where two speak: a file, a name of "
-        "'sdpn models --available' (segmentation-3.0), or pyannote/segmentation-3.0 from the cache of Hugging "
-        "Face",
+        "'sdpn models --available' (segmentation-3.0), or pyannote/segmentation-3.0 from the cache of "
+        "Hugging Face",
     )
     chosen.add_argument(
         "--no-segmentation",

@@ -415,7 +415,7 @@ def test_overlap_with_a_segmentation_network(model: Path, tmp_path: Path) -> Non
         (["--segmentation", "{folder}/model"], "is a folder; expected the file of a segmentation network"),
         (["--segmentation", "{folder}/noise.wav"], "is damaged or not a torch file"),
         (["--segmentation", "{folder}/embedding.pt"], "is not a segmentation network: its keys match no"),
-        (["--segmentation", "nothing.bin"], "no such segmentation network (expected a file, or one of"),
+        (["--segmentation", "nothing.bin"], "no such segmentation network (expected a file, pyannote"),
         (["segmentation.step_s=1"], "segmentation.step_s=1 has no effect without --segmentation"),
         (["--no-segmentation", "segmentation.step_s=1"], "has no effect without --segmentation"),
         (["--segmentation", "{folder}/n.bin", "segmentation.step_s=0"], "expected at least 0.1 s"),
