@@ -94,6 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="merging",
         why="that of sdpn diarize",
         threshold="for ahc the model's calibrated threshold, for vbx one estimated from each recording",
+        takes_file=True,
     )
     parser.set_defaults(num_speakers=None)
 
