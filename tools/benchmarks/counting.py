@@ -325,7 +325,7 @@ def fit(of: Mapping[str, Sequence[Example]]) -> str:
     pairs: list[tuple[np.ndarray, np.ndarray]] = []
     for _ in range(3):  # what is merged first depends on the coefficients
         several = [row for row in rows if row.example.kind != "one"]
-        pairs += [_pairs(row.example, levels) for row in several if len(levels := row.levels()) > 1]
+        pairs += [_pairs(row.example, found) for row in several if len(found := row.levels()) > 1]
         merging.PAIR_ODDS = _pair_odds(pairs)
     text = "PAIR_ODDS: " + ", ".join(f"{weight:.3f}" for weight in merging.PAIR_ODDS)
     levels = [row.levels() for row in rows]
