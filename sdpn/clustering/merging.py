@@ -15,7 +15,7 @@ from sdpn.clustering.agglomerative import Agglomerative
 from sdpn.clustering.base import Clusterer, Clustering
 from sdpn.clustering.hmm import forward_backward
 from sdpn.clustering.recording_model import RecordingModel, fit_recording
-from sdpn.clustering.speaker_pairs import Clusters, PairFeatures
+from sdpn.clustering.speaker_pairs import Clusters, PairFeatures, windows_in_usual_ones
 from sdpn.clustering.variational import variational_bayes
 from sdpn.verification.similarity import cosine
 
@@ -78,7 +78,8 @@ class Merging(Clusterer):
 
     Attributes:
         independence: information of a window relative to an independent one; windows overlap by half, and
-            what is said lasts longer than a window.
+            what is said lasts longer than a window. It is that of windows 0.75 s apart; those that are closer
+            count for less.
         start: AHC's threshold, from 0 at the similarity between speakers to 1 at that within one.
         loop_prob: probability of staying with the same speaker in the next window.
         iterations: how often windows are assigned anew after a merge.
@@ -126,27 +127,34 @@ class Merging(Clusterer):
             model.within,
             model.between,
         )
-        posteriors_NK = self._final(model, levels[count].labels_N, loop_N, low)
+        posteriors_NK = self._final(model, times_N2, levels[count].labels_N, loop_N, low)
         return Clustering(posteriors_NK.argmax(axis=1), posteriors_NK, count_posterior_K=admissible_K)
 
-    def _final(self, model: RecordingModel, labels_N: np.ndarray, loop_N: np.ndarray, low: int) -> np.ndarray:
+    def _final(
+        self,
+        model: RecordingModel,
+        times_N2: np.ndarray | None,
+        labels_N: np.ndarray,
+        loop_N: np.ndarray,
+        low: int,
+    ) -> np.ndarray:
         """Posteriors (N, K) of the speakers who keep a window in VBx, or of all if those are too few."""
         from scipy.special import softmax
 
-        num = int(labels_N.max()) + 1
+        num, unit = int(labels_N.max()) + 1, windows_in_usual_ones(times_N2)
         posteriors_NK = variational_bayes(
             model.x_ND,
             np.full(model.x_ND.shape[1], model.phi),
             softmax(_SMOOTHING * np.eye(num), axis=1)[labels_N],
             loop_N=np.where(loop_N > 0.0, _FINAL_LOOP, 0.0),
-            fa=self.independence,
-            fb=_PRIOR_SCALE_SHORT if len(labels_N) < _SHORT else _PRIOR_SCALE,
+            fa=self.independence * unit,
+            fb=_PRIOR_SCALE_SHORT if unit * len(labels_N) < _SHORT else _PRIOR_SCALE,
             max_iterations=_FINAL_ITERATIONS,
             epsilon=1e-6,
         ).posteriors_NK
         used_K = np.unique(posteriors_NK.argmax(axis=1))
         if len(used_K) < low:
-            return self._refine(model, labels_N, loop_N)
+            return self._refine(model, labels_N, loop_N, unit)
         posteriors_NK = posteriors_NK[:, used_K]
         return posteriors_NK / posteriors_NK.sum(axis=1, keepdims=True)
 
@@ -178,13 +186,13 @@ class Merging(Clusterer):
         is_long = times_N2 is None or len(emb_ND) > self.exact_windows
         loop_N = np.full(len(emb_ND), 0.0 if is_long else self.loop_prob)
         rows_ND = cosine(emb_ND).features_NF
-        measure = PairFeatures(rows_ND, times_N2, model)
+        measure, unit = PairFeatures(rows_ND, times_N2, model), windows_in_usual_ones(times_N2)
         clusters = Clusters.of(labels_N, rows_ND)
         levels: dict[int, Level] = {}
         refined_at = np.inf
         while (num := len(clusters.sizes_K)) > 1:
             if num <= refined_at * (1.0 - _FALLEN) or num <= 1 / _FALLEN:
-                labels_N = self._refine(model, clusters.labels_N, loop_N).argmax(axis=1)
+                labels_N = self._refine(model, clusters.labels_N, loop_N, unit).argmax(axis=1)
                 clusters, refined_at = Clusters.of(labels_N, rows_ND), num
             features_KKF = measure(clusters)
             odds_KK = features_KKF @ PAIR_ODDS
@@ -195,11 +203,13 @@ class Merging(Clusterer):
         levels[1] = Level(np.zeros(len(emb_ND), dtype=np.int64), None)
         return levels
 
-    def _refine(self, model: RecordingModel, labels_N: np.ndarray, loop_N: np.ndarray) -> np.ndarray:
+    def _refine(
+        self, model: RecordingModel, labels_N: np.ndarray, loop_N: np.ndarray, unit: float
+    ) -> np.ndarray:
         """Posteriors (N, K) of windows assigned to the speakers anew, as long as every speaker keeps one."""
         posteriors_NK: np.ndarray = np.eye(int(labels_N.max()) + 1)[labels_N]
         for _ in range(self.iterations if posteriors_NK.shape[1] > 1 else 0):
-            log_p_NK, pi_K = self._log_likelihoods(model, posteriors_NK)
+            log_p_NK, pi_K = self._log_likelihoods(model, posteriors_NK, unit)
             again_NK = _posteriors(log_p_NK, pi_K, loop_N)
             if len(np.unique(again_NK.argmax(axis=1))) < posteriors_NK.shape[1]:
                 break
@@ -207,16 +217,16 @@ class Merging(Clusterer):
         return posteriors_NK
 
     def _log_likelihoods(
-        self, model: RecordingModel, posteriors_NK: np.ndarray
+        self, model: RecordingModel, posteriors_NK: np.ndarray, unit: float
     ) -> tuple[np.ndarray, np.ndarray]:
         """Expected log-likelihoods (N, K) of the windows, up to a constant of each, and priors (K,)."""
-        sizes_K = posteriors_NK.sum(axis=0)
-        variance_K1 = 1.0 / (1.0 + self.independence * sizes_K * model.phi)[:, None]
-        mean_KD = self.independence * variance_K1 * (posteriors_NK.T @ model.x_ND) * model.phi
+        sizes_K, share = posteriors_NK.sum(axis=0), self.independence * unit
+        variance_K1 = 1.0 / (1.0 + share * sizes_K * model.phi)[:, None]
+        mean_KD = share * variance_K1 * (posteriors_NK.T @ model.x_ND) * model.phi
         log_p_NK = model.x_ND @ mean_KD.T
         log_p_NK -= 0.5 * ((mean_KD**2).sum(axis=1) + mean_KD.shape[1] * model.phi * variance_K1[:, 0])
         pi_K = np.maximum(sizes_K, 0.5)
-        return self.independence * log_p_NK, pi_K / pi_K.sum()
+        return share * log_p_NK, pi_K / pi_K.sum()
 
 
 def _posteriors(log_p_NK: np.ndarray, pi_K: np.ndarray, loop_N: np.ndarray) -> np.ndarray:

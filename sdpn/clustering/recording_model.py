@@ -20,9 +20,6 @@ from sdpn.verification.similarity import Similarity
 #: Windows whose gap is at most this, in seconds, touch; rounding may make them overlap a little.
 _MAX_GAP_S, _ROUNDING_S = 1.0, 0.05
 
-#: How many windows further the next one that does not overlap may be.
-_REACH = 4
-
 #: Fewest touching pairs to estimate from.
 _MIN_PAIRS = 5
 
@@ -93,8 +90,10 @@ def _usual_between(within: float) -> float:
 def touching_similarities(rows_ND: np.ndarray, times_N2: np.ndarray) -> np.ndarray:
     """Cosines (P,) of windows that touch without overlapping, of rows of length 1 in chronological order."""
     found = [np.zeros(0)]
-    for step in range(1, min(_REACH, len(rows_ND) - 1) + 1):
+    for step in range(1, len(rows_ND)):
         gaps_s = times_N2[step:, 0] - times_N2[:-step, 1]
+        if not (gaps_s < _MAX_GAP_S).any():
+            break
         (touch,) = np.nonzero((gaps_s > -_ROUNDING_S) & (gaps_s < _MAX_GAP_S))
         found.append(np.einsum("pd,pd->p", rows_ND[touch + step], rows_ND[touch]))
     return np.concatenate(found)

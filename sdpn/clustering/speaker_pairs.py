@@ -28,6 +28,9 @@ _OVERLAP_S, _PAUSE_S = 0.05, 0.5
 #: A stay in a cluster of at most so many windows may be a window that straddles two speakers.
 _SHORT_STAY = 2
 
+#: Seconds between the starts of the windows that the coefficients were fitted to.
+_USUAL_HOP_S = 0.75
+
 #: Windows whose pairs measure the spread between speakers, and its least value.
 _MAX_WINDOWS, _LEAST_SPREAD = 2000, 0.03
 
@@ -106,9 +109,16 @@ class PairFeatures:
         self._mean_D = rows_ND.mean(axis=0)
         gaps_s = np.zeros(len(rows_ND) - 1) if times_N2 is None else times_N2[1:, 0] - times_N2[:-1, 1]
         self._follows_T = gaps_s < _PAUSE_S
-        self._overlaps_T = gaps_s < -_OVERLAP_S
-        self._cosines_T = np.einsum("td,td->t", rows_ND[1:], rows_ND[:-1])
-        self._contrast = (model.within - model.between) / _spread_between(rows_ND, model.between)
+        self._unit = windows_in_usual_ones(times_N2)
+        #: for each number of windows further, which overlap, and their cosines
+        self._overlaps: list[tuple[np.ndarray, np.ndarray]] = []
+        for step in range(1, len(rows_ND) if times_N2 is not None else 1):
+            overlaps_T = times_N2[step:, 0] - times_N2[:-step, 1] < -_OVERLAP_S
+            if not overlaps_T.any():
+                break
+            self._overlaps.append((overlaps_T, np.einsum("td,td->t", rows_ND[step:], rows_ND[:-step])))
+        apart = len(self._overlaps) + 1 if self._overlaps else 2
+        self._contrast = (model.within - model.between) / _spread_between(rows_ND, model.between, apart)
 
     def __call__(self, clusters: Clusters) -> np.ndarray:
         """The features (K, K, F), the same for (i, j) and (j, i); the diagonal has no meaning."""
@@ -125,7 +135,8 @@ class PairFeatures:
         def of_smaller(values_K: np.ndarray) -> np.ndarray:
             return np.where(first_is_smaller_KK, values_K[:, None], values_K)
 
-        smaller_KK = np.log(np.minimum.outer(sizes_K, sizes_K) + 0.5)
+        usual_K = self._unit * sizes_K
+        smaller_KK = np.log(np.minimum.outer(usual_K, usual_K) + 0.5)
         distance_KK, apart_KK = np.clip(distance_KK, -0.5, 1.5), np.clip(apart_KK, -0.5, 1.5)
         mixture_KK = np.clip(of_smaller(self._mixture(cosines_KK)), -0.5, 1.5)
         return np.stack(
@@ -135,7 +146,7 @@ class PairFeatures:
                 distance_KK,
                 apart_KK,
                 smaller_KK,
-                np.log(np.maximum.outer(sizes_K, sizes_K) + 0.5),
+                np.log(np.maximum.outer(usual_K, usual_K) + 0.5),
                 np.full_like(cosines_KK, self._contrast),
                 mixture_KK,
                 of_smaller(stay_K),
@@ -150,11 +161,12 @@ class PairFeatures:
     def _own_cosines(self, clusters: Clusters, mean_K: np.ndarray) -> np.ndarray:
         """Mean cosine within each cluster, of windows that share no samples."""
         sizes_K, labels_N = clusters.sizes_K, clusters.labels_N
-        both_T = self._overlaps_T & (labels_N[1:] == labels_N[:-1])
-        overlapping_K = np.bincount(labels_N[1:][both_T], minlength=len(sizes_K))
-        their_cosines_K = np.bincount(labels_N[1:][both_T], self._cosines_T[both_T], minlength=len(sizes_K))
-        pairs_K = sizes_K**2 - sizes_K - 2 * overlapping_K
-        cosines_K = mean_K * sizes_K**2 - sizes_K - 2 * their_cosines_K
+        pairs_K, cosines_K = sizes_K**2 - sizes_K, mean_K * sizes_K**2 - sizes_K
+        for step, (overlaps_T, cosines_T) in enumerate(self._overlaps, start=1):
+            both_T = overlaps_T & (labels_N[step:] == labels_N[:-step])
+            of_both = labels_N[step:][both_T]
+            pairs_K -= 2 * np.bincount(of_both, minlength=len(sizes_K))
+            cosines_K -= 2 * np.bincount(of_both, cosines_T[both_T], minlength=len(sizes_K))
         own_K: np.ndarray = (cosines_K + _PRIOR_PAIRS * self._model.within) / (pairs_K + _PRIOR_PAIRS)
         return own_K
 
@@ -164,7 +176,7 @@ class PairFeatures:
         The nats grow with the dimension although the directions in which speakers differ do not.
         """
         sizes_K, dimensions = clusters.sizes_K, len(self._mean_D)
-        counts_K = _INDEPENDENCE * sizes_K
+        counts_K = _INDEPENDENCE * self._unit * sizes_K
         counts_K = counts_K / (1.0 + counts_K / _MOST)
         means_KD = clusters.sums_KD / sizes_K[:, None] - self._mean_D
         sums_KD = means_KD * (counts_K * np.sqrt(dimensions / self._model.noise))[:, None]
@@ -210,9 +222,21 @@ class PairFeatures:
         follows_N = np.concatenate([[False], self._follows_T, [False]])
         surrounded_S = follows_N[starts_S] & follows_N[starts_S + lengths_S]
         before_S, after_S = np.concatenate([[-1], of_S[:-1]]), np.concatenate([of_S[1:], [-2]])
-        passing_S = surrounded_S & (before_S != after_S) & (lengths_S <= _SHORT_STAY)
-        stay_K = np.log(clusters.sizes_K / np.bincount(of_S, minlength=num) + 0.1)
+        passing_S = surrounded_S & (before_S != after_S) & (self._unit * lengths_S <= _SHORT_STAY)
+        stay_K = np.log(self._unit * clusters.sizes_K / np.bincount(of_S, minlength=num) + 0.1)
         return stay_K, np.bincount(of_S, passing_S * lengths_S, minlength=num) / clusters.sizes_K
+
+
+def windows_in_usual_ones(times_N2: np.ndarray | None) -> float:
+    """How many of the usual windows, 0.75 s apart, one of these is worth, by how much further it reaches.
+
+    Args:
+        times_N2: start and end in seconds; None: they are the usual ones.
+    """
+    if times_N2 is None or len(times_N2) < 2:
+        return 1.0
+    lengths_s = np.minimum(np.diff(times_N2[:, 0]), times_N2[1:, 1] - times_N2[1:, 0])
+    return float(np.clip(round(float(np.median(lengths_s)) / _USUAL_HOP_S, 2), 0.05, 4.0))
 
 
 def evidence(counts: np.ndarray, squares: np.ndarray, phi: float, dimensions: int) -> np.ndarray:
@@ -228,10 +252,16 @@ def evidence(counts: np.ndarray, squares: np.ndarray, phi: float, dimensions: in
     return result - 0.5 * dimensions * np.log1p(counts * phi)
 
 
-def _spread_between(rows_ND: np.ndarray, between: float) -> float:
-    """Standard deviation of the cosines of different speakers, from those below their mean."""
+def _spread_between(rows_ND: np.ndarray, between: float, apart: int) -> float:
+    """Standard deviation of the cosines of different speakers, from those below their mean.
+
+    Args:
+        rows_ND: embeddings of length 1.
+        between: their mean.
+        apart: windows that are so many further share no samples.
+    """
     if len(rows_ND) > _MAX_WINDOWS:
         rows_ND = rows_ND[np.linspace(0, len(rows_ND) - 1, _MAX_WINDOWS).astype(np.int64)]
-    cosines_P = (rows_ND @ rows_ND.T)[np.triu_indices(len(rows_ND), 2)]
+    cosines_P = (rows_ND @ rows_ND.T)[np.triu_indices(len(rows_ND), apart)]
     below_P = cosines_P[cosines_P < between]
     return max(float(np.sqrt(((below_P - between) ** 2).mean())) if len(below_P) else 0.0, _LEAST_SPREAD)

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from sdpn.clustering.recording_model import RecordingModel, fit_recording
-from sdpn.clustering.speaker_pairs import FEATURES, Clusters, PairFeatures, evidence
+from sdpn.clustering.speaker_pairs import FEATURES, Clusters, PairFeatures, evidence, windows_in_usual_ones
 from sdpn.verification.similarity import cosine
 from tests.clustering.conversations import conversation
 
@@ -97,6 +97,17 @@ def test_stays_by_hand() -> None:
     assert column(features, "passing")[0, 1] == pytest.approx(0.5)
     assert column(features, "stay")[0, 2] == pytest.approx(np.log(3 + 0.1))
     assert column(features, "passing")[0, 2] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("hop_s", "window_s", "expected"),
+    [(0.75, 1.5, 1.0), (0.24, 1.44, 0.32), (1.5, 1.5, 2.0), (3.0, 1.5, 2.0)],
+)
+def test_what_a_window_is_worth(hop_s: float, window_s: float, expected: float) -> None:
+    """By how much further it reaches than the one before, not by where the next one begins."""
+    starts = hop_s * np.arange(20)
+    assert windows_in_usual_ones(np.stack([starts, starts + window_s], axis=1)) == pytest.approx(expected)
+    assert windows_in_usual_ones(None) == 1.0
 
 
 def test_merging_keeps_the_sums() -> None:
