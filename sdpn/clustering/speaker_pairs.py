@@ -112,7 +112,9 @@ class PairFeatures:
         self._unit = windows_in_usual_ones(times_N2)
         #: for each number of windows further, which overlap, and their cosines
         self._overlaps: list[tuple[np.ndarray, np.ndarray]] = []
-        for step in range(1, len(rows_ND) if times_N2 is not None else 1):
+        for step in range(1, len(rows_ND)):
+            if times_N2 is None:
+                break
             overlaps_T = times_N2[step:, 0] - times_N2[:-step, 1] < -_OVERLAP_S
             if not overlaps_T.any():
                 break
