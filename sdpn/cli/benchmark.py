@@ -44,7 +44,7 @@ EXAMPLE = """\
   sdpn benchmark --data corpora --out exp/benchmark --quick --parts eer
   sdpn benchmark --data corpora --out exp/benchmark --model exp/mini/model \\
       --model campplus.bin --format sdpn --format 3dspeaker
-  sdpn benchmark --data corpora --out exp/benchmark vad.threshold=0.4 vbx.fa=0.3
+  sdpn benchmark --data corpora --out exp/benchmark vad.threshold=0.4 merging.prior_odds=0.5
 """
 
 OUTPUTS: dict[str, OutputKind] = {"out": "folder"}
@@ -91,9 +91,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_clusterer_arguments(
         parser,
-        default="vbx",
+        default="merging",
         why="that of sdpn diarize",
         threshold="for ahc the model's calibrated threshold, for vbx one estimated from each recording",
+        takes_file=True,
     )
     parser.set_defaults(num_speakers=None)
 

@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_clusterer_arguments(
         parser,
         default="ahc",
-        why="since vbx works best with a PLDA of the embeddings; 'sdpn diarize' uses vbx",
+        why="since vbx works best with a PLDA of the embeddings; 'sdpn diarize' uses merging",
         threshold="that of the method, see below",
     )
     parser.add_argument("--set", action="append", default=[], help=argparse.SUPPRESS)  # as it was before

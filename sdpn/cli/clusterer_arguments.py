@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from sdpn.errors import InputError
 
 
 def add_clusterer_arguments(
-    parser: argparse.ArgumentParser, *, default: str, why: str, threshold: str
+    parser: argparse.ArgumentParser,
+    *,
+    default: str,
+    why: str,
+    threshold: str | None,
+    takes_file: bool = False,
 ) -> None:
-    """Declare ``--method`` and ``--threshold``.
+    """Declare ``--method``, ``--threshold`` and ``--config``.
 
     Args:
         parser: of a command.
         default: name of the clusterer that is used otherwise.
         why: why it is that one.
-        threshold: what ``--threshold`` is otherwise.
+        threshold: what ``--threshold`` is otherwise; None for a command without it.
+        takes_file: whether a file may hold method and settings. ``--method`` is None then unless it is given.
     """
     from sdpn.clustering.registry import CLUSTERERS
 
@@ -26,9 +33,19 @@ def add_clusterer_arguments(
     group.add_argument(
         "--method",
         choices=tuple(CLUSTERERS),
-        default=default,
-        help=f"clusterer (default: %(default)s, {why})",
+        default=None if takes_file else default,
+        help=f"clusterer (default: {default}, {why})",
     )
+    if takes_file:
+        group.add_argument(
+            "--config",
+            type=Path,
+            metavar="YAML",
+            help="method and settings, such as settings.yaml of sdpn tune; options and settings of the "
+            "command line have precedence",
+        )
+    if threshold is None:
+        return
     group.add_argument(
         "--threshold",
         type=float,

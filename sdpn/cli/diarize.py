@@ -52,7 +52,8 @@ EXAMPLE = """\
   sdpn diarize --out out/ --channel separate calls/
   sdpn enroll --name "Anna Lee" --people people/ anna.wav; sdpn diarize --out out/ --people people/ talk.wav
   sdpn diarize --out out/ --segmentation pyannote/segmentation-3.0 meeting.wav
-  sdpn diarize --out out/ vad.threshold=0.4 window_s=2 vbx.fa=0.3 meeting.wav
+  sdpn diarize --out out/ --config exp/tuned/settings.yaml meeting.wav
+  sdpn diarize --out out/ vad.threshold=0.4 window_s=2 merging.prior_odds=0.5 meeting.wav
   ffmpeg -i talk.mkv -f wav - | sdpn diarize --out out/ -
 """
 
@@ -83,9 +84,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_count_arguments(parser)
     add_clusterer_arguments(
         parser,
-        default="vbx",
-        why="the best on conversations of unseen speakers",
+        default="merging",
+        why="the best on conversations of training speakers",
         threshold="for ahc the model's calibrated threshold, for vbx one estimated from each recording",
+        takes_file=True,
     )
     people = parser.add_argument_group("known people")
     add_people_arguments(people, required=False)

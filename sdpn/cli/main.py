@@ -49,6 +49,7 @@ COMMANDS = {
     "diarize": "find out who spoke when, as RTTM, JSON, subtitles or annotation tiers",
     "enroll": "enroll people, to name speakers with 'sdpn diarize --people'",
     "verify-receipt": "repeat a diarization from its receipt, and compare",
+    "tune": "choose a clusterer's settings on recordings with references",
     "cluster": "cluster window embeddings into speakers, as RTTM",
     "kmeans": "cluster millions of embeddings with mini-batch k-means",
     "simulate": "simulate conversations, with references, from single utterances",
@@ -80,6 +81,9 @@ Name the people whose voices are known:
 Adapt a model, and its scoring back end, to your own unlabelled recordings:
   sdpn adapt   --data recordings/ --out models/mine
   sdpn backend --model models/mine --data data/mine
+Choose settings of the clustering on your own recordings with references:
+  sdpn tune    --ref dev.rttm --out exp/tuned dev/*.flac
+  sdpn diarize --config exp/tuned/settings.yaml --out exp/mini/rttm meeting.wav
 Diarize from window embeddings computed by any toolkit:
   sdpn cluster --method vbx --embeddings xvectors.ark --segments segments --out exp/xvectors
 Cluster millions of embeddings that do not fit in memory:

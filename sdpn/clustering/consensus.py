@@ -12,6 +12,7 @@ import numpy as np
 
 from sdpn.clustering.base import Clustering
 from sdpn.clustering.coarsen import coarsen
+from sdpn.clustering.force_count import at_given_number
 from sdpn.clustering.linkage import cut_tree, merge_tree
 from sdpn.clustering.vbx import Vbx
 from sdpn.verification.similarity import Similarity, cosine
@@ -42,6 +43,8 @@ class VbxConsensus(Vbx):
             raise ValueError(f"spread is {self.spread}; expected a factor above 1")
 
     def _fit(self, emb_ND: np.ndarray, times_N2: np.ndarray | None, low: int, high: int) -> Clustering:
+        if low == high:
+            return at_given_number(self, emb_ND, times_N2, low, method="consensus")
         evidence = self._evidence(emb_ND, cosine(emb_ND), times_N2)
         start_N = self._start(emb_ND, low)
         votes = [model._infer(evidence, start_N).labels_N for model in self._models()]

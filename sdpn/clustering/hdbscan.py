@@ -51,7 +51,6 @@ class Hdbscan(Clusterer):
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least {least}")
 
     def _fit(self, emb_ND: np.ndarray, times_N2: np.ndarray | None, low: int, high: int) -> Clustering:
-        del times_N2
         windows, num_windows = cosine(emb_ND), len(emb_ND)
         taken = np.arange(num_windows)
         if num_windows > self.exact_windows:
@@ -60,9 +59,8 @@ class Hdbscan(Clusterer):
         labels_N = np.full(num_windows, -1)
         labels_N[taken] = self._dense(windows.features_NF[taken], len(taken) / num_windows)
         labels_N = _without_noise(labels_N, windows)
-        weights_N = np.ones(num_windows)
         return Clustering(
-            with_admissible_count(labels_N, windows, weights_N, low=low, high=high, method="hdbscan")
+            with_admissible_count(labels_N, emb_ND, times_N2, low=low, high=high, method="hdbscan")
         )
 
     def _dense(self, rows_MD: np.ndarray, share: float) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 
 from sdpn.clustering.base import Clusterer, Clustering
 from sdpn.clustering.coarsen import coarsen
-from sdpn.clustering.force_count import with_admissible_count
+from sdpn.clustering.force_count import at_given_number, with_admissible_count
 from sdpn.clustering.linkage import cut_tree, merge_tree, ward_distances
 from sdpn.verification.similarity import cosine
 
@@ -46,9 +46,10 @@ class KMeans(Clusterer):
             raise ValueError(f"exact_windows is {self.exact_windows}; expected at least 2")
 
     def _fit(self, emb_ND: np.ndarray, times_N2: np.ndarray | None, low: int, high: int) -> Clustering:
+        if low == high:
+            return at_given_number(self, emb_ND, times_N2, low, method="kmeans")
         from sklearn.cluster import KMeans as SklearnKMeans
 
-        del times_N2
         points = coarsen(cosine(emb_ND), limit=max(self.exact_windows, low), method="kmeans")
         rows_MD, weights_M = points.similarity.features_NF, points.weights_M
         # rounded, since equal windows may differ in the last bits of their norm
@@ -61,15 +62,12 @@ class KMeans(Clusterer):
             labels_M: np.ndarray = kmeans.fit_predict(rows_MD, sample_weight=weights_M)
             return labels_M
 
-        if low < high:
-            largest = min(high, num_distinct, len(rows_MD) - 1)
-            labels_M = self._best_silhouette(labels_of, rows_MD, weights_M, low, largest)
-        else:
-            labels_M = labels_of(min(low, num_distinct))
-        labels_M = with_admissible_count(
-            labels_M, points.similarity, weights_M, low=low, high=high, method="kmeans"
+        largest = min(high, num_distinct, len(rows_MD) - 1)
+        labels_M = self._best_silhouette(labels_of, rows_MD, weights_M, low, largest)
+        labels_N = labels_M[points.point_N]
+        return Clustering(
+            with_admissible_count(labels_N, emb_ND, times_N2, low=low, high=high, method="kmeans")
         )
-        return Clustering(labels_M[points.point_N])
 
     def _best_silhouette(
         self,

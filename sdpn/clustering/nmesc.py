@@ -15,6 +15,7 @@ import numpy as np
 from sdpn.clustering.affinity import nearest_neighbour_graph
 from sdpn.clustering.base import Clusterer, Clustering
 from sdpn.clustering.coarsen import coarsen
+from sdpn.clustering.force_count import at_given_number
 from sdpn.clustering.spectral import (
     check_estimation,
     count_at_largest_gap,
@@ -36,7 +37,8 @@ class NmeSc(Clusterer):
     g_p = max_k (e_{k+1} - e_k) / e_N, and the p with the smallest p / g_p is chosen: the sparsest graph with
     clear clusters. K is the position of its gap; k-means groups the rows of the first K eigenvectors.
 
-    Below ``min_windows`` the count is not estimated, as in `sdpn.clustering.spectral.Spectral`.
+    A given number is reached from there by evidence (`sdpn.clustering.force_count`). Below ``min_windows``
+    the count is not estimated, as in `sdpn.clustering.spectral.Spectral`.
 
     Attributes:
         min_neighbours: smallest p, if there are enough windows. The paper starts lower, but with few
@@ -67,7 +69,8 @@ class NmeSc(Clusterer):
         check_estimation(self.max_estimate, self.min_windows, self.exact_windows, self.seed)
 
     def _fit(self, emb_ND: np.ndarray, times_N2: np.ndarray | None, low: int, high: int) -> Clustering:
-        del times_N2
+        if low == high:
+            return at_given_number(self, emb_ND, times_N2, low, method="nmesc")
         points = coarsen(cosine(emb_ND), limit=max(self.exact_windows, low), method="nmesc")
         similarity_NN = cosine_similarity(points.similarity.features_NF)
         num_rows = len(similarity_NN)
@@ -89,7 +92,7 @@ class NmeSc(Clusterer):
                 best, best_ratio = (num_neighbours, values_M, vectors_NM), ratio
         assert best is not None
         num_neighbours, values_M, vectors_NM = best
-        count = low if low == high else count_at_largest_gap(values_M, low, high)
+        count = count_at_largest_gap(values_M, low, high)
         logger.info("nmesc: p = %d of %d, %d speakers", num_neighbours, num_rows, count)
         return Clustering(kmeans_labels(vectors_NM[:, :count], count, self.seed)[points.point_N])
 

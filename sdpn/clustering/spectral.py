@@ -15,6 +15,7 @@ import numpy as np
 from sdpn.clustering.affinity import nearest_neighbour_graph
 from sdpn.clustering.base import Clusterer, Clustering
 from sdpn.clustering.coarsen import coarsen
+from sdpn.clustering.force_count import at_given_number
 from sdpn.eigen import smallest_eigenpairs
 from sdpn.verification.similarity import cosine, cosine_similarity
 
@@ -28,8 +29,9 @@ class Spectral(Clusterer):
     1. cosine similarities, each row pruned to its strongest neighbours, then symmetrised;
     2. L = I - D^-1/2 A D^-1/2, with D the diagonal of row sums;
     3. K = argmax_k (λ_{k+1} - λ_k), λ ascending, k from ``min_speakers`` up; more than ``max_speakers``
-       is clipped; a given count is used instead;
-    4. k-means on the rows of the first K eigenvectors, scaled to length 1.
+       is clipped;
+    4. k-means on the rows of the first K eigenvectors, scaled to length 1. A given number is reached from
+       there by evidence (`sdpn.clustering.force_count`).
 
     Few windows: an eigengap needs λ_{k+1}, so K = N can never be estimated, and a graph of two nodes has the
     same eigenvalues whatever the similarity. Below ``min_windows`` the count is therefore not estimated: the
@@ -61,7 +63,8 @@ class Spectral(Clusterer):
         check_estimation(self.max_estimate, self.min_windows, self.exact_windows, self.seed)
 
     def _fit(self, emb_ND: np.ndarray, times_N2: np.ndarray | None, low: int, high: int) -> Clustering:
-        del times_N2
+        if low == high:
+            return at_given_number(self, emb_ND, times_N2, low, method="spectral")
         points = coarsen(cosine(emb_ND), limit=max(self.exact_windows, low), method="spectral")
         similarity_NN = cosine_similarity(points.similarity.features_NF)
         num_rows = len(similarity_NN)
@@ -70,13 +73,9 @@ class Spectral(Clusterer):
             return Clustering(np.zeros(len(emb_ND), dtype=np.int64))
         num_neighbours = max(self.min_neighbours, ceil(self.neighbours * (num_rows - 1)))
         laplacian_NN = normalised_laplacian(nearest_neighbour_graph(similarity_NN, num_neighbours))
-        if low == high:
-            count = low
-            _, vectors_NM = smallest_eigenpairs(laplacian_NN, count, seed=self.seed)
-        else:
-            largest = max(low, min(self.max_estimate, num_rows - 1))
-            values_M, vectors_NM = smallest_eigenpairs(laplacian_NN, largest + 1, seed=self.seed)
-            count = count_at_largest_gap(values_M, low, high)
+        largest = max(low, min(self.max_estimate, num_rows - 1))
+        values_M, vectors_NM = smallest_eigenpairs(laplacian_NN, largest + 1, seed=self.seed)
+        count = count_at_largest_gap(values_M, low, high)
         rows_NK = vectors_NM[:, :count]
         lengths_N1 = np.linalg.norm(rows_NK, axis=1, keepdims=True)
         labels_N = kmeans_labels(rows_NK / np.where(lengths_N1 > 0, lengths_N1, 1.0), count, self.seed)

@@ -18,13 +18,11 @@ from sdpn.clustering.agglomerative import Agglomerative
 from sdpn.clustering.base import Clusterer, Clustering
 from sdpn.clustering.force_count import with_admissible_count
 from sdpn.clustering.two_gaussians import fit_to_pairs
+from sdpn.clustering.variational import variational_bayes
 from sdpn.verification.plda import Plda
 from sdpn.verification.similarity import Similarity, cosine
 
 logger = logging.getLogger(__name__)
-
-#: A speaker whose prior falls below this has lost all windows and is removed.
-_GONE = 1e-10
 
 
 class Scales(NamedTuple):
@@ -56,8 +54,9 @@ class Vbx(Clusterer):
 
     The defaults are those of the published example, except for `WITHOUT_PLDA`. A speaker with too little
     evidence loses all windows to others, so the model reduces the number of speakers found by AHC by itself.
-    If the result is outside the given bounds, speakers are merged or split and the model is run again from
-    there; if it is still outside, the merged or split labels are kept. Each case is logged.
+    If the result is outside the given bounds, speakers are merged or divided by evidence
+    (`sdpn.clustering.force_count`) and the model is run again from there; if it is still outside, the merged
+    or divided labels are kept. Each case is logged.
 
     Without a PLDA, one is estimated from the recording, see `recording_model`.
 
@@ -119,8 +118,7 @@ class Vbx(Clusterer):
         found = self._infer(evidence, self._start(emb_ND, low))
         if low <= found.num_speakers <= high:
             return found
-        weights_N = np.ones(len(emb_ND))
-        labels_N = with_admissible_count(found.labels_N, windows, weights_N, low=low, high=high, method="vbx")
+        labels_N = with_admissible_count(found.labels_N, emb_ND, times_N2, low=low, high=high, method="vbx")
         again = self._infer(evidence, labels_N)
         if low <= again.num_speakers <= high:
             return again
@@ -174,114 +172,6 @@ class Vbx(Clusterer):
         used_K, labels_N = np.unique(posteriors_NK.argmax(axis=1), return_inverse=True)
         posteriors_NK = posteriors_NK[:, used_K]
         return Clustering(labels_N, posteriors_NK / posteriors_NK.sum(axis=1, keepdims=True))
-
-
-@dataclass(frozen=True, eq=False)
-class HmmFit:
-    """Outcome of `variational_bayes`.
-
-    Attributes:
-        posteriors_NK: responsibilities of the remaining speakers.
-        priors_K: their probabilities after a change of speaker.
-        elbos: the evidence lower bound after each iteration.
-    """
-
-    posteriors_NK: np.ndarray
-    priors_K: np.ndarray
-    elbos: list[float]
-
-
-def variational_bayes(
-    x_ND: np.ndarray,
-    phi_D: np.ndarray,
-    start_NK: np.ndarray,
-    *,
-    loop_N: np.ndarray,
-    fa: float,
-    fb: float,
-    max_iterations: int,
-    epsilon: float,
-) -> HmmFit:
-    """Update speakers and responsibilities alternately until the evidence lower bound converges.
-
-    Args:
-        x_ND: windows in the PLDA's space, where the covariance within speakers is the identity.
-        phi_D: between-speaker variances Φ.
-        start_NK: initial responsibilities.
-        loop_N: P_loop of the step to each window.
-        fa: F_A.
-        fb: F_B.
-        max_iterations: maximum number of iterations.
-        epsilon: convergence threshold on the increase of the bound.
-    """
-    gamma_NK, pi_K = start_NK, np.full(start_NK.shape[1], 1.0 / start_NK.shape[1])
-    constant_N1 = -0.5 * ((x_ND**2).sum(axis=1, keepdims=True) + len(phi_D) * np.log(2 * np.pi))
-    rho_ND = x_ND * np.sqrt(phi_D)  # (18)
-    elbos: list[float] = []
-    for _ in range(max_iterations):
-        variance_KD = 1.0 / (1.0 + fa / fb * gamma_NK.sum(axis=0)[:, None] * phi_D)  # (17)
-        alpha_KD = fa / fb * variance_KD * (gamma_NK.T @ rho_ND)  # (16)
-        log_p_NK = rho_ND @ alpha_KD.T
-        log_p_NK -= 0.5 * ((variance_KD + alpha_KD**2) @ phi_D)
-        log_p_NK += constant_N1
-        log_p_NK *= fa  # (23)
-        gamma_NK, changes_K, log_evidence = forward_backward(log_p_NK, pi_K, loop_N)  # (19)
-        divergence = 0.5 * (np.log(variance_KD) - variance_KD - alpha_KD**2 + 1.0).sum()
-        elbos.append(log_evidence + fb * divergence)  # (25)
-        pi_K = gamma_NK[0] + changes_K  # (24)
-        pi_K /= pi_K.sum()
-        alive_K = pi_K > _GONE
-        if not alive_K.all():
-            gamma_NK, pi_K = np.ascontiguousarray(gamma_NK[:, alive_K]), pi_K[alive_K] / pi_K[alive_K].sum()
-        if len(elbos) > 1 and elbos[-1] - elbos[-2] < epsilon:
-            break
-    return HmmFit(gamma_NK, pi_K, elbos)
-
-
-def forward_backward(
-    log_p_NK: np.ndarray, pi_K: np.ndarray, loop_N: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """Posteriors of a chain that stays with probability P_loop, or else draws a speaker from the prior.
-
-    The structure of the transition matrix P_loop I + (1 - P_loop) 1 πᵀ (1) makes a step cost K instead of K².
-    Forward and backward values are scaled to sum to one in each step, which needs no logarithms.
-
-    Args:
-        log_p_NK: log-likelihood of each window under each speaker.
-        pi_K: prior π of the speakers, positive.
-        loop_N: P_loop of the step to each window, below 1.
-
-    Returns:
-        posteriors γ (N, K), expected number of draws of each speaker after the first window (K,), and the
-        log-probability of all windows.
-    """
-    num_windows = len(log_p_NK)
-    largest_N1 = log_p_NK.max(axis=1, keepdims=True)
-    p_NK = np.exp(log_p_NK - largest_N1)
-    draws_NK = (1.0 - loop_N)[:, None] * pi_K
-    forward_NK, scale_N = np.empty_like(p_NK), np.empty(num_windows)
-    now_K = p_NK[0] * pi_K
-    for t in range(num_windows):
-        if t:
-            now_K = now_K * loop_N[t]  # (20)
-            now_K += draws_NK[t]
-            now_K *= p_NK[t]
-        scale_N[t] = now_K.sum()
-        now_K /= scale_N[t]
-        forward_NK[t] = now_K
-    backward_NK = np.empty_like(p_NK)
-    backward_NK[-1] = now_K = np.ones_like(pi_K)
-    for t in range(num_windows - 1, 0, -1):
-        now_K = now_K * p_NK[t]  # (21)
-        now_K /= scale_N[t]
-        now_K = now_K * loop_N[t] + draws_NK[t] @ now_K
-        backward_NK[t - 1] = now_K
-    log_evidence = float(np.log(scale_N).sum() + largest_N1.sum())  # (22)
-    forward_NK *= backward_NK
-    p_NK *= backward_NK
-    p_NK *= draws_NK
-    changes_K = (p_NK[1:] / scale_N[1:, None]).sum(axis=0)
-    return forward_NK, changes_K, log_evidence
 
 
 def recording_model(windows: Similarity) -> tuple[np.ndarray, np.ndarray]:

@@ -84,15 +84,13 @@ class DiarizationConfig(PipelineConfig):
     """Settings of the whole pipeline.
 
     Attributes:
-        method: name of the clusterer, see `sdpn.clustering.registry`. VBx with its published settings was
-            best on simulated conversations of held-out training speakers (40 of them, 40 and 180 s, turns as
-            in VoxConverse): mean DER at ±0.25 s without overlap 13.3 %, spectral 13.8 %, AHC at the model's
-            threshold 17.6 %. ``merging`` is better on longer conversations, and worse on half-minute clips of
-            meetings (docs/clustering.md).
+        method: name of the clusterer, see `sdpn.clustering.registry`. ``merging`` was best on conversations
+            of training speakers, of half a minute to an hour, for a weak and a strong embedding
+            (docs/clustering.md).
         settings: fields of the clusterer that differ from what `calibrated_clusterer` chooses.
     """
 
-    method: str = "vbx"
+    method: str = "merging"
     settings: Mapping[str, object] = field(default_factory=dict)
 
 

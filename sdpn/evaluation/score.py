@@ -72,8 +72,8 @@ def score(
     Raises:
         InputError: a file cannot be read, or the two sides do not belong together.
     """
-    files = _rttm_files(reference)
-    return _of_system(_System("", _rttm_files(hypothesis)), files, read_records(files), settings)[0]
+    files = rttm_files(reference)
+    return _of_system(_System("", rttm_files(hypothesis)), files, read_records(files), settings)[0]
 
 
 def compare_systems(
@@ -95,7 +95,7 @@ def compare_systems(
     Raises:
         InputError: a file cannot be read, or the sides do not belong together.
     """
-    files = _rttm_files(reference)
+    files = rttm_files(reference)
     records = read_records(files)
     systems = [_System("A", _system_files(first)), _System("B", _system_files(second))]
     (of_first, scores_a), (of_second, scores_b) = (
@@ -128,7 +128,7 @@ def _of_system(
     return document, scores
 
 
-def _rttm_files(paths: Iterable[Path]) -> list[Path]:
+def rttm_files(paths: Iterable[Path]) -> list[Path]:
     """Replace each folder by the RTTM files in it."""
     files = []
     for path in paths:
@@ -145,7 +145,7 @@ def _rttm_files(paths: Iterable[Path]) -> list[Path]:
 def _system_files(path: Path) -> list[Path]:
     """The RTTM files of a system: a folder, one file, or a list whose paths may be relative to it."""
     if path.is_dir() or path.suffix == ".rttm":
-        return _rttm_files([path])
+        return rttm_files([path])
     files = []
     for number, line in numbered_lines(path):
         file = path.parent / line

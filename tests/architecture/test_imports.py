@@ -20,7 +20,7 @@ FLOORS = [
     {"config", "formats", "metrics", "pretrained", "verification"},
     {"augmentation", "clustering", "evaluation", "features"},
     {"data", "diarization", "kmeans", "models", "simulation"},
-    {"distill", "extraction", "interop", "people", "tracking"},
+    {"distill", "extraction", "interop", "people", "tracking", "tuning"},
     {"benchmark", "receipt", "training"},
     {"adaptation", "report"},
     {"cli"},

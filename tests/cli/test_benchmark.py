@@ -62,7 +62,7 @@ def test_table_and_documents(
         (("--data", ".", "--format", "sdpn", "--format", "onnx"), "2 --format for 1 models"),
         (("--data", ".", "--model", "none"), "none: no such model folder or file"),
         (("--data", "."), "speechocean762/dev_trials: no such file"),
-        (("--data", ".", "vbx.fa=x"), "'fa' is 'x'; expected float"),
+        (("--data", ".", "merging.start=x"), "'start' is 'x'; expected float"),
         (("--data", ".", "--manifest", "none.jsonl", "--parts", "der"), "speechocean762/dev: no such folder"),
     ],
 )

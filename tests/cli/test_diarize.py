@@ -165,14 +165,14 @@ def test_settings_reach_the_pipeline_of_the_library(
     model: Path, shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recording, document = shared_data / "ami_excerpt" / "trn09.flac", tmp_path / "results.json"
-    settings = ("vad.threshold=0.6", "window_s=2", "hop_s=1", "max_pause_s=0", "vbx.fa=0.2")
+    settings = ("vad.threshold=0.6", "window_s=2", "hop_s=1", "max_pause_s=0", "merging.start=0.7")
     assert diarize("--model", model, "--out", tmp_path, "--json", document, *settings, recording) == 0
     config = DiarizationConfig(
         vad=replace(DiarizationConfig().vad, threshold=0.6),
         window_s=2.0,
         hop_s=1.0,
         max_pause_s=0.0,
-        settings={"fa": 0.2},
+        settings={"start": 0.7},
     )
     annotation = sdpn.Diarizer(sdpn.load_model(model), config=config)(recording)
     found = [(turn.onset_s, turn.end_s, turn.speaker) for turn in read_rttm(tmp_path / "trn09.rttm")["trn09"]]
@@ -181,7 +181,7 @@ def test_settings_reach_the_pipeline_of_the_library(
     np.testing.assert_allclose([row[:2] for row in found], [row[:2] for row in expected], atol=2e-3)
     settings = json.loads(document.read_text())["results"]["settings"]
     assert (settings["vad"]["threshold"], settings["vad"]["pad_s"], settings["window_s"]) == (0.6, 0.1, 2.0)
-    assert settings["vbx"]["fa"] == 0.2
+    assert settings["merging"]["start"] == 0.7
     with pytest.raises(SystemExit):
         diarize("--help")
     shown = capsys.readouterr().out
@@ -333,10 +333,10 @@ def test_two_recordings_of_one_name(
         (["--max-speakers", -1], "is -1; expected at least 1"),
         (["--method", "spectral", "--threshold", 0.3], "spectral has no threshold"),
         (["--method", "ahc", "--num-speakers", 2, "--threshold", 0.3], "--threshold has no effect"),
-        (["--threshold", 3], "threshold is 3.0"),
-        (["--threshold", 0.3, "vbx.threshold=0.3"], "contradict each other"),
-        (["ahc.threshold=0.3"], "ahc.threshold has no effect with --method vbx"),
-        (["vbx.fb=many"], "'fb' is 'many'"),
+        (["--method", "vbx", "--threshold", 3], "threshold is 3.0"),
+        (["--method", "vbx", "--threshold", 0.3, "vbx.threshold=0.3"], "contradict each other"),
+        (["ahc.threshold=0.3"], "ahc.threshold has no effect with --method merging"),
+        (["merging.start=many"], "'start' is 'many'"),
         (["vad.treshold=0.3"], "unknown key 'vad.treshold'"),
         (["vad.threshold=1.5"], "expected a probability"),
         (["hop_s=2"], "hop_s is 2.0 and window_s 1.5"),
@@ -479,14 +479,14 @@ def test_a_stopped_run_resumes(
     assert again("--max-speakers", 1) == [True, True]
     assert again("--method", "ahc") == [False, False]
     for before_now in ([False, False], [True, True]):
-        assert again("--method", "merging") == before_now
+        assert again("--method", "merging", "merging.start=0.81") == before_now
         for row in json.loads(results.read_text())["results"]["files"]:
             posterior = row["channels"][0]["count_posterior"]
             assert sum(posterior.values()) == pytest.approx(1.0, abs=0.02)
             assert str(row["num_speakers"]) in posterior
-    assert again("vad.threshold=0.4", "window_s=2", "vbx.fa=0.3") == [False, False]
-    assert again("window_s=2.0", "vbx.fa=0.3", "vad.threshold=0.4") == [True, True]
-    assert again("window_s=2.0", "vbx.fa=0.2", "vad.threshold=0.4") == [False, False]
+    assert again("vad.threshold=0.4", "window_s=2", "merging.start=0.7") == [False, False]
+    assert again("window_s=2.0", "merging.start=0.7", "vad.threshold=0.4") == [True, True]
+    assert again("window_s=2.0", "merging.start=0.6", "vad.threshold=0.4") == [False, False]
     assert again() == [False, False]
     (out / "trn09.rttm").write_text("")  # not what was written
     assert again() == [True, False]
@@ -497,7 +497,10 @@ def test_a_stopped_run_resumes(
     other = save_untrained(tmp_path / "other", ahc_threshold=0.5)
     state = (other / "model.safetensors").read_bytes()
     assert state == (model / "model.safetensors").read_bytes()
-    assert again("--model", other) == [True, True]  # the same network, and vbx has no use for the threshold
+    assert again("--model", other) == [
+        True,
+        True,
+    ]  # the same network, and merging has no use for the threshold
 
 
 def test_a_bad_one_among_many_is_left_out(

@@ -46,6 +46,7 @@ LIBRARY = {
     "diarize": "sdpn.diarization.recordings.diarize_recordings",
     "enroll": "sdpn.people.enroll.enroll_person",
     "verify-receipt": "sdpn.receipt.verify_receipt",
+    "tune": "sdpn.tuning.tune.tune",
     "cluster": "sdpn.diarization.from_embeddings.cluster_recordings",
     "kmeans": "sdpn.kmeans.cluster.learn_clusters",
     "simulate": "sdpn.simulate",
@@ -296,6 +297,31 @@ def cluster(at: Material) -> None:
     by_library = cluster_recordings(read_embedded_windows(*tables), at.library, make_clusterer("ahc", {}))
     assert by_cli["files"][0]["num_speakers"] == by_library.files[0].num_speakers == 2
     assert files(at.cli) == files(at.library)
+
+
+def tune(at: Material) -> None:
+    from sdpn.diarization.pipeline import Diarizer
+    from sdpn.io.rttm import read_rttm
+    from sdpn.tuning.tune import tune as library
+
+    for number in range(2):
+        noise = 0.1 * np.random.default_rng(number).standard_normal(48000)
+        soundfile.write(at.out / f"a{number}.wav", noise, 16000)
+    lines = [f"SPEAKER a{number} 1 0.5 2.0 <NA> <NA> x <NA> <NA>\n" for number in range(2)]
+    (at.out / "ref.rttm").write_text("".join(lines))
+    audio = [at.out / f"a{number}.wav" for number in range(2)]
+    options = ("--ref", at.out / "ref.rttm", "--try", "start=0.5,0.8", "--model", at.model)
+    by_cli = at.command("tune", *options, "--out", at.cli, *audio)
+    by_library = library(
+        Diarizer(sdpn.load_model(at.model)),
+        recordings(audio),
+        read_rttm(at.out / "ref.rttm"),
+        {"start": [0.5, 0.8]},
+        at.library,
+        made_with={"model": "tiny"},
+    )
+    assert [row["der"] for row in by_cli["trials"]] == [each.error_rate() for each in by_library.trials]
+    assert files(at.cli, "settings.yaml") == files(at.library, "settings.yaml")
 
 
 def kmeans(at: Material) -> None:

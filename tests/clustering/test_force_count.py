@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from sdpn.clustering import force_count as force_count_module
 from sdpn.clustering.force_count import with_admissible_count, without_minor
 from sdpn.verification.similarity import Similarity, cosine
+from tests.clustering.conversations import conversation
 
 
 def at(*degrees: float) -> Similarity:
@@ -18,42 +18,41 @@ def at(*degrees: float) -> Similarity:
     return cosine(np.stack([np.cos(angles), np.sin(angles)], axis=1))
 
 
-def recount(labels: list[int], similarity: Similarity, low: int, high: int) -> list[int]:
-    ones = np.ones(len(labels))
-    found = with_admissible_count(np.array(labels), similarity, ones, low=low, high=high, method="x")
-    return found.tolist()
+def recount(labels: np.ndarray, emb: np.ndarray, times: np.ndarray | None, low: int, high: int) -> np.ndarray:
+    return with_admissible_count(labels, emb, times, low=low, high=high, method="x")
 
 
 def test_an_admissible_count_stays(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        assert recount([5, 5, 2, 2], at(0, 1, 90, 91), 1, 2) == [0, 0, 1, 1]
+        emb = np.eye(4)
+        assert recount(np.array([5, 5, 2, 2]), emb, None, 1, 2).tolist() == [0, 0, 1, 1]
     assert not caplog.records
 
 
 def test_the_most_similar_speakers_merge_first(caplog: pytest.LogCaptureFixture) -> None:
-    """Speakers around 0°, 20°, 100° and 160°: the first two, then the last two."""
-    windows, labels = at(0, 1, 20, 21, 100, 101, 160, 161), [0, 0, 1, 1, 2, 2, 3, 3]
+    """One of four speakers was taken for two."""
+    emb, times, truth = conversation([40, 30, 50, 30], within=0.55, between=0.15, seed=0)
+    labels = np.where((truth == 2) & (np.arange(len(truth)) % 3 == 0), 4, truth)
     with caplog.at_level(logging.INFO):
-        assert adjusted_rand_score([0, 0, 0, 0, 2, 2, 3, 3], recount(labels, windows, 1, 3)) == 1.0
-    assert "x: found 4 speakers, at most 3 are allowed" in caplog.text
-    assert adjusted_rand_score([0, 0, 0, 0, 2, 2, 2, 2], recount(labels, windows, 1, 2)) == 1.0
+        assert adjusted_rand_score(truth, recount(labels, emb, times, 1, 4)) > 0.97
+    assert "x: found 5 speakers, at most 4 are allowed" in caplog.text
 
 
-def test_the_widest_speaker_is_split_first(caplog: pytest.LogCaptureFixture) -> None:
-    """One speaker at 0° and 4°, one at 90° and 130°, taken for two in all."""
-    windows, labels = at(0, 0, 4, 90, 90, 130), [0, 0, 0, 1, 1, 1]
+@pytest.mark.parametrize("with_times", [True, False])
+def test_whoever_was_taken_for_one_is_divided(caplog: pytest.LogCaptureFixture, with_times: bool) -> None:
+    """Speakers 1 and 3 were taken for one; the widest cluster is another one."""
+    emb, times, truth = conversation([40, 30, 200, 30], within=0.55, between=0.15, seed=1)
+    labels = np.where(truth == 3, 1, truth)
     with caplog.at_level(logging.INFO):
-        assert adjusted_rand_score([0, 0, 0, 1, 1, 2], recount(labels, windows, 3, 9)) == 1.0
-    assert "x: found 2 speakers, at least 3 are required" in caplog.text
-    assert adjusted_rand_score([0, 0, 3, 1, 1, 2], recount(labels, windows, 4, 9)) == 1.0
-    assert sorted(recount([0] * 6, at(*[7] * 6), 6, 6)) == list(range(6))
+        found = recount(labels, emb, times if with_times else None, 4, 4)
+    assert adjusted_rand_score(truth, found) > 0.95
+    assert "x: found 3 speakers, at least 4 are needed" in caplog.text
 
 
-def test_a_speaker_with_many_windows_is_split_by_the_means_of_some(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(force_count_module, "_TREE_POINTS", 10)
-    degrees = np.random.default_rng(0).uniform(-2, 2, 200) + np.repeat([0, 40, 80], [100, 60, 40])
-    found = recount([0] * 160 + [1] * 40, at(*degrees), 3, 3)
-    assert adjusted_rand_score(np.repeat(range(3), [100, 60, 40]), found) == 1.0
+@pytest.mark.parametrize("num", [2, 5, 6])
+def test_equal_windows_are_divided_too(num: int) -> None:
+    found = recount(np.zeros(6, dtype=np.int64), np.ones((6, 3)), None, num, num)
+    assert sorted(set(found)) == list(range(num))
 
 
 def test_minor_speakers_go_to_the_most_similar() -> None:

@@ -19,8 +19,8 @@ def blobs(counts: list[int], *, noise: float, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("num", [2, 3, 7])
 def test_every_window_is_nearest_to_the_mean_of_its_own(num: int) -> None:
     emb = blobs([30, 30, 30], noise=1.0)
-    labels = KMeans().fit_predict(emb, num_speakers=num).labels_N
-    means = np.stack([emb[labels == speaker].mean(axis=0) for speaker in range(num)])
+    labels = KMeans().fit_predict(emb, min_speakers=num, max_speakers=num + 1).labels_N
+    means = np.stack([emb[labels == speaker].mean(axis=0) for speaker in range(labels.max() + 1)])
     distances = np.linalg.norm(emb[:, None] - means, axis=2)
     np.testing.assert_array_equal(distances.argmin(axis=1), labels)
 

@@ -11,7 +11,9 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
-from sdpn.clustering.vbx import Vbx, forward_backward, recording_model, variational_bayes
+from sdpn.clustering.hmm import forward_backward
+from sdpn.clustering.variational import variational_bayes
+from sdpn.clustering.vbx import Vbx, recording_model
 from sdpn.io.kaldi import read_vectors
 from sdpn.verification.plda import Plda, read_plda
 from sdpn.verification.similarity import cosine
@@ -145,7 +147,7 @@ def test_a_given_number_is_not_the_models_to_refuse(caplog: pytest.LogCaptureFix
     with caplog.at_level(logging.INFO):
         found = Vbx().fit_predict(emb, num_speakers=4)
     assert found.num_speakers == 4
-    assert "at least 4 are required: splitting the most spread out" in caplog.text
+    assert "at least 4 are needed: dividing by evidence" in caplog.text
     assert "its result is not used" in caplog.text
     assert found.posteriors_NK is None
 

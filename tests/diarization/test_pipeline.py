@@ -17,8 +17,8 @@ from pyannote.metrics.diarization import DiarizationErrorRate
 import sdpn
 from sdpn.clustering.agglomerative import Agglomerative
 from sdpn.clustering.base import Clusterer
+from sdpn.clustering.merging import Merging
 from sdpn.clustering.spectral import Spectral
-from sdpn.clustering.vbx import Vbx
 from sdpn.diarization.pipeline import (
     DiarizationConfig,
     Diarizer,
@@ -86,7 +86,7 @@ def turns(annotation: object) -> list[tuple[float, float, str]]:
     ]
 
 
-@pytest.mark.parametrize("method", ["ahc", "spectral", "vbx"])
+@pytest.mark.parametrize("method", ["ahc", "spectral", "vbx", "merging"])
 def test_finds_who_hums_when(method: str) -> None:
     settings = {"min_neighbours": 3} if method == "spectral" else {}
     diarizer = Diarizer(HumEmbedder(), config=DiarizationConfig(method=method, settings=settings))
@@ -163,7 +163,7 @@ def test_settings_come_from_the_user_then_the_model_then_the_defaults() -> None:
         threshold=0.3
     )
     assert calibrated_clusterer("spectral", {}, {"ahc_threshold": 0.2}) == Spectral()
-    assert Diarizer(HumEmbedder({"ahc_threshold": 0.2})).clusterer == Vbx()  # finds its own threshold
+    assert Diarizer(HumEmbedder({"ahc_threshold": 0.2})).clusterer == Merging()  # finds its own threshold
     ahc = DiarizationConfig(method="ahc")
     assert Diarizer(HumEmbedder({"ahc_threshold": 0.2}), config=ahc).clusterer == Agglomerative(threshold=0.2)
     with pytest.raises(InputError, match="unknown clusterer 'vb'"):

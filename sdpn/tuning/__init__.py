@@ -1,0 +1,1 @@
+"""Settings of a clusterer chosen on recordings with references."""
