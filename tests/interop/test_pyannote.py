@@ -53,8 +53,10 @@ def test_network_of_random_weights(tmp_path: Path) -> None:
     # classes are {}, {1}, {2}, {3}, {1, 2}, {1, 3}, {2, 3}
     p_TC = np.exp(found_TC)
     each_TS = p_TC[:, [[1, 4, 5], [2, 4, 6], [3, 5, 6]]].sum(axis=2)
-    speakers_BTS, _ = segmenter.activities(wave_S[None])
-    np.testing.assert_allclose(speakers_BTS[0], each_TS, atol=1e-6)
+    active_BTL, together_BTM = segmenter.activities(wave_S[None])
+    np.testing.assert_allclose(active_BTL[0], each_TS, atol=1e-6)
+    at_least_TM = np.stack([1 - p_TC[:, 0], p_TC[:, 4:].sum(axis=1)], axis=1)
+    np.testing.assert_allclose(together_BTM[0], at_least_TM, atol=1e-6)
 
 
 def test_weights_alone(tmp_path: Path) -> None:
