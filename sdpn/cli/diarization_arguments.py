@@ -17,10 +17,10 @@ def diarization_settings() -> Sections:
     """The settings of the diarization pipeline, and of each clusterer."""
     from sdpn.clustering.registry import CLUSTERERS
 
-    return {**pipeline_settings(), **CLUSTERERS}
+    return {**pipeline_sections(), **CLUSTERERS}
 
 
-def pipeline_settings() -> Sections:
+def pipeline_sections() -> Sections:
     """The settings of the diarization pipeline without those of the clusterers."""
     from sdpn.diarization.pipeline import PipelineConfig
 
@@ -33,8 +33,8 @@ def diarization_config(args: argparse.Namespace) -> DiarizationConfig:
     Those of ``--config`` first, then those of the command line.
 
     Raises:
-        InputError: as `clusterer_settings`, a setting of the pipeline is wrong or has no effect, or the file is
-            wrong.
+        InputError: as `clusterer_settings`, a setting of the pipeline is wrong or has no effect, or the
+            file is wrong.
     """
     from sdpn.clustering.registry import CLUSTERERS
     from sdpn.config import from_dict, load_config, parse_override

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdpn.cli.clusterer_arguments import add_clusterer_arguments
-from sdpn.cli.diarization_arguments import diarization_config, pipeline_settings
+from sdpn.cli.diarization_arguments import diarization_config, pipeline_sections
 from sdpn.cli.model_arguments import add_model_arguments, load
 from sdpn.cli.numbers import seconds
 from sdpn.cli.progress import Meter
@@ -76,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def settings() -> Sections:
     """The settings of the pipeline."""
-    return pipeline_settings()
+    return pipeline_sections()
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
