@@ -59,7 +59,7 @@ def differing(check: Any) -> list[str]:
     [
         ("--reference-speech", "speech.rttm", "--num-speakers", 2, "--speaker-embeddings"),
         ("--channel", "separate", "--max-speakers", 3, "--method", "ahc", "ahc.threshold=0.9"),
-        ("--channel", 1, "window_s=2", "vad.threshold=0.1", "vbx.fa=0.2"),
+        ("--channel", 1, "window_s=2", "vad.threshold=0.1", "merging.start=0.7"),
     ],
 )
 def test_the_same_again(options: tuple[object, ...], recording: Path, model: Path) -> None:

@@ -33,8 +33,8 @@ def diarization_config(args: argparse.Namespace) -> DiarizationConfig:
     Those of ``--config`` first, then those of the command line.
 
     Raises:
-        InputError: as `clusterer_settings`, a setting of the pipeline is wrong or has no effect, or the file
-            is wrong.
+        InputError: as `clusterer_settings`, a setting of the pipeline is wrong or has no effect, or the
+            file is wrong.
     """
     from sdpn.clustering.registry import CLUSTERERS
     from sdpn.config import from_dict, load_config, parse_override

@@ -194,7 +194,7 @@ def test_several_formats_at_once(
 ) -> None:
     clip, out, results = shared_data / "ami_excerpt" / "trn09.flac", tmp_path / "out", tmp_path / "all.json"
     every = "rttm,json,csv,srt,vtt,audacity,textgrid,elan"
-    args = ("--model", model, "--out", out, "--num-speakers", 2, "--json", results, "vbx.fa=0.2", clip)
+    args = ("--model", model, "--out", out, "--num-speakers", 2, "--json", results, "merging.start=0.7", clip)
     assert diarize(*args, "--to", every, "--speaker-embeddings") == 0
     suffixes = ["TextGrid", "csv", "eaf", "json", "rttm", "srt", "txt", "vtt"]
     assert sorted(path.name for path in out.glob("trn09*")) == [f"trn09.{suffix}" for suffix in suffixes]
@@ -205,7 +205,7 @@ def test_several_formats_at_once(
     np.testing.assert_allclose([row[:2] for row in rows], [turn[:2] for turn in turns], atol=1e-9)
     assert [row[2] for row in rows] == [turn[2] for turn in turns]
     assert document["exclusive_turns"] == document["turns"]  # nobody overlaps yet
-    assert document["settings"]["vbx"]["fa"] == 0.2 and document["settings"]["window_s"] == 1.5
+    assert document["settings"]["merging"]["start"] == 0.7 and document["settings"]["window_s"] == 1.5
     for speaker in document["speakers"]:
         assert len(speaker["embedding"]) == 24
         talk_s = sum(end - start for start, end, who in turns if who == speaker["speaker"])

@@ -90,7 +90,8 @@ def test_the_threshold_that_separates_the_hums_is_chosen(material: dict[str, Any
     speech = [sum(turn.duration_s for turn in turns) for turns in material["reference"].values()]
     assert one.total_s == pytest.approx(speech)
     confused = [total - 6.0 for total in speech]
-    assert np.array(one.error_s) == pytest.approx(confused, abs=1.5)
+    for error_s, confused_s, total_s in zip(one.error_s, confused, speech, strict=True):
+        assert confused_s - 1.0 < error_s < total_s  # and what the detector misses of a hum
     assert tuned.best.error_rate() == min(trial.error_rate() for trial in tuned.trials) < one.error_rate()
     assert tuned.num_speakers == [3, 2, 3]
 
