@@ -12,12 +12,15 @@ import pytest
 import soundfile
 import yaml
 
+import sdpn
 from sdpn.cli.main import main
 from sdpn.clustering.merging import Merging
 from sdpn.clustering.registry import CLUSTERERS
 from sdpn.diarization.pipeline import DiarizationConfig, Diarizer, EmbeddedRecording
 from sdpn.errors import InputError
-from sdpn.io.rttm import Turn
+from sdpn.io import audio
+from sdpn.io.rttm import Turn, from_annotation
+from sdpn.metrics.diarization import score_recordings
 from sdpn.tuning.grid import USUAL, combinations, parse_grid
 from sdpn.tuning.trials import Trial, read_trials_table
 from sdpn.tuning.tune import tune
@@ -81,19 +84,42 @@ def run(material: dict[str, Any], out: Path, model: Pitch, grid: dict[str, list[
     return tune(Told(model, material["reference"]), grid=grid, out=out, made_with={}, **material, **more)
 
 
-def test_the_threshold_that_separates_the_hums_is_chosen(material: dict[str, Any], tmp_path: Path) -> None:
-    """-1 gives one speaker, so that each recording loses all but one speaker to confusion."""
-    tuned = run(material, tmp_path / "out", Pitch(), {"threshold": [-1.0, 0.5, 1.0]})
-    assert [trial.settings for trial in tuned.trials] == [{}, *({"threshold": t} for t in (-1.0, 0.5, 1.0))]
-    one = tuned.trials[1]
-    assert one.counts == (1, 1, 1)
-    speech = [sum(turn.duration_s for turn in turns) for turns in material["reference"].values()]
-    assert one.total_s == pytest.approx(speech)
-    confused = [total - 6.0 for total in speech]
-    for error_s, confused_s, total_s in zip(one.error_s, confused, speech, strict=True):
-        assert confused_s - 1.0 < error_s < total_s  # and what the detector misses of a hum
-    assert tuned.best.error_rate() == min(trial.error_rate() for trial in tuned.trials) < one.error_rate()
-    assert tuned.num_speakers == [3, 2, 3]
+def test_figures_are_those_of_diarizing_and_scoring(shared_data: Path, tmp_path: Path) -> None:
+    """Two speakers take turns; the threshold -1 gives one, 0.9 more."""
+    speakers = sorted((shared_data / "speechocean762" / "train").iterdir())
+    audio_of, reference = {}, {}
+    for number in range(2):
+        pieces, turns, at_s = [], [], 0.0
+        for turn in range(6):
+            who = speakers[2 * number + turn % 2]
+            wave = audio.read(sorted(who.iterdir())[turn])
+            turns.append(Turn(f"r{number}", at_s, len(wave) / 16000, who.name))
+            at_s += len(wave) / 16000
+            pieces.append(wave)
+        audio_of[f"r{number}"], reference[f"r{number}"] = tmp_path / f"r{number}.wav", turns
+        soundfile.write(tmp_path / f"r{number}.wav", np.concatenate(pieces), 16000)
+    model, out = sdpn.load_model(), tmp_path / "out"
+    tuned = tune(
+        Diarizer(model, config=DiarizationConfig(method="ahc")),
+        audio_of,
+        reference,
+        {"threshold": [-1.0, 0.9]},
+        out,
+        made_with={},
+    )
+    assert [trial.settings for trial in tuned.trials] == [{}, {"threshold": -1.0}, {"threshold": 0.9}]
+    for trial in tuned.trials[1:]:
+        diarizer = Diarizer(model, config=DiarizationConfig(method="ahc", settings=trial.settings))
+        found = {name: from_annotation(diarizer(path), name) for name, path in audio_of.items()}
+        scores = score_recordings(reference, found)
+        assert trial.error_s == pytest.approx([score.components.error_s for score in scores])
+        assert trial.total_s == pytest.approx([score.components.total_s for score in scores])
+    assert tuned.trials[1].counts == (1, 1)
+    assert min(tuned.trials[2].counts) > 1
+    assert tuned.best.error_rate() == min(trial.error_rate() for trial in tuned.trials)
+    assert tuned.num_speakers == [2, 2]
+    chosen = yaml.safe_load((out / "settings.yaml").read_text())
+    assert chosen == {"method": "ahc", **({"ahc": tuned.best.settings} if tuned.best.settings else {})}
 
 
 def test_left_out_by_hand() -> None:
