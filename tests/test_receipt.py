@@ -17,6 +17,7 @@ from sdpn.errors import InputError
 from sdpn.features.log_mel import FeatureConfig
 from sdpn.models.ecapa import Ecapa, EcapaConfig
 from sdpn.models.folder import ModelFolder, save_model
+from sdpn.pretrained import SHIPPED
 from sdpn.receipt import verify_receipt
 
 
@@ -77,7 +78,7 @@ def test_real_speech_with_the_included_model(shared_data: Path, tmp_path: Path) 
     clip = shared_data / "ami_excerpt" / "trn09.flac"
     words = ("diarize", clip, "--out", tmp_path, "--to", "json", "--speaker-embeddings", "--quiet")
     assert main(list(map(str, words))) == 0
-    assert json.loads((tmp_path / "trn09.json").read_text())["receipt"]["model"]["path"] == "small"
+    assert json.loads((tmp_path / "trn09.json").read_text())["receipt"]["model"]["path"] == SHIPPED.name
     assert verify_receipt(tmp_path / "trn09.json").repeated
 
 

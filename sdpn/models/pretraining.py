@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from sdpn.errors import InputError
@@ -22,7 +23,7 @@ class Pretraining(NamedTuple):
     """Head and prototypes as stored.
 
     Attributes:
-        head: state dict of the projection head.
+        head: state dict of the projection head; the identity if the network was trained without one.
         prototypes: (K, E).
     """
 
@@ -47,4 +48,8 @@ def read_pretraining(path: str | os.PathLike[str]) -> Pretraining:
     prototypes = tensors.pop("prototypes", None)
     if prototypes is None or prototypes.ndim != 2:
         raise InputError("contains no prototypes (K, E)", path=file)
-    return Pretraining({key.removeprefix("head."): value for key, value in tensors.items()}, prototypes)
+    head = {key.removeprefix("head."): value for key, value in tensors.items()}
+    if not head:  # prototypes of embeddings, as of a distilled network
+        size = prototypes.shape[1]
+        head = {"layers.0.weight": torch.eye(size), "layers.0.bias": torch.zeros(size)}
+    return Pretraining(head, prototypes)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sdpn.errors import InputError
 from sdpn.pretrained.home import find_home_model, home_models
-from sdpn.pretrained.included import INCLUDED, included_path
+from sdpn.pretrained.included import ABOUT, INCLUDED, included_path
 from sdpn.pretrained.wheels import WHEEL_MODELS
 
 
@@ -57,7 +57,7 @@ def named_model(name: str) -> NamedModel | None:
             kind="embedding",
             path=included_path(name),
             source="included",
-            about="trained without labels; see its model card",
+            about=ABOUT[name],
             format="sdpn",
         )
     if (wheel := WHEEL_MODELS.get(name)) is not None:

@@ -265,7 +265,7 @@ def enroll(at: Material) -> None:
     clips = sorted(speaker.glob("*.opus"))[:2]
     by_cli = at.command("enroll", "--name", "Anna", "--people", at.cli / "people", *clips)
     model = sdpn.load_model()
-    made_with = {"model": "small", "format": None, "sdpn": sdpn.__version__}
+    made_with = {"model": SHIPPED.name, "format": None, "sdpn": sdpn.__version__}
     digest = weights_digest(model.encoder)
     enroller = Enroller(model, Diarizer(model), read_back_end(SHIPPED), model=digest, made_with=made_with)
     by_library = enroll_person(enroller, PeopleFolder(at.library / "people"), "Anna", clips)
