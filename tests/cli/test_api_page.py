@@ -12,8 +12,9 @@ import yaml
 
 from sdpn.cli.main import COMMANDS
 from sdpn.config import parse_override
+from sdpn.io.audio import read
 from sdpn.io.kaldi import vector_writer
-from sdpn.io.rttm import Turn, write_rttm
+from sdpn.io.rttm import Turn, write_rttm, write_rttms
 from tests.adaptation.conftest import base, calls  # noqa: F401 - fixtures
 from tests.adaptation.test_adapt import SMALL
 from tests.benchmark.small_corpora import write_corpora
@@ -68,6 +69,22 @@ def folder(
     return tmp_path
 
 
+def write_meetings(corpus: Path, folder: Path) -> None:
+    """``dev/a.wav`` and ``dev/b.wav``, of two speakers each, who take turns; their reference."""
+    speakers = sorted(corpus.iterdir())
+    (folder / "dev").mkdir()
+    turns = []
+    for number, name in enumerate("ab"):
+        pieces: list[np.ndarray] = []
+        for turn in range(4):
+            speaker = speakers[2 * number + turn % 2]
+            wave = read(sorted(speaker.glob("*.opus"))[turn])
+            turns.append(Turn(name, sum(map(len, pieces)) / 16000, len(wave) / 16000, speaker.name))
+            pieces.append(wave)
+        soundfile.write(folder / "dev" / f"{name}.wav", np.concatenate(pieces), 16000)
+    write_rttms(folder / "dev.rttm", turns)
+
+
 def test_every_command_has_an_example() -> None:
     assert list(EXAMPLES) == list(COMMANDS)
 
@@ -85,6 +102,8 @@ def test_the_example_runs(command: str, folder: Path, request: pytest.FixtureReq
         speaker = request.getfixturevalue("shared_data") / "speechocean762/dev/0003"
         sentences = [soundfile.read(clip)[0] for clip in sorted(speaker.glob("*.opus"))[:4]]
         soundfile.write(folder / "anna.wav", np.concatenate(sentences), 16000)
+    if command == "tune":
+        write_meetings(request.getfixturevalue("shared_data") / "speechocean762/dev", folder)
     if command == "benchmark":
         write_corpora(folder / "corpora")
     before = {path for path in folder.rglob("*") if path.is_file()}

@@ -35,19 +35,19 @@ def test_table_and_documents(
     printed = capsys.readouterr().out
     assert (tmp_path / "out/benchmark.md").read_text() == printed
     header, ruler, *lines = printed.splitlines()
-    assert header == "| figure | corpus | condition | small | plain | less small |"
+    assert header == f"| figure | corpus | condition | {SHIPPED.name} | plain | less {SHIPPED.name} |"
     assert set(ruler) <= set("|:- ")
     document = read_json(tmp_path / "out/benchmark.json", "benchmark")
     assert document["schema"] == "sdpn.benchmark/1"
     of_command = json.loads(results.read_text())["results"]
     assert document["results"] == of_command
     assert of_command["settings"]["vad"]["threshold"] == 0.4
-    assert [model["name"] for model in of_command["models"]] == ["small", "plain"]
+    assert [model["name"] for model in of_command["models"]] == [SHIPPED.name, "plain"]
     # 7 cells of trials with the cosine and the back end, and four figures of meetings
     assert len(lines) == len(of_command["rows"]) == 7 * 2 + 4
     read = read_result_file(results).results
     assert isinstance(read, BenchmarkResults)
-    assert [model.name for model in read.models] == ["small", "plain"]
+    assert [model.name for model in read.models] == [SHIPPED.name, "plain"]
     first = read.rows[0].values[0]
     assert first is not None and first.value == of_command["rows"][0]["values"][0]["value"]
     assert read.rows[1].figure == "EER %, back end" and read.rows[1].values[1] is None

@@ -148,7 +148,7 @@ def test_bad_options(chunks: list[Path], tmp_path: Path, capsys: pytest.CaptureF
 
 def test_a_layer_of_a_network(voices: Path, tmp_path: Path) -> None:
     out, more, document = tmp_path / "out", tmp_path / "more", tmp_path / "k.json"
-    layer = ("--quiet", "--data", voices, "--layer")
+    layer = ("--quiet", "--model", "small", "--data", voices, "--layer")
     assert kmeans(*layer, 3, "--clusters", 4, "--keep-rows", "--out", out, "--json", document) == 0
     rows = np.concatenate([np.load(file) for file in sorted((out / "rows").glob("*.npy"))])
     results = json.loads(document.read_text())["results"]
@@ -205,7 +205,7 @@ def test_bad_layers(
     chunks: list[Path], voices: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     learn = ("--clusters", 4, "--out", tmp_path / "out")
-    layer = (*learn, "--data", voices, "--layer")
+    layer = (*learn, "--model", "small", "--data", voices, "--layer")
     assert "0 stem.0, 1 stem.1, 2 stem.2, 3 blocks.0" in refused(capsys, *layer, "block")
     assert "has no layer 10" in refused(capsys, *layer, 10)
     assert "--layer computes its own rows" in refused(capsys, *layer, 3, *chunks)
@@ -217,7 +217,8 @@ def test_bad_layers(
     assert not (tmp_path / "out" / "model.npz").exists()
     assert kmeans("--quiet", "--clusters", 4, "--out", tmp_path / "k", *chunks) == 0
     model = tmp_path / "k" / "model.npz"
-    error = refused(capsys, "--with", model, "--layer", 3, "--data", voices, "--out", tmp_path / "out")
+    small = ("--model", "small", "--layer", 3, "--data", voices)
+    error = refused(capsys, "--with", model, *small, "--out", tmp_path / "out")
     assert "rows of layer 'blocks.0' have 256 dimensions; expected 6" in error
     assert "--model beside --with has no effect" in refused(
         capsys, "--with", model, "--model", model, "--out", tmp_path / "out", *chunks
