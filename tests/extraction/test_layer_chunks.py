@@ -23,7 +23,7 @@ from sdpn.models.registry import SIZES, build_encoder
 
 @pytest.fixture(scope="module")
 def model() -> Embedder:
-    return load_model()
+    return load_model("small")  # its layers are named below
 
 
 @pytest.fixture(scope="module")

@@ -530,8 +530,15 @@ def _receipt(folder: Path) -> Path:
         "receipt": {
             "result_sha256": "0f",
             "audio": {"bytes": 4, "sha256": "1f"},
-            "options": {**options, "skip_bad": False, "speaker_embeddings": True, "speech": [[0.5, 2.0]]},
+            "options": {
+                **options,
+                "skip_bad": False,
+                "speaker_embeddings": True,
+                "exclusive": False,
+                "speech": [[0.5, 2.0]],
+            },
             "model": {"path": "small", "format": None, "weights": "2f"},
+            "segmentation": None,
             "code": {"source_sha256": "3f"},
             "machine": {"python": "3.11", "threads": 1},
         },
