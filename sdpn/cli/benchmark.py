@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from sdpn.cli.clusterer_arguments import add_clusterer_arguments
+from sdpn.cli.clusterer_arguments import add_clusterer_arguments, quiet_clusterers
 from sdpn.cli.diarization_arguments import diarization_config, diarization_settings
 from sdpn.cli.model_arguments import FORMATS
 from sdpn.cli.numbers import at_least
@@ -120,10 +120,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     models = [ModelFile(path, format) for path, format in zip(args.model or [None], formats, strict=True)]
     plan = _plan(args)
     meter = Meter(quiet=args.quiet, unit="cells")
-    clusterers = logging.getLogger("sdpn.clustering")
-    level = clusterers.level
-    clusterers.setLevel(logging.WARNING)  # they log every recording
-    try:
+    with quiet_clusterers():
         done = run_benchmark(
             models,
             data=args.data,
@@ -135,8 +132,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             progress=partial(track, quiet=args.quiet),
             on_cell=lambda what, number, total: meter.show("measuring", number, total, what),
         )
-    finally:
-        clusterers.setLevel(level)
     meter.finish()
     different = [name for name, sameness in done.manifest.items() if sameness in ("different", "unknown")]
     if different:

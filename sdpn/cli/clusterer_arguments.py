@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sdpn.errors import InputError
+
+
+@contextmanager
+def quiet_clusterers() -> Iterator[None]:
+    """Only warnings of clusterers, which otherwise log every recording."""
+    clusterers = logging.getLogger("sdpn.clustering")
+    level = clusterers.level
+    clusterers.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        clusterers.setLevel(level)
 
 
 def add_clusterer_arguments(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdpn.cli.clusterer_arguments import add_clusterer_arguments
+from sdpn.cli.clusterer_arguments import add_clusterer_arguments, quiet_clusterers
 from sdpn.cli.diarization_arguments import diarization_config, pipeline_sections
 from sdpn.cli.model_arguments import add_model_arguments, load
 from sdpn.cli.numbers import seconds
@@ -109,25 +108,22 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     regions = None if args.uem is None else read_uem(args.uem)
     model = load(args)
     meter = Meter(quiet=args.quiet, unit="steps")
-    clusterers = logging.getLogger("sdpn.clustering")
-    level = clusterers.level
-    clusterers.setLevel(logging.WARNING)  # they log every recording
     try:
-        tuned = tune(
-            Diarizer(model, config=config),
-            audio_of,
-            reference,
-            grid,
-            args.out,
-            made_with={"sdpn": __version__, "model": fingerprint(model)},
-            regions=regions,
-            collar_s=args.collar or 0.0,
-            skip_overlap=args.skip_overlap,
-            force=args.force,
-            on_progress=lambda what, number, total: meter.show(what, number, total),
-        )
+        with quiet_clusterers():
+            tuned = tune(
+                Diarizer(model, config=config),
+                audio_of,
+                reference,
+                grid,
+                args.out,
+                made_with={"sdpn": __version__, "model": fingerprint(model)},
+                regions=regions,
+                collar_s=args.collar or 0.0,
+                skip_overlap=args.skip_overlap,
+                force=args.force,
+                on_progress=meter.show,
+            )
     finally:
-        clusterers.setLevel(level)
         meter.finish()
     results = _results(tuned, config.method)
     _print(results, args.out)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sdpn.clustering.two_gaussians import fit_to_pairs
+from sdpn.clustering.two_gaussians import evenly_spaced, fit_to_pairs
 from sdpn.verification.similarity import Similarity
 
 #: Windows whose gap is at most this, in seconds, touch; rounding may make them overlap a little.
@@ -104,9 +104,7 @@ def _lower_mean(windows: Similarity, within: float, spread: float) -> float:
     from scipy.spatial.distance import squareform
     from scipy.special import expit
 
-    if len(windows) > _MAX_WINDOWS:
-        windows = windows[np.linspace(0, len(windows) - 1, _MAX_WINDOWS).astype(np.int64)]
-    scores_P = squareform(windows.matrix(), checks=False)
+    scores_P = squareform(windows[evenly_spaced(len(windows), _MAX_WINDOWS)].matrix(), checks=False)
     counts_B, edges = np.histogram(scores_P, bins=_BINS)
     scores_B = (edges[1:] + edges[:-1]) / 2
     variance = min(spread**2, max(float(scores_P.var()), 1e-8))

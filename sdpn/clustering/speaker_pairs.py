@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sdpn.clustering.recording_model import RecordingModel
+from sdpn.clustering.two_gaussians import evenly_spaced
 
 #: Share of a cluster's effective windows that are independent, since windows overlap by half and what is said
 #: lasts longer; and the most of them that count: whatever else changes in a long recording is no new speaker.
@@ -262,8 +263,7 @@ def _spread_between(rows_ND: np.ndarray, between: float, apart: int) -> float:
         between: their mean.
         apart: windows that are so many further share no samples.
     """
-    if len(rows_ND) > _MAX_WINDOWS:
-        rows_ND = rows_ND[np.linspace(0, len(rows_ND) - 1, _MAX_WINDOWS).astype(np.int64)]
+    rows_ND = rows_ND[evenly_spaced(len(rows_ND), _MAX_WINDOWS)]
     cosines_P = (rows_ND @ rows_ND.T)[np.triu_indices(len(rows_ND), apart)]
     below_P = cosines_P[cosines_P < between]
     return max(float(np.sqrt(((below_P - between) ** 2).mean())) if len(below_P) else 0.0, _LEAST_SPREAD)

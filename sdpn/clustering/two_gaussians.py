@@ -78,10 +78,14 @@ def fit_two_gaussians(scores_P: np.ndarray, *, iterations: int = 20) -> TwoGauss
     return replace(fit, low_mean=fit.low_mean + mean, high_mean=fit.high_mean + mean)
 
 
+def evenly_spaced(num: int, most: int) -> slice | np.ndarray:
+    """Which of so many rows to take: all, or ``most`` evenly spaced ones if there are more."""
+    return slice(None) if num <= most else np.linspace(0, num - 1, most).astype(np.int64)
+
+
 def fit_to_pairs(similarity: Similarity, *, iterations: int = 20) -> TwoGaussians:
     """Fit the mixture to all pairs of windows, or of 2,000 evenly spaced ones if there are more."""
     from scipy.spatial.distance import squareform
 
-    if len(similarity) > _MAX_WINDOWS:
-        similarity = similarity[np.linspace(0, len(similarity) - 1, _MAX_WINDOWS).astype(np.int64)]
+    similarity = similarity[evenly_spaced(len(similarity), _MAX_WINDOWS)]
     return fit_two_gaussians(squareform(similarity.matrix(), checks=False), iterations=iterations)

@@ -189,16 +189,14 @@ class LocalSegmentation:
         """Add the next samples."""
         self._num_samples += len(wave_S)
         self._samples = np.concatenate([self._samples, wave_S])
-        size, step = self._segmenter.window_samples, self._step * self._hop
-        ready = max(0, (len(self._samples) - size) // step + 1)
+        size, step, ready = self._ready()
         for begin in range(0, ready - ready % _AT_ONCE, _AT_ONCE):
             self._run([(begin + number) * step for number in range(_AT_ONCE)], size)
         self._forget((ready - ready % _AT_ONCE) * self._step)
 
     def finish(self) -> LocalSpeech:
         """End the recording."""
-        size, step = self._segmenter.window_samples, self._step * self._hop
-        ready = max(0, (len(self._samples) - size) // step + 1)
+        size, step, ready = self._ready()
         if ready:
             self._run([number * step for number in range(ready)], size)
         # one more window ends with the recording; in a short recording, it is the only one
@@ -228,6 +226,11 @@ class LocalSegmentation:
         if len(self._together) > 1:
             self._together = [np.concatenate(self._together)]
         return self._together[0][frames, 0].astype(np.float32) / 255
+
+    def _ready(self) -> tuple[int, int, int]:
+        """Samples of a window and from one to the next, and how many windows the kept samples fill."""
+        size, step = self._segmenter.window_samples, self._step * self._hop
+        return size, step, max(0, (len(self._samples) - size) // step + 1)
 
     def _run(self, offsets: list[int], size: int) -> None:
         """Run the network on windows that start at offsets in the kept samples."""

@@ -19,6 +19,7 @@ from sdpn.diarization.speakers import speaker_embeddings
 from sdpn.formats.json_document import json_document
 from sdpn.formats.who_spoke_when import WhoSpokeWhen
 from sdpn.io.checksum import file_sha256
+from sdpn.io.json_text import float32_numbers
 from sdpn.io.rttm import Turn, from_annotation
 
 #: The keys of a JSON document that the work decides, which a receipt vouches for.
@@ -110,8 +111,7 @@ def who_spoke_when(
     if with_embeddings:
         for channel in channels:
             for speaker, mean_D in channel.embeddings.items():
-                # nine digits bring float32 back exactly
-                of_speakers[speaker] = {"embedding": [float(f"{value:.9g}") for value in mean_D]}
+                of_speakers[speaker] = {"embedding": float32_numbers(mean_D)}
     return WhoSpokeWhen(
         recording=recording,
         audio=audio,

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from sdpn.distill.losses import direction
+from sdpn.distill.queue import ring_places
 
 
 class PositiveMemory(nn.Module):
@@ -72,10 +73,9 @@ class PositiveMemory(nn.Module):
     def push(self, teacher_BE: Tensor, utterance_B: Tensor) -> None:
         """Add the utterances of a step."""
         size = len(self.rows_ME)
-        first = self._pushed + max(0, len(utterance_B) - size)
+        place_B = ring_places(self._pushed, len(utterance_B), size, self.rows_ME.device)
         self._pushed += len(utterance_B)
         self._step += 1
-        place_B = torch.arange(first, self._pushed, device=self.rows_ME.device) % size
         self.rows_ME[place_B] = teacher_BE[-size:].to(self.rows_ME.dtype)
         self.utterance_M[place_B] = utterance_B[-size:]
 

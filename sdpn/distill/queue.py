@@ -11,6 +11,18 @@ import torch
 from torch import Tensor, nn
 
 
+def ring_places(pushed: int, added: int, size: int, device: torch.device) -> Tensor:
+    """Where the last rows of those added go, the oldest overwritten first, (min(added, size),) int64.
+
+    Args:
+        pushed: rows before.
+        added: rows now.
+        size: rows held.
+        device: of the places.
+    """
+    return torch.arange(pushed + max(0, added - size), pushed + added, device=device) % size
+
+
 class TeacherQueue(nn.Module):
     """The last ``size`` projections of the teacher, oldest overwritten first; saved with the module.
 
@@ -43,10 +55,8 @@ class TeacherQueue(nn.Module):
         size = len(self.rows_QE)
         if not size:
             return
-        kept_NE = rows_NE[-size:]
-        first = self._pushed + len(rows_NE) - len(kept_NE)
-        places = torch.arange(first, first + len(kept_NE), device=self.rows_QE.device) % size
-        self.rows_QE[places] = kept_NE.to(self.rows_QE.dtype)
+        places = ring_places(self._pushed, len(rows_NE), size, self.rows_QE.device)
+        self.rows_QE[places] = rows_NE[-size:].to(self.rows_QE.dtype)
         self._pushed += len(rows_NE)
 
     def get_extra_state(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Strict reading of JSON objects.
+"""Strict reading of JSON objects, and numbers in them.
 
 Stricter than Python's reader: ``NaN`` and ``Infinity``, which are not JSON, numbers out of range, duplicate
 keys, NUL and unpaired surrogates are rejected, as are documents nested deeper or larger than any used here.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,11 @@ _MOST_BYTES = 32 << 20
 
 #: Escapes that may be an unpaired surrogate, or NUL.
 _SUSPICIOUS = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
+
+
+def float32_numbers(values: Iterable[float]) -> list[float]:
+    """Numbers for JSON that bring float32 back exactly: nine digits do."""
+    return [float(f"{value:.9g}") for value in values]
 
 
 def read_json(path: str | os.PathLike[str], what: str, *, hint: str | None = None) -> dict[str, Any]:

@@ -125,8 +125,7 @@ class KnownPeople:
     def _scores(self, emb_MD: np.ndarray) -> np.ndarray:
         """Scores (M, P) of voices with people."""
         utterances = self.back_end.similarity(np.concatenate([self._embeddings_PD, emb_MD]))
-        cohort = self.back_end.similarity(self.back_end.cohort_CD)
-        return _scores(utterances, len(self.people), cohort, self.back_end.top)
+        return _scores(utterances, len(self.people), self.back_end.cohort, self.back_end.top)
 
     def _threshold_of_cohort(self) -> float:
         """The score that this share of the cohort reaches with anybody.

@@ -23,7 +23,7 @@ import numpy as np
 from sdpn.errors import InputError
 from sdpn.formats.names import one_line
 from sdpn.io.atomic import atomic_write_text, explained
-from sdpn.io.json_text import read_json
+from sdpn.io.json_text import float32_numbers, read_json
 from sdpn.io.parsing import parsing
 
 #: The version of the file.
@@ -289,8 +289,7 @@ def _plain(recording: EnrolledRecording) -> dict[str, Any]:
         "channel": recording.channel,
         "speech_s": round(recording.speech_s, 3),
         "conditions": asdict(recording.conditions),
-        # nine digits bring float32 back exactly
-        "embedding": [float(f"{value:.9g}") for value in recording.embedding_D],
+        "embedding": float32_numbers(recording.embedding_D),
     }
 
 

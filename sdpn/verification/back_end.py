@@ -81,7 +81,7 @@ class BackEnd:
             InputError: embeddings of another dimension, not finite, or equal to the mean.
         """
         utterances = self.similarity(emb_MD)
-        means, deviations = cohort_statistics(utterances, self._cohort, top=self.top)
+        means, deviations = cohort_statistics(utterances, self.cohort, top=self.top)
         scores = score_trials(utterances, first, second)
         return as_norm(scores, first, second, means, deviations)
 
@@ -108,7 +108,8 @@ class BackEnd:
         return float(1 - np.interp(score, self.strangers_Q, places, left=0.0, right=1.0))
 
     @cached_property
-    def _cohort(self) -> Similarity:
+    def cohort(self) -> Similarity:
+        """Similarity of the cohort, computed once."""
         return self.similarity(self.cohort_CD)
 
 
