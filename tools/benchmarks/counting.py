@@ -1,7 +1,7 @@
 """Clusterers on conversations of training speakers: numbers of speakers and DER, for any embeddings.
 
     python tools/benchmarks/counting.py simulate --data corpora --out exp/counting
-    python tools/benchmarks/counting.py embed --out exp/counting --name small
+    python tools/benchmarks/counting.py embed --out exp/counting --name small --model small
     python tools/benchmarks/counting.py embed --out exp/counting --name campplus --model campplus.bin \
         --format 3dspeaker
     python tools/benchmarks/counting.py table --out exp/counting --name campplus
