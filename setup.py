@@ -19,6 +19,7 @@ setup(
     install_requires=[
         "Jinja2>=3.1",
         "PyYAML>=6",
+        "argcomplete>=3.2",
         "av>=14",  # ffmpeg in its wheels: what libsndfile does not read
         "kaldiio>=2.18",
         "matplotlib>=3.8",

@@ -19,7 +19,7 @@ import difflib
 import os
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -124,6 +124,32 @@ def choose(choice: Any, values: dict[str, Any], *, path: str | os.PathLike[str] 
         InputError: as in `load_config`, or the kind is unknown.
     """
     return _build_choice(choice, _section(values, path), "", origin=_Origin.of(path))
+
+
+def origins(path: str | os.PathLike[str] | None, overrides: Sequence[str] = ()) -> dict[str, str]:
+    """Where each given value stands: dotted key -> ``FILE:LINE``, or "command line".
+
+    Args:
+        path: YAML file; None for none.
+        overrides: ``section.key=value`` strings, which replace values of the file.
+
+    Raises:
+        InputError: the file cannot be read or is not YAML, or an override has no key.
+    """
+    tree: _Tree = {} if path is None else _read_yaml(path)
+    for override in overrides:
+        _insert(tree, override)
+    return dict(_origins(tree, ""))
+
+
+def _origins(tree: _Tree, prefix: str) -> Iterator[tuple[str, str]]:
+    for key, child in tree.items():
+        if not isinstance(child, _Leaf):
+            yield from _origins(child, f"{prefix}{key}.")
+        elif child.origin.path is None:
+            yield f"{prefix}{key}", "command line"
+        else:
+            yield f"{prefix}{key}", f"{child.origin.path}:{child.origin.line}"
 
 
 def to_dict(config: Any) -> dict[str, Any]:

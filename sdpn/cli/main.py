@@ -19,13 +19,15 @@ system error (``OSError``) gives one line and exit code 2.
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import io
 import json
 import logging
 import os
+import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -61,6 +63,8 @@ COMMANDS = {
     "report": "summarise an experiment folder in one offline HTML page",
     "models": "list the encoders, their parameters and compute",
     "convert": "convert a model of another toolkit to a model folder, or any model to ONNX",
+    "config": "print the settings of a command, and where each comes from",
+    "completion": "print the completion script of a shell",
 }
 
 _EPILOG = """\
@@ -109,8 +113,16 @@ Train a second stage on pseudo-labels:
   sdpn train   --config conf/pseudo.yaml --data data/train --out exp/second --objective pseudo \\
     --labels exp/labels --init exp/mini/model
 
-Run 'sdpn COMMAND --help' for the options of a command.
+Run 'sdpn help COMMAND' (or 'sdpn COMMAND --help') for the options of a command, 'sdpn config COMMAND' for its
+settings. Complete commands, options and settings with TAB in bash:
+  eval "$(sdpn completion bash)"
 """
+
+
+_log = logging.getLogger("sdpn")
+
+#: Options that change what is shown, not what is computed.
+_NOT_OF_THE_WORK = ("json", "debug", "quiet", "verbose")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -122,6 +134,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks for completions, see 'sdpn completion'
+        from sdpn.cli.completion import complete
+
+        complete()
+    if argv[:1] == ["help"]:
+        argv = [*argv[1:2], "--help"]
     parser = argparse.ArgumentParser(
         prog="sdpn",
         usage="sdpn COMMAND [options]",
@@ -130,14 +148,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"sdpn {__version__}")
-    parser.add_argument("command", nargs="?", choices=COMMANDS, help=argparse.SUPPRESS, metavar="COMMAND")
+    parser.add_argument("-V", "--version", action="version", version=f"sdpn {__version__}")
+    parser.add_argument("command", nargs="?", help=argparse.SUPPRESS, metavar="COMMAND")
     name = f"sdpn {argv[0]}" if argv and argv[0] in COMMANDS else "sdpn"
     try:
         try:
             args = parser.parse_args(argv[:1])
             if args.command is None:
                 parser.print_help()
+            elif args.command not in COMMANDS:
+                raise InputError(
+                    f"unknown command {args.command!r}{_did_you_mean(args.command, COMMANDS)}",
+                    hint="'sdpn --help' lists them",
+                )
             with ends_on_signals():
                 code = 2 if args.command is None else _run(args.command, argv[1:])
         except SystemExit:  # --help, --version
@@ -182,7 +205,11 @@ def make_parser(name: str) -> argparse.ArgumentParser:
     common = parser.add_argument_group("common options")
     common.add_argument("--json", type=Path, metavar="FILE", help="also write the results to FILE as JSON")
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    common.add_argument("--quiet", action="store_true", help="print results only, no progress and no log")
+    loudness = common.add_mutually_exclusive_group()
+    loudness.add_argument("--quiet", action="store_true", help="print results only, no progress and no log")
+    loudness.add_argument(
+        "--verbose", action="store_true", help="log more: versions, decisions, time and memory used"
+    )
     if hasattr(module, "settings"):
         parser.sections = module.settings
     return parser
@@ -195,17 +222,57 @@ def _run(name: str, argv: list[str]) -> int:
     words = argv
     if hasattr(module, "settings"):
         words, args.settings = split_settings(parser, argv)
+    _check_options(parser, words)
     args = parser.parse_intermixed_args(words, args)
     logging.basicConfig(
         level=logging.WARNING if args.quiet else logging.INFO,
         format="%(levelname)s: %(message)s",
         stream=sys.stderr,
     )
+    if args.verbose:
+        logging.getLogger("sdpn").setLevel(logging.DEBUG)
+        _log.debug("sdpn %s, Python %s on %s", __version__, platform.python_version(), platform.platform())
     check_outputs(args, {**module.OUTPUTS, "json": "file"})
-    results = module.run(args)
+    try:
+        results = module.run(args)
+    finally:
+        _log_usage()
     if args.json is not None:
         _write_json(args.json, name, argv, args, results)
     return module.exit_code(args, results) if hasattr(module, "exit_code") else 0
+
+
+def _check_options(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Name a mistyped option before argparse complains that a required one is missing.
+
+    Raises:
+        InputError: an option does not exist.
+    """
+    known = [option for option in parser._option_string_actions if option.startswith("--")]
+    for word in words[: words.index("--")] if "--" in words else words:
+        option = word.partition("=")[0]
+        if option.startswith("--") and option not in known:
+            raise InputError(f"unknown option {option}{_did_you_mean(option, known)}")
+
+
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _log_usage() -> None:
+    """Log what the command took, with ``--verbose``."""
+    if not _log.isEnabledFor(logging.DEBUG):
+        return
+    from sdpn.memory import peak_memory_mb
+
+    times = os.times()
+    _log.debug(
+        "%.1f s of CPU in this process, %.1f s in others, %.0f MB of memory at most",
+        times.user + times.system,
+        times.children_user + times.children_system,
+        peak_memory_mb() or float("nan"),
+    )
 
 
 def _explained(error: BaseException) -> InputError | None:
@@ -256,9 +323,7 @@ def _write_json(
     document = {
         "schema": f"sdpn.{name}/1",
         "command": ["sdpn", name, *argv],
-        "configuration": {
-            key: value for key, value in vars(args).items() if key not in ("json", "debug", "quiet")
-        },
+        "configuration": {key: value for key, value in vars(args).items() if key not in _NOT_OF_THE_WORK},
         "results": results,
     }
     atomic_write_text(path, json.dumps(document, indent=2, default=_plain, allow_nan=False) + "\n")

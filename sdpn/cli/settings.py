@@ -77,6 +77,15 @@ def listing(sections: Sections) -> str:
     return "\n".join(lines).replace("\xa0", " ")
 
 
+def keys(sections: Sections) -> list[str]:
+    """All settings by name: ``section.key``."""
+    return [
+        key
+        for section, cls in sections.items()
+        for key, _, _ in _settings(cls, f"{section}." if section else "")
+    ]
+
+
 def _settings(cls: type[Any], prefix: str, base: Any = None) -> Iterator[tuple[str, str, str]]:
     """(key, default, meaning) of every field of a dataclass and of the sections in it."""
     from sdpn.config import Choice  # reads YAML, which most commands start without

@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,6 +112,13 @@ def settings() -> Sections:
     from sdpn.training.config import RunConfig
 
     return {"": RunConfig}
+
+
+def resolve_settings(path: Path | None, settings: Sequence[str]) -> dict[str, Any]:
+    """The settings of a run as training takes them: with those of the initial model, if one is given."""
+    from sdpn.training.config import load_run_config
+
+    return {"": load_run_config(path, settings)}
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -71,10 +72,49 @@ def test_version_and_unknown_command(capsys: pytest.CaptureFixture[str]) -> None
         main(["--version"])
     assert caught.value.code == 0
     assert capsys.readouterr().out == f"sdpn {__version__}\n"
-    with pytest.raises(SystemExit) as caught:
-        main(["diarise"])
-    assert caught.value.code == 2
-    assert "invalid choice: 'diarise'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["-V"])
+    assert capsys.readouterr().out == f"sdpn {__version__}\n"
+    assert main(["diarise"]) == 2
+    assert capsys.readouterr().err == (
+        "sdpn: error: unknown command 'diarise'; did you mean 'diarize'? ('sdpn --help' lists them)\n"
+    )
+
+
+def test_help_is_a_command_too(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = []
+    for words in (["help"], ["--help"], ["help", "score"], ["score", "--help"]):
+        with pytest.raises(SystemExit) as caught:
+            main(words)
+        assert caught.value.code == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1]
+    assert shown[2] == shown[3]
+    assert "usage: sdpn score" in shown[2]
+    assert main(["help", "scoer"]) == 2
+    assert "did you mean 'score'?" in capsys.readouterr().err
+
+
+def test_a_mistyped_option_is_named_before_a_missing_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--dta", "x"]) == 2
+    assert capsys.readouterr().err == "sdpn train: error: unknown option --dta; did you mean '--data'?\n"
+    assert main(["train", "--zzzzzz=4"]) == 2
+    assert capsys.readouterr().err == "sdpn train: error: unknown option --zzzzzz\n"
+    with pytest.raises(SystemExit):  # after -- there are no options
+        main(["compare", "--", "--a.wav"])
+    assert "arguments are required" in capsys.readouterr().err
+
+
+def test_verbose_says_what_was_used(command: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    command(lambda _: {})
+    outcome = python("-m", "sdpn", "models", "--verbose")
+    assert outcome.returncode == 0
+    assert f"DEBUG: sdpn {__version__}, Python " in outcome.stderr
+    memory = re.search(r"s in others, (\d+) MB of memory at most", outcome.stderr)
+    assert memory is not None and 20 < int(memory[1]) < 4000
+    with pytest.raises(SystemExit):
+        main(["train", "--verbose", "--quiet"])
+    assert "not allowed with" in capsys.readouterr().err
 
 
 def test_the_help_of_a_command_has_its_example(command: Any, capsys: pytest.CaptureFixture[str]) -> None:
