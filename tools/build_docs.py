@@ -93,7 +93,7 @@ def _rewrite(page: Path, name: str, source: Path) -> set[str]:
 
 def commands() -> str:
     """A page of every command's ``--help``."""
-    from sdpn.cli.main import COMMANDS
+    from sdpn.cli.commands import COMMANDS
 
     parts = [f"# Commands\n\n```text\n{_help()}\n```"]
     parts += [f"## sdpn {command}\n\n```text\n{_help(command)}\n```" for command in COMMANDS]

@@ -46,7 +46,7 @@ def complete() -> None:
     """Answer a shell's request for completions, which is in the environment, and exit."""
     import argcomplete
 
-    from sdpn.cli.main import COMMANDS, make_parser
+    from sdpn.cli.commands import COMMANDS, make_parser
 
     line = os.environ["COMP_LINE"][: int(os.environ.get("COMP_POINT", 10**6))]
     words = line.split()

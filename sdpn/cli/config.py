@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         InputError: the command has no settings, no configuration file or no clusterer; a setting or the file
             is wrong.
     """
-    from sdpn.cli.main import COMMANDS, command_module, make_parser
+    from sdpn.cli.commands import COMMANDS, command_module, make_parser
 
     with_settings = [name for name in COMMANDS if hasattr(command_module(name), "settings")]
     if args.command not in with_settings:
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _of_sections(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, str]]:
     """The settings of a command without a clusterer: values, and origins other than the default."""
-    from sdpn.cli.main import command_module
+    from sdpn.cli.commands import command_module
     from sdpn.config import load_config, origins, to_dict
 
     module = command_module(args.command)
@@ -80,8 +80,8 @@ def _of_sections(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, st
 
 def _of_clustering(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, str]]:
     """The settings of a command that clusters: those of the pipeline, if it has any, and of the clusterer."""
+    from sdpn.cli.commands import command_module, make_parser
     from sdpn.cli.diarization_arguments import diarization_config
-    from sdpn.cli.main import command_module, make_parser
     from sdpn.clustering.registry import CLUSTERERS
     from sdpn.config import from_dict, origins, to_dict
 

@@ -10,7 +10,6 @@ import pytest
 import soundfile
 import yaml
 
-from sdpn.cli.main import COMMANDS
 from sdpn.config import parse_override
 from sdpn.io.audio import read
 from sdpn.io.kaldi import vector_writer
@@ -18,6 +17,7 @@ from sdpn.io.rttm import Turn, write_rttm, write_rttms
 from tests.adaptation.conftest import base, calls  # noqa: F401 - fixtures
 from tests.adaptation.test_adapt import SMALL
 from tests.benchmark.small_corpora import write_corpora
+from tests.cli.test_library import LIBRARY
 from tests.conftest import TINY
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/api.md"
@@ -86,11 +86,11 @@ def write_meetings(corpus: Path, folder: Path) -> None:
 
 
 def test_every_command_has_an_example() -> None:
-    assert list(EXAMPLES) == list(COMMANDS)
+    assert list(EXAMPLES) == list(LIBRARY)
 
 
 @pytest.mark.parametrize(
-    "command", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in COMMANDS]
+    "command", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in LIBRARY]
 )
 def test_the_example_runs(command: str, folder: Path, request: pytest.FixtureRequest) -> None:
     if command == "simulate":

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sdpn.cli.main import COMMANDS, main
+from sdpn.cli.commands import COMMANDS
+from sdpn.cli.main import main
 
 
 def completions(line: str, folder: Path) -> set[str]:

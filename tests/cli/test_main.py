@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from sdpn import __version__
-from sdpn.cli.main import COMMANDS, command_module, main
+from sdpn.cli.commands import COMMANDS, command_module
+from sdpn.cli.main import main
 from sdpn.errors import InputError
 
 HEAVY = ("torch", "torchaudio", "numpy", "scipy", "sklearn", "matplotlib", "pyannote", "pandas", "soundfile")

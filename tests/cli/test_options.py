@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import pytest
 
-from sdpn.cli.main import COMMANDS, make_parser
+from sdpn.cli.commands import COMMANDS, make_parser
 
 #: Options whose default or placeholder differs between commands, and why.
 DIFFER = {

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from sdpn.cli.main import COMMANDS, command_module, main, make_parser
+from sdpn.cli.commands import COMMANDS, command_module, make_parser
+from sdpn.cli.main import main
 from sdpn.errors import InputError
 from sdpn.io.atomic import check_writable
 from sdpn.pretrained import model_path
@@ -43,6 +44,8 @@ INPUTS = {
     "report": {"experiment"},
     "models": set(),
     "convert": {"model", "head"},
+    "config": {"config"},
+    "completion": set(),
 }
 
 #: Arguments that a command needs besides the output; paths are relative to the folder of the inputs. None of
@@ -70,6 +73,8 @@ NEEDED = {
     "report": ["none"],
     "models": ["none"],
     "convert": ["--model", "none", "--out", "OUT"],
+    "config": ["none"],
+    "completion": ["bash"],
 }
 
 
