@@ -62,6 +62,7 @@ setup(
             "onnx>=1.17",
             "onnxruntime>=1.20",
             "onnxscript>=0.2",
+            "playwright>=1.50",  # drives a Chromium of the system; tests of pages skip without one
             "pytest>=8",
             "pytest-xdist>=3",
         ],

@@ -23,6 +23,10 @@ from sdpn.pretrained import model_path
 
 if TYPE_CHECKING:
     from sdpn.cli.settings import Sections
+    from sdpn.diarization.outputs import LabelledChannel
+    from sdpn.diarization.recordings import WritePage
+    from sdpn.formats.who_spoke_when import WhoSpokeWhen
+    from sdpn.io.rttm import Turn
     from sdpn.people.naming import PeopleOptions
 
 DESCRIPTION = """\
@@ -49,6 +53,7 @@ EXAMPLE = """\
   sdpn diarize --model exp/mini/model --out out/ --min-speakers 2 --max-speakers 6 *.flac
   sdpn diarize --out out/ --skip-bad recordings/
   sdpn diarize --out out/ --to rttm,json,srt interview.mp3
+  sdpn diarize --out out/ --report --ref meeting.ref.rttm meeting.wav
   sdpn diarize --out out/ --channel separate calls/
   sdpn enroll --name "Anna Lee" --people people/ anna.wav; sdpn diarize --out out/ --people people/ talk.wav
   sdpn diarize --out out/ --segmentation pyannote/segmentation-3.0 meeting.wav
@@ -105,6 +110,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "detection",
     )
     add_segmentation_arguments(parser)
+    report = parser.add_argument_group("page to look at and listen to")
+    report.add_argument(
+        "--report",
+        action="store_true",
+        help="also write DIR/<name>.html for each recording: waveform, turns, sound, talk times and voices, "
+        "for any browser, offline",
+    )
+    report.add_argument(
+        "--ref",
+        nargs="+",
+        type=Path,
+        metavar="RTTM",
+        help="reference files, or folders of *.rttm; pages of --report then show every error",
+    )
 
 
 def settings() -> Sections:
@@ -142,7 +161,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         formats=args.to,
         speaker_embeddings=args.speaker_embeddings,
         exclusive=args.exclusive,
+        report=args.report,
     )
+    reference = _reference(args, list(audio_of))
     check_not_written(args.json, audio_of, args.out, options)
     bad = check_headers(audio_of, options)  # before the model is loaded
     speech_of = None if args.reference_speech is None else read_speech(args.reference_speech, list(audio_of))
@@ -163,6 +184,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "segmentation": None if segmenter is None else segmenter.digest,
     }
     origin = origin_of(model, args.model, args.format, segmenter, args.segmentation)
+    if reference is not None:
+        made_with["reference"] = repr(sorted(reference.items()))
     naming = None
     if people is not None:
         naming = load_naming(model, model_path(args.model), people)
@@ -180,6 +203,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             made_with=made_with,
             origin=origin,
             naming=naming,
+            write_page=_page_writer(reference, args.skip_bad) if args.report else None,
             on_progress=partial(_show, meter, len(audio_of)),
         )
     finally:
@@ -204,6 +228,37 @@ def _check_options(args: argparse.Namespace) -> None:
         raise InputError("--reference-speech does not distinguish channels", hint="give --channel N")
     if args.exclusive and args.segmentation is None:
         raise InputError("--exclusive has no effect without --segmentation", hint="turns do not overlap then")
+
+
+def _reference(args: argparse.Namespace, recordings: Sequence[str]) -> dict[str, list[Turn]] | None:
+    """The true turns of the recordings; None without ``--ref``."""
+    if args.ref is None:
+        return None
+    if not args.report:
+        raise InputError("--ref has no effect without --report", hint="'sdpn score' computes error rates")
+    from sdpn.evaluation.score import rttm_files
+    from sdpn.io.rttm import read_rttms
+
+    turns_of = read_rttms(rttm_files(args.ref))
+    missing = [recording for recording in recordings if recording not in turns_of]
+    if missing:
+        raise InputError(
+            f"--ref has no recording {missing[0]!r}"
+            + (f" (and {len(missing) - 1} more)" if missing[1:] else ""),
+            hint="ids in RTTM files are file names without their suffix",
+        )
+    return {recording: turns_of[recording] for recording in recordings}
+
+
+def _page_writer(reference: Mapping[str, Sequence[Turn]] | None, keep_truncated: bool) -> WritePage:
+    """Writes the page of a recording."""
+    from sdpn.report.recording_page import write_recording_page
+
+    def write(path: Path, spoken: WhoSpokeWhen, channels: Sequence[LabelledChannel]) -> None:
+        true = None if reference is None else reference[spoken.recording]
+        write_recording_page(path, spoken, channels, reference=true, keep_truncated=keep_truncated)
+
+    return write
 
 
 def _people(args: argparse.Namespace) -> PeopleOptions | None:

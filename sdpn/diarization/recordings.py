@@ -34,6 +34,9 @@ _STDIN = (STDIN, Path("/dev/stdin"))
 #: Start and end of speech in seconds, by recording.
 SpeechOf = Mapping[str, Sequence[tuple[float, float]]]
 
+#: Writes the page of a recording: called with its file, who spoke when, and the channels.
+WritePage = Callable[[Path, WhoSpokeWhen, Sequence[LabelledChannel]], None]
+
 #: Called with (number of the recording from 1, its id, seconds of its audio done, all or None).
 OnProgress = Callable[[int, str, float, "float | None"], None]
 
@@ -52,6 +55,7 @@ class RecordingOptions:
         formats: what is written, see `sdpn.formats.registry.TURN_FORMATS`.
         speaker_embeddings: whether the JSON document holds an embedding of every speaker.
         exclusive: write one speaker at a time, also with a segmentation network.
+        report: also write a page of each recording.
     """
 
     channel: int | Literal["separate"] | None = None
@@ -63,6 +67,7 @@ class RecordingOptions:
     formats: Sequence[str] = ("rttm",)
     speaker_embeddings: bool = False
     exclusive: bool = False
+    report: bool = False
 
     def __post_init__(self) -> None:
         find_formats(self.formats)
@@ -119,6 +124,7 @@ def diarize_recordings(
     made_with: Mapping[str, Any],
     origin: Mapping[str, Any] | None = None,
     naming: Naming | None = None,
+    write_page: WritePage | None = None,
     speech_of: SpeechOf | None = None,
     bad: Mapping[str, InputError] | None = None,
     on_progress: OnProgress = lambda _number, _name, _done_s, _total_s: None,
@@ -138,6 +144,8 @@ def diarize_recordings(
             writes none.
         naming: gives speakers the names of people (`sdpn.people.naming.SpeakerNaming`); None leaves
             ``speaker00``, ``speaker01``, ... What it depends on belongs into ``made_with`` and ``origin``.
+        write_page: writes the pages of ``options.report``, such as
+            `sdpn.report.recording_page.write_recording_page`.
         speech_of: speech in place of voice activity detection.
         bad: result of `check_headers`; None calls it.
         on_progress: see `OnProgress`.
@@ -163,7 +171,7 @@ def diarize_recordings(
     for number, (recording, audio) in enumerate(audio_of.items(), start=1):
         if recording in done.left_out:
             continue
-        outputs = output_files(out, recording, audio, options.formats)
+        outputs = output_files(out, recording, audio, options)
         work = _Work(recording, audio, outputs, (speech_of or {}).get(recording))
         found = None if options.force or not _can_be_read_again(audio) else finished.find(*work)
         if found is not None:
@@ -172,7 +180,7 @@ def diarize_recordings(
             continue
         try:
             progress = partial(on_progress, number, recording)
-            done.files.append(_diarize(diarizer, work, options, origin, naming, progress))
+            done.files.append(_diarize(diarizer, work, options, origin, naming, write_page, progress))
         except _Unreadable as error:
             if options.skip_bad:
                 done.left_out[recording] = error
@@ -221,7 +229,7 @@ def check_not_written(
     if path is None:
         return
     for recording, audio in audio_of.items():
-        for file in output_files(out, recording, audio, options.formats).values():
+        for file in output_files(out, recording, audio, options).values():
             if os.path.realpath(file) == os.path.realpath(path):
                 raise InputError(
                     f"is given for --json, and would hold the turns of {recording!r}",
@@ -254,10 +262,14 @@ def _can_be_read_again(audio: Path) -> bool:
     return audio not in _STDIN and audio.is_file()
 
 
-def output_files(out: Path, recording: str, audio: Path, formats: Sequence[str]) -> dict[str, Path]:
-    """The files of a recording, by format; their names may contain white space, recording ids may not."""
+def output_files(out: Path, recording: str, audio: Path, options: RecordingOptions) -> dict[str, Path]:
+    """The files of a recording, by format; their names may contain white space, recording ids may not.
+
+    ``report`` is its page.
+    """
     stem = audio.stem if "_".join(audio.stem.split()) == recording else recording
-    return {name: out / f"{stem}{TURN_FORMATS[name].suffix}" for name in find_formats(formats)}
+    files = {name: out / f"{stem}{TURN_FORMATS[name].suffix}" for name in find_formats(options.formats)}
+    return {**files, "report": out / f"{stem}.html"} if options.report else files
 
 
 class _Work(NamedTuple):
@@ -347,6 +359,7 @@ def _diarize(
     options: RecordingOptions,
     origin: Mapping[str, Any] | None,
     naming: Naming | None,
+    write_page: WritePage | None,
     progress: Progress,
 ) -> dict[str, Any]:
     started = time.perf_counter()
@@ -360,7 +373,11 @@ def _diarize(
         naming=naming,
         progress=progress,
     )
-    write_turns(spoken, work.outputs)
+    write_turns(spoken, {name: path for name, path in work.outputs.items() if name in TURN_FORMATS})
+    if options.report:
+        if write_page is None:
+            raise ValueError("options.report needs write_page")
+        write_page(work.outputs["report"], spoken, channels)
     each: list[dict[str, Any]] = [
         {
             "channel": channel_name(channel.embedded),

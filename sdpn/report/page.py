@@ -6,7 +6,7 @@ import base64
 import hashlib
 import shlex
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,8 @@ from sdpn.report.timeline import css_class, draw_timeline
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-_ASSETS = Path(__file__).parent / "assets"
+#: Templates, styles and scripts.
+ASSETS = Path(__file__).parent / "assets"
 
 #: Maximum total size of images, in bytes, so that the page can be sent by mail.
 _MOST_PICTURE_BYTES = 600_000
@@ -39,7 +40,7 @@ def environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     templates = Environment(
-        loader=FileSystemLoader(_ASSETS),
+        loader=FileSystemLoader(ASSETS),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -48,6 +49,12 @@ def environment() -> Environment:
     templates.filters |= {"percent": percent, "css": css_class}
     templates.globals |= {"kinds": ERROR_KINDS, "frame": FRAME}
     return templates
+
+
+def only_scripts(scripts: Sequence[str]) -> str:
+    """The scripts that a browser may run, as a page's policy names them: none smuggled in by a name."""
+    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    return " ".join(f"'sha256-{digest}'" for digest in digests)
 
 
 def build_page(experiment: Experiment) -> str:
@@ -59,9 +66,7 @@ def build_page(experiment: Experiment) -> str:
     Raises:
         InputError: an RTTM or UEM file of a score is malformed.
     """
-    script = (_ASSETS / "page.js").read_text(encoding="utf-8")
-    # the one script that a browser may run, so that nothing smuggled in by a name can
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    script = (ASSETS / "page.js").read_text(encoding="utf-8")
     rows = summary_rows(experiment)
     scores = {label: (score, _worst_first(score)) for label, score in experiment.scores.items()}
     page = (
@@ -71,9 +76,9 @@ def build_page(experiment: Experiment) -> str:
             name=experiment.name,
             made=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
             version=__version__,
-            style=(_ASSETS / "page.css").read_text(encoding="utf-8"),
+            style=(ASSETS / "page.css").read_text(encoding="utf-8"),
             script=script,
-            script_digest=digest,
+            script_source=only_scripts([script]),
             cards=_cards(rows),
             header=HEADER,
             rows=[row.cells for row in rows],

@@ -24,8 +24,15 @@ _PIXELS, _FULL_S, _PIXELS_PER_S, _MOST_PIXELS = 1600, 900.0, 1.2, 12_000
 _TICK_STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800)
 
 
-def draw_timeline(alignment: Alignment) -> dict[str, Any] | None:
+def draw_timeline(alignment: Alignment, *, finest_s: float | None = None) -> dict[str, Any] | None:
     """Lay out one recording, in seconds across and pixels down, for the ``timeline`` of figures.html.j2.
+
+    Without any reference, hypothesis speakers have colours and there are no errors.
+
+    Args:
+        alignment: of reference and hypothesis.
+        finest_s: keep spans down to this length apart, for a drawing that can be zoomed to them; None to draw
+            for a certain width, and for one zoom step in long recordings.
 
     Returns:
         the variables of the macro; None without speech.
@@ -33,25 +40,32 @@ def draw_timeline(alignment: Alignment) -> dict[str, Any] | None:
     span_s = alignment.end_s - alignment.start_s
     if span_s <= 0:
         return None
-    wide = round(min(span_s * _PIXELS_PER_S, _MOST_PIXELS)) if span_s > _FULL_S else 0
+    wide = 0
+    if finest_s is None and span_s > _FULL_S:
+        wide = round(min(span_s * _PIXELS_PER_S, _MOST_PIXELS))
+    pixel_s = finest_s or span_s / max(wide, _PIXELS)
+    has_reference = any(lane.reference is not None for lane in alignment.lanes)
     bars: list[tuple[str, str, int, int, int, list[tuple[float, float, int]]]] = []
 
     def draw(css: str, who: str, top: int, height: int, spans: Iterable[Span], speakers: int = 1) -> None:
-        bars.append((css, who, speakers, top, height, merge_narrow(spans, span_s / max(wide, _PIXELS))))
+        bars.append((css, who, speakers, top, height, merge_narrow(spans, pixel_s)))
 
     lanes = []
     top = _TOP
     for number, lane in enumerate(alignment.lanes):
-        colour = "unmatched" if lane.reference is None else f"s{number % NUM_SPEAKER_COLOURS}"
+        is_unmatched = has_reference and lane.reference is None
+        colour = "unmatched" if is_unmatched else f"s{number % NUM_SPEAKER_COLOURS}"
         lanes.append((lane, colour, top))
-        if lane.reference is not None:
-            draw(f"ref {colour}", f"reference: {lane.reference}", top, _BAR, lane.reference_spans)
-        top += _BAR + _BAR_GAP
+        if has_reference:
+            if lane.reference is not None:
+                draw(f"ref {colour}", f"reference: {lane.reference}", top, _BAR, lane.reference_spans)
+            top += _BAR + _BAR_GAP
         if lane.hypothesis is not None:
-            draw(f"hyp {colour}", f"hypothesis: {lane.hypothesis}", top, _BAR, lane.hypothesis_spans)
+            who = f"hypothesis: {lane.hypothesis}" if has_reference else lane.hypothesis
+            draw(f"hyp {colour}", who, top, _BAR, lane.hypothesis_spans)
         top += _BAR + _LANE_GAP
     strip_top = top
-    for kind in ERROR_KINDS:
+    for kind in ERROR_KINDS if has_reference else ():
         errors = [error for error in alignment.errors if error.kind == kind]
         for speakers in sorted({error.speakers for error in errors}):
             height = _STRIP if speakers > 1 else _STRIP - 3  # two speakers at once make a taller bar
@@ -64,9 +78,11 @@ def draw_timeline(alignment: Alignment) -> dict[str, Any] | None:
         "span_s": span_s,
         "height": top,
         "lanes": lanes,
-        "lane_height": 2 * _BAR + _BAR_GAP,
+        "lane_height": 2 * _BAR + _BAR_GAP if has_reference else _BAR,
+        "has_reference": has_reference,
         "strips": [
-            (kind, strip_top + number * (_STRIP + _STRIP_GAP)) for number, kind in enumerate(ERROR_KINDS)
+            (kind, strip_top + number * (_STRIP + _STRIP_GAP))
+            for number, kind in enumerate(ERROR_KINDS if has_reference else ())
         ],
         "strip_top": strip_top,
         "strip_height": _STRIP,
