@@ -18,7 +18,8 @@ from sdpn.report.results import (
     read_results,
 )
 
-_FIRST, _LAST = ("trained",), ("untrained", "one-speaker")
+#: The label of the trained system, and of those that it should beat.
+TRAINED, BASELINES = "trained", ("untrained", "one-speaker")
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class Experiment:
         """The labels of the summary: trained, then any others, then untrained, then one-speaker."""
         summed = (VerificationResults, Score, Diarization)
         found = {file.label for file in self.results if isinstance(file.results, summed)}
-        others = sorted(found - {*_FIRST, *_LAST})
-        return [label for label in (*_FIRST, *others, *_LAST) if label in found]
+        others = sorted(found - {TRAINED, *BASELINES})
+        return [label for label in (TRAINED, *others, *BASELINES) if label in found]
 
     @property
     def verifications(self) -> dict[str, VerificationResults]:

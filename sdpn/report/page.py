@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import shlex
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -95,12 +96,18 @@ def build_page(experiment: Experiment) -> str:
                 key=lambda item: (Path(item[0]).parent.name == "model", item[0]),
             ),
             commands=[
-                (f"{file.command} · {file.label}", shlex.join(file.argv)) for file in experiment.results
+                (f"{file.command} · {file.label}", shlex.join(relative(file.argv)))
+                for file in experiment.results
             ],
         )
     )
     # a command may name files whose names are not UTF-8, which JSON carries and a page cannot
     return page.encode("utf-8", "replace").decode()
+
+
+def relative(argv: Sequence[str]) -> list[str]:
+    """A command line without the folders of one machine: an absolute path keeps its last two parts."""
+    return [re.sub(r"(?<![^\s=:])/(?:[^/\s]+/)+(?=[^/\s]+/[^/\s]*)", "…/", word) for word in argv]
 
 
 def _cards(rows: list[SummaryRow]) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sdpn.report.experiment import Experiment
+from sdpn.report.experiment import BASELINES, TRAINED, Experiment
 from sdpn.report.results import Score
 
 #: Shown where there is no value.
@@ -116,8 +116,29 @@ def summary_notes(experiment: Experiment) -> list[str]:
             )
         else:
             notes.append("Not comparable: the DERs come from different sets of recordings.")
+    notes += _worse(summary_rows(experiment))
     if experiment.diarizations:
         notes.append("RTF: real-time factor, seconds of computation per second of audio.")
+    return notes
+
+
+def _worse(rows: list[SummaryRow]) -> list[str]:
+    """What is no better than what it should improve: a trained network, and what is added to a system."""
+    by_label = {row.label: row for row in rows}
+    notes = []
+    for row in rows:
+        # "trained-back-end" adds to "trained"; a trained network should beat an untrained one, and guessing
+        below = {label for label in by_label if row.label.startswith(f"{label}-")}
+        if row.label == TRAINED:
+            below |= {*BASELINES} & by_label.keys()
+        for other in sorted(below):
+            for name, field in (("EER", "eer"), ("DER", "der")):
+                ours, theirs = getattr(row, field), getattr(by_label[other], field)
+                if ours is not None and theirs is not None and ours > theirs:
+                    notes.append(
+                        f"Worse: {row.label} has {percent(ours)} % {name}, more than {other} with "
+                        f"{percent(theirs)} %."
+                    )
     return notes
 
 

@@ -28,7 +28,7 @@ INPUTS = {
     "compare": {"audio", "model", "back_end"},
     "backend": {"model", "data", "audio", "classes", "noise", "rir"},
     "verify": {"trials", "embeddings", "mean", "plda", "cohort", "utt2spk", "back_end"},
-    "diarize": {"audio", "model", "reference_speech", "people", "back_end", "config"},
+    "diarize": {"audio", "model", "ref", "reference_speech", "people", "back_end", "config"},
     "tune": {"audio", "ref", "uem", "model"},
     "enroll": {"audio", "model", "back_end"},
     "verify-receipt": {"document", "audio", "model"},

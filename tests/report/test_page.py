@@ -11,7 +11,7 @@ import pytest
 
 from sdpn.errors import InputError
 from sdpn.report.experiment import read_experiment
-from sdpn.report.page import build_page
+from sdpn.report.page import build_page, relative
 from sdpn.report.summary import HEADER, summary_notes, summary_rows
 
 _VOID = {"meta", "img", "br", "hr", "input", "link"}
@@ -181,6 +181,41 @@ def test_training_without_results(tmp_path) -> None:
     assert "seed: 12345" in page.text
     assert page.tags.count("img") == 2
     assert summary_notes(experiment) == []
+
+
+def test_what_should_be_better_and_is_worse_is_said(write_result, verification, score, tmp_path) -> None:
+    write_result("verify", "trained", verification)
+    write_result("verify", "trained-back-end", verification | {"eer": 0.173})
+    write_result("verify", "untrained", verification | {"eer": 0.05})
+    write_result("score", "trained", score())
+    write_result("score", "one-speaker", score())  # no better, but no worse
+    notes = [note for note in summary_notes(read_experiment(tmp_path)) if note.startswith("Worse")]
+    assert notes == [
+        "Worse: trained has 7.93 % EER, more than untrained with 5.00 %.",
+        "Worse: trained-back-end has 17.30 % EER, more than trained with 7.93 %.",
+    ]
+    assert '<li class="bad">Worse: trained has' in build_page(read_experiment(tmp_path))
+
+
+def test_commands_hold_no_folders_of_one_machine() -> None:
+    words = [
+        "sdpn",
+        "train",
+        "--data",
+        "/home/anna/corpora/data/train",
+        "a=/x/y/z/w.yaml",
+        "exp/mini",
+        "/tmp/x",
+    ]
+    assert relative(words) == [
+        "sdpn",
+        "train",
+        "--data",
+        "…/data/train",
+        "a=…/z/w.yaml",
+        "exp/mini",
+        "/tmp/x",
+    ]
 
 
 def test_what_is_not_comparable_is_reported(write_result, verification, score, tmp_path) -> None:
