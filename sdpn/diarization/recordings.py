@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,11 +23,14 @@ from sdpn.diarization.outputs import (
 )
 from sdpn.diarization.pipeline import Diarizer, Progress
 from sdpn.errors import InputError
+from sdpn.formats.cut import INDEX, cut_audio
 from sdpn.formats.registry import TURN_FORMATS, find_formats, write_turns
 from sdpn.formats.who_spoke_when import WhoSpokeWhen
 from sdpn.io.audio import open_audio
 from sdpn.io.inputs import STDIN
 from sdpn.io.rttm import read_rttm
+
+_log = logging.getLogger(__name__)
 
 #: Standard input, which may be a file and still is read once.
 _STDIN = (STDIN, Path("/dev/stdin"))
@@ -52,6 +56,7 @@ class RecordingOptions:
         formats: what is written, see `sdpn.formats.registry.TURN_FORMATS`.
         speaker_embeddings: whether the JSON document holds an embedding of every speaker.
         exclusive: write one speaker at a time, also with a segmentation network.
+        cut: also write the audio of every speaker and turn (`sdpn.formats.cut.cut_audio`).
     """
 
     channel: int | Literal["separate"] | None = None
@@ -63,6 +68,7 @@ class RecordingOptions:
     formats: Sequence[str] = ("rttm",)
     speaker_embeddings: bool = False
     exclusive: bool = False
+    cut: bool = False
 
     def __post_init__(self) -> None:
         find_formats(self.formats)
@@ -163,7 +169,7 @@ def diarize_recordings(
     for number, (recording, audio) in enumerate(audio_of.items(), start=1):
         if recording in done.left_out:
             continue
-        outputs = output_files(out, recording, audio, options.formats)
+        outputs = output_files(out, recording, audio, options)
         work = _Work(recording, audio, outputs, (speech_of or {}).get(recording))
         found = None if options.force or not _can_be_read_again(audio) else finished.find(*work)
         if found is not None:
@@ -221,7 +227,7 @@ def check_not_written(
     if path is None:
         return
     for recording, audio in audio_of.items():
-        for file in output_files(out, recording, audio, options.formats).values():
+        for file in output_files(out, recording, audio, options).values():
             if os.path.realpath(file) == os.path.realpath(path):
                 raise InputError(
                     f"is given for --json, and would hold the turns of {recording!r}",
@@ -254,10 +260,14 @@ def _can_be_read_again(audio: Path) -> bool:
     return audio not in _STDIN and audio.is_file()
 
 
-def output_files(out: Path, recording: str, audio: Path, formats: Sequence[str]) -> dict[str, Path]:
-    """The files of a recording, by format; their names may contain white space, recording ids may not."""
+def output_files(out: Path, recording: str, audio: Path, options: RecordingOptions) -> dict[str, Path]:
+    """The files of a recording, by format; their names may contain white space, recording ids may not.
+
+    ``cut`` is the table of the folder with the audio.
+    """
     stem = audio.stem if "_".join(audio.stem.split()) == recording else recording
-    return {name: out / f"{stem}{TURN_FORMATS[name].suffix}" for name in find_formats(formats)}
+    files = {name: out / f"{stem}{TURN_FORMATS[name].suffix}" for name in find_formats(options.formats)}
+    return {**files, "cut": out / f"{stem}.cut" / INDEX} if options.cut else files
 
 
 class _Work(NamedTuple):
@@ -360,7 +370,13 @@ def _diarize(
         naming=naming,
         progress=progress,
     )
-    write_turns(spoken, work.outputs)
+    for channel in channels:
+        forecast = channel.labelled.forecast
+        if forecast is not None and forecast.warning is not None:
+            _log.warning("%s %s", work.audio, forecast.warning)
+    write_turns(spoken, {name: path for name, path in work.outputs.items() if name != "cut"})
+    if options.cut:
+        cut_audio(work.outputs["cut"].parent, spoken)
     each: list[dict[str, Any]] = [
         {
             "channel": channel_name(channel.embedded),
