@@ -8,6 +8,7 @@ its ``run``. Each subcommand module offers
 - ``OUTPUTS``: the options that name what is written, and what that is (`sdpn.io.atomic.OutputKind`); before
   the work each is asked whether it can be written, and no two may be one file,
 - ``run(args) -> dict``: does the work, prints for people, and returns what ``--json`` stores,
+- ``only_reads(args) -> bool``, only where some options make it write none of its ``OUTPUTS``,
 - ``exit_code(args, results) -> int``, only if it is not always 0,
 - ``settings() -> Sections``, only where it has settings (``section.key=value``, `sdpn.cli.settings`); ``run``
   finds those that were given in ``args.settings``.
@@ -48,6 +49,9 @@ COMMANDS = {
     "verify": "score verification trials: EER, minDCF and Cllr, with confidence intervals",
     "diarize": "find out who spoke when, as RTTM, JSON, subtitles or annotation tiers",
     "enroll": "enroll people, to name speakers with 'sdpn diarize --people'",
+    "words": "attach speakers to the words of a speech recogniser",
+    "edit": "correct who spoke when, and let the corrections propagate",
+    "link": "find the same people across recordings",
     "verify-receipt": "repeat a diarization from its receipt, and compare",
     "tune": "choose a clusterer's settings on recordings with references",
     "cluster": "cluster window embeddings into speakers, as RTTM",
@@ -78,6 +82,10 @@ Write subtitles and everything known, and check later that it can be repeated:
 Name the people whose voices are known:
   sdpn enroll --name Anna --people people/ anna.wav
   sdpn diarize --people people/ --out out/ meeting.wav
+Attach speakers to the words of a recogniser, correct turns, and find people across recordings:
+  sdpn words   --asr whisper/meeting.json --turns out/meeting.json --out out/
+  sdpn edit    out/meeting.json --is 83.5 "Anna Lee" --same speaker01 speaker03 --out corrected/
+  sdpn link    out/ --out linked/
 Adapt a model, and its scoring back end, to your own unlabelled recordings:
   sdpn adapt   --data recordings/ --out models/mine
   sdpn backend --model models/mine --data data/mine
@@ -201,7 +209,8 @@ def _run(name: str, argv: list[str]) -> int:
         format="%(levelname)s: %(message)s",
         stream=sys.stderr,
     )
-    check_outputs(args, {**module.OUTPUTS, "json": "file"})
+    writes = not (hasattr(module, "only_reads") and module.only_reads(args))
+    check_outputs(args, {**(module.OUTPUTS if writes else {}), "json": "file"})
     results = module.run(args)
     if args.json is not None:
         _write_json(args.json, name, argv, args, results)
