@@ -246,6 +246,7 @@ def read_receipt(path: Path) -> Receipt:
         )
     if document.get("receipt") is None:
         raise InputError("has no receipt", path=path, hint="diarize again: sdpn diarize --to json")
+    _refuse_older(document["receipt"], path)
     with parsing(path, "has a damaged receipt", hint="diarize again: sdpn diarize --to json"):
         receipt, options = document["receipt"], document["receipt"]["options"]
         audio, speech, was_read = document["audio"], options["speech"], receipt["audio"]
@@ -267,6 +268,26 @@ def read_receipt(path: Path) -> Receipt:
             people=None if "people" not in receipt else PeopleOptions.from_dict(receipt["people"]),
             people_digest=str(receipt["people"]["digest"]) if "people" in receipt else "",
             config=_config(document["settings"]),
+        )
+
+
+def _refuse_older(receipt: Any, path: Path) -> None:
+    """Documents of versions that knew less cannot be repeated by this one: they vouch for other keys.
+
+    Raises:
+        InputError: the receipt is of such a version.
+    """
+    if not isinstance(receipt, dict) or receipt.get("result_keys") == list(RESULT):
+        return
+    was_whole = isinstance(receipt.get("code"), dict) and "result_sha256" in receipt
+    if was_whole:
+        code = receipt["code"]
+        source = str(code.get("source_sha256"))[:12]
+        raise InputError(
+            f"was written by an older version of sdpn ({code.get('sdpn', 'unknown')}, source {source}), "
+            "whose results had other keys",
+            path=path,
+            hint="verify it with that version, or diarize again: sdpn diarize --to json",
         )
 
 

@@ -137,6 +137,10 @@ def damaged(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None
             damaged(lambda document: document["receipt"].pop("model")),
             "has a damaged receipt .'model' is missing",
         ),
+        (
+            damaged(lambda document: document["receipt"].pop("result_keys")),
+            r"was written by an older version of sdpn \(.*verify it with that version, or diarize again",
+        ),
         (damaged(lambda document: document.pop("settings")), "'settings' is missing"),
         (damaged(lambda document: document["receipt"]["options"].pop("channel")), "'channel' is missing"),
         (damaged(lambda document: document["settings"].update(method="magic")), "'magic'"),

@@ -8,6 +8,7 @@ its ``run``. Each subcommand module offers
 - ``OUTPUTS``: the options that name what is written, and what that is (`sdpn.io.atomic.OutputKind`); before
   the work each is asked whether it can be written, and no two may be one file,
 - ``run(args) -> dict``: does the work, prints for people, and returns what ``--json`` stores,
+- ``only_reads(args) -> bool``, only where some options make it write none of its ``OUTPUTS``,
 - ``exit_code(args, results) -> int``, only if it is not always 0,
 - ``settings() -> Sections``, only where it has settings (``section.key=value``, `sdpn.cli.settings`); ``run``
   finds those that were given in ``args.settings``.
@@ -33,6 +34,9 @@ COMMANDS = {
     "verify": "score verification trials: EER, minDCF and Cllr, with confidence intervals",
     "diarize": "find out who spoke when, as RTTM, JSON, subtitles or annotation tiers",
     "enroll": "enroll people, to name speakers with 'sdpn diarize --people'",
+    "words": "attach speakers to the words of a speech recogniser",
+    "edit": "correct who spoke when, and let the corrections propagate",
+    "link": "find the same people across recordings",
     "verify-receipt": "repeat a diarization from its receipt, and compare",
     "tune": "choose a clusterer's settings on recordings with references",
     "cluster": "cluster window embeddings into speakers, as RTTM",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,10 @@ A model with a back end (the default model has one; 'sdpn backend' trains one) s
 standard deviations above the scores of different speakers. The threshold is set for the false-alarm rate of
 --false-alarms on the unlabelled speech that the back end was trained on; on noisier speech, or among more
 similar speakers, more different speakers are accepted.
+
+A calibrated back end also gives a log-likelihood ratio: how much more probable such a score is from one
+speaker than from two, with the lengths of the recordings taken into account. It says nothing about how
+probable one speaker was before; times those odds it gives the odds after.
 
 Without a back end, or with --cosine, the score is the cosine. Its threshold comes from the model's
 calibration: 'verification_threshold', the cosine at the equal error rate of a trial list, if 'sdpn verify
@@ -115,6 +120,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         reach = f"{_in_percent(found.strangers_reaching)} of different-speaker pairs reach it"
         print(f"score      {found.score:.2f}  (PLDA and AS-norm; {reach})")
         print(f"cosine     {found.cosine:.4f}")
+        if found.log_ratio is not None:
+            print(f"ratio      {_in_words(found.log_ratio)}  (log-likelihood ratio {found.log_ratio:+.2f})")
     if found.threshold is None:
         print("decision   none: the model has no calibrated threshold (--threshold T sets one)")
     else:
@@ -124,11 +131,19 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "score": found.score,
         "scored_by": "cosine" if back_end is None else "back end",
         "cosine": found.cosine,
+        "log_ratio": found.log_ratio,
         "strangers_reaching": found.strangers_reaching,
         "threshold": found.threshold,
         "threshold_source": source,
         "same_speaker": found.same_speaker,
     }
+
+
+def _in_words(log_ratio: float) -> str:
+    """How many times as probable the scores are under one hypothesis as under the other."""
+    times = min(math.exp(abs(log_ratio)), 1e6)
+    side = "one speaker than from two" if log_ratio >= 0 else "two speakers than from one"
+    return f"{times:,.1f} times as likely from {side}"
 
 
 def _in_percent(share: float) -> str:

@@ -55,6 +55,7 @@ EXAMPLE = """\
   sdpn diarize --out out/ --to rttm,json,srt interview.mp3
   sdpn diarize --out out/ --report --ref meeting.ref.rttm meeting.wav
   sdpn diarize --out out/ --channel separate calls/
+  sdpn diarize --out out/ --cut interview.wav     # out/interview.cut/speakers/speaker00.wav and so on
   sdpn enroll --name "Anna Lee" --people people/ anna.wav; sdpn diarize --out out/ --people people/ talk.wav
   sdpn diarize --out out/ --segmentation pyannote/segmentation-3.0 meeting.wav
   sdpn diarize --out out/ --config exp/tuned/settings.yaml meeting.wav
@@ -83,6 +84,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--speaker-embeddings",
         action="store_true",
         help="with --to json: the mean embedding of every speaker",
+    )
+    parser.add_argument(
+        "--cut",
+        action="store_true",
+        help="also write DIR/<name>.cut/: WAV files of every speaker and of every turn, sample for sample",
     )
     parser.add_argument("--force", action="store_true", help="diarize finished recordings again")
     add_audio_arguments(parser)
@@ -162,6 +168,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         speaker_embeddings=args.speaker_embeddings,
         exclusive=args.exclusive,
         report=args.report,
+        cut=args.cut,
     )
     reference = _reference(args, list(audio_of))
     check_not_written(args.json, audio_of, args.out, options)
@@ -226,6 +233,11 @@ def _check_options(args: argparse.Namespace) -> None:
     check_count_arguments(args)
     if args.reference_speech is not None and args.channel == "separate":
         raise InputError("--reference-speech does not distinguish channels", hint="give --channel N")
+    if args.cut and STDIN in args.audio:
+        raise InputError(
+            "--cut reads a recording twice, but standard input can be read only once",
+            hint="save it to a file first",
+        )
     if args.exclusive and args.segmentation is None:
         raise InputError("--exclusive has no effect without --segmentation", hint="turns do not overlap then")
 
@@ -310,8 +322,9 @@ def _print(results: Mapping[str, Any]) -> None:
 
 
 def _files(outputs: Mapping[str, str]) -> str:
-    first, *others = outputs.values()
-    return first + (f" and {', '.join(Path(other).suffix for other in others)}" if others else "")
+    first = next(iter(outputs.values()))
+    suffixes = [Path(other).suffix if name != "cut" else ".cut" for name, other in list(outputs.items())[1:]]
+    return first + (f" and {', '.join(suffixes)}" if suffixes else "")
 
 
 def _count(what: Sequence[object]) -> str:

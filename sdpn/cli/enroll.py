@@ -57,6 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_audio_arguments(parser, separate=False, skip_bad=False)
 
 
+def only_reads(args: argparse.Namespace) -> bool:
+    """``--list`` needs no folder that can be written."""
+    return bool(args.list)
+
+
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Enroll, list, rename, delete or renew, and print.
 

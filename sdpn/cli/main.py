@@ -43,6 +43,10 @@ Write subtitles and everything known, and check later that it can be repeated:
 Name the people whose voices are known:
   sdpn enroll --name Anna --people people/ anna.wav
   sdpn diarize --people people/ --out out/ meeting.wav
+Attach speakers to the words of a recogniser, correct turns, and find people across recordings:
+  sdpn words   --asr whisper/meeting.json --turns out/meeting.json --out out/
+  sdpn edit    out/meeting.json --is 83.5 "Anna Lee" --same speaker01 speaker03 --out corrected/
+  sdpn link    out/ --out linked/
 Adapt a model, and its scoring back end, to your own unlabelled recordings:
   sdpn adapt   --data recordings/ --out models/mine
   sdpn backend --model models/mine --data data/mine
@@ -164,7 +168,8 @@ def _run(name: str, argv: list[str]) -> int:
     if args.verbose:
         logging.getLogger("sdpn").setLevel(logging.DEBUG)
         _log.debug("sdpn %s, Python %s on %s", __version__, platform.python_version(), platform.platform())
-    check_outputs(args, {**module.OUTPUTS, "json": "file"})
+    writes = not (hasattr(module, "only_reads") and module.only_reads(args))
+    check_outputs(args, {**(module.OUTPUTS if writes else {}), "json": "file"})
     try:
         results = module.run(args)
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,12 @@ EXAMPLE = """\
     --utt2spk data/dev/utt2spk --det det.svg
   sdpn verify --trials data/dev/trials --embeddings dev.scp --back-end exp/mini/model"""
 
-OUTPUTS: dict[str, OutputKind] = {"scores": "file", "det": "file", "save_threshold": "folder"}
+OUTPUTS: dict[str, OutputKind] = {
+    "scores": "file",
+    "det": "file",
+    "save_threshold": "folder",
+    "save_calibration": "file",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,6 +77,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sureness.add_argument(
         "--seed", type=int, default=0, metavar="S", help="random seed of the bootstrap (default: 0)"
     )
+    sureness.add_argument(
+        "--utt2dur", type=Path, metavar="TABLE",
+        help="seconds of each utterance, which the calibration of a back end takes into account",
+    )  # fmt: skip
     out = parser.add_argument_group("output")
     out.add_argument(
         "--scores", type=Path, metavar="FILE", help="write the scores to FILE as 'utterance utterance score'"
@@ -78,6 +88,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     out.add_argument(
         "--det", type=Path, metavar="FILE", help="plot the DET curve to FILE (.png, .svg or .pdf)"
     )
+    out.add_argument(
+        "--save-calibration", type=Path, metavar="FILE",
+        help="fit log-likelihood ratios to these trials, and write the back end with them to FILE",
+    )  # fmt: skip
     out.add_argument(
         "--save-threshold", type=Path, metavar="MODEL",
         help="store the cosine at the EER in this model folder, as the threshold of 'sdpn compare'",
@@ -96,6 +110,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise InputError(
             "--back-end includes a mean, a PLDA and a cohort", hint="remove --mean, --plda and --cohort"
         )
+    if args.back_end is None and (args.save_calibration is not None or args.utt2dur is not None):
+        raise InputError("--save-calibration and --utt2dur need --back-end FILE, whose scores are calibrated")
     if args.save_threshold is not None and (args.back_end or steps_given):
         raise InputError(
             "--save-threshold needs plain cosines, as used by 'sdpn compare --cosine'",
@@ -112,6 +128,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         cohort=args.cohort,
         top=args.top_n,
         utt2spk=args.utt2spk,
+        utt2dur=args.utt2dur,
+        calibrate=args.save_calibration is not None,
         resamples=args.resamples,
         seed=args.seed,
     )
@@ -123,6 +141,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         from sdpn.io.model_calibration import store_calibration
 
         store_calibration(args.save_threshold, "verification_threshold", figures.threshold)
+    if found.calibration is not None:
+        from sdpn.verification.storage import read_back_end, write_back_end
+
+        write_back_end(
+            args.save_calibration, replace(read_back_end(args.back_end), calibration=found.calibration)
+        )
     if args.det is not None:
         from sdpn.metrics.det import plot_det
 
@@ -136,6 +160,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     print(f"minDCF(0.01)  {figures.min_dcf_001:.4f}")
     print(f"minDCF(0.05)  {figures.min_dcf_005:.4f}")
     print(f"Cllr          {figures.cllr:.4f}  (after optimal calibration {figures.min_cllr:.4f})")
+    if found.calibrated_cllr is not None:
+        print(f"Cllr          {found.calibrated_cllr:.4f}  of the back end's log-likelihood ratios")
     print(f"\n[low, high]: {found.interval}.")
     if args.plda is None or found.is_normalised:
         print("Cllr treats scores as log-likelihood ratios, which these are not without calibration.")

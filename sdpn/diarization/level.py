@@ -108,6 +108,12 @@ def frame_rms(wave_S: np.ndarray) -> np.ndarray:
     return rms_T
 
 
+def frame_levels(rms_T: np.ndarray) -> np.ndarray:
+    """RMS as decibels relative to full scale, in whole ones from -120 to 0, (T,) int8: a day takes 2.7 MB."""
+    level_db_T: np.ndarray = np.clip(np.rint(20 * np.log10(np.maximum(rms_T, 1e-6))), -120, 0)
+    return level_db_T.astype(np.int8)
+
+
 def _chunks(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     size = CHUNK_FRAMES * FRAME
     chunk_S, filled = np.empty(size, dtype=np.float32), 0

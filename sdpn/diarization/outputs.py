@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sdpn.config import to_dict
+from sdpn.diarization.forecast import DerForecast
 from sdpn.diarization.pipeline import Diarizer, EmbeddedRecording, LabelledRecording
 from sdpn.diarization.speakers import speaker_embeddings
 from sdpn.formats.json_document import json_document
@@ -23,7 +24,7 @@ from sdpn.io.json_text import float32_numbers
 from sdpn.io.rttm import Turn, from_annotation
 
 #: The keys of a JSON document that the work decides, which a receipt vouches for.
-RESULT = ("duration_s", "speakers", "turns", "exclusive_turns", "count_posteriors")
+RESULT = ("duration_s", "speakers", "turns", "exclusive_turns", "count_posteriors", "forecasts")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +91,12 @@ def labelled_channels(
     found = []
     for embedded, one in zip(channels, labelled, strict=True):
         channel = 1 + (embedded.channel or 0)
-        alone = from_annotation(one.exclusive, recording, channel=channel)
-        turns = alone if exclusive else from_annotation(one.annotation, recording, channel=channel)
+        alone = from_annotation(
+            one.exclusive, recording, channel=channel, confidence=one.exclusive_confidence
+        )
+        turns = alone
+        if not exclusive:
+            turns = from_annotation(one.annotation, recording, channel=channel, confidence=one.confidence)
         found.append(LabelledChannel(embedded=embedded, labelled=one, turns=turns, exclusive=alone))
     return found
 
@@ -130,10 +135,25 @@ def who_spoke_when(
                     },
                 }
                 for channel in channels
-            ]
+            ],
+            "forecasts": [
+                {
+                    "channel": channel_name(channel.embedded),
+                    **_forecast(channel.labelled.forecast),
+                }
+                for channel in channels
+            ],
         },
         of_speakers=of_speakers,
     )
+
+
+def _forecast(forecast: DerForecast | None) -> dict[str, Any]:
+    """As JSON: the DER that is expected, its range, and a warning; null without speech."""
+    if forecast is None:
+        return {"der": None, "low": None, "high": None, "warning": None}
+    numbers = {name: round(getattr(forecast, name), 4) for name in ("der", "low", "high")}
+    return {**numbers, "warning": forecast.warning}
 
 
 def channel_name(embedded: EmbeddedRecording) -> int | str:
@@ -166,6 +186,7 @@ def with_receipt(
     audio = spoken.audio
     receipt = {
         "result_sha256": result_digest(json_document(spoken)),
+        "result_keys": list(RESULT),
         "audio": None if audio is None else {"bytes": audio.stat().st_size, "sha256": file_sha256(audio)},
         "options": dict(options),
         **origin,

@@ -42,10 +42,12 @@ class OverlappingTurns(NamedTuple):
     Attributes:
         turns: turns of different speakers may overlap.
         exclusive: the same with one speaker at a time.
+        labels_N: the windows' speakers, by the same numbers.
     """
 
     turns: list[LabelledSpan]
     exclusive: list[LabelledSpan]
+    labels_N: np.ndarray
 
 
 def overlapping_turns(
@@ -92,6 +94,7 @@ def overlapping_turns(
     return OverlappingTurns(
         [span._replace(label=number_of[span.label]) for span in turns],
         [span._replace(label=number_of[span.label]) for span in exclusive],
+        np.array([number_of.setdefault(label, len(number_of)) for label in labels_N.tolist()]),
     )
 
 

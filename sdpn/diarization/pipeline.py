@@ -15,12 +15,14 @@ import numpy as np
 
 from sdpn.clustering.base import Clusterer, check_counts
 from sdpn.clustering.registry import make_clusterer
+from sdpn.diarization.confidence import turn_confidence, turn_features
+from sdpn.diarization.embedded import EmbeddedRecording
 from sdpn.diarization.embedding import EmbedsWindows, WindowEmbedder
+from sdpn.diarization.forecast import DerForecast, forecast_der
 from sdpn.diarization.given_speech import GivenSpeech
-from sdpn.diarization.level import Levelled, levelled
+from sdpn.diarization.level import Levelled, frame_levels, levelled
 from sdpn.diarization.local_speech import (
     LocalSegmentation,
-    LocalSpeech,
     SegmentationConfig,
     SegmentsSpeech,
 )
@@ -95,35 +97,6 @@ class DiarizationConfig(PipelineConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbeddedRecording:
-    """The part of a diarization that does not depend on the clustering.
-
-    Attributes:
-        recording: its name, the ``uri`` of its annotations.
-        path: the file, if it came from one.
-        channel: its channel, counted from 0, if only that one was read.
-        duration_s: its length in seconds.
-        speech: segments of speech, in order of time.
-        max_pause_s: longest pause within a turn.
-        windows: windows over the speech.
-        emb_ND: one embedding per window.
-        local: what a segmentation network heard; None without one.
-        segmentation: its settings.
-    """
-
-    recording: str
-    path: Path | None
-    duration_s: float
-    speech: list[Segment]
-    max_pause_s: float
-    windows: Windows
-    emb_ND: np.ndarray
-    channel: int | None = None
-    local: LocalSpeech | None = None
-    segmentation: SegmentationConfig = field(default_factory=SegmentationConfig)
-
-
-@dataclass(frozen=True, kw_only=True)
 class LabelledRecording:
     """Who spoke when, and how sure the number of speakers is.
 
@@ -132,11 +105,18 @@ class LabelledRecording:
         exclusive: the same with one speaker at a time.
         count_posterior: probabilities of numbers of speakers, those of at least 0.001; None if the clusterer
             gives none, or there was nothing to decide.
+        confidence: probability that a turn is right (`sdpn.diarization.confidence`), by its track in
+            ``annotation``.
+        exclusive_confidence: the same of ``exclusive``.
+        forecast: the DER to expect; None without speech.
     """
 
     annotation: Annotation
     exclusive: Annotation
     count_posterior: dict[int, float] | None
+    confidence: dict[int, float] = field(default_factory=dict)
+    exclusive_confidence: dict[int, float] = field(default_factory=dict)
+    forecast: DerForecast | None = None
 
 
 class Diarizer:
@@ -365,6 +345,7 @@ class _Stream:
         self._num_samples = 0
         self._speech: list[Segment] = []
         self._windows: list[Windows] = []
+        self._levels: list[np.ndarray] = []
 
     @property
     def read_s(self) -> float:
@@ -374,6 +355,7 @@ class _Stream:
     def push(self, piece: Levelled) -> None:
         """Take the next chunk."""
         self._num_samples += len(piece.wave_S)
+        self._levels.append(frame_levels(piece.rms_T))
         if self._local is not None:
             self._local.push(piece.wave_S)
         windows = self._plan(self._source.push(piece), self._source.growing)
@@ -398,6 +380,7 @@ class _Stream:
             emb_ND=emb_ND,
             local=local,
             segmentation=self._segmentation,
+            level_db_T=np.concatenate([np.zeros(0, dtype=np.int8), *self._levels]),
         )
 
     def _plan(self, finished: list[Segment], growing: Segment | None) -> Windows:
@@ -431,8 +414,8 @@ def label_recording(
     """
     if not embedded.speech:  # without speech, any number of speakers is satisfied
         return LabelledRecording(
-            annotation=_annotation(embedded, [], first),
-            exclusive=_annotation(embedded, [], first),
+            annotation=_annotation(embedded, [], []),
+            exclusive=_annotation(embedded, [], []),
             count_posterior=None,
         )
     chosen_N = np.ones(len(embedded.emb_ND), dtype=bool)
@@ -454,18 +437,59 @@ def label_recording(
         )
     except InputError as error:  # clusterers do not know the file
         raise InputError(error.message, path=embedded.path, hint=error.hint) from error
-    found = _turns(embedded, with_others(embedded.emb_ND, chosen_N, clustering.labels_N))
+    return labelled_by(
+        embedded,
+        with_others(embedded.emb_ND, chosen_N, clustering.labels_N),
+        counts=clustering.likely_counts,
+        first=first,
+    )
+
+
+def labelled_by(
+    embedded: EmbeddedRecording,
+    labels_N: np.ndarray,
+    *,
+    counts: dict[int, float] | None,
+    first: int = 0,
+    names: Sequence[str] | None = None,
+) -> LabelledRecording:
+    """The turns of a recording whose windows have speakers.
+
+    Args:
+        embedded: from `Diarizer.embed`, with speech.
+        labels_N: speaker of each window, from 0.
+        counts: probabilities of numbers of speakers, if they are known.
+        first: number of the first speaker.
+        names: of the speakers, by their label; None numbers them.
+    """
+    found = _turns(embedded, labels_N)
+    if names is None:
+        called = [f"speaker{first + number:02d}" for number in range(int(found.labels_N.max()) + 1)]
+    else:
+        used, where = np.unique(found.labels_N, return_index=True)
+        of_number = dict(zip(used.tolist(), (names[label] for label in labels_N[where]), strict=True))
+        called = [of_number[number] for number in range(len(used))]
+    features_SF = turn_features(embedded, found.labels_N, found.exclusive, counts)
+    sure = exclusive_sure = turn_confidence(features_SF)
+    if found.turns is not found.exclusive:
+        sure = turn_confidence(turn_features(embedded, found.labels_N, found.turns, counts))
+    forecast = None
+    if found.exclusive:
+        forecast = forecast_der(embedded, found.exclusive, features_SF, exclusive_sure, counts)
     return LabelledRecording(
-        annotation=_annotation(embedded, found.turns, first),
-        exclusive=_annotation(embedded, found.exclusive, first),
-        count_posterior=clustering.likely_counts,
+        annotation=_annotation(embedded, found.turns, called),
+        exclusive=_annotation(embedded, found.exclusive, called),
+        count_posterior=counts,
+        confidence=dict(enumerate(sure)),
+        exclusive_confidence=dict(enumerate(exclusive_sure)),
+        forecast=forecast,
     )
 
 
 def _turns(embedded: EmbeddedRecording, labels_N: np.ndarray) -> OverlappingTurns:
     if embedded.local is None:
         spans = label_speech(embedded.speech, embedded.windows, labels_N, max_pause_s=embedded.max_pause_s)
-        return OverlappingTurns(spans, spans)
+        return OverlappingTurns(spans, spans, labels_N)
     return overlapping_turns(
         embedded.local,
         embedded.speech,
@@ -478,14 +502,16 @@ def _turns(embedded: EmbeddedRecording, labels_N: np.ndarray) -> OverlappingTurn
     )
 
 
-def _annotation(embedded: EmbeddedRecording, spans: Sequence[LabelledSpan], first: int) -> Annotation:
-    """Spans in pyannote's type, the speakers numbered from ``first``."""
+def _annotation(
+    embedded: EmbeddedRecording, spans: Sequence[LabelledSpan], names: Sequence[str]
+) -> Annotation:
+    """Spans in pyannote's type, with the names of the speakers by their label."""
     from pyannote.core import Annotation
     from pyannote.core import Segment as Turn
 
     annotation = Annotation(uri=embedded.recording)
     for track, span in enumerate(spans):
-        annotation[Turn(span.start_s, span.end_s), track] = f"speaker{first + span.label:02d}"
+        annotation[Turn(span.start_s, span.end_s), track] = names[span.label]
     return annotation
 
 

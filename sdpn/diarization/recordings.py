@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,11 +23,14 @@ from sdpn.diarization.outputs import (
 )
 from sdpn.diarization.pipeline import Diarizer, Progress
 from sdpn.errors import InputError
+from sdpn.formats.cut import INDEX, cut_audio
 from sdpn.formats.registry import TURN_FORMATS, find_formats, write_turns
 from sdpn.formats.who_spoke_when import WhoSpokeWhen
 from sdpn.io.audio import open_audio
 from sdpn.io.inputs import STDIN
 from sdpn.io.rttm import read_rttm
+
+_log = logging.getLogger(__name__)
 
 #: Standard input, which may be a file and still is read once.
 _STDIN = (STDIN, Path("/dev/stdin"))
@@ -56,6 +60,7 @@ class RecordingOptions:
         speaker_embeddings: whether the JSON document holds an embedding of every speaker.
         exclusive: write one speaker at a time, also with a segmentation network.
         report: also write a page of each recording.
+        cut: also write the audio of every speaker and turn (`sdpn.formats.cut.cut_audio`).
     """
 
     channel: int | Literal["separate"] | None = None
@@ -68,6 +73,7 @@ class RecordingOptions:
     speaker_embeddings: bool = False
     exclusive: bool = False
     report: bool = False
+    cut: bool = False
 
     def __post_init__(self) -> None:
         find_formats(self.formats)
@@ -265,11 +271,15 @@ def _can_be_read_again(audio: Path) -> bool:
 def output_files(out: Path, recording: str, audio: Path, options: RecordingOptions) -> dict[str, Path]:
     """The files of a recording, by format; their names may contain white space, recording ids may not.
 
-    ``report`` is its page.
+    ``report`` is its page, ``cut`` the table of the folder with the audio.
     """
     stem = audio.stem if "_".join(audio.stem.split()) == recording else recording
     files = {name: out / f"{stem}{TURN_FORMATS[name].suffix}" for name in find_formats(options.formats)}
-    return {**files, "report": out / f"{stem}.html"} if options.report else files
+    if options.report:
+        files["report"] = out / f"{stem}.html"
+    if options.cut:
+        files["cut"] = out / f"{stem}.cut" / INDEX
+    return files
 
 
 class _Work(NamedTuple):
@@ -373,7 +383,13 @@ def _diarize(
         naming=naming,
         progress=progress,
     )
+    for channel in channels:
+        forecast = channel.labelled.forecast
+        if forecast is not None and forecast.warning is not None:
+            _log.warning("%s %s", work.audio, forecast.warning)
     write_turns(spoken, {name: path for name, path in work.outputs.items() if name in TURN_FORMATS})
+    if options.cut:
+        cut_audio(work.outputs["cut"].parent, spoken)
     if options.report:
         if write_page is None:
             raise ValueError("options.report needs write_page")

@@ -9,8 +9,12 @@ from typing import Any
 import numpy as np
 
 from sdpn.errors import InputError
+from sdpn.io.kaldi import read_table
 from sdpn.io.trials import Trials, read_trials
+from sdpn.metrics.verification import cllr
 from sdpn.metrics.verification_figures import VerificationFigures, verification_figures
+from sdpn.verification.calibration import Calibration, fit_calibration
+from sdpn.verification.storage import read_back_end
 from sdpn.verification.trial_list import score_trial_list, speakers_of_trials
 
 _CONFIDENCE = 0.95
@@ -27,6 +31,8 @@ class Verification:
         steps: how the scores came about, in words, the kind of score first.
         is_normalised: whether AS-norm came last.
         interval: how the interval of the EER was computed, in words.
+        calibration: fitted to these trials, where that was asked for.
+        calibrated_cllr: Cllr of the log-likelihood ratios of the back end's calibration; None if it has none.
     """
 
     figures: VerificationFigures
@@ -35,6 +41,8 @@ class Verification:
     steps: list[str]
     is_normalised: bool
     interval: str
+    calibration: Calibration | None = None
+    calibrated_cllr: float | None = None
 
     @property
     def num_target(self) -> int:
@@ -61,6 +69,7 @@ class Verification:
             "eer_interval": self.interval,
             "cllr": found.cllr,
             "min_cllr": found.min_cllr,
+            "calibrated_cllr": self.calibrated_cllr,
             "scores": ", ".join(self.steps),
         }
 
@@ -75,6 +84,8 @@ def verify(
     cohort: Path | None = None,
     top: int = 300,
     utt2spk: Path | None = None,
+    utt2dur: Path | None = None,
+    calibrate: bool = False,
     resamples: int = 1000,
     seed: int = 0,
 ) -> Verification:
@@ -89,6 +100,8 @@ def verify(
         cohort: for AS-norm.
         top: number of cohort scores for AS-norm.
         utt2spk: 'utterance speaker' lines; the bootstrap then resamples speakers instead of trials.
+        utt2dur: 'utterance seconds' lines, for calibration; None takes the usual length for all.
+        calibrate: fit a calibration of the back end to these trials.
         resamples: of the bootstrap.
         seed: random seed of the bootstrap.
 
@@ -114,7 +127,12 @@ def verify(
         confidence=_CONFIDENCE,
         seed=seed,
     )
+    seconds_N2 = None if utt2dur is None else _seconds(listed, utt2dur)
+    fitted = fit_calibration(scored.scores, listed.is_target, seconds_N2) if calibrate else None
+    known = None if back_end is None else read_back_end(back_end).calibration
     return Verification(
+        calibration=fitted,
+        calibrated_cllr=None if known is None else cllr(known(scored.scores, seconds_N2), listed.is_target),
         figures=figures,
         trials=listed,
         scores=scored.scores,
@@ -122,6 +140,26 @@ def verify(
         is_normalised=scored.is_normalised,
         interval=_method(speakers, resamples, seed),
     )
+
+
+def _seconds(trials: Trials, path: Path) -> np.ndarray:
+    """Lengths of both utterances of each trial, (N, 2).
+
+    Raises:
+        InputError: an utterance has none, or it is no length.
+    """
+    table = read_table(path)
+    found = np.zeros(len(trials.ids))
+    for place, name in enumerate(trials.ids):
+        try:
+            found[place] = float(table[name])
+        except (KeyError, ValueError):
+            raise InputError(
+                f"has no length of utterance {name!r}", path=path, hint="expected lines 'utterance seconds'"
+            ) from None
+        if not 0 < found[place] < np.inf:
+            raise InputError(f"utterance {name!r} lasts {table[name]} s", path=path)
+    return np.stack([found[trials.first], found[trials.second]], axis=1)
 
 
 def _method(speakers: np.ndarray | None, resamples: int, seed: int) -> str:

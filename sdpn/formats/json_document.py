@@ -64,6 +64,7 @@ def _rows(turns: Sequence[Turn]) -> list[dict[str, Any]]:
             "end_s": round(turn.end_s, 3),
             "speaker": turn.speaker,
             "channel": turn.channel,
+            "confidence": None if turn.confidence is None else round(turn.confidence, 4),
         }
         for turn in rounded(turns)
     ]

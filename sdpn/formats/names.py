@@ -31,6 +31,12 @@ def without_markup(name: str) -> str:
     return re.sub(r"[<>{}]+", "_", one_line(name))
 
 
+def as_file_name(name: str) -> str:
+    """A name as that of a file in a folder, with room for a number and a suffix in 255 bytes."""
+    fitting = re.sub(r'[/\\:*?"<>|]+', "_", one_line(name)).lstrip(".") or "_"
+    return fitting.encode()[:200].decode(errors="ignore")
+
+
 def fitting_names(names: Iterable[str], fit: Callable[[str], str], *, what: str) -> dict[str, str]:
     """The names that a format can hold.
 

@@ -23,10 +23,11 @@ def write_csv(path: Path, spoken: WhoSpokeWhen) -> None:
     """Write a table with a header, comma-separated, UTF-8; names are quoted where they need it (RFC 4180)."""
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream)
-        table.writerow(["recording", "start_s", "end_s", "duration_s", "speaker", "channel"])
+        table.writerow(["recording", "start_s", "end_s", "duration_s", "speaker", "channel", "confidence"])
         for turn in rounded(spoken.turns):
             times = (f"{s:.3f}" for s in (turn.onset_s, turn.end_s, turn.duration_s))
-            table.writerow([turn.recording, *times, turn.speaker, turn.channel])
+            sure = "" if turn.confidence is None else f"{turn.confidence:.4f}"
+            table.writerow([turn.recording, *times, turn.speaker, turn.channel, sure])
 
 
 def write_audacity(path: Path, spoken: WhoSpokeWhen) -> None:

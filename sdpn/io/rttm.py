@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,6 +59,7 @@ class Turn:
         duration_s: length, in seconds.
         speaker: speaker label, meaningful within its recording and channel only.
         channel: channel of the recording, as RTTM has it: usually counted from 1.
+        confidence: probability that the speaker is right; None if unknown. It plays no part in comparisons.
     """
 
     recording: str
@@ -66,6 +67,7 @@ class Turn:
     duration_s: float
     speaker: str
     channel: str = "1"
+    confidence: float | None = field(default=None, compare=False)
 
     @property
     def end_s(self) -> float:
@@ -280,13 +282,20 @@ def to_annotation(turns: Iterable[Turn], recording: str | None = None) -> Annota
     return annotation
 
 
-def from_annotation(annotation: Annotation, recording: str | None = None, *, channel: int = 1) -> list[Turn]:
+def from_annotation(
+    annotation: Annotation,
+    recording: str | None = None,
+    *,
+    channel: int = 1,
+    confidence: Mapping[int, float] | None = None,
+) -> list[Turn]:
     """Convert pyannote's type to turns in the order of time.
 
     Args:
         annotation: labels may be of any type; their text is the speaker.
         recording: recording id; default: the annotation's ``uri``.
         channel: of all turns, counted from 1.
+        confidence: of the turns, by their track, where tracks are numbers.
 
     Raises:
         ValueError: neither gives the recording.
@@ -295,9 +304,24 @@ def from_annotation(annotation: Annotation, recording: str | None = None, *, cha
     if not recording:
         raise ValueError("the annotation has no uri: give its recording")
     return sorted(
-        Turn(recording, segment.start, segment.duration, str(label), str(channel))
-        for segment, _, label in annotation.itertracks(yield_label=True)
+        Turn(
+            recording,
+            segment.start,
+            segment.duration,
+            str(label),
+            str(channel),
+            None if confidence is None else confidence[track],
+        )
+        for segment, track, label in annotation.itertracks(yield_label=True)
     )
+
+
+def _mean_confidence(first: Turn, second: Turn) -> float | None:
+    """Of two turns, by their length; None if that of one is unknown."""
+    if first.confidence is None or second.confidence is None:
+        return None
+    total_s = first.duration_s + second.duration_s
+    return (first.confidence * first.duration_s + second.confidence * second.duration_s) / total_s
 
 
 def merge_overlaps(turns: Sequence[Turn], *, pause_s: float = -_ROUNDING_S) -> list[Turn]:
@@ -317,8 +341,11 @@ def merge_overlaps(turns: Sequence[Turn], *, pause_s: float = -_ROUNDING_S) -> l
         at = last.get(key)
         if at is not None and turn.onset_s < merged[at].end_s + pause_s:
             before = merged[at]
-            if turn.end_s > before.end_s:
-                merged[at] = replace(before, duration_s=turn.end_s - before.onset_s)
+            merged[at] = replace(
+                before,
+                duration_s=max(turn.end_s, before.end_s) - before.onset_s,
+                confidence=_mean_confidence(before, turn),
+            )
         else:
             last[key] = len(merged)
             merged.append(turn)

@@ -24,6 +24,9 @@ from sdpn.report.window_views import similarities, window_map
 #: Longer recordings are played from a file beside the page, which would weigh over 15 MB with them.
 _LONGEST_EMBEDDED_S = 5400.0
 
+#: Turns below this confidence are marked.
+_UNSURE = 0.6
+
 #: Turns shorter than this, or closer to each other, are drawn as one.
 _FINEST_S = 0.02
 
@@ -120,10 +123,11 @@ def build_recording_page(
             data=_json(data),
             opus=[] if heard is None or beside is not None else _chunks(heard.opus),
             can_be_heard=heard is not None,
-            timeline=draw_timeline(alignment, finest_s=_FINEST_S),
+            timeline=draw_timeline(alignment, finest_s=_FINEST_S, unsure=_unsure(spoken)),
             talk=_talk(spoken, speakers, colours),
             errors=None if reference is None else _errors(alignment, reference),
             counts=_counts(spoken),
+            forecasts=[one for one in spoken.details.get("forecasts", ()) if one["der"] is not None],
             num_windows=sum(len(channel.embedded.emb_ND) for channel in channels),
         )
     )
@@ -222,9 +226,16 @@ def _counts(spoken: WhoSpokeWhen) -> list[tuple[str, list[tuple[str, float]]]]:
     return found
 
 
+def _unsure(spoken: WhoSpokeWhen) -> list[tuple[float, float]]:
+    return [
+        (turn.onset_s, turn.end_s)
+        for turn in sorted(spoken.turns)
+        if turn.confidence is not None and turn.confidence < _UNSURE
+    ]
+
+
 def _sure(turn: Turn) -> float | None:
-    confidence = getattr(turn, "confidence", None)
-    return None if confidence is None else round(confidence, 3)
+    return None if turn.confidence is None else round(turn.confidence, 3)
 
 
 def _base64(content: bytes) -> str:

@@ -16,6 +16,9 @@ from sdpn.report.alignment import ERROR_KINDS, Alignment, Span
 #: Colours for speakers in page.css (--s0, --s1, …).
 NUM_SPEAKER_COLOURS = 10
 
+#: The strip of turns that the system is unsure of.
+UNSURE = "unsure"
+
 _BAR, _BAR_GAP, _LANE_GAP, _STRIP, _STRIP_GAP, _TOP = 13, 2, 9, 9, 3, 4
 
 # A plot is drawn for this many pixels; recordings longer than _FULL_S can be zoomed to more.
@@ -24,7 +27,9 @@ _PIXELS, _FULL_S, _PIXELS_PER_S, _MOST_PIXELS = 1600, 900.0, 1.2, 12_000
 _TICK_STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800)
 
 
-def draw_timeline(alignment: Alignment, *, finest_s: float | None = None) -> dict[str, Any] | None:
+def draw_timeline(
+    alignment: Alignment, *, finest_s: float | None = None, unsure: Iterable[Span] = ()
+) -> dict[str, Any] | None:
     """Lay out one recording, in seconds across and pixels down, for the ``timeline`` of figures.html.j2.
 
     Without any reference, hypothesis speakers have colours and there are no errors.
@@ -33,6 +38,7 @@ def draw_timeline(alignment: Alignment, *, finest_s: float | None = None) -> dic
         alignment: of reference and hypothesis.
         finest_s: keep spans down to this length apart, for a drawing that can be zoomed to them; None to draw
             for a certain width, and for one zoom step in long recordings.
+        unsure: where the hypothesis is unsure, for a strip below the errors.
 
     Returns:
         the variables of the macro; None without speech.
@@ -65,12 +71,18 @@ def draw_timeline(alignment: Alignment, *, finest_s: float | None = None) -> dic
             draw(f"hyp {colour}", who, top, _BAR, lane.hypothesis_spans)
         top += _BAR + _LANE_GAP
     strip_top = top
+    strips = []
     for kind in ERROR_KINDS if has_reference else ():
+        strips.append((kind, top))
         errors = [error for error in alignment.errors if error.kind == kind]
         for speakers in sorted({error.speakers for error in errors}):
             height = _STRIP if speakers > 1 else _STRIP - 3  # two speakers at once make a taller bar
             spans = [(error.start_s, error.end_s) for error in errors if error.speakers == speakers]
             draw(css_class(kind), kind, top + _STRIP - height, height, spans, speakers)
+        top += _STRIP + _STRIP_GAP
+    if unsure:
+        strips.append((UNSURE, top))
+        draw(UNSURE, UNSURE, top + 3, _STRIP - 3, unsure)
         top += _STRIP + _STRIP_GAP
     draw("unscored", "not scored", strip_top - 2, top - strip_top + 1, alignment.not_scored)
     return {
@@ -80,10 +92,7 @@ def draw_timeline(alignment: Alignment, *, finest_s: float | None = None) -> dic
         "lanes": lanes,
         "lane_height": 2 * _BAR + _BAR_GAP if has_reference else _BAR,
         "has_reference": has_reference,
-        "strips": [
-            (kind, strip_top + number * (_STRIP + _STRIP_GAP))
-            for number, kind in enumerate(ERROR_KINDS if has_reference else ())
-        ],
+        "strips": strips,
         "strip_top": strip_top,
         "strip_height": _STRIP,
         "bars": bars[-1:] + bars[:-1],  # what is not scored lies below everything else

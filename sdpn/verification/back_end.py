@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from sdpn.errors import InputError
+from sdpn.verification.calibration import Calibration
 from sdpn.verification.plda import Plda
 from sdpn.verification.similarity import Similarity, unit_rows
 from sdpn.verification.trial_scores import as_norm, cohort_statistics, score_trials
@@ -35,6 +36,7 @@ class BackEnd:
             speech.
         model: digest of the weights that it was trained with (`sdpn.models.weights.weights_digest`); None if
             unknown.
+        calibration: scores to log-likelihood ratios (`sdpn verify --save-calibration`); None if unknown.
     """
 
     mean_D: np.ndarray
@@ -43,6 +45,7 @@ class BackEnd:
     top: int
     strangers_Q: np.ndarray
     model: str | None = None
+    calibration: Calibration | None = None
 
     def refuse_other_model(self, model: str | None, *, path: str | os.PathLike[str] | None) -> None:
         """Check that it was trained with a given model, if that is recorded.

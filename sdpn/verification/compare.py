@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from sdpn.errors import InputError
-from sdpn.io.audio import Audio, Channel
+from sdpn.io.audio import RATE_HZ, Audio, Channel, read
 from sdpn.verification.back_end import BackEnd
 from sdpn.verification.similarity import similarity
 
@@ -41,6 +41,8 @@ class Comparison:
         strangers_reaching: share of different-speaker pairs of the back end's training speech with at least
             this score; None without a back end.
         threshold: minimum score for the same speaker; None if the model has none.
+        log_ratio: natural logarithm of the likelihood ratio of one speaker and two, for a calibrated back
+            end.
         source: where the threshold comes from: "given", "false alarms" or a key of the calibration.
     """
 
@@ -49,6 +51,7 @@ class Comparison:
     strangers_reaching: float | None
     threshold: float | None
     source: str | None
+    log_ratio: float | None = None
 
     @property
     def same_speaker(self) -> bool | None:
@@ -82,23 +85,28 @@ def compare(
         InputError: a recording cannot be read, or an argument is out of range or without effect.
     """
     check_decision(back_end, threshold=threshold, false_alarms=false_alarms)
-    embeddings_2D = model.embed([first, second], channel=channel)
+    waves = [read(audio, channel=channel) for audio in (first, second)]
+    embeddings_2D = model.embed([(wave_S, RATE_HZ) for wave_S in waves])
     cosine = float(similarity(*embeddings_2D))
     if back_end is None:
         key = next((key for key in THRESHOLDS if key in model.calibration), None)
         calibrated = None if key is None else float(model.calibration[key])
-        score, strangers = cosine, None
+        score, strangers, log_ratio = cosine, None, None
     else:
         key = "false alarms"
         calibrated = back_end.threshold(FALSE_ALARMS if false_alarms is None else false_alarms)
         score = float(back_end.score(embeddings_2D, np.array([0]), np.array([1]))[0])
-        strangers = back_end.strangers_reaching(score)
+        strangers, log_ratio = back_end.strangers_reaching(score), None
+        if back_end.calibration is not None:
+            seconds_12 = np.array([[len(wave_S) / RATE_HZ for wave_S in waves]])
+            log_ratio = float(back_end.calibration(np.array([score]), seconds_12)[0])
     return Comparison(
         score=score,
         cosine=cosine,
         strangers_reaching=strangers,
         threshold=calibrated if threshold is None else threshold,
         source=key if threshold is None else "given",
+        log_ratio=log_ratio,
     )
 
 

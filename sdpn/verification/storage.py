@@ -14,6 +14,7 @@ from sdpn.io.atomic import atomic_path
 from sdpn.io.json_text import read_json
 from sdpn.io.parsing import parsing
 from sdpn.verification.back_end import BackEnd
+from sdpn.verification.calibration import TERMS, Calibration
 from sdpn.verification.plda import Plda
 
 #: Its name in a model folder.
@@ -21,6 +22,8 @@ BACK_END = "back_end.safetensors"
 _FORMAT = "sdpn.back-end/1"
 #: In the metadata: digest of the weights that it was trained with; missing in older files.
 _MODEL = "model"
+#: A tensor that only calibrated back ends have.
+_CALIBRATION = "calibration"
 _TENSORS = ("mean", "plda.mean", "plda.transform", "plda.psi", "cohort", "top", "strangers")
 
 
@@ -39,6 +42,8 @@ def write_back_end(path: str | os.PathLike[str], back_end: BackEnd) -> None:
         "top": np.array([back_end.top], dtype=np.int64),
         "strangers": back_end.strangers_Q,
     }
+    if back_end.calibration is not None:
+        tensors[_CALIBRATION] = back_end.calibration.weights_W
     metadata = {"format": _FORMAT} | ({} if back_end.model is None else {_MODEL: back_end.model})
     with atomic_path(path) as temporary:
         temporary.write_bytes(save(tensors, metadata=metadata))
@@ -87,6 +92,7 @@ def read_back_end(path: str | os.PathLike[str]) -> BackEnd:
     ):
         metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    calibration = tensors.pop(_CALIBRATION, None)
     if metadata.get("format") != _FORMAT or set(tensors) != set(_TENSORS):
         raise InputError(
             f"is not a back end of format {_FORMAT!r}",
@@ -114,6 +120,16 @@ def read_back_end(path: str | os.PathLike[str]) -> BackEnd:
         wrong = [f"AS-norm needs {tensors['top'][0]} of {len(cohort)} cohort utterances"]
     if not wrong and (strangers.ndim != 1 or len(strangers) < 2 or (np.diff(strangers) < 0).any()):
         wrong = ["strangers are not ascending quantiles"]
+    if calibration is not None and (calibration.shape != (len(TERMS),) or not np.isfinite(calibration).all()):
+        wrong.append(f"its calibration is not {len(TERMS)} numbers")
     if wrong:
         raise InputError("; ".join(wrong), path=path, hint="train it again")
-    return BackEnd(mean, plda, cohort, int(tensors["top"][0]), strangers, metadata.get(_MODEL))
+    return BackEnd(
+        mean,
+        plda,
+        cohort,
+        int(tensors["top"][0]),
+        strangers,
+        metadata.get(_MODEL),
+        None if calibration is None else Calibration(calibration),
+    )

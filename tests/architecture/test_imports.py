@@ -18,11 +18,11 @@ FLOORS = [
     {"errors", "memory", "stopping", "torchaudio_import"},
     {"eigen", "io"},
     {"config", "formats", "metrics", "pretrained", "verification"},
-    {"augmentation", "clustering", "evaluation", "features"},
+    {"augmentation", "clustering", "evaluation", "features", "words"},
     {"data", "diarization", "kmeans", "models", "simulation"},
     {"distill", "extraction", "interop", "people", "tracking", "tuning"},
-    {"benchmark", "receipt", "training"},
-    {"adaptation", "report"},
+    {"benchmark", "linking", "receipt", "training"},
+    {"adaptation", "editing", "report"},
     {"cli"},
     {"__main__"},
 ]
@@ -38,11 +38,13 @@ TORCH_FREE = [
     "sdpn.kmeans",
     "sdpn.metrics",
     "sdpn.verification",
+    "sdpn.words",
     "sdpn.cli.cluster",
     "sdpn.cli.kmeans",
     "sdpn.cli.main",
     "sdpn.cli.score",
     "sdpn.cli.verify",
+    "sdpn.cli.words",
 ]
 
 #: Doors that are opened when a network is given, and not before: (who imports, what). That the commands do

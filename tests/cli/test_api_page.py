@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import soundfile
 import yaml
 
+from sdpn.cli.main import main
 from sdpn.config import parse_override
 from sdpn.io.audio import read
 from sdpn.io.kaldi import vector_writer
@@ -25,7 +27,18 @@ EXAMPLE = re.compile(r"^### sdpn (\S+)\n\n```python\n(.*?)```", re.DOTALL | re.M
 EXAMPLES = dict(EXAMPLE.findall(PAGE.read_text()))
 
 #: Examples that take over five seconds on a busy machine; test_library.py runs these functions, too.
-SLOW = {"train", "adapt", "pseudo-label", "diarize", "enroll", "verify-receipt", "benchmark", "models"}
+SLOW = {
+    "train",
+    "adapt",
+    "pseudo-label",
+    "diarize",
+    "enroll",
+    "edit",
+    "link",
+    "verify-receipt",
+    "benchmark",
+    "models",
+}
 
 
 def write_settings(path: Path, overrides: list[str]) -> None:
@@ -102,6 +115,13 @@ def test_the_example_runs(command: str, folder: Path, request: pytest.FixtureReq
         speaker = request.getfixturevalue("shared_data") / "speechocean762/dev/0003"
         sentences = [soundfile.read(clip)[0] for clip in sorted(speaker.glob("*.opus"))[:4]]
         soundfile.write(folder / "anna.wav", np.concatenate(sentences), 16000)
+    if command == "words":
+        heard = [{"word": "hello", "start": 1.2, "end": 1.6}]
+        (folder / "asr.json").write_text(json.dumps({"words": heard}))
+    if command in ("edit", "link"):
+        write_rttm(folder / "speech.rttm", "meeting", [Turn("meeting", 0.2, 3.5, "x")])
+        words = ["--to", "json", "--speaker-embeddings", "--reference-speech", "speech.rttm", "--quiet"]
+        assert main(["diarize", "meeting.wav", "--out", "out", *words]) == 0
     if command == "tune":
         write_meetings(request.getfixturevalue("shared_data") / "speechocean762/dev", folder)
     if command == "benchmark":

@@ -49,6 +49,9 @@ LIBRARY = {
     "verify": "sdpn.verify",
     "diarize": "sdpn.diarization.recordings.diarize_recordings",
     "enroll": "sdpn.people.enroll.enroll_person",
+    "words": "sdpn.words.speakers_of_words.speakers_of_words",
+    "edit": "sdpn.editing.edit.edit_document",
+    "link": "sdpn.linking.archive.link_archive",
     "verify-receipt": "sdpn.receipt.verify_receipt",
     "tune": "sdpn.tuning.tune.tune",
     "cluster": "sdpn.diarization.from_embeddings.cluster_recordings",
@@ -274,6 +277,55 @@ def enroll(at: Material) -> None:
     enroller = Enroller(model, Diarizer(model), read_back_end(SHIPPED), model=digest, made_with=made_with)
     by_library = enroll_person(enroller, PeopleFolder(at.library / "people"), "Anna", clips)
     assert by_cli["people"][0]["speech_s"] == by_library.speech_s
+    assert files(at.cli) == files(at.library)
+
+
+def words(at: Material) -> None:
+    from sdpn.words.speakers_of_words import speakers_of_words
+
+    write_rttm(at.out / "m.rttm", "m", [Turn("m", 0.0, 2.0, "A"), Turn("m", 2.0, 2.0, "B")])
+    heard = [{"word": f"w{k}", "start": 0.5 * k, "end": 0.5 * k + 0.4} for k in range(8)]
+    (at.out / "asr.json").write_text(json.dumps({"words": heard}))
+    paths = at.out / "asr.json", at.out / "m.rttm"
+    by_cli = at.command("words", "--asr", paths[0], "--turns", paths[1], "--out", at.cli)
+    by_library = speakers_of_words(*paths, at.library)
+    assert by_cli["words_of"] == by_library["words_of"] == {"A": 4, "B": 4}
+    assert files(at.cli) == files(at.library)
+
+
+def diarized(at: Material) -> None:
+    """``out/a.json`` and ``out/b.json``, of two halves that sound different."""
+    rng = np.random.default_rng(0)
+    for name in "ab":
+        white = rng.normal(scale=0.05, size=64000)
+        brown = np.convolve(rng.normal(scale=0.05, size=64000), np.ones(16) / 4, mode="same")
+        soundfile.write(at.out / f"{name}.wav", np.concatenate([white, brown]), 16000)
+        (at.out / "speech.rttm").write_text(
+            "".join(f"SPEAKER {one} 1 0.5 7.0 <NA> <NA> x <NA> <NA>\n" for one in "ab")
+        )
+    options = ["--to", "json", "--speaker-embeddings", "--reference-speech", at.out / "speech.rttm"]
+    at.command("diarize", at.out / "a.wav", at.out / "b.wav", "--out", at.out / "turns", *options)
+
+
+def edit(at: Material) -> None:
+    from sdpn.editing.corrections import Correction
+    from sdpn.editing.edit import edit_document
+
+    diarized(at)
+    document = at.out / "turns" / "a.json"
+    by_cli = at.command("edit", document, "--is", 1, "Anna", "--out", at.cli)
+    by_library = edit_document(document, [Correction("is", "1", "Anna")], at.library)
+    assert without(by_cli, "outputs") == without(by_library, "outputs")
+    assert files(at.cli) == files(at.library)
+
+
+def link(at: Material) -> None:
+    from sdpn.linking.archive import link_archive
+
+    diarized(at)
+    by_cli = at.command("link", at.out / "turns", "--out", at.cli)
+    by_library = link_archive([at.out / "turns"], at.library)
+    assert by_cli == plain(by_library) and by_cli["num_recordings"] == 2
     assert files(at.cli) == files(at.library)
 
 

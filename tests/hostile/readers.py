@@ -519,6 +519,7 @@ SPEAKER m 1 3.0 1.5 <NA> <NA> bob <NA>
 
 def _receipt(folder: Path) -> Path:
     from sdpn.config import to_dict
+    from sdpn.diarization.outputs import RESULT
     from sdpn.diarization.pipeline import PipelineConfig
 
     options = {"channel": None, "num_speakers": None, "min_speakers": 1, "max_speakers": 4}
@@ -526,9 +527,14 @@ def _receipt(folder: Path) -> Path:
         "schema": "sdpn.turns/1",
         "recording": "m",
         "audio": "m.wav",
+        "duration_s": 4.0,
+        "speakers": [{"speaker": "A", "talk_s": 3.0, "embedding": [0.5, -1.0, 0.25]}],
+        "turns": [{"start_s": 0.5, "end_s": 3.5, "speaker": "A", "channel": "1", "confidence": 0.9}],
+        "exclusive_turns": [{"start_s": 0.5, "end_s": 3.5, "speaker": "A", "channel": "1"}],
         "settings": {**to_dict(PipelineConfig()), "method": "ahc", "ahc": {"threshold": 0.5}},
         "receipt": {
             "result_sha256": "0f",
+            "result_keys": list(RESULT),
             "audio": {"bytes": 4, "sha256": "1f"},
             "options": {
                 **options,
@@ -544,6 +550,30 @@ def _receipt(folder: Path) -> Path:
         },
     }
     return _written("m.json", json.dumps(document, indent=1))(folder)
+
+
+def _read_speakers(path: Path) -> Any:
+    from sdpn.linking.speakers import read_speakers
+
+    return read_speakers([path])
+
+
+_SEGMENT = {
+    "start": 0.5,
+    "end": 1.5,
+    "text": " good morning",
+    "words": [{"word": " good", "start": 0.5, "end": 0.9}, {"word": " morning"}],
+}
+
+_SRT = """\
+1
+00:00:00,500 --> 00:00:01,900
+Good <i>morning</i>,
+
+2
+00:00:02,500 --> 00:00:03,000
+Anna!
+"""
 
 
 def _voiceprint(folder: Path) -> Path:
@@ -606,6 +636,17 @@ READERS: dict[str, Reader] = {
     "text-plda": Reader(_copied("text.plda"), _read_plda),
     "receipt": Reader(_receipt, _imported("sdpn.receipt", "read_receipt")),
     "voiceprint": Reader(_voiceprint, _imported("sdpn.people.voiceprint", "read_voiceprint")),
+    "transcript": Reader(
+        _written("m.json", json.dumps({"segments": [_SEGMENT]}, indent=1)),
+        _imported("sdpn.words.transcript", "read_transcript"),
+    ),
+    "subtitles": Reader(_written("m.srt", _SRT), _imported("sdpn.words.transcript", "read_transcript")),
+    "turns": Reader(_receipt, _imported("sdpn.formats.turns_file", "read_document")),
+    "speakers": Reader(_receipt, _read_speakers),
+    "corrections": Reader(
+        _written("c.txt", "# mine\nis 1.5 'Anna Lee'\nsame A B\ndifferent 1 2\n"),
+        _imported("sdpn.editing.corrections", "read_corrections"),
+    ),
     "fetched-model": Reader(_fetched, _read_fetched),
     "rttm": Reader(_written("m.rttm", _RTTM), _imported("sdpn.io.rttm", "read_rttm")),
     "uem": Reader(

@@ -40,7 +40,8 @@ def tones(path: Path, seconds: int = 12) -> Path:
 
 def diarized(audio: Path, names: list[str], *, duration_s: float = 12.0) -> LabelledChannel:
     """A turn of a second and a half every two seconds, the speakers one after the other."""
-    turns = [Turn("talk", 2.0 * k, 1.5, names[k % len(names)]) for k in range(6)]
+    sure = (0.9, 0.95, 0.3)
+    turns = [Turn("talk", 2.0 * k, 1.5, names[k % len(names)], "1", sure[k % 3]) for k in range(6)]
     times_N2 = np.array([[turn.onset_s, turn.end_s] for turn in turns])
     emb_ND = np.eye(3)[[k % len(names) for k in range(6)]] + 0.01
     return LabelledChannel(
@@ -127,7 +128,9 @@ def test_the_page_holds_everything_and_no_address(tmp_path: Path) -> None:
     page = _Page(html)
     data = data_of(html)
     assert data["speakers"] == ["Anna", "Ben", "Cem"] and len(data["turns"]) == 6
-    assert data["turns"][1] == [2.0, 3.5, 1, None]
+    assert data["turns"][1] == [2.0, 3.5, 1, 0.95]
+    assert "unsure" in page.texts
+    assert html.count('<g class="unsure"') == 1
     assert data["map"]["speakers"] == [0, 1, 2, 0, 1, 2]
     assert "12 s, 3 speakers" in page.text and "How many speakers?" in page.text
     assert not re.search(r"https?://(?!www\.w3\.org)", re.sub(r"<pre>.*?</pre>", "", html, flags=re.DOTALL))

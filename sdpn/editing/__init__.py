@@ -1,0 +1,1 @@
+"""Corrections of who spoke when, and what follows from them."""

@@ -1,0 +1,185 @@
+"""An archive of diarized recordings to a table of people: what ``sdpn link`` does."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sdpn.errors import InputError
+from sdpn.interop.load import load_model
+from sdpn.io.atomic import atomic_path, atomic_write_text
+from sdpn.linking.link import Links, OnProgress, link
+from sdpn.linking.scores import PairScores, fit_scores
+from sdpn.linking.speakers import RecordedSpeakers, find_documents, read_speakers
+from sdpn.models.weights import weights_digest
+from sdpn.people.back_end import back_end_for
+from sdpn.pretrained import model_path
+from sdpn.verification.back_end import BackEnd
+
+_log = logging.getLogger(__name__)
+
+#: The version of the JSON document.
+SCHEMA = "sdpn.link/1"
+
+#: Speakers with less speech, in seconds, are not linked: their embeddings say too little.
+LEAST_TALK_S = 3.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkOptions:
+    """How an archive is linked.
+
+    Attributes:
+        back_end: a file of 'sdpn backend'; None takes that of the model of the documents.
+        threshold: mean score for one person; None estimates it from the archive.
+        least_talk_s: speakers with less speech are listed, and not linked.
+    """
+
+    back_end: Path | None = None
+    threshold: float | None = None
+    least_talk_s: float = LEAST_TALK_S
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.least_talk_s < float("inf"):
+            raise InputError(f"--min-seconds {self.least_talk_s:g} is no length", hint="expected at least 0")
+
+
+def link_archive(
+    documents: Sequence[Path],
+    out: Path,
+    options: LinkOptions = LinkOptions(),
+    *,
+    on_progress: OnProgress = lambda _done, _total: None,
+) -> dict[str, Any]:
+    """Find the same people in many recordings, and write ``people.json`` and ``people.csv``.
+
+    Args:
+        documents: JSON documents of ``sdpn diarize --to json --speaker-embeddings``, or folders of them.
+        out: folder of the files; ``progress.npz`` is there while it works, and an interrupted run goes on.
+        options: the options.
+        on_progress: see `sdpn.linking.link.OnProgress`.
+
+    Returns:
+        ``people``: for each ``person``, ``minutes``, ``num_recordings`` and ``appearances`` (recording,
+        speaker, minutes), most minutes first; ``too_short``: speakers who were not linked; ``estimated``:
+        precision, recall and F1 of pairs of appearances, ``threshold``.
+
+    Raises:
+        InputError: a document cannot be used, there is no back end, or a file cannot be written.
+    """
+    speakers = read_speakers(find_documents(documents))
+    back_end = _back_end(speakers, options.back_end)
+    enough_N = speakers.talk_s_N >= options.least_talk_s
+    chosen = np.flatnonzero(enough_N)
+    progress_file = out / "progress.npz"
+    links: Links | None = None
+    if len(chosen):
+        emb_ND, recording_N = speakers.emb_ND[chosen], speakers.recording_N[chosen]
+        model = fit_scores(PairScores(emb_ND, back_end), recording_N)
+        _log.info(
+            "scores of strangers %.2f ± %.2f, of one person %.2f ± %.2f (%.2g of the pairs)",
+            *model.strangers,
+            *model.same,
+            model.share,
+        )
+        links = link(
+            emb_ND,
+            recording_N,
+            back_end,
+            model,
+            threshold=options.threshold,
+            progress_file=progress_file,
+            on_progress=on_progress,
+        )
+    result = _result(speakers, chosen, links, options)
+    _write(out, result)
+    progress_file.unlink(missing_ok=True)
+    return result
+
+
+def _back_end(speakers: RecordedSpeakers, path: Path | None) -> BackEnd:
+    """The back end, checked to be of the documents' model where that is here."""
+    model = model_path(Path(speakers.model))
+    digest = None
+    if model.exists():
+        digest = weights_digest(load_model(model, speakers.format).encoder)
+    back_end = back_end_for(model, digest, path)
+    if back_end.embedding_dim != speakers.emb_ND.shape[1]:
+        raise InputError(
+            f"the back end expects embeddings of {back_end.embedding_dim} dimensions, the documents have "
+            f"{speakers.emb_ND.shape[1]}",
+            path=path,
+            hint="a back end only fits the model that it was trained with",
+        )
+    return back_end
+
+
+def _result(
+    speakers: RecordedSpeakers, chosen: np.ndarray, links: Links | None, options: LinkOptions
+) -> dict[str, Any]:
+    def appearance(index: int) -> dict[str, Any]:
+        return {
+            "recording": speakers.recordings[speakers.recording_N[index]],
+            "speaker": speakers.labels[index],
+            "minutes": round(float(speakers.talk_s_N[index]) / 60, 3),
+        }
+
+    members: dict[int, list[int]] = {}
+    for person, index in zip([] if links is None else links.person_N.tolist(), chosen.tolist(), strict=True):
+        members.setdefault(person, []).append(index)
+    order = sorted(members.values(), key=lambda each: (-speakers.talk_s_N[each].sum(), each[0]))
+    taken: dict[str, int] = {}
+    people = []
+    for number, each in enumerate(order, start=1):
+        known = [name for name in (speakers.names[index] for index in each) if name is not None]
+        name = (
+            max(sorted(set(known)), key=known.count) if known else f"person{number:0{len(str(len(order)))}d}"
+        )
+        taken[name] = taken.get(name, 0) + 1
+        people.append(
+            {
+                "person": name if taken[name] == 1 else f"{name} ({taken[name]})",
+                "minutes": round(float(speakers.talk_s_N[each].sum()) / 60, 3),
+                "num_recordings": len({int(speakers.recording_N[index]) for index in each}),
+                "appearances": [appearance(index) for index in each],
+            }
+        )
+    short = sorted(set(range(len(speakers))) - set(chosen.tolist()))
+
+    def rounded(value: float | None) -> float | None:
+        return None if value is None else round(value, 4)
+
+    return {
+        "num_recordings": len(speakers.recordings),
+        "num_speakers": len(speakers),
+        "threshold": None if links is None else round(links.threshold, 4),
+        "estimated": {
+            "precision": None if links is None else rounded(links.precision),
+            "recall": None if links is None else rounded(links.recall),
+            "f1": None if links is None else rounded(links.f1),
+        },
+        "people": people,
+        "too_short": [appearance(index) for index in short],
+        "min_seconds": options.least_talk_s,
+    }
+
+
+def _write(out: Path, result: dict[str, Any]) -> None:
+    with (
+        atomic_path(out / "people.csv") as temporary,
+        open(temporary, "w", encoding="utf-8", newline="") as stream,
+    ):
+        table = csv.writer(stream)
+        table.writerow(["person", "recording", "speaker", "minutes"])
+        for person in result["people"]:
+            for one in person["appearances"]:
+                table.writerow([person["person"], one["recording"], one["speaker"], f"{one['minutes']:.3f}"])
+    text = json.dumps({"schema": SCHEMA, **result}, indent=1, ensure_ascii=False, allow_nan=False)
+    atomic_write_text(out / "people.json", text + "\n")

@@ -1,0 +1,1 @@
+"""Speakers for the words of a speech recogniser."""
