@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-#: Clusters announce the end of a job by SIGUSR1.
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+#: Those that the system has: Windows lacks the last two. Clusters announce the end of a job by SIGUSR1.
+STOPPING = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)
+)
 #: Minimum time to a second Ctrl-C in seconds: a process may receive a signal twice at once, its own and that
 #: of its group, as from timeout(1).
 _SAME_S = 0.2
@@ -65,6 +67,9 @@ def collects_signals() -> Iterator[list[int]]:
 @contextmanager
 def inherited_without_signals() -> Iterator[None]:
     """Block signals: processes started in the block never receive any; see `obeys_its_parent`."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows, where signals do not reach other processes
+        yield
+        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     try:
         yield
@@ -77,6 +82,8 @@ def obeys_its_parent() -> None:
 
     Otherwise a parent that terminates its children before exiting would wait forever.
     """
+    if not hasattr(signal, "pthread_sigmask"):
+        return
     if not hasattr(signal, "sigwaitinfo"):  # macOS does not report the sender of a signal
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
         return

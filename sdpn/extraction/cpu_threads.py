@@ -43,4 +43,5 @@ def use_one_thread() -> None:
 
 def usable_threads() -> int:
     """OMP_NUM_THREADS if set, as by torchrun, else the number of cores available to this process."""
-    return min(torch.get_num_threads(), len(os.sched_getaffinity(0)))
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(torch.get_num_threads(), available)

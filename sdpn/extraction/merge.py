@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import mmap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,7 +15,6 @@ from sdpn.extraction.clips import parse_windows
 from sdpn.extraction.part import (
     Entry,
     failed_line,
-    lock_file,
     mapped,
     read_failed,
     read_index,
@@ -28,6 +26,7 @@ from sdpn.extraction.settings import read_settings
 from sdpn.io.ark import iterate_ark
 from sdpn.io.atomic import atomic_path, atomic_write_text, explained
 from sdpn.io.kaldi import Utterance
+from sdpn.io.locks import lock_file
 
 _MERGED = "merged"
 
@@ -282,5 +281,5 @@ def merge_lock(output: Output) -> Iterator[None]:
     with ExitStack() as stack:
         with explained(path):
             stream = stack.enter_context(open(path, "a"))
-        lock_file(stream, fcntl.LOCK_EX)
+        lock_file(stream, wait=True)
         yield

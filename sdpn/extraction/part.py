@@ -7,8 +7,6 @@ incomplete, and are truncated when the part is reopened.
 
 from __future__ import annotations
 
-import fcntl
-import logging
 import mmap
 import os
 import time
@@ -18,7 +16,6 @@ from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
 
 import numpy as np
 
@@ -26,9 +23,8 @@ from sdpn.errors import InputError
 from sdpn.io.ark import open_ark, vector_entry
 from sdpn.io.atomic import atomic_write_text, explained
 from sdpn.io.kaldi import Utterance
+from sdpn.io.locks import lock_file
 from sdpn.io.text import numbered_lines
-
-_log = logging.getLogger(__name__)
 
 #: Maximum work lost in a power failure, in seconds; a kill loses at most a batch.
 _SYNC_EVERY_S = 5.0
@@ -118,7 +114,7 @@ class Part:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._archive = open(path, "ab")  # noqa: SIM115
         try:
-            lock_file(self._archive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(self._archive, wait=False)
         except BlockingIOError:
             self._archive.close()
             raise InputError(
@@ -191,7 +187,7 @@ def remove_part(path: Path) -> None:
     """Remove a merged part, unless a process has it open."""
     with open(path, "ab") as archive:
         try:
-            lock_file(archive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(archive, wait=False)
         except BlockingIOError:
             return
         for suffix in (".index", ".failed", ".ark"):  # without its index a part is void
@@ -222,22 +218,6 @@ def _whole(entries: Sequence[Entry], path: Path) -> Iterator[Entry]:
                 return
             end += entry.size
             yield entry
-
-
-def lock_file(stream: IO[Any], how: int) -> None:
-    """Lock a file if its file system supports locks.
-
-    Raises:
-        BlockingIOError: another process holds the lock, and ``how`` is non-blocking.
-    """
-    try:
-        fcntl.flock(stream, how)
-    except BlockingIOError:
-        raise
-    except (
-        OSError
-    ) as error:  # some network file systems have no locks: avoiding conflicts is then up to the user
-        _log.debug("%s cannot be locked (%s)", stream.name, error.strerror)
 
 
 @contextmanager

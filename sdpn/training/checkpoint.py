@@ -22,6 +22,7 @@ from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_directory
 from sdpn.io.checksum import file_sha256
 from sdpn.io.json_text import read_json
+from sdpn.io.locks import lock_for_process
 from sdpn.memory import is_out_of_memory
 from sdpn.training.provenance import provenance
 
@@ -237,12 +238,10 @@ def lock_run(directory: Path) -> int:
     Raises:
         InputError: another process holds it.
     """
-    import fcntl
-
     directory.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_for_process(descriptor)
     except (BlockingIOError, PermissionError):
         os.close(descriptor)
         raise InputError(
