@@ -143,7 +143,7 @@ def run_stream(args: argparse.Namespace, config: DiarizationConfig) -> dict[str,
         load(args),
         config=streaming,
         num_speakers=args.num_speakers,
-        min_speakers=args.min_speakers,
+        min_speakers=1 if args.min_speakers is None else args.min_speakers,
         max_speakers=args.max_speakers,
         recording=name,
     )

@@ -138,9 +138,7 @@ def _measured(wave_S: np.ndarray, before_T: np.ndarray, rms_T: np.ndarray, after
         at = first + start
         sounding = all_T[max(0, at - AROUND_FRAMES) : at + AROUND_FRAMES]
         sounding = sounding[sounding > 0]
-        around_T[start : start + _STEP] = (
-            np.percentile(sounding, AROUND_PERCENTILE) if len(sounding) else 0.0
-        )
+        around_T[start : start + _STEP] = np.percentile(sounding, AROUND_PERCENTILE) if len(sounding) else 0.0
     near_T = _quieter_side(all_T)[first : first + count]
     return Levelled(wave_S, rms_T, around_T, np.where(np.isinf(near_T), around_T, near_T))
 

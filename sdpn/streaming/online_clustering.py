@@ -124,6 +124,11 @@ class OnlineClustering:
         """Windows that were added."""
         return self._dropped + len(self._rows_ND)
 
+    @property
+    def num_in_memory(self) -> int:
+        """Windows in memory."""
+        return len(self._rows_ND)
+
     def add(self, embedding_D: np.ndarray, start_s: float, end_s: float) -> list[Change]:
         """Take the next window; returns spans whose speaker has changed."""
         row_D = _unit(embedding_D)
