@@ -10,7 +10,7 @@
 
 A folder has audio and ``reference.rttm`` (as `sdpn simulate` writes it), and maybe ``reference.uem``. Three
 DERs for each latency, collar 0 with overlap scored: of the turns as first reported, as they stood at the end
-after all relabelling, and of the final pass; and that of `sdpn diarize`. The speech detector and the embeddings
+after all relabelling, and of the final pass; and that of `sdpn diarize`. The detector and the embeddings
 run once for each length of a tick, everything behind them for each latency. ``cost`` runs everything, on one
 thread. ``days`` feeds made-up speech of five people to everything behind the detector and the network, and
 shows memory.
@@ -298,7 +298,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="measure: where to write the figures")
     parser.add_argument("--out", type=Path, help="plot: the picture")
     parser.add_argument("--days", type=float, default=1.0, help="days: how many")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     if args.step == "measure":
         args.json.write_text(json.dumps(measure(args.paths, args.model, args.format), indent=1))
     elif args.step == "table":
