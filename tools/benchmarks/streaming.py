@@ -109,7 +109,9 @@ def live(
     return diarizer, relabelled_s / diarizer.heard_s
 
 
-def measure(folders: Sequence[Path], model_path: Path | None, model_format: str | None) -> dict[str, Any]:
+def measure(
+    folders: Sequence[Path], model_path: Path | None, model_format: str | None, latencies_s: Sequence[float]
+) -> dict[str, Any]:
     """Components of the DERs of every recording, by latency and kind."""
     model = load_model(model_path, model_format)
     offline = Diarizer(model)
@@ -136,7 +138,7 @@ def measure(folders: Sequence[Path], model_path: Path | None, model_format: str 
 
             found = from_annotation(offline((wave, audio.RATE_HZ)), name)
             score("offline", None, found, len({turn.speaker for turn in found}))
-            for latency_s in LATENCIES_S:
+            for latency_s in latencies_s:
                 diarizer, _ = live(model, wave, recorded, StreamingConfig(latency_s=latency_s))
                 for kind in ("reported", "relabelled", "final"):
                     spans = getattr(diarizer, kind)
@@ -172,7 +174,7 @@ def table(files: Sequence[Path]) -> str:
     rows = [
         [f"{latency_s:g} s"]
         + [
-            f"{of[kind, latency_s]:.1f}"
+            f"{of[kind, latency_s]:.1f}" if (kind, latency_s) in of else ""
             for of in found.values()
             for kind in ("reported", "relabelled", "final")
         ]
@@ -195,7 +197,8 @@ def plot(files: Sequence[Path], out: Path) -> None:
     for axis, path in zip(axes[0], files, strict=True):
         of = ders(json.loads(path.read_text())["rows"])
         for kind, style in (("reported", "o-"), ("relabelled", "s--")):
-            axis.plot(LATENCIES_S, [of[kind, latency_s] for latency_s in LATENCIES_S], style, label=kind)
+            known = [latency_s for latency_s in LATENCIES_S if (kind, latency_s) in of]
+            axis.plot(known, [of[kind, latency_s] for latency_s in known], style, label=kind)
         axis.axhline(of["offline", None], color="grey", linewidth=1, label="offline")
         axis.set(title=path.stem, xlabel="latency, s", xscale="log", ylim=(0, None))
         axis.set_xticks(LATENCIES_S, [f"{latency_s:g}" for latency_s in LATENCIES_S])
@@ -295,12 +298,17 @@ def main() -> None:
     parser.add_argument("paths", nargs="*", type=Path)
     parser.add_argument("--model", type=Path, help="default: the one in the package")
     parser.add_argument("--format", help="its format")
+    parser.add_argument(
+        "--latencies", type=lambda text: tuple(map(float, text.split(","))), default=LATENCIES_S
+    )
     parser.add_argument("--json", type=Path, help="measure: where to write the figures")
     parser.add_argument("--out", type=Path, help="plot: the picture")
     parser.add_argument("--days", type=float, default=1.0, help="days: how many")
     args = parser.parse_intermixed_args()
     if args.step == "measure":
-        args.json.write_text(json.dumps(measure(args.paths, args.model, args.format), indent=1))
+        args.json.write_text(
+            json.dumps(measure(args.paths, args.model, args.format, args.latencies), indent=1)
+        )
     elif args.step == "table":
         print(table(args.paths))
     elif args.step == "plot":
