@@ -18,7 +18,7 @@ from sdpn.stopping import collects_signals
 if TYPE_CHECKING:
     from sdpn.diarization.pipeline import DiarizationConfig
     from sdpn.streaming.events import Event
-    from sdpn.streaming.sources import Block
+    from sdpn.streaming.sources import Arrived
 
 #: AUDIO that is the microphone; a device can follow.
 MICROPHONE = "mic:"
@@ -185,7 +185,7 @@ def _suffixes(formats: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     return ((name, TURN_FORMATS[name].suffix) for name in formats)
 
 
-def _blocks(args: argparse.Namespace) -> Iterator[Block | None]:
+def _blocks(args: argparse.Namespace) -> Iterator[Arrived | None]:
     from sdpn.streaming.sources import file_blocks, microphone_blocks, pcm_blocks
 
     audio = args.audio[0]

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 #: Frames of the speech detector in a tick: fewer cost more, and more add to the shortest latency.
 _TICK_FRAMES, _TICK_FRAMES_BELOW_1_S = 8, 4
 
-#: The last window of a segment in progress is embedded anew after this time, in seconds; half of it would cost
-#: twice as much.
+#: The last window of a segment in progress is embedded anew after this time, in seconds; half of it would
+#: cost twice as much.
 _ANEW_S = 0.5
 
 #: Windows that began this long ago, in seconds, are decided, however short the latency.

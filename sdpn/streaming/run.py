@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
+from sdpn.errors import InputError
 from sdpn.streaming.diarizer import StreamingDiarizer
 from sdpn.streaming.events import Event, StreamEnds
-from sdpn.streaming.sources import Block
+from sdpn.streaming.sources import Arrived
 
 logger = logging.getLogger(__name__)
 
@@ -17,7 +18,7 @@ _STALL = 10
 
 def diarize_stream(
     diarizer: StreamingDiarizer,
-    blocks: Iterable[Block | None],
+    blocks: Iterable[Arrived | None],
     on_event: Callable[[Event], None],
     *,
     stopped: Sequence[object] = (),
@@ -47,10 +48,17 @@ def diarize_stream(
                 logger.warning("nothing has arrived for 5 s; waiting")
         else:
             waits = 0
-            for event in [
-                *(diarizer.gap() if block.lost else []),
-                *diarizer.push(block.samples, block.rate_hz),
-            ]:
+            for event in diarizer.gap() if block.lost else []:
+                on_event(event)
+            try:
+                events = diarizer.push(block.samples, block.rate_hz)
+            except InputError as error:
+                raise InputError(
+                    f"{error.message}, after {diarizer.heard_s:.1f} s",
+                    path=diarizer.recording,
+                    hint=error.hint,
+                ) from error
+            for event in events:
                 on_event(event)
         if stopped:
             break

@@ -38,7 +38,7 @@ _MOST, _FILE_BLOCK_S, _MICROPHONE_BLOCK_S = 1 << 16, 1.0, 0.1
 _FORMATS = {b"RIFF": "a WAV file", b"fLaC": "a FLAC file", b"OggS": "an Ogg file", b"ID3": "an MP3 file"}
 
 
-class Block(NamedTuple):
+class Arrived(NamedTuple):
     """Samples that have arrived.
 
     Attributes:
@@ -59,7 +59,7 @@ def pcm_blocks(
     sample_format: str = "s16le",
     num_channels: int = 1,
     name: str = "stdin",
-) -> Iterator[Block | None]:
+) -> Iterator[Arrived | None]:
     """Raw PCM from a pipe or a binary file object, as it arrives.
 
     Args:
@@ -99,16 +99,16 @@ def pcm_blocks(
         if whole and not is_first:
             block = np.frombuffer(rest[:whole], dtype=kind).astype(kind.newbyteorder("="))
             rest = rest[whole:]
-            yield Block(block.reshape(-1, num_channels), rate_hz)
+            yield Arrived(block.reshape(-1, num_channels), rate_hz)
     if len(rest) >= size:  # a stream of less than four bytes
         whole = len(rest) - len(rest) % size
-        yield Block(np.frombuffer(rest[:whole], dtype=kind).astype(kind.newbyteorder("=")), rate_hz)
+        yield Arrived(np.frombuffer(rest[:whole], dtype=kind).astype(kind.newbyteorder("=")), rate_hz)
         rest = rest[whole:]
     if rest:
         logger.warning("%s ended within a sample: %d bytes are left over", name, len(rest))
 
 
-def file_blocks(audio: str | os.PathLike[str], *, channel: Channel = None) -> Iterator[Block | None]:
+def file_blocks(audio: str | os.PathLike[str], *, channel: Channel = None) -> Iterator[Arrived | None]:
     """A recording of any format, played as fast as it is read; ``-`` is one on standard input.
 
     Raises:
@@ -116,10 +116,10 @@ def file_blocks(audio: str | os.PathLike[str], *, channel: Channel = None) -> It
     """
     with open_audio(Path(audio), channel=channel) as opened:
         for samples in opened.blocks(_FILE_BLOCK_S):
-            yield Block(samples, opened.rate_hz)
+            yield Arrived(samples, opened.rate_hz)
 
 
-def microphone_blocks(device: str | None = None, *, rate_hz: int = 16000) -> Iterator[Block | None]:
+def microphone_blocks(device: str | None = None, *, rate_hz: int = 16000) -> Iterator[Arrived | None]:
     """What a microphone hears, without end.
 
     Args:
@@ -161,7 +161,7 @@ def microphone_blocks(device: str | None = None, *, rate_hz: int = 16000) -> Ite
             except queue.Empty:
                 yield None
                 continue
-            yield Block(samples, rate_hz, lost)
+            yield Arrived(samples, rate_hz, lost)
 
 
 def _arriving(stream: BinaryIO, name: str) -> Iterator[bytes | None]:

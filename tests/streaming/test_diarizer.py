@@ -66,7 +66,7 @@ def test_events_do_not_depend_on_the_cuts(latency_s: float, meeting: np.ndarray)
     expected, _ = streamed(wave, latency_s=latency_s)
     assert any(isinstance(event, TurnBegins) for event in expected)
 
-    @settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
     @given(cuts=st.lists(st.integers(0, len(wave)), max_size=40))
     def check(cuts: list[int]) -> None:
         assert streamed(wave, cuts, latency_s=latency_s)[0] == expected

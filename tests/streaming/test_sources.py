@@ -17,10 +17,10 @@ import pytest
 import soundfile
 
 from sdpn.errors import InputError
-from sdpn.streaming.sources import SAMPLE_FORMATS, Block, file_blocks, microphone_blocks, pcm_blocks
+from sdpn.streaming.sources import SAMPLE_FORMATS, Arrived, file_blocks, microphone_blocks, pcm_blocks
 
 
-def joined(blocks: Iterator[Block | None]) -> np.ndarray:
+def joined(blocks: Iterator[Arrived | None]) -> np.ndarray:
     return np.concatenate([block.samples for block in blocks if block is not None])
 
 
