@@ -77,7 +77,8 @@ class _Speech:
         is_finished: it ends there.
         reported_s: up to where it is reported.
         windows: start, end and number of its windows that are embedded.
-        settled: number of those that are decided.
+        settled: number of those that are decided,
+        passed: and of those whose part of the segment is reported.
         last: end and speaker of the last window that was embedded out of turn.
     """
 
@@ -87,6 +88,7 @@ class _Speech:
     reported_s: float
     windows: list[tuple[float, float, int]] = field(default_factory=list)
     settled: int = 0
+    passed: int = 0
     last: tuple[float, int] | None = None
 
 
@@ -353,13 +355,15 @@ class StreamingDiarizer:
         """Report a segment up to a time, as far as it is certain."""
         events: list[Event] = []
         until_s = min(until_s, speech.end_s)
-        place = 0
         while speech.reported_s < until_s - 1e-9:
-            while place < len(speech.windows) and self._core(speech, place)[1] <= speech.reported_s + 1e-9:
-                place += 1
-            if place < len(speech.windows):
-                to_s = min(self._core(speech, place)[1], until_s)
-                label = self._online.label(speech.windows[place][2])
+            while (
+                speech.passed < len(speech.windows)
+                and self._core(speech, speech.passed)[1] <= speech.reported_s + 1e-9
+            ):
+                speech.passed += 1
+            if speech.passed < len(speech.windows):
+                to_s = min(self._core(speech, speech.passed)[1], until_s)
+                label = self._online.label(speech.windows[speech.passed][2])
             else:
                 to_s, label = until_s, self._guess(speech)
             events += self._said(speech.reported_s, to_s, label)

@@ -6,7 +6,7 @@
     python tools/benchmarks/streaming.py table exp/*.json
     python tools/benchmarks/streaming.py plot --out docs/img/streaming.svg exp/*.json
     python tools/benchmarks/streaming.py cost meeting.wav
-    python tools/benchmarks/streaming.py days --days 3
+    python tools/benchmarks/streaming.py days --days 3 --keep-windows 20000
 
 A folder has audio and ``reference.rttm`` (as `sdpn simulate` writes it), and maybe ``reference.uem``. Three
 DERs for each latency, collar 0 with overlap scored: of the turns as first reported, as they stood at the end
@@ -120,7 +120,8 @@ def measure(
         regions = read_uem(folder / "reference.uem") if (folder / "reference.uem").exists() else None
         for name, turns in sorted(read_rttm(folder / "reference.rttm").items()):
             (path,) = (path for path in sorted(folder.glob(f"{name}.*")) if path.suffix in (".flac", ".wav"))
-            wave, recorded = audio.read(path), {}
+            wave = audio.read(path)
+            recorded: dict[int, Recorded] = {}
 
             def score(kind: str, latency_s: float | None, found: list[Turn], num_speakers: int) -> None:
                 only = None if regions is None else {name: regions[name]}  # noqa: B023
@@ -248,9 +249,9 @@ class Crowd(Listener):
         return Heard(finished, None, self.heard_s, windows, emb_ND)
 
 
-def days(num_days: float) -> str:
+def days(num_days: float, keep_windows: int) -> str:
     """Memory of the process after every eighth of the time."""
-    config = StreamingConfig(keep_windows=20_000)
+    config = StreamingConfig(keep_windows=keep_windows)
     diarizer = StreamingDiarizer(_NoModel(), config=config)
     diarizer._listener = Crowd(_NoModel(), config, diarizer.tick)
     rows, ticks, started = [], round(num_days * 86400 * audio.RATE_HZ / diarizer.tick), time.process_time()
@@ -304,6 +305,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="measure: where to write the figures")
     parser.add_argument("--out", type=Path, help="plot: the picture")
     parser.add_argument("--days", type=float, default=1.0, help="days: how many")
+    parser.add_argument("--keep-windows", type=int, default=20_000, help="days: for the final pass")
     args = parser.parse_intermixed_args()
     if args.step == "measure":
         args.json.write_text(
@@ -316,7 +318,7 @@ def main() -> None:
     elif args.step == "cost":
         print(cost(args.paths[0], args.model, args.format))
     else:
-        print(days(args.days))
+        print(days(args.days, args.keep_windows))
 
 
 if __name__ == "__main__":
