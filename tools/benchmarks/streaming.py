@@ -4,7 +4,7 @@
     python tools/benchmarks/streaming.py measure --json exp/dev.campplus.json --model campplus.bin \
         --format 3dspeaker dev/ more/
     python tools/benchmarks/streaming.py table exp/*.json
-    python tools/benchmarks/streaming.py plot --out docs/img/streaming.svg exp/*.json
+    python tools/benchmarks/streaming.py plot --out docs/img/streaming.png exp/*.json
     python tools/benchmarks/streaming.py cost meeting.wav
     python tools/benchmarks/streaming.py days --days 3 --keep-windows 20000
 
@@ -191,7 +191,7 @@ def plot(files: Sequence[Path], out: Path) -> None:
     """DER against latency: as reported, after relabelling, and offline."""
     import matplotlib
 
-    matplotlib.use("svg")
+    matplotlib.use("agg")
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, len(files), figsize=(3.2 * len(files), 3), sharey=True, squeeze=False)
@@ -207,7 +207,7 @@ def plot(files: Sequence[Path], out: Path) -> None:
     axes[0, 0].set_ylabel("DER, %")
     axes[0, 0].legend(frameon=False)
     figure.tight_layout()
-    figure.savefig(out, metadata={"Date": None})
+    figure.savefig(out, dpi=110)
 
 
 def cost(path: Path, model_path: Path | None, model_format: str | None) -> str:
