@@ -32,6 +32,7 @@ _WITHOUT = (
     ("force", "--force"),
     ("exclusive", "--exclusive"),
     ("segmentation", "--segmentation"),
+    ("cut", "--cut"),
     ("report", "--report"),
     ("ref", "--ref"),
 )

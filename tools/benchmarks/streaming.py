@@ -194,7 +194,7 @@ def plot(files: Sequence[Path], out: Path) -> None:
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, len(files), figsize=(3.2 * len(files), 3), sharey=True, squeeze=False)
+    figure, axes = pyplot.subplots(1, len(files), figsize=(3.2 * len(files), 3), squeeze=False)
     for axis, path in zip(axes[0], files, strict=True):
         of = ders(json.loads(path.read_text())["rows"])
         for kind, style in (("reported", "o-"), ("relabelled", "s--")):
