@@ -70,7 +70,7 @@ class LiveTurns:
             dict.fromkeys(
                 self._labels[at]
                 for at in range(first, len(self._starts))
-                if self._starts[at] < end_s - 1e-9 and self._ends[at] > start_s + 1e-9
+                if min(self._ends[at], end_s) - max(self._starts[at], start_s) > 1e-9
             )
         )
 
