@@ -48,6 +48,7 @@ setup(
         "faiss": ["faiss-cpu>=1.8"],
         # 'sdpn models --fetch', and nothing else, uses it
         "hub": ["huggingface_hub>=0.30"],
+        "microphone": ["sounddevice>=0.5"],  # 'sdpn diarize --stream mic:'
         "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.2"],
         # md-eval, to compare with; tests only. It also needs an md-eval script, which NIST's SCTK has
         "meeteval": ["meeteval>=0.4"],

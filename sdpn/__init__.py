@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sdpn.interop.load import load_model
     from sdpn.interop.segmentation import load_segmentation
     from sdpn.simulation.simulate import simulate
+    from sdpn.streaming.diarizer import StreamingDiarizer
     from sdpn.verification.compare import compare
     from sdpn.verification.similarity import similarity
 
@@ -33,6 +34,7 @@ __version__ = "0.1.0"
 __all__ = [
     "SDPN",
     "Diarizer",
+    "StreamingDiarizer",
     "__version__",
     "adapt",
     "compare",
@@ -49,6 +51,7 @@ __all__ = [
 _HOMES = {
     "SDPN": "sdpn.distill.sdpn",
     "Diarizer": "sdpn.diarization.pipeline",
+    "StreamingDiarizer": "sdpn.streaming.diarizer",
     "adapt": "sdpn.adaptation.adapt",
     "compare": "sdpn.verification.compare",
     "convert": "sdpn.interop.convert",

@@ -16,6 +16,7 @@ from sdpn.cli.people_arguments import add_people_arguments
 from sdpn.cli.progress import Meter
 from sdpn.cli.segmentation_arguments import add_segmentation_arguments, load_segmentation_argument
 from sdpn.cli.speaker_counts import add_count_arguments, check_count_arguments
+from sdpn.cli.stream_arguments import add_stream_arguments, check_stream_arguments, run_stream
 from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
 from sdpn.io.inputs import STDIN, recordings
@@ -43,6 +44,9 @@ and others are unknown00, unknown01, ... With --channel separate, each channel h
 With --segmentation, a local segmentation network hears where two speak at the same time, and turns overlap
 there (docs/segmentation.md).
 
+With --stream, events are printed while the recording goes on, from raw samples on standard input, a
+microphone or a file (docs/streaming.md).
+
 Rerunning the command resumes it: recordings that were already diarized with the same audio, model and
 settings are skipped (recorded in DIR/.diarized).
 """
@@ -61,6 +65,7 @@ EXAMPLE = """\
   sdpn diarize --out out/ --config exp/tuned/settings.yaml meeting.wav
   sdpn diarize --out out/ vad.threshold=0.4 window_s=2 merging.prior_odds=0.5 meeting.wav
   ffmpeg -i talk.mkv -f wav - | sdpn diarize --out out/ -
+  arecord -f S16_LE -r 16000 -t raw | sdpn diarize --stream --rate 16000 --latency 1 -
 """
 
 OUTPUTS: dict[str, OutputKind] = {"out": "folder"}
@@ -72,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "audio", nargs="+", type=Path, metavar="AUDIO", help="files, folders, or - for standard input"
     )
     add_model_arguments(parser)
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="writes DIR/<name>.rttm")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="writes DIR/<name>.rttm")
     parser.add_argument(
         "--to",
         type=lambda text: tuple(text.split(",")),
@@ -130,6 +135,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RTTM",
         help="reference files, or folders of *.rttm; pages of --report then show every error",
     )
+    add_stream_arguments(parser)
 
 
 def settings() -> Sections:
@@ -144,6 +150,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         InputError: before any work if an option, a name or a file's header is wrong, or at the end if some
             recordings failed.
     """
+    check_stream_arguments(args)
+    if args.stream:
+        return run_stream(args, diarization_config(args))
     _check_options(args)
     config = diarization_config(args)
     people = _people(args)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -71,7 +72,7 @@ class Merging(Clusterer):
        there is a clustering for every number of speakers down to one.
     4. Each step from K-1 to K speakers has log odds (`STEP_ODDS`); their sums are the log posterior of the
        number. Its median among the admissible numbers is taken, since the most probable number is more often
-       too low than too high. A given number is a level like any other.
+       too low than too high, or that number itself (``count``). A given number is a level like any other.
     5. VBx (`sdpn.clustering.variational`) starts from that level. A speaker to whom it leaves no window is
        dropped, unless fewer than required would be left: then the level's speakers stay. Without times,
        windows are independent.
@@ -84,6 +85,8 @@ class Merging(Clusterer):
         loop_prob: probability of staying with the same speaker in the next window.
         iterations: how often windows are assigned anew after a merge.
         prior_odds: added to the log odds of each further speaker; above 0 for more speakers.
+        count: the ``median`` of the posterior, or the most ``probable`` number: more often right, above all
+            with one speaker, and lower where there are many (docs/clustering.md).
         max_start: maximum number of initial clusters.
         exact_windows: maximum number of windows for AHC without coarsening.
     """
@@ -93,6 +96,7 @@ class Merging(Clusterer):
     loop_prob: float = 0.9
     iterations: int = 2
     prior_odds: float = 0.0
+    count: Literal["median", "probable"] = "median"
     max_start: int = 100
     exact_windows: int = 5000
 
@@ -105,6 +109,8 @@ class Merging(Clusterer):
             raise ValueError(f"loop_prob is {self.loop_prob}; expected a probability below 1")
         if not -10.0 <= self.prior_odds <= 10.0:
             raise ValueError(f"prior_odds is {self.prior_odds}; expected -10 to 10")
+        if self.count not in ("median", "probable"):
+            raise ValueError(f"count is {self.count!r}; expected 'median' or 'probable'")
         for name, least in (("iterations", 0), ("max_start", 1), ("exact_windows", 2)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least {least}")
@@ -119,7 +125,7 @@ class Merging(Clusterer):
         if not admissible_K.sum() > 0.0:  # all of it underflowed
             admissible_K[low - 1 : high] = 1.0
         admissible_K /= admissible_K.sum()
-        count = 1 + int((admissible_K.cumsum() < 0.5).sum())
+        count = chosen_count(admissible_K, self.count)
         logger.info(
             "merging: %d speakers, probability %.2f (cosine within a speaker %.2f, between two %.2f)",
             count,
@@ -244,6 +250,12 @@ def step_features(num: int, level: Level) -> np.ndarray:
     """What the log odds of ``num`` against one speaker fewer are linear in, in the order of `STEP_ODDS`."""
     assert level.features_F is not None
     return np.append(level.features_F, float(num == 2))
+
+
+def chosen_count(posterior_K: np.ndarray, rule: str) -> int:
+    """The ``median`` of probabilities of 1, 2, ... speakers, or the most ``probable`` number."""
+    at = posterior_K.argmax() if rule == "probable" else (posterior_K.cumsum() < 0.5).sum()
+    return 1 + int(at)
 
 
 def count_posterior(levels: Mapping[int, Level], prior_odds: float) -> np.ndarray:

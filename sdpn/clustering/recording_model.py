@@ -70,7 +70,7 @@ def fit_recording(windows: Similarity, times_N2: np.ndarray | None) -> Recording
     touching_P = np.zeros(0) if times_N2 is None else touching_similarities(rows_ND, np.asarray(times_N2))
     if len(touching_P) < _MIN_PAIRS:
         fit = fit_to_pairs(windows, iterations=200)
-        within, between = fit.high_mean, (fit.low_mean + _usual_between(fit.high_mean)) / 2
+        within, between = fit.high_mean, (fit.low_mean + usual_between(fit.high_mean)) / 2
     else:
         within = float(np.median(touching_P))
         spread = 1.4826 * float(np.median(np.abs(touching_P - within)))
@@ -82,7 +82,7 @@ def fit_recording(windows: Similarity, times_N2: np.ndarray | None) -> Recording
     return RecordingModel(within, between, centred_ND * scale, (within - between) / noise, noise)
 
 
-def _usual_between(within: float) -> float:
+def usual_between(within: float) -> float:
     """Mean cosine of two speakers that the prior expects."""
     return (within - _SPEAKER_SHARE) / (1.0 - _SPEAKER_SHARE)
 
@@ -108,7 +108,7 @@ def _lower_mean(windows: Similarity, within: float, spread: float) -> float:
     counts_B, edges = np.histogram(scores_P, bins=_BINS)
     scores_B = (edges[1:] + edges[:-1]) / 2
     variance = min(spread**2, max(float(scores_P.var()), 1e-8))
-    usual, prior = _usual_between(within), _PRIOR_WEIGHT * counts_B.sum()
+    usual, prior = usual_between(within), _PRIOR_WEIGHT * counts_B.sum()
     lower, weight = min(usual, within - 2 * float(scores_P.std())), 0.3
     for _ in range(_ITERATIONS):
         log_odds_B = ((scores_B - lower) ** 2 - (scores_B - within) ** 2) / (2 * variance)

@@ -46,10 +46,11 @@ class WindowEmbedder:
 
     Args:
         model: embeds them.
+        at_once: windows in a batch.
     """
 
-    def __init__(self, model: EmbedsWindows) -> None:
-        self._model = model
+    def __init__(self, model: EmbedsWindows, *, at_once: int = _AT_ONCE) -> None:
+        self._model, self._at_once = model, at_once
         self._chunks: deque[np.ndarray] = deque()
         self._kept_from = self._heard = 0  # samples
         self._waiting: deque[tuple[float, float]] = deque()
@@ -76,16 +77,35 @@ class WindowEmbedder:
             self._kept_from += len(self._chunks.popleft())
 
     def finish(self, windows_N2: np.ndarray) -> np.ndarray:
-        """End the recording, with its last windows; returns all embeddings (N, D)."""
+        """End the recording, with its last windows; returns the embeddings (N, D) that were not taken."""
         self._waiting.extend(map(tuple, windows_N2.tolist()))
-        for start_s, end_s in self._waiting:
-            self._take(start_s, end_s)
+        while self._waiting:
+            self._take(*self._waiting.popleft())
         if self._batch:
             self._embed()
-        return np.concatenate(self._embedded) if self._embedded else np.zeros((0, 0), dtype=np.float32)
+        return self.taken()
+
+    def taken(self) -> np.ndarray:
+        """The embeddings (N, D) that are ready and were not returned yet."""
+        embedded, self._embedded = self._embedded, []
+        return np.concatenate(embedded) if embedded else np.zeros((0, 0), dtype=np.float32)
+
+    def now(self, start_s: float, end_s: float) -> np.ndarray:
+        """Embedding (D,) of any window of the samples that are kept, out of turn."""
+        waiting, self._batch = self._batch, [self._piece(start_s, end_s)]
+        self._embed()
+        self._batch = waiting
+        embedding: np.ndarray = self._embedded.pop()[0]
+        return embedding
 
     def _take(self, start_s: float, end_s: float) -> None:
-        """Add a level-normalised window with its margins to the batch."""
+        """Add a window to the batch."""
+        self._batch.append(self._piece(start_s, end_s))
+        if len(self._batch) == self._at_once:
+            self._embed()
+
+    def _piece(self, start_s: float, end_s: float) -> np.ndarray:
+        """Level-normalised samples of a window with its margins."""
         first, last = round(start_s * RATE_HZ), min(round(end_s * RATE_HZ), self._heard)
         piece_S = self._samples(first - _MARGIN, last + _MARGIN)
         inner_S = piece_S[_MARGIN : len(piece_S) - _MARGIN].astype(np.float64)
@@ -93,9 +113,7 @@ class WindowEmbedder:
         if rms > 0:
             piece_S *= np.float32(_LEVEL / rms)
         piece_S += np.float32(_LEVEL) * hiss(len(piece_S))
-        self._batch.append(piece_S)
-        if len(self._batch) == _AT_ONCE:
-            self._embed()
+        return piece_S
 
     def _samples(self, first: int, last: int) -> np.ndarray:
         """Samples of the recording, zero-padded."""

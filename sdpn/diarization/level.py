@@ -27,23 +27,23 @@ FRAME = 512
 CHUNK_FRAMES = 2048
 
 #: Frames on each side that count as surroundings (a minute): all of a recording up to that length.
-_AROUND = round(60 * RATE_HZ / FRAME)
+AROUND_FRAMES = round(60 * RATE_HZ / FRAME)
 #: The level of the surroundings is updated after this many frames (about a second).
 _STEP = 32
 #: Percentile of the frames' RMS without digital silence: the level of speech, unless speech is less than a
 #: twentieth of the time.
-_AROUND_PERCENTILE = 95
+AROUND_PERCENTILE = 95
 
 #: Frames on each side that count as neighbourhood (3 s), and the percentile of their RMS: a click of up to
 #: 0.3 s is ignored.
-_NEAR = round(3 * RATE_HZ / FRAME)
-_NEAR_PERCENTILE = 90
+NEAR_FRAMES = round(3 * RATE_HZ / FRAME)
+NEAR_PERCENTILE = 90
 
 #: Level of the added hiss, relative to the normalised level. At -25 dB, speakers of clean recordings were
 #: merged.
 _HISS_DB = -45.0
 
-if not _NEAR <= _AROUND <= CHUNK_FRAMES:
+if not NEAR_FRAMES <= AROUND_FRAMES <= CHUNK_FRAMES:
     raise AssertionError("a chunk and its two neighbours must hold the surroundings of each of its frames")
 
 
@@ -136,11 +136,9 @@ def _measured(wave_S: np.ndarray, before_T: np.ndarray, rms_T: np.ndarray, after
     around_T = np.empty(count)
     for start in range(0, count, _STEP):
         at = first + start
-        sounding = all_T[max(0, at - _AROUND) : at + _AROUND]
+        sounding = all_T[max(0, at - AROUND_FRAMES) : at + AROUND_FRAMES]
         sounding = sounding[sounding > 0]
-        around_T[start : start + _STEP] = (
-            np.percentile(sounding, _AROUND_PERCENTILE) if len(sounding) else 0.0
-        )
+        around_T[start : start + _STEP] = np.percentile(sounding, AROUND_PERCENTILE) if len(sounding) else 0.0
     near_T = _quieter_side(all_T)[first : first + count]
     return Levelled(wave_S, rms_T, around_T, np.where(np.isinf(near_T), around_T, near_T))
 
@@ -150,9 +148,9 @@ def _quieter_side(rms_T: np.ndarray) -> np.ndarray:
 
     A side outside the recording is ignored; if both are, the level is infinite.
     """
-    rank = int(np.ceil(_NEAR_PERCENTILE / 100 * _NEAR)) - 1
-    nothing = np.full(_NEAR - 1, np.inf)  # before the start and after the end
-    windows = np.lib.stride_tricks.sliding_window_view(np.concatenate([nothing, rms_T, nothing]), _NEAR)
+    rank = int(np.ceil(NEAR_PERCENTILE / 100 * NEAR_FRAMES)) - 1
+    nothing = np.full(NEAR_FRAMES - 1, np.inf)  # before the start and after the end
+    windows = np.lib.stride_tricks.sliding_window_view(np.concatenate([nothing, rms_T, nothing]), NEAR_FRAMES)
     level_T = np.partition(windows, rank, axis=1)[:, rank]
-    quieter_T: np.ndarray = np.minimum(level_T[: len(rms_T)], level_T[_NEAR - 1 :])
+    quieter_T: np.ndarray = np.minimum(level_T[: len(rms_T)], level_T[NEAR_FRAMES - 1 :])
     return quieter_T

@@ -15,9 +15,9 @@ from sdpn.io.audio import RATE_HZ
 #: Hysteresis: difference between the thresholds for start and end of speech, and minimum of the latter.
 _HYSTERESIS, _LEAST = 0.15, 0.01
 
-#: Probabilities may stay between the two thresholds indefinitely. After this time, in samples, speech ends
+#: Probabilities may stay between the two thresholds indefinitely. After this time, in seconds, speech ends
 #: where they fell below the upper one. This only difference from silero-vad bounds memory.
-_UNDECIDED = 30 * RATE_HZ
+UNDECIDED_S = 30.0
 
 
 class SpeechSpans:
@@ -28,12 +28,21 @@ class SpeechSpans:
         min_speech_s: shorter speech is dropped.
         min_silence_s: shorter silence does not end a stretch of speech.
         pad_s: added to both ends of each stretch; two that would overlap split the silence between them.
+        undecided_s: speech ends after this time between the two thresholds.
     """
 
-    def __init__(self, *, threshold: float, min_speech_s: float, min_silence_s: float, pad_s: float) -> None:
+    def __init__(
+        self,
+        *,
+        threshold: float,
+        min_speech_s: float,
+        min_silence_s: float,
+        pad_s: float,
+        undecided_s: float = UNDECIDED_S,
+    ) -> None:
         self._upper, self._lower = threshold, max(threshold - _HYSTERESIS, _LEAST)
         self._min_speech, self._min_silence = RATE_HZ * min_speech_s, RATE_HZ * min_silence_s
-        self._pad = RATE_HZ * pad_s
+        self._pad, self._undecided = RATE_HZ * pad_s, RATE_HZ * undecided_s
         self._at = 0  # the next frame
         self._start: int | None = None  # of what may be speech
         self._sure = False  # it is long enough to be
@@ -56,7 +65,7 @@ class SpeechSpans:
                     self._quiet_from = at
                 quiet = at - self._quiet_from
                 if (probability < self._lower and quiet >= self._min_silence) or (
-                    quiet >= max(_UNDECIDED, self._min_silence)
+                    quiet >= max(self._undecided, self._min_silence)
                 ):
                     self._end(self._quiet_from)
                     continue

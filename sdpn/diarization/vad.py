@@ -25,7 +25,7 @@ import numpy as np
 
 from sdpn.diarization.level import CHUNK_FRAMES, FRAME, Levelled, hiss, levelled
 from sdpn.diarization.speech import Segment
-from sdpn.diarization.speech_spans import SpeechSpans
+from sdpn.diarization.speech_spans import UNDECIDED_S, SpeechSpans
 
 if TYPE_CHECKING:
     import torch
@@ -96,15 +96,17 @@ class SpeechDetector:
 
     Args:
         config: its settings.
+        undecided_s: speech ends after this time between the two thresholds.
     """
 
-    def __init__(self, config: VadConfig) -> None:
+    def __init__(self, config: VadConfig, *, undecided_s: float = UNDECIDED_S) -> None:
         self._level = None if config.level_db is None else 10 ** (config.level_db / 20)
         self._spans = SpeechSpans(
             threshold=config.threshold,
             min_speech_s=config.min_speech_s,
             min_silence_s=config.min_silence_s,
             pad_s=config.pad_s,
+            undecided_s=undecided_s,
         )
         hiss_level = self._level or 0.0
         self._around, self._near = SpeechProbabilities(hiss_level), SpeechProbabilities(hiss_level)

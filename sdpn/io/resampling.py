@@ -73,36 +73,57 @@ def needed(first: int, count: int, from_hz: int, to_hz: int) -> Stretch:
     return Stretch(period * down, -(-((first + count) * down + reach) // up), first - period * up)
 
 
+class StreamResampler:
+    """Resamples a stream in blocks, in memory that does not grow with its length.
+
+    The concatenation of all blocks is `resample` of the concatenated input.
+
+    Args:
+        from_hz: rate of the input.
+        to_hz: rate of the blocks.
+        block: samples of each block; the last may be shorter.
+    """
+
+    def __init__(self, from_hz: int, to_hz: int, *, block: int) -> None:
+        self._rates, self._block = (from_hz, to_hz), block
+        self._held: list[np.ndarray] = []
+        self._held_from = self._held_to = self._done = 0
+
+    def push(self, piece: np.ndarray) -> Iterator[np.ndarray]:
+        """Take the next samples (n,) float32; yields the blocks (block,) that they complete."""
+        self._held.append(piece)
+        self._held_to += len(piece)
+        while self._held_to >= (stretch := needed(self._done, self._block, *self._rates)).end:
+            yield self._cut(stretch, self._block)
+            keep = needed(self._done, self._block, *self._rates).begin
+            self._held, self._held_from = [self._held[0][keep - self._held_from :]], keep
+
+    def finish(self) -> Iterator[np.ndarray]:
+        """End the stream; yields the other blocks."""
+        length = resampled_length(self._held_to, *self._rates)
+        while self._done < length:
+            count = min(self._block, length - self._done)
+            yield self._cut(needed(self._done, self._block, *self._rates), count)
+
+    def _cut(self, stretch: Stretch, count: int) -> np.ndarray:
+        self._held = self._held if len(self._held) == 1 else [np.concatenate(self._held)]
+        cut = self._held[0][stretch.begin - self._held_from : stretch.end - self._held_from]
+        self._done += count
+        return resample(cut, *self._rates)[stretch.skip : stretch.skip + count]
+
+
 def resample_stream(
     pieces: Iterable[np.ndarray], from_hz: int, to_hz: int, *, block: int
 ) -> Iterator[np.ndarray]:
-    """Resample a stream in blocks, in memory that does not grow with its length.
+    """Resample a stream with a `StreamResampler`.
 
     Args:
         pieces: the input (n,) float32, in pieces of any length.
         from_hz: its rate.
         to_hz: rate of the result.
         block: samples of each block; the last may be shorter.
-
-    Yields:
-        (block,) float32; their concatenation is `resample` of the concatenated pieces.
     """
-    held: list[np.ndarray] = []
-    held_from = held_to = done = 0
+    resampler = StreamResampler(from_hz, to_hz, block=block)
     for piece in pieces:
-        held.append(piece)
-        held_to += len(piece)
-        while held_to >= (stretch := needed(done, block, from_hz, to_hz)).end:
-            whole = held[0] if len(held) == 1 else np.concatenate(held)
-            cut = whole[stretch.begin - held_from : stretch.end - held_from]
-            yield resample(cut, from_hz, to_hz)[stretch.skip : stretch.skip + block]
-            done += block
-            keep = needed(done, block, from_hz, to_hz).begin
-            held, held_from = [whole[keep - held_from :]], keep
-    length = resampled_length(held_to, from_hz, to_hz)
-    whole = np.concatenate(held) if held else np.zeros(0, dtype=np.float32)
-    while done < length:
-        stretch = needed(done, block, from_hz, to_hz)
-        cut = whole[stretch.begin - held_from : stretch.end - held_from]
-        yield resample(cut, from_hz, to_hz)[stretch.skip : stretch.skip + min(block, length - done)]
-        done += block
+        yield from resampler.push(piece)
+    yield from resampler.finish()

@@ -46,7 +46,7 @@ class SamplesDecoder(Decoder):
 
     def __init__(self, samples: Any, rate_hz: Any, *, channels_first: bool = False) -> None:
         self._frames_SC = _as_frames(_as_array(samples), channels_first=channels_first)
-        self.rate_hz = _as_rate(rate_hz)
+        self.rate_hz = as_rate(rate_hz)
         self.num_channels = self._frames_SC.shape[1]
         self.length: int | None = len(self._frames_SC)
         self.expected_s: float | None = len(self._frames_SC) / self.rate_hz
@@ -111,7 +111,12 @@ def _as_frames(samples: np.ndarray, *, channels_first: bool) -> np.ndarray:
     return samples.T if shape[0] < shape[1] else samples
 
 
-def _as_rate(rate_hz: Any) -> int:
+def as_rate(rate_hz: Any) -> int:
+    """A sampling rate.
+
+    Raises:
+        InputError: it is none that is supported.
+    """
     try:
         rate = int(rate_hz)
         whole = rate == float(rate_hz)

@@ -20,7 +20,7 @@ FLOORS = [
     {"config", "formats", "metrics", "pretrained", "verification"},
     {"augmentation", "clustering", "evaluation", "features", "words"},
     {"data", "diarization", "kmeans", "models", "simulation"},
-    {"distill", "extraction", "interop", "people", "tracking", "tuning"},
+    {"distill", "extraction", "interop", "people", "streaming", "tracking", "tuning"},
     {"benchmark", "linking", "receipt", "training"},
     {"adaptation", "editing", "report"},
     {"cli"},

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from sdpn.clustering.merging import Merging, count_posterior
+from sdpn.clustering.merging import Merging, chosen_count, count_posterior
 from sdpn.clustering.recording_model import fit_recording
 from sdpn.clustering.speaker_pairs import FEATURES
 from sdpn.clustering.vbx import Vbx
@@ -97,6 +97,20 @@ def test_prior_odds_ask_for_more_or_fewer() -> None:
     assert counts[0] < counts[2]
 
 
+def test_the_median_or_the_most_probable_number() -> None:
+    assert chosen_count(np.array([0.4, 0.25, 0.35]), "median") == 2
+    assert chosen_count(np.array([0.4, 0.25, 0.35]), "probable") == 1
+    assert chosen_count(np.array([0.0, 0.5, 0.5]), "probable") == 2
+    emb, times, _ = conversation([20, 6, 3, 2, 2], within=0.45, between=0.2, seed=3)
+    found = {rule: Merging(count=rule).fit_predict(emb, times_N2=times) for rule in ("median", "probable")}
+    chosen = {}
+    for rule, clustering in found.items():
+        assert clustering.count_posterior_K is not None
+        chosen[rule] = chosen_count(clustering.count_posterior_K, rule)
+        assert clustering.num_speakers <= chosen[rule]  # the last step may drop some
+    assert chosen["median"] < chosen["probable"]
+
+
 def test_less_similar_recordings_are_less_sure() -> None:
     sure = []
     for between in (0.1, 0.3, 0.45):
@@ -131,9 +145,10 @@ def test_there_is_a_level_for_every_number() -> None:
         {"iterations": -1},
         {"prior_odds": float("inf")},
         {"max_start": 0},
+        {"count": "mean"},
         {"exact_windows": 1},
     ],
 )
-def test_settings_out_of_range(setting: dict[str, float]) -> None:
+def test_settings_out_of_range(setting: dict[str, float | str]) -> None:
     with pytest.raises(ValueError, match=next(iter(setting))):
         Merging(**setting)  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""Diarization while the recording goes on."""

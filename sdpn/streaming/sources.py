@@ -1,0 +1,184 @@
+"""Where a stream comes from: raw PCM on a pipe, a file that is played, a microphone.
+
+Each source yields blocks as they arrive, and None where nothing has arrived for half a second, so that
+whoever reads them can stop, or say that the stream stalls.
+
+Shapes: S samples, C channels.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import queue
+import select
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from sdpn.errors import InputError
+from sdpn.io.audio import Channel, open_audio
+from sdpn.io.samples import as_rate
+
+logger = logging.getLogger(__name__)
+
+#: Raw samples by their names in ffmpeg.
+SAMPLE_FORMATS = {"s16le": "<i2", "s16be": ">i2", "s32le": "<i4", "f32le": "<f4", "s8": "i1", "u8": "u1"}
+
+#: Nothing has arrived, if this time passes.
+_WAIT_S = 0.5
+
+#: Bytes to read at once, at most; blocks of a file, and of a microphone.
+_MOST, _FILE_BLOCK_S, _MICROPHONE_BLOCK_S = 1 << 16, 1.0, 0.1
+
+#: First bytes of what is no raw PCM.
+_FORMATS = {b"RIFF": "a WAV file", b"fLaC": "a FLAC file", b"OggS": "an Ogg file", b"ID3": "an MP3 file"}
+
+
+class Arrived(NamedTuple):
+    """Samples that have arrived.
+
+    Attributes:
+        samples: (S,) or (S, C), floats or PCM.
+        rate_hz: their rate.
+        lost: whether samples were lost before them.
+    """
+
+    samples: np.ndarray
+    rate_hz: int
+    lost: bool = False
+
+
+def pcm_blocks(
+    stream: BinaryIO,
+    *,
+    rate_hz: int,
+    sample_format: str = "s16le",
+    num_channels: int = 1,
+    name: str = "stdin",
+) -> Iterator[Arrived | None]:
+    """Raw PCM from a pipe or a binary file object, as it arrives.
+
+    Args:
+        stream: to read from.
+        rate_hz: rate of the samples.
+        sample_format: one of `SAMPLE_FORMATS`.
+        num_channels: channels, interleaved.
+        name: name of the stream, for messages.
+
+    Raises:
+        InputError: an unknown format or rate, or bytes that are the beginning of an audio file.
+    """
+    if sample_format not in SAMPLE_FORMATS:
+        raise InputError(
+            f"unknown sample format {sample_format!r}", hint=f"one of {', '.join(SAMPLE_FORMATS)}"
+        )
+    rate_hz = as_rate(rate_hz)
+    if num_channels < 1:
+        raise InputError(f"{num_channels} channels; expected at least 1")
+    kind = np.dtype(SAMPLE_FORMATS[sample_format])
+    size, rest, is_first = kind.itemsize * num_channels, b"", True
+    for data in _arriving(stream, name):
+        if data is None:
+            yield None
+            continue
+        rest += data
+        if is_first and len(rest) >= 4:
+            is_first = False
+            for mark, what in _FORMATS.items():
+                if rest.startswith(mark):
+                    raise InputError(
+                        f"begins like {what}, not like raw samples",
+                        path=name,
+                        hint="leave --rate out, and its own rate is used",
+                    )
+        whole = len(rest) - len(rest) % size
+        if whole and not is_first:
+            block = np.frombuffer(rest[:whole], dtype=kind).astype(kind.newbyteorder("="))
+            rest = rest[whole:]
+            yield Arrived(block.reshape(-1, num_channels), rate_hz)
+    if len(rest) >= size:  # a stream of less than four bytes
+        whole = len(rest) - len(rest) % size
+        yield Arrived(np.frombuffer(rest[:whole], dtype=kind).astype(kind.newbyteorder("=")), rate_hz)
+        rest = rest[whole:]
+    if rest:
+        logger.warning("%s ended within a sample: %d bytes are left over", name, len(rest))
+
+
+def file_blocks(audio: str | os.PathLike[str], *, channel: Channel = None) -> Iterator[Arrived | None]:
+    """A recording of any format, played as fast as it is read; ``-`` is one on standard input.
+
+    Raises:
+        InputError: as `sdpn.io.audio.open_audio`.
+    """
+    with open_audio(Path(audio), channel=channel) as opened:
+        for samples in opened.blocks(_FILE_BLOCK_S):
+            yield Arrived(samples, opened.rate_hz)
+
+
+def microphone_blocks(device: str | None = None, *, rate_hz: int = 16000) -> Iterator[Arrived | None]:
+    """What a microphone hears, without end.
+
+    Args:
+        device: number or (part of) the name of the device, as sounddevice lists them; None for the default.
+        rate_hz: rate to record at.
+
+    Raises:
+        InputError: sounddevice is not installed, or there is no such device.
+    """
+    try:
+        import sounddevice
+    except (ImportError, OSError) as error:  # OSError: PortAudio is missing
+        raise InputError(
+            f"the microphone needs sounddevice ({error})", hint="pip install 'sdpn[microphone]'"
+        ) from error
+    arrived: queue.Queue[tuple[np.ndarray, bool]] = queue.Queue()
+
+    def take(data: np.ndarray, _frames: int, _time: Any, status: Any) -> None:
+        arrived.put((data.copy(), bool(status.input_overflow)))
+
+    number = int(device) if device is not None and device.isdecimal() else device
+    try:
+        opened = sounddevice.InputStream(
+            samplerate=rate_hz,
+            channels=1,
+            dtype="float32",
+            device=number,
+            blocksize=round(_MICROPHONE_BLOCK_S * rate_hz),
+            callback=take,
+        )
+    except (sounddevice.PortAudioError, ValueError) as error:
+        raise InputError(
+            f"the microphone cannot be opened ({error})", hint="python -m sounddevice lists the devices"
+        ) from error
+    with opened:
+        while True:
+            try:
+                samples, lost = arrived.get(timeout=_WAIT_S)
+            except queue.Empty:
+                yield None
+                continue
+            yield Arrived(samples, rate_hz, lost)
+
+
+def _arriving(stream: BinaryIO, name: str) -> Iterator[bytes | None]:
+    """Bytes of a stream as they arrive; None where none do."""
+    try:
+        number = stream.fileno()
+    except (AttributeError, io.UnsupportedOperation):
+        while data := stream.read(_MOST):
+            yield data
+        return
+    try:
+        while True:
+            if not select.select([number], [], [], _WAIT_S)[0]:
+                yield None
+            elif data := os.read(number, _MOST):
+                yield data
+            else:
+                return
+    except OSError as error:
+        raise InputError(f"cannot be read ({error})", path=name) from error
