@@ -120,7 +120,7 @@ def compare_models(
         for network in networks:
             hearing = hear(network, utterance)
             with torch.no_grad():
-                target = own_voice(network.embed(network.features(network.pieces(hearing.wave_S)[0]))[0])
+                target = own_voice(network.embed(network.features(network.first_piece(hearing.wave_S)[0]))[0])
             maps.append(make_map(network, target, hearing.wave_S, method))
         alike.append(agreement(maps[0], maps[1]))
         if len(shown) < _SHOWN:

@@ -92,7 +92,7 @@ def explain_confusions(
             _voice(network, wave_S, reference, name, (start_s, end_s)) for name in (speaker, other)
         )
         with torch.no_grad():
-            embedding_D = network.embed(network.features(network.pieces(piece_S)[0]))[0]
+            embedding_D = network.embed(network.features(network.first_piece(piece_S)[0]))[0]
         hearing = Hearing(f"{audio.stem} {start_s:.2f} to {end_s:.2f} s", piece_S, network)
         target = _rather(own_D, other_D, speaker, other)
         found.append(
@@ -119,15 +119,17 @@ def confused_spans(
     Returns:
         (start_s, end_s, speaker, taken for).
     """
+    from pyannote.core import Segment, Timeline
     from pyannote.metrics.diarization import DiarizationErrorRate
     from pyannote.metrics.errors.identification import IdentificationErrorAnalysis
 
     truth, guess = to_annotation(reference), to_annotation(hypothesis)
-    mapped = guess.rename_labels(DiarizationErrorRate().optimal_mapping(truth, guess))
+    whole = Timeline([Segment(0, max(turn.onset_s + turn.duration_s for turn in (*reference, *hypothesis)))])
+    mapped = guess.rename_labels(DiarizationErrorRate().optimal_mapping(truth, guess, uem=whole))
     names = set(truth.labels())
     spans = []
     for segment, _, label in (
-        IdentificationErrorAnalysis().difference(truth, mapped).itertracks(yield_label=True)
+        IdentificationErrorAnalysis().difference(truth, mapped, uem=whole).itertracks(yield_label=True)
     ):
         kind, speaker, other = label
         alone = len(truth.crop(segment).labels()) == 1

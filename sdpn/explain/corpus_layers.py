@@ -75,6 +75,9 @@ def layer_statistics(
             axis = axes[name]
             if axis != -1:
                 found[name] = statistics(output, axis)
+        last = next(reversed(found))
+        if layers is None and torch.equal(found[last], embedding_1D):
+            del found[last]  # the last layer is the embedding
         found[OUTPUT] = embedding_1D
         for name, row in found.items():
             rows.setdefault(name, []).append(row[0].cpu().numpy())

@@ -23,6 +23,8 @@ from sdpn.explain.target import Target
 #: Shares of the patches that are hidden: for figures over many utterances, and for a first look at one.
 SHARES = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875)
 FEW_SHARES = (0.25, 0.5, 0.75)
+#: Length of a patch: a phone or two.
+_PATCH_S = 0.2
 #: Random orders for each utterance.
 _ORDERS = 3
 #: Masked copies in one batch.
@@ -80,7 +82,7 @@ class MaskTest:
         """Hide patches in the order of a map: (F, T), or (1, T) for patches of all bands."""
         _, num_mels, num_frames = self._features_1FT.shape
         bands = 1 if len(values_FT) == 1 else 2
-        grid_FT = patch_grid(num_mels, num_frames, self._hop_s / 2, bands=bands)
+        grid_FT = patch_grid(num_mels, num_frames, self._hop_s, bands=bands, patch_s=_PATCH_S)
         spread_FT = np.broadcast_to(values_FT, (num_mels, num_frames)) / (num_mels if bands == 1 else 1)
         relevance_P = np.bincount(grid_FT.numpy().ravel(), weights=spread_FT.ravel())
         order_P = np.argsort(-relevance_P, kind="stable")

@@ -17,7 +17,7 @@ from torch import Tensor
 from sdpn.errors import InputError
 from sdpn.explain.class_activation import class_activation, eigen_cam, grad_cam
 from sdpn.explain.gradients import gradient_times_input, integrated_gradients
-from sdpn.explain.network import ExplainedNetwork
+from sdpn.explain.network import ExplainedNetwork, is_silent
 from sdpn.explain.occlusion import occlusion
 from sdpn.explain.relevance import allows_relevance, layerwise_relevance
 from sdpn.explain.target import Target
@@ -99,13 +99,18 @@ def make_map(
     """
     chosen = find_method(method)
     pieces = network.pieces(wave_S)
-    maps, scores = [], []
+    maps: list[np.ndarray] = []
+    scores: list[float] = []
     for piece in pieces:
+        if is_silent(piece):
+            maps.append(np.zeros((1, network.num_frames(piece)), dtype=np.float32))
+            continue
         features_1FT = network.features(piece)
         maps.append(chosen.explain(network, target, features_1FT).float().cpu().numpy() / len(pieces))
         with torch.no_grad():
             scores.append(float(network.scorer(target)(features_1FT)))
-    values_FT = np.concatenate(maps, axis=1)
+    bands = max(map(len, maps))
+    values_FT = np.concatenate([np.broadcast_to(each, (bands, each.shape[1])) for each in maps], axis=1)
     return RelevanceMap(method, target.name, float(np.mean(scores)), values_FT, network.hop_s)
 
 

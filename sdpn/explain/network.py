@@ -103,15 +103,33 @@ class ExplainedNetwork:
         """The function from features (B, F, T) to the target's scores (B,)."""
         return lambda features_BFT: target.score(self.embed(features_BFT))
 
+    def num_frames(self, wave_S: np.ndarray) -> int:
+        """Frames of the features of samples (S,)."""
+        return self.embedder.features.num_frames(len(long_enough(wave_S)))
+
     def pieces(self, wave_S: np.ndarray) -> list[np.ndarray]:
-        """A recording in equal parts that are short enough; silent ones are left out.
+        """A recording in equal parts that are short enough.
 
         Raises:
             InputError: all of it is silent.
         """
-        count = max(1, int(np.ceil(len(wave_S) / (LONGEST_S * RATE_HZ))))
         refuse_silence(wave_S)
-        return [piece for piece in np.array_split(wave_S, count) if not is_silent(piece)]
+        return np.array_split(wave_S, max(1, int(np.ceil(len(wave_S) / (LONGEST_S * RATE_HZ)))))
+
+    def first_piece(self, wave_S: np.ndarray) -> tuple[np.ndarray, slice]:
+        """The first part of a recording that is not silent, and its frames among those of all parts.
+
+        Raises:
+            InputError: all of it is silent.
+        """
+        start = 0
+        pieces = self.pieces(wave_S)
+        for piece in pieces:
+            frames = self.num_frames(piece)
+            if not is_silent(piece):
+                return piece, slice(start, start + frames)
+            start += frames
+        raise InputError("is silent in every part: there is nothing to explain")
 
 
 def is_silent(wave_S: np.ndarray) -> bool:

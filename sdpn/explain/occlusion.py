@@ -23,9 +23,11 @@ _MOST_PATCHES = 24
 _AT_ONCE = 8
 
 
-def patch_grid(num_mels: int, num_frames: int, hop_s: float, *, bands: int = NUM_BANDS) -> Tensor:
+def patch_grid(
+    num_mels: int, num_frames: int, hop_s: float, *, bands: int = NUM_BANDS, patch_s: float = PATCH_S
+) -> Tensor:
     """The number of the patch that every value of the features belongs to, (F, T)."""
-    columns = min(_MOST_PATCHES, max(1, round(num_frames * hop_s / PATCH_S)))
+    columns = min(_MOST_PATCHES, max(1, round(num_frames * hop_s / patch_s)))
     band_F1 = (torch.arange(num_mels) * bands // num_mels).unsqueeze(1)
     column_1T = (torch.arange(num_frames) * columns // num_frames).unsqueeze(0)
     return band_F1 * columns + column_1T

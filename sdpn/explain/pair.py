@@ -10,7 +10,7 @@ import torch
 
 from sdpn.errors import InputError
 from sdpn.explain.hearing import Hearing
-from sdpn.explain.network import ExplainedNetwork
+from sdpn.explain.network import ExplainedNetwork, is_silent
 from sdpn.explain.page import PageSection
 from sdpn.explain.target import similarity_to
 from sdpn.explain.utterance import UtteranceExplained, explain_utterance, utterance_section
@@ -78,7 +78,11 @@ def explain_pair(
 def _embedding(network: ExplainedNetwork, hearing: Hearing) -> torch.Tensor:
     """The mean embedding of the pieces of an utterance."""
     return torch.stack(
-        [network.embed(network.features(piece))[0] for piece in network.pieces(hearing.wave_S)]
+        [
+            network.embed(network.features(piece))[0]
+            for piece in network.pieces(hearing.wave_S)
+            if not is_silent(piece)
+        ]
     ).mean(0)
 
 

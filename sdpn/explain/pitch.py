@@ -24,8 +24,10 @@ _FRAME = round(3 * RATE_HZ / _LOW_HZ)
 _VOICED, _SILENT_DB = 0.5, 35.0
 #: Octaves are decided for the higher voice: what a halving of the frequency costs (Boersma, section 2.2).
 _OCTAVE_COST = 0.05
+#: Steps of the lag in a sample: the period of a high voice is few samples.
+_FINE = 4
 #: Frames at once: bounds memory.
-_AT_ONCE = 4096
+_AT_ONCE = 1024
 
 
 class Pitch(NamedTuple):
@@ -66,10 +68,11 @@ def _track(padded: np.ndarray, start_T: np.ndarray) -> tuple[np.ndarray, np.ndar
     window_W = np.hanning(_FRAME)
     size = 1 << (2 * _FRAME - 1).bit_length()
     spectrum = np.abs(np.fft.rfft(frames_TW * window_W, size)) ** 2
-    own = np.fft.irfft(spectrum)[:, :_FRAME] / np.maximum(1e-12, np.fft.irfft(spectrum)[:, :1])
-    windows = np.fft.irfft(np.abs(np.fft.rfft(window_W, size)) ** 2)[:_FRAME]
-    lags = np.arange(round(RATE_HZ / _HIGH_HZ), round(RATE_HZ / _LOW_HZ) + 1)
-    strength_TL = own[:, lags] / (windows[lags] / windows[0])
-    best_T = (strength_TL - _OCTAVE_COST * np.log2(_LOW_HZ * lags / RATE_HZ)).argmax(1)
+    rate_hz = _FINE * RATE_HZ
+    own = np.fft.irfft(spectrum, _FINE * size)[:, : _FINE * _FRAME]
+    windows = np.fft.irfft(np.abs(np.fft.rfft(window_W, size)) ** 2, _FINE * size)[: _FINE * _FRAME]
+    lags = np.arange(round(rate_hz / _HIGH_HZ), round(rate_hz / _LOW_HZ) + 1)
+    strength_TL = own[:, lags] / np.maximum(1e-12, own[:, :1]) / (windows[lags] / windows[0])
+    best_T = (strength_TL - _OCTAVE_COST * np.log2(_LOW_HZ * lags / rate_hz)).argmax(1)
     strength_T = strength_TL[np.arange(len(start_T)), best_T]
-    return RATE_HZ / lags[best_T], strength_T, 10 * np.log10(power_T + 1e-12)
+    return rate_hz / lags[best_T], strength_T, 10 * np.log10(power_T + 1e-12)

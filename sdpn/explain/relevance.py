@@ -32,6 +32,9 @@ _KNOWN = (
     Mean,
 )
 
+#: Those that distribute relevance; the others pass it on.
+_RULED = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, Mean)
+
 
 def allows_relevance(network: ExplainedNetwork) -> bool:
     """Whether relevance can be propagated through every layer of a network."""
@@ -59,7 +62,7 @@ def layerwise_relevance(network: ExplainedNetwork, target: Target, features_1FT:
     for module in scored.modules():
         if isinstance(module, nn.ReLU):
             module.inplace = False
-        if isinstance(module, (Mean, nn.BatchNorm1d, nn.BatchNorm2d, _Scored)):
+        if isinstance(module, _RULED):
             module.rule = EpsilonRule()
     relevance_1FT: Tensor = LRP(scored).attribute(features_1FT.clone())
     return relevance_1FT.detach()[0]

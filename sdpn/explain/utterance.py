@@ -137,7 +137,7 @@ def explain_utterance(
         InputError: no such method or layer, the method does not fit the network, or it has no attention and
             ``attention`` is set.
     """
-    first = network.pieces(hearing.wave_S)[0]
+    first, frames = network.first_piece(hearing.wave_S)
     features_1FT = network.features(first)
     if target is None:
         with torch.no_grad():
@@ -155,15 +155,14 @@ def explain_utterance(
     maps = {name: make_map(network, target, hearing.wave_S, name) for name in names}
     # of a long recording, the first piece is looked at closely
     masks = MaskTest(network, target, features_1FT, shares=FEW_SHARES, seed=seed)
-    frames = features_1FT.shape[-1]
     figures = {}
     other = randomised(network, seed=seed) if thorough else None
     for name, found in maps.items():
-        deletion, insertion, random = masks.curves(found.values_FT[:, :frames]).areas
+        deletion, insertion, random = masks.curves(found.values_FT[:, frames]).areas
         figures[name] = MapFigures(deletion, insertion, random, _on_speech(found, hearing.kinds))
         if other is not None:
             figures[name] = _closer(figures[name], network, other, target, first, found, frames, seed)
-    kinds = hearing.kinds[:frames]
+    kinds = hearing.kinds[frames]
     return UtteranceExplained(
         hearing,
         target.name,
@@ -187,11 +186,11 @@ def _closer(
     target: Target,
     piece_S: np.ndarray,
     found: RelevanceMap,
-    frames: int,
+    frames: slice,
     seed: int,
 ) -> MapFigures:
     """Add comparisons with random weights, with noise and with adversarial noise, on the first piece."""
-    own = RelevanceMap(found.method, found.target, found.score, found.values_FT[:, :frames], found.hop_s)
+    own = RelevanceMap(found.method, found.target, found.score, found.values_FT[:, frames], found.hop_s)
     with torch.no_grad():
         other_target = own_voice(other.embed(other.features(piece_S))[0])
     redrawn = make_map(other, other_target, piece_S, found.method)
@@ -224,8 +223,7 @@ def utterance_section(found: UtteranceExplained, title: str | None = None) -> Pa
         )
     ]
     tables = [_map_table(found)]
-    frames = next(iter(found.maps)).values_FT.shape[1] if found.maps else 0
-    kinds = hearing.kinds[: min(frames, round(LONGEST_S / hop_s))]
+    kinds = hearing.kinds[hearing.network.first_piece(hearing.wave_S)[1]]
     if found.attention:
         figures.append(
             PageFigure(
@@ -246,7 +244,7 @@ def utterance_section(found: UtteranceExplained, title: str | None = None) -> Pa
     if hearing.duration_s > LONGEST_S:
         notes.append(
             f"Over {LONGEST_S:.0f} s: explained in equal parts, each by itself; numbers, attention and "
-            "activations are those of the first, and the audio is that of the first minute."
+            "activations are those of the first with sound, and the audio is that of the first minute."
         )
     heard = slice(0, int(_LONG_S * 16000))
     louder_S = louder_where_relevant(hearing.wave_S, found.maps[0].over_time_T, hop_s)

@@ -70,7 +70,7 @@ class Watch:
         activations: dict[str, list[Tensor]] = {}
         for name, wave_S in self._waves:
             hearing = Hearing(name, wave_S, network)
-            features_1FT = network.features(network.pieces(wave_S)[0])
+            features_1FT = network.features(wave_S)
             with torch.no_grad(), watched(encoder, network.layers) as outputs:
                 target = own_voice(network.embed(features_1FT)[0])
             for layer, output in outputs.items():
