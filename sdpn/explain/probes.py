@@ -81,15 +81,16 @@ class ProbeScore:
 
 
 def usable_task(task: ProbeTask) -> ProbeTask | None:
-    """The task without classes that are too rare; None if fewer than two remain, or all numbers are equal.
+    """The task without classes in too few groups; None if fewer than two remain, or numbers are all equal.
 
     Items that are left out have an empty label, or NaN.
     """
+    groups = np.arange(len(task.labels)) if task.groups is None else task.groups
     if task.is_number:
-        finite = task.labels[np.isfinite(task.labels)]
-        return task if len(finite) >= 2 * _FOLDS and finite.std() > 0 else None
+        finite = np.isfinite(task.labels)
+        enough = len(set(groups[finite].tolist())) >= _FEWEST
+        return task if enough and task.labels[finite].std() > 0 else None
     labels = task.labels.astype(str)
-    groups = np.arange(len(labels)) if task.groups is None else task.groups
     for name in set(labels.tolist()):
         if len(set(groups[labels == name].tolist())) < _FEWEST:
             labels = np.where(labels == name, "", labels)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 
+import torch
 from torch import Tensor, nn
 
 from sdpn.errors import InputError
@@ -33,7 +34,7 @@ _KNOWN = (
 )
 
 #: Those that distribute relevance; the others pass it on.
-_RULED = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, Mean)
+_RULED = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.AdaptiveAvgPool1d)
 
 
 def allows_relevance(network: ExplainedNetwork) -> bool:
@@ -42,7 +43,9 @@ def allows_relevance(network: ExplainedNetwork) -> bool:
 
 
 def layerwise_relevance(network: ExplainedNetwork, target: Target, features_1FT: Tensor) -> Tensor:
-    """Relevance (F, T), whose sum is about the score.
+    """Relevance (F, T), whose sum is about the score where it is linear in the embedding.
+
+    Otherwise it is that of the score's tangent at the embedding.
 
     Raises:
         InputError: the network has layers that relevance cannot be propagated through; the message names
@@ -58,7 +61,18 @@ def layerwise_relevance(network: ExplainedNetwork, target: Target, features_1FT:
             hint="choose another method, or a network of convolutions, ReLU and mean pooling, such as "
             "xvector with pooling.kind=mean",
         )
-    scored = copy.deepcopy(_Scored(network.encoder, target)).eval()  # captum adds attributes to the layers
+    with torch.no_grad():
+        embedding_1D = network.embed(features_1FT)
+    embedding_1D.requires_grad_()
+    (direction_1D,) = torch.autograd.grad(target.score(embedding_1D).sum(), embedding_1D)
+    tangent = nn.Linear(embedding_1D.shape[1], 1, bias=False)
+    tangent.weight.data = direction_1D
+    # captum adds attributes to the layers
+    scored = nn.Sequential(copy.deepcopy(network.encoder), tangent).eval()
+    for module in list(scored.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, Mean):
+                setattr(module, name, _MeanPooling())
     for module in scored.modules():
         if isinstance(module, nn.ReLU):
             module.inplace = False
@@ -68,16 +82,16 @@ def layerwise_relevance(network: ExplainedNetwork, target: Target, features_1FT:
     return relevance_1FT.detach()[0]
 
 
-class _Scored(nn.Module):
-    """The network and the target's score (B, 1) as one module."""
+class _MeanPooling(nn.Module):
+    """`Mean` of a module that captum knows, which has no mask among its inputs."""
 
-    def __init__(self, encoder: nn.Module, target: Target) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.encoder = encoder
-        self._target = target
+        self.mean = nn.AdaptiveAvgPool1d(1)
 
-    def forward(self, features_BFT: Tensor) -> Tensor:
-        return self._target.score(self.encoder(features_BFT)).unsqueeze(1)
+    def forward(self, hidden_BCT: Tensor, _mask_BT: Tensor | None = None) -> Tensor:
+        pooled_BC1: Tensor = self.mean(hidden_BCT)
+        return pooled_BC1[..., 0]
 
 
 def _obstacles(network: ExplainedNetwork) -> list[str]:

@@ -31,7 +31,7 @@ def _known(network: ExplainedNetwork) -> tuple[torch.Tensor, Target, torch.Tenso
 def test_gradients_on_a_linear_network_are_weight_times_input(linear: ExplainedNetwork) -> None:
     features_1FT, target, weight_F = _known(linear)
     expected_FT = weight_F[:, None] * features_1FT[0]
-    for name in ("gradient", "integrated-gradients", "relevance"):
+    for name in ("gradient", "integrated-gradients"):
         found_FT = METHODS[name].explain(linear, target, features_1FT)
         torch.testing.assert_close(found_FT, expected_FT, rtol=1e-3, atol=1e-5)
 
@@ -71,6 +71,18 @@ def test_every_encoder_has_maps(name: str) -> None:
         assert found.values_FT.shape in {(1, features_1FT.shape[2]), tuple(features_1FT.shape[1:])}
         assert np.isfinite(found.values_FT).all() and np.ptp(found.values_FT) > 0
     assert found.score == pytest.approx(1, abs=1e-4)
+
+
+def test_relevance_of_rectified_layers_without_biases_is_gradient_times_input(
+    spectral: ExplainedNetwork,
+) -> None:
+    """Every rule is then linear in what is active, and the sum is the score."""
+    features_1FT = spectral.features(voice(0, 1.0, 0))
+    target = own_voice(spectral.embed(features_1FT)[0].detach())
+    found_FT = METHODS["relevance"].explain(spectral, target, features_1FT)
+    expected_FT = METHODS["gradient"].explain(spectral, target, features_1FT)
+    torch.testing.assert_close(found_FT, expected_FT, rtol=1e-3, atol=1e-5)
+    assert found_FT.sum().item() == pytest.approx(1, rel=1e-3)
 
 
 def test_relevance_needs_a_network_of_known_layers() -> None:

@@ -44,6 +44,7 @@ def test_classes_that_are_too_rare_are_left_out() -> None:
     assert usable_task(ProbeTask("kind", np.array(["a"] * 10 + ["b"]))) is None
     assert usable_task(ProbeTask("kind", labels, np.zeros(22))) is None  # one speaker
     assert usable_task(ProbeTask("number", np.ones(30))) is None
+    assert usable_task(ProbeTask("number", np.arange(30.0), np.arange(30) % 4)) is None  # four speakers
 
 
 @pytest.mark.parametrize("shape", [(40, 200), (300, 30)])
