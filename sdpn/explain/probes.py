@@ -89,7 +89,7 @@ def usable_task(task: ProbeTask) -> ProbeTask | None:
     if task.is_number:
         finite = np.isfinite(task.labels)
         enough = len(set(groups[finite].tolist())) >= _FEWEST
-        return task if enough and task.labels[finite].std() > 0 else None
+        return task if enough and np.ptp(task.labels[finite]) > 1e-9 else None
     labels = task.labels.astype(str)
     for name in set(labels.tolist()):
         if len(set(groups[labels == name].tolist())) < _FEWEST:
