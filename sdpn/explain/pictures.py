@@ -170,12 +170,12 @@ def draw_bars(values: Mapping[str, float], *, label: str, marks: Mapping[str, fl
 
 def draw_profile(profile_F: np.ndarray, all_F: np.ndarray, *, title: str) -> bytes:
     """A mean spectrum next to that of all utterances, in mel bands."""
-    figure = _figure(_WIDTH * 0.55, 2.0)
+    figure = _figure(_WIDTH * 0.55, 2.3)
     axis = figure.subplots()
     axis.plot(all_F, color="0.6", label="all utterances")
     axis.plot(profile_F, color="#1f6f8b", label="members")
     axis.set_xlabel("mel band")
-    axis.set_ylabel("log power, mean over time = 0")
+    axis.set_ylabel("log power")
     axis.legend(fontsize=7, frameon=False)
     axis.set_title(title, loc="left", fontsize=9)
     return _png(figure)

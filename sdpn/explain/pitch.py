@@ -52,11 +52,14 @@ def track_pitch(wave_S: np.ndarray, num_frames: int, hop_s: float) -> Pitch:
         num_frames: T.
         hop_s: seconds between frames; frame i is centred 12.5 ms after i hops, as the features are.
     """
+    from scipy.ndimage import median_filter
+
     centre_T = (np.arange(num_frames) * hop_s + 0.0125) * RATE_HZ
     padded = np.pad(wave_S.astype(np.float64), _FRAME)
     start_T = np.clip((centre_T - _FRAME / 2).astype(int) + _FRAME, 0, len(padded) - _FRAME)
     parts = [_track(padded, start_T[at : at + _AT_ONCE]) for at in range(0, num_frames, _AT_ONCE)]
     f0_hz, strength_T, level_db = (np.concatenate(values) for values in zip(*parts, strict=True))
+    f0_hz = median_filter(f0_hz, 3)  # of single frames an octave away
     voiced_T = (strength_T > _VOICED) & (level_db > level_db.max() - _SILENT_DB)
     return Pitch(np.where(voiced_T, f0_hz, np.nan), voiced_T, level_db)
 
