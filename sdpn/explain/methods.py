@@ -45,7 +45,7 @@ METHODS: dict[str, Method] = {
     "cam": Method("class activation", class_activation, True),
     "occlusion": Method("occlusion", occlusion, True),
     "integrated-gradients": Method("integrated gradients", integrated_gradients, True),
-    "grad-cam": Method("Grad-CAM", grad_cam, True),
+    "grad-cam": Method("Grad-CAM", grad_cam, False),
     "gradient": Method("gradient × input", gradient_times_input, False),
     "eigen-cam": Method("EigenCAM", eigen_cam, False),
     "relevance": Method("layer-wise relevance propagation", layerwise_relevance, False, allows_relevance),
