@@ -274,7 +274,7 @@ def _trials(args: argparse.Namespace, meter: Meter) -> dict[str, Any]:
     if args.ref is not None or args.hyp is not None:
         return _confusions(args)
     from sdpn.explain.errors_of_trials import error_sections, explain_trials
-    from sdpn.explain.page import Page, PageSection
+    from sdpn.explain.page import ExplainPage, PageSection
     from sdpn.io.trials import read_trials
 
     if args.trials is None:
@@ -296,7 +296,7 @@ def _trials(args: argparse.Namespace, meter: Meter) -> dict[str, Any]:
     for number, one in enumerate(found.errors, start=1):
         name = f"error-{number}.html"
         title = f"{number}. {one.kind}: {one.pair.first.hearing.name} and {one.pair.second.hearing.name}"
-        pages[name] = Page(
+        pages[name] = ExplainPage(
             title, error_sections(one, found.threshold), [("all errors", "index.html")], model.name
         )
         links.append((title, name))
@@ -304,7 +304,9 @@ def _trials(args: argparse.Namespace, meter: Meter) -> dict[str, Any]:
         f"EER {100 * found.eer:.2f} % at cosine {found.threshold:.3f}: {found.num_errors[0]:,} false accepts "
         f"and {found.num_errors[1]:,} false rejects; the worst {len(found.errors)} have a page each."
     )
-    first = Page(f"Errors of {model.name}", [PageSection("Trials", [summary])], links, str(args.trials))
+    first = ExplainPage(
+        f"Errors of {model.name}", [PageSection("Trials", [summary])], links, str(args.trials)
+    )
     _write_page(args, first, pages)
     print(summary)
     return found.to_dict()
@@ -434,9 +436,9 @@ def _hearings(args: argparse.Namespace, network: ExplainedNetwork, count: int) -
 def _write(
     args: argparse.Namespace, title: str, sections: Sequence[PageSection], maps: dict[str, Any] | None = None
 ) -> None:
-    from sdpn.explain.page import Page
+    from sdpn.explain.page import ExplainPage
 
-    _write_page(args, Page(title, sections), {}, maps)
+    _write_page(args, ExplainPage(title, sections), {}, maps)
 
 
 def _write_page(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sdpn.explain.methods import RelevanceMap, find_method
 from sdpn.explain.network import ExplainedNetwork
-from sdpn.explain.rank_correlation import agreement
+from sdpn.explain.rank_correlation import map_agreement
 from sdpn.explain.target import Target
 
 #: Largest change of a value of the log features: 0.05 is a fifth of a dB.
@@ -74,5 +74,5 @@ def adversarial_effect(
         values_FT = explain(network, target, features).cpu().numpy()
         maps.append(RelevanceMap(method, target.name, scores[-1], values_FT, network.hop_s))
     return AdversarialEffect(
-        scores[0], scores[1], scores[2], agreement(maps[0], maps[1]), agreement(maps[0], maps[2])
+        scores[0], scores[1], scores[2], map_agreement(maps[0], maps[1]), map_agreement(maps[0], maps[2])
     )

@@ -19,7 +19,7 @@ from sdpn.models.pretraining import PRETRAINING, Pretraining, read_pretraining
 from sdpn.models.registry import AnyEncoderConfig, EncoderChoice, build_encoder
 from sdpn.models.weights import check_weights
 from sdpn.pretrained import model_path
-from sdpn.tracking.prototype_history import load_state
+from sdpn.tracking.prototype_history import load_checkpoint_state
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ def _read_checkpoint(folder: Path, device: str) -> ExplainedModel:
     configuration = read_json(folder / "meta.json", "JSON document of a checkpoint").get("configuration")
     if not isinstance(configuration, dict) or not {"encoder", "features"} <= configuration.keys():
         raise InputError("does not say which network it is of", path=folder / "meta.json")
-    state = load_state(folder / "state.pt").get("model")
+    state = load_checkpoint_state(folder / "state.pt").get("model")
     if not isinstance(state, dict):
         raise InputError("contains no network", path=folder / "state.pt")
     config: AnyEncoderConfig = choose(EncoderChoice, configuration["encoder"], path=folder / "meta.json")

@@ -23,7 +23,7 @@ from sdpn.explain.network import ExplainedNetwork
 from sdpn.explain.page import PageFigure, PageSection, PageTable
 from sdpn.explain.pictures import draw_maps, draw_similarity
 from sdpn.explain.prototypes import PrototypesExplained, explain_prototypes, prototype_sections
-from sdpn.explain.rank_correlation import agreement, spearman
+from sdpn.explain.rank_correlation import map_agreement, spearman
 from sdpn.explain.similarity_of_layers import cka_table, ranks
 from sdpn.explain.target import own_voice
 from sdpn.io.kaldi import Utterance
@@ -122,7 +122,7 @@ def compare_models(
             with torch.no_grad():
                 target = own_voice(network.embed(network.features(network.first_piece(hearing.wave_S)[0]))[0])
             maps.append(make_map(network, target, hearing.wave_S, method))
-        alike.append(agreement(maps[0], maps[1]))
+        alike.append(map_agreement(maps[0], maps[1]))
         if len(shown) < _SHOWN:
             shown.append((utterance, maps[0], maps[1]))
     prototypes = None

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sdpn.explain.methods import RelevanceMap
-from sdpn.explain.page import Page, pictures_of
+from sdpn.explain.page import ExplainPage, pictures_of
 from sdpn.explain.pictures import as_pixels
 from sdpn.io.atomic import atomic_path, atomic_write_text
 from sdpn.tracking.board import Board
@@ -19,9 +19,9 @@ PAGE, MAPS = "index.html", "maps.npz"
 
 def write_explanation(
     out: Path,
-    page: Page,
+    page: ExplainPage,
     *,
-    further: Mapping[str, Page] | None = None,
+    further: Mapping[str, ExplainPage] | None = None,
     maps: Mapping[str, RelevanceMap] | None = None,
     tensorboard: Path | None = None,
 ) -> Path:

@@ -21,7 +21,7 @@ from sdpn.explain.methods import METHODS, RelevanceMap, fitting_methods, make_ma
 from sdpn.explain.network import ExplainedNetwork
 from sdpn.explain.planted import PlantedPair, localisation, plant, planted_target
 from sdpn.explain.randomised import randomised
-from sdpn.explain.rank_correlation import agreement
+from sdpn.explain.rank_correlation import map_agreement
 from sdpn.io.kaldi import Utterance
 from sdpn.metrics.bootstrap import bootstrap_interval
 from sdpn.models.embedder import Embedder
@@ -139,7 +139,7 @@ def measure_faithfulness(
             series[name]["localisation"].append(localisation(found, first=pair.first))
         if done < num_checked:
             for one, two in alike:
-                alike[one, two].append(agreement(maps[one], maps[two]))
+                alike[one, two].append(map_agreement(maps[one], maps[two]))
             _check(network, other, pair, maps, series, rng, seed + done)
         on_progress(done + 1, num_pairs)
     return {
@@ -176,9 +176,9 @@ def _check(
         values = {
             "deletion": random - deletion,
             "insertion": insertion - random,
-            "randomised": agreement(found, redrawn),
+            "randomised": map_agreement(found, redrawn),
             "randomised_localisation": localisation(redrawn, first=pair.first),
-            "stability": agreement(found, noisy),
+            "stability": map_agreement(found, noisy),
         }
         for field, value in values.items():
             series[name][field].append(value)

@@ -90,7 +90,7 @@ class PageSection:
 
 
 @dataclass(frozen=True)
-class Page:
+class ExplainPage:
     """A whole page.
 
     Attributes:
@@ -120,7 +120,7 @@ class Page:
         return page.encode("utf-8", "replace").decode()
 
 
-def pictures_of(page: Page) -> dict[str, bytes]:
+def pictures_of(page: ExplainPage) -> dict[str, bytes]:
     """The pictures of a page by tag, for TensorBoard: ``section/figure``."""
     return {
         f"{section.title}/{figure.title}": figure.png

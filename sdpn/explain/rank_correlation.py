@@ -12,7 +12,7 @@ from sdpn.explain.methods import RelevanceMap
 _PATCH_S = 0.2
 
 
-def agreement(first: RelevanceMap, second: RelevanceMap) -> float:
+def map_agreement(first: RelevanceMap, second: RelevanceMap) -> float:
     """Spearman's ρ of the relevance of two maps of one utterance, over stretches of 0.2 s.
 
     Returns:

@@ -31,7 +31,7 @@ from sdpn.explain.network import LONGEST_S, ExplainedNetwork
 from sdpn.explain.page import PageFigure, PageSection, PageSound, PageTable
 from sdpn.explain.pictures import draw_activations, draw_attention, draw_maps
 from sdpn.explain.randomised import randomised
-from sdpn.explain.rank_correlation import agreement
+from sdpn.explain.rank_correlation import map_agreement
 from sdpn.explain.target import Target, own_voice
 
 #: From this length on only the first method is used unless others are asked for, and a page plays the start
@@ -169,7 +169,7 @@ def explain_utterance(
         next(iter(maps.values())).score,
         list(maps.values()),
         figures,
-        {(one, two): agreement(maps[one], maps[two]) for one, two in itertools.combinations(names, 2)},
+        {(one, two): map_agreement(maps[one], maps[two]) for one, two in itertools.combinations(names, 2)},
         attended,
         {found.layer: attention_shares(found.over_time_T, kinds) for found in attended},
         {
@@ -199,8 +199,8 @@ def _closer(
     noisy = make_map(network, target, (piece_S + noise_S).astype(np.float32), found.method)
     return replace(
         figures,
-        randomised=agreement(own, redrawn),
-        stability=agreement(own, noisy),
+        randomised=map_agreement(own, redrawn),
+        stability=map_agreement(own, noisy),
         adversarial=adversarial_effect(network, target, network.features(piece_S), found.method, seed=seed),
     )
 

@@ -377,7 +377,7 @@ def _checked_meta(path: Path) -> dict[str, Any]:
     return meta
 
 
-def load_state(path: Path) -> dict[str, Any]:
+def load_checkpoint_state(path: Path) -> dict[str, Any]:
     """The training state of a checkpoint of this project, whole and without executing anything in it.
 
     Raises:

@@ -9,7 +9,7 @@ import pytest
 from sdpn.errors import InputError
 from sdpn.explain.errors_of_trials import error_sections, explain_trials
 from sdpn.explain.network import ExplainedNetwork
-from sdpn.explain.page import Page
+from sdpn.explain.page import ExplainPage
 from sdpn.io.trials import read_trials
 from tests.explain.conftest import write_voices
 
@@ -26,7 +26,7 @@ def test_the_worst_errors_are_explained(spectral: ExplainedNetwork, tmp_path: Pa
     assert accept.score >= found.threshold
     assert {side.hearing.name for side in (accept.pair.first, accept.pair.second)} == set(pairs[0])
     assert accept.neighbours[0][0][1] >= accept.neighbours[0][1][1]
-    page = Page("error", error_sections(accept, found.threshold)).html()
+    page = ExplainPage("error", error_sections(accept, found.threshold)).html()
     assert "Nearest to" in page and "False accept" in page
     (tmp_path / "trials").write_text("1 v0-0 v0-1\n0 v0-0 stranger\n")
     with pytest.raises(InputError, match="'stranger'"):

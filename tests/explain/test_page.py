@@ -13,7 +13,7 @@ import pytest
 from sdpn.explain.explanations import write_explanation
 from sdpn.explain.hearing import Hearing
 from sdpn.explain.network import ExplainedNetwork
-from sdpn.explain.page import Page, PageSection, PageTable
+from sdpn.explain.page import ExplainPage, PageSection, PageTable
 from sdpn.explain.utterance import explain_utterance, utterance_section
 from sdpn.report.events import read_event_log
 from tests.explain.conftest import voice
@@ -25,7 +25,7 @@ def _written(linear: ExplainedNetwork, folder: Path) -> Path:
     hearing = Hearing("<b>name</b>", voice(0, 1.0, 0), linear)
     found = explain_utterance(linear, hearing, methods=["cam", "occlusion"], thorough=True, layers=["frames"])
     maps = {one.method: one for one in found.maps}
-    page = Page("<script>alert(1)</script>", [utterance_section(found)])
+    page = ExplainPage("<script>alert(1)</script>", [utterance_section(found)])
     return write_explanation(folder, page, maps=maps, tensorboard=folder / "tensorboard")
 
 
@@ -44,7 +44,7 @@ def test_a_page_is_self_contained_and_escapes_every_text(linear: ExplainedNetwor
 
 def test_tables_and_warnings() -> None:
     section = PageSection("s", ["note"], [PageTable("t", ["a", "b"], [["x&y", "1"]])], warnings=["careful"])
-    page = Page("p", [section], [("next", "next page.html")]).html()
+    page = ExplainPage("p", [section], [("next", "next page.html")]).html()
     assert "x&amp;y" in page and 'class="warning">careful' in page and 'href="next%20page.html"' in page
 
 

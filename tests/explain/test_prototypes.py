@@ -9,7 +9,7 @@ import torch
 
 from sdpn.errors import InputError
 from sdpn.explain.checkpoint_model import ExplainedModel, read_explained
-from sdpn.explain.page import Page
+from sdpn.explain.page import ExplainPage
 from sdpn.explain.prototypes import explain_prototypes, prototype_sections
 from sdpn.models.folder import read_model, save_model
 from sdpn.models.pretraining import Pretraining
@@ -41,7 +41,7 @@ def test_members_and_purity(of_voices: tuple[ExplainedModel, Path]) -> None:
     assert "v4-0" in by_index[1].members
     assert sum(len(one.members) for one in found.prototypes) == 9
     assert set(found.purity) == {"speaker", "gender"} and 0 < found.purity["speaker"] <= 1
-    page = Page("prototypes", prototype_sections(model, found)).html()
+    page = ExplainPage("prototypes", prototype_sections(model, found)).html()
     assert page.count("<audio") >= 4 and "Prototype 0" in page
     with pytest.raises(InputError, match="no prototype 5"):
         explain_prototypes(model, read_data_dir(data), index=5)
