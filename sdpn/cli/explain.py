@@ -69,7 +69,7 @@ _TAKES = {
     "prototype": {"data", "table", "prototype", "against"},
     "layers": {"data", "table", "layer"},
     "trials": {"items", "data", "maps", "trials", "ref", "hyp", "worst"},
-    "compare": {"data", "maps", "layer", "pairs", "against"},
+    "compare": {"data", "maps", "layer", "pairs", "against", "student"},
 }
 
 
@@ -92,6 +92,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--speaker", metavar="NAME", help="a speaker in --data, against the others there")
     what.add_argument("--prototype", type=at_least(0), metavar="K", help="a prototype, by number from 0")
     what.add_argument("--against", type=model_path, metavar="M", help="another model, or a later checkpoint")
+    what.add_argument(
+        "--student", action="store_true", help="of the checkpoint --against, the student, not the teacher"
+    )
     what.add_argument("--trials", type=Path, metavar="FILE", help="trial list")
     what.add_argument("--ref", type=Path, nargs="+", metavar="RTTM", help="reference of the recordings")
     what.add_argument("--hyp", type=Path, nargs="+", metavar="RTTM", help="diarization of the recordings")
@@ -355,7 +358,7 @@ def _compare(args: argparse.Namespace, meter: Meter) -> dict[str, Any]:
     if args.pairs is not None:
         raise InputError("--pairs is for methods, without --against")
     model, _ = _model(args)
-    against = read_explained(args.against)
+    against = read_explained(args.against, student=args.student)
     folder = _one_folder(args)
     found = compare_models(
         model,
@@ -379,8 +382,8 @@ def _compare_methods(args: argparse.Namespace, meter: Meter) -> dict[str, Any]:
     from sdpn.explain.faithfulness import measure_faithfulness
     from sdpn.explain.method_sections import METHOD_HEADER, method_rows, methods_section
 
-    if args.layer:
-        raise InputError("--layer is for models, with --against")
+    if args.layer or args.student:
+        raise InputError("--layer and --student are for models, with --against")
     model, _ = _model(args)
     found = measure_faithfulness(
         model.embedder,

@@ -53,7 +53,9 @@ class ExplainedModel:
         return self.pretraining
 
 
-def read_explained(path: Path | None, format: str | None = None, *, device: str = "cpu") -> ExplainedModel:
+def read_explained(
+    path: Path | None, format: str | None = None, *, device: str = "cpu", student: bool = False
+) -> ExplainedModel:
     """Read a model, with its prototypes where it has any.
 
     Args:
@@ -61,20 +63,25 @@ def read_explained(path: Path | None, format: str | None = None, *, device: str 
             (``EXP/checkpoints/step-00000100``); None: the included default.
         format: as for `sdpn.load_model`.
         device: as for `sdpn.load_model`.
+        student: of a checkpoint, the student in place of the teacher.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: it cannot be read, or has no student.
     """
     found = model_path(path)
     if (found / "state.pt").is_file():
-        return _read_checkpoint(found, device)
+        return _read_checkpoint(found, device, "student" if student else "teacher")
+    if student:
+        raise InputError(
+            "has no student", path=found, hint="give a checkpoint: EXP/checkpoints/step-00000100"
+        )
     embedder = load_model(found, format, device=device)
     has = found.is_dir() and (found / PRETRAINING).is_file()
     return ExplainedModel(embedder, read_pretraining(found) if has else None, found.name, found)
 
 
-def _read_checkpoint(folder: Path, device: str) -> ExplainedModel:
-    """The teacher of a checkpoint, with the configuration that the run stored in it."""
+def _read_checkpoint(folder: Path, device: str, branch: str) -> ExplainedModel:
+    """The teacher or the student of a checkpoint, with the configuration that the run stored in it."""
     configuration = read_json(folder / "meta.json", "JSON document of a checkpoint").get("configuration")
     if not isinstance(configuration, dict) or not {"encoder", "features"} <= configuration.keys():
         raise InputError("does not say which network it is of", path=folder / "meta.json")
@@ -86,9 +93,9 @@ def _read_checkpoint(folder: Path, device: str) -> ExplainedModel:
     encoder = build_encoder(config, features.num_mels)
     parts = {
         part: {
-            key.removeprefix(f"teacher.{part}."): value
+            key.removeprefix(f"{branch}.{part}."): value
             for key, value in state.items()
-            if key.startswith(f"teacher.{part}.")
+            if key.startswith(f"{branch}.{part}.")
         }
         for part in ("encoder", "head")
     }
@@ -96,7 +103,7 @@ def _read_checkpoint(folder: Path, device: str) -> ExplainedModel:
     check_weights(wanted, parts["encoder"], folder / "state.pt", against="the configuration beside it")
     encoder.load_state_dict(parts["encoder"])
     model = ModelFolder(encoder.eval(), config, features)
-    name = f"{folder.resolve().parents[1].name} {folder.name}"
+    name = f"{folder.resolve().parents[1].name} {folder.name}" + (" student" if branch == "student" else "")
     return ExplainedModel(Embedder(model, device=device), _pretraining(state, parts["head"]), name, folder)
 
 

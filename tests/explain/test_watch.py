@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from sdpn.errors import InputError
 from sdpn.explain.checkpoint_model import read_explained
 from sdpn.report.events import read_event_log
 from sdpn.training.config import load_run_config
@@ -73,5 +74,11 @@ def test_a_checkpoint_is_a_model(voices: Path, tmp_path: Path) -> None:
     assert (exported.embedder.embed(wave) == stored.embedder.embed(wave)).all()
     assert exported.pretraining is not None and stored.pretraining is not None
     assert torch.equal(exported.pretraining.prototypes, stored.pretraining.prototypes)
+    step = tmp_path / "checkpoints" / "step-00000006"
+    student = read_explained(step, student=True)
+    assert student.name.endswith("step-00000006 student")
+    assert not (student.embedder.embed(wave) == stored.embedder.embed(wave)).all()
+    with pytest.raises(InputError, match="has no student"):
+        read_explained(tmp_path / "model", student=True)
     early = read_explained(tmp_path / "checkpoints" / "step-00000003")
     assert not (early.embedder.embed(wave) == stored.embedder.embed(wave)).all()
