@@ -308,7 +308,7 @@ def _trials(args: argparse.Namespace, meter: Meter) -> dict[str, Any]:
         f"and {found.num_errors[1]:,} false rejects; the worst {len(found.errors)} have a page each."
     )
     first = ExplainPage(
-        f"Errors of {model.name}", [PageSection("Trials", [summary])], links, str(args.trials)
+        f"Errors of {model.name}", [PageSection("Trials", [summary])], links, args.trials.name
     )
     _write_page(args, first, pages)
     print(summary)
