@@ -204,6 +204,8 @@ def _utterance(args: argparse.Namespace, _meter: Meter) -> dict[str, Any]:
             f"random {figures.random:.3f}, hidden last {figures.insertion:.3f}, "
             f"{100 * figures.on_speech:.0f} % on speech"
         )
+        for fault in figures.faults:
+            print(f"{name} is not to be trusted here: {fault}")
     return found.to_dict()
 
 

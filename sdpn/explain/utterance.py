@@ -21,7 +21,7 @@ from sdpn.explain.attention import (
     require_attention,
 )
 from sdpn.explain.class_activation import layer_activation
-from sdpn.explain.faithfulness import warning_of
+from sdpn.explain.faithfulness import MOST_ALIKE, warning_of
 from sdpn.explain.hearing import Hearing
 from sdpn.explain.layers import chosen_layers
 from sdpn.explain.louder import RANGE_DB, as_mp3, louder_where_relevant
@@ -63,6 +63,18 @@ class MapFigures:
     stability: float | None = None
     adversarial: AdversarialEffect | None = None
 
+    @property
+    def faults(self) -> list[str]:
+        """Why the map of this utterance cannot be trusted; empty if nothing speaks against it."""
+        found = []
+        if self.deletion >= self.random:
+            found.append("hiding what it calls relevant lowers the score no more than hiding anything")
+        if self.insertion <= self.random:
+            found.append("showing what it calls relevant raises the score no more than showing anything")
+        if self.randomised is not None and self.randomised > MOST_ALIKE:
+            found.append("it is that of random weights")
+        return found
+
 
 @dataclass(frozen=True, eq=False)
 class UtteranceExplained:
@@ -102,6 +114,7 @@ class UtteranceExplained:
                     **{key: value for key, value in vars(found).items() if key != "adversarial"},
                     "adversarial": None if found.adversarial is None else vars(found.adversarial),
                     "kept": METHODS[name].kept,
+                    "faults": found.faults,
                 }
                 for name, found in self.figures.items()
             },
@@ -260,6 +273,11 @@ def utterance_section(found: UtteranceExplained, title: str | None = None) -> Pa
         f"{METHODS[one.method].title} {warning_of(one.method)}."
         for one in found.maps
         if warning_of(one.method)
+    ]
+    warnings += [
+        f"The map of {METHODS[name].title} is not to be trusted here: {'; '.join(figures.faults)}."
+        for name, figures in found.figures.items()
+        if figures.faults
     ]
     return PageSection(hearing.name if title is None else title, notes, tables, figures, sounds, warnings)
 
