@@ -84,7 +84,7 @@ class MaskTest:
         bands = 1 if len(values_FT) == 1 else 2
         grid_FT = patch_grid(num_mels, num_frames, self._hop_s, bands=bands, patch_s=_PATCH_S)
         spread_FT = np.broadcast_to(values_FT, (num_mels, num_frames)) / (num_mels if bands == 1 else 1)
-        relevance_P = np.bincount(grid_FT.numpy().ravel(), weights=spread_FT.ravel())
+        relevance_P = np.bincount(grid_FT.cpu().numpy().ravel(), weights=spread_FT.ravel())
         order_P = np.argsort(-relevance_P, kind="stable")
         if bands not in self._random:
             rng = np.random.default_rng(self._seed)

@@ -240,7 +240,7 @@ def _moves(
     used, log_NK = _assigned(after, utterances, on_progress)
     at = {utterance.id: number for utterance, number in zip(utterances, own_N.tolist(), strict=True)}
     then = {utterance.id: number for utterance, number in zip(used, log_NK.argmax(1).tolist(), strict=True)}
-    drift_K = cosine_drift(first_KE, second_KE).numpy(force=True)
+    drift_K = cosine_drift(first_KE, second_KE).cpu().numpy()
     moves = []
     for index in np.argsort(-drift_K, kind="stable").tolist():
         won = [name for name, number in then.items() if number == index and at[name] != index]
