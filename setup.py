@@ -15,12 +15,15 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["sdpn", "sdpn.*"]),
-    package_data={"sdpn": ["py.typed", "report/assets/*", "simulation/*.json", "pretrained/*/*"]},
+    package_data={
+        "sdpn": ["py.typed", "explain/assets/*", "report/assets/*", "simulation/*.json", "pretrained/*/*"]
+    },
     install_requires=[
         "Jinja2>=3.1",
         "PyYAML>=6",
         "argcomplete>=3.2",
         "av>=14",  # ffmpeg in its wheels: what libsndfile does not read
+        "captum>=0.8",  # attribution, of 'sdpn explain' and maps during training
         "kaldiio>=2.18",
         "matplotlib>=3.8",
         "msgspec>=0.19",

@@ -48,6 +48,7 @@ COMMANDS = {
     "benchmark": "measure models on unseen speakers in every condition, with intervals",
     "score": "score RTTM files against references: DER, JER, with confidence intervals",
     "report": "summarise an experiment folder in one offline HTML page",
+    "explain": "show what a network hears, where, and in which layer",
     "models": "list the encoders, their parameters and compute",
     "convert": "convert a model of another toolkit to a model folder, or any model to ONNX",
     "config": "print the settings of a command, and where each comes from",

@@ -64,6 +64,9 @@ Verify whether two recordings have the same speaker:
   sdpn compare --model exp/mini/model a.wav b.wav
 List the encoders and their cost:
   sdpn models
+See what the network hears in a recording, and what each of its layers knows:
+  sdpn explain utterance a.wav --out exp/a
+  sdpn explain layers --data data/dev --out exp/layers
 Simulate conversations with references, for evaluation:
   sdpn simulate --corpus corpora/speakers --out exp/conversations --num 24
 Degrade a corpus with noise and reverberation:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdpn import __version__
+from sdpn.io.html import data_uri, templates
 from sdpn.report.alignment import ERROR_KINDS
 from sdpn.report.curves import FRAME, draw_chart, histogram_line, scalar_line
 from sdpn.report.events import EventLog, Picture
@@ -38,18 +39,10 @@ _NOT_DRAWN = "one-speaker"
 
 def environment() -> Environment:
     """The templates, with the filters that they use."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    templates = Environment(
-        loader=FileSystemLoader(ASSETS),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    templates.filters |= {"percent": percent, "css": css_class}
-    templates.globals |= {"kinds": ERROR_KINDS, "frame": FRAME}
-    return templates
+    found = templates(ASSETS)
+    found.filters |= {"percent": percent, "css": css_class}
+    found.globals |= {"kinds": ERROR_KINDS, "frame": FRAME}
+    return found
 
 
 def only_scripts(scripts: Sequence[str]) -> str:
@@ -224,7 +217,7 @@ def _pictures(runs: Mapping[str, EventLog]) -> list[dict[str, Any]]:
 
 
 def _data_uri(picture: Picture) -> str:
-    return "data:image/png;base64," + base64.b64encode(picture.encoded).decode()
+    return data_uri("image/png", picture.encoded)
 
 
 def _run_name(run: str, runs: Mapping[str, EventLog]) -> str:

@@ -31,6 +31,10 @@ evaluation/eer                  equal error rate of the teacher on the trial lis
 embedding/std                   spread of the student's embeddings: about 1, 0 at collapse
 embedding/effective_rank        of the student's embeddings of the last batch
 prototypes/projector            projector: prototypes and the teacher's projections of some utterances
+explain/<utterance>             image: where an utterance's evidence lies, of the teacher
+explain/…/on_speech, masks      share of it on speech; score lost to hiding it, beyond random masks
+layers/weights, activations,    histograms by layer of the student; activations of the teacher on the
+utterances gradients/<layer>               that are explained
 configuration, code             text: the settings; versions and commit
 (graph)                         the student: features to embedding and projection
 ==============================  ==========================================================================
@@ -39,9 +43,10 @@ configuration, code             text: the settings; versions and commit
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.tensorboard.writer import SummaryWriter
@@ -64,6 +69,15 @@ class Board:
     def text(self, tag: str, text: str) -> None:
         """Write a text, such as the configuration."""
         self._writer.add_text(tag, text)
+
+    def picture(self, step: int, tag: str, pixels_HWC: np.ndarray) -> None:
+        """Write a picture, (H, W, 3) uint8."""
+        self._writer.add_image(tag, pixels_HWC, step, dataformats="HWC")
+
+    def histograms(self, step: int, values: Mapping[str, Tensor]) -> None:
+        """Write distributions of numbers under their tags."""
+        for tag, numbers in values.items():
+            self._writer.add_histogram(tag, numbers, step)
 
     def prototypes(
         self, step: int, *, now_KE: Tensor, initial_KE: Tensor, previous_KE: Tensor, usage_K: Tensor

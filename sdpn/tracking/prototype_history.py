@@ -377,6 +377,19 @@ def _checked_meta(path: Path) -> dict[str, Any]:
     return meta
 
 
+def load_checkpoint_state(path: Path) -> dict[str, Any]:
+    """The training state of a checkpoint of this project, whole and without executing anything in it.
+
+    Raises:
+        InputError: the file is damaged, or contains more than tensors, plain values and NumPy numbers.
+    """
+    try:
+        _checked_meta(path)
+        return _load(path)
+    except _Unusable as reason:
+        raise InputError(str(reason), path=path) from reason
+
+
 def _load(path: Path) -> dict[str, Any]:
     """Load a checkpoint without executing anything in it.
 

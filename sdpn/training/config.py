@@ -51,6 +51,8 @@ class TrainingConfig:
         log_every: steps between points of the training curves.
         watch_every: steps between evaluations of the prototypes (drift, usage, similarity).
         projector_every: steps between snapshots for TensorBoard's projector; 0 only writes one at the end.
+        explain_every: steps between maps of three fixed utterances and histograms of weights, activations and
+            gradients by layer (`sdpn explain`); 0 writes none. They do not affect training.
         checkpoint_every: steps between checkpoints.
         checkpoint_minutes: maximum minutes between checkpoints; 0 saves by steps only.
         keep_checkpoints: number of most recent checkpoints to keep.
@@ -72,6 +74,7 @@ class TrainingConfig:
     log_every: int = 10
     watch_every: int = 50
     projector_every: int = 0
+    explain_every: int = 0
     checkpoint_every: int = 200
     checkpoint_minutes: float = 5.0
     keep_checkpoints: int = 2
@@ -89,8 +92,13 @@ class TrainingConfig:
                 f"batch_size ({self.batch_size}) must be a multiple of accumulate ({self.accumulate}), with "
                 "at least 2 utterances in each part: batch norm and KoLeo compare utterances"
             )
-        if min(self.projector_every, self.keep_every) < 0 or not 0 <= self.checkpoint_minutes < math.inf:
-            raise ValueError("projector_every, keep_every and checkpoint_minutes must not be negative")
+        if (
+            min(self.projector_every, self.explain_every, self.keep_every) < 0
+            or not 0 <= self.checkpoint_minutes < math.inf
+        ):
+            raise ValueError(
+                "projector_every, explain_every, keep_every and checkpoint_minutes must not be negative"
+            )
         if not 0 < self.timeout_minutes < math.inf:
             raise ValueError("timeout_minutes must be positive")
         if min(self.log_every, self.watch_every, self.checkpoint_every, self.keep_checkpoints) < 1:

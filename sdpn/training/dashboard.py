@@ -5,6 +5,7 @@ Shapes: K prototypes, E projection, N rows, D embedding.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -20,8 +21,10 @@ from torch.nn.functional import normalize
 from sdpn.data.crops import crop
 from sdpn.distill.base import LossTerms, SelfDistillation
 from sdpn.errors import InputError
+from sdpn.explain.watch import NUM_WATCHED, Watch
 from sdpn.io.audio import RATE_HZ
 from sdpn.io.kaldi import Utterance
+from sdpn.models.encoder import Encoder
 from sdpn.tracking import prototype_statistics
 from sdpn.tracking.board import Board
 from sdpn.training.config import RunConfig
@@ -73,6 +76,7 @@ class Dashboard:
         self._shown = evaluation.utterances if evaluation else utterances
         self._channel = None if evaluation else config.crops.channel
         self._drawn: _Sample | None = None
+        self._watch: Watch | None = None
         self._window = _Window()
         self._warned: set[str] = set()
         self._failures = 0
@@ -120,6 +124,9 @@ class Dashboard:
         if last or (training.projector_every and step % training.projector_every == 0):
             with self._attempt("the projector"):
                 self._project(step)
+        if training.explain_every and (last or step % training.explain_every == 0):
+            with self._attempt("the maps"):
+                self._explain(step)
         return self._failures == failures
 
     @contextmanager
@@ -177,6 +184,25 @@ class Dashboard:
             rows_NE=unit_NE,
             labels=self._drawn.labels,
         )
+
+    def _explain(self, step: int) -> None:
+        """Write maps of the teacher for the same utterances each time, and histograms by layer."""
+        teacher = self._network.teacher.encoder
+        assert isinstance(teacher, Encoder)
+        if self._watch is None:
+            self._watch = Watch(self._config.encoder, self._config.features, self._watched_waves())
+        self._watch.write(self._board, step, teacher=teacher, student=self._network.student.encoder)
+
+    def _watched_waves(self) -> list[tuple[str, np.ndarray]]:
+        """Some utterances, by a generator of its own."""
+        order = np.random.default_rng((self._config.training.seed, len(self._shown))).permutation(
+            len(self._shown)
+        )
+        waves: list[tuple[str, np.ndarray]] = []
+        for index in order[: 2 * NUM_WATCHED].tolist():
+            with contextlib.suppress(InputError):  # the data loader reports it
+                waves.append((self._shown[index].id, self._shown[index].read(channel=self._channel)))
+        return waves
 
     def state(self) -> dict[str, Any]:
         """The state that a resumed run needs."""

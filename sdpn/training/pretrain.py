@@ -55,6 +55,7 @@ _FREE_OF_TRAINING = (
     "keep_checkpoints",
     "keep_every",
     "projector_every",
+    "explain_every",
     "timeout_minutes",
 )
 

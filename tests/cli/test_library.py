@@ -63,6 +63,7 @@ LIBRARY = {
     "drift": "sdpn.tracking.drift.prototype_drift",
     "score": "sdpn.score",
     "report": "sdpn.report.report.write_report",
+    "explain": "sdpn.explain.utterance.explain_utterance",
     "models": "sdpn.models.cost.list_encoders",
     "convert": "sdpn.convert",
 }
@@ -500,6 +501,21 @@ def report(at: Material) -> None:
     by_library = write_report(experiment, at.library / "page.html")
     assert by_cli["rows"] == plain([dataclasses.asdict(row) for row in by_library.rows]) and by_cli["rows"]
     assert files(at.cli) == files(at.library)
+
+
+def explain(at: Material) -> None:
+    from sdpn.explain.hearing import hear
+    from sdpn.explain.network import ExplainedNetwork
+    from sdpn.explain.utterance import explain_utterance
+
+    path = read_data_dir(at.voices)[0].path
+    by_cli = at.command("explain", "utterance", path, "--model", at.model, "--out", at.cli)
+    network = ExplainedNetwork(sdpn.load_model(at.model))
+    by_library = explain_utterance(network, hear(network, path))
+    assert by_cli == plain(by_library.to_dict())
+    stored = np.load(at.cli / "maps.npz")
+    for one in by_library.maps:
+        np.testing.assert_array_equal(stored[one.method], one.values_FT)
 
 
 def models(at: Material) -> None:

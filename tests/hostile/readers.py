@@ -35,6 +35,12 @@ class Reader:
     slow: bool = False
 
 
+def _read_ctm(path: Path) -> object:
+    from sdpn.explain.labels import read_ctm, tokens_of_frames
+
+    return {name: tokens_of_frames(tokens, 20, 0.01) for name, tokens in read_ctm(path).items()}
+
+
 def _written(name: str, content: str | bytes) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         path = folder / name
@@ -622,6 +628,7 @@ READERS: dict[str, Reader] = {
     ),
     "wav.scp": Reader(_data_dir("wav.scp"), _read_data_dir),
     "segments": Reader(_data_dir("segments"), _read_data_dir),
+    "phones.ctm": Reader(_written("phones.ctm", "a 1 0.00 0.05 h\na 1 0.05 0.10 'E\n"), _read_ctm),
     "utt2spk": Reader(_data_dir("utt2spk"), _read_data_dir),
     "pack-manifest": Reader(_packed("pack.json"), _read_pack, slow=True),
     "pack-shard": Reader(_packed("shard-000000.tar"), _read_shard, text=False, slow=True),

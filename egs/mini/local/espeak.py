@@ -42,7 +42,30 @@ _LEFT_OUT = {
     "robosoft3",
 }
 
-_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+_PHONEME_EVENTS = 1
+_END, _WORD, _PHONEME = 0, 1, 7
+
+
+class _Name(ctypes.Union):
+    _fields_ = (("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8))
+
+
+class _Event(ctypes.Structure):
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position_ms", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", _Name),
+    )
+
+
+_Callback = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +97,36 @@ def variants() -> list[str]:
     return sorted(found - _LEFT_OUT)
 
 
+@dataclass(frozen=True)
+class Aligned:
+    """What is said when.
+
+    Attributes:
+        start_s: from the start of the utterance.
+        end_s: from the start of the utterance.
+        token: a phone, in espeak-ng's mnemonics with stress marks, or a word.
+    """
+
+    start_s: float
+    end_s: float
+    token: str
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """An utterance and its phones and words.
+
+    Attributes:
+        wave: (S,) float32 at 16 kHz.
+        phones: in order; they cover the utterance.
+        words: in order.
+    """
+
+    wave: np.ndarray
+    phones: list[Aligned]
+    words: list[Aligned]
+
+
 class Synthesiser:
     """Text to samples. Make one per process."""
 
@@ -82,13 +135,16 @@ class Synthesiser:
 
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
         self._rate_hz = int(
-            self._library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, str(_data_path()).encode(), 0)
+            self._library.espeak_Initialize(
+                _AUDIO_OUTPUT_SYNCHRONOUS, 0, str(_data_path()).encode(), _PHONEME_EVENTS
+            )
         )
         if self._rate_hz <= 0:
             raise RuntimeError("espeak-ng could not be initialised")
         # otherwise the noise in breathy voices is seeded by the clock
         self._library.espeak_ng_SetRandSeed(ctypes.c_long(1))
         self._pieces: list[np.ndarray] = []
+        self._events: list[tuple[int, float, int, int, str]] = []
         self._callback = _Callback(self._receive)  # kept: the library holds the bare pointer
         self._library.espeak_SetSynthCallback(self._callback)
 
@@ -113,7 +169,7 @@ class Synthesiser:
             (_RANGE, voice.pitch_range),
         ):
             self._library.espeak_SetParameter(parameter, value, 0)
-        self._pieces = []
+        self._pieces, self._events = [], []
         encoded = text.encode()
         status = self._library.espeak_Synth(
             encoded, ctypes.c_size_t(len(encoded) + 1), 0, _POS_CHARACTER, 0, _CHARS_UTF8, None, None
@@ -123,9 +179,49 @@ class Synthesiser:
         samples = np.concatenate([np.zeros(0, np.int16), *self._pieces])
         return resample(samples.astype(np.float32) / 32768.0, self._rate_hz, RATE_HZ)
 
-    def _receive(self, samples: ctypes._Pointer[ctypes.c_short], count: int, _events: int | None) -> int:
+    def speak_aligned(self, text: str, voice: Voice) -> Spoken:
+        """Synthesise ``text`` with the times of its phones and words, as espeak-ng gives them.
+
+        Raises:
+            ValueError: as `speak`, or the text is not ASCII, by whose characters words are found.
+        """
+        if not text.isascii():
+            raise ValueError(f"expected ASCII text, found {text!r}")
+        wave = self.speak(text, voice)
+        end_s = len(wave) / RATE_HZ
+        found: dict[int, list[Aligned]] = {_PHONEME: [], _WORD: []}
+        for kind, tokens in found.items():
+            events = [event for event in self._events if event[0] == kind]
+            starts = [event[1] for event in events]
+            # a word ends where the next one, or a pause, begins
+            ends = [*starts[1:], end_s]
+            if kind == _WORD:
+                pauses = [
+                    event[1] for event in self._events if event[0] == _PHONEME and event[4].startswith("_")
+                ]
+                ends = [
+                    min([end, *(pause for pause in pauses if pause > start)])
+                    for start, end in zip(starts, ends, strict=True)
+                ]
+            for (_, start_s, position, length, name), until_s in zip(events, ends, strict=True):
+                token = text[position - 1 : position - 1 + length] if kind == _WORD else name
+                if token and until_s > start_s:
+                    tokens.append(Aligned(start_s, min(until_s, end_s), token))
+        return Spoken(wave, found[_PHONEME], found[_WORD])
+
+    def _receive(
+        self, samples: ctypes._Pointer[ctypes.c_short], count: int, events: ctypes._Pointer[_Event]
+    ) -> int:
         if samples and count > 0:
             self._pieces.append(np.ctypeslib.as_array(samples, (count,)).copy())
+        number = 0
+        while events and events[number].type != _END:
+            event = events[number]
+            if event.type in (_WORD, _PHONEME):
+                name = event.id.string.decode(errors="replace") if event.type == _PHONEME else ""
+                at_s = event.sample / self._rate_hz
+                self._events.append((event.type, at_s, event.text_position, event.length, name))
+            number += 1
         return 0  # go on
 
 
