@@ -20,7 +20,7 @@ _INDEPENDENCE, _STATED = 0.25, 4.0
 _LOOP, _ROUNDS = 0.9, 20
 
 #: How much more probable another speaker must be, in nats, for a window that nobody has named to move: what
-#: the clustering decided counts for something. Chosen on conversations of training speakers (docs/editing.md).
+#: the clustering decided counts for something. Chosen on training speakers (docs/editing.md).
 _STAYS = 3.0
 
 
