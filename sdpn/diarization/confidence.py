@@ -5,7 +5,7 @@ the recording. The probability is logistic in `FEATURES`: how much nearer the tu
 its speaker than to those of anybody else, in units that a recording defines for its own network (the
 similarity within and between speakers, `sdpn.clustering.recording_model`), how much was said, how loud, and
 how sure the number of speakers is. So it holds for any encoder and any clusterer. The coefficients were
-fitted to simulated conversations of training speakers in fifteen conditions, with three encoders
+fitted to simulated conversations of training speakers in fifteen conditions, with two encoders
 (docs/confidence.md, tools/benchmarks/confidence.py).
 
 Shapes: N windows, D embedding dimensions, K speakers, S turns, F features.
@@ -67,26 +67,26 @@ FEATURES = (
 #: Log odds that a turn is right, linear in `FEATURES`.
 RIGHT_ODDS = np.array(
     [
-        -0.8285,
-        0.9625,
-        0.4974,
-        1.039,
-        -0.09292,
-        0.4147,
-        1.141,
-        -0.4955,
-        0.5599,
-        0.08063,
-        -3.523,
-        2.295,
-        1.048,
-        -0.09556,
-        0.2076,
-        0.2559,
-        0.3865,
-        1.881,
-        0.5493,
-        -2.109,
+        -1.217,
+        1.037,
+        -0.6275,
+        0.7778,
+        0.4745,
+        0.3455,
+        0.9007,
+        -0.6823,
+        0.3143,
+        0.1621,
+        -3.282,
+        3.067,
+        1.338,
+        -0.0274,
+        0.1459,
+        0.08228,
+        0.2765,
+        3.024,
+        0.0677,
+        -1.823,
     ]
 )
 

@@ -58,30 +58,30 @@ OFFSET = 0.03
 #: Coefficients; mean and scale of the features; the residuals of the logarithm that the range reaches to.
 WEIGHTS = np.array(
     [
-        -1.895,
-        0.2998,
-        0.05459,
-        -0.1185,
-        0.004837,
-        -0.02737,
-        -0.03448,
-        0.03144,
-        0.06178,
-        -0.08238,
-        0.1365,
-        -0.01272,
-        -0.03245,
+        -1.592,
+        0.1595,
+        0.06487,
+        -0.03403,
+        -0.06711,
+        -0.05123,
+        -0.04986,
+        -0.02064,
+        -0.05944,
+        -0.07889,
+        0.1465,
+        0.105,
+        -0.1098,
     ]
 )
-MEAN = np.array([0, -2.961, 1.329, 0.5109, 0.3532, 0.7742, 2.569, 2.774, 0.9067, 2.905, 1.622, 1.218, 0.4981])
+MEAN = np.array([0, -2.764, 1.346, 0.5132, 0.3381, 0.7365, 2.622, 2.805, 0.8995, 2.881, 1.594, 1.174, 0.4845])
 SCALE = np.array(
-    [1, 0.8846, 0.3914, 0.08882, 0.09021, 0.2293, 0.9251, 0.8698, 0.08136, 0.7283, 0.6647, 0.5051, 0.3716]
+    [1, 0.932, 0.3977, 0.0895, 0.09776, 0.2304, 0.8885, 0.8378, 0.105, 0.7551, 0.6987, 0.531, 0.3992]
 )
-RANGE = (-0.626, 0.759)
+RANGE = (-0.956, 0.612)
 
 #: Features, in standard deviations from their mean, that are farther than this in the root mean square are
 #: of a recording unlike the simulated ones: the value that 1 % of those exceed.
-UNUSUAL = 2.026
+UNUSUAL = 2.178
 
 #: Levels where they are not known, in 10 dB.
 _FLOOR, _SPREAD = 2.5, 1.5

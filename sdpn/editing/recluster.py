@@ -19,6 +19,10 @@ _INDEPENDENCE, _STATED = 0.25, 4.0
 #: Probability of staying with a speaker, and rounds.
 _LOOP, _ROUNDS = 0.9, 20
 
+#: How much more probable another speaker must be, in nats, for a window that nobody has named to move: what
+#: the clustering decided counts for something. Chosen on training speakers (docs/editing.md).
+_STAYS = 3.0
+
 
 def recluster(
     emb_ND: np.ndarray,
@@ -54,13 +58,14 @@ def recluster(
         fixed_N[:, None], np.eye(num_speakers)[labels_N], affected_K[None].astype(np.float64)
     )
     posteriors_NK: np.ndarray = np.eye(num_speakers)[labels_N]
+    stays_NK = _STAYS * posteriors_NK
     for _ in range(_ROUNDS):
         sizes_K = weight_N @ posteriors_NK
         variance_K1 = 1.0 / (1.0 + share * sizes_K * model.phi)[:, None]
         mean_KD = share * variance_K1 * ((posteriors_NK * weight_N[:, None]).T @ model.x_ND) * model.phi
         log_p_NK = model.x_ND @ mean_KD.T
         log_p_NK -= 0.5 * ((mean_KD**2).sum(axis=1) + mean_KD.shape[1] * model.phi * variance_K1[:, 0])
-        log_p_NK = share * log_p_NK + np.log(np.maximum(allowed_NK, 1e-300))
+        log_p_NK = share * log_p_NK + stays_NK + np.log(np.maximum(allowed_NK, 1e-300))
         priors_K = np.maximum(posteriors_NK.sum(axis=0), 0.5)
         again_NK, _, _ = forward_backward(log_p_NK, priors_K / priors_K.sum(), np.full(len(emb_ND), _LOOP))
         again_NK = again_NK * allowed_NK + 1e-300 * allowed_NK

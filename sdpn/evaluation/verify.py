@@ -69,8 +69,8 @@ class Verification:
             "eer_interval": self.interval,
             "cllr": found.cllr,
             "min_cllr": found.min_cllr,
-            "calibrated_cllr": self.calibrated_cllr,
             "scores": ", ".join(self.steps),
+            **({} if self.calibrated_cllr is None else {"calibrated_cllr": self.calibrated_cllr}),
         }
 
 

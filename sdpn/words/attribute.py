@@ -19,8 +19,7 @@ from sdpn.words.transcript import Transcript, Word
 #: A word outside of all turns belongs to the nearest within this, in seconds.
 REACH_S = 0.5
 
-#: Words whose speaker is less probable get none. Chosen on conversations of training speakers
-#: (docs/words.md).
+#: Words whose speaker is less probable get none: below, somebody else, or nobody, is more probable.
 LEAST_CONFIDENCE = 0.5
 
 #: What a turn without confidence counts as.

@@ -608,3 +608,25 @@ def test_progress_in_minutes_of_audio(
     audio = write_noise(tmp_path / "long.wav", 150.0)
     assert diarize("--model", model, "--out", tmp_path / "out", audio) == 0
     assert "diarizing: 2.5/2.5 min of audio in" in capsys.readouterr().err
+
+
+def test_the_audio_of_turns(shared_data: Path, tmp_path: Path) -> None:
+    """--cut: as many files as turns, and a second run finds the recording finished."""
+    clip = shared_data.parent / "cases" / "speech8.wav"
+    words = ["diarize", str(clip), "--out", str(tmp_path), "--to", "rttm,json", "--cut", "--quiet"]
+    assert main([*words, "--json", str(tmp_path / "first.json")]) == 0
+    turns = json.loads((tmp_path / "speech8.json").read_text())["turns"]
+    assert turns and all(0.0 < turn["confidence"] < 1.0 for turn in turns)
+    cut = tmp_path / "speech8.cut"
+    assert (
+        len(list((cut / "turns").iterdir()))
+        == len(turns)
+        == len((cut / "turns.csv").read_text().splitlines()) - 1
+    )
+    seconds = sum(soundfile.info(path).duration for path in (cut / "speakers").iterdir())
+    assert seconds == pytest.approx(sum(turn["end_s"] - turn["start_s"] for turn in turns), abs=1e-3)
+    assert main([*words, "--json", str(tmp_path / "second.json")]) == 0
+    assert json.loads((tmp_path / "second.json").read_text())["results"]["files"][0]["finished_before"]
+    (cut / "turns.csv").unlink()
+    assert main(words) == 0 and (cut / "turns.csv").is_file()
+    assert main(["diarize", "-", "--cut", "--out", str(tmp_path), "--quiet"]) == 2

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from sdpn.cli.main import main
+from sdpn.errors import InputError
 from sdpn.io import audio
 from sdpn.io.rttm import read_rttm
 from sdpn.people.voiceprint import PeopleFolder
@@ -245,3 +246,20 @@ def test_listing_and_renaming(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "Eva: 2 recordings, 8.0 s of speech, small" in capsys.readouterr().out
     names = [one["name"] for one in json.loads((tmp_path / "list.json").read_text())["results"]["people"]]
     assert names == sorted(["名前 🙂", "D" * 300, "Eva"])
+
+
+def test_a_list_needs_no_folder_that_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder that others own may be read: root, as whom tests often run, may write everywhere."""
+    folder = PeopleFolder(tmp_path / "people")
+    folder.write(person("Anna Lee", 1))
+
+    def refuse(path: Path, _kind: str) -> None:
+        raise InputError("is read-only", path=path)
+
+    monkeypatch.setattr("sdpn.cli.outputs.check_writable", refuse)
+    assert enroll("--people", folder.path, "--list") == 0
+    assert "Anna Lee" in capsys.readouterr().out
+    assert enroll("--people", folder.path, "--delete", "Anna Lee") == 2
+    assert "people: is read-only" in capsys.readouterr().err

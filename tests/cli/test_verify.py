@@ -15,7 +15,9 @@ import yaml
 
 from sdpn.cli.main import main
 from sdpn.io.kaldi import read_vectors, vector_writer
+from sdpn.verification.back_end import BackEnd
 from sdpn.verification.plda import Plda, write_plda
+from sdpn.verification.storage import write_back_end
 
 VECTORS = {
     "a1": [1.0, 0.0],
@@ -336,3 +338,35 @@ def test_the_threshold_goes_into_the_model_folder(folder: Path, capsys: pytest.C
     ):
         assert run(folder, *options) == 2
         assert words in capsys.readouterr().err
+
+
+def test_calibration_of_a_back_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The back end is written with a calibration, by which the ratios of the same trials cost less."""
+    rng = np.random.default_rng(0)
+    dim, cohort_CD = 8, rng.standard_normal((60, 8))
+    plda = Plda(np.zeros(dim), np.eye(dim) * 3.0, np.full(dim, 2.0))
+    back_end = BackEnd(np.zeros(dim), plda, cohort_CD, 20, np.linspace(-3, 3, 11))
+    write_back_end(tmp_path / "be.safetensors", back_end)
+    voices = rng.standard_normal((10, dim))
+    names = [f"s{speaker}-{number}" for speaker in range(10) for number in range(4)]
+    with vector_writer(tmp_path) as write:
+        for name in names:
+            write(name, voices[int(name[1])] + 0.7 * rng.standard_normal(dim))
+    pairs = [(a, b) for index, a in enumerate(names) for b in names[:index]]
+    lines = [f"{int(a[1] == b[1])} {a} {b}\n" for a, b in pairs]
+    (tmp_path / "trials").write_text("".join(lines))
+    (tmp_path / "utt2dur").write_text("".join(f"{name} {2 + int(name[-1])}\n" for name in names))
+    words = ["--back-end", str(tmp_path / "be.safetensors"), "--resamples", "10"]
+    lengths = ["--utt2dur", str(tmp_path / "utt2dur")]
+    out = tmp_path / "calibrated.safetensors"
+    assert run(tmp_path, *words, *lengths, "--save-calibration", str(out)) == 0
+    words[1] = str(out)
+    assert run(tmp_path, *words, *lengths, "--json", str(tmp_path / "verify.json")) == 0
+    results = json.loads((tmp_path / "verify.json").read_text())["results"]
+    assert results["min_cllr"] < results["calibrated_cllr"] < results["cllr"]
+    assert "of the back end's log-likelihood ratios" in capsys.readouterr().out
+    (tmp_path / "utt2dur").write_text("s0-0 2\n")
+    assert run(tmp_path, *words, *lengths) == 2
+    assert "has no length of utterance 's" in capsys.readouterr().err
+    assert run(tmp_path, *lengths) == 2
+    assert "need --back-end FILE" in capsys.readouterr().err

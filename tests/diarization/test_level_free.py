@@ -57,7 +57,7 @@ def check(diarizer: Diarizer, clip: Path, folder: Path) -> tuple[float, float]:
 def test_a_clip_at_any_level(name: str, diarizer: Diarizer, shared_data: Path, tmp_path: Path) -> None:
     error_s, speech_s = check(diarizer, shared_data / "ami_excerpt" / f"{name}.flac", tmp_path)
     assert speech_s > 3.0
-    assert error_s <= 0.05 * speech_s  # rounding may decide a tie: one turn of one of the twelve goes elsewhere
+    assert error_s <= 0.05 * speech_s  # rounding may decide a tie: a turn of one of the twelve goes elsewhere
 
 
 @pytest.mark.slow

@@ -371,7 +371,7 @@ def fit_model(of: Mapping[str, Sequence[Judged]], *, spread: bool = True) -> Mod
     mean[0], scale[0] = 0.0, 1.0
     shares_R = np.array([1 / len(of[name]) for name, _ in each])
     target_R = np.log(np.array([judged.der for _, judged in each]) + OFFSET)
-    ridge = Ridge(alpha=0.02, fit_intercept=False)
+    ridge = Ridge(alpha=0.3, fit_intercept=False)
     scaled_RF = (rows_RF - mean) / scale
     ridge.fit(scaled_RF, target_R, sample_weight=shares_R)
     distances = np.sqrt((scaled_RF[:, 1:] ** 2).mean(axis=1))
