@@ -63,14 +63,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="DIR",
         help="Kaldi data directory (wav.scp, optionally segments), or what sdpn pack has made of one; "
-        "repeatable; speaker labels are never read",
+        "repeatable; speaker labels are read by --objective segmentation alone",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="EXP", help="experiment folder")
     parser.add_argument(
         "--objective",
-        choices=("sdpn", "dino", "pseudo", "distill"),
+        choices=("sdpn", "dino", "pseudo", "distill", "segmentation"),
         help="training objective: sdpn (default), dino as a baseline, pseudo for classifying the "
-        "pseudo-labels of --labels, or distill for distilling --teacher (same as objective=…)",
+        "pseudo-labels of --labels, distill for distilling --teacher, or segmentation for a local segmentation "
+        "network, on conversations simulated from speakers in utt2spk (same as objective=…)",
     )
     parser.add_argument(
         "--init",
