@@ -185,7 +185,7 @@ class CropDataset(Dataset[Views]):
 
     @staticmethod
     def collate(items: Sequence[Views]) -> tuple[CropBatch, list[Fault]]:
-        """Stack views to (G, B, S) and (V, B, S'), as the objective expects; returns them with the bad files."""
+        """Stack views to (G, B, S) and (V, B, S'), as objectives expect; returns them with the bad files."""
         erasure_VB4 = np.stack([one.erasure_V4 for one in items], axis=1)
         batch = CropBatch(
             torch.from_numpy(np.stack([one.global_GS for one in items], axis=1)),

@@ -6,8 +6,9 @@ for each class. The exported network is an EMA of the student.
 
 Shapes: B batch, S samples, T frames, C classes, L local speakers, P orders of the speakers, H hidden units.
 
-Sources: permutation-free training: Fujita et al., "End-to-end neural speaker diarization with permutation-free
-objectives", Interspeech 2019, arXiv 1909.05952; powerset classes: Plaquet and Bredin, arXiv 2310.13025.
+Sources: permutation-free training: Fujita et al., "End-to-end neural speaker diarization with
+permutation-free objectives", Interspeech 2019, arXiv 1909.05952; powerset classes: Plaquet and Bredin,
+arXiv 2310.13025.
 """
 
 from __future__ import annotations

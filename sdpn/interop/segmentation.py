@@ -24,15 +24,16 @@ def load_segmentation(path: str | os.PathLike[str], *, device: str = "cpu") -> S
     >>> load_segmentation("pyannote/segmentation-3.0")      # from the cache of Hugging Face
 
     Args:
-        path: a file, a folder that ``sdpn train --objective segmentation`` has written, a name of ``sdpn models --available``, or ``pyannote/segmentation-3.0`` for the copy
-            that Hugging Face's client has stored on this machine; nothing is downloaded.
+        path: a file, a folder that ``sdpn train --objective segmentation`` has written, a name of
+            ``sdpn models --available``, or ``pyannote/segmentation-3.0`` for the copy that Hugging Face's
+            client has stored on this machine; nothing is downloaded.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
         InputError: there is no such file, it is damaged or refers to code, or it holds another network.
     """
     found = segmentation_path(path)
-    if found.is_dir():
+    if is_segmentation_folder(found):
         return read_segmentation(found, device=device)
     return pyannote.read(ModelSource(found), device=device)
 

@@ -1,6 +1,7 @@
 """The folder of a trained segmentation network: ``config.yaml`` and ``model.safetensors``.
 
-``config.yaml`` holds ``format: 1``, the sizes of the network as ``segmentation``, ``window_s`` and ``source``.
+``config.yaml`` holds ``format: 1``, the sizes of the network as ``segmentation``, ``window_s`` and
+``source``.
 """
 
 from __future__ import annotations

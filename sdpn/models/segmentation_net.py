@@ -5,7 +5,8 @@ bidirectional LSTMs at half of that rate, where most of the cost is; a linear la
 convolutions' output joins it, which knows the edges. The output is of powerset classes
 (`sdpn.models.powerset`), as that of `sdpn.models.pyannet.PyanNet`.
 
-Shapes: B batch, S samples, F mel bins, T frames, U frames of the LSTMs, C channels, H hidden units, K classes.
+Shapes: B batch, S samples, F mel bins, T frames, U frames of the LSTMs, C channels, H hidden units,
+K classes.
 """
 
 from __future__ import annotations
@@ -88,15 +89,14 @@ class SegmentationNet(nn.Module):
         super().__init__()
         self.config = config
         channels = config.channels
-        self.features = LogMel(config.features)
+        with torch.device("cpu"):  # constants, which torch.device("meta") cannot make
+            self.features = LogMel(config.features)
         self.stem = ConvUnit(config.features.num_mels, channels, kernel=5, stride=_STRIDE)
         self.blocks = nn.ModuleList(
             ConvUnit(channels, channels, kernel=3, dilation=dilation) for dilation in config.dilations
         )
         self.coarse = ConvUnit(channels, channels, kernel=3, stride=_COARSE)
-        self.lstm = nn.LSTM(
-            channels, config.hidden, config.num_layers, bidirectional=True, batch_first=True
-        )
+        self.lstm = nn.LSTM(channels, config.hidden, config.num_layers, bidirectional=True, batch_first=True)
         self.fine = nn.Linear(2 * config.hidden, _COARSE * config.linear)
         self.detail = nn.Linear(channels, config.linear)
         self.classifier = nn.Linear(config.linear, num_classes(config.num_speakers, config.max_together))

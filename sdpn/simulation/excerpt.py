@@ -22,8 +22,6 @@ def excerpt(conversation: Conversation, first: int, num_samples: int) -> Convers
         length = min(phrase.end - phrase.start, num_samples - onset)
         if length > cut:
             phrases.append(
-                phrase._replace(
-                    start=phrase.start + cut, end=phrase.start + length, onset=onset + cut
-                )
+                phrase._replace(start=phrase.start + cut, end=phrase.start + length, onset=onset + cut)
             )
     return replace(conversation, num_samples=num_samples, phrases=tuple(phrases), sha256=None, sketch=None)

@@ -1,7 +1,8 @@
 """Mixing of a conversation from its manifest line.
 
-All computations of a manifest are in float64: rounding differences between machines are then about 10^11 times
-smaller than a 16-bit step, and do not affect the result. Training, which keeps no manifest, mixes in float32.
+All computations of a manifest are in float64: rounding differences between machines are then about 10^11
+times smaller than a 16-bit step, and do not affect the result. Training, which keeps no manifest, mixes in
+float32.
 """
 
 from __future__ import annotations
@@ -74,9 +75,7 @@ def mix_layers(
     return layers
 
 
-def _dry(
-    conversation: Conversation, speaker: int, load: Load, dtype: type[np.floating[Any]]
-) -> np.ndarray:
+def _dry(conversation: Conversation, speaker: int, load: Load, dtype: type[np.floating[Any]]) -> np.ndarray:
     """The dry signal of one speaker."""
     dry = np.zeros(conversation.num_samples, dtype)
     loaded: dict[int, np.ndarray] = {}
@@ -133,9 +132,7 @@ def _speech_power(conversation: Conversation, speech: np.ndarray) -> float:
     return float(np.mean(speech[spoken] ** 2))
 
 
-def _ambience(
-    conversation: Conversation, speech_power: float, dtype: type[np.floating[Any]]
-) -> np.ndarray:
+def _ambience(conversation: Conversation, speech_power: float, dtype: type[np.floating[Any]]) -> np.ndarray:
     """Stationary noise that falls by 6 dB per octave above some 300 Hz, as that of rooms does."""
     from scipy.signal import lfilter
 

@@ -23,9 +23,7 @@ from sdpn.models.segmentation_net import SegmentationNet
 from sdpn.training.config import RunConfig
 
 
-def build(
-    config: RunConfig, labels: Labels | None = None, targets: Targets | None = None
-) -> Objective:
+def build(config: RunConfig, labels: Labels | None = None, targets: Targets | None = None) -> Objective:
     """The network of a run, freshly initialised from torch's random state.
 
     Args:

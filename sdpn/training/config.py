@@ -102,9 +102,10 @@ class TrainingConfig:
 class RunConfig:
     """All settings of ``sdpn train``, in a YAML file or as ``section.key=value``.
 
-    ``objective`` selects one of the sections ``sdpn``, ``dino``, ``pseudo``, ``distill`` and ``segmentation``;
-    the others are ignored. ``encoder.kind`` is the name of an encoder or of one of its sizes (``sdpn models`` lists them),
-    ``features.kind`` that of features; the other settings of the section are those of that kind.
+    ``objective`` selects one of the sections ``sdpn``, ``dino``, ``pseudo``, ``distill`` and
+    ``segmentation``; the others are ignored. ``encoder.kind`` is the name of an encoder or of one of its
+    sizes (``sdpn models`` lists them), ``features.kind`` that of features; the other settings of the section
+    are those of that kind.
     ``augmentation.preset`` gives the defaults of that section: ``default``, ``none`` or ``published``.
     """
 
@@ -132,6 +133,8 @@ class RunConfig:
             raise ValueError(f"objective {self.objective} needs crops.num_global of at least 1")
         if self.objective == "segmentation" and self.training.accumulate > 1:
             raise ValueError("objective segmentation needs training.accumulate=1: use smaller batches")
+        if self.objective == "segmentation" and self.initial.model is not None:
+            raise ValueError("objective segmentation starts from random weights: remove initial.model")
 
     @property
     def view_samples(self) -> int:

@@ -47,8 +47,8 @@ class SegmentationEvaluation:
         """Shares by their TensorBoard tags.
 
         ``evaluation/frame_error`` of frames with a wrong set of speakers; of all speaker time
-        ``evaluation/der``, the sum of ``missed``, ``false_alarm`` and ``confusion``, under the best order of the
-        speakers of each window; ``overlap_recall`` and ``overlap_precision`` of frames with two speakers.
+        ``evaluation/der``, the sum of ``missed``, ``false_alarm`` and ``confusion``, under the best order of
+        the speakers of each window; ``overlap_recall`` and ``overlap_precision`` of frames with two speakers.
         """
         if self._batches is None:
             self._batches = self._drawn()

@@ -1,9 +1,9 @@
 """Windows of simulated conversations with known speakers: the training data of a segmentation network.
 
-Each item of the sampler is an utterance, whose speaker takes part in the conversation. Everything is drawn from
-a generator that is seeded by (run seed, epoch, utterance), so that neither a resumed run nor the number of
-workers changes a sample. Conversations are planned as by `sdpn simulate`, longer than the window, and only the
-window is mixed.
+Each item of the sampler is an utterance, whose speaker takes part in the conversation. Everything is drawn
+from a generator that is seeded by (run seed, epoch, utterance), so that neither a resumed run nor the number
+of workers changes a sample. Conversations are planned as by `sdpn simulate`, longer than the window, and only
+the window is mixed.
 
 Rooms, noise and their strengths are those of the section ``augmentation``; its tilt, bands, clipping, codecs
 and gain apply to the mixture, which has one channel.
