@@ -145,6 +145,18 @@ class Segmentation(Objective):
             hidden_NH[:0],
         )
 
+    def start_from(self, network: nn.Module) -> None:
+        """Take the weights of a trained network.
+
+        Args:
+            network: of the same sizes.
+
+        Raises:
+            RuntimeError: it has other sizes.
+        """
+        for own in (self.student, self.teacher):
+            own.load_state_dict(network.state_dict())
+
     def after_step(self, momentum: float, terms: LossTerms) -> None:
         """Update the teacher, see `Objective.after_step`; it is never run, so that it needs the buffers."""
         super().after_step(momentum, terms)

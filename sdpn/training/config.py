@@ -17,12 +17,15 @@ from sdpn.distill.distillation import DistillConfig
 from sdpn.distill.pseudo import PseudoConfig
 from sdpn.distill.sdpn import SDPNConfig
 from sdpn.distill.segmentation import LocalSpeakersConfig
+from sdpn.errors import InputError
 from sdpn.features.log_mel import FeatureConfig
 from sdpn.features.registry import FeatureChoice
+from sdpn.interop.segmentation import load_segmentation
 from sdpn.models.ecapa import EcapaConfig
 from sdpn.models.folder import read_model
 from sdpn.models.heads import HeadConfig
 from sdpn.models.registry import EncoderChoice
+from sdpn.models.segmentation_net import SegmentationNet
 from sdpn.pretrained import model_path
 from sdpn.training.evaluation import EvaluationConfig
 from sdpn.training.guards import GuardConfig
@@ -133,8 +136,8 @@ class RunConfig:
             raise ValueError(f"objective {self.objective} needs crops.num_global of at least 1")
         if self.objective == "segmentation" and self.training.accumulate > 1:
             raise ValueError("objective segmentation needs training.accumulate=1: use smaller batches")
-        if self.objective == "segmentation" and self.initial.model is not None:
-            raise ValueError("objective segmentation starts from random weights: remove initial.model")
+        if self.objective == "segmentation" and self.initial.prototypes != "uniform":
+            raise ValueError("objective segmentation takes its prototypes from the network: leave uniform")
 
     @property
     def view_samples(self) -> int:
@@ -163,6 +166,20 @@ def load_run_config(path: str | os.PathLike[str] | None, overrides: Sequence[str
     """
     config = load_config(RunConfig, path, overrides)
     if config.initial.model is None:
+        return config
+    if config.objective == "segmentation":
+        network = load_segmentation(config.initial.model).network
+        if not isinstance(network, SegmentationNet):
+            raise InputError(
+                "is a network of another kind; training continues one of objective=segmentation",
+                path=config.initial.model,
+            )
+        given = RunConfig(segmentation=LocalSpeakersConfig(network=network.config))
+        config = load_config(RunConfig, path, overrides, base=given)
+        if config.segmentation.network != network.config:
+            raise InputError(
+                "has other sizes than segmentation.network", path=config.initial.model, hint="leave them out"
+            )
         return config
     start = model_path(config.initial.model)
     if not start.exists():  # checked when it is loaded; a resumed run does not need it

@@ -24,6 +24,7 @@ from sdpn.distill.labels import Labels, read_labels
 from sdpn.distill.segmentation import Segmentation
 from sdpn.distill.targets import Targets
 from sdpn.errors import InputError
+from sdpn.interop.segmentation import load_segmentation
 from sdpn.io.atomic import atomic_write_text
 from sdpn.io.kaldi import Utterance, iterate_data_dir, refuse_shared_ids
 from sdpn.models.embedder import Embedder
@@ -158,6 +159,8 @@ def pretrain(
             _warn_if_larger_than_teacher(network, targets)
         if not processes.first:  # equal weights, but different dropout
             torch.manual_seed(config.training.seed + 1_000_003 * processes.rank)
+        if store.is_empty() and isinstance(network, Segmentation) and config.initial.model is not None:
+            network.start_from(load_segmentation(config.initial.model).network)
         if store.is_empty() and isinstance(network, SelfDistillation):
             initialise(
                 network,

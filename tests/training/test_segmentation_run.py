@@ -105,11 +105,23 @@ def test_settings_of_other_objectives(
 ) -> None:
     for setting, message in (
         ("training.accumulate=2", "needs training.accumulate=1"),
-        ("initial.model=nothing", "starts from random weights"),
+        ("initial.model=nothing", "nothing: no such segmentation network"),
         ("evaluation.data=nothing evaluation.trials=nothing", "evaluation.data is not used"),
     ):
         assert train(voices, tmp_path / "exp", "training.steps=1", *setting.split()) == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_run_that_starts_from_a_network(trained: Path, voices: Path, tmp_path: Path) -> None:
+    """Its sizes need not be given; without a step, it is the same network."""
+    out = tmp_path / "exp"
+    write_speech(voices, out / "speech")
+    command = ["train", "--data", str(voices), "--out", str(out), "--quiet", "--objective=segmentation"]
+    small = ["segmentation.max_cast=2", "segmentation.validation_windows=2", "training.batch_size=4"]
+    assert main([*command, "--init", str(trained / "model"), *small, "training.steps=0"]) == 0
+    again = weights(out / "model")
+    assert all(torch.equal(value, again[key]) for key, value in weights(trained / "model").items())
+    assert main([*command, "--init", str(trained / "model"), *small, "segmentation.network.hidden=9"]) == 2
 
 
 def test_utterances_without_speakers(
