@@ -48,6 +48,8 @@ class LocalSpeakersConfig:
             of microphone and room.
         level_spread_db: standard deviation of the speakers' levels.
         silent_share: share of windows in which nobody speaks, and only the noise is left.
+        sparse_share: share of windows that lose most of their phrases. In the others, pauses are short, and a
+            network that knows no others takes the sounds of a quiet room for speech.
         held_out: share of the speakers of each corpus who are kept for validation, at least
             ``max_cast`` together.
         validation_windows: windows of theirs.
@@ -61,6 +63,7 @@ class LocalSpeakersConfig:
     same_corpus: float = 0.7
     level_spread_db: float = 4.0
     silent_share: float = 0.02
+    sparse_share: float = 0.0
     held_out: float = 0.05
     validation_windows: int = 120
 
@@ -70,7 +73,7 @@ class LocalSpeakersConfig:
             raise ValueError("window_s must lie between 1 and 120, max_cast between 1 and 20")
         if not 0.05 <= self.turn_share <= 10.0 or not 0.0 <= self.overlap_rate <= 100.0:
             raise ValueError("turn_share must lie between 0.05 and 10, overlap_rate between 0 and 100")
-        for name in ("same_corpus", "silent_share", "held_out"):
+        for name in ("same_corpus", "silent_share", "sparse_share", "held_out"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected a share, 0 to 1")
         if not 0.0 <= self.level_spread_db <= 20.0 or self.validation_windows < 1:

@@ -230,6 +230,8 @@ class SimulatedWindows(Dataset[tuple[np.ndarray, np.ndarray]]):
         if not window.phrases:  # a long pause
             first = planned.phrases[0].onset
             window = excerpt(planned, first - _LEAD, config.window_samples + _LEAD)
+        if config.sparse_share and rng.random() < config.sparse_share:
+            window = _sparse(window, rng)
         window = _of_most_talkative(window, network.num_speakers)
         speech, *noises = mix_layers(window, self._load, np.float32)
         active_TL = _active(window, network.num_speakers, network.hop_samples, network.window_samples)
@@ -343,6 +345,16 @@ def _of_most_talkative(window: Conversation, num_speakers: int) -> Conversation:
     kept = np.argsort(-spoken, kind="stable")[:num_speakers]
     phrases = tuple(phrase for phrase in window.phrases if speaker_of[phrase.utterance] in kept)
     return replace(window, phrases=phrases)
+
+
+def _sparse(window: Conversation, rng: np.random.Generator) -> Conversation:
+    """A window with at most half of its phrases, and one at least."""
+    share = rng.uniform(0.0, 0.5)
+    kept = rng.random(len(window.phrases)) < share
+    kept[rng.integers(len(kept))] = True
+    return replace(
+        window, phrases=tuple(each for each, stays in zip(window.phrases, kept, strict=True) if stays)
+    )
 
 
 def _active(window: Conversation, num_speakers: int, hop: int, frame: int) -> np.ndarray:
