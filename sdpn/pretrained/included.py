@@ -18,7 +18,7 @@ INCLUDED = tuple(ABOUT)
 #: The included segmentation network, and what it is.
 SEGMENTATION, ABOUT_SEGMENTATION = (
     "segmentation-small",
-    "three speakers in 10 s, from simulated conversations; see its model card",
+    "three speakers in 10 s, for overlap, from simulated conversations; see its model card",
 )
 
 #: The model that is taken where none is named.

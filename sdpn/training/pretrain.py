@@ -380,7 +380,7 @@ def _identity(
     mixture: Mixture,
     labels: Labels | None,
     targets: Targets | None,
-    simulated: SegmentationData | None,
+    simulated: SegmentationData | None = None,
 ) -> dict[str, Any]:
     """Settings and data that must be unchanged to resume from a checkpoint."""
     ids = hashlib.sha256()
