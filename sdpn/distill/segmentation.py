@@ -85,7 +85,7 @@ class LocalSpeakersConfig:
         return round(self.window_s * 16_000)
 
 
-class LabelledWindows(NamedTuple):
+class ClassedWindows(NamedTuple):
     """One training batch.
 
     Attributes:
@@ -96,9 +96,9 @@ class LabelledWindows(NamedTuple):
     wave_BS: Tensor
     class_BT: Tensor
 
-    def to(self, device: torch.device) -> LabelledWindows:
+    def to(self, device: torch.device) -> ClassedWindows:
         """Move to a device."""
-        return LabelledWindows(*(part.to(device, non_blocking=True) for part in self))
+        return ClassedWindows(*(part.to(device, non_blocking=True) for part in self))
 
 
 class Segmentation(Objective):
@@ -123,7 +123,7 @@ class Segmentation(Objective):
         table_PC = permuted_classes(config.num_speakers, config.max_together)
         self.register_buffer("class_of_PC", torch.from_numpy(table_PC), persistent=False)
 
-    def forward(self, batch: LabelledWindows, given: Gradients | None = None) -> LossTerms:
+    def forward(self, batch: ClassedWindows, given: Gradients | None = None) -> LossTerms:
         """Cross-entropy per frame under the best order of each window's speakers.
 
         Args:

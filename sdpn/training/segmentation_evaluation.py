@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from sdpn.distill.base import Objective
-from sdpn.distill.segmentation import LabelledWindows, permutation_free, permuted_classes
+from sdpn.distill.segmentation import ClassedWindows, permutation_free, permuted_classes
 from sdpn.models.powerset import membership
 from sdpn.models.segmentation_net import SegmentationNet
 from sdpn.training.simulated_windows import SimulatedWindows
@@ -33,7 +33,7 @@ class SegmentationEvaluation:
         self._windows = windows
         self._num_windows = num_windows
         self._every = every
-        self._batches: list[LabelledWindows] | None = None
+        self._batches: list[ClassedWindows] | None = None
 
     def is_due(self, step: int, *, last: bool) -> bool:
         """Whether the network is evaluated after this step."""
@@ -66,7 +66,7 @@ class SegmentationEvaluation:
         finally:
             own.train(was_training)
 
-    def _drawn(self) -> list[LabelledWindows]:
+    def _drawn(self) -> list[ClassedWindows]:
         epochs, size = range(self._num_windows), len(self._windows)
         order = np.random.default_rng(0).permutation(size)
         items = [(place // size, int(order[place % size])) for place in epochs]

@@ -26,7 +26,7 @@ from sdpn.augmentation.augment import AugmentationConfig, Augmenter
 from sdpn.data.bad_files import BadFiles, Fault, TooManyBadFiles
 from sdpn.data.sampler import Item, Mixture
 from sdpn.diarization.local_speech import at_level
-from sdpn.distill.segmentation import LabelledWindows, LocalSpeakersConfig, classes_of
+from sdpn.distill.segmentation import ClassedWindows, LocalSpeakersConfig, classes_of
 from sdpn.errors import InputError
 from sdpn.io.kaldi import Utterance, read_data_dir
 from sdpn.io.recordings import Recordings
@@ -176,10 +176,10 @@ class SimulatedWindows(Dataset[tuple[np.ndarray, np.ndarray]]):
     @staticmethod
     def collate(
         items: Sequence[tuple[np.ndarray, np.ndarray, list[Fault]]],
-    ) -> tuple[LabelledWindows, list[Fault]]:
+    ) -> tuple[ClassedWindows, list[Fault]]:
         """Stack windows to a batch; returns it with the bad files."""
         waves, classes, faults = zip(*items, strict=True)
-        batch = LabelledWindows(
+        batch = ClassedWindows(
             torch.from_numpy(np.stack(waves)), torch.from_numpy(np.stack(classes).astype(np.int64))
         )
         return batch, [fault for own in faults for fault in own]

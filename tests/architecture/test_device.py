@@ -25,7 +25,7 @@ from sdpn.cli.main import main
 from sdpn.config import load_config
 from sdpn.data.crops import CropBatch
 from sdpn.distill.labels import Labels
-from sdpn.distill.segmentation import LabelledWindows
+from sdpn.distill.segmentation import ClassedWindows
 from sdpn.interop.load import load_model
 from sdpn.interop.segmentation import load_segmentation
 from sdpn.io.kaldi import read_data_dir
@@ -274,7 +274,7 @@ def test_training_of_a_segmentation_network(device: Device) -> None:
     config = load_config(RunConfig, None, ["objective=segmentation", "training.precision=fp32", *_NETWORK])
     wave_BS = 0.1 * torch.randn(4, 16_000, generator=torch.Generator().manual_seed(0))
     frames = config.segmentation.network.num_frames(16_000)
-    batch = LabelledWindows(wave_BS, torch.arange(4 * frames).view(4, frames) % 7)
+    batch = ClassedWindows(wave_BS, torch.arange(4 * frames).view(4, frames) % 7)
     losses = []
     for place in (device.device, torch.device("cpu")):
         torch.manual_seed(0)

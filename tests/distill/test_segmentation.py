@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdpn.distill.segmentation import (
-    LabelledWindows,
+    ClassedWindows,
     LocalSpeakersConfig,
     Segmentation,
     classes_of,
@@ -109,7 +109,7 @@ def test_it_learns_when_two_tones_sound() -> None:
         wave_BS = (gates_BLS * tones_LS).sum(axis=1) + 0.01 * rng.standard_normal((4, 64_000))
         active_BTL = np.pad(active_BTL, ((0, 0), (0, 0), (0, 1)))
         classes_BT = np.stack([classes_of(each, 2) for each in active_BTL])
-        batch = LabelledWindows(torch.from_numpy(wave_BS).float(), torch.from_numpy(classes_BT))
+        batch = ClassedWindows(torch.from_numpy(wave_BS).float(), torch.from_numpy(classes_BT))
         optimizer.zero_grad()
         terms = objective(batch)
         terms.total.backward()
