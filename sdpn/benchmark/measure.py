@@ -26,6 +26,7 @@ from sdpn.io import audio
 from sdpn.io.rttm import Turn, from_annotation
 from sdpn.metrics.diarization import NIST_COLLAR_S, RecordingScore, score_recordings
 from sdpn.models.embedder import Embedder
+from sdpn.models.segmenter import Segmenter
 from sdpn.models.weights import weights_digest
 from sdpn.pretrained import model_path
 from sdpn.verification.back_end import BackEnd
@@ -91,6 +92,7 @@ class Bench:
         sets: the recordings.
         plan: how much is measured.
         config: settings of the diarization.
+        segmenter: local segmentation network, or None.
     """
 
     model: Embedder
@@ -98,6 +100,7 @@ class Bench:
     sets: EvaluationSets
     plan: Plan
     config: DiarizationConfig
+    segmenter: Segmenter | None = None
 
     def measure(self, cell: Cell) -> Outcome:
         """Measure a cell, on one thread.
@@ -163,7 +166,7 @@ class Bench:
         return _columns(whole, nist)
 
     def _turns(self, name: str, path: Path, condition: str) -> list[Turn]:
-        diarizer = Diarizer(self.model, config=self.config)
+        diarizer = Diarizer(self.model, config=self.config, segmentation=self.segmenter)
         if condition != "telephone":
             return from_annotation(diarizer(path), name)
         wave = telephone(audio.read(path), np.random.default_rng(_SEED))
@@ -172,7 +175,7 @@ class Bench:
     def _cost(self, cell: Cell) -> Outcome:
         recordings = self.sets.conversations(cell.corpus, cell.condition, cell.seed)
         paths = list(recordings.audio.values())[: self.plan.cost_conversations]
-        diarizer = Diarizer(self.model, config=self.config)
+        diarizer = Diarizer(self.model, config=self.config, segmentation=self.segmenter)
         diarizer(paths[0])  # what is loaded on first use is loaded
         spent = []
         for path in paths:

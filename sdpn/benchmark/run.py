@@ -17,8 +17,10 @@ from sdpn.benchmark.plan import DEV_CORPORA, HELD_OUT, Cell, Plan, cells, held_o
 from sdpn.benchmark.summary import summarise
 from sdpn.diarization.pipeline import DiarizationConfig, Diarizer
 from sdpn.errors import InputError
+from sdpn.interop.segmentation import load_segmentation
 from sdpn.io.corpus import find_speakers
 from sdpn.models.embedder import Embedder
+from sdpn.models.segmenter import Segmenter
 from sdpn.simulation.manifest import read_manifest
 from sdpn.simulation.simulate import OnProgress, silently
 from sdpn.verification.back_end import BackEnd
@@ -52,6 +54,7 @@ class _Work:
     sets: EvaluationSets
     plan: Plan
     config: DiarizationConfig
+    segmentation: str | None
 
 
 def run_benchmark(
@@ -61,6 +64,7 @@ def run_benchmark(
     out: Path,
     plan: Plan | None = None,
     config: DiarizationConfig | None = None,
+    segmentation: str | None = None,
     manifest: Path | None = None,
     jobs: int = 1,
     progress: OnProgress = silently,
@@ -74,6 +78,7 @@ def run_benchmark(
         out: folder of the finished cells and conversations; a killed run continues from it.
         plan: how much to measure; None: all of it.
         config: settings of the diarization, the same for all models; None takes the defaults.
+        segmentation: local segmentation network, as `sdpn.load_segmentation` takes it; None for none.
         manifest: conversations of the first dev corpus that become a row of their own.
         jobs: processes.
         progress: shows the progress of the simulation.
@@ -90,6 +95,7 @@ def run_benchmark(
     parameters = [_num_parameters(model) for model in models]  # a bad model is found before the work
     for model in models:
         Diarizer(_loaded(model)[0], config=config)  # rejects invalid settings
+    segmenter = _segmenter(segmentation)
     _check(sets, plan)
     compared: dict[str, str] = {}
     if {"der", "cost"} & set(plan.parts):
@@ -100,10 +106,13 @@ def run_benchmark(
     def made_from(digest: str, cell: Cell) -> list[object]:
         """What a cell depends on; scores of trials do not on how conversations are made and diarized."""
         of_all: list[object] = [digest, code_digest(), inputs[cell.corpus]]
-        return of_all if cell.part == "eer" else [*of_all, repr(config), *plan.sizes]
+        if cell.part == "eer":
+            return of_all
+        heard_by = [] if segmenter is None else [segmenter.digest, segmenter.window_samples]
+        return [*of_all, repr(config), *plan.sizes, *heard_by]
 
     stores = [FinishedParts(out, partial(made_from, digest)) for digest in digests]
-    work = [_Work(model, sets, plan, config) for model in models]
+    work = [_Work(model, sets, plan, config, segmentation) for model in models]
     outcomes: list[dict[Cell, Outcome]] = [{} for _ in models]
     missing: list[tuple[int, Cell]] = []
     for cell in todo:
@@ -181,7 +190,8 @@ def _measured(
 
 def _measure(work: _Work, cell: Cell) -> Outcome:
     model, back_end = _loaded(work.model)
-    return Bench(model, back_end, work.sets, work.plan, work.config).measure(cell)
+    segmenter = _segmenter(work.segmentation)
+    return Bench(model, back_end, work.sets, work.plan, work.config, segmenter).measure(cell)
 
 
 @lru_cache(maxsize=2)
@@ -189,3 +199,8 @@ def _loaded(file: ModelFile) -> tuple[Embedder, BackEnd | None]:
     """The models that a process measures are the same for many cells."""
     model = file.load()
     return model, file.back_end(model)
+
+
+@lru_cache(maxsize=1)
+def _segmenter(path: str | None) -> Segmenter | None:
+    return None if path is None else load_segmentation(path)

@@ -15,6 +15,7 @@ from sdpn.cli.diarization_arguments import diarization_config, diarization_setti
 from sdpn.cli.model_arguments import FORMATS
 from sdpn.cli.numbers import at_least
 from sdpn.cli.progress import Meter, track
+from sdpn.cli.segmentation_arguments import add_network_arguments
 from sdpn.cli.table import format_markdown
 from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
@@ -44,6 +45,7 @@ EXAMPLE = """\
   sdpn benchmark --data corpora --out exp/benchmark --quick --parts eer
   sdpn benchmark --data corpora --out exp/benchmark --model exp/mini/model \\
       --model campplus.bin --format sdpn --format 3dspeaker
+  sdpn benchmark --data corpora --out exp/benchmark --parts der,ami,cost --segmentation segmentation-3.0
   sdpn benchmark --data corpora --out exp/benchmark vad.threshold=0.4 merging.prior_odds=0.5
 """
 
@@ -96,6 +98,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         threshold="for ahc the model's calibrated threshold, for vbx one estimated from each recording",
         takes_file=True,
     )
+    add_network_arguments(parser.add_argument_group("overlap"))
     parser.set_defaults(num_speakers=None)
 
 
@@ -127,6 +130,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             out=args.out,
             plan=plan,
             config=config,
+            segmentation=args.segmentation,
             manifest=args.manifest,
             jobs=args.jobs,
             progress=partial(track, quiet=args.quiet),
@@ -142,6 +146,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     results = {
         "data": str(args.data),
         "settings": {**asdict(config), "settings": dict(config.settings)},
+        "segmentation": args.segmentation,
         "plan": {**asdict(plan), "parts": list(plan.parts)},
         "code": done.code,
         "manifest": done.manifest,

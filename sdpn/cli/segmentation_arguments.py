@@ -12,6 +12,14 @@ if TYPE_CHECKING:
 def add_segmentation_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     group = parser.add_argument_group("overlap")
+    add_network_arguments(group)
+    group.add_argument(
+        "--exclusive", action="store_true", help="with --segmentation: write one speaker at a time"
+    )
+
+
+def add_network_arguments(group: argparse._ArgumentGroup) -> None:
+    """Declare ``--segmentation`` and ``--no-segmentation``."""
     chosen = group.add_mutually_exclusive_group()
     chosen.add_argument(
         "--segmentation",
@@ -26,9 +34,6 @@ def add_segmentation_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_const",
         const=None,
         help="one speaker at a time, found without such a network (default)",
-    )
-    group.add_argument(
-        "--exclusive", action="store_true", help="with --segmentation: write one speaker at a time"
     )
 
 

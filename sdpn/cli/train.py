@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from sdpn.training.loop import TrainingProgress
 
 DESCRIPTION = """\
-Train a Self-Distillation Prototypes Network (SDPN) for speaker embeddings on unlabelled speech.
+Train a Self-Distillation Prototypes Network (SDPN) for speaker embeddings on unlabelled speech; or, with
+--objective segmentation, a network that hears who of a few local speakers speaks (docs/segmentation.md).
 
 Writes EXP/model (for extract and diarize), EXP/checkpoints, EXP/tensorboard and EXP/config.yaml. Rerunning
 the command resumes an interrupted run exactly from its last checkpoint; SIGTERM and SIGUSR1 save a checkpoint
@@ -41,6 +42,8 @@ EXAMPLE = """\
              evaluation.data=data/dev evaluation.trials=data/dev/trials evaluation.every=200
   sdpn train --config conf/fast.yaml --data data/mine --out exp/fast \\
              --objective distill --teacher campplus.bin --teacher-format 3dspeaker
+  sdpn train --config conf/segmentation.yaml --data data/train --out exp/segmentation \\
+             augmentation.noise=data/noise augmentation.rir=data/rir
   torchrun --nproc-per-node 8 --no-python \\
     sdpn train --config conf/reference.yaml --data data/voxceleb2 --out exp/reference
 """
@@ -63,14 +66,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="DIR",
         help="Kaldi data directory (wav.scp, optionally segments), or what sdpn pack has made of one; "
-        "repeatable; speaker labels are never read",
+        "repeatable; speaker labels are read by --objective segmentation alone",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="EXP", help="experiment folder")
     parser.add_argument(
         "--objective",
-        choices=("sdpn", "dino", "pseudo", "distill"),
+        choices=("sdpn", "dino", "pseudo", "distill", "segmentation"),
         help="training objective: sdpn (default), dino as a baseline, pseudo for classifying the "
-        "pseudo-labels of --labels, or distill for distilling --teacher (same as objective=…)",
+        "pseudo-labels of --labels, distill for distilling --teacher, or segmentation for a local "
+        "segmentation network, on conversations simulated from the speakers of utt2spk (same as objective=…)",
     )
     parser.add_argument(
         "--init",

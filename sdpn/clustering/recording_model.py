@@ -34,6 +34,8 @@ _SPEAKER_SHARE, _PRIOR_WEIGHT = 0.38, 0.03
 
 #: Windows whose pairs are used, evenly spaced, and bins of their similarities.
 _MAX_WINDOWS, _BINS, _ITERATIONS = 2000, 1000, 60
+#: Cosines that lie this close to their middle are of one sound, again and again.
+_ALIKE = 5e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +107,11 @@ def _lower_mean(windows: Similarity, within: float, spread: float) -> float:
     from scipy.special import expit
 
     scores_P = squareform(windows[evenly_spaced(len(windows), _MAX_WINDOWS)].matrix(), checks=False)
-    counts_B, edges = np.histogram(scores_P, bins=_BINS)
+    middle = float(scores_P.min() + scores_P.max()) / 2
+    alike = float(np.ptp(scores_P)) < 2 * _ALIKE  # rounding would leave bins without width
+    counts_B, edges = np.histogram(
+        scores_P, bins=_BINS, range=(middle - _ALIKE, middle + _ALIKE) if alike else None
+    )
     scores_B = (edges[1:] + edges[:-1]) / 2
     variance = min(spread**2, max(float(scores_P.var()), 1e-8))
     usual, prior = usual_between(within), _PRIOR_WEIGHT * counts_B.sum()

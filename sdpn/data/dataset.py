@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -86,6 +86,31 @@ class _Unaugmented(NamedTuple):
     faults: tuple[Fault, ...] = ()
 
 
+class TrainingSet(Protocol):
+    """What `load_batches` loads from: items of the sampler to batches.
+
+    Attributes:
+        mixture: sizes and weights of the corpora.
+        bad_files: bad files reported by all loader processes of this process.
+    """
+
+    mixture: Mixture
+    bad_files: BadFiles
+
+    def __len__(self) -> int:
+        """Number of items."""
+
+    def __getitems__(self, items: Sequence[Item]) -> Sequence[Any]:
+        """The items of a batch.
+
+        Raises:
+            InputError: too many files cannot be read, or there is no speech at all.
+        """
+
+    def collate(self, items: Sequence[Any]) -> tuple[Any, list[Fault]]:
+        """The batch, with the bad files that were found."""
+
+
 class CropDataset(Dataset[Views]):
     """Global and local crops of utterances. Speaker labels are never used.
 
@@ -157,6 +182,19 @@ class CropDataset(Dataset[Views]):
         for first in range(0, len(items), _TOGETHER):
             views += self._views(items[first : first + _TOGETHER], present, local_samples)
         return views
+
+    @staticmethod
+    def collate(items: Sequence[Views]) -> tuple[CropBatch, list[Fault]]:
+        """Stack views to (G, B, S) and (V, B, S'), as objectives expect; returns them with the bad files."""
+        erasure_VB4 = np.stack([one.erasure_V4 for one in items], axis=1)
+        batch = CropBatch(
+            torch.from_numpy(np.stack([one.global_GS for one in items], axis=1)),
+            torch.from_numpy(np.stack([one.local_VS for one in items], axis=1)),
+            torch.tensor([one.utterance for one in items]),
+            torch.from_numpy(erasure_VB4) if erasure_VB4.any() else None,
+            torch.tensor([one.speed for one in items], dtype=torch.float32),
+        )
+        return batch, [fault for one in items for fault in one.faults]
 
     def _views(self, items: Sequence[Item], present: set[int], local_samples: int) -> list[Views]:
         cuts = [self._cut(epoch, index, present, local_samples) for epoch, index in items]
@@ -279,7 +317,7 @@ class CropDataset(Dataset[Views]):
 
 
 def load_batches(
-    dataset: CropDataset,
+    dataset: TrainingSet,
     *,
     batch_size: int,
     seed: int,
@@ -287,19 +325,19 @@ def load_batches(
     end_step: int,
     workers: int,
     share: tuple[int, int] = (0, 1),
-) -> Iterator[CropBatch]:
-    """Yield the `CropBatch` of each step from ``start_step`` to ``end_step``, or a process's share of it.
+) -> Iterator[Any]:
+    """Yield the batch of each step from ``start_step`` to ``end_step``, or a process's share of it.
 
     Raises:
         InputError: too many files cannot be read, or there is no speech at all.
     """
-    loader: DataLoader[Views | InputError] = DataLoader(
+    loader: DataLoader[Any] = DataLoader(
         _ErrorsAsItems(dataset),
         batch_sampler=StepSampler(
             dataset.mixture, batch_size, seed=seed, start_step=start_step, end_step=end_step, share=share
         ),
         num_workers=workers,
-        collate_fn=_collate,
+        collate_fn=partial(_collate, dataset=dataset),
         prefetch_factor=4 if workers else None,
         worker_init_fn=_init_worker,
         # its own generator, since creating an iterator draws from it: the run's random state must not change
@@ -315,35 +353,25 @@ def load_batches(
         yield batch
 
 
-class _ErrorsAsItems(Dataset["Views | InputError"]):
+class _ErrorsAsItems(Dataset[Any]):
     """Returns an `InputError` as an item: raised in a loader process, it would become a traceback."""
 
-    def __init__(self, dataset: CropDataset) -> None:
+    def __init__(self, dataset: TrainingSet) -> None:
         self._dataset = dataset
 
-    def __getitems__(self, items: Sequence[Item]) -> Sequence[Views | InputError]:
+    def __getitems__(self, items: Sequence[Item]) -> Sequence[Any]:
         try:
             return self._dataset.__getitems__(items)
         except InputError as error:
             return [error]
 
 
-def _collate(items: Sequence[Views | InputError]) -> tuple[CropBatch, list[Fault]] | InputError:
-    """Stack views to (G, B, S) and (V, B, S'), as the objective expects; returns them with the bad files."""
-    views: list[Views] = []
+def _collate(items: Sequence[Any], *, dataset: TrainingSet) -> tuple[Any, list[Fault]] | InputError:
+    """The batch of items, or the error that took the place of one."""
     for item in items:
         if isinstance(item, InputError):
             return item
-        views.append(item)
-    erasure_VB4 = np.stack([one.erasure_V4 for one in views], axis=1)
-    batch = CropBatch(
-        torch.from_numpy(np.stack([one.global_GS for one in views], axis=1)),
-        torch.from_numpy(np.stack([one.local_VS for one in views], axis=1)),
-        torch.tensor([one.utterance for one in views]),
-        torch.from_numpy(erasure_VB4) if erasure_VB4.any() else None,
-        torch.tensor([one.speed for one in views], dtype=torch.float32),
-    )
-    return batch, [fault for one in views for fault in one.faults]
+    return dataset.collate(items)
 
 
 def _stacked(crops: Sequence[np.ndarray]) -> np.ndarray:

@@ -234,7 +234,7 @@ class LocalSegmentation:
 
     def _run(self, offsets: list[int], size: int) -> None:
         """Run the network on windows that start at offsets in the kept samples."""
-        wave_BS = np.stack([_at_level(self._samples[offset : offset + size]) for offset in offsets])
+        wave_BS = np.stack([at_level(self._samples[offset : offset + size]) for offset in offsets])
         if self._segmenter_frames(wave_BS.shape[1]) == 0:
             return
         active_BTL, together_BTM = self._segmenter.activities(wave_BS)
@@ -254,7 +254,7 @@ class LocalSegmentation:
         self._next += num_frames
 
 
-def _at_level(wave_S: np.ndarray) -> np.ndarray:
+def at_level(wave_S: np.ndarray) -> np.ndarray:
     """Samples at a fixed level, with the hiss that hides the rounding of the file."""
     exact_S = wave_S.astype(np.float64)
     rms = float(np.sqrt(exact_S @ exact_S / max(len(wave_S), 1)))

@@ -158,7 +158,47 @@ class Branch(nn.Module):
         return embedding_BD, self.head(embedding_BD)
 
 
-class SelfDistillation(nn.Module, abc.ABC):
+class Objective(nn.Module, abc.ABC):
+    """What the training loop trains.
+
+    Attributes:
+        features: maps the samples of a batch to what the student takes.
+        student: the network that is trained.
+        teacher: its EMA, a module of the same architecture, which is exported.
+        prototypes: a trained vector for each class, (K, E), which guards and dashboard watch.
+    """
+
+    features: nn.Module
+    student: nn.Module
+    teacher: nn.Module
+    prototypes: nn.Parameter
+
+    @abc.abstractmethod
+    def forward(self, batch: Any, given: Gradients | None = None) -> LossTerms:
+        """Compute the loss of a batch; ``given`` is for gradient caching (`SelfDistillation.forward`)."""
+
+    def after_step(self, momentum: float, terms: LossTerms) -> None:  # noqa: ARG002 - subclasses use it
+        """Update the teacher and the state of the objective after an optimizer step.
+
+        Args:
+            momentum: EMA momentum m.
+            terms: result of `forward` for this step.
+        """
+        self._update_averages(list(self.teacher.parameters()), list(self.student.parameters()), momentum)
+
+    def _copy_buffers(self) -> None:
+        """Give the teacher the student's buffers, such as the running averages of batch norm."""
+        for own, other in zip(self.teacher.buffers(), self.student.buffers(), strict=True):
+            own.copy_(other)
+
+    @staticmethod
+    @torch.no_grad()
+    def _update_averages(averages: list[Any], sources: list[Any], momentum: float) -> None:
+        """EMA update averages ← m · averages + (1 − m) · sources, in one fused call."""
+        torch._foreach_lerp_(averages, sources, 1.0 - momentum)
+
+
+class SelfDistillation(Objective):
     """Student, teacher and prototypes; subclasses implement the objective.
 
     Args:
@@ -172,6 +212,9 @@ class SelfDistillation(nn.Module, abc.ABC):
         ValueError: teacher and student differ in architecture or are the same module, or their output size is
             unknown.
     """
+
+    student: Branch
+    teacher: Branch
 
     def __init__(
         self,
@@ -197,17 +240,11 @@ class SelfDistillation(nn.Module, abc.ABC):
     def objective(self, projections: Projections) -> LossTerms:
         """Compute the objective from the projections of a whole batch, in float32 (float64 is kept)."""
 
-    def after_step(self, momentum: float, terms: LossTerms) -> None:  # noqa: ARG002 - subclasses use it
-        """Update the teacher and the state of the objective after an optimizer step.
-
-        Args:
-            momentum: EMA momentum m.
-            terms: result of `forward` for this step.
-        """
-        self._update_averages(list(self.teacher.parameters()), list(self.student.parameters()), momentum)
+    def after_step(self, momentum: float, terms: LossTerms) -> None:
+        """Update the teacher and the state of the objective, see `Objective.after_step`."""
+        super().after_step(momentum, terms)
         if self._batch_norm == "student":
-            for own, other in zip(self.teacher.buffers(), self.student.buffers(), strict=True):
-                own.copy_(other)
+            self._copy_buffers()
 
     @torch.no_grad()
     def set_prototypes(self, prototypes_KE: Tensor) -> None:
@@ -263,12 +300,6 @@ class SelfDistillation(nn.Module, abc.ABC):
             embedding_ND.view(num_views, num_utterances, -1),
             projection_NE.view(num_views, num_utterances, -1),
         )
-
-    @staticmethod
-    @torch.no_grad()
-    def _update_averages(averages: list[Any], sources: list[Any], momentum: float) -> None:
-        """EMA update averages ← m · averages + (1 − m) · sources, in one fused call."""
-        torch._foreach_lerp_(averages, sources, 1.0 - momentum)
 
 
 def _as_branch(module: nn.Module) -> Branch:

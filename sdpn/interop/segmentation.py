@@ -8,6 +8,7 @@ from pathlib import Path
 from sdpn.errors import InputError
 from sdpn.interop import pyannote
 from sdpn.interop.source import ModelSource
+from sdpn.models.segmentation_folder import is_segmentation_folder, read_segmentation
 from sdpn.models.segmenter import Segmenter
 from sdpn.pretrained.names import how_to_get, named_path
 
@@ -23,24 +24,28 @@ def load_segmentation(path: str | os.PathLike[str], *, device: str = "cpu") -> S
     >>> load_segmentation("pyannote/segmentation-3.0")      # from the cache of Hugging Face
 
     Args:
-        path: a file, a name of ``sdpn models --available``, or ``pyannote/segmentation-3.0`` for the copy
-            that Hugging Face's client has stored on this machine; nothing is downloaded.
+        path: a file, a folder that ``sdpn train --objective segmentation`` has written, a name of
+            ``sdpn models --available``, or ``pyannote/segmentation-3.0`` for the copy that Hugging Face's
+            client has stored on this machine; nothing is downloaded.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
         InputError: there is no such file, it is damaged or refers to code, or it holds another network.
     """
-    return pyannote.read(ModelSource(segmentation_path(path)), device=device)
+    found = segmentation_path(path)
+    if is_segmentation_folder(found):
+        return read_segmentation(found, device=device)
+    return pyannote.read(ModelSource(found), device=device)
 
 
 def segmentation_path(path: str | os.PathLike[str]) -> Path:
-    """The file of a segmentation network.
+    """The file or folder of a segmentation network.
 
     Raises:
         InputError: there is none.
     """
     found = Path(path)
-    if found.is_file():
+    if found.is_file() or is_segmentation_folder(found):
         return found
     name = os.fspath(path)
     if (named := named_path(name, "segmentation")) is not None:
@@ -48,7 +53,11 @@ def segmentation_path(path: str | os.PathLike[str]) -> Path:
     if name in _PUBLISHED:
         return _cached(name, _PUBLISHED[name])
     if found.is_dir():
-        raise InputError("is a folder; expected the file of a segmentation network", path=found)
+        raise InputError(
+            "is a folder without a segmentation network",
+            path=found,
+            hint="expected one that sdpn train --objective segmentation has written (EXP/model), or a file",
+        )
     raise InputError(
         "no such segmentation network",
         path=found,

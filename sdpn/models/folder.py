@@ -145,6 +145,12 @@ def _read_document(path: Path) -> dict[str, Any]:
     document = read_yaml(path)
     if document.get("format") != 1:
         raise InputError("is not an sdpn model of format 1", path=path)
+    if "segmentation" in document:
+        raise InputError(
+            "is a segmentation network, not one of embeddings",
+            path=path,
+            hint="give it as --segmentation, and a speaker embedding as --model",
+        )
     missing = {"encoder", "features"} - document.keys()
     unknown = document.keys() - _KEYS
     if missing or unknown:

@@ -7,6 +7,7 @@ import torch
 
 from sdpn.models.powerset import membership
 from sdpn.models.pyannet import PyanNet
+from sdpn.models.segmentation_net import SegmentationNet
 from sdpn.models.weights import weights_digest
 
 
@@ -26,7 +27,9 @@ class Segmenter:
         ValueError: windows of that length hold no frame.
     """
 
-    def __init__(self, network: PyanNet, *, window_s: float, name: str, device: str = "cpu") -> None:
+    def __init__(
+        self, network: PyanNet | SegmentationNet, *, window_s: float, name: str, device: str = "cpu"
+    ) -> None:
         config = network.config
         self.network = network.to(device).eval()
         self.device = torch.device(device)

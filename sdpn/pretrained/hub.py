@@ -20,7 +20,7 @@ from sdpn.io.checksum import file_sha256
 from sdpn.io.parsing import reason_of
 from sdpn.io.text import is_file_name
 from sdpn.pretrained.home import SOURCE, HomeModel, find_home_model, home
-from sdpn.pretrained.included import INCLUDED
+from sdpn.pretrained.included import INCLUDED, SEGMENTATION
 from sdpn.pretrained.wheels import WHEEL_MODELS
 
 _REFERENCE = re.compile(r"([\w.-]+/[\w.-]+)@([0-9a-f]{40})")
@@ -109,6 +109,6 @@ def _checked(reference: str, files: Mapping[str, str], name: str) -> tuple[str, 
             )
     if not is_file_name(name) or name.startswith("."):
         raise InputError(f"--as {name!r} is no name for a model", hint="expected a word without '/'")
-    if name in INCLUDED or name in WHEEL_MODELS:
+    if name in (*INCLUDED, SEGMENTATION, *WHEEL_MODELS):
         raise InputError(f"--as {name}: a model has that name already", hint="choose another one")
     return found[1], found[2]

@@ -15,6 +15,12 @@ ABOUT = {
 #: Names of the included models.
 INCLUDED = tuple(ABOUT)
 
+#: The included segmentation network, and what it is.
+SEGMENTATION, ABOUT_SEGMENTATION = (
+    "segmentation-small",
+    "three speakers in 10 s, for overlap, from simulated conversations; see its model card",
+)
+
 #: The model that is taken where none is named.
 SHIPPED = _HERE / "fast"
 

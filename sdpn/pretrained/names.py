@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sdpn.errors import InputError
 from sdpn.pretrained.home import find_home_model, home_models
-from sdpn.pretrained.included import ABOUT, INCLUDED, included_path
+from sdpn.pretrained.included import ABOUT, ABOUT_SEGMENTATION, INCLUDED, SEGMENTATION, included_path
 from sdpn.pretrained.wheels import WHEEL_MODELS
 
 
@@ -40,7 +40,7 @@ def available_models() -> list[NamedModel]:
     Raises:
         InputError: a wheel's file or a record is damaged.
     """
-    names = [*INCLUDED, *WHEEL_MODELS, *(model.name for model in home_models())]
+    names = [*INCLUDED, SEGMENTATION, *WHEEL_MODELS, *(model.name for model in home_models())]
     found = (named_model(name) for name in dict.fromkeys(names))
     return [model for model in found if model is not None]
 
@@ -59,6 +59,14 @@ def named_model(name: str) -> NamedModel | None:
             source="included",
             about=ABOUT[name],
             format="sdpn",
+        )
+    if name == SEGMENTATION:
+        return NamedModel(
+            name=name,
+            kind="segmentation",
+            path=included_path(name),
+            source="included",
+            about=ABOUT_SEGMENTATION,
         )
     if (wheel := WHEEL_MODELS.get(name)) is not None:
         path = wheel.find()

@@ -1,12 +1,14 @@
 """Mixing of a conversation from its manifest line.
 
-All computations are in float64: rounding differences between machines are then about 10^11 times smaller than
-a 16-bit step, and do not affect the result.
+All computations of a manifest are in float64: rounding differences between machines are then about 10^11
+times smaller than a 16-bit step, and do not affect the result. Training, which keeps no manifest, mixes in
+float32.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -41,31 +43,48 @@ def mix(conversation: Conversation, load: Load) -> np.ndarray:
     Raises:
         InputError: a recording cannot be read or is shorter than its phrases, or a room response is silent.
     """
-    speech = np.zeros(conversation.num_samples)
-    for number, speaker in enumerate(conversation.speakers):
-        dry = _dry(conversation, number, load)
-        speech += dry if speaker.room is None else _reverberate(dry, _room(speaker.room, load))
-    power = _speech_power(conversation, speech)
-    mixed = speech + _ambience(conversation, power)
-    if conversation.noise is not None:
-        noise = _loop(
-            [load("noise", clip).astype(np.float64) for clip in conversation.noise.clips], len(mixed)
-        )
-        mixed += noise * _gain(noise, power, conversation.noise.snr_db)
+    speech, *noises = mix_layers(conversation, load)
+    mixed = sum(noises, speech)
     mixed *= min(1.0, _PEAK / max(float(np.abs(mixed).max()), 1e-9))
     return np.round(mixed * 32768.0).astype(np.int16)
 
 
-def _dry(conversation: Conversation, speaker: int, load: Load) -> np.ndarray:
+def mix_layers(
+    conversation: Conversation, load: Load, dtype: type[np.floating[Any]] = np.float64
+) -> list[np.ndarray]:
+    """The layers whose sum is the mixture, (num_samples,) each: speech, ambience and, if any, recorded noise.
+
+    Args:
+        conversation: the conversation; at least one phrase, which the levels of noise refer to.
+        load: loads its recordings.
+        dtype: of the computation and the result. float32 takes half the time.
+
+    Raises:
+        InputError: as for `mix`.
+    """
+    speech = np.zeros(conversation.num_samples, dtype)
+    for number, speaker in enumerate(conversation.speakers):
+        dry = _dry(conversation, number, load, dtype)
+        speech += dry if speaker.room is None else _reverberate(dry, _room(speaker.room, load))
+    power = _speech_power(conversation, speech)
+    layers = [speech, _ambience(conversation, power, dtype)]
+    if conversation.noise is not None:
+        clips = [load("noise", clip).astype(dtype) for clip in conversation.noise.clips]
+        recorded = _loop(clips, len(speech), dtype)
+        layers.append(recorded * _gain(recorded, power, conversation.noise.snr_db))
+    return layers
+
+
+def _dry(conversation: Conversation, speaker: int, load: Load, dtype: type[np.floating[Any]]) -> np.ndarray:
     """The dry signal of one speaker."""
-    dry = np.zeros(conversation.num_samples)
+    dry = np.zeros(conversation.num_samples, dtype)
     loaded: dict[int, np.ndarray] = {}
     for phrase in conversation.phrases:
         utterance = conversation.utterances[phrase.utterance]
         if utterance.speaker != speaker:
             continue
         if phrase.utterance not in loaded:
-            loaded[phrase.utterance] = load("utterance", utterance.file).astype(np.float64)
+            loaded[phrase.utterance] = load("utterance", utterance.file).astype(dtype)
         samples = loaded[phrase.utterance]
         if phrase.end > len(samples):
             raise InputError(
@@ -76,12 +95,16 @@ def _dry(conversation: Conversation, speaker: int, load: Load) -> np.ndarray:
         after = min(
             _HALF_FADE, len(samples) - phrase.end, len(dry) - (phrase.onset + phrase.end - phrase.start)
         )
-        at = np.arange(-before, phrase.end - phrase.start + after) + 0.5
-        rise = np.clip((at / _HALF_FADE + 1) / 2, 0.0, 1.0)
-        fall = np.clip(((phrase.end - phrase.start - at) / _HALF_FADE + 1) / 2, 0.0, 1.0)
-        weight = np.sin(np.pi / 2 * np.minimum(rise, fall)) ** 2 * 10 ** (phrase.gain_db / 20)
+        length = before + phrase.end - phrase.start + after
+        weight = np.full(length, 10 ** (phrase.gain_db / 20), dtype)
+        faded = min(length, 2 * _HALF_FADE)  # of both ends: between them, the weight is the gain
+        for edge in (np.arange(faded), np.arange(max(faded, length - faded), length)):
+            at = edge - before + 0.5
+            rise = np.clip((at / _HALF_FADE + 1) / 2, 0.0, 1.0)
+            fall = np.clip(((phrase.end - phrase.start - at) / _HALF_FADE + 1) / 2, 0.0, 1.0)
+            weight[edge] *= np.sin(np.pi / 2 * np.minimum(rise, fall)) ** 2
         start = phrase.onset - before
-        dry[start : start + len(at)] += weight * samples[phrase.start - before : phrase.end + after]
+        dry[start : start + length] += weight * samples[phrase.start - before : phrase.end + after]
     return dry
 
 
@@ -97,7 +120,7 @@ def _room(room: SourceFile | SimulatedRoom, load: Load) -> np.ndarray:
 def _reverberate(dry: np.ndarray, room: np.ndarray) -> np.ndarray:
     from scipy.signal import oaconvolve
 
-    wet: np.ndarray = oaconvolve(dry, room.astype(np.float64))[: len(dry)]
+    wet: np.ndarray = oaconvolve(dry, room.astype(dry.dtype))[: len(dry)]
     return wet
 
 
@@ -109,12 +132,13 @@ def _speech_power(conversation: Conversation, speech: np.ndarray) -> float:
     return float(np.mean(speech[spoken] ** 2))
 
 
-def _ambience(conversation: Conversation, speech_power: float) -> np.ndarray:
+def _ambience(conversation: Conversation, speech_power: float, dtype: type[np.floating[Any]]) -> np.ndarray:
     """Stationary noise that falls by 6 dB per octave above some 300 Hz, as that of rooms does."""
     from scipy.signal import lfilter
 
-    white = np.random.default_rng(conversation.ambience.seed).standard_normal(conversation.num_samples)
-    noise: np.ndarray = lfilter([1.0], [1.0, -0.9], white)
+    rng = np.random.default_rng(conversation.ambience.seed)
+    white: np.ndarray = rng.standard_normal(conversation.num_samples, dtype)
+    noise: np.ndarray = lfilter(np.array([1.0], dtype), np.array([1.0, -0.9], dtype), white)
     return noise * _gain(noise, speech_power, conversation.ambience.snr_db)
 
 
@@ -122,13 +146,13 @@ def _gain(noise: np.ndarray, speech_power: float, snr_db: float) -> float:
     return float(np.sqrt(speech_power * 10 ** (-snr_db / 10) / max(float(np.mean(noise**2)), 1e-20)))
 
 
-def _loop(clips: Sequence[np.ndarray], num_samples: int) -> np.ndarray:
+def _loop(clips: Sequence[np.ndarray], num_samples: int, dtype: type[np.floating[Any]]) -> np.ndarray:
     """Concatenate clips with cross-fades, repeating from the first."""
     clips = [clip for clip in clips if len(clip) > 2 * _NOISE_FADE]
     if not clips:
-        return np.zeros(num_samples)
+        return np.zeros(num_samples, dtype)
     ramp = np.sin(np.pi / 2 * (np.arange(_NOISE_FADE) + 0.5) / _NOISE_FADE)
-    noise = np.zeros(num_samples + max(map(len, clips)))
+    noise = np.zeros(num_samples + max(map(len, clips)), dtype)
     at = number = 0
     while at < num_samples:
         clip = clips[number % len(clips)].copy()

@@ -7,6 +7,7 @@ loss/total, ce, memax, koleo    the objective and its unweighted terms, mean sin
 loss/dimension                  the dimension regulariser, where it is on
 loss/believed, corrected        pseudo-labels accepted by the gate, and corrected ones, as shares of the batch
 loss/teacher_agrees             share of utterances whose pseudo-label is the teacher's top class
+loss/frame_error                segmentation: share of frames with a wrong set of speakers
 train/lr, train/momentum        learning rate, EMA momentum of the teacher
 train/grad_norm                 norm of all gradients before clipping
 train/step_s                    seconds for a step
@@ -28,6 +29,9 @@ pseudo/clusters, nmi, purity    labels of each round of pseudo-label training, o
 pseudo/eer, min_dcf_001         of the network that the round has trained
 pseudo/eer_back_end             the same with the round's back end
 evaluation/eer                  equal error rate of the teacher on the trial list, in [0, 1]
+evaluation/frame_error          segmentation, on held-out speakers: frames with a wrong set of speakers
+evaluation/der                  the same as speaker time; missed, false_alarm and confusion are its parts
+evaluation/overlap_recall       of frames with two speakers; overlap_precision
 embedding/std                   spread of the student's embeddings: about 1, 0 at collapse
 embedding/effective_rank        of the student's embeddings of the last batch
 prototypes/projector            projector: prototypes and the teacher's projections of some utterances

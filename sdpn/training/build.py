@@ -7,23 +7,23 @@ import copy
 import torch
 from torch import nn
 
-from sdpn.distill.base import Branch, SelfDistillation
+from sdpn.distill.base import Branch, Objective
 from sdpn.distill.dino import DINO
 from sdpn.distill.distillation import Distill
 from sdpn.distill.labels import Labels
 from sdpn.distill.pseudo import Pseudo
 from sdpn.distill.sdpn import SDPN
+from sdpn.distill.segmentation import Segmentation
 from sdpn.distill.targets import Targets
 from sdpn.features.registry import build_features
 from sdpn.models.encoder import Encoder
 from sdpn.models.heads import ProjectionHead
 from sdpn.models.registry import build_encoder
+from sdpn.models.segmentation_net import SegmentationNet
 from sdpn.training.config import RunConfig
 
 
-def build(
-    config: RunConfig, labels: Labels | None = None, targets: Targets | None = None
-) -> SelfDistillation:
+def build(config: RunConfig, labels: Labels | None = None, targets: Targets | None = None) -> Objective:
     """The network of a run, freshly initialised from torch's random state.
 
     Args:
@@ -31,6 +31,8 @@ def build(
         labels: the pseudo-labels of ``objective=pseudo``.
         targets: the teacher's embeddings for ``objective=distill``.
     """
+    if config.objective == "segmentation":
+        return Segmentation(SegmentationNet(config.segmentation.network))
     features = build_features(config.features)
     encoder = build_encoder(config.encoder, features.num_mels)
     batch_norm = config.teacher.batch_norm

@@ -16,12 +16,16 @@ from sdpn.distill.dino import DINOConfig
 from sdpn.distill.distillation import DistillConfig
 from sdpn.distill.pseudo import PseudoConfig
 from sdpn.distill.sdpn import SDPNConfig
+from sdpn.distill.segmentation import LocalSpeakersConfig
+from sdpn.errors import InputError
 from sdpn.features.log_mel import FeatureConfig
 from sdpn.features.registry import FeatureChoice
+from sdpn.interop.segmentation import load_segmentation
 from sdpn.models.ecapa import EcapaConfig
 from sdpn.models.folder import read_model
 from sdpn.models.heads import HeadConfig
 from sdpn.models.registry import EncoderChoice
+from sdpn.models.segmentation_net import SegmentationNet
 from sdpn.pretrained import model_path
 from sdpn.training.evaluation import EvaluationConfig
 from sdpn.training.guards import GuardConfig
@@ -109,13 +113,14 @@ class TrainingConfig:
 class RunConfig:
     """All settings of ``sdpn train``, in a YAML file or as ``section.key=value``.
 
-    ``objective`` selects one of the sections ``sdpn``, ``dino``, ``pseudo`` and ``distill``; the others are
-    ignored. ``encoder.kind`` is the name of an encoder or of one of its sizes (``sdpn models`` lists them),
-    ``features.kind`` that of features; the other settings of the section are those of that kind.
+    ``objective`` selects one of the sections ``sdpn``, ``dino``, ``pseudo``, ``distill`` and
+    ``segmentation``; the others are ignored. ``encoder.kind`` is the name of an encoder or of one of its
+    sizes (``sdpn models`` lists them), ``features.kind`` that of features; the other settings of the section
+    are those of that kind.
     ``augmentation.preset`` gives the defaults of that section: ``default``, ``none`` or ``published``.
     """
 
-    objective: Literal["sdpn", "dino", "pseudo", "distill"] = "sdpn"
+    objective: Literal["sdpn", "dino", "pseudo", "distill", "segmentation"] = "sdpn"
     features: FeatureChoice = field(default_factory=FeatureConfig)
     encoder: EncoderChoice = field(default_factory=EcapaConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
@@ -124,6 +129,7 @@ class RunConfig:
     dino: DINOConfig = field(default_factory=DINOConfig)
     pseudo: PseudoConfig = field(default_factory=PseudoConfig)
     distill: DistillConfig = field(default_factory=DistillConfig)
+    segmentation: LocalSpeakersConfig = field(default_factory=LocalSpeakersConfig)
     initial: InitialConfig = field(default_factory=InitialConfig)
     crops: CropConfig = field(default_factory=CropConfig)
     augmentation: AugmentationChoice = field(default_factory=AugmentationConfig)
@@ -134,8 +140,26 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         """Check constraints between sections."""
-        if not self.crops.num_global and self.objective != "distill":
+        if not self.crops.num_global and self.objective not in ("distill", "segmentation"):
             raise ValueError(f"objective {self.objective} needs crops.num_global of at least 1")
+        if self.objective == "segmentation" and self.training.accumulate > 1:
+            raise ValueError("objective segmentation needs training.accumulate=1: use smaller batches")
+        if self.objective == "segmentation" and self.initial.prototypes != "uniform":
+            raise ValueError("objective segmentation takes its prototypes from the network: leave uniform")
+
+    @property
+    def view_samples(self) -> int:
+        """Samples that the student takes at once."""
+        if self.objective == "segmentation":
+            return self.segmentation.window_samples
+        return self.crops.local_samples
+
+    @property
+    def item_samples(self) -> int:
+        """Mean number of samples for each item of a batch."""
+        if self.objective == "segmentation":
+            return self.segmentation.window_samples
+        return self.crops.mean_samples
 
 
 def load_run_config(path: str | os.PathLike[str] | None, overrides: Sequence[str] = ()) -> RunConfig:
@@ -150,6 +174,20 @@ def load_run_config(path: str | os.PathLike[str] | None, overrides: Sequence[str
     """
     config = load_config(RunConfig, path, overrides)
     if config.initial.model is None:
+        return config
+    if config.objective == "segmentation":
+        network = load_segmentation(config.initial.model).network
+        if not isinstance(network, SegmentationNet):
+            raise InputError(
+                "is a network of another kind; training continues one of objective=segmentation",
+                path=config.initial.model,
+            )
+        given = RunConfig(segmentation=LocalSpeakersConfig(network=network.config))
+        config = load_config(RunConfig, path, overrides, base=given)
+        if config.segmentation.network != network.config:
+            raise InputError(
+                "has other sizes than segmentation.network", path=config.initial.model, hint="leave them out"
+            )
         return config
     start = model_path(config.initial.model)
     if not start.exists():  # checked when it is loaded; a resumed run does not need it

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from sdpn.data.crops import crop
-from sdpn.distill.base import LossTerms, SelfDistillation
+from sdpn.distill.base import LossTerms, Objective, SelfDistillation
 from sdpn.errors import InputError
 from sdpn.explain.watch import NUM_WATCHED, Watch
 from sdpn.io.audio import RATE_HZ
@@ -28,7 +28,7 @@ from sdpn.models.encoder import Encoder
 from sdpn.tracking import prototype_statistics
 from sdpn.tracking.board import Board
 from sdpn.training.config import RunConfig
-from sdpn.training.evaluation import Evaluation
+from sdpn.training.evaluation import Evaluates, Evaluation
 from sdpn.training.optim import GradientNorms
 from sdpn.training.provenance import provenance
 
@@ -50,18 +50,18 @@ class Dashboard:
         board: the TensorBoard writer.
         initial_KE: prototypes at step 0.
         utterances: a sample of them is shown in the projector.
-        evaluation: trials to score during training.
+        evaluation: what is measured during training.
     """
 
     def __init__(
         self,
         config: RunConfig,
-        network: SelfDistillation,
+        network: Objective,
         board: Board,
         *,
         initial_KE: Tensor,
         utterances: Sequence[Utterance],
-        evaluation: Evaluation | None,
+        evaluation: Evaluates | None,
     ) -> None:
         self._config = config
         self._network = network
@@ -73,8 +73,9 @@ class Dashboard:
         self._usage_steps = 0
         # of the previous window: the current one is empty in a checkpoint saved right at an evaluation
         self._last_usage_K, self._last_usage_steps = self._usage_K.clone(), 0
-        self._shown = evaluation.utterances if evaluation else utterances
-        self._channel = None if evaluation else config.crops.channel
+        trials = evaluation if isinstance(evaluation, Evaluation) else None
+        self._shown = trials.utterances if trials else utterances
+        self._channel = None if trials else config.crops.channel
         self._drawn: _Sample | None = None
         self._watch: Watch | None = None
         self._window = _Window()
@@ -87,8 +88,7 @@ class Dashboard:
             self._board.text("configuration", f"```yaml\n{configuration}```")
             code = "\n".join(f"{key}: {value}  " for key, value in provenance().items())
             self._board.text("code", code)
-            samples = self._config.crops.local_samples
-            example = torch.zeros(2, samples, device=self._initial_KE.device)
+            example = torch.zeros(2, self._config.view_samples, device=self._initial_KE.device)
             self._board.graph(self._network.student, self._network.features(example))
 
     def add(self, terms: LossTerms, norms: GradientNorms, *, waited_s: float, started: float) -> None:
@@ -99,7 +99,7 @@ class Dashboard:
 
     def write_curves(self, step: int, *, lr: float, momentum: float, bad_files: int) -> dict[str, float]:
         """Write the means since the last point of the curves; returns them by tag."""
-        samples = self._config.training.batch_size * self._config.crops.mean_samples
+        samples = self._config.training.batch_size * self._config.item_samples
         scalars = self._window.close(samples / RATE_HZ)
         scalars |= {"train/lr": lr, "train/momentum": momentum, "train/bad_files": float(bad_files)}
         self._window = _Window()
@@ -119,8 +119,7 @@ class Dashboard:
             self._write_prototypes(step)
         if self._evaluation is not None and self._evaluation.is_due(step, last=last):
             with self._attempt("the evaluation"):
-                eer = self._evaluation.eer(self._network.teacher.encoder)
-                self._board.scalars(step, {"evaluation/eer": eer})
+                self._board.scalars(step, self._evaluation.figures(self._network))
         if last or (training.projector_every and step % training.projector_every == 0):
             with self._attempt("the projector"):
                 self._project(step)
@@ -161,6 +160,8 @@ class Dashboard:
     @torch.no_grad()
     def _project(self, step: int) -> None:
         """Write prototypes and some projections, on the unit sphere, for the projector."""
+        if not isinstance(self._network, SelfDistillation):  # there are no embeddings of utterances
+            return
         if self._drawn is None:
             self._drawn = _Sample.draw(
                 self._shown,

@@ -8,11 +8,13 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sdpn.distill.base import Objective, SelfDistillation
 from sdpn.errors import InputError
 from sdpn.extraction.audio_cache import AudioCache
 from sdpn.extraction.embed_corpus import embed_corpus
@@ -54,6 +56,19 @@ class EvaluationConfig:
             raise ValueError("every must be at least 1")
         if self.cache_mb < 0:
             raise ValueError("cache_mb must not be negative")
+
+
+class Evaluates(Protocol):
+    """What is measured during training, without influence on it."""
+
+    def is_due(self, step: int, *, last: bool) -> bool:
+        """Whether the network is evaluated after this step."""
+
+    def figures(self, network: Objective) -> dict[str, float]:
+        """Figures by their TensorBoard tags, on rank 0; all other processes must call `share`."""
+
+    def share(self, network: Objective) -> None:
+        """The part of a process other than rank 0."""
 
 
 class Evaluation:
@@ -98,6 +113,14 @@ class Evaluation:
     def is_due(self, step: int, *, last: bool) -> bool:
         """Whether the model is evaluated after this step."""
         return last or step % self._every == 0
+
+    def figures(self, network: Objective) -> dict[str, float]:
+        """The EER of the teacher, see `eer`."""
+        return {"evaluation/eer": self.eer(_encoder_of(network))}
+
+    def share(self, network: Objective) -> None:
+        """See `embed_share`."""
+        self.embed_share(_encoder_of(network))
 
     def eer(self, encoder: nn.Module) -> float:
         """Equal error rate of cosine scores, in [0, 1]; all other processes must call `embed_share`.
@@ -161,3 +184,8 @@ class Evaluation:
         embedded = embed_corpus(embedder, self.utterances[rank::world], cache=self._cache)
         none = np.zeros((0, embedder.embedding_dim), dtype=np.float32)
         return np.concatenate([none, *(each.embeddings_ND for each in embedded)])
+
+
+def _encoder_of(network: Objective) -> nn.Module:
+    assert isinstance(network, SelfDistillation)
+    return network.teacher.encoder

@@ -16,15 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdpn.data.dataset import CropDataset, load_batches
-from sdpn.distill.base import SelfDistillation
+from sdpn.data.dataset import TrainingSet, load_batches
+from sdpn.distill.base import Objective
 from sdpn.stopping import collects_signals
 from sdpn.training.checkpoint import CheckpointStore
 from sdpn.training.checkpoint_validation import check_like, check_optimizer_state
 from sdpn.training.config import RunConfig
 from sdpn.training.dashboard import Dashboard
 from sdpn.training.distributed import Processes
-from sdpn.training.evaluation import Evaluation
+from sdpn.training.evaluation import Evaluates
 from sdpn.training.guards import Guards, check_optimizer
 from sdpn.training.optim import CosineSchedule
 from sdpn.training.random_streams import RandomStreams, random_streams, set_random_streams
@@ -71,20 +71,20 @@ class Trainer:
         store: the checkpoints; training resumes from the newest intact one.
         make_dashboard: opens the dashboard at a step, given the prototypes at step 0; called on rank 0
             only.
-        evaluation: trials to score during training, by all processes.
+        evaluation: what is measured during training, by all processes.
         on_progress: called at every point of the curves, on rank 0 only.
     """
 
     def __init__(
         self,
         config: RunConfig,
-        network: SelfDistillation,
-        dataset: CropDataset,
+        network: Objective,
+        dataset: TrainingSet,
         *,
         processes: Processes,
         store: CheckpointStore,
         make_dashboard: Callable[[int, Tensor], Dashboard],
-        evaluation: Evaluation | None = None,
+        evaluation: Evaluates | None = None,
         on_progress: Callable[[TrainingProgress], None],
     ) -> None:
         self._config = config
@@ -208,7 +208,7 @@ class Trainer:
         last = step == self._config.training.steps
         if dashboard is None:
             if self._evaluation is not None and self._evaluation.is_due(step, last=last):
-                self._evaluation.embed_share(self._network.teacher.encoder)
+                self._evaluation.share(self._network)
         elif dashboard.evaluate(step, last=last) and last and saved:
             self._store.mark_evaluated(step)
 

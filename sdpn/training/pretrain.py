@@ -12,23 +12,26 @@ from typing import Any
 
 import torch
 import yaml
-from torch import Tensor
+from torch import Tensor, nn
 
 from sdpn.augmentation.augment import Augmenter
 from sdpn.config import to_dict
-from sdpn.data.dataset import CropDataset
+from sdpn.data.dataset import CropDataset, TrainingSet
 from sdpn.data.sampler import Mixture
 from sdpn.data.utterance_table import UtteranceTable
-from sdpn.distill.base import SelfDistillation
+from sdpn.distill.base import Objective, SelfDistillation
 from sdpn.distill.labels import Labels, read_labels
+from sdpn.distill.segmentation import Segmentation
 from sdpn.distill.targets import Targets
 from sdpn.errors import InputError
+from sdpn.interop.segmentation import load_segmentation
 from sdpn.io.atomic import atomic_write_text
 from sdpn.io.kaldi import Utterance, iterate_data_dir, refuse_shared_ids
 from sdpn.models.embedder import Embedder
 from sdpn.models.encoder import Encoder
 from sdpn.models.folder import ModelFolder, save_model
 from sdpn.models.pretraining import Pretraining
+from sdpn.models.segmentation_folder import save_segmentation
 from sdpn.tracking.board import Board
 from sdpn.training.build import build
 from sdpn.training.checkpoint import CheckpointStore, lock_run
@@ -36,10 +39,11 @@ from sdpn.training.clustering_threshold import measure_clustering_threshold
 from sdpn.training.config import RunConfig
 from sdpn.training.dashboard import Dashboard
 from sdpn.training.distributed import Processes, process_group
-from sdpn.training.evaluation import Evaluation
+from sdpn.training.evaluation import Evaluates, Evaluation
 from sdpn.training.failures import failures_explained
 from sdpn.training.initialisation import initialise
 from sdpn.training.loop import Trainer, TrainingProgress
+from sdpn.training.segmentation_data import SegmentationData, segmentation_data
 from sdpn.training.teacher_embeddings import Corpus, teacher_embeddings, teacher_speeds
 
 _log = logging.getLogger(__name__)
@@ -99,7 +103,9 @@ def pretrain(
     on_progress: Callable[[TrainingProgress], None] = lambda _progress: None,
     on_teacher_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
 ) -> dict[str, Any]:
-    """Train (or resume) a network without labels and export its teacher to ``out/model``.
+    """Train (or resume) a network and export its teacher to ``out/model``.
+
+    No objective sees who speaks but ``segmentation``, whose conversations need different speakers.
 
     Under torchrun, every process calls this; rank 0 writes.
 
@@ -109,7 +115,7 @@ def pretrain(
         out: experiment folder for ``checkpoints/``, ``tensorboard/``, ``config.yaml`` and ``model/``.
         on_progress: called at every point of the training curves, on rank 0.
         on_teacher_progress: called with (stage, done, total) while a distillation teacher embeds
-            the data.
+            the data, or their speech is found for simulation.
 
     Returns:
         summary of the run as plain values.
@@ -131,20 +137,18 @@ def pretrain(
         )
         labels = _labels(config, utterances)
         targets = _targets(config, directories, utterances, mixture, out, processes, on_teacher_progress)
-        evaluation = None
-        if config.evaluation.data is not None:
-            evaluation = Evaluation(
-                config.evaluation,
-                encoder=config.encoder,
-                features=config.features,
-                processes=processes,
-            )
         _held = lock_run(out) if processes.first else None
+        simulated = None
+        if config.objective == "segmentation":
+            simulated = segmentation_data(
+                config, directories, utterances, mixture.sizes, out, processes, on_teacher_progress
+            )
+        evaluation = _evaluation(config, simulated, processes)
         configuration = to_dict(config)
         text = yaml.safe_dump(_plain(configuration), sort_keys=False)
         store = CheckpointStore(
             out / "checkpoints",
-            _identity(configuration, utterances, mixture, labels, targets),
+            _identity(configuration, utterances, mixture, labels, targets, simulated),
             defaults=to_dict(RunConfig()),
             keep=config.training.keep_checkpoints,
             keep_every=config.training.keep_every,
@@ -156,7 +160,9 @@ def pretrain(
             _warn_if_larger_than_teacher(network, targets)
         if not processes.first:  # equal weights, but different dropout
             torch.manual_seed(config.training.seed + 1_000_003 * processes.rank)
-        if store.is_empty():
+        if store.is_empty() and isinstance(network, Segmentation) and config.initial.model is not None:
+            network.start_from(load_segmentation(config.initial.model).network)
+        if store.is_empty() and isinstance(network, SelfDistillation):
             initialise(
                 network,
                 config.initial,
@@ -166,14 +172,18 @@ def pretrain(
                 seed=config.training.seed,
                 labels=labels,
             )
-        dataset = CropDataset(
-            utterances,
-            config.crops,
-            Augmenter(config.augmentation),
-            seed=config.training.seed,
-            cache_mb=config.training.cache_mb,
-            mixture=mixture,
-            max_bad_share=config.training.max_bad_share,
+        dataset: TrainingSet = (
+            simulated.windows
+            if simulated is not None
+            else CropDataset(
+                utterances,
+                config.crops,
+                Augmenter(config.augmentation),
+                seed=config.training.seed,
+                cache_mb=config.training.cache_mb,
+                mixture=mixture,
+                max_bad_share=config.training.max_bad_share,
+            )
         )
 
         def make_dashboard(start_step: int, initial_KE: Tensor) -> Dashboard:
@@ -217,7 +227,7 @@ def pretrain(
         "bad_files": dataset.bad_files.problems,
         "steps": config.training.steps,
         "num_utterances": len(utterances),
-        "encoder_parameters": sum(tensor.numel() for tensor in network.teacher.encoder.parameters()),
+        "encoder_parameters": sum(tensor.numel() for tensor in _exported(network).parameters()),
     }
 
 
@@ -232,9 +242,32 @@ def _check_shares(config: RunConfig, processes: Processes) -> None:
         )
 
 
-def _warn_if_larger_than_teacher(student: SelfDistillation, targets: Targets) -> None:
+def _exported(network: Objective) -> nn.Module:
+    """The part of the teacher that is exported for use."""
+    return network.teacher.encoder if isinstance(network, SelfDistillation) else network.teacher
+
+
+def _evaluation(
+    config: RunConfig, simulated: SegmentationData | None, processes: Processes
+) -> Evaluates | None:
+    """What is measured during training; None for nothing."""
+    if simulated is not None:
+        if config.evaluation.data is not None:
+            raise InputError(
+                "evaluation.data is not used by objective=segmentation, which validates on held-out speakers",
+                hint="remove it",
+            )
+        return simulated.evaluation
+    if config.evaluation.data is None:
+        return None
+    return Evaluation(
+        config.evaluation, encoder=config.encoder, features=config.features, processes=processes
+    )
+
+
+def _warn_if_larger_than_teacher(student: Objective, targets: Targets) -> None:
     """Warn if the student is larger than its teacher."""
-    own = sum(tensor.numel() for tensor in student.student.encoder.parameters())
+    own = sum(tensor.numel() for tensor in _exported(student).parameters())
     if targets.teacher_parameters is not None and own > targets.teacher_parameters:
         _log.warning(
             "the student has %s parameters, more than the %s of its teacher",
@@ -252,7 +285,7 @@ def _teacher_source(config: RunConfig, targets: Targets | None) -> dict[str, str
 
 def _export(
     config: RunConfig,
-    network: SelfDistillation,
+    network: Objective,
     utterances: Sequence[Utterance],
     targets: Targets | None,
     path: Path,
@@ -261,21 +294,21 @@ def _export(
     versions: dict[str, str],
 ) -> None:
     """Write the teacher as a model folder, with its clustering threshold and its origin."""
+    source = {
+        "objective": config.objective,
+        "steps": config.training.steps,
+        "seed": config.training.seed,
+        "num_utterances": len(utterances),
+        **_teacher_source(config, targets),
+        **versions,
+    }
+    if isinstance(network, Segmentation):
+        save_segmentation(path, network.teacher, window_s=config.segmentation.window_s, source=source)
+        return
+    assert isinstance(network, SelfDistillation)
     teacher = network.teacher.eval()
     assert isinstance(teacher.encoder, Encoder)
-    model = ModelFolder(
-        teacher.encoder,
-        config.encoder,
-        config.features,
-        source={
-            "objective": config.objective,
-            "steps": config.training.steps,
-            "seed": config.training.seed,
-            "num_utterances": len(utterances),
-            **_teacher_source(config, targets),
-            **versions,
-        },
-    )
+    model = ModelFolder(teacher.encoder, config.encoder, config.features, source=source)
     calibration = measure_clustering_threshold(
         Embedder(model, device=str(device)),
         utterances,
@@ -348,6 +381,7 @@ def _identity(
     mixture: Mixture,
     labels: Labels | None,
     targets: Targets | None,
+    simulated: SegmentationData | None = None,
 ) -> dict[str, Any]:
     """Settings and data that must be unchanged to resume from a checkpoint."""
     ids = hashlib.sha256()
@@ -363,6 +397,8 @@ def _identity(
         ids.update(f"\n{mixture.sizes}".encode())
     if labels is not None:
         ids.update(f"\n{labels.label_N.tolist()}".encode())
+    if simulated is not None:
+        ids.update(f"\n{simulated.digest}".encode())
     training = {
         key: value for key, value in configuration["training"].items() if key not in _FREE_OF_TRAINING
     }

@@ -13,8 +13,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from sdpn.data.crops import CropBatch
-from sdpn.distill.base import Gradients, LossTerms, Projections, SelfDistillation, batch_norms
+from sdpn.distill.base import Gradients, LossTerms, Objective, Projections, SelfDistillation, batch_norms
 from sdpn.models.bf16 import computes_bf16
 from sdpn.training.config import RunConfig
 from sdpn.training.distributed import Processes
@@ -39,7 +38,7 @@ class Update:
         processes: the process group that shares the batch.
     """
 
-    def __init__(self, config: RunConfig, network: SelfDistillation, processes: Processes) -> None:
+    def __init__(self, config: RunConfig, network: Objective, processes: Processes) -> None:
         self._config = config.optimizer
         self._parts = config.training.accumulate
         self._network = network
@@ -53,7 +52,7 @@ class Update:
         self._precision = resolve_precision(config.training.precision, self._device)
         self.scaler = torch.amp.GradScaler(self._device, enabled=self._precision == "fp16")
 
-    def __call__(self, batch: CropBatch, *, lr: float, momentum: float) -> tuple[LossTerms, GradientNorms]:
+    def __call__(self, batch: Any, *, lr: float, momentum: float) -> tuple[LossTerms, GradientNorms]:
         """Train on this process's part of a batch; returns loss terms and gradient norms."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
@@ -75,15 +74,16 @@ class Update:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
 
-    def _backward(self, batch: CropBatch, given: Gradients | None = None) -> LossTerms:
+    def _backward(self, batch: Any, given: Gradients | None = None) -> LossTerms:
         with self._autocast():
             terms: LossTerms = self._wrapped(batch, given)
         self.scaler.scale(terms.total).backward()
         return terms
 
-    def _accumulate(self, batch: CropBatch) -> LossTerms:
+    def _accumulate(self, batch: Any) -> LossTerms:
         """Gradient caching: backpropagate the objective of the whole batch part by part."""
         network = self._network
+        assert isinstance(network, SelfDistillation)
         parts = batch.chunk(self._parts)
         streams, seen = [], []
         with torch.no_grad(), _frozen_running_averages(network.student), self._autocast():
@@ -121,7 +121,7 @@ def resolve_precision(precision: str, device: str = "cpu") -> str:
     return "bf16" if computes_bf16(torch.device(device)) else "fp32"
 
 
-def _distributed(network: SelfDistillation, device: str) -> DistributedDataParallel:
+def _distributed(network: Objective, device: str) -> DistributedDataParallel:
     """Wrap the network in DDP without broadcasting buffers that are equal in all processes.
 
     By default DDP broadcasts every buffer of rank 0 before every step: mel filters, the queue, the label and

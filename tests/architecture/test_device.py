@@ -25,6 +25,7 @@ from sdpn.cli.main import main
 from sdpn.config import load_config
 from sdpn.data.crops import CropBatch
 from sdpn.distill.labels import Labels
+from sdpn.distill.segmentation import ClassedWindows
 from sdpn.interop.load import load_model
 from sdpn.interop.segmentation import load_segmentation
 from sdpn.io.kaldi import read_data_dir
@@ -41,6 +42,19 @@ from tests.interop.published_segmentation import write_segmentation
 from tests.pretend_device import PretendDevice, RealDevice, pretend_device
 
 Device = PretendDevice | RealDevice
+
+#: Sizes of a small segmentation network.
+_NETWORK = [
+    f"segmentation.network.{setting}"
+    for setting in (
+        "channels=8",
+        "dilations=[1]",
+        "hidden=4",
+        "num_layers=1",
+        "linear=4",
+        "features.num_mels=8",
+    )
+]
 
 _THRESHOLDS = ("smallest_usage", "parked", "smallest_deviation", "smallest_motion")
 
@@ -254,6 +268,21 @@ def test_segmentation(device: Device, tmp_path: Path) -> None:
     for found, expected in zip(there.activities(wave_BS), here.activities(wave_BS), strict=True):
         np.testing.assert_allclose(found, expected, **exact)
     np.testing.assert_allclose(there.log_probabilities(wave_BS), here.log_probabilities(wave_BS), **exact)
+
+
+def test_training_of_a_segmentation_network(device: Device) -> None:
+    config = load_config(RunConfig, None, ["objective=segmentation", "training.precision=fp32", *_NETWORK])
+    wave_BS = 0.1 * torch.randn(4, 16_000, generator=torch.Generator().manual_seed(0))
+    frames = config.segmentation.network.num_frames(16_000)
+    batch = ClassedWindows(wave_BS, torch.arange(4 * frames).view(4, frames) % 7)
+    losses = []
+    for place in (device.device, torch.device("cpu")):
+        torch.manual_seed(0)
+        network = build(config).to(place).train()
+        update = Update(config, network, Processes(0, 1, place))
+        steps = [update(batch.to(place), lr=1e-3, momentum=0.9)[0].total for _ in range(2)]
+        losses.append([float(total) for total in steps])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
 
 
 def test_embedding(device: Device, base: Path) -> None:  # noqa: F811

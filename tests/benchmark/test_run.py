@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import roc_curve
 
 import sdpn
@@ -17,7 +18,10 @@ from sdpn.benchmark.measure import ModelFile
 from sdpn.benchmark.plan import Plan
 from sdpn.benchmark.run import Benchmark, run_benchmark
 from sdpn.errors import InputError
+from sdpn.models.segmentation_folder import save_segmentation
+from sdpn.models.segmentation_net import SegmentationNet
 from sdpn.pretrained import SHIPPED
+from tests.distill.test_segmentation import TINY
 
 EER = Plan(parts=("eer",), conditions=("clean", "room"))
 
@@ -202,6 +206,21 @@ def speech(shared_data: Path, corpora: Path, tmp_path_factory: pytest.TempPathFa
     for name in ("noise", "rir"):
         (folder / name).symlink_to(corpora / name)
     return folder
+
+
+def test_a_segmentation_network(corpora: Path, tmp_path: Path) -> None:
+    """Meetings are measured with it; trials do not depend on it; another network is another cell."""
+    plan = Plan(parts=("ami", "eer"), conditions=("clean",))
+    _, measured = bench(corpora, tmp_path / "out", plan)
+    assert len(measured) > 1
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        save_segmentation(tmp_path / "network", SegmentationNet(TINY), window_s=2.0, source={})
+        path = str(shutil.copytree(tmp_path / "network", tmp_path / str(seed)))
+        _, measured = bench(corpora, tmp_path / "out", plan, segmentation=path)
+        assert measured == ["ami.ami.clips"]
+    _, measured = bench(corpora, tmp_path / "out", plan, segmentation=path)
+    assert measured == []
 
 
 def test_a_manifest_that_is_none(speech: Path, tmp_path: Path) -> None:

@@ -152,3 +152,14 @@ def test_there_is_a_level_for_every_number() -> None:
 def test_settings_out_of_range(setting: dict[str, float | str]) -> None:
     with pytest.raises(ValueError, match=next(iter(setting))):
         Merging(**setting)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-7, 1e-5, 1e-3])
+@pytest.mark.parametrize("number", [1, 2, 7, 60])
+def test_one_sound_again_and_again(noise: float, number: int) -> None:
+    """Cosines of windows that are equal up to rounding have no distribution."""
+    rng = np.random.default_rng(0)
+    emb = (np.ones((number, 16)) + noise * rng.standard_normal((number, 16))).astype(np.float32)
+    start = 0.75 * np.arange(number)
+    found = Merging().fit_predict(emb, times_N2=np.stack([start, start + 1.5], axis=1))
+    assert found.num_speakers == 1

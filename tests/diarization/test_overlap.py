@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 from pyannote.core import Annotation
 
 from sdpn.diarization.local_speech import LocalSpeech, SegmentationConfig
@@ -17,8 +18,11 @@ from sdpn.diarization.recordings import RecordingOptions, diarize_recordings
 from sdpn.diarization.speech import Segment
 from sdpn.diarization.windows import Windows
 from sdpn.io.rttm import read_rttm
+from sdpn.models.segmentation_net import SegmentationNet
+from sdpn.models.segmenter import Segmenter
 from tests.diarization.hums import RATE_HZ, HumSegmenter, hum
 from tests.diarization.test_pipeline import HumEmbedder
+from tests.distill.test_segmentation import TINY
 
 #: (start, end, speaker).
 Turns = list[tuple[float, float, str]]
@@ -107,6 +111,30 @@ def test_the_number_of_speakers_is_kept(number: int) -> None:
 def test_short_recordings(duration_s: float) -> None:
     found = diarizer()((hum([(0.0, 20.0, 200.0)], duration_s), RATE_HZ), speech=[(0.0, 20.0)])
     assert turns(found) == [(0.0, duration_s, "speaker00")]
+
+
+def test_nothing_but_overlap() -> None:
+    """Two hum together for half a minute; given speech, so that windows of overlap are all that there is."""
+    both = [(0.0, 30.0, 200.0), (0.0, 30.0, 3000.0)]
+    found = diarizer()((hum(both, 30), RATE_HZ), num_speakers=2)
+    assert len(found.labels()) == 2
+    alone = diarizer()((hum(both, 30), RATE_HZ))
+    assert len(alone.labels()) == 1  # every window sounds the same: there is one voice
+    assert turns(alone) == [(0.0, 30.0, "speaker00")]
+
+
+@pytest.mark.parametrize("duration_s", [0.01, 0.3, 2.0, 10.01, 25.0])
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_network_of_our_own_that_knows_nothing(duration_s: float, silent: bool) -> None:
+    """Random weights: whatever they hear, turns lie within the recording."""
+    torch.manual_seed(0)
+    segmenter = Segmenter(SegmentationNet(TINY), window_s=10.0, name="random")
+    network = Diarizer(HumEmbedder(), segmentation=segmenter)
+    wave_S = hum([(0.0, 30.0, 200.0)], duration_s) * (not silent)
+    found = network((wave_S, RATE_HZ))
+    assert all(0.0 <= turn.start < turn.end <= duration_s for turn in found.itersegments())
+    embedded = network.embed((wave_S, RATE_HZ))
+    assert embedded.local is not None and len(embedded.local.together_FM) == -(-len(wave_S) // 320)
 
 
 def test_samples_in_any_pieces(tmp_path: Path) -> None:

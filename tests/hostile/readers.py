@@ -66,6 +66,8 @@ def _material() -> Path:
     from sdpn.models.folder import ModelFolder, save_model
     from sdpn.models.pretraining import Pretraining
     from sdpn.models.registry import build_encoder
+    from sdpn.models.segmentation_folder import save_segmentation
+    from sdpn.models.segmentation_net import SegmentationNet, SegmentationNetConfig
     from sdpn.verification.back_end import BackEnd
     from sdpn.verification.plda import Plda
     from sdpn.verification.storage import write_back_end
@@ -98,6 +100,10 @@ def _material() -> Path:
     torch.save({"teacher": {f"backbone.{key}": value for key, value in ecapa().items()}}, folder / "sdpn.pth")
     torch.save(ecapa(), folder / "ecapa.ckpt")
     write_segmentation(folder / "segmentation.bin", seed=0)
+    network = SegmentationNet(
+        SegmentationNetConfig(features=features, channels=4, dilations=(1,), hidden=3, num_layers=1, linear=3)
+    )
+    save_segmentation(folder / "segmentation", network, window_s=1.0, source={"seed": 0})
     save_file(resnet(), folder / "resnet.safetensors")
     tracking = {"initial": torch.eye(4, 3), "usage": torch.ones(4), "usage_steps": 2}
     torch.save(
@@ -319,6 +325,31 @@ def _read_model(path: Path) -> None:
     from sdpn.interop.load import load_model
 
     load_model(path.parent if path.parent.name == "model" else path)
+
+
+def _in_segmentation(name: str) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        shutil.copytree(_material() / "segmentation", folder / "segmentation")
+        return folder / "segmentation" / name
+
+    return make
+
+
+def _read_segmentation_of(path: Path) -> None:
+    _read_segmentation(path.parent)
+
+
+def _speech_table(folder: Path) -> Path:
+    from sdpn.training import clean_speech
+
+    clean_speech._write(folder / "00000.npz", clean_speech._signature([], None), [([(0, 5)], 0.1)])
+    return folder / "00000.npz"
+
+
+def _read_speech_table(path: Path) -> Any:
+    from sdpn.training import clean_speech
+
+    return clean_speech._read(path, clean_speech._signature([], None))
 
 
 def _read_segmentation(path: Path) -> None:
@@ -622,6 +653,11 @@ READERS: dict[str, Reader] = {
     ),
     "redimnet-file": Reader(_redimnet, _read_model, text=False, slow=True),
     "pyannote-segmentation": Reader(_copied("segmentation.bin"), _read_segmentation, text=False, slow=True),
+    "segmentation-config": Reader(_in_segmentation("config.yaml"), _read_segmentation_of, slow=True),
+    "segmentation-weights": Reader(
+        _in_segmentation("model.safetensors"), _read_segmentation_of, text=False, slow=True
+    ),
+    "segmentation-speech": Reader(_speech_table, _read_speech_table, text=False),
     "3dspeaker-weights": Reader(_copied("sdpn.pth"), _read_model, text=False, slow=True),
     "foreign-safetensors": Reader(
         _copied("resnet.safetensors"), _read_foreign("wespeaker"), text=False, slow=True

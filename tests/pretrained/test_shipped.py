@@ -15,6 +15,8 @@ from safetensors.torch import save_file
 
 import sdpn
 from sdpn.cli.main import main
+from sdpn.diarization.local_speech import at_level
+from sdpn.io.audio import read
 from sdpn.io.corpus import find_audio
 from sdpn.io.trials import read_trials
 from sdpn.metrics.verification import equal_error_rate, error_rates
@@ -54,7 +56,7 @@ def test_they_are_small_enough_to_ship() -> None:
 def test_a_build_of_the_package_holds_all_of_it(tmp_path: Path) -> None:
     build = [sys.executable, "setup.py", "-q", "build", "--build-base", str(tmp_path / "base")]
     subprocess.run([*build, "--build-lib", str(tmp_path / "lib")], cwd=ROOT, check=True, capture_output=True)
-    for name in INCLUDED:
+    for name in (*INCLUDED, included.SEGMENTATION):
         built = tmp_path / "lib" / "sdpn" / "pretrained" / name
         assert {file.name for file in built.iterdir()} == {
             file.name for file in (SHIPPED.parent / name).iterdir()
@@ -90,7 +92,8 @@ def test_included_models_go_by_their_names(
         assert model_path(name) == model_path(Path(name)) == SHIPPED.parent / name
         assert np.isfinite(sdpn.load_model(name).embed(wave, sample_rate=16000)).all()
     assert model_path() == SHIPPED and SHIPPED.name in INCLUDED
-    assert set(INCLUDED) == {card.parent.name for card in SHIPPED.parent.glob("*/README.md")}
+    cards = {card.parent.name for card in SHIPPED.parent.glob("*/README.md")}
+    assert cards == {*INCLUDED, included.SEGMENTATION}
     assert model_path("./small") == Path("small") and model_path("exp/small") == Path("exp/small")
 
 
@@ -99,6 +102,31 @@ def test_they_can_be_trained_on(name: str) -> None:
     head = read_pretraining(model_path(name))
     assert head.head, "adaptation needs a projection head"
     assert head.prototypes.shape[1] == list(head.head.values())[-1].shape[0]
+
+
+def test_the_segmentation_network(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = SHIPPED.parent / included.SEGMENTATION
+    assert sum(file.stat().st_size for file in folder.iterdir()) <= 4_000_000
+    segmenter = sdpn.load_segmentation(included.SEGMENTATION)
+    assert (segmenter.num_speakers, segmenter.window_samples) == (3, 160_000)
+    assert main(["compare", "--model", included.SEGMENTATION, "a.wav", "b.wav"]) == 2
+    assert f"{included.SEGMENTATION} is a segmentation model" in capsys.readouterr().err
+
+
+def test_it_hears_when_people_speak(shared_data: Path) -> None:
+    """In two utterances with a second of noise between them; where both sound, more than one is likelier."""
+    segmenter = sdpn.load_segmentation(included.SEGMENTATION)
+    speakers = sorted((shared_data / "speechocean762" / "dev").iterdir())[:2]
+    one, other = (read(sorted(speaker.iterdir())[0])[:48_000] for speaker in speakers)
+    noise = np.random.default_rng(0).standard_normal(160_000).astype(np.float32)
+    wave_S = 0.001 * noise
+    for start, utterance in ((16_000, one), (80_000, one), (80_000, other)):
+        wave_S[start : start + len(utterance)] += utterance * np.float32(0.1 / np.sqrt(np.mean(utterance**2)))
+    _, together_BTM = segmenter.activities(at_level(wave_S)[None])
+    second_T = (np.arange(together_BTM.shape[1]) * 320 + 200) // 16_000
+    speech_T, both_T = together_BTM[0].T
+    assert speech_T[second_T == 0].mean() < 0.3 and speech_T[second_T == 2].mean() > 0.7
+    assert both_T[second_T == 6].mean() > 2 * both_T[second_T == 2].mean()
 
 
 def test_a_network_without_a_head_has_the_identity(tmp_path: Path) -> None:
