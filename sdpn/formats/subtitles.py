@@ -36,10 +36,10 @@ def write_vtt(path: Path, spoken: WhoSpokeWhen) -> None:
 
 
 def _cue(start_s: float, end_s: float, text: str) -> Caption:
-    return Caption(clock(start_s), clock(end_s), text)
+    return Caption(subtitle_clock(start_s), subtitle_clock(end_s), text)
 
 
-def clock(seconds: float) -> str:
+def subtitle_clock(seconds: float) -> str:
     """``HH:MM:SS.mmm``; hours may have more digits."""
     minutes, milliseconds = divmod(round(seconds * 1000), 60_000)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{milliseconds // 1000:02d}.{milliseconds % 1000:03d}"

@@ -150,7 +150,7 @@ def check_same_recording(transcript: Transcript, turns: RecordingTurns, *, asr: 
         )
     if len(transcript.words) < _ENOUGH or not turns.turns:
         return
-    within, kappa = agreement(transcript.words, turns.turns)
+    within, kappa = words_and_turns_agree(transcript.words, turns.turns)
     if within < _LEAST_WITHIN or kappa < _LEAST_KAPPA:
         raise InputError(
             f"its words do not lie where somebody speaks in {path}: {100 * within:.0f} % of their time is "
@@ -161,7 +161,7 @@ def check_same_recording(transcript: Transcript, turns: RecordingTurns, *, asr: 
         )
 
 
-def agreement(words: Sequence[Word], turns: Sequence[Turn]) -> tuple[float, float]:
+def words_and_turns_agree(words: Sequence[Word], turns: Sequence[Turn]) -> tuple[float, float]:
     """Share of the time of words that is within turns, and Cohen's kappa of both over tenths of a second.
 
     From the first to the last word or turn. Where either covers nearly everything, kappa says nothing, and

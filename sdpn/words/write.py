@@ -15,7 +15,7 @@ from webvtt import Caption, WebVTT
 
 from sdpn.errors import InputError
 from sdpn.formats.names import as_field, fitting_names, one_line, without_markup
-from sdpn.formats.subtitles import clock
+from sdpn.formats.subtitles import subtitle_clock
 from sdpn.io.atomic import atomic_path, atomic_write_text
 from sdpn.words.attribute import SpokenWord
 
@@ -125,7 +125,8 @@ def _write_json(path: Path, text: SpokenText) -> None:
 def _write_txt(path: Path, text: SpokenText) -> None:
     names = _names(text, one_line, "text")
     lines = [
-        f"[{clock(each.start_s)[:8]}] {names[each.speaker]}: {each.text}\n" for each in passages(text.words)
+        f"[{subtitle_clock(each.start_s)[:8]}] {names[each.speaker]}: {each.text}\n"
+        for each in passages(text.words)
     ]
     atomic_write_text(path, "".join(lines))
 
@@ -151,7 +152,11 @@ def _write_csv(path: Path, text: SpokenText) -> None:
 def _write_srt(path: Path, text: SpokenText) -> None:
     names = _names(text, without_markup, "SRT")
     cues = [
-        Caption(clock(each.start_s), clock(each.end_s), f"{names[each.speaker]}: {without_markup(each.text)}")
+        Caption(
+            subtitle_clock(each.start_s),
+            subtitle_clock(each.end_s),
+            f"{names[each.speaker]}: {without_markup(each.text)}",
+        )
         for each in passages(text.words, cues=True)
     ]
     with atomic_path(path) as temporary:
@@ -162,8 +167,8 @@ def _write_vtt(path: Path, text: SpokenText) -> None:
     names = _names(text, one_line, "WebVTT")
     cues = [
         Caption(
-            clock(each.start_s),
-            clock(each.end_s),
+            subtitle_clock(each.start_s),
+            subtitle_clock(each.end_s),
             f"<v {html.escape(names[each.speaker], quote=False)}>{html.escape(each.text, quote=False)}",
         )
         for each in passages(text.words, cues=True)

@@ -9,7 +9,7 @@ import pytest
 from sdpn.errors import InputError
 from sdpn.formats.turns_file import RecordingTurns
 from sdpn.io.rttm import Turn
-from sdpn.words.attribute import agreement, attribute_words, check_same_recording
+from sdpn.words.attribute import attribute_words, check_same_recording, words_and_turns_agree
 from sdpn.words.transcript import Transcript, Word
 
 
@@ -88,10 +88,12 @@ def test_milliseconds_are_recognised() -> None:
 
 
 def test_agreement_by_hand() -> None:
-    within, kappa = agreement(
+    within, kappa = words_and_turns_agree(
         [word(0.0, 1.0), word(2.0, 3.0)], [Turn("m", 0.0, 1.0, "A"), Turn("m", 2.0, 1.0, "A")]
     )
     assert within == 1.0 and kappa == pytest.approx(1.0)
     # half of either is common: agreement 20 of 40 tenths, expected by chance 20
-    within, kappa = agreement([word(0.0, 2.0)], [Turn("m", 1.0, 2.0, "A"), Turn("m", 3.99, 0.01, "A")])
+    within, kappa = words_and_turns_agree(
+        [word(0.0, 2.0)], [Turn("m", 1.0, 2.0, "A"), Turn("m", 3.99, 0.01, "A")]
+    )
     assert within == pytest.approx(0.5, abs=0.05) and kappa == pytest.approx(0.0, abs=0.1)
