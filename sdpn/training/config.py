@@ -146,6 +146,8 @@ class RunConfig:
             raise ValueError("objective segmentation needs training.accumulate=1: use smaller batches")
         if self.objective == "segmentation" and self.initial.prototypes != "uniform":
             raise ValueError("objective segmentation takes its prototypes from the network: leave uniform")
+        if self.objective == "segmentation" and self.training.explain_every:
+            raise ValueError("training.explain_every explains encoders of speakers, not segmentation")
 
     @property
     def view_samples(self) -> int:

@@ -188,11 +188,11 @@ class Dashboard:
 
     def _explain(self, step: int) -> None:
         """Write maps of the teacher for the same utterances each time, and histograms by layer."""
-        teacher = self._network.teacher.encoder
-        assert isinstance(teacher, Encoder)
+        teacher, student = self._network.teacher.encoder, self._network.student.encoder
+        assert isinstance(teacher, Encoder) and isinstance(student, Encoder)
         if self._watch is None:
             self._watch = Watch(self._config.encoder, self._config.features, self._watched_waves())
-        self._watch.write(self._board, step, teacher=teacher, student=self._network.student.encoder)
+        self._watch.write(self._board, step, teacher=teacher, student=student)
 
     def _watched_waves(self) -> list[tuple[str, np.ndarray]]:
         """Some utterances, by a generator of its own."""
