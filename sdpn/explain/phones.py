@@ -1,4 +1,4 @@
-"""Classes of the phones that espeak-ng names (its ASCII mnemonics, after Kirshenbaum)."""
+"""Classes of the phones that a synthesiser names in ASCII mnemonics, after Kirshenbaum."""
 
 from __future__ import annotations
 

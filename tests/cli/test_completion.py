@@ -36,7 +36,7 @@ def completions(line: str, folder: Path) -> set[str]:
     [
         ("sdpn ", {*COMMANDS, "help"}),
         ("sdpn dri", {"drift"}),
-        ("sdpn diarize --num", {"--num-speakers"}),
+        ("sdpn diarize --num-s", {"--num-speakers"}),
         ("sdpn diarize --method n", {"nmesc"}),
         ("sdpn train optimizer.lr", {"optimizer.lr="}),
         ("sdpn help verify-", {"verify-receipt"}),

@@ -412,7 +412,7 @@ def test_overlap_with_a_segmentation_network(model: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--segmentation", "{folder}/model"], "is a folder; expected the file of a segmentation network"),
+        (["--segmentation", "{folder}/model"], "is a folder without a segmentation network"),
         (["--segmentation", "{folder}/noise.wav"], "is damaged or not a torch file"),
         (["--segmentation", "{folder}/embedding.pt"], "is not a segmentation network: its keys match no"),
         (["--segmentation", "nothing.bin"], "no such segmentation network (expected a file, pyannote"),
