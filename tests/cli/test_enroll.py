@@ -185,7 +185,7 @@ def test_voiceprints_of_another_model(
     words = ["diarize", sound, "--people", copy, "--model", other, "--out", tmp_path / "out", "--quiet"]
     assert main(list(map(str, words))) == 2
     error = capsys.readouterr().err
-    assert "was made with small" in error
+    assert "was made with fast" in error
     assert f"sdpn enroll --people {copy} --renew --model {other}" in error
     moved = PeopleFolder(copy).find("Eve")
     assert moved is not None
