@@ -258,14 +258,12 @@ def _reference(args: argparse.Namespace, recordings: Sequence[str]) -> dict[str,
     if not args.report:
         raise InputError("--ref has no effect without --report", hint="'sdpn score' computes error rates")
     from sdpn.evaluation.score import rttm_files
-    from sdpn.io.rttm import read_rttms
+    from sdpn.io.rttm import lacking, read_rttms
 
     turns_of = read_rttms(rttm_files(args.ref))
-    missing = [recording for recording in recordings if recording not in turns_of]
-    if missing:
+    if problem := lacking(turns_of, recordings):
         raise InputError(
-            f"--ref has no recording {missing[0]!r}"
-            + (f" (and {len(missing) - 1} more)" if missing[1:] else ""),
+            f"--ref {problem}",
             hint="ids in RTTM files are file names without their suffix",
         )
     return {recording: turns_of[recording] for recording in recordings}

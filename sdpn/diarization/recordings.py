@@ -28,7 +28,7 @@ from sdpn.formats.registry import TURN_FORMATS, find_formats, write_turns
 from sdpn.formats.who_spoke_when import WhoSpokeWhen
 from sdpn.io.audio import open_audio
 from sdpn.io.inputs import STDIN
-from sdpn.io.rttm import read_rttm
+from sdpn.io.rttm import lacking, read_rttm
 
 _log = logging.getLogger(__name__)
 
@@ -251,10 +251,9 @@ def read_speech(rttm: Path, recordings: Sequence[str]) -> dict[str, list[tuple[f
         InputError: the file cannot be read, or lacks a recording.
     """
     turns_of = read_rttm(rttm)
-    missing = [recording for recording in recordings if recording not in turns_of]
-    if missing:
+    if problem := lacking(turns_of, recordings):
         raise InputError(
-            f"has no recording {missing[0]!r}" + (f" (and {len(missing) - 1} more)" if missing[1:] else ""),
+            problem,
             path=rttm,
             hint="--reference-speech must cover every recording; ids are file names without their suffix",
         )

@@ -50,13 +50,30 @@ def find_formats(names: Sequence[str]) -> tuple[str, ...]:
     Raises:
         InputError: there is none, or one is unknown.
     """
-    unknown = [name for name in names if name not in TURN_FORMATS]
+    return chosen_formats(names, TURN_FORMATS, "turns")
+
+
+def chosen_formats(names: Sequence[str], known: Mapping[str, object], what: str) -> tuple[str, ...]:
+    """Check the names of formats against a table of them.
+
+    Args:
+        names: those that were asked for.
+        known: the table.
+        what: what they are formats of, for messages.
+
+    Returns:
+        each once, in the order of the table.
+
+    Raises:
+        InputError: there is none, or one is unknown.
+    """
+    unknown = [name for name in names if name not in known]
     if unknown or not names:
         raise InputError(
-            f"unknown format of turns {unknown[0]!r}" if unknown else "no format of turns is given",
-            hint=f"expected one or several of {','.join(TURN_FORMATS)}",
+            f"unknown format of {what} {unknown[0]!r}" if unknown else f"no format of {what} is given",
+            hint=f"expected one or several of {','.join(known)}",
         )
-    return tuple(name for name in TURN_FORMATS if name in names)
+    return tuple(name for name in known if name in names)
 
 
 def write_turns(spoken: WhoSpokeWhen, files: Mapping[str, Path]) -> None:

@@ -16,7 +16,7 @@ from sdpn.io.rttm import rounded
 def write_srt(path: Path, spoken: WhoSpokeWhen) -> None:
     """Write SRT, which has no escapes: markup in names becomes ``_``."""
     names = fitting_names(spoken.speakers, without_markup, what="SRT")
-    cues = [_cue(turn.onset_s, turn.end_s, names[turn.speaker]) for turn in rounded(spoken.turns)]
+    cues = [subtitle_cue(turn.onset_s, turn.end_s, names[turn.speaker]) for turn in rounded(spoken.turns)]
     with atomic_path(path) as temporary:
         WebVTT(captions=cues).save_as_srt(str(temporary)) if cues else temporary.touch()
 
@@ -28,14 +28,15 @@ def write_vtt(path: Path, spoken: WhoSpokeWhen) -> None:
         for name, line in fitting_names(spoken.speakers, one_line, what="WebVTT").items()
     }
     cues = [
-        _cue(turn.onset_s, turn.end_s, f"<v {names[turn.speaker]}>{names[turn.speaker]}")
+        subtitle_cue(turn.onset_s, turn.end_s, f"<v {names[turn.speaker]}>{names[turn.speaker]}")
         for turn in rounded(spoken.turns)
     ]
     with atomic_path(path) as temporary:
         WebVTT(captions=cues).save(str(temporary))
 
 
-def _cue(start_s: float, end_s: float, text: str) -> Caption:
+def subtitle_cue(start_s: float, end_s: float, text: str) -> Caption:
+    """A subtitle from ``start_s`` to ``end_s``, in seconds."""
     return Caption(subtitle_clock(start_s), subtitle_clock(end_s), text)
 
 

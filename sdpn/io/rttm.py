@@ -115,6 +115,14 @@ def read_rttms(paths: Iterable[str | os.PathLike[str]]) -> dict[str, list[Turn]]
     return read_records(paths).turns
 
 
+def lacking(turns_of: Mapping[str, object], recordings: Sequence[str]) -> str | None:
+    """What to say of RTTM files that lack some of the recordings; None if they have all."""
+    missing = [recording for recording in recordings if recording not in turns_of]
+    if not missing:
+        return None
+    return f"has no recording {missing[0]!r}" + (f" (and {len(missing) - 1} more)" if missing[1:] else "")
+
+
 def read_records(paths: Iterable[str | os.PathLike[str]]) -> Records:
     """Read RTTM files as one; record types that are not needed, ``;;`` comments and blank lines are skipped.
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from webvtt import Caption, WebVTT
+from webvtt import WebVTT
 
-from sdpn.errors import InputError
 from sdpn.formats.names import as_field, fitting_names, one_line, without_markup
-from sdpn.formats.subtitles import subtitle_clock
+from sdpn.formats.registry import chosen_formats
+from sdpn.formats.subtitles import subtitle_clock, subtitle_cue
 from sdpn.io.atomic import atomic_path, atomic_write_text
 from sdpn.words.attribute import SpokenWord
 
@@ -152,9 +152,9 @@ def _write_csv(path: Path, text: SpokenText) -> None:
 def _write_srt(path: Path, text: SpokenText) -> None:
     names = _names(text, without_markup, "SRT")
     cues = [
-        Caption(
-            subtitle_clock(each.start_s),
-            subtitle_clock(each.end_s),
+        subtitle_cue(
+            each.start_s,
+            each.end_s,
             f"{names[each.speaker]}: {without_markup(each.text)}",
         )
         for each in passages(text.words, cues=True)
@@ -166,9 +166,9 @@ def _write_srt(path: Path, text: SpokenText) -> None:
 def _write_vtt(path: Path, text: SpokenText) -> None:
     names = _names(text, one_line, "WebVTT")
     cues = [
-        Caption(
-            subtitle_clock(each.start_s),
-            subtitle_clock(each.end_s),
+        subtitle_cue(
+            each.start_s,
+            each.end_s,
             f"<v {html.escape(names[each.speaker], quote=False)}>{html.escape(each.text, quote=False)}",
         )
         for each in passages(text.words, cues=True)
@@ -211,13 +211,7 @@ def find_word_formats(names: Sequence[str]) -> tuple[str, ...]:
     Raises:
         InputError: there is none, or one is unknown.
     """
-    unknown = [name for name in names if name not in WORD_FORMATS]
-    if unknown or not names:
-        raise InputError(
-            f"unknown format of words {unknown[0]!r}" if unknown else "no format of words is given",
-            hint=f"expected one or several of {','.join(WORD_FORMATS)}",
-        )
-    return tuple(name for name in WORD_FORMATS if name in names)
+    return chosen_formats(names, WORD_FORMATS, "words")
 
 
 def write_words(text: SpokenText, folder: Path, formats: Sequence[str]) -> dict[str, Path]:
