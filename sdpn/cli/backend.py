@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sdpn.cli.audio_arguments import add_audio_arguments
 from sdpn.cli.model_arguments import add_device_argument, add_model_arguments, load
@@ -14,6 +14,9 @@ from sdpn.cli.progress import Meter
 from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
 from sdpn.io.inputs import STDIN, find_utterances
+
+if TYPE_CHECKING:
+    from sdpn.io.kaldi import Utterance
 
 DESCRIPTION = """\
 Train a scoring back end, PLDA followed by AS-norm, on recordings without speaker labels. It usually separates
@@ -29,6 +32,9 @@ both in noise (SNR 0 to 20 dB), half of the copies in a room and half over a tel
 copies out. Parts of an utterance say nothing of how recordings of a speaker differ, so the PLDA is moved
 towards the cosine by --shrinkage (figures: docs/back_end.md).
 
+Strangers of one corpus are more similar than those of a mixture, so give each corpus a --data of its own: the
+false-alarm rates that 'sdpn compare' states are those of the corpus whose strangers are most similar.
+
 --classes gives the speaker of each utterance where that is known: labels, or pseudo-labels
 (docs/pseudo_labels.md).
 """
@@ -36,6 +42,7 @@ towards the cosine by --shrinkage (figures: docs/back_end.md).
 EXAMPLE = """\
   sdpn backend --model exp/mini/model --data data/train
   sdpn verify --trials data/dev/trials --embeddings dev.scp --back-end exp/mini/model
+  sdpn backend --model exp/mini/model --data data/english --data data/mandarin
   sdpn backend --data data/telephone --out telephone.safetensors
   sdpn backend --out mine.safetensors recordings/
   sdpn backend --data data/train --noise data/noise --rir data/rir --out robust.safetensors
@@ -59,7 +66,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="files and folders of recordings, one speaker each",
     )
     parser.add_argument(
-        "--data", type=Path, metavar="DIR", help="instead: a Kaldi data directory, or a folder of recordings"
+        "--data",
+        type=Path,
+        action="append",
+        metavar="DIR",
+        help="instead: a Kaldi data directory, or a folder of recordings; repeatable: each is a corpus",
     )
     add_audio_arguments(parser)
     parser.add_argument(
@@ -144,11 +155,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if STDIN in args.audio:
         raise InputError("a back end is trained on many recordings, but standard input is one")
     check_writable(out)
-    utterances = some_utterances(
-        find_utterances(args.data, args.audio, channel=args.channel, skip_bad=args.skip_bad),
-        args.utterances,
-        seed=args.seed,
-    )
+    every, corpora = _corpora(args)
+    utterances = some_utterances(every, args.utterances, seed=args.seed)
     classes = None if args.classes is None else read_classes(args.classes, utterances)
     meter = Meter(quiet=args.quiet)
     try:
@@ -157,6 +165,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             utterances,
             config,
             classes=classes,
+            corpora=corpora,
             noise=args.noise,
             rir=args.rir,
             clean=args.clean,
@@ -190,6 +199,19 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "cohort": len(back_end.cohort_CD),
         "top": back_end.top,
     }
+
+
+def _corpora(args: argparse.Namespace) -> tuple[list[Utterance], dict[str, str]]:
+    """All utterances, and the ``--data`` of each."""
+    from sdpn.io.kaldi import refuse_shared_ids
+
+    folders = args.data or [None]
+    parts = [
+        find_utterances(data, args.audio, channel=args.channel, skip_bad=args.skip_bad) for data in folders
+    ]
+    utterances = [utterance for part in parts for utterance in part]
+    refuse_shared_ids([one.id for one in utterances], args.data or [Path()], [len(part) for part in parts])
+    return utterances, {one.id: str(data) for data, part in zip(folders, parts, strict=True) for one in part}
 
 
 def _beside(model: Path | None, name: str) -> Path:

@@ -18,8 +18,8 @@ Score how similar the speakers of two recordings are, and decide whether they ar
 
 A model with a back end (the default model has one; 'sdpn backend' trains one) scores by PLDA and AS-norm: in
 standard deviations above the scores of different speakers. The threshold is set for the false-alarm rate of
---false-alarms on the unlabelled speech that the back end was trained on; on noisier speech, or among more
-similar speakers, more different speakers are accepted.
+--false-alarms among speakers of one corpus that the back end was trained on, that with the most similar ones;
+on noisier speech, or among still more similar speakers, more different speakers are accepted.
 
 A calibrated back end also gives a log-likelihood ratio: how much more probable such a score is from one
 speaker than from two, with the lengths of the recordings taken into account. It says nothing about how
@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="P",
         help="with a back end: false-alarm rate, the share of different-speaker pairs to accept (default: "
-        "0.02)",
+        "0.05)",
     )
     scores = parser.add_mutually_exclusive_group()
     scores.add_argument(

@@ -31,8 +31,8 @@ LEAST_RECORDING_S, LEAST_PERSON_S = 1.0, 2.0
 #: Speech of a person in seconds below which a warning says that more is better.
 _ENOUGH_S = 10.0
 #: A recording has two voices, and recordings are two people's, if more than this share of pairs of strangers
-#: are as similar. Recordings of one person differ more than parts of one recording.
-_TWO_VOICES, _TWO_PEOPLE = 0.05, 0.2
+#: of one corpus are as similar. Recordings of one person differ more than parts of one recording.
+_TWO_VOICES, _TWO_PEOPLE = 0.4, 0.8
 #: Windows of each of two voices below which they are not told apart.
 _LEAST_WINDOWS = 3
 

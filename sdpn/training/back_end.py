@@ -48,6 +48,7 @@ def train_back_end(
     config: LearningConfig = _DEFAULTS,
     *,
     classes: Mapping[str, str] | None = None,
+    corpora: Mapping[str, str] | None = None,
     noise: Path | None = None,
     rir: Path | None = None,
     clean: bool = False,
@@ -62,6 +63,8 @@ def train_back_end(
         utterances: one speaker each (`sdpn.io.inputs.find_utterances`).
         config: size of the cohort and random seed.
         classes: class of each utterance (`read_classes`); None: every utterance is its own.
+        corpora: corpus of each utterance; strangers of one are more similar (`sdpn.verification.strangers`).
+            None: all are of one.
         noise: Kaldi data directory of noises for the degraded copies.
         rir: the same of room impulse responses.
         clean: without degraded copies. By default every utterance and part has one: over a telephone, or in
@@ -91,6 +94,7 @@ def train_back_end(
         config,
         classes_N=None if classes is None else np.array(names),
         degraded_ND=embedded.degraded_ND,
+        corpora_N=None if corpora is None else np.array([corpora[name] for name in embedded.ids]),
     )
     return TrainedBackEnd(
         back_end=replace(back_end, model=weights_digest(model.encoder)),

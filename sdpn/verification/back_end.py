@@ -32,8 +32,8 @@ class BackEnd:
         plda: PLDA of centred embeddings of length 1.
         cohort_CD: embeddings of the AS-norm cohort.
         top: number of most similar cohort members used to normalise an utterance.
-        strangers_Q: quantiles 0, 1/(Q-1), …, 1 of the scores of pairs of different utterances of the training
-            speech.
+        strangers_Q: quantiles 0, 1/(Q-1), …, 1 of the scores of different speakers of one corpus
+            (`sdpn.verification.strangers`).
         model: digest of the weights that it was trained with (`sdpn.models.weights.weights_digest`); None if
             unknown.
         calibration: scores to log-likelihood ratios (`sdpn verify --save-calibration`); None if unknown.
@@ -100,8 +100,7 @@ class BackEnd:
         """The score that this share of different-speaker pairs reaches.
 
         Args:
-            false_alarms: in (0, 1). Same-speaker pairs, which cannot be removed from the unlabelled training
-                speech, make thresholds for small shares slightly too strict.
+            false_alarms: in (0, 1).
         """
         return float(np.quantile(self.strangers_Q, 1 - false_alarms))
 

@@ -14,7 +14,7 @@ from sdpn.verification.back_end import BackEnd
 from sdpn.verification.similarity import similarity
 
 #: Default false-alarm rate.
-FALSE_ALARMS = 0.02
+FALSE_ALARMS = 0.05
 
 #: Calibrated cosine thresholds, the preferred one first.
 THRESHOLDS = ("verification_threshold", "ahc_threshold")

@@ -15,13 +15,7 @@ import numpy as np
 from sdpn.errors import InputError
 from sdpn.verification.back_end import BackEnd, plda_similarity
 from sdpn.verification.plda import Plda, train_plda_of_parts
-from sdpn.verification.similarity import Similarity
-from sdpn.verification.trial_scores import as_norm, cohort_statistics, score_trials
-
-#: Pairs of utterances for the distribution of different-speaker scores.
-_PAIRS = 200_000
-#: Number of its quantiles that are stored: thousandths.
-_QUANTILES = 1001
+from sdpn.verification.strangers import stranger_quantiles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +51,7 @@ def learn_back_end(
     *,
     classes_N: np.ndarray | None = None,
     degraded_ND: np.ndarray | None = None,
+    corpora_N: np.ndarray | None = None,
 ) -> BackEnd:
     """Train a back end on the embeddings of utterances and of their parts.
 
@@ -68,6 +63,7 @@ def learn_back_end(
             utterance as a speaker of its own.
         degraded_ND: embeddings of degraded copies of the utterances, which then are half of the cohort: an
             utterance in noise is compared with others in noise.
+        corpora_N: corpus of each utterance (`sdpn.verification.strangers`); None: all are of one.
 
     Returns:
         the back end, in the precision of its file.
@@ -83,31 +79,20 @@ def learn_back_end(
     chosen = rng.permutation(len(whole_ND))[: config.cohort // len(copies)]
     cohort_CD = np.concatenate([rows_ND[chosen] for rows_ND in copies]).astype(np.float16)
     top = min(config.top, len(cohort_CD))
-    strangers = _strangers(plda_similarity(cohort_CD, mean_D, plda), len(chosen), top, rng)
+    # For strangers, half of the cohort normalises all utterances that are not in that half, so that none is
+    # in its own cohort, with half as many top utterances, so that these are equally similar.
+    half = np.arange(len(cohort_CD)) % len(chosen) >= len(chosen) // 2
+    rest = np.setdiff1d(np.arange(len(whole_ND)), chosen[len(chosen) // 2 :])
+    strangers = stranger_quantiles(
+        plda_similarity(whole_ND[rest], mean_D, plda),
+        plda_similarity(cohort_CD[half], mean_D, plda),
+        top=max(2, top // 2),
+        rng=rng,
+        corpora_N=None if corpora_N is None else corpora_N[rest],
+        classes_N=None if classes_N is None else classes_N[rest],
+    )
     return BackEnd(mean_D, plda, cohort_CD, top, strangers)
 
 
 def _as_stored(plda: Plda) -> Plda:
     return Plda(*(part.astype(np.float32) for part in (plda.mean_D, plda.transform_ED, plda.psi_E)))
-
-
-def _strangers(cohort: Similarity, num: int, top: int, rng: np.random.Generator) -> np.ndarray:
-    """Quantiles of the scores of pairs of utterances as recorded, float32 (Q,).
-
-    One half of the utterances is normalised by the other and its copies, so that no utterance is in its own
-    cohort, with half as many top utterances, so that these are equally similar.
-
-    Args:
-        cohort: the ``num`` utterances, then their copies.
-        num: number of utterances.
-        top: as in `BackEnd`.
-        rng: draws the pairs.
-    """
-    half = num // 2
-    utterances = cohort[:half]
-    others = cohort[np.flatnonzero(np.arange(len(cohort)) % num >= half)]
-    first = rng.integers(half, size=_PAIRS)
-    second = (first + rng.integers(1, half, size=_PAIRS)) % half
-    means, deviations = cohort_statistics(utterances, others, top=max(2, top // 2))
-    scores = as_norm(score_trials(utterances, first, second), first, second, means, deviations)
-    return np.quantile(scores, np.linspace(0, 1, _QUANTILES)).astype(np.float32)

@@ -79,9 +79,6 @@ def test_degraded_copies_are_half_of_the_cohort(parts: np.ndarray) -> None:
     back_end = learn_back_end(whole, parts, LearningConfig(cohort=60, top=20), degraded_ND=whole + 9)
     clean, degraded = np.split(back_end.cohort_CD.astype(np.float32), 2)
     assert len(clean) == 30 and degraded == pytest.approx(clean + 9, abs=0.02)
-    # the pairs are of utterances as recorded, and so score as without the copies, which are far away
-    alone = learn_back_end(whole, parts, LearningConfig(cohort=30, top=20))
-    assert np.median(back_end.strangers_Q) == pytest.approx(np.median(alone.strangers_Q), abs=1.0)
 
 
 def test_too_few_utterances(parts: np.ndarray) -> None:
