@@ -40,7 +40,7 @@ def test_the_command_is_the_library(
     for key in ("score", "cosine", "strangers_reaching", "threshold", "same_speaker"):
         assert results[key] == getattr(found, key), key
     assert found.threshold == arguments.get(
-        "threshold", back_end.threshold(arguments.get("false_alarms", 0.02))
+        "threshold", back_end.threshold(arguments.get("false_alarms", 0.05))
     )
 
 
