@@ -118,6 +118,10 @@ class LabelledRecording:
     exclusive_confidence: dict[int, float] = field(default_factory=dict)
     forecast: DerForecast | None = None
 
+    def _repr_html_(self) -> str:
+        """The turns as a timeline, in a notebook."""
+        return str(self.annotation._repr_html_())
+
 
 class Diarizer:
     """Speaker diarization: who spoke when.
@@ -506,10 +510,11 @@ def _annotation(
     embedded: EmbeddedRecording, spans: Sequence[LabelledSpan], names: Sequence[str]
 ) -> Annotation:
     """Spans in pyannote's type, with the names of the speakers by their label."""
-    from pyannote.core import Annotation
     from pyannote.core import Segment as Turn
 
-    annotation = Annotation(uri=embedded.recording)
+    from sdpn.io.annotation import ShownAnnotation
+
+    annotation = ShownAnnotation(uri=embedded.recording)
     for track, span in enumerate(spans):
         annotation[Turn(span.start_s, span.end_s), track] = names[span.label]
     return annotation
@@ -517,9 +522,9 @@ def _annotation(
 
 def together(annotations: Sequence[Annotation]) -> Annotation:
     """Merge annotations of one recording, each turn on its own track."""
-    from pyannote.core import Annotation
+    from sdpn.io.annotation import ShownAnnotation
 
-    merged = Annotation(uri=annotations[0].uri)
+    merged = ShownAnnotation(uri=annotations[0].uri)
     turns = (turn for annotation in annotations for turn in annotation.itertracks(yield_label=True))
     for track, (segment, _, speaker) in enumerate(turns):
         merged[segment, track] = speaker

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sdpn.io.rttm import Turn, merge_overlaps
+from sdpn.io.turns_html import turns_html
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,11 @@ class WhoSpokeWhen:
     def speakers(self) -> list[str]:
         """The speakers in the order of their first turns."""
         return list(dict.fromkeys(turn.speaker for turn in sorted(self.turns)))
+
+    def _repr_html_(self) -> str:
+        """The turns as a timeline, in a notebook."""
+        spans = [(turn.onset_s, turn.end_s, turn.speaker) for turn in self.turns]
+        return turns_html(spans, name=self.recording, duration_s=self.duration_s)
 
     def turns_of(self, speaker: str) -> list[Turn]:
         """The turns of a speaker in order of time, without overlap among themselves."""

@@ -272,7 +272,7 @@ def _milliseconds(seconds: float) -> int:
 
 
 def to_annotation(turns: Iterable[Turn], recording: str | None = None) -> Annotation:
-    """Convert the turns of one recording to pyannote's type.
+    """Convert the turns of one recording to pyannote's type, which a notebook shows as a timeline.
 
     Overlapping turns of one speaker are merged, since pyannote.metrics would count that speaker twice. Turns
     that only touch stay separate.
@@ -281,10 +281,12 @@ def to_annotation(turns: Iterable[Turn], recording: str | None = None) -> Annota
         turns: the turns.
         recording: ``uri`` of the result; default: that of the turns, or None without any.
     """
-    from pyannote.core import Annotation, Segment
+    from pyannote.core import Segment
+
+    from sdpn.io.annotation import ShownAnnotation
 
     turns = sorted(turns)
-    annotation = Annotation(uri=recording or (turns[0].recording if turns else None))
+    annotation = ShownAnnotation(uri=recording or (turns[0].recording if turns else None))
     for track, turn in enumerate(merge_overlaps(turns)):
         annotation[Segment(turn.onset_s, turn.end_s), track] = turn.speaker
     return annotation

@@ -189,10 +189,11 @@ class StreamingDiarizer:
     @property
     def turns(self) -> Annotation:
         """Who spoke when, as far as is known; after `finish`, the final result."""
-        from pyannote.core import Annotation
         from pyannote.core import Segment as Turn
 
-        annotation = Annotation(uri=self.recording)
+        from sdpn.io.annotation import ShownAnnotation
+
+        annotation = ShownAnnotation(uri=self.recording)
         for track, span in enumerate(self._turns.spans if self._final is None else self._final):
             annotation[Turn(span.start_s, span.end_s), track] = self._name(span.label)
         return annotation
