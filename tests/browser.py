@@ -25,12 +25,17 @@ _ALONE = (  # no sandbox in containers, and no questions to a network that a tes
 
 
 @contextmanager
-def opened(file: Path, *, width: int = 1100, height: int = 900, dark: bool = False) -> Iterator[Page]:
-    """Open a file; at the end, nothing may have been written to the console and no address asked for."""
+def opened(where: Path | str, *, width: int = 1100, height: int = 900, dark: bool = False) -> Iterator[Page]:
+    """Open a file, or the address of a service.
+
+    At the end, nothing may have been written to the console and no other address asked for.
+    """
     if CHROMIUM is None:
         pytest.skip("no Chromium is installed")
     from playwright.sync_api import sync_playwright
 
+    address = where if isinstance(where, str) else where.absolute().as_uri()
+    own = f"{where}/" if isinstance(where, str) else "file:"
     problems: list[str] = []
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(_ALONE), timeout=120_000)
@@ -44,11 +49,11 @@ def opened(file: Path, *, width: int = 1100, height: int = 900, dark: bool = Fal
             "request",
             lambda request: (
                 None
-                if request.url.startswith(("file:", "blob:", "data:"))
+                if request.url.startswith((own, "blob:", "data:"))
                 else problems.append(f"asked for {request.url}")
             ),
         )
-        page.goto(file.absolute().as_uri())
+        page.goto(address)
         yield page
         browser.close()
     assert not problems

@@ -33,6 +33,7 @@ COMMANDS = {
     "pseudo-label": "cluster an unlabelled corpus into pseudo-labels to train on",
     "verify": "score verification trials: EER, minDCF and Cllr, with confidence intervals",
     "diarize": "find out who spoke when, as RTTM, JSON, subtitles or annotation tiers",
+    "serve": "diarize over HTTP and a websocket",
     "enroll": "enroll people, to name speakers with 'sdpn diarize --people'",
     "words": "attach speakers to the words of a speech recogniser",
     "edit": "correct who spoke when, and let the corrections propagate",

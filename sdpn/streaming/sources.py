@@ -21,7 +21,7 @@ import numpy as np
 
 from sdpn.errors import InputError
 from sdpn.io.audio import Channel, open_audio
-from sdpn.io.samples import as_rate
+from sdpn.io.samples import MOST_CHANNELS, as_rate
 
 logger = logging.getLogger(__name__)
 
@@ -72,40 +72,74 @@ def pcm_blocks(
     Raises:
         InputError: an unknown format or rate, or bytes that are the beginning of an audio file.
     """
-    if sample_format not in SAMPLE_FORMATS:
-        raise InputError(
-            f"unknown sample format {sample_format!r}", hint=f"one of {', '.join(SAMPLE_FORMATS)}"
-        )
-    rate_hz = as_rate(rate_hz)
-    if num_channels < 1:
-        raise InputError(f"{num_channels} channels; expected at least 1")
-    kind = np.dtype(SAMPLE_FORMATS[sample_format])
-    size, rest, is_first = kind.itemsize * num_channels, b"", True
+    samples = RawSamples(rate_hz=rate_hz, sample_format=sample_format, num_channels=num_channels, name=name)
     for data in _arriving(stream, name):
         if data is None:
             yield None
-            continue
-        rest += data
-        if is_first and len(rest) >= 4:
-            is_first = False
+        elif (block := samples.push(data)) is not None:
+            yield Arrived(block, samples.rate_hz)
+    if (block := samples.finish()) is not None:
+        yield Arrived(block, samples.rate_hz)
+
+
+class RawSamples:
+    """Bytes of raw PCM that arrive in pieces of any length, as samples.
+
+    Args:
+        rate_hz: rate of the samples.
+        sample_format: one of `SAMPLE_FORMATS`.
+        num_channels: channels, interleaved.
+        name: name of the stream, for messages.
+
+    Raises:
+        InputError: an unknown format, rate or number of channels.
+    """
+
+    def __init__(self, *, rate_hz: Any, sample_format: str, num_channels: int, name: str) -> None:
+        if sample_format not in SAMPLE_FORMATS:
+            raise InputError(
+                f"unknown sample format {sample_format!r}", hint=f"one of {', '.join(SAMPLE_FORMATS)}"
+            )
+        self.rate_hz = as_rate(rate_hz)
+        if not 1 <= num_channels <= MOST_CHANNELS:
+            raise InputError(f"{num_channels} channels; expected 1 to {MOST_CHANNELS}")
+        self._kind = np.dtype(SAMPLE_FORMATS[sample_format])
+        self._num_channels, self._name = num_channels, name
+        self._rest, self._is_first = b"", True
+
+    def push(self, data: bytes) -> np.ndarray | None:
+        """Take the next bytes; returns the samples (S, C) that are whole, or None.
+
+        Raises:
+            InputError: the stream begins like an audio file.
+        """
+        self._rest += data
+        if self._is_first and len(self._rest) >= 4:
+            self._is_first = False
             for mark, what in _FORMATS.items():
-                if rest.startswith(mark):
+                if self._rest.startswith(mark):
                     raise InputError(
                         f"begins like {what}, not like raw samples",
-                        path=name,
+                        path=self._name,
                         hint="leave --rate out, and its own rate is used",
                     )
-        whole = len(rest) - len(rest) % size
-        if whole and not is_first:
-            block = np.frombuffer(rest[:whole], dtype=kind).astype(kind.newbyteorder("="))
-            rest = rest[whole:]
-            yield Arrived(block.reshape(-1, num_channels), rate_hz)
-    if len(rest) >= size:  # a stream of less than four bytes
-        whole = len(rest) - len(rest) % size
-        yield Arrived(np.frombuffer(rest[:whole], dtype=kind).astype(kind.newbyteorder("=")), rate_hz)
-        rest = rest[whole:]
-    if rest:
-        logger.warning("%s ended within a sample: %d bytes are left over", name, len(rest))
+        return None if self._is_first else self._whole()
+
+    def finish(self) -> np.ndarray | None:
+        """End the stream; returns the samples of one that was too short to be recognised, or None."""
+        block = self._whole()
+        if self._rest:
+            logger.warning("%s ended within a sample: %d bytes are left over", self._name, len(self._rest))
+        return block
+
+    def _whole(self) -> np.ndarray | None:
+        size = self._kind.itemsize * self._num_channels
+        whole = len(self._rest) - len(self._rest) % size
+        if not whole:
+            return None
+        block = np.frombuffer(self._rest[:whole], dtype=self._kind).astype(self._kind.newbyteorder("="))
+        self._rest = self._rest[whole:]
+        return block.reshape(-1, self._num_channels)
 
 
 def file_blocks(audio: str | os.PathLike[str], *, channel: Channel = None) -> Iterator[Arrived | None]:

@@ -23,7 +23,7 @@ FLOORS = [
     {"distill", "extraction", "interop", "people", "streaming", "tracking", "tuning"},
     {"benchmark", "explain", "linking", "receipt"},
     {"editing", "report", "training"},
-    {"adaptation"},
+    {"adaptation", "service"},
     {"cli"},
     {"__main__"},
 ]

@@ -32,6 +32,7 @@ SLOW = {
     "adapt",
     "pseudo-label",
     "diarize",
+    "serve",
     "enroll",
     "edit",
     "link",

@@ -9,6 +9,8 @@ import dataclasses
 import importlib
 import inspect
 import json
+import queue
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +36,7 @@ from tests.adaptation.conftest import base, calls  # noqa: F401 - fixtures
 from tests.adaptation.test_adapt import SMALL
 from tests.benchmark.small_corpora import write_corpora
 from tests.conftest import TINY, write_noise
+from tests.service.conftest import PATIENCE_S, Client, Service
 
 #: Commands on the command line itself, behind which there is none.
 ON_THE_COMMAND_LINE = ("config", "completion")
@@ -48,6 +51,7 @@ LIBRARY = {
     "pseudo-label": "sdpn.extraction.pseudo_label.pseudo_label",
     "verify": "sdpn.verify",
     "diarize": "sdpn.diarization.recordings.diarize_recordings",
+    "serve": "sdpn.service.serve.serve",
     "enroll": "sdpn.people.enroll.enroll_person",
     "words": "sdpn.words.speakers_of_words.speakers_of_words",
     "edit": "sdpn.editing.edit.edit_document",
@@ -259,6 +263,32 @@ def diarize(at: Material) -> None:
     assert files(at.cli, ".rttm") == files(at.library, ".rttm") and files(at.cli, ".rttm")
     ours, theirs = (without(each["files"][0], "outputs", "seconds") for each in (by_cli, vars(by_library)))
     assert ours == plain(theirs)
+
+
+def serve(at: Material) -> None:
+    from sdpn.service.model import ServiceModel
+    from sdpn.service.serve import serve as function
+
+    soundfile.write(at.out / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(48000), 16000)
+    by_cli = Service(at.cli / "service", "--model", str(at.model), token=None)
+    stop, urls = threading.Event(), queue.Queue[str]()
+    by_library = threading.Thread(
+        target=function,
+        args=[at.library / "service", ServiceModel(model=at.model)],
+        kwargs={"port": 0, "on_ready": urls.put, "stop": stop},
+    )
+    by_library.start()
+    try:
+        found = []
+        for client in (by_cli, Client(urls.get(timeout=PATIENCE_S))):
+            job_id = client.queued(at.out / "a.wav")
+            summary = without(client.finished(job_id)["summary"], "seconds")
+            found.append((summary, client.result(job_id, "rttm").text))
+        assert found[0] == found[1]
+    finally:
+        stop.set()
+        by_library.join()
+        assert by_cli.stop() == 130
 
 
 def enroll(at: Material) -> None:

@@ -1,0 +1,1 @@
+"""Diarization as a service: jobs over HTTP, streams over a websocket."""
