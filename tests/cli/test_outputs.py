@@ -29,7 +29,7 @@ INPUTS = {
     "backend": {"model", "data", "audio", "classes", "noise", "rir"},
     "verify": {"trials", "embeddings", "mean", "plda", "cohort", "utt2spk", "utt2dur", "back_end"},
     "diarize": {"audio", "model", "ref", "reference_speech", "people", "back_end", "config"},
-    "serve": {"model", "token_file"},
+    "serve": {"model", "token_file", "config"},
     "tune": {"audio", "ref", "uem", "model"},
     "enroll": {"audio", "model", "back_end"},
     "words": {"asr", "turns"},
