@@ -1,0 +1,109 @@
+"""A transformer encoder over frames: a linear layer, torch's encoder layers, a pooling.
+
+Source: Vaswani et al., arXiv 1706.03762, section 3; without positions by default, as in the exercise of
+egs/speaker_id, since the pooling does not depend on the order of the frames either.
+
+Shapes: B batch, F feature bins, T frames, M model width, D embedding.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from sdpn.features.lengths import mask_of
+from sdpn.models.encoder import Encoder, check_positive
+from sdpn.models.pooling import PoolingConfig, build_pooling
+
+
+def _mean() -> PoolingConfig:
+    return PoolingConfig(kind="mean")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig:
+    """Sizes of a transformer; the defaults are those of the exercise.
+
+    Attributes:
+        width: model width M.
+        heads: number of attention heads.
+        feed_forward: hidden units of the feed-forward layers.
+        num_blocks: number of layers.
+        positions: ``none``, or ``sinusoidal``, added to the frames.
+        norm_first: layer norm before attention and feed-forward layers instead of after them.
+        dropout: dropout rate in training.
+        embedding_dim: size D of the embedding; None takes the pooled vector itself.
+        pooling: from frames to one vector.
+    """
+
+    kind: ClassVar[str] = "transformer"
+
+    width: int = 80
+    heads: int = 2
+    feed_forward: int = 256
+    num_blocks: int = 1
+    positions: Literal["none", "sinusoidal"] = "none"
+    norm_first: bool = False
+    dropout: float = 0.1
+    embedding_dim: int | None = None
+    pooling: PoolingConfig = field(default_factory=_mean)
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        check_positive(self.width, self.heads, self.feed_forward, self.num_blocks, self.embedding_dim or 1)
+        if self.width % self.heads or self.width % 2:
+            raise ValueError(f"width ({self.width}) must be even, and a multiple of the heads ({self.heads})")
+        if not 0 <= self.dropout < 1:
+            raise ValueError("dropout must lie in [0, 1)")
+
+
+class Transformer(Encoder):
+    """Features to embeddings, at the frame rate of the features."""
+
+    def __init__(self, config: TransformerConfig, num_features: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(num_features, config.width)
+        self.positions = config.positions
+        layer = nn.TransformerEncoderLayer(
+            config.width,
+            config.heads,
+            config.feed_forward,
+            config.dropout,
+            batch_first=True,
+            norm_first=config.norm_first,
+        )
+        # The nested tensors of torch's fast path make another number of frames of a padded batch.
+        self.blocks = nn.TransformerEncoder(layer, config.num_blocks, enable_nested_tensor=False)
+        for parameter in self.blocks.parameters():
+            # torch copies the first layer: all would begin, and for a while go on, alike
+            if parameter.ndim > 1:
+                nn.init.xavier_uniform_(parameter)
+        self.norm = nn.LayerNorm(config.width) if config.norm_first else nn.Identity()
+        self.pooling = build_pooling(config.pooling, config.width)
+        pooled = self.pooling.num_outputs
+        self.embedding_dim = config.embedding_dim or pooled
+        self.embedding = nn.Linear(pooled, self.embedding_dim) if config.embedding_dim else nn.Identity()
+
+    def forward(self, features_BFT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
+        """Compute embeddings (B, D) of features (B, F, T); see `Encoder.forward`."""
+        mask_BT = mask_of(lengths_B, features_BFT.shape[-1])
+        hidden_BTM = self.project(features_BFT.transpose(1, 2))
+        if self.positions == "sinusoidal":
+            hidden_BTM = hidden_BTM + _sinusoids(hidden_BTM)
+        padding_BT = None if mask_BT is None else ~mask_BT
+        hidden_BTM = self.norm(self.blocks(hidden_BTM, src_key_padding_mask=padding_BT))
+        embedding_BD: Tensor = self.embedding(self.pooling(hidden_BTM.transpose(1, 2), mask_BT))
+        return embedding_BD
+
+
+def _sinusoids(like_BTM: Tensor) -> Tensor:
+    """Sines and cosines (T, M) of the frames' positions."""
+    width = like_BTM.shape[2]
+    position_T1 = torch.arange(like_BTM.shape[1], device=like_BTM.device).unsqueeze(1)
+    rate = torch.exp(torch.arange(0, width, 2, device=like_BTM.device) * (-math.log(10000.0) / width))
+    angle = position_T1 * rate
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1).to(like_BTM.dtype)
