@@ -10,7 +10,8 @@ Shapes: B batch, F mel bands, T frames.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,48 @@ def read_mel(path: Path, *, num_mels: int, num_frames: int | None = None) -> np.
     return values
 
 
+def write_mel_folder(
+    directory: Path,
+    training: Iterable[tuple[str, np.ndarray]],
+    test: Iterable[np.ndarray] = (),
+    *,
+    num_mels: int,
+) -> None:
+    """Write a folder of this layout; files are numbered in the order given.
+
+    Args:
+        directory: an existing folder, such as one of `sdpn.io.atomic.atomic_directory`.
+        training: speaker and features (T, F) of each utterance.
+        test: features of utterances whose speaker is not told.
+        num_mels: mel bands F.
+    """
+    count = 0
+
+    def store(mel_TF: np.ndarray) -> dict[str, Any]:
+        nonlocal count
+        name = f"uttr-{count:06d}.pt"
+        count += 1
+        torch.save(torch.from_numpy(np.ascontiguousarray(mel_TF, dtype=np.float32)), directory / name)
+        return {"feature_path": name, "mel_len": len(mel_TF)}
+
+    speakers: dict[str, list[dict[str, Any]]] = {}
+    for name, mel_TF in training:
+        speakers.setdefault(name, []).append(store(mel_TF))
+    names = sorted(speakers)
+    documents: dict[str, Any] = {
+        METADATA: {"n_mels": num_mels, "speakers": {name: speakers[name] for name in names}},
+        MAPPING: {
+            "speaker2id": {name: number for number, name in enumerate(names)},
+            "id2speaker": {str(number): name for number, name in enumerate(names)},
+        },
+    }
+    told = [store(mel_TF) for mel_TF in test]
+    if told:
+        documents[TESTDATA] = {"n_mels": num_mels, "utterances": told}
+    for file, document in documents.items():
+        (directory / file).write_text(json.dumps(document, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 class MelReader:
     """Features by utterance; what fits is kept in memory.
 
@@ -245,7 +288,7 @@ def padded_batches(
     Args:
         read: features (T, F) of an utterance.
         utterances: N of them.
-        frames: of a batch, padding included.
+        frames: of a batch, padding included; longer utterances count more, as attention does.
 
     Yields:
         features (B, F, T), lengths (B,), and which utterances they are, (B,).
@@ -255,7 +298,7 @@ def padded_batches(
     start = 0
     while start < len(order):
         end = start + 1
-        while end < len(order) and (end + 1 - start) * len(mels[order[end]]) <= frames:
+        while end < len(order) and (end + 1 - start) * _attended(len(mels[order[end]])) <= frames:
             end += 1
         chosen = order[start:end]
         lengths = torch.tensor([len(mels[index]) for index in chosen])
@@ -264,6 +307,11 @@ def padded_batches(
             batch[row, :, : len(mels[index])] = torch.from_numpy(mels[index].T)
         yield batch, lengths, chosen
         start = end
+
+
+def _attended(num_frames: int) -> float:
+    """Frames of an utterance as memory sees them: attention takes the square of long ones."""
+    return num_frames * max(1.0, num_frames / 500)
 
 
 def _mapping(path: Path) -> tuple[str, ...]:
