@@ -83,7 +83,7 @@ def test_a_model_folder_names_and_finds_its_classes(
     found = classifier.names_of(classifier.logits(rows))
     right = sum(name == one.speaker for name, one in zip(found, utterances, strict=True))
     assert right >= 14  # of 24; chance is 4
-    assert (out / "last/classes.json").is_file() and results["best_step"] <= 80
+    assert (out / "last/classes.json").is_file() and results["best_step"] in (40, 80, 120)
     assert "classes" not in read_model(out / "model").source  # the folder is still a model like any other
 
 
