@@ -17,9 +17,10 @@ rung=()
 set=()
 seed=0
 folds=5
-seconds=60
-tune_seconds=15
-rates=1e-3,2e-3,4e-3
+seconds=40
+tune_seconds=10
+rates=5e-4,1e-3,2e-3
+longest=0
 synthesis=
 
 help_message="usage: $0 [options]
@@ -31,6 +32,7 @@ Without --corpus and --mels: on a generated set in the layout of the exercise; n
 data
   --corpus DIR      speech, DIR/<speaker>/*.{wav,flac,opus,ogg,mp3}; may be repeated. Speakers with fewer
                     utterances than folds are left out
+  --longest S       cut utterances to so many seconds (default: no); long ones take most of the time of the test
   --mels DIR        a folder in the exercise's layout: metadata.json, mapping.json, testdata.json and features
   --synthesis 'OPTIONS'  options of local/generate.py, see its --help (default none)
 
@@ -85,9 +87,10 @@ else
     fi
     local options=() given
     for given in "${corpus[@]}"; do options+=(--corpus "$given"); done
-    show "$python" "$here/local/prepare_mels.py" --out "$features" --config "${rung[0]}" --least "$folds" "${options[@]}"
+    show "$python" "$here/local/prepare_mels.py" --out "$features" --config "${rung[0]}" --least "$folds" \
+      --longest "$longest" "${options[@]}"
   }
-  run_stage 0 "features" prepare_features --text "corpora=${corpus[*]-} synthesis=$synthesis folds=$folds" \
+  run_stage 0 "features" prepare_features --text "corpora=${corpus[*]-} synthesis=$synthesis folds=$folds longest=$longest" \
     ${corpus[@]+"${corpus[@]}"} "$here/local/generate.py" "$here/local/prepare_mels.py" --code sdpn.features \
     --outputs "$features"
 fi

@@ -1,4 +1,4 @@
-"""A transformer encoder over frames: a linear layer, torch's encoder layers, a pooling.
+"""A transformer encoder over frames: a linear layer, encoder layers, a pooling.
 
 Source: Vaswani et al., arXiv 1706.03762, section 3; without positions by default, as in the exercise of
 egs/speaker_id, since the pooling does not depend on the order of the frames either.
@@ -14,6 +14,7 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 
 from sdpn.features.lengths import mask_of
 from sdpn.models.encoder import Encoder, check_positive
@@ -68,20 +69,7 @@ class Transformer(Encoder):
         super().__init__()
         self.project = nn.Linear(num_features, config.width)
         self.positions = config.positions
-        layer = nn.TransformerEncoderLayer(
-            config.width,
-            config.heads,
-            config.feed_forward,
-            config.dropout,
-            batch_first=True,
-            norm_first=config.norm_first,
-        )
-        # The nested tensors of torch's fast path make another number of frames of a padded batch.
-        self.blocks = nn.TransformerEncoder(layer, config.num_blocks, enable_nested_tensor=False)
-        for parameter in self.blocks.parameters():
-            # torch copies the first layer: all would begin, and for a while go on, alike
-            if parameter.ndim > 1:
-                nn.init.xavier_uniform_(parameter)
+        self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.num_blocks))
         self.norm = nn.LayerNorm(config.width) if config.norm_first else nn.Identity()
         self.pooling = build_pooling(config.pooling, config.width)
         pooled = self.pooling.num_outputs
@@ -94,10 +82,62 @@ class Transformer(Encoder):
         hidden_BTM = self.project(features_BFT.transpose(1, 2))
         if self.positions == "sinusoidal":
             hidden_BTM = hidden_BTM + _sinusoids(hidden_BTM)
-        padding_BT = None if mask_BT is None else ~mask_BT
-        hidden_BTM = self.norm(self.blocks(hidden_BTM, src_key_padding_mask=padding_BT))
+        for block in self.blocks:
+            hidden_BTM = block(hidden_BTM, mask_BT)
+        hidden_BTM = self.norm(hidden_BTM)
         embedding_BD: Tensor = self.embedding(self.pooling(hidden_BTM.transpose(1, 2), mask_BT))
         return embedding_BD
+
+
+class TransformerBlock(nn.Module):
+    """Self-attention and feed-forward layer, as ``torch.nn.TransformerEncoderLayer`` computes them.
+
+    Not that layer itself: in evaluation it takes another path than in training, which cannot be traced.
+    """
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.norm_first = config.norm_first
+        self.inputs = nn.Linear(config.width, 3 * config.width)
+        self.output = nn.Linear(config.width, config.width)
+        self.expand = nn.Linear(config.width, config.feed_forward)
+        self.reduce = nn.Linear(config.feed_forward, config.width)
+        self.attention_norm = nn.LayerNorm(config.width)
+        self.feed_forward_norm = nn.LayerNorm(config.width)
+        self.dropout = nn.Dropout(config.dropout)
+        nn.init.xavier_uniform_(self.inputs.weight)
+        nn.init.zeros_(self.inputs.bias)
+        nn.init.zeros_(self.output.bias)
+
+    def forward(self, hidden_BTM: Tensor, mask_BT: Tensor | None) -> Tensor:
+        """Transform (B, T, M) to the same shape; padding is not attended to."""
+        if self.norm_first:
+            hidden_BTM = hidden_BTM + self._attend(self.attention_norm(hidden_BTM), mask_BT)
+            return hidden_BTM + self._feed_forward(self.feed_forward_norm(hidden_BTM))
+        hidden_BTM = self.attention_norm(hidden_BTM + self._attend(hidden_BTM, mask_BT))
+        normed_BTM: Tensor = self.feed_forward_norm(hidden_BTM + self._feed_forward(hidden_BTM))
+        return normed_BTM
+
+    def _attend(self, hidden_BTM: Tensor, mask_BT: Tensor | None) -> Tensor:
+        query, key, value = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for part in self.inputs(hidden_BTM).chunk(3, dim=-1)
+        )
+        attended_BHTM = scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=None if mask_BT is None else mask_BT[:, None, None, :],
+            dropout_p=self.dropout.p if self.training else 0.0,
+        )
+        output_BTM: Tensor = self.dropout(self.output(attended_BHTM.transpose(1, 2).flatten(2)))
+        return output_BTM
+
+    def _feed_forward(self, hidden_BTM: Tensor) -> Tensor:
+        inner_BTM = self.dropout(torch.relu(self.expand(hidden_BTM)))
+        output_BTM: Tensor = self.dropout(self.reduce(inner_BTM))
+        return output_BTM
 
 
 def _sinusoids(like_BTM: Tensor) -> Tensor:

@@ -48,6 +48,7 @@ teacher:
   final_momentum: 0.0
 optimizer:
   lr: 1.0e-2
+  final_lr: 0.0
   warmup_steps: 5
 training:
   steps: 60

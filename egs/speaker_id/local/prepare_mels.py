@@ -35,17 +35,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--config", type=Path, required=True, metavar="YAML", help="its section 'features'")
     parser.add_argument("--least", type=int, default=5, help="utterances of a speaker; default 5")
+    parser.add_argument(
+        "--longest",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="cut utterances to so many seconds; default: no",
+    )
     args = parser.parse_args(argv)
     try:
         with atomic_directory(args.out) as folder:
-            prepare(folder, args.corpus, args.config, args.least)
+            prepare(folder, args.corpus, args.config, args.least, args.longest)
     except InputError as error:
         print(f"prepare_mels.py: error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def prepare(out: Path, corpora: Sequence[Path], config: Path, least: int) -> None:
+def prepare(out: Path, corpora: Sequence[Path], config: Path, least: int, longest_s: float) -> None:
     """Write the folder and print what it holds.
 
     Raises:
@@ -62,7 +69,7 @@ def prepare(out: Path, corpora: Sequence[Path], config: Path, least: int) -> Non
         nonlocal seconds
         for person, files in chosen.items():
             for file in files:
-                wave_S = Utterance(person, file.path).read()
+                wave_S = Utterance(person, file.path, 0.0, longest_s or None).read()
                 seconds += len(wave_S) / 16_000
                 mel_1FT = features.log_mel(torch.from_numpy(wave_S).unsqueeze(0))
                 yield person, mel_1FT[0].T.numpy()
