@@ -14,7 +14,6 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 
 from sdpn.features.lengths import mask_of
 from sdpn.models.encoder import Encoder, check_positive
@@ -92,7 +91,8 @@ class Transformer(Encoder):
 class TransformerBlock(nn.Module):
     """Self-attention and feed-forward layer, as ``torch.nn.TransformerEncoderLayer`` computes them.
 
-    Not that layer itself: in evaluation it takes another path than in training, which cannot be traced.
+    Not that layer itself: in evaluation it takes another path than in training, which can neither be traced nor
+    be asked for its attention (`sdpn.explain.attention`).
     """
 
     def __init__(self, config: TransformerConfig) -> None:
@@ -124,13 +124,10 @@ class TransformerBlock(nn.Module):
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for part in self.inputs(hidden_BTM).chunk(3, dim=-1)
         )
-        attended_BHTM = scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=None if mask_BT is None else mask_BT[:, None, None, :],
-            dropout_p=self.dropout.p if self.training else 0.0,
-        )
+        scores_BHTT = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
+        if mask_BT is not None:
+            scores_BHTT = scores_BHTT.masked_fill(~mask_BT[:, None, None, :], -torch.inf)
+        attended_BHTM = self.dropout(scores_BHTT.softmax(-1)) @ value
         output_BTM: Tensor = self.dropout(self.output(attended_BHTM.transpose(1, 2).flatten(2)))
         return output_BTM
 

@@ -183,7 +183,7 @@ def _check_folds(label_N: np.ndarray, names: Sequence[str], config: SupervisedCo
             f"fewer utterances than the {config.folds} folds, and are missing from some",
         ),
     ):
-        chosen = [names[index] for index in np.flatnonzero(chosen_K)]
+        chosen = [names[index] for index in np.flatnonzero(chosen_K).tolist()]
         if chosen:
             rest = f" and {len(chosen) - _NAMED} more" if len(chosen) > _NAMED else ""
             shown = ", ".join(map(repr, chosen[:_NAMED]))
