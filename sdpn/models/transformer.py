@@ -91,8 +91,8 @@ class Transformer(Encoder):
 class TransformerBlock(nn.Module):
     """Self-attention and feed-forward layer, as ``torch.nn.TransformerEncoderLayer`` computes them.
 
-    Not that layer itself: in evaluation it takes another path than in training, which can neither be traced nor
-    be asked for its attention (`sdpn.explain.attention`).
+    Not that layer itself: in evaluation it takes another path than in training, which can neither be traced
+    nor be asked for its attention (`sdpn.explain.attention`).
     """
 
     def __init__(self, config: TransformerConfig) -> None:
