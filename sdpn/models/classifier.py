@@ -46,7 +46,7 @@ class Classes:
 
     def document(self) -> dict[str, Any]:
         """As plain values for JSON."""
-        bias = None if self.bias_K is None else float32_numbers(self.bias_K.tolist())
+        bias = None if self.bias_K is None else float32_numbers(self.bias_K.cpu().tolist())
         return {
             "format": 1,
             "head": self.head,

@@ -30,12 +30,19 @@ class EmbeddedMels(EmbeddedUtterances):
 
     Args:
         reader: reads them.
-        given: see `EmbeddedUtterances`.
+        utterances: N of them. They are read at once: a file that cannot be used ends the run, by its name,
+            before it begins.
+        settings: see `EmbeddedUtterances`.
+
+    Raises:
+        InputError: a file of features cannot be used.
     """
 
-    def __init__(self, reader: MelReader, *given: Any, **settings: Any) -> None:
-        super().__init__(*given, **settings)
+    def __init__(self, reader: MelReader, utterances: Sequence[Utterance], **settings: Any) -> None:
+        super().__init__(utterances, **settings)
         self._reader = reader
+        for one in utterances:
+            reader.read(one)
 
     def _embedded(self, encoder: Encoder, utterances: Sequence[Utterance]) -> np.ndarray:
         features = GivenFeatures(build_features(self._features))

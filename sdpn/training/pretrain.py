@@ -233,7 +233,9 @@ def pretrain(
                 export(out / "last", steps=trainer.steps_done)
                 assert isinstance(network, Supervised)
                 best.install(network)
-            export(out / "model", steps=trainer.steps_done if best is None else best.step)
+            export(
+                out / "model", steps=trainer.steps_done if best is None else best.step or trainer.steps_done
+            )
     return {
         "model": str(out / "model"),
         "bad_files": dataset.bad_files.problems,
