@@ -17,10 +17,10 @@ rung=()
 set=()
 seed=0
 folds=5
-seconds=40
-tune_seconds=10
-rates=5e-4,1e-3,2e-3
-longest=0
+seconds=40.0
+tune_seconds=10.0
+rates=1e-3,2e-3,4e-3
+longest=0.0
 synthesis=
 
 help_message="usage: $0 [options]

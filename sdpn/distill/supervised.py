@@ -111,8 +111,6 @@ class Supervised(SelfDistillation):
     """
 
     label_N: Tensor
-    average_JE: Tensor
-    average_bias_K: Tensor
 
     def __init__(
         self,
@@ -136,14 +134,16 @@ class Supervised(SelfDistillation):
         self.register_buffer("label_N", labels.label_N)
         bias_K = torch.zeros(labels.num_classes)
         self.bias_K = None if self_config.cosine else nn.Parameter(bias_K)
-        self.register_buffer("average_JE", self.prototypes.detach().clone())
-        if self.bias_K is not None:
-            self.register_buffer("average_bias_K", bias_K.clone())
+        # parameters, as those of the teacher, so that DDP makes them equal at the start
+        self.average_JE = nn.Parameter(self.prototypes.detach().clone(), requires_grad=False)
+        self.average_bias_K = (
+            None if self.bias_K is None else nn.Parameter(bias_K.clone(), requires_grad=False)
+        )
         self._updates = 0
 
     def classes(self, *, average: bool) -> Classes:
         """The classifier of the EMA, or of the student."""
-        bias_K = None if self.bias_K is None else self.average_bias_K if average else self.bias_K
+        bias_K = self.average_bias_K if average else self.bias_K
         scale = self.config.scale if self.config.cosine else 1.0
         return Classes(self.names, self.config.head, scale, self.config.sub_centres, bias_K)
 
@@ -228,17 +228,18 @@ class Supervised(SelfDistillation):
     def after_step(self, momentum: float, terms: LossTerms) -> None:
         """Update the EMA of network and classifier."""
         super().after_step(momentum, terms)
-        averages, sources = [self.average_JE], [self.prototypes]
-        if self.bias_K is not None:
-            averages, sources = [*averages, self.average_bias_K], [*sources, self.bias_K]
+        averages = [one for one in (self.average_JE, self.average_bias_K) if one is not None]
+        sources = [one for one in (self.prototypes, self.bias_K) if one is not None]
         self._update_averages(averages, sources, momentum)
         self._updates += 1
 
     def exported(self) -> dict[str, Tensor]:
         """What is exported: the tensors of the EMA, by name (no copies)."""
-        state = {f"teacher.{name}": value for name, value in self.teacher.state_dict().items()}
+        state: dict[str, Tensor] = {
+            f"teacher.{name}": value for name, value in self.teacher.state_dict().items()
+        }
         state["average_JE"] = self.average_JE
-        if self.bias_K is not None:
+        if self.average_bias_K is not None:
             state["average_bias_K"] = self.average_bias_K
         return state
 

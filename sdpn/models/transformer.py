@@ -98,6 +98,7 @@ class TransformerBlock(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.heads = config.heads
+        self.scale = 1 / math.sqrt(config.width // config.heads)
         self.norm_first = config.norm_first
         self.inputs = nn.Linear(config.width, 3 * config.width)
         self.output = nn.Linear(config.width, config.width)
@@ -124,7 +125,7 @@ class TransformerBlock(nn.Module):
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for part in self.inputs(hidden_BTM).chunk(3, dim=-1)
         )
-        scores_BHTT = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
+        scores_BHTT = query @ key.transpose(-1, -2) * self.scale
         if mask_BT is not None:
             scores_BHTT = scores_BHTT.masked_fill(~mask_BT[:, None, None, :], -torch.inf)
         attended_BHTM = self.dropout(scores_BHTT.softmax(-1)) @ value

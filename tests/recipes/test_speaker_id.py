@@ -117,7 +117,7 @@ def test_runs_tables_and_pictures(
     import results
 
     command = ["--data", str(generated), "--out", str(tmp_path), "--folds", "2", "--rates", "1e-2,1e-9"]
-    command += ["--seconds", "0.4", "--tune_seconds", "0.2"]
+    command += ["--seconds", "0.3", "--tune_seconds", "0.1"]
     for rung in rungs:
         command += ["--rung", str(rung)]
     assert ladder.main(command) == 0

@@ -209,7 +209,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--folds", type=int, default=5, help="default 5")
     parser.add_argument("--seconds", type=float, default=40.0, help="CPU seconds of a run; default 40")
     parser.add_argument("--tune_seconds", type=float, default=10.0, help="CPU seconds; default 10")
-    parser.add_argument("--rates", default="5e-4,1e-3,2e-3", help="learning rates; default 5e-4,1e-3,2e-3")
+    parser.add_argument("--rates", default="1e-3,2e-3,4e-3", help="learning rates; default 1e-3,2e-3,4e-3")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="setting of all rungs"
     )
