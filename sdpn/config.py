@@ -8,6 +8,9 @@ Why not a library: OmegaConf and jsonargparse do not give the line of an error a
 without a warning; jsonargparse accepts a key that occurs twice; msgspec, which checks the result documents of
 `sdpn.report`, does not support unions of several dataclasses.
 
+A YAML file may build on another one: ``base: FILE``, relative to itself. Its own values replace those of that
+file; a section that names another ``kind`` (see below) starts from the defaults of that kind.
+
 A section given in part keeps its field's default for the rest. A section that may be one of several
 dataclasses selects one by its key ``kind`` (see `Choice`).
 """
@@ -30,6 +33,9 @@ from sdpn.io.text import read_text
 from sdpn.io.yaml_text import Loader, composed_yaml, parse_yaml
 
 T = TypeVar("T")
+
+#: Key of a YAML file that names the file it builds on.
+BASE = "base"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,9 +176,41 @@ def to_dict(config: Any) -> dict[str, Any]:
     return result
 
 
-def _read_yaml(path: str | os.PathLike[str]) -> _Tree:
+def _read_yaml(path: str | os.PathLike[str], above: tuple[Path, ...] = ()) -> _Tree:
+    """The values of a file and of those that it builds on; ``above`` build on it."""
     with composed_yaml(read_text(path), path=path) as (loader, node):
-        return {} if node is None else _tree_of_node(node, loader, os.fspath(path))
+        tree = {} if node is None else _tree_of_node(node, loader, os.fspath(path))
+    base = tree.pop(BASE, None)
+    if base is None:
+        return tree
+    origin = _first_origin(base, _Origin.of(path))
+    if not isinstance(base, _Leaf) or not isinstance(base.value, str) or not base.value:
+        raise origin.error(f"'{BASE}' must name the file that this one builds on")
+    file = Path(path).parent / base.value
+    seen = (*above, Path(path).resolve())
+    if file.resolve() in seen:
+        raise origin.error(f"builds on itself, by '{BASE}: {base.value}'")
+    if not file.is_file():
+        raise origin.error(f"builds on {file}, which is no file")
+    return _merged(_read_yaml(file, seen), tree)
+
+
+def _merged(under: _Tree, over: _Tree) -> _Tree:
+    """The values of both trees; where both have one, that of ``over``."""
+    merged = dict(under)
+    for key, value in over.items():
+        below = merged.get(key)
+        if isinstance(below, dict) and isinstance(value, dict) and not _other_kind(below, value):
+            merged[key] = _merged(below, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _other_kind(under: _Tree, over: _Tree) -> bool:
+    """Whether ``over`` chooses another kind, whose settings have nothing to do with those of ``under``."""
+    kind, other = under.get("kind"), over.get("kind")
+    return isinstance(other, _Leaf) and not (isinstance(kind, _Leaf) and kind.value == other.value)
 
 
 def _tree_of_node(node: yaml.Node, loader: Loader, path: str) -> _Tree:

@@ -131,3 +131,42 @@ def test_a_missing_key_is_named(values: dict[str, Any], key: str, tmp_path: Path
         from_dict(Required, values, path=tmp_path / "settings.json")
     assert caught.value.path == str(tmp_path / "settings.json")
     assert from_dict(Required, {"model": "m", "size": 3}) == Required(model="m", size=3)
+
+
+def test_a_file_builds_on_others(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("steps: 1\ninner:\n  rate: 2.0\n  sizes: [4]\n")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/b.yaml").write_text("base: ../a.yaml\nfast: true\ninner:\n  rate: 3.0\n")
+    (tmp_path / "c.yaml").write_text("base: sub/b.yaml\nsteps: 5\n")
+    expected = Outer(steps=7, fast=True, inner=Inner(rate=3.0, sizes=(4,)))
+    assert load_config(Outer, tmp_path / "c.yaml", ["steps=7"]) == expected
+    (tmp_path / "sub/b.yaml").write_text("base: ../a.yaml\ninner:\n  rat: 3.0\n")
+    with pytest.raises(InputError, match=r"b\.yaml:3: unknown key 'inner\.rat'"):
+        load_config(Outer, tmp_path / "c.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("base: c.yaml\n", r"c\.yaml:1: builds on itself"),
+        ("base: other.yaml\n", r"other\.yaml:1: builds on itself, by 'base: c\.yaml'"),
+        ("steps: 1\nbase: nowhere.yaml\n", r"c\.yaml:2: builds on .*nowhere\.yaml, which is no file"),
+        ("base: 3\n", r"c\.yaml:1: 'base' must name the file"),
+        ("base:\n  a: 1\n", r"c\.yaml:2: 'base' must name the file"),
+    ],
+)
+def test_a_base_that_cannot_be_used(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    (tmp_path / "other.yaml").write_text("base: c.yaml\n")
+    with pytest.raises(InputError, match=message):
+        load_config(Outer, tmp_path / "c.yaml")
+
+
+def test_another_kind_leaves_the_settings_of_the_base_behind(tmp_path: Path) -> None:
+    from sdpn.models.conformer import ConformerConfig
+    from sdpn.training.config import RunConfig
+
+    (tmp_path / "a.yaml").write_text("encoder:\n  kind: transformer\n  norm_first: true\n  num_blocks: 3\n")
+    (tmp_path / "b.yaml").write_text("base: a.yaml\nencoder:\n  kind: conformer\n  width: 64\n")
+    (tmp_path / "c.yaml").write_text("base: b.yaml\nencoder:\n  num_blocks: 2\n")
+    assert load_config(RunConfig, tmp_path / "c.yaml").encoder == ConformerConfig(width=64, num_blocks=2)

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from sdpn.training.loop import TrainingProgress
 
 DESCRIPTION = """\
-Train a Self-Distillation Prototypes Network (SDPN) for speaker embeddings on unlabelled speech; or, with
---objective segmentation, a network that hears who of a few local speakers speaks (docs/segmentation.md).
+Train a Self-Distillation Prototypes Network (SDPN) for speaker embeddings on unlabelled speech; with
+--objective supervised, on labelled speech (docs/speaker_id.md); or, with --objective segmentation, a network
+that hears who of a few local speakers speaks (docs/segmentation.md).
 
 Writes EXP/model (for extract and diarize), EXP/checkpoints, EXP/tensorboard and EXP/config.yaml. Rerunning
 the command resumes an interrupted run exactly from its last checkpoint; SIGTERM and SIGUSR1 save a checkpoint
@@ -42,6 +43,7 @@ EXAMPLE = """\
              evaluation.data=data/dev evaluation.trials=data/dev/trials evaluation.every=200
   sdpn train --config conf/fast.yaml --data data/mine --out exp/fast \\
              --objective distill --teacher campplus.bin --teacher-format 3dspeaker
+  sdpn train --objective supervised --data data/train --out exp/classes supervised.folds=5
   sdpn train --config conf/segmentation.yaml --data data/train --out exp/segmentation \\
              augmentation.noise=data/noise augmentation.rir=data/rir
   torchrun --nproc-per-node 8 --no-python \\
@@ -66,15 +68,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="DIR",
         help="Kaldi data directory (wav.scp, optionally segments), or what sdpn pack has made of one; "
-        "repeatable; speaker labels are read by --objective segmentation alone",
+        "repeatable; speaker labels are read by --objective supervised and segmentation alone",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="EXP", help="experiment folder")
     parser.add_argument(
         "--objective",
-        choices=("sdpn", "dino", "pseudo", "distill", "segmentation"),
+        choices=("sdpn", "dino", "pseudo", "distill", "supervised", "segmentation"),
         help="training objective: sdpn (default), dino as a baseline, pseudo for classifying the "
-        "pseudo-labels of --labels, distill for distilling --teacher, or segmentation for a local "
-        "segmentation network, on conversations simulated from the speakers of utt2spk (same as objective=…)",
+        "pseudo-labels of --labels, distill for distilling --teacher, supervised for classifying the "
+        "speakers of utt2spk or --labels, or segmentation for a local segmentation network, on "
+        "conversations simulated from the speakers of utt2spk (same as objective=…)",
     )
     parser.add_argument(
         "--init",
@@ -93,7 +96,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--labels",
         type=Path,
         metavar="FILE",
-        help="pseudo-labels for --objective pseudo, as 'utterance cluster' lines (same as pseudo.labels=…)",
+        help="labels for --objective supervised in place of utt2spk, or pseudo-labels for --objective "
+        "pseudo, as 'utterance class' lines (same as supervised.labels=… or pseudo.labels=…)",
     )
     parser.add_argument(
         "--teacher",
@@ -144,9 +148,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _options(args: argparse.Namespace) -> list[str]:
     """The settings given by their own options, as overrides."""
+    from sdpn.config import load_config
+    from sdpn.training.config import RunConfig
+
+    objective = args.objective
+    if args.labels is not None and objective is None:
+        objective = load_config(RunConfig, args.config, args.settings).objective
     given = {
         "objective": args.objective,
-        "pseudo.labels": args.labels,
+        f"{'supervised' if objective == 'supervised' else 'pseudo'}.labels": args.labels,
         "distill.teacher": args.teacher,
         "distill.teacher_format": args.teacher_format,
         "initial.model": args.init,

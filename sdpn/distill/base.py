@@ -177,6 +177,11 @@ class Objective(nn.Module, abc.ABC):
     def forward(self, batch: Any, given: Gradients | None = None) -> LossTerms:
         """Compute the loss of a batch; ``given`` is for gradient caching (`SelfDistillation.forward`)."""
 
+    def example(self, num_samples: int) -> Tensor:
+        """An input of the student, for drawing its graph: two silent views of so many samples."""
+        features: Tensor = self.features(torch.zeros(2, num_samples, device=self.prototypes.device))
+        return features
+
     def after_step(self, momentum: float, terms: LossTerms) -> None:  # noqa: ARG002 - subclasses use it
         """Update the teacher and the state of the objective after an optimizer step.
 

@@ -22,10 +22,12 @@ class Labels(NamedTuple):
     Attributes:
         label_N: (N,) int64, class of each utterance in the order of the data, from 0 without gaps.
         num_classes: number of classes, at least 2.
+        names: their names in the order of the indices; empty for pseudo-labels, whose names mean nothing.
     """
 
     label_N: Tensor
     num_classes: int
+    names: tuple[str, ...] = ()
 
 
 def read_labels(path: Path, utterances: Sequence[Utterance]) -> Labels:

@@ -22,7 +22,7 @@ from torch.nn.functional import nll_loss
 from sdpn.distill.base import LossTerms, Projections, SelfDistillation, cosine_logits
 from sdpn.distill.gate import LossGate
 from sdpn.distill.labels import Labels
-from sdpn.distill.margin import with_margin
+from sdpn.distill.margin import scheduled_margin, with_margin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,7 @@ class Pseudo(SelfDistillation):
                 teacher_BK = torch.softmax(teacher_GBK, dim=-1).mean(0)
             cosine_VBK = cosine_logits(student_VBD, self.prototypes, 1.0)
             log_plain_VBK = torch.log_softmax(config.scale * cosine_VBK, dim=-1)
-            margin = config.margin * min(1.0, (self._updates + 1) / max(1, config.margin_warmup_steps))
+            margin = scheduled_margin(config.margin, self._updates, warmup=config.margin_warmup_steps)
             log_margin_VBK = torch.log_softmax(
                 config.scale * with_margin(cosine_VBK, label_B, margin), dim=-1
             )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,8 @@ class ConformerConfig:
         kernel: kernel size of the convolution of a block in frames, an odd number.
         multi_scale: concatenate the outputs of all blocks before pooling (MFA-Conformer), instead of using
             only the last one.
+        subsampling: ``convolutional`` halves the frame rate by two convolutions; ``none`` is a linear layer
+            on each frame.
         dropout: dropout rate in training.
         embedding_dim: size D of the embedding.
         pooling: from frames to one vector.
@@ -49,6 +51,7 @@ class ConformerConfig:
     num_blocks: int = 6
     kernel: int = 15
     multi_scale: bool = True
+    subsampling: Literal["convolutional", "none"] = "convolutional"
     dropout: float = 0.1
     embedding_dim: int = 192
     pooling: PoolingConfig = field(default_factory=_attentive_statistics)
@@ -65,12 +68,13 @@ class ConformerConfig:
 
 
 class Conformer(Encoder):
-    """Features to embeddings; time is halved before the blocks."""
+    """Features to embeddings; time is halved before the blocks, unless the configuration says otherwise."""
 
     def __init__(self, config: ConformerConfig, num_features: int) -> None:
         super().__init__()
         self.embedding_dim = config.embedding_dim
-        self.subsampling = Subsampling(num_features, config.width)
+        self.stride = 2 if config.subsampling == "convolutional" else 1
+        self.subsampling = (Subsampling if self.stride == 2 else FrameProjection)(num_features, config.width)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(ConformerBlock(config) for _ in range(config.num_blocks))
         self.multi_scale = config.multi_scale
@@ -84,7 +88,7 @@ class Conformer(Encoder):
         """Compute embeddings (B, D) of features (B, F, T); see `Encoder.forward`."""
         mask_BT = mask_of(lengths_B, features_BFT.shape[-1])
         hidden_BTM = self.dropout(self.subsampling(features_BFT, mask_BT))
-        mask_BT = stride_mask(mask_BT, 2)
+        mask_BT = stride_mask(mask_BT, self.stride)
         position_RM = _relative_positions(hidden_BTM.shape[1], hidden_BTM.shape[2], hidden_BTM)
         outputs = []
         for block in self.blocks:
@@ -110,6 +114,19 @@ class Subsampling(nn.Module):
         hidden = torch.relu(self.first(hide(features_BFT.unsqueeze(1), mask_BT)))
         hidden = torch.relu(self.second(hide(hidden, stride_mask(mask_BT, 2))))
         projected_BTM: Tensor = self.project(hidden.flatten(1, 2).transpose(1, 2))
+        return projected_BTM
+
+
+class FrameProjection(nn.Module):
+    """A linear layer on each frame."""
+
+    def __init__(self, num_features: int, width: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(num_features, width)
+
+    def forward(self, features_BFT: Tensor, mask_BT: Tensor | None) -> Tensor:  # noqa: ARG002 - each on its own
+        """Transform (B, F, T) to (B, T, M)."""
+        projected_BTM: Tensor = self.project(features_BFT.transpose(1, 2))
         return projected_BTM
 
 

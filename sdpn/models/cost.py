@@ -26,10 +26,12 @@ class Cost:
         parameters: trainable numbers.
         macs_per_s: multiply-accumulates of convolutions and matrix products for one second of audio, of an
             utterance of ten seconds.
+        embedding_dim: size of the embedding.
     """
 
     parameters: int
     macs_per_s: float
+    embedding_dim: int
 
 
 def cost_of(config: AnyEncoderConfig, num_features: int = 80) -> Cost:
@@ -41,7 +43,7 @@ def cost_of(config: AnyEncoderConfig, num_features: int = 80) -> Cost:
         with counter:
             encoder(features)
     parameters = sum(parameter.numel() for parameter in encoder.parameters())
-    return Cost(parameters, counter.get_total_flops() / 2 / _SECONDS)
+    return Cost(parameters, counter.get_total_flops() / 2 / _SECONDS, encoder.embedding_dim)
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,6 @@ def list_encoders(names: Iterable[str] = (), *, num_mels: int = 80) -> list[List
             )
     costs = [(name, cost_of(SIZES[name], num_mels)) for name in chosen]
     return [
-        ListedEncoder(name, SIZES[name].kind, SIZES[name].embedding_dim, cost.parameters, cost.macs_per_s)
+        ListedEncoder(name, SIZES[name].kind, cost.embedding_dim, cost.parameters, cost.macs_per_s)
         for name, cost in costs
     ]

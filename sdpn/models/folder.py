@@ -26,6 +26,7 @@ from sdpn.features.registry import AnyFeatureConfig, FeatureChoice
 from sdpn.io.atomic import atomic_directory
 from sdpn.io.parsing import parsing
 from sdpn.io.yaml_text import read_yaml
+from sdpn.models.classifier import Classes, write_classes
 from sdpn.models.encoder import Encoder
 from sdpn.models.pretraining import PRETRAINING, Pretraining
 from sdpn.models.registry import AnyEncoderConfig, EncoderChoice, build_encoder
@@ -59,6 +60,7 @@ def save_model(
     model: ModelFolder,
     *,
     pretraining: Pretraining | None = None,
+    classes: Classes | None = None,
     half: bool = False,
     beside: Sequence[Path] = (),
 ) -> None:
@@ -68,6 +70,7 @@ def save_model(
         path: the folder.
         model: its contents.
         pretraining: head and prototypes, for further training.
+        classes: the classes that the prototypes are of, for a model that was trained with labels.
         half: store weights in 16 bits; they are converted to float32 on loading.
         beside: files to copy into the folder, such as the back end of the model.
     """
@@ -87,6 +90,8 @@ def save_model(
             tensors = _stored("head.", pretraining.head, dtype)
             tensors |= _stored("", {"prototypes": pretraining.prototypes}, dtype)
             save_file(tensors, folder / PRETRAINING)
+        if classes is not None:
+            write_classes(folder, classes)
         for file in beside:
             shutil.copyfile(file, folder / file.name)
 

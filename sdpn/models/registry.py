@@ -17,6 +17,7 @@ from sdpn.models.eres2net import ERes2Net, ERes2NetConfig
 from sdpn.models.eres2netv2 import ERes2NetV2, ERes2NetV2Config
 from sdpn.models.redimnet2 import ReDimNet2, ReDimNet2Config
 from sdpn.models.resnet import ResNet, ResNetConfig
+from sdpn.models.transformer import Transformer, TransformerConfig
 from sdpn.models.xvector import XVector, XVectorConfig
 
 AnyEncoderConfig: TypeAlias = (
@@ -27,6 +28,7 @@ AnyEncoderConfig: TypeAlias = (
     | ERes2NetV2Config
     | XVectorConfig
     | ConformerConfig
+    | TransformerConfig
     | ReDimNet2Config
 )
 
@@ -39,6 +41,7 @@ ENCODERS: dict[str, Any] = {
     "eres2netv2": ERes2NetV2,
     "xvector": XVector,
     "conformer": Conformer,
+    "transformer": Transformer,
     "redimnet2": ReDimNet2,
 }
 
@@ -66,6 +69,8 @@ SIZES: dict[str, AnyEncoderConfig] = {
     "xvector-tiny": XVectorConfig(channels=96, pooled_channels=288, embedding_dim=128),
     "conformer": ConformerConfig(),
     "conformer-tiny": ConformerConfig(width=48, feed_forward=96, num_blocks=2, embedding_dim=128),
+    "transformer": TransformerConfig(),
+    "transformer-tiny": TransformerConfig(width=48, feed_forward=96, embedding_dim=128),
     "redimnet2": ReDimNet2Config(),
     "redimnet2-tiny": ReDimNet2Config(
         channels=4,

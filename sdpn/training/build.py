@@ -14,8 +14,11 @@ from sdpn.distill.labels import Labels
 from sdpn.distill.pseudo import Pseudo
 from sdpn.distill.sdpn import SDPN
 from sdpn.distill.segmentation import Segmentation
+from sdpn.distill.supervised import Supervised
 from sdpn.distill.targets import Targets
+from sdpn.features.given import GivenFeatures
 from sdpn.features.registry import build_features
+from sdpn.models.classifier import hidden_layer
 from sdpn.models.encoder import Encoder
 from sdpn.models.heads import ProjectionHead
 from sdpn.models.registry import build_encoder
@@ -23,13 +26,20 @@ from sdpn.models.segmentation_net import SegmentationNet
 from sdpn.training.config import RunConfig
 
 
-def build(config: RunConfig, labels: Labels | None = None, targets: Targets | None = None) -> Objective:
+def build(
+    config: RunConfig,
+    labels: Labels | None = None,
+    targets: Targets | None = None,
+    *,
+    given_features: bool = False,
+) -> Objective:
     """The network of a run, freshly initialised from torch's random state.
 
     Args:
         config: the whole configuration.
-        labels: the pseudo-labels of ``objective=pseudo``.
+        labels: the labels of ``objective=supervised``, or the pseudo-labels of ``objective=pseudo``.
         targets: the teacher's embeddings for ``objective=distill``.
+        given_features: the data of ``objective=supervised`` are mel features instead of samples.
     """
     if config.objective == "segmentation":
         return Segmentation(SegmentationNet(config.segmentation.network))
@@ -46,6 +56,19 @@ def build(config: RunConfig, labels: Labels | None = None, targets: Targets | No
             config=config.pseudo,
             features=features,
             batch_norm=batch_norm,
+        )
+    if config.objective == "supervised":
+        assert labels is not None
+        hidden = None
+        if config.supervised.head == "mlp":
+            hidden = hidden_layer(encoder.embedding_dim, config.supervised.hidden)
+        student = Branch(encoder, hidden, projection_dim=config.supervised.hidden if hidden else None)
+        return Supervised(
+            student,
+            copy.deepcopy(student),
+            labels,
+            config=config.supervised,
+            features=GivenFeatures(features) if given_features else features,
         )
     if config.objective == "distill":
         assert targets is not None

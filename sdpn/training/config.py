@@ -17,6 +17,7 @@ from sdpn.distill.distillation import DistillConfig
 from sdpn.distill.pseudo import PseudoConfig
 from sdpn.distill.sdpn import SDPNConfig
 from sdpn.distill.segmentation import LocalSpeakersConfig
+from sdpn.distill.supervised import SupervisedConfig
 from sdpn.errors import InputError
 from sdpn.features.log_mel import FeatureConfig
 from sdpn.features.registry import FeatureChoice
@@ -31,6 +32,9 @@ from sdpn.training.evaluation import EvaluationConfig
 from sdpn.training.guards import GuardConfig
 from sdpn.training.initialisation import InitialConfig
 from sdpn.training.optim import OptimizerConfig
+
+#: Objectives whose batches have no global crops, because no teacher hears them.
+WITHOUT_TEACHER = ("distill", "supervised", "segmentation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,14 +117,14 @@ class TrainingConfig:
 class RunConfig:
     """All settings of ``sdpn train``, in a YAML file or as ``section.key=value``.
 
-    ``objective`` selects one of the sections ``sdpn``, ``dino``, ``pseudo``, ``distill`` and
+    ``objective`` selects one of the sections ``sdpn``, ``dino``, ``pseudo``, ``distill``, ``supervised`` and
     ``segmentation``; the others are ignored. ``encoder.kind`` is the name of an encoder or of one of its
     sizes (``sdpn models`` lists them), ``features.kind`` that of features; the other settings of the section
     are those of that kind.
     ``augmentation.preset`` gives the defaults of that section: ``default``, ``none`` or ``published``.
     """
 
-    objective: Literal["sdpn", "dino", "pseudo", "distill", "segmentation"] = "sdpn"
+    objective: Literal["sdpn", "dino", "pseudo", "distill", "supervised", "segmentation"] = "sdpn"
     features: FeatureChoice = field(default_factory=FeatureConfig)
     encoder: EncoderChoice = field(default_factory=EcapaConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
@@ -129,6 +133,7 @@ class RunConfig:
     dino: DINOConfig = field(default_factory=DINOConfig)
     pseudo: PseudoConfig = field(default_factory=PseudoConfig)
     distill: DistillConfig = field(default_factory=DistillConfig)
+    supervised: SupervisedConfig = field(default_factory=SupervisedConfig)
     segmentation: LocalSpeakersConfig = field(default_factory=LocalSpeakersConfig)
     initial: InitialConfig = field(default_factory=InitialConfig)
     crops: CropConfig = field(default_factory=CropConfig)
@@ -140,8 +145,10 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         """Check constraints between sections."""
-        if not self.crops.num_global and self.objective not in ("distill", "segmentation"):
+        if not self.crops.num_global and self.objective not in WITHOUT_TEACHER:
             raise ValueError(f"objective {self.objective} needs crops.num_global of at least 1")
+        if self.objective == "supervised" and not self.supervised.cosine and self.training.accumulate > 1:
+            raise ValueError("training.accumulate needs supervised.head am or aam: use smaller batches")
         if self.objective == "segmentation" and self.training.accumulate > 1:
             raise ValueError("objective segmentation needs training.accumulate=1: use smaller batches")
         if self.objective == "segmentation" and self.initial.prototypes != "uniform":

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -88,8 +88,7 @@ class Dashboard:
             self._board.text("configuration", f"```yaml\n{configuration}```")
             code = "\n".join(f"{key}: {value}  " for key, value in provenance().items())
             self._board.text("code", code)
-            example = torch.zeros(2, self._config.view_samples, device=self._initial_KE.device)
-            self._board.graph(self._network.student, self._network.features(example))
+            self._board.graph(self._network.student, self._network.example(self._config.view_samples))
 
     def add(self, terms: LossTerms, norms: GradientNorms, *, waited_s: float, started: float) -> None:
         """Add a step without synchronising with the device."""
@@ -107,8 +106,19 @@ class Dashboard:
             self._board.scalars(step, scalars)
         return scalars
 
-    def evaluate(self, step: int, *, last: bool) -> bool:
+    def evaluate(
+        self,
+        step: int,
+        *,
+        last: bool,
+        on_figures: Callable[[dict[str, float]], None] = lambda _figures: None,
+    ) -> bool:
         """Evaluate prototypes, trials and projector if due at this step.
+
+        Args:
+            step: steps done.
+            last: it is the last of the run.
+            on_figures: called with what the evaluation measured, if it succeeded.
 
         Returns:
             whether all of them succeeded.
@@ -119,7 +129,9 @@ class Dashboard:
             self._write_prototypes(step)
         if self._evaluation is not None and self._evaluation.is_due(step, last=last):
             with self._attempt("the evaluation"):
-                self._board.scalars(step, self._evaluation.figures(self._network))
+                figures = self._evaluation.figures(self._network)
+                on_figures(figures)
+                self._board.scalars(step, figures)
         if last or (training.projector_every and step % training.projector_every == 0):
             with self._attempt("the projector"):
                 self._project(step)
@@ -160,7 +172,7 @@ class Dashboard:
     @torch.no_grad()
     def _project(self, step: int) -> None:
         """Write prototypes and some projections, on the unit sphere, for the projector."""
-        if not isinstance(self._network, SelfDistillation):  # there are no embeddings of utterances
+        if not isinstance(self._network, SelfDistillation) or not self._shown:  # nothing to embed, or to hear
             return
         if self._drawn is None:
             self._drawn = _Sample.draw(

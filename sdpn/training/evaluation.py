@@ -6,6 +6,7 @@ Shapes: N utterances, D embedding.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -71,59 +72,38 @@ class Evaluates(Protocol):
         """The part of a process other than rank 0."""
 
 
-class Evaluation:
-    """The trials of a run, read once.
+class EmbeddedUtterances:
+    """Embeddings of the same utterances each time, by a copy of the teacher, computed by all processes.
+
+    Each process embeds its share on its own device; training is not affected.
 
     Args:
-        config: settings with data and trials.
+        utterances: N of them.
         encoder: encoder configuration.
         features: feature configuration.
-        processes: the process group. Each process embeds its share of the utterances on its own device,
-            with a copy of the teacher, so that evaluation does not affect training.
-
-    Raises:
-        InputError: a file is missing or malformed, an utterance of the trials is not in the data, or there
-            are no target or no non-target trials.
+        processes: the process group.
+        cache_mb: see `EvaluationConfig`.
+        channel: channel of multichannel files; None averages them.
     """
 
     def __init__(
         self,
-        config: EvaluationConfig,
+        utterances: Sequence[Utterance],
         *,
         encoder: AnyEncoderConfig,
         features: AnyFeatureConfig,
         processes: Processes,
+        cache_mb: int,
+        channel: int | None = None,
     ) -> None:
-        assert config.data is not None and config.trials is not None
-        self._every = config.every
+        self._utterances = utterances
         self._encoder_config, self._features = encoder, features
         self._processes = processes
-        self._trials = read_trials(config.trials)
-        by_id = {utterance.id: utterance for utterance in read_data_dir(config.data)}
-        for name in self._trials.ids:
-            if name not in by_id:
-                raise InputError(
-                    f"the trials contain {name!r}, which is not in {config.data}", path=config.trials
-                )
-        if self._trials.is_target.all() or not self._trials.is_target.any():
-            raise InputError("needs target and non-target trials for an EER", path=config.trials)
-        self.utterances: list[Utterance] = [by_id[name] for name in self._trials.ids]
-        self._cache = AudioCache(config.cache_mb)
+        self._cache = AudioCache(cache_mb)
+        self._channel = channel
 
-    def is_due(self, step: int, *, last: bool) -> bool:
-        """Whether the model is evaluated after this step."""
-        return last or step % self._every == 0
-
-    def figures(self, network: Objective) -> dict[str, float]:
-        """The EER of the teacher, see `eer`."""
-        return {"evaluation/eer": self.eer(_encoder_of(network))}
-
-    def share(self, network: Objective) -> None:
-        """See `embed_share`."""
-        self.embed_share(_encoder_of(network))
-
-    def eer(self, encoder: nn.Module) -> float:
-        """Equal error rate of cosine scores, in [0, 1]; all other processes must call `embed_share`.
+    def rows(self, encoder: nn.Module) -> np.ndarray:
+        """Embeddings (N, D), on rank 0; all other processes must call `share`.
 
         Args:
             encoder: the teacher's encoder, on its training device.
@@ -133,16 +113,14 @@ class Evaluation:
             RuntimeError: another process failed.
         """
         if self._processes.world == 1:
-            rows_ND = self._embed(encoder, list(encoder.buffers()))
-        else:
-            parts = self._gathered(encoder)
-            rows_ND = np.empty((len(self.utterances), parts[0].shape[1]), dtype=np.float32)
-            for rank, part in enumerate(parts):
-                rows_ND[rank :: len(parts)] = part
-        scores = score_trials(cosine(rows_ND), self._trials.first, self._trials.second)
-        return equal_error_rate(error_rates(scores, self._trials.is_target))[0]
+            return self._embed(encoder, list(encoder.buffers()))
+        parts = self._gathered(encoder)
+        rows_ND = np.empty((len(self._utterances), parts[0].shape[1]), dtype=np.float32)
+        for rank, part in enumerate(parts):
+            rows_ND[rank :: len(parts)] = part
+        return rows_ND
 
-    def embed_share(self, encoder: nn.Module) -> None:
+    def share(self, encoder: nn.Module) -> None:
         """Embed the share of a process other than rank 0; errors are raised by rank 0."""
         self._share(encoder)
 
@@ -179,13 +157,92 @@ class Evaluation:
         with torch.no_grad():
             for own, value in zip(frozen.buffers(), buffers, strict=True):
                 own.copy_(value)
-        rank, world, device = self._processes.rank, self._processes.world, str(self._processes.device)
-        embedder = Embedder(ModelFolder(frozen, self._encoder_config, self._features), device=device)
-        embedded = embed_corpus(embedder, self.utterances[rank::world], cache=self._cache)
+        return self._embedded(frozen, self._utterances[self._processes.rank :: self._processes.world])
+
+    def _embedded(self, encoder: Encoder, utterances: Sequence[Utterance]) -> np.ndarray:
+        """Embeddings (n, D) of whole utterances by an encoder in evaluation mode."""
+        embedder = Embedder(
+            ModelFolder(encoder, self._encoder_config, self._features), device=str(self._processes.device)
+        )
+        embedded = embed_corpus(embedder, utterances, cache=self._cache, channel=self._channel)
         none = np.zeros((0, embedder.embedding_dim), dtype=np.float32)
         return np.concatenate([none, *(each.embeddings_ND for each in embedded)])
 
 
-def _encoder_of(network: Objective) -> nn.Module:
+class Evaluation:
+    """The trials of a run, read once.
+
+    Args:
+        config: settings with data and trials.
+        encoder: encoder configuration.
+        features: feature configuration.
+        processes: the process group, see `EmbeddedUtterances`.
+
+    Raises:
+        InputError: a file is missing or malformed, an utterance of the trials is not in the data, or there
+            are no target or no non-target trials.
+    """
+
+    def __init__(
+        self,
+        config: EvaluationConfig,
+        *,
+        encoder: AnyEncoderConfig,
+        features: AnyFeatureConfig,
+        processes: Processes,
+    ) -> None:
+        assert config.data is not None and config.trials is not None
+        self._every = config.every
+        self._trials = read_trials(config.trials)
+        by_id = {utterance.id: utterance for utterance in read_data_dir(config.data)}
+        for name in self._trials.ids:
+            if name not in by_id:
+                raise InputError(
+                    f"the trials contain {name!r}, which is not in {config.data}", path=config.trials
+                )
+        if self._trials.is_target.all() or not self._trials.is_target.any():
+            raise InputError("needs target and non-target trials for an EER", path=config.trials)
+        self.utterances: list[Utterance] = [by_id[name] for name in self._trials.ids]
+        self._embedded = EmbeddedUtterances(
+            self.utterances,
+            encoder=encoder,
+            features=features,
+            processes=processes,
+            cache_mb=config.cache_mb,
+        )
+
+    def is_due(self, step: int, *, last: bool) -> bool:
+        """Whether the model is evaluated after this step."""
+        return last or step % self._every == 0
+
+    def figures(self, network: Objective) -> dict[str, float]:
+        """The EER of the teacher, see `eer`."""
+        return {"evaluation/eer": self.eer(encoder_of(network))}
+
+    def share(self, network: Objective) -> None:
+        """See `embed_share`."""
+        self.embed_share(encoder_of(network))
+
+    def eer(self, encoder: nn.Module) -> float:
+        """Equal error rate of cosine scores, in [0, 1]; all other processes must call `embed_share`.
+
+        Args:
+            encoder: the teacher's encoder, on its training device.
+
+        Raises:
+            InputError: an utterance cannot be embedded, here or in another process.
+            RuntimeError: another process failed.
+        """
+        rows_ND = self._embedded.rows(encoder)
+        scores = score_trials(cosine(rows_ND), self._trials.first, self._trials.second)
+        return equal_error_rate(error_rates(scores, self._trials.is_target))[0]
+
+    def embed_share(self, encoder: nn.Module) -> None:
+        """Embed the share of a process other than rank 0; errors are raised by rank 0."""
+        self._embedded.share(encoder)
+
+
+def encoder_of(network: Objective) -> nn.Module:
+    """The encoder that is exported."""
     assert isinstance(network, SelfDistillation)
     return network.teacher.encoder

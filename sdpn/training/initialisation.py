@@ -105,7 +105,7 @@ def initialise(
     elif config.prototypes == "classes":
         if labels is None:
             raise InputError(
-                "initial.prototypes=classes requires objective=pseudo, the only one with classes",
+                "initial.prototypes=classes requires objective=pseudo or supervised, which have classes",
                 hint="use --objective pseudo --labels FILE, or another initial.prototypes",
             )
         network.set_prototypes(_class_means(network, crops, utterances, labels, seed))

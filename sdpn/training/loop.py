@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +19,9 @@ from torch import Tensor
 
 from sdpn.data.dataset import TrainingSet, load_batches
 from sdpn.distill.base import Objective
+from sdpn.distill.supervised import Supervised
 from sdpn.stopping import collects_signals
+from sdpn.training.best import Best
 from sdpn.training.checkpoint import CheckpointStore
 from sdpn.training.checkpoint_validation import check_like, check_optimizer_state
 from sdpn.training.config import RunConfig
@@ -72,6 +75,7 @@ class Trainer:
         make_dashboard: opens the dashboard at a step, given the prototypes at step 0; called on rank 0
             only.
         evaluation: what is measured during training, by all processes.
+        best: keeps the best network of the evaluations, and stops the run early; None for neither.
         on_progress: called at every point of the curves, on rank 0 only.
     """
 
@@ -85,6 +89,7 @@ class Trainer:
         store: CheckpointStore,
         make_dashboard: Callable[[int, Tensor], Dashboard],
         evaluation: Evaluates | None = None,
+        best: Best | None = None,
         on_progress: Callable[[TrainingProgress], None],
     ) -> None:
         self._config = config
@@ -94,12 +99,15 @@ class Trainer:
         self._store = store
         self._make_dashboard = make_dashboard
         self._evaluation = evaluation
+        self._best = best
         self._on_progress = on_progress
         self._update = Update(config, network, processes)
         check_optimizer(network, self._update.optimizer)
         self._initial_KE = network.prototypes.detach().clone()
         self._guards = Guards(config.guards, self._initial_KE, warmup_steps=config.optimizer.warmup_steps)
         self._dashboard: Dashboard | None = None
+        #: Steps of the whole run: fewer than configured if it stopped early.
+        self.steps_done = 0
 
     def run(self) -> None:
         """Train to the last step.
@@ -127,6 +135,8 @@ class Trainer:
         ):
             if state is not None:
                 self._network.load_state_dict(state["model"])
+                self._restore_best(state)
+                self.steps_done = start
             return
         dashboard = self._dashboard = (
             self._make_dashboard(start, self._initial_KE) if processes.first else None
@@ -136,7 +146,8 @@ class Trainer:
                 self._restore(state)
                 if self._evaluates_after_checkpoint(state):
                     self._evaluate(dashboard, start, saved=True)
-            if not finished:
+            self.steps_done = start
+            if not finished and not self._stops_early():
                 self._train(start, dashboard, asked_to_stop)
         finally:
             if dashboard is not None:
@@ -197,6 +208,34 @@ class Trainer:
             if stop:
                 raise Stopped(asked_to_stop[0] if asked_to_stop else signal.SIGTERM, done)
             self._evaluate(dashboard, done, saved=saving)
+            self.steps_done = done
+            if self._is_evaluated(done) and self._stops_early():
+                if not saving:
+                    self._guards.check_finite(done)
+                    streams = processes.gather(random_streams())
+                    if processes.first:
+                        self._store.save(done, self._state(done, streams))
+                _log.info("no better evaluation for a while: stopped at step %d", done)
+                return
+
+    def _is_evaluated(self, step: int) -> bool:
+        """Whether the evaluation was due after this step."""
+        last = step == self._config.training.steps
+        return self._evaluation is not None and self._evaluation.is_due(step, last=last)
+
+    def _stops_early(self) -> bool:
+        """Whether the evaluations have not improved for too long; every process must call this together."""
+        return self._best is not None and self._processes.any(self._best.exhausted)
+
+    def _observe(self, step: int, figures: dict[str, float]) -> None:
+        """Compare an evaluation with the best one."""
+        if self._best is not None:
+            assert isinstance(self._network, Supervised)
+            self._best.observe(step, figures, self._network)
+
+    def _restore_best(self, state: dict[str, Any]) -> None:
+        if self._best is not None:
+            self._best.restore(state["best"])
 
     def _is_late(self, saved_at: float) -> bool:
         """Whether a checkpoint is due by time."""
@@ -207,9 +246,10 @@ class Trainer:
         """Run the evaluation if due. That of the last step is marked as done for a rerun of the command."""
         last = step == self._config.training.steps
         if dashboard is None:
-            if self._evaluation is not None and self._evaluation.is_due(step, last=last):
+            if self._is_evaluated(step):
+                assert self._evaluation is not None
                 self._evaluation.share(self._network)
-        elif dashboard.evaluate(step, last=last) and last and saved:
+        elif dashboard.evaluate(step, last=last, on_figures=partial(self._observe, step)) and last and saved:
             self._store.mark_evaluated(step)
 
     @staticmethod
@@ -232,6 +272,7 @@ class Trainer:
             },
             "tracking": {"initial": self._initial_KE, **self._dashboard.state(), "look_due": True},
             "guards": self._guards.state(),
+            **({} if self._best is None else {"best": self._best.state()}),
         }
 
     def _check(self, state: dict[str, Any]) -> None:
@@ -266,6 +307,9 @@ class Trainer:
             check_like(path, "", "a path in state.sampler.bad_files")
             check_like(problem, "", "a problem in state.sampler.bad_files")
         check_optimizer_state(state.get("optimizer"), self._update.optimizer)
+        if self._best is not None:
+            assert isinstance(self._network, Supervised)
+            self._best.check(state.get("best"), self._network, "state.best")
 
     def _restore(self, state: dict[str, Any]) -> None:
         self._network.load_state_dict(state["model"])
@@ -275,6 +319,7 @@ class Trainer:
         # in place: guards and dashboard share this tensor
         self._initial_KE.copy_(state["tracking"]["initial"])
         self._guards.restore(state["guards"])
+        self._restore_best(state)
         # missing in checkpoints of older versions
         self._dataset.bad_files.restore(state["sampler"].get("bad_files", {}))
         if self._dashboard is not None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
@@ -14,34 +15,39 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from sdpn.augmentation.augment import Augmenter
+from sdpn.augmentation.augment import PRESETS, Augmenter
 from sdpn.config import to_dict
 from sdpn.data.dataset import CropDataset, TrainingSet
+from sdpn.data.mel_folder import MelFolder, MelReader, MelSegments, is_mel_folder, read_mel_folder
 from sdpn.data.sampler import Mixture
 from sdpn.data.utterance_table import UtteranceTable
 from sdpn.distill.base import Objective, SelfDistillation
 from sdpn.distill.labels import Labels, read_labels
 from sdpn.distill.segmentation import Segmentation
+from sdpn.distill.supervised import Supervised
 from sdpn.distill.targets import Targets
 from sdpn.errors import InputError
 from sdpn.interop.segmentation import load_segmentation
 from sdpn.io.atomic import atomic_write_text
-from sdpn.io.kaldi import Utterance, iterate_data_dir, refuse_shared_ids
+from sdpn.io.kaldi import Utterance, iterate_data_dir, read_table, refuse_shared_ids
 from sdpn.models.embedder import Embedder
 from sdpn.models.encoder import Encoder
 from sdpn.models.folder import ModelFolder, save_model
 from sdpn.models.pretraining import Pretraining
 from sdpn.models.segmentation_folder import save_segmentation
 from sdpn.tracking.board import Board
+from sdpn.training.best import Best
 from sdpn.training.build import build
 from sdpn.training.checkpoint import CheckpointStore, lock_run
+from sdpn.training.classification import ACCURACY, Classification, EmbeddedMels
 from sdpn.training.clustering_threshold import measure_clustering_threshold
-from sdpn.training.config import RunConfig
+from sdpn.training.config import WITHOUT_TEACHER, RunConfig
 from sdpn.training.dashboard import Dashboard
 from sdpn.training.distributed import Processes, process_group
-from sdpn.training.evaluation import Evaluates, Evaluation
+from sdpn.training.evaluation import EmbeddedUtterances, Evaluates, Evaluation
 from sdpn.training.failures import failures_explained
 from sdpn.training.initialisation import initialise
+from sdpn.training.labelled import Labelled, labelled_data, speaker_table
 from sdpn.training.loop import Trainer, TrainingProgress
 from sdpn.training.segmentation_data import SegmentationData, segmentation_data
 from sdpn.training.teacher_embeddings import Corpus, teacher_embeddings, teacher_speeds
@@ -105,7 +111,8 @@ def pretrain(
 ) -> dict[str, Any]:
     """Train (or resume) a network and export its teacher to ``out/model``.
 
-    No objective sees who speaks but ``segmentation``, whose conversations need different speakers.
+    No objective sees who speaks but ``supervised``, and ``segmentation``, whose conversations need different
+    speakers.
 
     Under torchrun, every process calls this; rank 0 writes.
 
@@ -128,14 +135,20 @@ def pretrain(
     training = config.training
     with failures_explained(training), process_group(training.device, training.timeout_minutes) as processes:
         _check_shares(config, processes)
-        if config.objective == "distill":  # the teacher has embedded all utterances beforehand
+        if config.objective in WITHOUT_TEACHER:
             config = replace(config, crops=replace(config.crops, num_global=0))
         # a resumed run tolerates files removed since its start
         begun = any((out / "checkpoints").glob("step-*"))
-        utterances, mixture = read_training_data(
-            directories, config.training.corpus_weights, check_files=not begun
+        mels = _mel_folder(config, directories)
+        utterances, mixture = (
+            read_training_data(directories, config.training.corpus_weights, check_files=not begun)
+            if mels is None
+            else (UtteranceTable(mels.utterances), Mixture((len(mels.utterances),)))
         )
-        labels = _labels(config, utterances)
+        labelled = _labelled(config, directories, utterances, mixture, mels)
+        if labelled is not None:
+            utterances, mixture = labelled.utterances, labelled.mixture
+        labels = _labels(config, utterances) if labelled is None else labelled.labels
         targets = _targets(config, directories, utterances, mixture, out, processes, on_teacher_progress)
         _held = lock_run(out) if processes.first else None
         simulated = None
@@ -143,7 +156,10 @@ def pretrain(
             simulated = segmentation_data(
                 config, directories, utterances, mixture.sizes, out, processes, on_teacher_progress
             )
-        evaluation = _evaluation(config, simulated, processes)
+        evaluation = _evaluation(config, simulated, labelled, mels, processes)
+        best = None
+        if isinstance(evaluation, Classification):
+            best = Best(ACCURACY, config.supervised.patience)
         configuration = to_dict(config)
         text = yaml.safe_dump(_plain(configuration), sort_keys=False)
         store = CheckpointStore(
@@ -155,7 +171,7 @@ def pretrain(
             world=processes.world,
         )
         torch.manual_seed(config.training.seed)
-        network = build(config, labels, targets).to(processes.device)
+        network = build(config, labels, targets, given_features=mels is not None).to(processes.device)
         if targets is not None and processes.first:
             _warn_if_larger_than_teacher(network, targets)
         if not processes.first:  # equal weights, but different dropout
@@ -172,19 +188,7 @@ def pretrain(
                 seed=config.training.seed,
                 labels=labels,
             )
-        dataset: TrainingSet = (
-            simulated.windows
-            if simulated is not None
-            else CropDataset(
-                utterances,
-                config.crops,
-                Augmenter(config.augmentation),
-                seed=config.training.seed,
-                cache_mb=config.training.cache_mb,
-                mixture=mixture,
-                max_bad_share=config.training.max_bad_share,
-            )
-        )
+        dataset = _dataset(config, utterances, mixture, simulated, mels)
 
         def make_dashboard(start_step: int, initial_KE: Tensor) -> Dashboard:
             atomic_write_text(out / "config.yaml", text)
@@ -194,14 +198,14 @@ def pretrain(
                 network,
                 board,
                 initial_KE=initial_KE,
-                utterances=utterances,
+                utterances=utterances if mels is None else (),  # whose audio it could show
                 evaluation=evaluation,
             )
             if start_step == 0:
                 dashboard.write_configuration(text)
             return dashboard
 
-        Trainer(
+        trainer = Trainer(
             config,
             network,
             dataset,
@@ -209,23 +213,34 @@ def pretrain(
             store=store,
             make_dashboard=make_dashboard,
             evaluation=evaluation,
+            best=best,
             on_progress=on_progress,
-        ).run()
+        )
+        trainer.run()
         if processes.first:
             atomic_write_text(out / "config.yaml", text)
-            _export(
+            export = partial(
+                _export,
                 config,
                 network,
                 utterances,
                 targets,
-                out / "model",
                 device=processes.device,
                 versions=store.versions,
+                calibrate=mels is None,
+            )
+            if best is not None:
+                export(out / "last", steps=trainer.steps_done)
+                assert isinstance(network, Supervised)
+                best.install(network)
+            export(
+                out / "model", steps=trainer.steps_done if best is None else best.step or trainer.steps_done
             )
     return {
         "model": str(out / "model"),
         "bad_files": dataset.bad_files.problems,
-        "steps": config.training.steps,
+        "steps": trainer.steps_done,
+        **({} if best is None else {"best_step": best.step, "best_accuracy": best.value}),
         "num_utterances": len(utterances),
         "encoder_parameters": sum(tensor.numel() for tensor in _exported(network).parameters()),
     }
@@ -248,9 +263,33 @@ def _exported(network: Objective) -> nn.Module:
 
 
 def _evaluation(
-    config: RunConfig, simulated: SegmentationData | None, processes: Processes
+    config: RunConfig,
+    simulated: SegmentationData | None,
+    labelled: Labelled | None,
+    mels: MelFolder | None,
+    processes: Processes,
 ) -> Evaluates | None:
     """What is measured during training; None for nothing."""
+    if labelled is not None and labelled.validation:
+        if config.evaluation.data is not None:
+            raise InputError(
+                "evaluation.data is not used by a run that validates on a fold of its own data",
+                hint="remove it, or set supervised.folds=0",
+            )
+        embedding = (
+            EmbeddedUtterances
+            if mels is None
+            else partial(EmbeddedMels, MelReader(mels, cache_mb=config.evaluation.cache_mb))
+        )
+        embedded = embedding(
+            labelled.validation,
+            encoder=config.encoder,
+            features=config.features,
+            processes=processes,
+            cache_mb=config.evaluation.cache_mb,
+            channel=config.crops.channel,
+        )
+        return Classification(embedded, labelled.validation_label_N, every=config.evaluation.every)
     if simulated is not None:
         if config.evaluation.data is not None:
             raise InputError(
@@ -290,13 +329,15 @@ def _export(
     targets: Targets | None,
     path: Path,
     *,
+    steps: int,
     device: torch.device,
     versions: dict[str, str],
+    calibrate: bool,
 ) -> None:
     """Write the teacher as a model folder, with its clustering threshold and its origin."""
     source = {
         "objective": config.objective,
-        "steps": config.training.steps,
+        "steps": steps,
         "seed": config.training.seed,
         "num_utterances": len(utterances),
         **_teacher_source(config, targets),
@@ -309,18 +350,128 @@ def _export(
     teacher = network.teacher.eval()
     assert isinstance(teacher.encoder, Encoder)
     model = ModelFolder(teacher.encoder, config.encoder, config.features, source=source)
-    calibration = measure_clustering_threshold(
-        Embedder(model, device=str(device)),
-        utterances,
-        seed=config.training.seed,
-        channel=config.crops.channel,
-    )
+    calibration: Mapping[str, float] = {}
+    if calibrate:
+        calibration = measure_clustering_threshold(
+            Embedder(model, device=str(device)),
+            utterances,
+            seed=config.training.seed,
+            channel=config.crops.channel,
+        )
+    classes, prototypes = None, network.prototypes.detach()
+    if isinstance(network, Supervised):
+        classes, prototypes = network.classes(average=True), network.average_JE
     teacher.to("cpu")
     save_model(
         path,
         replace(model, calibration=calibration),
-        pretraining=Pretraining(teacher.head.state_dict(), network.prototypes),
+        pretraining=Pretraining(teacher.head.state_dict(), prototypes),
+        classes=classes,
     )
+    teacher.to(device)
+
+
+def _mel_folder(config: RunConfig, directories: Sequence[Path]) -> MelFolder | None:
+    """The data as a folder of mel features, if that is what it is.
+
+    Raises:
+        InputError: the settings do not fit such a folder, or it cannot be read.
+    """
+    folder = next((directory for directory in directories if is_mel_folder(directory)), None)
+    if folder is None:
+        return None
+    if config.objective != "supervised" or len(directories) > 1:
+        raise InputError(
+            "is a folder of mel features, which only objective=supervised takes, and only one",
+            path=folder,
+        )
+    if config.augmentation != PRESETS["none"]:
+        raise InputError(
+            "holds features instead of samples, which cannot be augmented",
+            path=folder,
+            hint="set augmentation.preset=none",
+        )
+    if config.initial.prototypes in ("classes", "kmeans") or config.training.explain_every:
+        raise InputError(
+            "holds features instead of samples: initial.prototypes must be uniform or keep, and "
+            "training.explain_every 0",
+            path=folder,
+        )
+    mels = read_mel_folder(folder)
+    if mels.num_mels != config.features.num_mels:
+        raise InputError(
+            f"has features of {mels.num_mels} mel bands; the run is of {config.features.num_mels}",
+            path=mels.source,
+            hint=f"set features.num_mels={mels.num_mels}",
+        )
+    return mels
+
+
+def _dataset(
+    config: RunConfig,
+    utterances: UtteranceTable,
+    mixture: Mixture,
+    simulated: SegmentationData | None,
+    mels: MelFolder | None,
+) -> TrainingSet:
+    """What the batches are drawn from."""
+    training, crops = config.training, config.crops
+    if simulated is not None:
+        return simulated.windows
+    if mels is not None:
+        return MelSegments(
+            mels,
+            utterances,
+            mixture,
+            num_frames=round(1000 * crops.local_s / config.features.hop_ms),
+            views=crops.num_local,
+            seed=training.seed,
+            cache_mb=training.cache_mb,
+        )
+    return CropDataset(
+        utterances,
+        crops,
+        Augmenter(config.augmentation),
+        seed=training.seed,
+        cache_mb=training.cache_mb,
+        mixture=mixture,
+        max_bad_share=training.max_bad_share,
+    )
+
+
+def _labelled(
+    config: RunConfig,
+    directories: Sequence[Path],
+    utterances: UtteranceTable,
+    mixture: Mixture,
+    mels: MelFolder | None,
+) -> Labelled | None:
+    """The classes of ``objective=supervised``; None for the others."""
+    settings = config.supervised
+    if config.objective != "supervised":
+        if settings.labels is not None:
+            raise InputError(
+                f"supervised.labels is not used by objective={config.objective}", hint="remove it"
+            )
+        return None
+    _refuse_other_speeds(config)
+    if mels is not None and settings.labels is None:
+        return labelled_data(settings, utterances, mixture, mels.class_of, mels.source, names=mels.names)
+    if settings.labels is not None:
+        table, source = read_table(settings.labels), settings.labels
+    else:
+        table, source = speaker_table(directories)
+    return labelled_data(settings, utterances, mixture, table, source)
+
+
+def _refuse_other_speeds(config: RunConfig) -> None:
+    augmentation = config.augmentation
+    if augmentation.speed_probability and augmentation.speed_speaker == "new":
+        raise InputError(
+            "augmentation.speed_speaker=new creates speakers without a label",
+            hint=f"with objective={config.objective} set augmentation.speed_speaker=same, or "
+            "speed_probability=0",
+        )
 
 
 def _labels(config: RunConfig, utterances: Sequence[Utterance]) -> Labels | None:
@@ -336,12 +487,7 @@ def _labels(config: RunConfig, utterances: Sequence[Utterance]) -> Labels | None
             hint="give --labels FILE with a line 'utterance cluster' for every utterance "
             "(docs/pseudo_labels.md)",
         )
-    augmentation = config.augmentation
-    if augmentation.speed_probability and augmentation.speed_speaker == "new":
-        raise InputError(
-            "augmentation.speed_speaker=new creates speakers without a pseudo-label",
-            hint="with objective=pseudo set augmentation.speed_speaker=same, or speed_probability=0",
-        )
+    _refuse_other_speeds(config)
     return read_labels(path, utterances)
 
 
@@ -397,6 +543,8 @@ def _identity(
         ids.update(f"\n{mixture.sizes}".encode())
     if labels is not None:
         ids.update(f"\n{labels.label_N.tolist()}".encode())
+        if labels.names:
+            ids.update(f"\n{labels.names}".encode())
     if simulated is not None:
         ids.update(f"\n{simulated.digest}".encode())
     training = {

@@ -174,6 +174,7 @@ def _settings(device: Device, *extra: str) -> list[str]:
             *("objective=pseudo", "pseudo.above_gate=discard", "pseudo.gate_epochs=0.1"),
             *("initial.model=MODEL", "initial.prototypes=classes"),
         ],
+        ["objective=supervised", "supervised.head=linear", "supervised.folds=4"],
     ],
 )
 def test_training(
@@ -190,6 +191,8 @@ def test_training(
     if "objective=pseudo" in settings:
         more.append(f"pseudo.labels={labels}")
     trials = [f"evaluation.data={voices}", f"evaluation.trials={voices / 'trials'}", "evaluation.every=4"]
+    if "supervised.folds=4" in settings:  # has its own validation
+        trials = ["evaluation.every=4"]
     # the guards check_window, and find nothing: six steps of a tiny network are no healthy run
     guards = ["guards.window=3", *(f"guards.{name}=0" for name in _THRESHOLDS)]
     config = load_config(
@@ -232,6 +235,8 @@ def test_training_on_the_pretended_device_is_training_on_the_cpu(voices: Path, t
         (["objective=dino"], 0),
         (["objective=pseudo", "pseudo.above_gate=keep"], 0),
         (["objective=pseudo", "pseudo.gate_epochs=100"], 0),
+        (["objective=supervised", "supervised.sub_centres=2", "supervised.nearest=1"], 0),
+        (["objective=supervised", "supervised.head=linear"], 0),
     ],
 )
 def test_values_that_an_update_reads(device: Device, settings: list[str], expected: int) -> None:

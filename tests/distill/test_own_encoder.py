@@ -19,6 +19,7 @@ from sdpn.distill.distillation import Distill
 from sdpn.distill.labels import Labels
 from sdpn.distill.pseudo import Pseudo
 from sdpn.distill.sdpn import SDPNConfig
+from sdpn.distill.supervised import Supervised
 from sdpn.distill.targets import Targets
 from tests.conftest import ROOT
 
@@ -61,7 +62,7 @@ def _batch() -> CropBatch:
     return CropBatch(crops, views, torch.arange(8), None, torch.ones(8))
 
 
-@pytest.mark.parametrize("objective", ["sdpn", "dino", "pseudo", "distill"])
+@pytest.mark.parametrize("objective", ["sdpn", "dino", "pseudo", "distill", "supervised"])
 def test_every_objective_trains_any_module_on_features(objective: str) -> None:
     torch.manual_seed(0)
     student = Branch(_Mean(), projection_dim=6)
@@ -71,6 +72,7 @@ def test_every_objective_trains_any_module_on_features(objective: str) -> None:
         "dino": lambda: DINO(student, None, 4),
         "pseudo": lambda: Pseudo(student, None, Labels(torch.arange(8) % 4, 4)),
         "distill": lambda: Distill(student, None, targets),
+        "supervised": lambda: Supervised(student, None, Labels(torch.arange(8) % 4, 4)),
     }[objective]()
     assert set(dict(network.named_parameters())) >= {"student.encoder.map.weight", "prototypes"}
     assert not any(parameter.requires_grad for parameter in network.teacher.parameters())

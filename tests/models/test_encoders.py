@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sdpn.config import choose, from_dict, load_config, to_dict
 from sdpn.errors import InputError
+from sdpn.models.conformer import ConformerConfig
 from sdpn.models.cost import cost_of
 from sdpn.models.ecapa import EcapaConfig
 from sdpn.models.encoder import Encoder
@@ -18,6 +19,7 @@ from sdpn.models.pooling import POOLINGS, PoolingConfig
 from sdpn.models.redimnet2 import ReDimNet2Config
 from sdpn.models.registry import ENCODERS, SIZES, AnyEncoderConfig, EncoderChoice, build_encoder
 from sdpn.models.resnet import ResNetConfig
+from sdpn.models.transformer import TransformerConfig
 
 #: Small ones of every kind, and what only published sizes use.
 VARIANTS: dict[str, AnyEncoderConfig] = {
@@ -39,6 +41,12 @@ VARIANTS: dict[str, AnyEncoderConfig] = {
         output_channels=6,
         map_norm=False,
         embedding_norm=True,
+    ),
+    "conformer-full-rate": ConformerConfig(
+        width=24, heads=2, feed_forward=32, num_blocks=2, kernel=5, subsampling="none", multi_scale=False
+    ),
+    "transformer-first": TransformerConfig(
+        width=24, heads=2, feed_forward=32, num_blocks=2, norm_first=True, positions="sinusoidal"
     ),
     "resnet-bottleneck": ResNetConfig(blocks=(1, 1, 1, 1), bottleneck=True, channels=4, two_layers=True),
 }
@@ -118,7 +126,7 @@ def test_every_parameter_gets_a_finite_gradient(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", POOLINGS)
-@pytest.mark.parametrize("encoder", ["ecapa-tiny", "resnet-tiny", "conformer-tiny"])
+@pytest.mark.parametrize("encoder", ["ecapa-tiny", "resnet-tiny", "conformer-tiny", "transformer-tiny"])
 def test_encoders_take_any_pooling(encoder: str, kind: str) -> None:
     config = choose(EncoderChoice, {"kind": encoder, "pooling": {"kind": kind, "context": False}})
     assert _randomised(config)(torch.randn(2, 80, 20)).isfinite().all()

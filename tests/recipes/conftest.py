@@ -11,7 +11,8 @@ import pytest
 import soundfile
 
 # the recipe's scripts import one another by name
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "egs" / "mini" / "local"))
+for _recipe in ("mini", "speaker_id"):
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "egs" / _recipe / "local"))
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,16 @@ RECIPES = Path(__file__).resolve().parents[2] / "egs" / "mini"
 
 
 def run_recipe(name: str, *args: str, timeout_s: float, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run a recipe with the interpreter of the tests, and the sdpn beside it, first in PATH."""
+    """Run a recipe with the interpreter of the tests, and the sdpn beside it, first in PATH.
+
+    Args:
+        name: a script of egs/mini, or FOLDER/SCRIPT of another recipe.
+        args: its options.
+        timeout_s: seconds after which the test fails.
+        code: the exit code that is expected.
+    """
     done = subprocess.run(
-        ["bash", str(RECIPES / name), *args],
+        ["bash", str((RECIPES.parent if "/" in name else RECIPES) / name), *args],
         capture_output=True,
         text=True,
         timeout=timeout_s,

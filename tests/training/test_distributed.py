@@ -21,6 +21,7 @@ from dataclasses import replace
 import torch
 from sdpn.config import load_config
 from sdpn.data.crops import CropBatch
+from sdpn.distill.labels import Labels
 from sdpn.training.config import RunConfig
 from sdpn.training.distributed import process_group
 from sdpn.training.build import build
@@ -38,7 +39,8 @@ with process_group("cpu", 10.0) as processes:
     torch.manual_seed(processes.rank)  # different weights: DDP has to make them equal
     if processes.world == 1:
         torch.manual_seed(0)
-    network = build(run).eval()
+    labels = Labels(torch.arange(8) % 3, 3) if objective == "supervised" else None
+    network = build(run, labels).eval()
     update = Update(run, network, processes)
     share = 8 // processes.world
     rows = slice(processes.rank * share, (processes.rank + 1) * share)
@@ -56,6 +58,8 @@ with process_group("cpu", 10.0) as processes:
         pytest.param("sdpn", 1, marks=pytest.mark.slow),
         ("sdpn", 2),  # whose parts come one by one, as without them
         pytest.param("dino", 1, marks=pytest.mark.slow),
+        ("supervised", 1),
+        pytest.param("supervised", 2, marks=pytest.mark.slow),
     ],
 )
 def test_two_processes_train_as_one(tmp_path: Path, objective: str, accumulate: int) -> None:

@@ -1,0 +1,47 @@
+"""The transformer's blocks against torch's own layer."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from sdpn.models.transformer import TransformerBlock, TransformerConfig
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_a_block_is_torchs_layer(norm_first: bool) -> None:
+    torch.manual_seed(0)
+    config = TransformerConfig(width=24, heads=3, feed_forward=40, norm_first=norm_first, dropout=0.0)
+    block = TransformerBlock(config)
+    layer = nn.TransformerEncoderLayer(24, 3, 40, 0.0, batch_first=True, norm_first=norm_first)
+    for parameter in block.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    own = block.state_dict()
+    layer.load_state_dict(
+        {
+            "self_attn.in_proj_weight": own["inputs.weight"],
+            "self_attn.in_proj_bias": own["inputs.bias"],
+            "self_attn.out_proj.weight": own["output.weight"],
+            "self_attn.out_proj.bias": own["output.bias"],
+            "linear1.weight": own["expand.weight"],
+            "linear1.bias": own["expand.bias"],
+            "linear2.weight": own["reduce.weight"],
+            "linear2.bias": own["reduce.bias"],
+            "norm1.weight": own["attention_norm.weight"],
+            "norm1.bias": own["attention_norm.bias"],
+            "norm2.weight": own["feed_forward_norm.weight"],
+            "norm2.bias": own["feed_forward_norm.bias"],
+        }
+    )
+    hidden = torch.randn(2, 9, 24)
+    mask = torch.arange(9) < torch.tensor([[9], [5]])
+    torch.testing.assert_close(block(hidden, None), layer(hidden), atol=1e-5, rtol=1e-4)
+    expected = layer(hidden, src_key_padding_mask=~mask)
+    torch.testing.assert_close(block(hidden, mask)[mask], expected[mask], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("sizes", [{"width": 30, "heads": 4}, {"width": 9, "heads": 3}, {"dropout": 1.0}])
+def test_sizes_that_do_not_fit(sizes: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"width|dropout"):
+        TransformerConfig(**sizes)  # type: ignore[arg-type]
