@@ -10,13 +10,13 @@ from typing import Any
 
 from sdpn.errors import InputError
 from sdpn.extraction.clips import WindowPlan, parse_windows
-from sdpn.extraction.cpu_threads import usable_threads
 from sdpn.extraction.embed_missing import Embedded, embed_missing
 from sdpn.extraction.extractor import Extractor
 from sdpn.extraction.merge import Output, Status, merge, merge_lock, scan
 from sdpn.extraction.shard import Shard
 from sdpn.io.kaldi import Utterance, read_segments
-from sdpn.models.embedder import Embedder, Precision
+from sdpn.models.speaker_embedder import Precision, SpeakerEmbedder
+from sdpn.threads import usable_threads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ class Extraction:
 
 
 def extract(
-    model: Embedder,
+    model: SpeakerEmbedder,
     utterances: Sequence[Utterance],
     out: Path,
     *,

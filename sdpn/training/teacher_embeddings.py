@@ -24,7 +24,7 @@ from sdpn.augmentation.speed import speed_fraction
 from sdpn.distill.distillation import DistillConfig
 from sdpn.distill.targets import Targets
 from sdpn.errors import InputError
-from sdpn.extraction.cpu_threads import usable_threads
+from sdpn.threads import usable_threads
 from sdpn.extraction.embed_missing import embed_missing
 from sdpn.extraction.extractor import Extractor
 from sdpn.extraction.merge import Output, Status, merge, scan

@@ -13,7 +13,7 @@ import torch
 
 from sdpn.extraction import clips
 from sdpn.extraction.clips import WindowPlan
-from sdpn.extraction.cpu_threads import single_thread_convolutions
+from sdpn.models.cpu_threads import single_thread_convolutions
 from sdpn.extraction.extractor import Extractor, Outcome
 from sdpn.io.audio import Channel
 from sdpn.io.kaldi import Utterance
