@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sdpn.cli.audio_arguments import add_audio_arguments
 from sdpn.cli.clusterer_arguments import add_clusterer_arguments
 from sdpn.cli.diarization_arguments import diarization_config, diarization_settings
+from sdpn.cli.imports import import_pyannote
 from sdpn.cli.model_arguments import (
     add_model_arguments,
     add_precision_argument,
@@ -165,6 +166,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     people = _people(args)
     audio_of = recordings(args.audio)
 
+    import_pyannote()
     from sdpn.diarization.recordings import (
         RecordingOptions,
         check_headers,

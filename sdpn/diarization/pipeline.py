@@ -261,9 +261,7 @@ class Diarizer:
         elif local is None or self.config.segmentation.speech == "detector":
             source = SpeechDetector(self.config.vad, network=network_of(self.model))
         else:
-            source = SegmentedSpeech(
-                self.config.vad, self.config.segmentation, local, network_of(self.model)
-            )
+            source = SegmentedSpeech(self.config.vad, self.config.segmentation, local, network_of(self.model))
         # given speech is used literally, including its pauses
         max_pause_s = self.config.max_pause_s if speech is None else 0.0
         planner = WindowPlanner(

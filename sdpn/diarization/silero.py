@@ -58,7 +58,7 @@ class SileroNetwork:
     """
 
     def __init__(self, weights: dict[str, torch.Tensor]) -> None:
-            self.stft = weights["_model.stft.forward_basis_buffer"]  # (2 * 129, 1, 256): cosines, then sines
+        self.stft = weights["_model.stft.forward_basis_buffer"]  # (2 * 129, 1, 256): cosines, then sines
         convolutions = [f"_model.encoder.{layer}.reparam_conv" for layer in range(4)]
         self.convolutions = [(weights[f"{name}.weight"], weights[f"{name}.bias"]) for name in convolutions]
         self.output = (weights["_model.decoder.decoder.2.weight"], weights["_model.decoder.decoder.2.bias"])

@@ -65,9 +65,7 @@ class FrontEnd(nn.Module, abc.ABC):
     @property
     def framing(self) -> Framing:
         """Where the frames lie."""
-        return Framing(
-            window_samples=self.window_samples, hop_samples=self.hop_samples, centred=self.centred
-        )
+        return Framing(window_samples=self.window_samples, hop_samples=self.hop_samples, centred=self.centred)
 
     def num_frames(self, num_samples: int) -> int:
         """Number of frames for ``num_samples`` samples; at least one."""

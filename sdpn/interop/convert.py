@@ -10,10 +10,10 @@ from typing import Literal
 from torch import nn
 
 from sdpn.errors import InputError
-from sdpn.interop.read import read_any
-from sdpn.interop.segmentation import load_segmentation
 from sdpn.interop.graph_export import export_graphs
 from sdpn.interop.onnx_export import export_onnx, quantise_onnx
+from sdpn.interop.read import read_any
+from sdpn.interop.segmentation import load_segmentation
 from sdpn.models.folder import ModelFolder, save_model
 from sdpn.models.pretraining import PRETRAINING, Pretraining, read_pretraining
 from sdpn.pretrained import model_path
@@ -29,7 +29,7 @@ class Converted:
         kind: of the encoder; None for a segmentation network alone, which has no embeddings.
         features: kind of its features.
         embedding_dim: size of an embedding.
-        parameters: of the networks.
+        parameters: of the encoder, or of the segmentation network alone.
         source: where the weights come from.
     """
 
@@ -103,7 +103,8 @@ def convert(
         kind=found.encoder_config.kind,
         features=found.features.kind,
         embedding_dim=found.encoder.embedding_dim,
-        parameters=_parameters(found.encoder) + (0 if segmenter_beside is None else _parameters(segmenter_beside.network)),
+        parameters=_parameters(found.encoder)
+        + (0 if segmenter_beside is None else _parameters(segmenter_beside.network)),
         source=dict(found.source),
     )
 

@@ -1,7 +1,7 @@
 """The graphs of models that are no folder of graphs: written once, and kept in ``$SDPN_HOME/graphs``.
 
-Another process writes them with torch (``sdpn convert --to graphs``), so that this one imports none. The name of
-a folder there is a digest of everything that its graphs are made of; folders may be removed at any time.
+Another process writes them with torch (``sdpn convert --to graphs``), so that this one imports none. The name
+of a folder there is a digest of everything that its graphs are made of; folders may be removed at any time.
 """
 
 from __future__ import annotations

@@ -42,6 +42,7 @@ from sdpn.models.weights import weights_digest
 #: In the package of silero-vad: its network over any number of frames.
 _SILERO = Path("data", "silero_vad_16k_sequence.onnx")
 
+
 def export_graphs(
     path: Path,
     model: ModelFolder | None,

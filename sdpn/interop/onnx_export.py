@@ -71,7 +71,6 @@ def export_onnx(path: str | os.PathLike[str], model: ModelFolder, *, input: Inpu
     Raises:
         InputError: the packages of the extra ``onnx`` are not installed, or the graph cannot be written.
     """
-    onnx = import_onnx()
     document = {
         "format": 1,
         "input": input,

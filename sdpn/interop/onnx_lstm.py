@@ -13,7 +13,9 @@ _GATES = (0, 3, 1, 2)
 
 
 class OnnxLstm(nn.Module):
-    """Stands for a bidirectional `torch.nn.LSTM` with ``batch_first`` while a graph is drawn; it computes nothing.
+    """Stands for a bidirectional `torch.nn.LSTM` with ``batch_first`` while a graph is drawn.
+
+    It computes nothing itself.
 
     Args:
         lstm: the LSTM, in evaluation mode.

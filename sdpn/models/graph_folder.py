@@ -160,11 +160,11 @@ def read_graph_folder(path: Path) -> GraphFolder:
     for name, sha256 in document.files.items():
         file = path / name
         if not is_file_name(name) or not file.is_file():
-            raise InputError("the folder of graphs is incomplete: this file is missing", path=file, hint=_AGAIN)
-        if file_sha256(file) != sha256:
             raise InputError(
-                f"is damaged, or of another model than {NAME} beside it", path=file, hint=_AGAIN
+                "the folder of graphs is incomplete: this file is missing", path=file, hint=_AGAIN
             )
+        if file_sha256(file) != sha256:
+            raise InputError(f"is damaged, or of another model than {NAME} beside it", path=file, hint=_AGAIN)
     return GraphFolder(
         path=path, files=document.files, embedding=document.embedding, segmentation=document.segmentation
     )
