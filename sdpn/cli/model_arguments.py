@@ -10,7 +10,7 @@ from sdpn.pretrained import INCLUDED, SHIPPED, model_path
 
 if TYPE_CHECKING:
     from sdpn.models.embedder import Embedder
-    from sdpn.models.speaker_embedder import SpeakerEmbedder
+    from sdpn.models.speaker_embedder import Precision, SpeakerEmbedder
 
 #: The names in `sdpn.interop.registry.FORMATS`, which is not imported for ``--help``: it needs torch.
 FORMATS = ("sdpn", "3dspeaker", "wespeaker", "speechbrain", "redimnet", "onnx")
@@ -104,5 +104,5 @@ def load_for_runtime(args: argparse.Namespace) -> SpeakerEmbedder:
 
     from sdpn.interop.load import load_model
 
-    precision = "fp32" if args.precision == "auto" else args.precision
+    precision: Precision = "fp32" if args.precision == "auto" else args.precision
     return load_model(args.model, args.format, precision=precision, runtime="onnx")

@@ -118,7 +118,7 @@ def extract(
         InputError: the output was begun in another way, is damaged or cannot be written, or nothing could be
             embedded. Single utterances that cannot be read are in `Extraction.failed`.
     """
-    if precision == "bf16" and next(model.encoder.parameters(), None) is None:  # a graph
+    if precision is not None and precision not in model.precisions:
         raise InputError("--precision bf16 does not apply to ONNX graphs, whose precision is fixed")
     threads = threads or usable_threads()
     extractor = Extractor(

@@ -94,7 +94,7 @@ def _write_segmentation(folder: Path, segmenter: Segmenter) -> SegmentationGraph
     generator = torch.Generator().manual_seed(0)
     wave_BS = 0.1 * torch.randn(2, segmenter.window_samples, generator=generator)
     network = copy.deepcopy(segmenter.network)
-    network.lstm = OnnxLstm(segmenter.network.lstm)
+    setattr(network, "lstm", OnnxLstm(network.lstm))  # noqa: B010 - of another type
     write_graph(folder / SEGMENTATION, network, wave_BS, "waveform", "log_probabilities")
     optimise_onnx(folder / SEGMENTATION)
     return SegmentationGraph(

@@ -53,7 +53,7 @@ class Embedder(SpeakerEmbedder):
     """
 
     def __init__(self, model: Model, *, device: str = "cpu", precision: Precision = "fp32") -> None:
-        self.device = torch.device(device)
+        self.device: torch.device = torch.device(device)
         self.precision: Precision = precision
         self.encoder: Encoder = model.encoder.to(self.device)
         self.feature_config = model.features
@@ -77,8 +77,9 @@ class Embedder(SpeakerEmbedder):
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
-        """What ``precision`` can be set to."""
-        return "fp32", "bf16"
+        """What ``precision`` can be set to: a graph has its own."""
+        is_graph = next(self.encoder.parameters(), None) is None
+        return ("fp32",) if is_graph else ("fp32", "bf16")
 
     @property
     def weights_digest(self) -> str | None:

@@ -50,6 +50,7 @@ class GraphEmbedder(SpeakerEmbedder):
         if precision not in ("fp32", "int8"):
             raise InputError(f"precision {precision} needs --runtime torch", hint="onnx has fp32 and int8")
         self.precision = precision
+        self.device = "cpu"
         self.speech_network = speech_network
         self._about = folder.embedding
         self.calibration = folder.embedding.calibration

@@ -36,12 +36,14 @@ class SpeakerEmbedder(abc.ABC):
     Attributes:
         calibration: values measured on the model, such as thresholds.
         precision: of the network.
+        device: where it computes, as ``str`` names it.
         speech_network: what detects speech with the same runtime (`sdpn.diarization.vad.HearsSpeech`); None
             for torch's.
     """
 
     calibration: Mapping[str, float]
     precision: Precision
+    device: Any
     speech_network: Any = None
 
     @property

@@ -178,7 +178,7 @@ def damaged(graphs: Path, tmp_path: Path, name: str, contents: bytes | None) -> 
 @pytest.mark.parametrize(
     ("name", "contents", "words"),
     [
-        ("encoder.onnx", None, "this file of a folder of graphs is missing"),
+        ("encoder.onnx", None, "is missing"),
         ("speech.onnx", b"nonsense", "is damaged, or of another model"),
         ("graphs.json", b"{", "is not a valid description of graphs"),
         ("graphs.json", b"{}", "describes graphs of format None"),
@@ -186,7 +186,7 @@ def damaged(graphs: Path, tmp_path: Path, name: str, contents: bytes | None) -> 
         (
             "graphs.json",
             b'{"format": 1, "files": {"../a": "0"}}',
-            "this file of a folder of graphs is missing",
+            "is missing",
         ),
         ("graphs.json", b'{"format": 1, "files": {}}', "holds a segmentation network alone"),
     ],

@@ -195,7 +195,7 @@ def child(kind: str, model: Path, data: Path, out: Path, options: Sequence[str])
                 write(utterance.id, embedder.embed(utterance.read(), audio.RATE_HZ))
     else:
         threads = torch.get_num_threads()
-        command.load = load
+        command.load_for_runtime = load
         arguments = ["extract", "--model", str(model), "--data", str(data), "--out", str(out), "--quiet"]
         with contextlib.redirect_stdout(io.StringIO()):
             assert sdpn([*arguments, *options]) == 0

@@ -2,10 +2,10 @@
 
 python tools/benchmarks/onnx_runtime.py --data ../shared/data [--repeats 5] [--accuracy | --only-accuracy]
 
-The file is two meeting clips of AMI, one after the other. Every figure is of a whole process, from its start
-to its end: wall time (the best of the repeats, which alternate), least seconds of CPU, and peak memory. Graphs
-that are not there yet are written before anything is measured. --accuracy adds the DER on the clips of AMI, and
-the EER on trials among the first speakers of speechocean762's dev part.
+The file is two meeting clips of AMI, one after the other. Every figure is of a whole process, from its
+start to its end: wall time (the best of the repeats, which alternate), least seconds of CPU, and peak memory.
+Graphs that are not there yet are written before anything is measured. --accuracy adds the DER on the clips of
+AMI, and the EER on trials among the first speakers of speechocean762's dev part.
 """
 
 from __future__ import annotations
