@@ -119,7 +119,7 @@ def extract(
             embedded. Single utterances that cannot be read are in `Extraction.failed`.
     """
     if precision is not None and precision not in model.precisions:
-        raise InputError("--precision bf16 does not apply to ONNX graphs, whose precision is fixed")
+        raise InputError(f"--precision {precision} does not apply to ONNX graphs, whose precision is fixed")
     threads = threads or usable_threads()
     extractor = Extractor(
         model,
