@@ -216,7 +216,7 @@ def test_an_operator_that_onnxruntime_lacks(graphs: Path, tmp_path: Path) -> Non
     document = json.loads((folder / "graphs.json").read_text())
     document["files"]["encoder.onnx"] = file_sha256(folder / "encoder.onnx")
     (folder / "graphs.json").write_text(json.dumps(document))
-    with pytest.raises(InputError, match=r"OfTomorrow.*--upgrade onnxruntime"):
+    with pytest.raises(InputError, match=r"is not an ONNX graph.*--upgrade onnxruntime"):
         sdpn.load_model(folder, runtime="onnx")
 
 

@@ -70,7 +70,7 @@ def test_damaged_settings(tmp_path: Path) -> None:
 class _Timed:
     """An embedder whose precisions take, by a clock of its own, and give what a test wants."""
 
-    device = torch.device("cpu")
+    device_type = "cpu"
     precision = "fp32"
 
     def __init__(self, bf16_s: float, angle: float = 0.0) -> None:
