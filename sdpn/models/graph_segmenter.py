@@ -10,7 +10,7 @@ import numpy as np
 from sdpn.errors import InputError
 from sdpn.models.graph_folder import SEGMENTATION, GraphFolder
 from sdpn.models.graph_session import GraphSession
-from sdpn.models.powerset import at_least, membership
+from sdpn.models.powerset import membership, reaches
 from sdpn.threads import usable_threads
 
 
@@ -38,7 +38,7 @@ class GraphSegmenter:
         self.window_samples, self.hop_samples = about.window_samples, about.hop_samples
         self.frame_samples = about.frame_samples
         self._member_CS = membership(about.num_speakers, about.max_together)
-        self._at_least_CM = at_least(self._member_CS, about.max_together)
+        self._at_least_CM = reaches(self._member_CS, about.max_together)
         self._to_classes, self._threads = GraphSession(folder.graph(SEGMENTATION)), usable_threads()
         self._to_classes.open(self._threads)
 

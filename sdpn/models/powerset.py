@@ -32,7 +32,7 @@ def membership(num_speakers: int, max_together: int) -> np.ndarray:
     return member_CS
 
 
-def at_least(member_CS: np.ndarray, max_together: int) -> np.ndarray:
+def reaches(member_CS: np.ndarray, max_together: int) -> np.ndarray:
     """Whether at least 1, 2, ... ``max_together`` speak in each class, (classes, max_together) float32."""
     together: np.ndarray = member_CS.sum(axis=1, keepdims=True) >= np.arange(1, max_together + 1)
     return together.astype(np.float32)

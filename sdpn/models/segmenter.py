@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from sdpn.models.powerset import at_least, membership
+from sdpn.models.powerset import membership, reaches
 from sdpn.models.pyannet import PyanNet
 from sdpn.models.segmentation_net import SegmentationNet
 from sdpn.models.weights import weights_digest
@@ -43,7 +43,7 @@ class Segmenter:
             raise ValueError(f"a window of {window_s} s holds no frame")
         member_CS = membership(config.num_speakers, config.max_together)
         self._member_CS = torch.from_numpy(member_CS).to(self.device)
-        self._at_least_CM = torch.from_numpy(at_least(member_CS, config.max_together)).to(self.device)
+        self._at_least_CM = torch.from_numpy(reaches(member_CS, config.max_together)).to(self.device)
 
     @property
     def digest(self) -> str | None:
