@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy
-import torch
 
 import sdpn
 from sdpn.clustering.base import check_counts
@@ -23,17 +22,19 @@ from sdpn.diarization.outputs import RESULT, result_digest
 from sdpn.diarization.pipeline import DiarizationConfig, Diarizer, PipelineConfig
 from sdpn.diarization.recordings import RecordingOptions, diarize_recording
 from sdpn.errors import InputError
-from sdpn.extraction.settings import fingerprint
 from sdpn.formats.json_document import SCHEMA, json_document
-from sdpn.interop.load import load_model
+from sdpn.interop.load import Runtime, load_model
 from sdpn.interop.segmentation import load_segmentation
 from sdpn.io.checksum import file_sha256, files_sha256
 from sdpn.io.json_text import read_json
 from sdpn.io.parsing import parsing
-from sdpn.models.embedder import Embedder
-from sdpn.models.segmenter import Segmenter
+from sdpn.models.speaker_embedder import Precision, SpeakerEmbedder
 from sdpn.people.naming import PeopleOptions, load_naming
 from sdpn.pretrained import model_name, model_path
+
+if TYPE_CHECKING:
+    from sdpn.models.graph_segmenter import GraphSegmenter
+    from sdpn.models.segmenter import Segmenter
 
 _WHAT = "JSON document of 'sdpn diarize --to json'"
 
@@ -82,10 +83,10 @@ class ReceiptCheck:
 
 
 def origin_of(
-    model: Embedder,
+    model: SpeakerEmbedder,
     path: Path | None,
     format: str | None,
-    segmenter: Segmenter | None = None,
+    segmenter: Segmenter | GraphSegmenter | None = None,
     segmentation: str | None = None,
 ) -> dict[str, Any]:
     """The part of a receipt that is the same for all recordings: networks, ``code`` and ``machine``.
@@ -98,22 +99,24 @@ def origin_of(
         segmentation: where it is, or its name.
     """
     found = model_path(path)
+    library, version = model.runtime
     return {
         "model": {
             "path": model_name(found),
             "format": format,
             "files_sha256": files_sha256(found, lambda name: name.suffix != ".md"),
-            "weights": fingerprint(model),
+            "weights": model.fingerprint,
+            **({} if library == "torch" else {"runtime": "onnx", "precision": model.precision}),
         },
         "segmentation": None if segmenter is None else {"path": segmentation, "weights": segmenter.digest},
         "code": {"sdpn": sdpn.__version__, "source_sha256": _source_sha256()},
         "machine": {
             "python": platform.python_version(),
-            "torch": torch.__version__,
+            library: version,
             "numpy": numpy.__version__,
             "system": platform.system(),
             "processor": platform.machine(),
-            "threads": torch.get_num_threads(),
+            "threads": model.num_threads,
         },
     }
 
@@ -155,8 +158,10 @@ def verify_receipt(
             hint=f"{path} was made from it; give --audio FILE if it has moved",
         )
     model = claimed.model if model is None else model
-    embedder = load_model(model, claimed.format)
-    segmenter = None if claimed.segmentation is None else load_segmentation(claimed.segmentation)
+    embedder = load_model(model, claimed.format, runtime=claimed.runtime, precision=claimed.precision)
+    segmenter = None
+    if claimed.segmentation is not None:
+        segmenter = load_segmentation(claimed.segmentation, runtime=claimed.runtime)
     found = origin_of(embedder, model, claimed.format, segmenter, claimed.segmentation)
     naming = None
     if claimed.people is not None:
@@ -203,6 +208,8 @@ class Receipt:
         model: the model, or the name of an included one.
         format: of the model.
         weights: digest of its weights.
+        runtime: what ran the networks.
+        precision: of the model.
         segmentation: the segmentation network; None without.
         segmentation_weights: digest of its weights.
         source_sha256: digest of the code.
@@ -221,6 +228,8 @@ class Receipt:
     model: Path
     format: str | None
     weights: str
+    runtime: Runtime
+    precision: Precision
     segmentation: str | None
     segmentation_weights: str
     source_sha256: str
@@ -258,6 +267,8 @@ def read_receipt(path: Path) -> Receipt:
             model=Path(receipt["model"]["path"]),
             format=receipt["model"]["format"],
             weights=str(receipt["model"]["weights"]),
+            runtime="onnx" if receipt["model"].get("runtime") == "onnx" else "torch",
+            precision="int8" if receipt["model"].get("precision") == "int8" else "fp32",
             segmentation=None if local is None else str(local["path"]),
             segmentation_weights="" if local is None else str(local["weights"]),
             source_sha256=str(receipt["code"]["source_sha256"]),

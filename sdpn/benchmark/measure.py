@@ -27,7 +27,6 @@ from sdpn.io.rttm import Turn, from_annotation
 from sdpn.metrics.diarization import NIST_COLLAR_S, RecordingScore, score_recordings
 from sdpn.models.embedder import Embedder
 from sdpn.models.segmenter import Segmenter
-from sdpn.models.weights import weights_digest
 from sdpn.pretrained import model_path
 from sdpn.verification.back_end import BackEnd
 from sdpn.verification.similarity import cosine
@@ -78,7 +77,7 @@ class ModelFile:
         if not has_back_end(self.found):
             return None
         back_end = read_back_end(self.found)
-        back_end.refuse_other_model(weights_digest(model.encoder), path=self.found)
+        back_end.refuse_other_model(model.weights_digest, path=self.found)
         return back_end
 
 

@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from sdpn.cli.audio_arguments import add_audio_arguments
-from sdpn.cli.model_arguments import add_model_arguments, load
+from sdpn.cli.model_arguments import (
+    add_model_arguments,
+    add_precision_argument,
+    add_runtime_argument,
+    load_for_runtime,
+)
 from sdpn.io.atomic import OutputKind
 from sdpn.io.inputs import STDIN
 from sdpn.pretrained import model_path
@@ -53,6 +58,8 @@ OUTPUTS: dict[str, OutputKind] = {}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``sdpn compare``."""
     add_model_arguments(parser)
+    add_runtime_argument(parser)
+    add_precision_argument(parser)
     parser.add_argument(
         "audio",
         nargs=2,
@@ -90,7 +97,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         InputError: the model, its back end or a recording cannot be read, or an option is out of range.
     """
     from sdpn.errors import InputError
-    from sdpn.models.weights import weights_digest
     from sdpn.verification.compare import FALSE_ALARMS, check_decision, compare
     from sdpn.verification.storage import own_back_end, read_back_end
 
@@ -103,9 +109,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     elif not args.cosine:
         back_end = own_back_end(model_path(args.model))
     check_decision(back_end, **decision)  # before the model is loaded
-    model = load(args)
+    model = load_for_runtime(args)
     if back_end is not None:
-        back_end.refuse_other_model(weights_digest(model.encoder), path=model_path(args.model))
+        back_end.refuse_other_model(model.weights_digest, path=model_path(args.model))
     found = compare(model, *args.audio, back_end=back_end, channel=args.channel, **decision)
     source = None
     if found.source == "given":

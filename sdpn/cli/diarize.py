@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 from sdpn.cli.audio_arguments import add_audio_arguments
 from sdpn.cli.clusterer_arguments import add_clusterer_arguments
 from sdpn.cli.diarization_arguments import diarization_config, diarization_settings
-from sdpn.cli.model_arguments import add_model_arguments, load
+from sdpn.cli.imports import import_pyannote
+from sdpn.cli.model_arguments import (
+    add_model_arguments,
+    add_precision_argument,
+    add_runtime_argument,
+    load_for_runtime,
+)
 from sdpn.cli.people_arguments import add_people_arguments
 from sdpn.cli.progress import Meter
 from sdpn.cli.segmentation_arguments import add_segmentation_arguments, load_segmentation_argument
@@ -77,6 +83,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "audio", nargs="+", type=Path, metavar="AUDIO", help="files, folders, or - for standard input"
     )
     add_model_arguments(parser)
+    add_runtime_argument(parser)
+    add_precision_argument(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="writes DIR/<name>.rttm")
     parser.add_argument(
         "--to",
@@ -158,6 +166,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     people = _people(args)
     audio_of = recordings(args.audio)
 
+    import_pyannote()
     from sdpn.diarization.recordings import (
         RecordingOptions,
         check_headers,
@@ -187,16 +196,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from sdpn import __version__
     from sdpn.diarization.outputs import pipeline_settings
     from sdpn.diarization.pipeline import Diarizer
-    from sdpn.extraction.settings import fingerprint
     from sdpn.people.naming import load_naming
     from sdpn.receipt import origin_of
 
-    model = load(args)
+    model = load_for_runtime(args)
     segmenter = load_segmentation_argument(args)
     diarizer = Diarizer(model, config=config, segmentation=segmenter)
     made_with: dict[str, Any] = {
         "sdpn": __version__,
-        "model": fingerprint(model),
+        "model": model.fingerprint,
         "segmentation": None if segmenter is None else segmenter.digest,
     }
     origin = origin_of(model, args.model, args.format, segmenter, args.segmentation)

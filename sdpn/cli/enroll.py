@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdpn.cli.audio_arguments import add_audio_arguments
-from sdpn.cli.model_arguments import add_model_arguments, load
+from sdpn.cli.model_arguments import (
+    add_model_arguments,
+    add_precision_argument,
+    add_runtime_argument,
+    load_for_runtime,
+)
 from sdpn.cli.people_arguments import add_people_arguments
 from sdpn.cli.progress import Meter
 from sdpn.errors import InputError
@@ -54,6 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--renew", action="store_true", help="make all voiceprints again, from their recordings"
     )
     add_model_arguments(parser)
+    add_runtime_argument(parser)
+    add_precision_argument(parser)
     add_audio_arguments(parser, separate=False, skip_bad=False)
 
 
@@ -114,13 +121,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _enroller(args: argparse.Namespace) -> Enroller:
     from sdpn import __version__
     from sdpn.diarization.pipeline import Diarizer
-    from sdpn.models.weights import weights_digest
     from sdpn.people.back_end import back_end_for
     from sdpn.people.enroll import Enroller
     from sdpn.pretrained import model_name, model_path
 
-    model = load(args)
-    digest = weights_digest(model.encoder)
+    model = load_for_runtime(args)
+    digest = model.weights_digest
     path = model_path(args.model)
     back_end = back_end_for(path, digest, args.back_end)
     made_with = {"model": model_name(path), "format": args.format, "sdpn": __version__}

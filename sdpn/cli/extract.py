@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdpn.cli.audio_arguments import add_audio_arguments, seekable_stdin
-from sdpn.cli.model_arguments import add_device_argument, add_model_arguments, load
+from sdpn.cli.model_arguments import (
+    add_device_argument,
+    add_model_arguments,
+    add_precision_argument,
+    add_runtime_argument,
+    load_for_runtime,
+)
 from sdpn.cli.numbers import at_least
 from sdpn.cli.progress import Meter
 from sdpn.io.atomic import OutputKind
@@ -79,13 +85,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_audio_arguments(parser)
     work = parser.add_argument_group("computation")
-    work.add_argument(
-        "--precision",
-        choices=("auto", "fp32", "bf16"),
-        default="auto",
-        help="precision of the network; auto (default) times both at the start where the processor "
-        "supports bf16, and the first process decides for all",
-    )
+    add_runtime_argument(work)
+    add_precision_argument(work)
     add_device_argument(work)
     work.add_argument(
         "--batch-size",
@@ -134,7 +135,7 @@ def _run(args: argparse.Namespace, paths: Sequence[Path]) -> dict[str, Any]:
     if args.merge:
         done = merge_shards(utterances, args.out, recordings=recordings, npz=args.npz)
     else:
-        model = load(args)
+        model = load_for_runtime(args)
         meter = Meter(quiet=args.quiet)
         try:
             done = extract(

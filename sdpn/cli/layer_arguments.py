@@ -51,8 +51,8 @@ def layer_chunks(args: argparse.Namespace, folder: Path, *, dimension: int | Non
         InputError: the model, the layer or a recording cannot be used.
     """
     from sdpn.cli.progress import Meter
-    from sdpn.extraction.cpu_threads import usable_threads
     from sdpn.extraction.layer_chunks import extract_layer
+    from sdpn.threads import usable_threads
 
     utterances = find_utterances(args.data, [], channel=args.channel, skip_bad=args.skip_bad)
     model = load(args)

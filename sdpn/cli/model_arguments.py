@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from sdpn.errors import InputError
 from sdpn.pretrained import INCLUDED, SHIPPED, model_path
 
 if TYPE_CHECKING:
     from sdpn.models.embedder import Embedder
+    from sdpn.models.speaker_embedder import Precision, SpeakerEmbedder
 
 #: The names in `sdpn.interop.registry.FORMATS`, which is not imported for ``--help``: it needs torch.
 FORMATS = ("sdpn", "3dspeaker", "wespeaker", "speechbrain", "redimnet", "onnx")
@@ -32,6 +34,29 @@ def add_model_arguments(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_runtime_argument(parser: argparse._ActionsContainer) -> None:
+    """Declare ``--runtime``, for `load_for_runtime`."""
+    parser.add_argument(
+        "--runtime",
+        choices=("torch", "onnx"),
+        default="torch",
+        help="what runs the networks: onnx starts sooner, imports no torch and gives the same results "
+        "(docs/onnx.md); --model may then be a folder of 'sdpn convert --to graphs' (default: torch)",
+    )
+
+
+def add_precision_argument(parser: argparse._ActionsContainer) -> None:
+    """Declare ``--precision``, for `load_for_runtime`."""
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16", "int8"),
+        default="auto",
+        help="precision of the network; auto (default) is fp32, but 'sdpn extract' with torch times fp32 and "
+        "bf16 at the start where the processor supports bf16, and the first process decides for all; int8 "
+        "needs --runtime onnx",
+    )
+
+
 def add_device_argument(parser: argparse._ActionsContainer) -> None:
     """Declare ``--device``, for `load`."""
     parser.add_argument("--device", metavar="D", help="cpu, cuda or cuda:N (default: a GPU if available)")
@@ -51,3 +76,33 @@ def load(args: argparse.Namespace) -> Embedder:
 
     device = find_device(args.device) if hasattr(args, "device") else "cpu"
     return load_model(args.model, args.format, device=device)
+
+
+def load_for_runtime(args: argparse.Namespace) -> SpeakerEmbedder:
+    """As `load`, for what ``--runtime`` and ``--precision`` say.
+
+    Args:
+        args: with what `add_model_arguments`, `add_runtime_argument` and `add_precision_argument` declare.
+
+    Raises:
+        InputError: as `sdpn.load_model`, or an option needs the other runtime.
+    """
+    if args.runtime == "torch":
+        if args.precision == "int8":
+            raise InputError("--precision int8 needs --runtime onnx")
+        model = load(args)
+        if args.precision != "auto":
+            model.precision = args.precision
+        return model
+    device = getattr(args, "device", None)
+    if device not in (None, "cpu"):
+        raise InputError(
+            f"--device {device}: --runtime onnx computes on the CPU", hint="leave out one of the two"
+        )
+    if args.precision == "bf16":
+        raise InputError("--precision bf16 needs --runtime torch", hint="onnx has fp32 and int8")
+
+    from sdpn.interop.load import load_model
+
+    precision: Precision = "fp32" if args.precision == "auto" else args.precision
+    return load_model(args.model, args.format, precision=precision, runtime="onnx")

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sdpn.models.graph_segmenter import GraphSegmenter
     from sdpn.models.segmenter import Segmenter
 
 
@@ -37,8 +38,8 @@ def add_network_arguments(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def load_segmentation_argument(args: argparse.Namespace) -> Segmenter | None:
-    """The network of ``--segmentation``; None without it.
+def load_segmentation_argument(args: argparse.Namespace) -> Segmenter | GraphSegmenter | None:
+    """The network of ``--segmentation``, for what ``--runtime`` says; None without it.
 
     Raises:
         InputError: as `sdpn.load_segmentation`.
@@ -47,4 +48,4 @@ def load_segmentation_argument(args: argparse.Namespace) -> Segmenter | None:
         return None
     from sdpn.interop.segmentation import load_segmentation
 
-    return load_segmentation(args.segmentation)
+    return load_segmentation(args.segmentation, runtime=args.runtime)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdpn.cli.model_arguments import load
+from sdpn.cli.model_arguments import load_for_runtime
 from sdpn.cli.speaker_counts import check_count_arguments
 from sdpn.errors import InputError
 from sdpn.io.inputs import STDIN
@@ -141,7 +141,7 @@ def run_stream(args: argparse.Namespace, config: DiarizationConfig) -> dict[str,
     streaming = StreamingConfig(**{**vars(config), **settings})
     blocks = _blocks(args)
     diarizer = StreamingDiarizer(
-        load(args),
+        load_for_runtime(args),
         config=streaming,
         num_speakers=args.num_speakers,
         min_speakers=1 if args.min_speakers is None else args.min_speakers,

@@ -94,7 +94,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from sdpn import __version__
     from sdpn.diarization.pipeline import Diarizer
     from sdpn.evaluation.score import rttm_files
-    from sdpn.extraction.settings import fingerprint
     from sdpn.io.inputs import recordings
     from sdpn.io.rttm import read_rttms
     from sdpn.io.uem import read_uem
@@ -116,7 +115,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 reference,
                 grid,
                 args.out,
-                made_with={"sdpn": __version__, "model": fingerprint(model)},
+                made_with={"sdpn": __version__, "model": model.fingerprint},
                 regions=regions,
                 collar_s=args.collar or 0.0,
                 skip_overlap=args.skip_overlap,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sdpn.clustering.two_gaussians import evenly_spaced, fit_to_pairs
+from sdpn.clustering.two_gaussians import evenly_spaced, fit_to_pairs, of_pairs
 from sdpn.verification.similarity import Similarity
 
 #: Windows whose gap is at most this, in seconds, touch; rounding may make them overlap a little.
@@ -103,10 +103,9 @@ def touching_similarities(rows_ND: np.ndarray, times_N2: np.ndarray) -> np.ndarr
 
 def _lower_mean(windows: Similarity, within: float, spread: float) -> float:
     """Mean of the lower of two Gaussians over all pairs, by EM with a prior; the rest is known."""
-    from scipy.spatial.distance import squareform
     from scipy.special import expit
 
-    scores_P = squareform(windows[evenly_spaced(len(windows), _MAX_WINDOWS)].matrix(), checks=False)
+    scores_P = of_pairs(windows[evenly_spaced(len(windows), _MAX_WINDOWS)].matrix())
     middle = float(scores_P.min() + scores_P.max()) / 2
     alike = float(np.ptp(scores_P)) < 2 * _ALIKE  # rounding would leave bins without width
     counts_B, edges = np.histogram(

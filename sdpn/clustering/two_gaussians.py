@@ -85,7 +85,15 @@ def evenly_spaced(num: int, most: int) -> slice | np.ndarray:
 
 def fit_to_pairs(similarity: Similarity, *, iterations: int = 20) -> TwoGaussians:
     """Fit the mixture to all pairs of windows, or of 2,000 evenly spaced ones if there are more."""
-    from scipy.spatial.distance import squareform
-
     similarity = similarity[evenly_spaced(len(similarity), _MAX_WINDOWS)]
-    return fit_two_gaussians(squareform(similarity.matrix(), checks=False), iterations=iterations)
+    return fit_two_gaussians(of_pairs(similarity.matrix()), iterations=iterations)
+
+
+def of_pairs(matrix_NN: np.ndarray) -> np.ndarray:
+    """The values of a symmetric matrix for all pairs (N (N - 1) / 2,), row after row.
+
+    As `scipy.spatial.distance.squareform`, whose import takes longer than diarizing a minute of audio.
+    """
+    above_NN = np.triu(np.ones(matrix_NN.shape, dtype=bool), 1)
+    pairs_P: np.ndarray = matrix_NN[above_NN]
+    return pairs_P

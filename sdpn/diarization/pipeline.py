@@ -35,7 +35,7 @@ from sdpn.diarization.overlap import (
 from sdpn.diarization.segmented_speech import SegmentedSpeech
 from sdpn.diarization.speech import Segment
 from sdpn.diarization.timeline import LabelledSpan, label_speech
-from sdpn.diarization.vad import SpeechDetector, VadConfig
+from sdpn.diarization.vad import SpeechDetector, VadConfig, network_of
 from sdpn.diarization.windows import WindowPlanner, Windows, concatenate_windows
 from sdpn.errors import InputError
 from sdpn.io.audio import RATE_HZ, Audio, Channel, open_audio
@@ -263,9 +263,9 @@ class Diarizer:
         if speech is not None:
             source = GivenSpeech(speech)
         elif local is None or self.config.segmentation.speech == "detector":
-            source = SpeechDetector(self.config.vad)
+            source = SpeechDetector(self.config.vad, network=network_of(self.model))
         else:
-            source = SegmentedSpeech(self.config.vad, self.config.segmentation, local)
+            source = SegmentedSpeech(self.config.vad, self.config.segmentation, local, network_of(self.model))
         # given speech is used literally, including its pauses
         max_pause_s = self.config.max_pause_s if speech is None else 0.0
         planner = WindowPlanner(

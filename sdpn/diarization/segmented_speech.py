@@ -10,7 +10,7 @@ import numpy as np
 from sdpn.diarization.level import FRAME, Levelled
 from sdpn.diarization.local_speech import LocalSegmentation, SegmentationConfig
 from sdpn.diarization.speech import Segment
-from sdpn.diarization.vad import SpeechDetector, VadConfig
+from sdpn.diarization.vad import HearsSpeech, SpeechDetector, VadConfig
 
 
 class SegmentedSpeech:
@@ -23,10 +23,18 @@ class SegmentedSpeech:
         vad: settings of the detector, and of the rules for segments.
         config: settings of the segmentation.
         local: the network, which has to hear every chunk before this.
+        network: of the detector, see `sdpn.diarization.vad.SpeechDetector`.
     """
 
-    def __init__(self, vad: VadConfig, config: SegmentationConfig, local: LocalSegmentation) -> None:
-        self._detector, self._local, self._rule = SpeechDetector(vad), local, config.speech
+    def __init__(
+        self,
+        vad: VadConfig,
+        config: SegmentationConfig,
+        local: LocalSegmentation,
+        network: HearsSpeech | None = None,
+    ) -> None:
+        self._detector = SpeechDetector(vad, network=network)
+        self._local, self._rule = local, config.speech
         self._scale = np.float32(vad.threshold / config.speech_threshold)
         self._heard_T = np.zeros(0, dtype=np.float32)  # by the detector, and not decided yet
         self._at = 0  # first of these frames

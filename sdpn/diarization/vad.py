@@ -1,10 +1,8 @@
 """Voice activity detection with silero-vad, whose weights are part of its package.
 
 The model turns each frame of 512 samples (32 ms at 16 kHz), preceded by the last 64 of the frame before, into
-a probability of speech: STFT, four convolutions, an LSTM over the frames, one output. The stock loop calls
-it once per frame. Only the LSTM needs the past, though, so here the STFT and the convolutions see thousands
-of frames at once and the LSTM runs over them in one call: the same numbers, up to float32 rounding,
-about 13 times faster (``tools/benchmarks/vad.py``).
+a probability of speech: STFT, four convolutions, an LSTM over the frames, one output. It runs over thousands
+of frames at once (`sdpn.diarization.silero`, or `sdpn.diarization.silero_graph` without torch).
 
 The model misses more speech in quiet recordings, and nearly all of it 40 dB below a loud sound. So it is run
 twice: once with the level of the surroundings (a minute) normalised, once with that of the neighbourhood
@@ -15,20 +13,15 @@ docs/diarization.md has an ablation.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from sdpn.diarization.level import CHUNK_FRAMES, FRAME, Levelled, hiss, levelled
 from sdpn.diarization.speech import Segment
 from sdpn.diarization.speech_spans import UNDECIDED_S, SpeechSpans
-
-if TYPE_CHECKING:
-    import torch
 
 #: Samples of the previous frame that the model uses as context.
 CONTEXT = 64
@@ -41,6 +34,22 @@ _TOO_LOUD_DB = 20.0
 
 #: Penalty on probabilities of the neighbourhood pass, which also amplifies the noise between words.
 _RISE_COSTS = 0.1
+
+
+class HearsSpeech(Protocol):
+    """Silero's network, whatever runs it: `sdpn.diarization.silero` with torch, or a graph."""
+
+    def features(self, frames_TS: np.ndarray) -> Any:
+        """What frames (T, 576) become without the past: T rows, which can be cut."""
+
+    def probabilities(self, features: Any, state: Any) -> tuple[np.ndarray, Any]:
+        """Map consecutive features and the state, None at first, to probabilities (T,) and the new state."""
+
+
+def network_of(model: object) -> HearsSpeech | None:
+    """The network that a model brings along, so that one runtime serves for both; None for torch's."""
+    network: HearsSpeech | None = getattr(model, "speech_network", None)
+    return network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,9 +106,16 @@ class SpeechDetector:
     Args:
         config: its settings.
         undecided_s: speech ends after this time between the two thresholds.
+        network: computes probabilities; None takes torch's.
     """
 
-    def __init__(self, config: VadConfig, *, undecided_s: float = UNDECIDED_S) -> None:
+    def __init__(
+        self,
+        config: VadConfig,
+        *,
+        undecided_s: float = UNDECIDED_S,
+        network: HearsSpeech | None = None,
+    ) -> None:
         self._level = None if config.level_db is None else 10 ** (config.level_db / 20)
         self._spans = SpeechSpans(
             threshold=config.threshold,
@@ -109,7 +125,7 @@ class SpeechDetector:
             undecided_s=undecided_s,
         )
         hiss_level = self._level or 0.0
-        self._around, self._near = SpeechProbabilities(hiss_level), SpeechProbabilities(hiss_level)
+        self._around, self._near = (SpeechProbabilities(hiss_level, network) for _ in range(2))
         self._num_samples = 0
 
     def push(self, piece: Levelled) -> list[Segment]:
@@ -159,10 +175,11 @@ class SpeechProbabilities:
 
     Args:
         level: that the gains bring the samples to, which also sets the level of the added hiss; 0 for none.
+        network: computes them; None takes torch's.
     """
 
-    def __init__(self, level: float = 0.0) -> None:
-        self._level = np.float32(level)
+    def __init__(self, level: float = 0.0, network: HearsSpeech | None = None) -> None:
+        self._level, self._network = np.float32(level), network
         self._before = np.zeros(CONTEXT, dtype=np.float32)  # the first frame follows silence
         self._state: Any = None
 
@@ -179,29 +196,36 @@ class SpeechProbabilities:
         Returns:
             (ceil(S / 512),) float32; the last frame is filled up with zeros.
         """
-        import torch
-
-        network = _network()
-        with _one_thread(), torch.inference_mode():
-            padded = np.concatenate([self._before, wave_S, np.zeros(-len(wave_S) % FRAME, dtype=np.float32)])
-            self._before = padded[-CONTEXT:]
-            frames = torch.from_numpy(padded).unfold(0, CONTEXT + FRAME, FRAME)
-            if gain_T is not None:
-                frames = frames * torch.from_numpy(gain_T.astype(np.float32))[:, None]
-            if self._level:
-                noise = torch.from_numpy(self._level * hiss(len(padded)))
-                frames = frames + noise.unfold(0, CONTEXT + FRAME, FRAME)
-            features = network.features(frames)
-            result = np.zeros(len(frames), dtype=np.float32)
-            for begin, end, deaf in _stretches(
-                np.zeros(len(frames), dtype=bool) if ignored_T is None else ignored_T
-            ):
-                if deaf:
-                    self._state = None
-                else:
-                    probabilities, self._state = network.probabilities(features[begin:end], self._state)
-                    result[begin:end] = probabilities.cpu().numpy()
+        network = self._network or _torch_network()
+        padded = np.concatenate([self._before, wave_S, np.zeros(-len(wave_S) % FRAME, dtype=np.float32)])
+        self._before = padded[-CONTEXT:]
+        frames_TS = _frames(padded)
+        if gain_T is not None:
+            frames_TS = frames_TS * gain_T.astype(np.float32)[:, None]
+        if self._level:
+            frames_TS = frames_TS + _frames(self._level * hiss(len(padded)))
+        features = network.features(frames_TS)
+        result = np.zeros(len(frames_TS), dtype=np.float32)
+        for begin, end, deaf in _stretches(
+            np.zeros(len(frames_TS), dtype=bool) if ignored_T is None else ignored_T
+        ):
+            if deaf:
+                self._state = None
+            else:
+                result[begin:end], self._state = network.probabilities(features[begin:end], self._state)
         return result
+
+
+def _torch_network() -> HearsSpeech:
+    from sdpn.diarization.silero import silero_network  # torch is needed where no other network is given
+
+    return silero_network()
+
+
+def _frames(padded: np.ndarray) -> np.ndarray:
+    """Frames (T, 576) of samples that begin with the context of the first."""
+    frames: np.ndarray = np.lib.stride_tricks.sliding_window_view(padded, CONTEXT + FRAME)[::FRAME]
+    return frames
 
 
 def _stretches(mark_T: np.ndarray) -> Iterator[tuple[int, int, bool]]:
@@ -229,71 +253,3 @@ def _gains(level_T: np.ndarray, wanted: float) -> np.ndarray:
     sounding_T = level_T > 0
     gains_T: np.ndarray = np.where(sounding_T, wanted / np.where(sounding_T, level_T, 1.0), 1.0)
     return gains_T
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Run torch with one thread inside the block.
-
-    The LSTM's steps are too small for several threads: two are no faster on idle cores, and wait for each
-    other at every step on busy ones (measured: 80 times slower). The block also restores the number of
-    threads, which importing silero_vad sets to one for the whole process.
-    """
-    import torch
-
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(num_threads)
-
-
-@cache
-def _silero() -> Any:
-    with _one_thread():
-        import silero_vad
-
-    return silero_vad
-
-
-@cache
-def _network() -> _Network:
-    return _Network(_silero().load_silero_vad().state_dict())
-
-
-class _Network:
-    """Silero's 16 kHz network over many consecutive frames at once."""
-
-    def __init__(self, weights: dict[str, torch.Tensor]) -> None:
-        import torch
-
-        self.stft = weights["_model.stft.forward_basis_buffer"]  # (2 * 129, 1, 256): cosines, then sines
-        convolutions = [f"_model.encoder.{layer}.reparam_conv" for layer in range(4)]
-        self.convolutions = [(weights[f"{name}.weight"], weights[f"{name}.bias"]) for name in convolutions]
-        self.output = (weights["_model.decoder.decoder.2.weight"], weights["_model.decoder.decoder.2.bias"])
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        hidden = weights["_model.decoder.rnn.weight_hh"].shape[1]
-        self.lstm = torch.nn.LSTM(hidden, hidden)
-        self.lstm.load_state_dict({f"{name}_l0": weights[f"_model.decoder.rnn.{name}"] for name in names})
-
-    def features(self, frames: torch.Tensor) -> torch.Tensor:
-        """Inputs of the LSTM for frames (T, 576): (T, 128, 1)."""
-        from torch.nn import functional
-
-        padded = functional.pad(frames[:, None], (0, CONTEXT), mode="reflect")
-        spectrum = functional.conv1d(padded, self.stft, stride=128)  # (T, 258, 4)
-        real, imaginary = spectrum.chunk(2, dim=1)
-        features = (real**2 + imaginary**2).sqrt()
-        for (weight, bias), stride in zip(self.convolutions, (1, 2, 2, 1), strict=True):
-            features = functional.conv1d(features, weight, bias, stride=stride, padding=1).relu()
-        return features
-
-    def probabilities(self, features: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
-        """Map consecutive features and the LSTM's state to probabilities (T,) and its new state."""
-        from torch.nn import functional
-
-        hidden, state = self.lstm(features.transpose(1, 2), state)  # (T, 1, 128): T steps of a batch of 1
-        weight, bias = self.output
-        scores = functional.conv1d(hidden.relu().transpose(1, 2), weight, bias)
-        return scores.sigmoid()[:, 0, 0], state

@@ -183,7 +183,7 @@ def permutation_free(log_p_BTC: Tensor, class_BT: Tensor, class_of_PC: Tensor) -
 
 def permuted_classes(num_speakers: int, max_together: int) -> np.ndarray:
     """The class that each class becomes if the speakers change their places, (P, C) int64."""
-    member_CL = membership(num_speakers, max_together).cpu().numpy().astype(bool)
+    member_CL = membership(num_speakers, max_together).astype(bool)
     code_L = 1 << np.arange(num_speakers)
     class_of_code = {int(code): index for index, code in enumerate(member_CL @ code_L)}
     rows = [
@@ -206,7 +206,7 @@ def classes_of(active_TL: np.ndarray, max_together: int) -> np.ndarray:
     kept_TL[:, by_speech] &= np.cumsum(active_TL[:, by_speech], axis=1) <= max_together
     code_L = 1 << np.arange(num_speakers)
     class_of_code: Any = np.full(1 << num_speakers, -1, dtype=np.int64)
-    member_CL = membership(num_speakers, max_together).cpu().numpy().astype(np.int64)
+    member_CL = membership(num_speakers, max_together).astype(np.int64)
     class_of_code[member_CL @ code_L] = np.arange(len(member_CL))
     classes_T: np.ndarray = class_of_code[kept_TL.astype(np.int64) @ code_L]
     return classes_T

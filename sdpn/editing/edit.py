@@ -190,9 +190,16 @@ def _embed(
             hint=f"{document} was made from it; give --audio FILE",
         )
     diarizer = Diarizer(
-        load_model(receipt.model if model is None else model, receipt.format),
+        load_model(
+            receipt.model if model is None else model,
+            receipt.format,
+            runtime=receipt.runtime,
+            precision=receipt.precision,
+        ),
         config=receipt.config,
-        segmentation=None if receipt.segmentation is None else load_segmentation(receipt.segmentation),
+        segmentation=None
+        if receipt.segmentation is None
+        else load_segmentation(receipt.segmentation, runtime=receipt.runtime),
     )
     channel = receipt.options.channel
     assert channel != "separate"

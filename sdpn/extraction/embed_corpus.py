@@ -18,11 +18,11 @@ import numpy as np
 from sdpn.errors import InputError
 from sdpn.extraction.audio_cache import AudioCache
 from sdpn.extraction.clips import WindowPlan
-from sdpn.extraction.cpu_threads import usable_threads
 from sdpn.extraction.extractor import ChosenWindows, Extractor, Outcome, Pieces
 from sdpn.io.audio import Channel
 from sdpn.io.kaldi import Utterance
-from sdpn.models.embedder import Embedder
+from sdpn.models.speaker_embedder import SpeakerEmbedder
+from sdpn.threads import usable_threads
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class EmbeddedUtterance:
 
 
 def embed_corpus(
-    model: Embedder,
+    model: SpeakerEmbedder,
     utterances: Sequence[Utterance],
     *,
     windows: WindowPlan | ChosenWindows | None = None,

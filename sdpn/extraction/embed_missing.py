@@ -11,7 +11,7 @@ from sdpn.extraction.part import Part
 from sdpn.extraction.settings import ExtractionSettings, agree_on_settings
 from sdpn.extraction.shard import Shard
 from sdpn.io.kaldi import Utterance
-from sdpn.models.embedder import Embedder, Precision
+from sdpn.models.speaker_embedder import Precision, SpeakerEmbedder
 
 
 class Embedded(NamedTuple):
@@ -31,7 +31,7 @@ class Embedded(NamedTuple):
 def embed_missing(
     output: Output,
     utterances: Sequence[Utterance],
-    model: Embedder,
+    model: SpeakerEmbedder,
     extractor: Extractor,
     *,
     shard: Shard,

@@ -13,12 +13,12 @@ from sdpn.errors import InputError
 from sdpn.extraction.embed_corpus import embed_corpus
 from sdpn.io.audio import RATE_HZ, Channel
 from sdpn.io.kaldi import Utterance
-from sdpn.models.embedder import Embedder
+from sdpn.models.speaker_embedder import SpeakerEmbedder
 from sdpn.verification.parts import SHORTEST_PART_S, Parts
 
 
 def embed_parts(
-    model: Embedder,
+    model: SpeakerEmbedder,
     utterances: Sequence[Utterance],
     *,
     parts: int = 2,

@@ -10,13 +10,13 @@ from typing import Any
 
 from sdpn.errors import InputError
 from sdpn.extraction.clips import WindowPlan, parse_windows
-from sdpn.extraction.cpu_threads import usable_threads
 from sdpn.extraction.embed_missing import Embedded, embed_missing
 from sdpn.extraction.extractor import Extractor
 from sdpn.extraction.merge import Output, Status, merge, merge_lock, scan
 from sdpn.extraction.shard import Shard
 from sdpn.io.kaldi import Utterance, read_segments
-from sdpn.models.embedder import Embedder, Precision
+from sdpn.models.speaker_embedder import Precision, SpeakerEmbedder
+from sdpn.threads import usable_threads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ class Extraction:
 
 
 def extract(
-    model: Embedder,
+    model: SpeakerEmbedder,
     utterances: Sequence[Utterance],
     out: Path,
     *,
@@ -118,8 +118,8 @@ def extract(
         InputError: the output was begun in another way, is damaged or cannot be written, or nothing could be
             embedded. Single utterances that cannot be read are in `Extraction.failed`.
     """
-    if precision == "bf16" and next(model.encoder.parameters(), None) is None:  # a graph
-        raise InputError("--precision bf16 does not apply to ONNX graphs, whose precision is fixed")
+    if precision is not None and precision not in model.precisions:
+        raise InputError(f"--precision {precision} does not apply to ONNX graphs, whose precision is fixed")
     threads = threads or usable_threads()
     extractor = Extractor(
         model,

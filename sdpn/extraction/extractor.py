@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from threading import Lock
@@ -22,13 +21,12 @@ import numpy as np
 from sdpn.errors import InputError
 from sdpn.extraction.audio_cache import AudioCache
 from sdpn.extraction.clips import WindowPlan
-from sdpn.extraction.cpu_threads import single_thread_convolutions, use_one_thread
 from sdpn.extraction.reader import ReadClip, Reading, bucketed, read_ahead
 from sdpn.io.audio import RATE_HZ, Channel
 from sdpn.io.kaldi import Utterance
 from sdpn.memory import keep_freed_memory
 from sdpn.models.batching import SECONDS_AT_ONCE, UTTERANCES_AT_ONCE
-from sdpn.models.embedder import Embedder, Precision
+from sdpn.models.speaker_embedder import Precision, SpeakerEmbedder
 
 #: Freed memory that the process keeps.
 _KEPT_MB = 512
@@ -76,7 +74,7 @@ class Extractor:
 
     def __init__(
         self,
-        embedder: Embedder,
+        embedder: SpeakerEmbedder,
         *,
         windows: WindowPlan | ChosenWindows | None = None,
         pieces: Pieces | None = None,
@@ -95,11 +93,11 @@ class Extractor:
         self._pieces = pieces
         whole = self._chosen is not None or pieces is not None
         self._reading = Reading(windows=plan, whole=whole, channel=channel, speed=speed, cache=cache)
-        self._on_cpu = embedder.device.type == "cpu"
+        self._on_cpu = embedder.device_type == "cpu"
         self._threads = threads if self._on_cpu else 1
         self._readers = readers
-        self._samples = int(SECONDS_AT_ONCE[embedder.device.type] * RATE_HZ)
-        self._utterances = batch_size or UTTERANCES_AT_ONCE[embedder.device.type]
+        self._samples = int(SECONDS_AT_ONCE[embedder.device_type] * RATE_HZ)
+        self._utterances = batch_size or UTTERANCES_AT_ONCE[embedder.device_type]
         if self._on_cpu:
             keep_freed_memory(_KEPT_MB)
 
@@ -114,10 +112,12 @@ class Extractor:
         return self._reading.speed
 
     def choose_precision(self) -> Precision:
-        """Choose the faster precision by timing the network as in extraction."""
+        """Choose the faster precision by timing the network as in extraction, where there is a choice."""
+        if len(self._embedder.precisions) == 1:
+            return self._embedder.precision
         from sdpn.extraction.precision import choose_precision
 
-        with self._ready_for_threads(), self._pool(1) as pool:
+        with self._embedder.for_threads(), self._pool(1) as pool:
             return pool.submit(choose_precision, self._embedder).result()
 
     def run(
@@ -137,7 +137,7 @@ class Extractor:
             utterances=self._utterances,
         )
         working: set[Future[None]] = set()
-        with self._ready_for_threads(), self._pool(self._threads) as pool:
+        with self._embedder.for_threads(), self._pool(self._threads) as pool:
             try:
                 for batch in batches:
                     working.add(pool.submit(self._embed, batch, assembly))
@@ -178,12 +178,10 @@ class Extractor:
             (one,) = batch
             assembly.add([(one, self._embedder.embed_windows(one.wave_S, batch[0].windows_N2))])
 
-    def _ready_for_threads(self) -> AbstractContextManager[None]:
-        return single_thread_convolutions(self._embedder.encoder) if self._on_cpu else nullcontext()
-
     def _pool(self, threads: int) -> ThreadPoolExecutor:
-        initializer = use_one_thread if self._on_cpu else None
-        return ThreadPoolExecutor(threads, thread_name_prefix="embedder", initializer=initializer)
+        return ThreadPoolExecutor(
+            threads, thread_name_prefix="embedder", initializer=self._embedder.of_each_thread
+        )
 
 
 def _wait(working: set[Future[None]]) -> set[Future[None]]:

@@ -19,7 +19,7 @@ from sdpn.io.kaldi import Utterance, read_vectors, write_data_dir
 from sdpn.verification.parts import SHORTEST_PART_S
 
 if TYPE_CHECKING:
-    from sdpn.models.embedder import Embedder
+    from sdpn.models.speaker_embedder import SpeakerEmbedder
 
 
 class Halves(NamedTuple):
@@ -112,7 +112,7 @@ def pair_halves(whole: Mapping[str, np.ndarray], halves: Mapping[str, np.ndarray
 
 
 def embed_with_halves(
-    model: Embedder,
+    model: SpeakerEmbedder,
     utterances: Sequence[Utterance],
     *,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,

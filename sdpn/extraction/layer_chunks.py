@@ -26,7 +26,6 @@ import torch
 from sdpn.errors import InputError
 from sdpn.extraction.part import signature
 from sdpn.extraction.reader import ReadClip, read_ahead
-from sdpn.extraction.settings import fingerprint
 from sdpn.io.atomic import atomic_path, atomic_write_text
 from sdpn.io.audio import RATE_HZ
 from sdpn.io.json_text import read_json
@@ -363,7 +362,7 @@ def _agree(folder: Path, model: Embedder, layer: str, utterances: Sequence[Utter
     data = hashlib.sha256()
     for utterance in utterances:
         data.update(f"{utterance.id} {signature(utterance)}\n".encode(errors="surrogateescape"))
-    ours = {"model": fingerprint(model), "layer": layer, "data": data.hexdigest()[:16]}
+    ours = {"model": model.fingerprint, "layer": layer, "data": data.hexdigest()[:16]}
     path = folder / "settings.json"
     if not path.exists():
         atomic_write_text(path, json.dumps(ours, indent=2) + "\n")

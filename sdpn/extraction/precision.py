@@ -15,7 +15,7 @@ import numpy as np
 from sdpn.io.audio import RATE_HZ
 from sdpn.models.batching import SECONDS_AT_ONCE
 from sdpn.models.bf16 import computes_bf16
-from sdpn.models.embedder import Embedder, Precision
+from sdpn.models.speaker_embedder import Precision, SpeakerEmbedder
 
 _log = logging.getLogger(__name__)
 
@@ -27,13 +27,13 @@ _PROBE_S = 6.0
 _ROUNDS = 3
 
 
-def choose_precision(embedder: Embedder) -> Precision:
+def choose_precision(embedder: SpeakerEmbedder) -> Precision:
     """Time the network in fp32 and bf16 on noise; choose bf16 if it is faster and accurate enough."""
-    if not computes_bf16(embedder.device):
-        _log.info("precision fp32: this %s has no bf16 arithmetic", embedder.device.type)
+    if not computes_bf16(embedder.device_type):
+        _log.info("precision fp32: this %s has no bf16 arithmetic", embedder.device_type)
         return "fp32"
     rng = np.random.default_rng(0)
-    number = int(SECONDS_AT_ONCE[embedder.device.type] / _PROBE_S)
+    number = int(SECONDS_AT_ONCE[embedder.device_type] / _PROBE_S)
     waves = [(0.1 * rng.standard_normal(int(_PROBE_S * RATE_HZ))).astype(np.float32) for _ in range(number)]
     kept = embedder.precision
     seconds: dict[Precision, float] = {"fp32": np.inf, "bf16": np.inf}

@@ -6,7 +6,6 @@ later, read the settings of the first.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -18,8 +17,7 @@ from sdpn.config import from_dict
 from sdpn.errors import InputError
 from sdpn.io.atomic import explained
 from sdpn.io.json_text import read_json
-from sdpn.models.embedder import Embedder, Precision
-from sdpn.models.weights import weights_digest
+from sdpn.models.speaker_embedder import Precision, SpeakerEmbedder
 
 _NAME = "settings.json"
 
@@ -45,18 +43,9 @@ class ExtractionSettings:
     speed: float = 1.0
 
 
-def fingerprint(embedder: Embedder) -> str:
-    """Hash of a model's weights and feature settings."""
-    digest = hashlib.sha256(repr(embedder.feature_config).encode())
-    for key, value in embedder.encoder.state_dict().items():
-        digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.contiguous().cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
 def agree_on_settings(
     folder: Path,
-    embedder: Embedder,
+    embedder: SpeakerEmbedder,
     *,
     windows: str | None,
     speed: float = 1.0,
@@ -76,7 +65,7 @@ def agree_on_settings(
     Raises:
         InputError: the folder has embeddings of another model or with other settings.
     """
-    model = fingerprint(embedder)
+    model = embedder.fingerprint
     found = read_settings(folder)
     if found is None:
         ours = ExtractionSettings(
@@ -84,7 +73,7 @@ def agree_on_settings(
             embedding_dim=embedder.embedding_dim,
             windows=windows,
             precision=precision or choose(),
-            weights=weights_digest(embedder.encoder),
+            weights=embedder.weights_digest,
             speed=speed,
         )
         _write_once(folder / _NAME, json.dumps(asdict(ours), indent=2) + "\n")

@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from sdpn.features.framing import Framing
 from sdpn.features.lengths import hide, mask_of, mean_over_time
 from sdpn.io.audio import RATE_HZ
 
@@ -61,11 +62,14 @@ class FrontEnd(nn.Module, abc.ABC):
         self.num_mels = config.num_mels
         self._normalisation = config.normalisation
 
+    @property
+    def framing(self) -> Framing:
+        """Where the frames lie."""
+        return Framing(window_samples=self.window_samples, hop_samples=self.hop_samples, centred=self.centred)
+
     def num_frames(self, num_samples: int) -> int:
         """Number of frames for ``num_samples`` samples; at least one."""
-        if self.centred:
-            return 1 + num_samples // self.hop_samples
-        return 1 + max(0, num_samples - self.window_samples) // self.hop_samples
+        return self.framing.num_frames(num_samples)
 
     def frame_lengths(self, lengths_B: Tensor) -> Tensor:
         """Frames of utterances from their numbers of samples, (B,)."""

@@ -1,25 +1,52 @@
-"""Loading of models of any supported format as an `Embedder`."""
+"""Loading of models of any supported format, for torch or for onnxruntime, which needs no torch."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING, Literal, overload
 
 from sdpn.errors import InputError
-from sdpn.interop import pyannote
-from sdpn.interop.registry import FORMATS
-from sdpn.interop.source import ModelSource
-from sdpn.models.embedder import Embedder, Model, Precision
-from sdpn.models.folder import ModelFolder
-from sdpn.pretrained import INCLUDED, is_included, model_path
-from sdpn.pretrained.names import format_at, how_to_get
 
-#: Files that belong to a model folder: giving the file is equivalent to giving the folder.
-_FILES_OF_FOLDERS = {
-    "model.safetensors": "config.yaml",
-    "avg_model.pt": "config.yaml",
-    "embedding_model.ckpt": "hyperparams.yaml",
-}
+if TYPE_CHECKING:
+    from sdpn.models.embedder import Embedder
+    from sdpn.models.graph_embedder import GraphEmbedder
+    from sdpn.models.speaker_embedder import Precision, SpeakerEmbedder
+
+#: What runs networks.
+Runtime = Literal["torch", "onnx"]
+
+
+@overload
+def load_model(
+    path: str | os.PathLike[str] | None = ...,
+    format: str | None = ...,
+    *,
+    device: str = ...,
+    precision: Precision = ...,
+    runtime: Literal["torch"] = ...,
+) -> Embedder: ...
+
+
+@overload
+def load_model(
+    path: str | os.PathLike[str] | None = ...,
+    format: str | None = ...,
+    *,
+    device: str = ...,
+    precision: Precision = ...,
+    runtime: Literal["onnx"],
+) -> GraphEmbedder: ...
+
+
+@overload
+def load_model(
+    path: str | os.PathLike[str] | None = ...,
+    format: str | None = ...,
+    *,
+    device: str = ...,
+    precision: Precision = ...,
+    runtime: Runtime,
+) -> SpeakerEmbedder: ...
 
 
 def load_model(
@@ -28,123 +55,53 @@ def load_model(
     *,
     device: str = "cpu",
     precision: Precision = "fp32",
-) -> Embedder:
+    runtime: Runtime = "torch",
+) -> SpeakerEmbedder:
     """Load a model of any supported format, without executing code in its files.
 
     >>> model = load_model()                        # the default of the models included in the package
     >>> model = load_model("small")                 # one of them by name
     >>> model = load_model("exp/mini/model")
     >>> model = load_model("campplus.bin", format="3dspeaker")
+    >>> model = load_model(runtime="onnx")          # torch is not imported
 
     Args:
         path: a model folder (``EXP/model``), a file or folder of another toolkit, or the name of a model in
             the package, an installed wheel or the user's folder; None loads the default (`sdpn.pretrained`).
-        format: ``sdpn``, ``3dspeaker``, ``wespeaker``, ``speechbrain`` or ``onnx``; None detects it, and
-            raises an error if it is ambiguous.
-        device: ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: of the network: ``fp32`` or ``bf16``.
+            For onnxruntime also a folder of ``sdpn convert --to graphs``.
+        format: ``sdpn``, ``3dspeaker``, ``wespeaker``, ``speechbrain``, ``redimnet`` or ``onnx``; None
+            detects it, and raises an error if it is ambiguous.
+        device: ``cpu``, ``cuda`` or ``cuda:N``; onnxruntime computes on the CPU.
+        precision: of the network: ``fp32``, or ``bf16`` with torch, or ``int8`` with onnxruntime.
+        runtime: ``torch``, or ``onnx`` for onnxruntime. The graphs of a model that is no folder of graphs are
+            written once, by another process and with torch, and kept in the user's folder
+            (`sdpn.interop.graph_cache`).
 
     Raises:
-        InputError: there is no such model, the format is unknown or ambiguous, or the model is incomplete,
-            damaged or does not match its layout.
+        InputError: there is no such model, the format is unknown or ambiguous, the model is incomplete,
+            damaged or does not match its layout, or device or precision are not the runtime's.
     """
-    return Embedder(_read(path, format), device=device, precision=precision)
+    if runtime == "onnx":
+        if device != "cpu":
+            raise InputError(
+                f"--device {device}: --runtime onnx computes on the CPU", hint="leave out one of the two"
+            )
+        from sdpn.diarization.silero_graph import SileroGraph
+        from sdpn.interop.graph_cache import graphs_of_model
+        from sdpn.models.graph_embedder import GraphEmbedder
+        from sdpn.models.graph_folder import SPEECH
 
-
-def read_any(path: str | os.PathLike[str] | None = None, format: str | None = None) -> ModelFolder:
-    """Read the weights of a model of any supported format, or of the one included in the package.
-
-    Raises:
-        InputError: as `load_model`, or the weights cannot be extracted.
-    """
-    model = _read(path, format)
-    if not isinstance(model, ModelFolder):
-        raise InputError(
-            "is a graph, whose weights cannot be extracted",
-            path=path,
-            hint="use the model that it was converted from",
+        folder = graphs_of_model(path, format)
+        return GraphEmbedder(
+            folder,
+            precision=precision,
+            speech_network=SileroGraph(folder.graph(SPEECH)) if folder.embedding is not None else None,
         )
-    return model
+    if runtime != "torch":
+        raise InputError(f"unknown runtime {runtime!r}", hint="expected torch or onnx")
+    if precision == "int8":
+        raise InputError("precision int8 needs --runtime onnx")
+    from sdpn.interop.read import read_model_or_graph
+    from sdpn.models.embedder import Embedder
 
-
-def _read(path: str | os.PathLike[str] | None, format: str | None) -> Model:
-    path = model_path(path)
-    if is_included(path):
-        return _read_included(path, format)
-    if not path.exists():
-        raise InputError(
-            "no such model folder or file",
-            path=path,
-            hint=how_to_get(os.fspath(path))
-            or "expected a folder written by sdpn train, EXP/model, a model of another toolkit, or the "
-            f"name of an included one: {', '.join(INCLUDED)}; 'sdpn models --available' lists all names",
-        )
-    format = format if format is not None else format_at(path)
-    if format is not None and format not in FORMATS:
-        raise InputError(f"unknown format {format!r}", hint=f"expected one of: {', '.join(FORMATS)}")
-    if path.is_file() and (beside := _FILES_OF_FOLDERS.get(path.name)) and (path.parent / beside).is_file():
-        path = path.parent
-    source = ModelSource(path)
-    if format is None:
-        format = _find_format(source)
-    elif path.is_file() and format != "onnx":
-        _refuse_segmentation(source)
-    return FORMATS[format].read(source)
-
-
-def _read_included(path: Path, format: str | None) -> Model:
-    if format not in (None, "sdpn"):
-        raise InputError(
-            f"format {format!r}, but the included model {path.name} is a model folder of sdpn",
-            hint="give the model that is meant with --model",
-        )
-    try:
-        return FORMATS["sdpn"].read(ModelSource(path))
-    except InputError as error:
-        raise InputError(
-            f"the model {path.name}, included in sdpn, is damaged: {error.message}",
-            path=error.path,
-            hint="reinstall sdpn: pip install --force-reinstall --no-deps sdpn",
-        ) from error
-
-
-def _find_format(source: ModelSource) -> str:
-    """The format determined by folder or keys.
-
-    Raises:
-        InputError: there is none, or there are several.
-    """
-    is_folder = source.path.is_dir()
-    if not is_folder and FORMATS["onnx"].fits_file(source):
-        return "onnx"  # other formats would try to read weights from it
-    candidates = [
-        name
-        for name, format in FORMATS.items()
-        if (format.fits_folder(source) if is_folder else format.fits_file(source))
-    ]
-    if len(candidates) == 1:
-        return candidates[0]
-    if not is_folder:
-        _refuse_segmentation(source)
-    if not candidates:
-        known = "; ".join(f"{name}: {format.expects}" for name, format in FORMATS.items())
-        what = (
-            "is not a model folder of a supported format"
-            if is_folder
-            else "its keys match no supported network"
-        )
-        raise InputError(what, path=source.path, hint=f"supported: {known}")
-    raise InputError(
-        f"may be of {' or '.join(candidates)}, whose files look the same but need different features",
-        path=source.path,
-        hint=f"use --format {' or --format '.join(candidates)}, or format= in Python",
-    )
-
-
-def _refuse_segmentation(source: ModelSource) -> None:
-    if pyannote.is_segmentation(source):
-        raise InputError(
-            "is a segmentation network, not a speaker embedding",
-            path=source.path,
-            hint="give it to sdpn diarize with --segmentation",
-        )
+    return Embedder(read_model_or_graph(path, format), device=device, precision=precision)

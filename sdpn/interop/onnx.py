@@ -24,6 +24,7 @@ from sdpn.features.registry import AnyFeatureConfig, FeatureChoice
 from sdpn.features.waveform import WaveformConfig
 from sdpn.interop.source import ModelSource
 from sdpn.io.json_text import parse_json
+from sdpn.io.onnx_graph import open_graph
 from sdpn.io.parsing import parsing
 from sdpn.models.encoder import Encoder
 
@@ -95,42 +96,8 @@ class OnnxEncoder(Encoder):
         threads = torch.get_num_threads()
         with self._lock:
             if threads not in self._sessions:
-                self._sessions[threads] = open_session(self._path, threads)
+                self._sessions[threads] = open_graph(self._path, threads)
             return self._sessions[threads]
-
-
-def open_session(path: Path, threads: int) -> Any:
-    """Open a graph.
-
-    Args:
-        path: of the graph.
-        threads: that compute one run.
-
-    Raises:
-        InputError: onnxruntime is not installed, or rejects the graph.
-    """
-    runtime = import_runtime()
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors; they come as exceptions too
-    # spinning threads would take cores from computing ones
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    with parsing(path, "is not an ONNX graph that onnxruntime can run"):
-        return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-def import_runtime() -> Any:
-    """Import onnxruntime.
-
-    Raises:
-        InputError: it is not installed.
-    """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise InputError("ONNX needs onnxruntime", hint="pip install 'sdpn[onnx]'") from error
-    return onnxruntime
 
 
 def fits_file(source: ModelSource) -> bool:
@@ -145,7 +112,7 @@ def read(source: ModelSource) -> OnnxModel:
         InputError: the graph is damaged, was not written by sdpn, or onnxruntime is not installed.
     """
     path = source.path
-    metadata = open_session(path, 1).get_modelmeta().custom_metadata_map
+    metadata = open_graph(path, 1).get_modelmeta().custom_metadata_map
     if METADATA not in metadata:
         raise InputError(
             "the graph does not describe its features: it was not written by 'sdpn convert --to onnx'",

@@ -1,22 +1,33 @@
-"""Loading of segmentation networks: by file, or by the name of a published one that is on this machine."""
+"""Loading of segmentation networks, for torch or for onnxruntime, which needs no torch."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING, Literal, overload
 
-from sdpn.errors import InputError
-from sdpn.interop import pyannote
-from sdpn.interop.source import ModelSource
-from sdpn.models.segmentation_folder import is_segmentation_folder, read_segmentation
-from sdpn.models.segmenter import Segmenter
-from sdpn.pretrained.names import how_to_get, named_path
+from sdpn.interop.load import Runtime
+from sdpn.interop.segmentation_path import is_segmentation_folder, segmentation_path
 
-#: Names of published networks, which Hugging Face's client keeps in its cache; the file in their repository.
-_PUBLISHED = {"pyannote/segmentation-3.0": "pytorch_model.bin"}
+if TYPE_CHECKING:
+    from sdpn.models.graph_segmenter import GraphSegmenter
+    from sdpn.models.segmenter import Segmenter
 
 
-def load_segmentation(path: str | os.PathLike[str], *, device: str = "cpu") -> Segmenter:
+@overload
+def load_segmentation(
+    path: str | os.PathLike[str], *, device: str = ..., runtime: Literal["torch"] = ...
+) -> Segmenter: ...
+
+
+@overload
+def load_segmentation(
+    path: str | os.PathLike[str], *, device: str = ..., runtime: Runtime
+) -> Segmenter | GraphSegmenter: ...
+
+
+def load_segmentation(
+    path: str | os.PathLike[str], *, device: str = "cpu", runtime: Runtime = "torch"
+) -> Segmenter | GraphSegmenter:
     """Load a local segmentation network, without executing code in its file.
 
     >>> load_segmentation("pytorch_model.bin")
@@ -28,53 +39,22 @@ def load_segmentation(path: str | os.PathLike[str], *, device: str = "cpu") -> S
             ``sdpn models --available``, or ``pyannote/segmentation-3.0`` for the copy that Hugging Face's
             client has stored on this machine; nothing is downloaded.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
+        runtime: ``torch``, or ``onnx`` for onnxruntime, for which ``path`` may also be a folder of
+            ``sdpn convert --to graphs``.
 
     Raises:
         InputError: there is no such file, it is damaged or refers to code, or it holds another network.
     """
+    if runtime == "onnx":
+        from sdpn.interop.graph_cache import graphs_of_segmentation
+        from sdpn.models.graph_segmenter import GraphSegmenter
+
+        return GraphSegmenter(graphs_of_segmentation(path))
+    from sdpn.interop import pyannote
+    from sdpn.interop.source import ModelSource
+    from sdpn.models.segmentation_folder import read_segmentation
+
     found = segmentation_path(path)
     if is_segmentation_folder(found):
         return read_segmentation(found, device=device)
     return pyannote.read(ModelSource(found), device=device)
-
-
-def segmentation_path(path: str | os.PathLike[str]) -> Path:
-    """The file or folder of a segmentation network.
-
-    Raises:
-        InputError: there is none.
-    """
-    found = Path(path)
-    if found.is_file() or is_segmentation_folder(found):
-        return found
-    name = os.fspath(path)
-    if (named := named_path(name, "segmentation")) is not None:
-        return named
-    if name in _PUBLISHED:
-        return _cached(name, _PUBLISHED[name])
-    if found.is_dir():
-        raise InputError(
-            "is a folder without a segmentation network",
-            path=found,
-            hint="expected one that sdpn train --objective segmentation has written (EXP/model), or a file",
-        )
-    raise InputError(
-        "no such segmentation network",
-        path=found,
-        hint=how_to_get(name)
-        or f"expected a file, {', '.join(_PUBLISHED)}, or a name of 'sdpn models --available'",
-    )
-
-
-def _cached(name: str, file: str) -> Path:
-    """The newest copy in the cache of Hugging Face's client."""
-    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
-    cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
-    copies = (cache / f"models--{name.replace('/', '--')}" / "snapshots").glob(f"*/{file}")
-    found = max(copies, key=lambda copy: copy.stat().st_mtime, default=None)
-    if found is None:
-        raise InputError(
-            f"{name} is not in the cache of Hugging Face ({cache})",
-            hint=f"accept its conditions at https://hf.co/{name}, then run: hf download {name}",
-        )
-    return found

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from sdpn.errors import InputError
-from sdpn.interop.load import load_model
+from sdpn.interop.load import Runtime, load_model
 from sdpn.io.atomic import atomic_path, atomic_write_text
 from sdpn.linking.link import Links, OnProgress, link
 from sdpn.linking.scores import PairScores, fit_scores
 from sdpn.linking.speakers import RecordedSpeakers, find_documents, read_speakers
-from sdpn.models.weights import weights_digest
+from sdpn.models.graph_folder import is_graph_folder
 from sdpn.people.back_end import back_end_for
 from sdpn.pretrained import model_path
 from sdpn.verification.back_end import BackEnd
@@ -109,7 +109,8 @@ def _back_end(speakers: RecordedSpeakers, path: Path | None) -> BackEnd:
     model = model_path(Path(speakers.model))
     digest = None
     if model.exists():
-        digest = weights_digest(load_model(model, speakers.format).encoder)
+        runtime: Runtime = "onnx" if is_graph_folder(model) else "torch"
+        digest = load_model(model, speakers.format, runtime=runtime).weights_digest
     back_end = back_end_for(model, digest, path)
     if back_end.embedding_dim != speakers.emb_ND.shape[1]:
         raise InputError(

@@ -64,15 +64,6 @@ def save_segmentation(
         save_file(weights, folder / _WEIGHTS)
 
 
-def is_segmentation_folder(path: Path) -> bool:
-    """Whether a folder holds a segmentation network of ours, readable or not."""
-    try:
-        text = (path / _CONFIG).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return False
-    return text.startswith("segmentation:") or "\nsegmentation:" in text
-
-
 def read_segmentation(path: str | os.PathLike[str], *, device: str = "cpu") -> Segmenter:
     """Read the folder.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from sdpn.models.powerset import membership
+from sdpn.models.powerset import membership, reaches
 from sdpn.models.pyannet import PyanNet
 from sdpn.models.segmentation_net import SegmentationNet
 from sdpn.models.weights import weights_digest
@@ -41,9 +41,9 @@ class Segmenter:
         self.num_frames = config.num_frames(self.window_samples)
         if not self.num_frames:
             raise ValueError(f"a window of {window_s} s holds no frame")
-        self._member_CS = membership(config.num_speakers, config.max_together).to(self.device)
-        numbers_M = torch.arange(1, config.max_together + 1, device=self.device)
-        self._at_least_CM = (self._member_CS.sum(dim=1, keepdim=True) >= numbers_M).float()
+        member_CS = membership(config.num_speakers, config.max_together)
+        self._member_CS = torch.from_numpy(member_CS).to(self.device)
+        self._at_least_CM = torch.from_numpy(reaches(member_CS, config.max_together)).to(self.device)
 
     @property
     def digest(self) -> str | None:

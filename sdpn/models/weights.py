@@ -127,3 +127,16 @@ def weights_digest(network: nn.Module) -> str | None:
         digest.update(f"{key} {tuple(value.shape)}\n".encode())
         digest.update(value.half().contiguous().cpu().numpy().tobytes())
     return digest.hexdigest()[:16] if numbers else None
+
+
+def fingerprint(network: nn.Module, settings: object) -> str:
+    """Hash of the weights of a network, with all their bits, and of settings such as those of its features.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    digest = hashlib.sha256(repr(settings).encode())
+    for key, value in network.state_dict().items():
+        digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.contiguous().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]

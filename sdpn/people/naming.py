@@ -13,8 +13,7 @@ import numpy as np
 from sdpn.diarization.outputs import LabelledChannel, NamedChannels
 from sdpn.errors import InputError
 from sdpn.io.rttm import Turn, merge_overlaps
-from sdpn.models.embedder import Embedder
-from sdpn.models.weights import weights_digest
+from sdpn.models.speaker_embedder import SpeakerEmbedder
 from sdpn.people.back_end import back_end_for
 from sdpn.people.conditions import differences, measure_conditions
 from sdpn.people.identify import FALSE_ALARMS, Identity, KnownPeople, refuse_other_model
@@ -59,7 +58,7 @@ class PeopleOptions:
         )
 
 
-def load_naming(embedder: Embedder, model: Path, options: PeopleOptions) -> SpeakerNaming:
+def load_naming(embedder: SpeakerEmbedder, model: Path, options: PeopleOptions) -> SpeakerNaming:
     """Read the people and the back end, and check that they belong to a model.
 
     Args:
@@ -71,7 +70,7 @@ def load_naming(embedder: Embedder, model: Path, options: PeopleOptions) -> Spea
         InputError: the folder holds nobody, a file is damaged, there is no back end, or voiceprints or back
             end are another model's; the message has the command that renews them.
     """
-    digest = weights_digest(embedder.encoder)
+    digest = embedder.weights_digest
     people = PeopleFolder(options.folder).read()
     refuse_other_model(people, digest, folder=str(options.folder), model_name=model_name(model))
     back_end = back_end_for(model, digest, options.back_end)

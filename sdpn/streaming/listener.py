@@ -14,7 +14,7 @@ import numpy as np
 from sdpn.diarization.embedding import EmbedsWindows, WindowEmbedder
 from sdpn.diarization.pipeline import PipelineConfig
 from sdpn.diarization.speech import Segment
-from sdpn.diarization.vad import SpeechDetector
+from sdpn.diarization.vad import SpeechDetector, network_of
 from sdpn.diarization.windows import WindowPlanner, Windows, concatenate_windows
 from sdpn.io.audio import RATE_HZ
 from sdpn.streaming.levels import PastLevels
@@ -56,7 +56,9 @@ class Listener:
         self._num_samples = 0
         self._levels = PastLevels()
         # a live stream cannot wait: what may be speech, and may not, ends it like silence
-        self._detector = SpeechDetector(config.vad, undecided_s=config.vad.min_silence_s)
+        self._detector = SpeechDetector(
+            config.vad, undecided_s=config.vad.min_silence_s, network=network_of(model)
+        )
         self._planner = WindowPlanner(
             window_s=config.window_s, hop_s=config.hop_s, min_window_s=config.min_window_s
         )

@@ -13,7 +13,6 @@ from sdpn.errors import InputError
 from sdpn.extraction.embed_parts import embed_parts
 from sdpn.io.kaldi import Utterance, read_table
 from sdpn.models.embedder import Embedder
-from sdpn.models.weights import weights_digest
 from sdpn.verification.back_end import BackEnd
 from sdpn.verification.learn_back_end import LearningConfig, learn_back_end
 
@@ -97,7 +96,7 @@ def train_back_end(
         corpora_N=None if corpora is None else np.array([corpora[name] for name in embedded.ids]),
     )
     return TrainedBackEnd(
-        back_end=replace(back_end, model=weights_digest(model.encoder)),
+        back_end=replace(back_end, model=model.weights_digest),
         num_utterances=len(embedded.ids),
         num_classes=len(set(names)),
         left_out=embedded.left_out,

@@ -87,7 +87,7 @@ def frame_figures(
         max_together: of whom speak at the same time, at most.
     """
     table_PC = torch.from_numpy(permuted_classes(num_speakers, max_together))
-    member_CL = membership(num_speakers, max_together)
+    member_CL = torch.from_numpy(membership(num_speakers, max_together))
     counts: Counter[str] = Counter()
     for log_p_BTC, class_BT in outputs:
         _, order_B = permutation_free(log_p_BTC, class_BT, table_PC)

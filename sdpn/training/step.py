@@ -118,7 +118,7 @@ def resolve_precision(precision: str, device: str = "cpu") -> str:
     """Turn ``auto`` into ``bf16`` where this processor multiplies bf16 natively, else ``fp32``."""
     if precision != "auto":
         return precision
-    return "bf16" if computes_bf16(torch.device(device)) else "fp32"
+    return "bf16" if computes_bf16(torch.device(device).type) else "fp32"
 
 
 def _distributed(network: Objective, device: str) -> DistributedDataParallel:

@@ -24,7 +24,6 @@ from sdpn.augmentation.speed import speed_fraction
 from sdpn.distill.distillation import DistillConfig
 from sdpn.distill.targets import Targets
 from sdpn.errors import InputError
-from sdpn.extraction.cpu_threads import usable_threads
 from sdpn.extraction.embed_missing import embed_missing
 from sdpn.extraction.extractor import Extractor
 from sdpn.extraction.merge import Output, Status, merge, scan
@@ -34,6 +33,7 @@ from sdpn.interop.load import load_model
 from sdpn.io.kaldi import Utterance, read_vectors
 from sdpn.models.embedder import Embedder, Precision
 from sdpn.pretrained import model_path
+from sdpn.threads import usable_threads
 from sdpn.training.distributed import Processes
 
 _log = logging.getLogger(__name__)

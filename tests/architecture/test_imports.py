@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "sdpn"
 
 #: From the ground up. A part imports from floors below its own, and stands on the lowest that allows it.
 FLOORS = [
-    {"errors", "memory", "stopping", "torchaudio_import"},
+    {"errors", "memory", "stopping", "threads", "torchaudio_import"},
     {"eigen", "io"},
     {"config", "formats", "metrics", "pretrained", "verification"},
     {"augmentation", "clustering", "evaluation", "features", "words"},
@@ -34,10 +34,14 @@ TORCH = {"torch", "torchaudio", "silero_vad", "tensorboard"}
 TORCH_FREE = [
     "sdpn.io",
     "sdpn.clustering",
+    "sdpn.diarization",
     "sdpn.evaluation",
     "sdpn.formats",
     "sdpn.kmeans",
+    "sdpn.interop.graph_cache",
     "sdpn.metrics",
+    "sdpn.models.graph_embedder",
+    "sdpn.models.graph_segmenter",
     "sdpn.verification",
     "sdpn.words",
     "sdpn.cli.cluster",
@@ -54,9 +58,10 @@ GIVEN_A_NETWORK = {
     ("sdpn.kmeans.compatibility", "sdpn.kmeans.layer_features"),
     ("sdpn.cli.layer_arguments", "sdpn.extraction.layer_chunks"),
     ("sdpn.cli.layer_arguments", "sdpn.cli.model_arguments"),
-    ("sdpn.cli.layer_arguments", "sdpn.extraction.cpu_threads"),
     ("sdpn.cli.model_arguments", "sdpn.interop.load"),
     ("sdpn.cli.model_arguments", "sdpn.models.device"),
+    # where no graph is given
+    ("sdpn.diarization.vad", "sdpn.diarization.silero"),
     # for the names of types alone
     ("sdpn.cli.kmeans", "sdpn.extraction.layer_chunks"),
     ("sdpn.cli.model_arguments", "sdpn.models.embedder"),

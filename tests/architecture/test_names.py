@@ -35,7 +35,8 @@ def _places(kind: Definition) -> dict[str, list[str]]:
 
 
 def _shared(kind: Definition) -> dict[str, list[str]]:
-    return {name: paths for name, paths in _places(kind).items() if len(paths) > 1}
+    """Names that several files define; the overloads of a function are one."""
+    return {name: paths for name, paths in _places(kind).items() if len(set(paths)) > 1}
 
 
 def test_no_two_public_classes_share_a_name() -> None:

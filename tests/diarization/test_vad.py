@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdpn.diarization import vad
+from sdpn.diarization import silero as torch_silero
 from sdpn.diarization.level import levelled
 from sdpn.diarization.pipeline import DiarizationConfig
 from sdpn.diarization.speech import Segment
@@ -25,11 +25,11 @@ def meeting(shared_data: Path) -> np.ndarray:
 
 
 def test_same_as_the_stock_loop(meeting: np.ndarray) -> None:
-    silero = vad._silero()
+    silero = torch_silero._silero()
     model = silero.load_silero_vad()
     wave = torch.from_numpy(meeting)
     frames = torch.nn.functional.pad(wave, (0, -len(wave) % 512)).split(512)
-    with vad._one_thread(), torch.inference_mode():
+    with torch_silero._one_thread(), torch.inference_mode():
         stock = [model(frame, 16000).item() for frame in frames]
         spans = silero.get_speech_timestamps(wave, model)
     np.testing.assert_allclose(speech_probabilities(meeting), stock, atol=1e-4)
@@ -158,7 +158,7 @@ def test_torch_keeps_its_threads() -> None:
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        vad._silero.cache_clear()
+        torch_silero._silero.cache_clear()
         for name in [name for name in sys.modules if name.startswith("silero_vad")]:
             del sys.modules[name]
         detect_speech(np.zeros(1600, dtype=np.float32))

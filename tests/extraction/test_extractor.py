@@ -13,10 +13,10 @@ import torch
 
 from sdpn.extraction import clips
 from sdpn.extraction.clips import WindowPlan
-from sdpn.extraction.cpu_threads import single_thread_convolutions
 from sdpn.extraction.extractor import Extractor, Outcome
 from sdpn.io.audio import Channel
 from sdpn.io.kaldi import Utterance
+from sdpn.models.cpu_threads import single_thread_convolutions
 from sdpn.models.embedder import Embedder
 from sdpn.models.registry import SIZES, build_encoder
 from tests.extraction.conftest import noise

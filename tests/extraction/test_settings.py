@@ -14,7 +14,7 @@ import torch
 from sdpn.errors import InputError
 from sdpn.extraction import precision
 from sdpn.extraction.precision import choose_precision
-from sdpn.extraction.settings import agree_on_settings, fingerprint, read_settings
+from sdpn.extraction.settings import agree_on_settings, read_settings
 from sdpn.models.bf16 import computes_bf16
 from sdpn.models.embedder import Embedder
 
@@ -50,11 +50,11 @@ def test_another_speed_is_refused(embedder: Embedder, tmp_path: Path) -> None:
 
 
 def test_another_model_is_refused(embedder: Embedder, tmp_path: Path) -> None:
-    before = fingerprint(embedder)
+    before = embedder.fingerprint
     agree_on_settings(tmp_path / "progress", embedder, windows=None, precision="fp32", choose=lambda: "fp32")
     with torch.no_grad():
         next(embedder.encoder.parameters()).view(-1)[0] += 1e-3
-    assert fingerprint(embedder) != before
+    assert embedder.fingerprint != before
     with pytest.raises(InputError, match="another model"):
         agree_on_settings(
             tmp_path / "progress", embedder, windows=None, precision=None, choose=lambda: "fp32"
@@ -70,7 +70,7 @@ def test_damaged_settings(tmp_path: Path) -> None:
 class _Timed:
     """An embedder whose precisions take, by a clock of its own, and give what a test wants."""
 
-    device = torch.device("cpu")
+    device_type = "cpu"
     precision = "fp32"
 
     def __init__(self, bf16_s: float, angle: float = 0.0) -> None:
@@ -107,4 +107,4 @@ def test_the_processor_is_asked() -> None:
     if not flags.is_file() or "flags" not in flags.read_text():
         pytest.skip("no /proc/cpuinfo with flags to compare with")
     words = set(flags.read_text().split())
-    assert computes_bf16(torch.device("cpu")) == bool({"avx512_bf16", "amx_bf16"} & words)
+    assert computes_bf16("cpu") == bool({"avx512_bf16", "amx_bf16"} & words)

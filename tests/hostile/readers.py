@@ -118,8 +118,8 @@ def _graph(folder: Path) -> Path:
     """A graph of the model; made when one is asked for, since the exporter takes seconds to be imported."""
     path = _material() / "model.onnx"
     if not path.is_file():
-        from sdpn.interop.load import read_any
         from sdpn.interop.onnx_export import export_onnx
+        from sdpn.interop.read import read_any
 
         export_onnx(path, read_any(_material() / "model"))
     return _copied("model.onnx")(folder)

@@ -21,7 +21,7 @@ from sdpn.errors import InputError
 from sdpn.features.kaldi_fbank import KaldiFbankConfig
 from sdpn.features.log_mel import FeatureConfig
 from sdpn.features.speechbrain_fbank import SpeechBrainFbankConfig
-from sdpn.interop.load import read_any
+from sdpn.interop.read import read_any
 from sdpn.interop.registry import FORMATS
 from sdpn.models.resnet import ResNetConfig
 from tests.interop.published_weights import ecapa, resnet

@@ -18,7 +18,7 @@ from sdpn.features.log_mel import FeatureConfig
 from sdpn.features.redimnet_mel import ReDimNetMelConfig
 from sdpn.features.registry import AnyFeatureConfig
 from sdpn.features.speechbrain_fbank import SpeechBrainFbankConfig
-from sdpn.interop.load import read_any
+from sdpn.interop.read import read_any
 from sdpn.models.campplus import CamPlusPlusConfig
 from sdpn.models.ecapa import EcapaConfig
 from sdpn.models.folder import ModelFolder, save_model

@@ -11,7 +11,8 @@ import torch
 
 from sdpn.errors import InputError
 from sdpn.interop.load import load_model
-from sdpn.interop.segmentation import load_segmentation, segmentation_path
+from sdpn.interop.segmentation import load_segmentation
+from sdpn.interop.segmentation_path import segmentation_path
 from sdpn.io.audio import read
 from sdpn.models.segmenter import Segmenter
 from tests.interop.published_segmentation import expected_output, segmentation_weights, write_segmentation

@@ -42,7 +42,7 @@ for module in pkgutil.walk_packages(sdpn.__path__, "sdpn."):
 
 _WORK = """
 from sdpn.cli.main import main
-from sdpn.extraction.cpu_threads import usable_threads
+from sdpn.threads import usable_threads
 from sdpn.stopping import inherited_without_signals, obeys_its_parent
 assert usable_threads() >= 1
 with inherited_without_signals():

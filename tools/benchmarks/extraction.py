@@ -33,7 +33,8 @@ from sdpn.cli import extract as command
 from sdpn.cli.main import main as sdpn
 from sdpn.cli.table import format_markdown
 from sdpn.features.log_mel import FeatureConfig
-from sdpn.interop.load import load_model, read_any
+from sdpn.interop.load import load_model
+from sdpn.interop.read import read_any
 from sdpn.io import audio
 from sdpn.io.kaldi import Utterance, read_data_dir, vector_writer, write_data_dir
 from sdpn.models.embedder import Embedder
@@ -194,7 +195,7 @@ def child(kind: str, model: Path, data: Path, out: Path, options: Sequence[str])
                 write(utterance.id, embedder.embed(utterance.read(), audio.RATE_HZ))
     else:
         threads = torch.get_num_threads()
-        command.load = load
+        command.load_for_runtime = load
         arguments = ["extract", "--model", str(model), "--data", str(data), "--out", str(out), "--quiet"]
         with contextlib.redirect_stdout(io.StringIO()):
             assert sdpn([*arguments, *options]) == 0

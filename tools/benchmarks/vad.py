@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from sdpn.diarization import silero as torch_silero
 from sdpn.diarization import vad
 from sdpn.io import audio
 
@@ -22,13 +23,13 @@ def main() -> None:
         sys.exit(__doc__)
     wave = np.concatenate([audio.read(path) for path in sys.argv[1:]])
     duration_s = len(wave) / audio.RATE_HZ
-    silero = vad._silero()
+    silero = torch_silero._silero()
     model = silero.load_silero_vad()
 
     def stock() -> np.ndarray:
         model.reset_states()
         frames = torch.nn.functional.pad(torch.from_numpy(wave), (0, -len(wave) % vad.FRAME)).split(vad.FRAME)
-        with vad._one_thread(), torch.inference_mode():
+        with torch_silero._one_thread(), torch.inference_mode():
             return np.array([model(frame, audio.RATE_HZ).item() for frame in frames])
 
     def ours() -> np.ndarray:

@@ -6,7 +6,6 @@ core, have none. This module sets torch up for that.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -39,9 +38,3 @@ def single_thread_convolutions(encoder: nn.Module) -> Iterator[None]:
 def use_one_thread() -> None:
     """Limit torch to one thread per calling thread."""
     torch.set_num_threads(1)
-
-
-def usable_threads() -> int:
-    """OMP_NUM_THREADS if set, as by torchrun, else the number of cores available to this process."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(torch.get_num_threads(), available)
