@@ -95,7 +95,7 @@ def run_worker(
 def _share_cores(num_workers: int) -> None:
     import torch
 
-    from sdpn.extraction.cpu_threads import usable_threads
+    from sdpn.threads import usable_threads
 
     torch.set_num_threads(max(1, usable_threads() // num_workers))
 
