@@ -14,13 +14,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_directory
-from sdpn.io.audio import open_audio
 from sdpn.io.corpus import find_audio
+from sdpn.io.header_check import check_headers
 from sdpn.io.kaldi import Utterance, write_data_dir
 from sdpn.io.rttm import read_rttms, write_rttms
 from sdpn.io.text import numbered_lines
@@ -51,21 +50,6 @@ def recordings_below(folder: Path, ending: str, wanted: set[str]) -> dict[str, P
             hint=f"expected {min(missing)}{ending}.* at any depth",
         )
     return found
-
-
-def check_headers(paths: Sequence[Path], num_threads: int) -> None:
-    """Open every file.
-
-    Raises:
-        InputError: the first that is truncated or no audio.
-    """
-
-    def check(path: Path) -> None:
-        with open_audio(path):
-            pass
-
-    with ThreadPoolExecutor(num_threads) as pool:
-        list(pool.map(check, paths))
 
 
 def prepare(out: Path, args: argparse.Namespace) -> str:

@@ -253,9 +253,9 @@ run_stage 8 "ONNX" export_onnx --code sdpn.cli.convert "${models[@]}" --outputs 
 
 # ---- 9: the table ---------------------------------------------------------------------------------------
 write_table() {
-  show "$python" "$here/local/results.py" "$exp" >"$exp/RESULTS.md"
+  show "$python" "$here/local/voxceleb_results.py" "$exp" >"$exp/RESULTS.md"
 }
-run_stage 9 "table" write_table "$here/local/results.py" "$exp/results" --outputs "$exp/RESULTS.md"
+run_stage 9 "table" write_table "$here/local/voxceleb_results.py" "$exp/results" --outputs "$exp/RESULTS.md"
 if [ "$stop_stage" -ge 9 ]; then
   echo
   cat "$exp/RESULTS.md"

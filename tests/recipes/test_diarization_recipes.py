@@ -25,7 +25,7 @@ MEETINGS = {"dev": ("ES2011a", "IS1008a"), "test": ("EN2002a", "ES2004a")}
 
 def recipe(corpus: str, *args: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     """Run it."""
-    return run_recipe("run.sh", *args, timeout_s=500, code=code, corpus=corpus)
+    return run_recipe(f"{corpus}/run.sh", *args, timeout_s=500, code=code)
 
 
 def write_ami(folder: Path, clips: dict[str, tuple[Path, list[Turn], float]]) -> list[str]:

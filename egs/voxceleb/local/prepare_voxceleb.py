@@ -22,7 +22,6 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,8 +29,8 @@ import numpy as np
 
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_directory, atomic_write_text
-from sdpn.io.audio import open_audio
 from sdpn.io.corpus import SUFFIXES, as_word, find_audio
+from sdpn.io.header_check import check_headers
 from sdpn.io.kaldi import Utterance, write_data_dir
 from sdpn.io.trials import read_trials
 
@@ -42,9 +41,6 @@ TRIALS = {"O": "veri_test2.txt", "E": "list_test_all2.txt", "H": "list_test_hard
 
 _KINDS = ("wav", "flac", "m4a", "aac")
 _SPEAKER = re.compile(r"id\d{5}")
-#: More bad files than this are only counted.
-_MOST_NAMED = 20
-_AT_ONCE = 4096
 
 
 class Corpus(NamedTuple):
@@ -126,33 +122,6 @@ def _sorted(folder: Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:
         ) from None
 
 
-def check_headers(utterances: Sequence[Utterance], num_threads: int) -> None:
-    """Open every file.
-
-    Raises:
-        InputError: files are truncated or not audio; each is named on stderr before.
-    """
-
-    def problem(utterance: Utterance) -> InputError | None:
-        try:
-            with open_audio(utterance.path):
-                return None
-        except InputError as error:
-            return error
-
-    bad: list[InputError] = []
-    with ThreadPoolExecutor(num_threads) as pool:
-        for first in range(0, len(utterances), _AT_ONCE):
-            bad += filter(None, pool.map(problem, utterances[first : first + _AT_ONCE]))
-    for error in bad[:_MOST_NAMED]:
-        print(f"prepare_voxceleb.py: {error}", file=sys.stderr)
-    if bad:
-        raise InputError(
-            f"{len(bad)} of {len(utterances)} files cannot be used, the first is {bad[0].path}",
-            hint="unpack or convert them again",
-        )
-
-
 def write_trials(path: Path, out: Path, known: dict[str, Utterance]) -> list[Utterance]:
     """Write trials with our ids.
 
@@ -192,7 +161,7 @@ def prepare(out: Path, args: argparse.Namespace) -> None:
                 )
     for corpus in corpora:
         if not args.skip_headers:
-            check_headers(corpus.utterances, args.nj)
+            check_headers([utterance.path for utterance in corpus.utterances], args.nj)
         speakers = {utterance.speaker for utterance in corpus.utterances}
         print(f"{corpus.name}: {len(speakers):,} speakers, {len(corpus.utterances):,} utterances", flush=True)
     train, *tests = corpora

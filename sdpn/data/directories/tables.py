@@ -237,7 +237,7 @@ def _read_spk2utt(data: DataTables) -> None:
     path = data.directory / "spk2utt"
     if not path.is_file():
         return
-    lines = {}
+    lines: dict[str, int] = {}
     turned: Table = {}
     for number, line in numbered_lines(path):
         speaker, *utterances = line.split()

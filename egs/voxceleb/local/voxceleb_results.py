@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Write the table of results, RESULTS.md, from experiments of run.sh: published rows beside ours.
 
-    local/results.py                              the table before there are results: RESULTS.md
-    local/results.py exp/published exp/ours       with these
+    local/voxceleb_results.py                              the table before there are results: RESULTS.md
+    local/voxceleb_results.py exp/published exp/ours       with these
 
 EER in %, with its interval, on the cleaned O, E and H trials of VoxCeleb1. Rows say who measured them.
 """
@@ -121,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         print(table([exp.resolve() for exp in args.experiments]), end="")
     except InputError as error:
-        print(f"results.py: error: {error}", file=sys.stderr)
+        print(f"voxceleb_results.py: error: {error}", file=sys.stderr)
         return 2
     return 0
 
