@@ -19,7 +19,7 @@ from pathlib import Path
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_directory
 from sdpn.io.corpus import find_audio
-from sdpn.io.header_check import check_headers
+from sdpn.io.header_check import require_audio
 from sdpn.io.kaldi import Utterance, write_data_dir
 from sdpn.io.rttm import read_rttms, write_rttms
 from sdpn.io.text import numbered_lines
@@ -88,7 +88,7 @@ def prepare(out: Path, args: argparse.Namespace) -> str:
             hint="is something missing? --no_counts takes it as it is",
         )
     found = recordings_below(args.audio, args.ending, wanted)
-    check_headers(list(found.values()), args.nj)
+    require_audio(list(found.values()), args.nj)
     write_data_dir(out, (Utterance(key, path.resolve()) for key, path in found.items()))
     write_rttms(out / "reference.rttm", [turn for key in sorted(wanted) for turn in reference.get(key, [])])
     if args.uem is not None:

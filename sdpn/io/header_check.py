@@ -18,7 +18,7 @@ _MOST_NAMED = 20
 _AT_ONCE = 4096
 
 
-def check_headers(paths: Sequence[Path], num_threads: int) -> None:
+def require_audio(paths: Sequence[Path], num_threads: int) -> None:
     """Open every file, without decoding it.
 
     Args:

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from sdpn.errors import InputError
-from sdpn.io.header_check import check_headers
+from sdpn.io.header_check import require_audio
 
 
 @pytest.fixture
@@ -23,14 +23,14 @@ def files(tmp_path: Path) -> list[Path]:
 
 
 def test_sound_files_pass(files: list[Path]) -> None:
-    check_headers(files, 3)
-    check_headers([], 3)
+    require_audio(files, 3)
+    require_audio([], 3)
 
 
 def test_one_bad_file_is_named(files: list[Path]) -> None:
     files[7].write_bytes(files[7].read_bytes()[:900])
     with pytest.raises(InputError) as caught:
-        check_headers(files, 3)
+        require_audio(files, 3)
     assert caught.value.path == str(files[7])
 
 
@@ -38,7 +38,7 @@ def test_of_many_bad_files_twenty_are_named(files: list[Path], caplog: pytest.Lo
     for path in files[4:]:
         path.write_text("no audio")
     with caplog.at_level(logging.WARNING), pytest.raises(InputError, match="26 of 30 audio files") as caught:
-        check_headers(files, 3)
+        require_audio(files, 3)
     assert str(files[4]) in str(caught.value)
     assert [
         str(path) in record.message for path, record in zip(files[4:24], caplog.records, strict=True)

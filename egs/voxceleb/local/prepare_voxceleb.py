@@ -30,7 +30,7 @@ import numpy as np
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_directory, atomic_write_text
 from sdpn.io.corpus import SUFFIXES, as_word, find_audio
-from sdpn.io.header_check import check_headers
+from sdpn.io.header_check import require_audio
 from sdpn.io.kaldi import Utterance, write_data_dir
 from sdpn.io.trials import read_trials
 
@@ -161,7 +161,7 @@ def prepare(out: Path, args: argparse.Namespace) -> None:
                 )
     for corpus in corpora:
         if not args.skip_headers:
-            check_headers([utterance.path for utterance in corpus.utterances], args.nj)
+            require_audio([utterance.path for utterance in corpus.utterances], args.nj)
         speakers = {utterance.speaker for utterance in corpus.utterances}
         print(f"{corpus.name}: {len(speakers):,} speakers, {len(corpus.utterances):,} utterances", flush=True)
     train, *tests = corpora
