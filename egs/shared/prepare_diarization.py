@@ -2,6 +2,7 @@
 """One split of a diarization corpus -> a validated Kaldi data directory with its reference.
 
     OUT/wav.scp           a row for each recording
+    OUT/audio/            links to the files, with the names of the recordings
     OUT/reference.rttm    of all recordings
     OUT/reference.uem     regions to score, where the corpus has them
 
@@ -89,7 +90,12 @@ def prepare(out: Path, args: argparse.Namespace) -> str:
         )
     found = recordings_below(args.audio, args.ending, wanted)
     require_audio(list(found.values()), args.nj)
-    write_data_dir(out, (Utterance(key, path.resolve()) for key, path in found.items()))
+    # commands that are given files name recordings after them: links have the names of the reference
+    (out / "audio").mkdir()
+    links = {key: Path("audio", key + path.suffix) for key, path in found.items()}
+    for key, link in links.items():
+        (out / link).symlink_to(found[key].resolve())
+    write_data_dir(out, (Utterance(key, args.out.absolute() / link) for key, link in links.items()))
     write_rttms(out / "reference.rttm", [turn for key in sorted(wanted) for turn in reference.get(key, [])])
     if args.uem is not None:
         write_uem(out / "reference.uem", {key: regions[key] for key in sorted(wanted)})

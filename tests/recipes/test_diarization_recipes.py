@@ -67,12 +67,15 @@ def test_ami_data(ami: tuple[Path, list[str]], tmp_path: Path) -> None:
     for part, meetings in MEETINGS.items():
         found = read_table(data / part / "wav.scp")
         assert found.keys() == set(meetings)
-        assert all(path.endswith(f"{name}/audio/{name}.Mix-Headset.wav") for name, path in found.items())
+        assert all(
+            str(Path(path).resolve()).endswith(f"{name}/audio/{name}.Mix-Headset.wav")
+            for name, path in found.items()
+        )
         assert read_rttm(data / part / "reference.rttm").keys() == set(meetings)
         assert read_uem(data / part / "reference.uem") == {name: [(0.0, 6.0)] for name in meetings}
     distant = recipe("ami", *given, "--microphone", "Array1-01")
     assert stages(distant, "done") == ["0"]
-    assert read_table(data / "dev/wav.scp")["ES2011a"].endswith("ES2011a.Array1-01.wav")
+    assert (data / "dev/audio/ES2011a.wav").resolve().name == "ES2011a.Array1-01.wav"
 
 
 @pytest.mark.slow
@@ -84,7 +87,7 @@ def test_ami_on_real_meetings(shared_data: Path, tmp_path: Path) -> None:
     for name, clip in zip(names, ("trn00", "trn04", "dev00", "dev01"), strict=True):
         clips[name] = (excerpt / f"{clip}.flac", reference[clip], regions[clip][0][1])
     options = write_ami(tmp_path / "corpus", clips)
-    given = [*options, "--exp", str(tmp_path / "exp"), "--no_counts", "--try", "threshold=0.4,0.6"]
+    given = [*options, "--exp", str(tmp_path / "exp"), "--no_counts", "--try", "start=0.5,0.8"]
     run = recipe("ami", *given)
     assert stages(run, "done") == ["0", "1", "2", "3", "4"]
     ders = {}
