@@ -23,7 +23,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-_AUDIO = (".wav", ".flac", ".opus", ".ogg", ".mp3")
+_AUDIO = (".wav", ".flac", ".opus", ".ogg", ".mp3", ".m4a", ".aac")
 _LARGE = 16 << 20
 #: What a run leaves behind in folders of source code.
 _SKIPPED_FOLDERS = {"__pycache__"}

@@ -45,6 +45,7 @@ COMMANDS = {
     "simulate": "simulate conversations, with references, from single utterances",
     "degrade": "copy a corpus with noise, reverberation or telephone band added, to test on",
     "pack": "pack a training corpus into a few large files, to copy and to train from",
+    "data": "validate, fix, divide and combine Kaldi data directories",
     "drift": "check from checkpoints whether the prototypes are being trained",
     "benchmark": "measure models on unseen speakers in every condition, with intervals",
     "score": "score RTTM files against references: DER, JER, with confidence intervals",

@@ -270,16 +270,24 @@ def write_data_dir(directory: str | os.PathLike[str], utterances: Iterable[Utter
     )
     spoken = {key: speaker for key in keys if (speaker := rows[key].speaker) is not None}
     if spoken:
-        by_speaker: dict[str, list[str]] = {}
-        for key, speaker in spoken.items():
-            by_speaker.setdefault(speaker, []).append(key)
-        lines = [
-            f"{speaker} {' '.join(by_speaker[speaker])}\n" for speaker in sorted(by_speaker, key=str.encode)
-        ]
         atomic_write_text(
             directory / "utt2spk", "".join(f"{key} {speaker}\n" for key, speaker in spoken.items())
         )
-        atomic_write_text(directory / "spk2utt", "".join(lines))
+        atomic_write_text(directory / "spk2utt", spk2utt(spoken))
+
+
+def spk2utt(speaker_of: Mapping[str, str]) -> str:
+    """The lines of ``spk2utt``, ``speaker utterance utterance ...``, in C-locale order.
+
+    Args:
+        speaker_of: the speaker of each utterance, in C-locale order of the utterances.
+    """
+    by_speaker: dict[str, list[str]] = {}
+    for key, speaker in speaker_of.items():
+        by_speaker.setdefault(speaker, []).append(key)
+    return "".join(
+        f"{speaker} {' '.join(by_speaker[speaker])}\n" for speaker in sorted(by_speaker, key=str.encode)
+    )
 
 
 class VectorWriter(Protocol):
@@ -407,12 +415,29 @@ def _recordings(path: Path, *, check_files: bool) -> Iterator[tuple[str, Path]]:
     """Yield (id, file) of a wav.scp."""
     folder = path.parent
     for number, key, value in _rows(path):
-        if value.endswith("|") or value.startswith("|"):
-            raise _refused_command(f"recording {key!r}", path, number)
-        file = folder / value  # which is value where it is absolute
-        if check_files and not audio.is_file(file):
-            raise InputError(f"recording {key!r}: no such audio file: {file}", path=path, line=number)
-        yield key, file
+        check_recording(key, value, path=path, line=number, check_file=check_files)
+        yield key, folder / value  # which is value where it is absolute
+
+
+def check_recording(key: str, value: str, *, path: Path, line: int, check_file: bool) -> None:
+    """Check a row of ``wav.scp``.
+
+    Args:
+        key: the recording.
+        value: its file, maybe relative to the table.
+        path: the table.
+        line: the number of the row.
+        check_file: also require that the file exists.
+
+    Raises:
+        InputError: the value is a shell command, or the file does not exist.
+    """
+    if value.endswith("|") or value.startswith("|"):
+        raise _refused_command(f"recording {key!r}", path, line)
+    if check_file and not audio.is_file(path.parent / value):
+        raise InputError(
+            f"recording {key!r}: no such audio file: {path.parent / value}", path=path, line=line
+        )
 
 
 def _refused_command(what: str, path: Path, line: int) -> InputError:
@@ -471,34 +496,46 @@ def _segments(path: str | os.PathLike[str]) -> Iterator[tuple[int, RecordingSegm
 
 def _parsed_segments(path: str | os.PathLike[str]) -> Iterator[tuple[int, RecordingSegment]]:
     for number, line in numbered_lines(path):
-        fields = line.split()
-        try:
-            key, recording, start_s, until_s = fields[0], fields[1], float(fields[2]), float(fields[3])
-            channel = int(fields[4]) if len(fields) > 4 else -1
-        except (IndexError, ValueError):
-            raise InputError(
-                f"expected 'utterance recording start end [channel]', found {line!r}",
-                path=path,
-                line=number,
-            ) from None
-        if len(fields) > 5:
-            raise InputError(f"expected 4 or 5 fields, found {len(fields)}", path=path, line=number)
-        end_s = None if until_s == -1 else until_s
-        if not (0 <= start_s < float("inf") if end_s is None else 0 <= start_s < end_s < float("inf")):
-            raise InputError(
-                f"utterance {key!r} runs from {start_s} to {until_s} s",
-                path=path,
-                line=number,
-                hint="expected 0 <= start < end, or -1 for the end of the recording",
-            )
-        if channel < -1:
-            raise InputError(
-                f"utterance {key!r} is in channel {channel}",
-                path=path,
-                line=number,
-                hint="channels are counted from 0; -1 means unspecified",
-            )
-        yield number, RecordingSegment(key, recording, start_s, end_s, None if channel < 0 else channel)
+        yield number, parse_segment(line, path=path, line=number)
+
+
+def parse_segment(text: str, *, path: str | os.PathLike[str], line: int) -> RecordingSegment:
+    """Parse a line of ``segments``.
+
+    Args:
+        text: the line.
+        path: its file, for the error.
+        line: its number, for the error.
+
+    Raises:
+        InputError: it is malformed.
+    """
+    fields = text.split()
+    try:
+        key, recording, start_s, until_s = fields[0], fields[1], float(fields[2]), float(fields[3])
+        channel = int(fields[4]) if len(fields) > 4 else -1
+    except (IndexError, ValueError):
+        raise InputError(
+            f"expected 'utterance recording start end [channel]', found {text!r}", path=path, line=line
+        ) from None
+    if len(fields) > 5:
+        raise InputError(f"expected 4 or 5 fields, found {len(fields)}", path=path, line=line)
+    end_s = None if until_s == -1 else until_s
+    if not (0 <= start_s < float("inf") if end_s is None else 0 <= start_s < end_s < float("inf")):
+        raise InputError(
+            f"utterance {key!r} runs from {start_s} to {until_s} s",
+            path=path,
+            line=line,
+            hint="expected 0 <= start < end, or -1 for the end of the recording",
+        )
+    if channel < -1:
+        raise InputError(
+            f"utterance {key!r} is in channel {channel}",
+            path=path,
+            line=line,
+            hint="channels are counted from 0; -1 means unspecified",
+        )
+    return RecordingSegment(key, recording, start_s, end_s, None if channel < 0 else channel)
 
 
 def _rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, str, str]]:

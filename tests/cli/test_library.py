@@ -63,6 +63,7 @@ LIBRARY = {
     "simulate": "sdpn.simulate",
     "degrade": "sdpn.augmentation.degrade.degrade_corpus",
     "pack": "sdpn.data.pack.pack",
+    "data": "sdpn.data.directories.fix.fix_data_dir",
     "drift": "sdpn.tracking.drift.prototype_drift",
     "benchmark": "sdpn.benchmark.run.run_benchmark",
     "score": "sdpn.score",
@@ -468,6 +469,27 @@ def pack(at: Material) -> None:
     by_library = pack_speech([at.voices], at.library / "p")
     assert without(by_cli, "data") == plain(by_library._asdict())
     assert files(at.cli) == files(at.library)
+
+
+def data(at: Material) -> None:
+    from sdpn.data.directories.combine import combine_data_dirs
+    from sdpn.data.directories.fix import fix_data_dir
+    from sdpn.data.directories.split import split_data_dir
+    from sdpn.data.directories.subset import subset_data_dir
+    from sdpn.data.directories.validate import validate_data_dir
+
+    assert at.command("data", "validate", at.voices)["faults"] == validate_data_dir(at.voices) == []
+    by_cli = at.command("data", "fix", at.voices, "--out", at.cli / "fixed")
+    assert by_cli == plain(fix_data_dir(at.voices, at.library / "fixed")._asdict())
+    by_cli = at.command("data", "subset", at.voices, "--last", 5, "--out", at.cli / "last")
+    by_library = subset_data_dir(at.voices, at.library / "last", utterances=5, choose="last")
+    assert by_cli == plain(by_library._asdict())
+    by_cli = at.command("data", "split", at.voices, "--into", 3, "--out", at.cli / "parts")
+    parts = split_data_dir(at.voices, at.library / "parts", 3)
+    assert by_cli["num_utterances"] == parts.num_utterances == [8, 8, 8]
+    by_cli = at.command("data", "combine", *parts.parts, "--out", at.cli / "again")
+    assert by_cli == plain(combine_data_dirs(parts.parts, at.library / "again")._asdict())
+    assert files(at.cli) == files(at.library) and len(files(at.cli)) == 6 * 3
 
 
 def drift(at: Material) -> None:

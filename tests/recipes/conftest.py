@@ -11,8 +11,8 @@ import pytest
 import soundfile
 
 # the recipe's scripts import one another by name
-for _recipe in ("mini", "speaker_id"):
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "egs" / _recipe / "local"))
+for _folder in ("mini/local", "speaker_id/local", "voxceleb/local", "shared"):
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "egs" / _folder))
 
 
 @pytest.fixture(scope="session")

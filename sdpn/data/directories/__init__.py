@@ -1,0 +1,1 @@
+"""Kaldi data directories as a whole: validated, fixed, divided and combined."""
