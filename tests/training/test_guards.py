@@ -34,9 +34,9 @@ def _plant(monkeypatch: pytest.MonkeyPatch, fault: Callable[[SelfDistillation], 
     """Let every run begin with a network that has the fault."""
 
     def build_broken(
-        config: RunConfig, labels: Labels | None = None, targets: Targets | None = None
+        config: RunConfig, labels: Labels | None = None, targets: Targets | None = None, **settings: Any
     ) -> SelfDistillation:
-        network = build(config, labels, targets)
+        network = build(config, labels, targets, **settings)
         fault(network)
         return network
 

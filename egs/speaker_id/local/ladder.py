@@ -106,7 +106,6 @@ class Ladder:
 
     def _train(self, rung: Path, run: Run) -> dict[str, Any]:
         """Train on all folds but one, then classify the utterances of that one."""
-        logging.getLogger("sdpn").setLevel(logging.ERROR)
         split = SupervisedConfig(folds=self._folds, fold=run.fold, split_seed=run.split_seed)
         labelled = labelled_data(
             split,
@@ -234,4 +233,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    logging.getLogger("sdpn").setLevel(logging.ERROR)  # every run warns of the same classes
     sys.exit(main())
