@@ -15,7 +15,5 @@ myst_heading_anchors = 4
 myst_enable_extensions = ["dollarmath"]
 nb_execution_mode = "force"  # the notebook runs in CI
 nb_execution_raise_on_error = True
-# it installs sdpn and wants somebody's recording; tests/tools/test_notebooks.py runs its cells
-nb_execution_excludepatterns = ["*your_recording.ipynb"]
 nb_execution_timeout = 300
 suppress_warnings = ["myst.header"]

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from sdpn.cli.clusterer_arguments import add_clusterer_arguments, quiet_clusterers
+from sdpn.cli.clusterer_arguments import add_diarization_clusterer, quiet_clusterers
 from sdpn.cli.diarization_arguments import diarization_config, diarization_settings
 from sdpn.cli.model_arguments import FORMATS
 from sdpn.cli.numbers import at_least
@@ -91,13 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jobs", type=at_least(1), default=1, metavar="N", help="number of processes (default: %(default)s)"
     )
-    add_clusterer_arguments(
-        parser,
-        default="merging",
-        why="that of sdpn diarize",
-        threshold="for ahc the model's calibrated threshold, for vbx one estimated from each recording",
-        takes_file=True,
-    )
+    add_diarization_clusterer(parser, why="that of sdpn diarize")
     add_network_arguments(parser.add_argument_group("overlap"))
     parser.set_defaults(num_speakers=None)
 

@@ -24,6 +24,19 @@ def quiet_clusterers() -> Iterator[None]:
         clusterers.setLevel(level)
 
 
+def add_diarization_clusterer(
+    parser: argparse.ArgumentParser, *, why: str = "the best on conversations of training speakers"
+) -> None:
+    """Declare the clusterer of the commands that diarize recordings; ``why`` it is the default one."""
+    add_clusterer_arguments(
+        parser,
+        default="merging",
+        why=why,
+        threshold="for ahc the model's calibrated threshold, for vbx one estimated from each recording",
+        takes_file=True,
+    )
+
+
 def add_clusterer_arguments(
     parser: argparse.ArgumentParser,
     *,

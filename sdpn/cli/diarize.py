@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdpn.cli.audio_arguments import add_audio_arguments
-from sdpn.cli.clusterer_arguments import add_clusterer_arguments
+from sdpn.cli.clusterer_arguments import add_diarization_clusterer
 from sdpn.cli.diarization_arguments import diarization_config, diarization_settings
 from sdpn.cli.imports import import_pyannote
 from sdpn.cli.model_arguments import (
@@ -106,13 +106,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="diarize finished recordings again")
     add_audio_arguments(parser)
     add_count_arguments(parser)
-    add_clusterer_arguments(
-        parser,
-        default="merging",
-        why="the best on conversations of training speakers",
-        threshold="for ahc the model's calibrated threshold, for vbx one estimated from each recording",
-        takes_file=True,
-    )
+    add_diarization_clusterer(parser)
     people = parser.add_argument_group("known people")
     add_people_arguments(people, required=False)
     people.add_argument(

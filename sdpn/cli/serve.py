@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdpn.cli.clusterer_arguments import add_clusterer_arguments
+from sdpn.cli.clusterer_arguments import add_diarization_clusterer
 from sdpn.cli.diarization_arguments import diarization_config, diarization_settings
 from sdpn.cli.model_arguments import add_device_argument, add_model_arguments
 from sdpn.cli.numbers import at_least
@@ -60,13 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     add_device_argument(parser)
     add_network_arguments(parser.add_argument_group("overlap"))
-    add_clusterer_arguments(
-        parser,
-        default="merging",
-        why="the best on conversations of training speakers",
-        threshold="for ahc the model's calibrated threshold, for vbx one estimated from each recording",
-        takes_file=True,
-    )
+    add_diarization_clusterer(parser)
     limits = parser.add_argument_group("limits")
     for option, default, what in (
         ("--max-mb", 1000.0, "size of an upload"),

@@ -104,8 +104,7 @@ class Classification:
         """Accuracy, macro precision, recall and F1 in [0, 1], and cross-entropy in nats, by tag."""
         assert isinstance(network, Supervised)
         rows_ND = torch.from_numpy(self._embedded.rows(encoder_of(network))).to(network.prototypes.device)
-        logits_NK = network.average_logits(rows_ND).double().cpu()
-        found_N = logits_NK.argmax(1).cpu().numpy()
-        figures = classification_figures(self._label_N, found_N)
-        ce = torch.nn.functional.cross_entropy(logits_NK, torch.from_numpy(self._label_N))
+        logits_NK = network.average_logits(rows_ND).double().cpu().numpy()
+        figures = classification_figures(self._label_N, logits_NK.argmax(1))
+        ce = torch.nn.functional.cross_entropy(torch.from_numpy(logits_NK), torch.from_numpy(self._label_N))
         return {f"evaluation/{name}": value for name, value in figures.items()} | {"evaluation/ce": float(ce)}

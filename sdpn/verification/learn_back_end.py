@@ -15,7 +15,7 @@ import numpy as np
 from sdpn.errors import InputError
 from sdpn.verification.back_end import BackEnd, plda_similarity
 from sdpn.verification.plda import Plda, train_plda_of_parts
-from sdpn.verification.strangers import stranger_quantiles
+from sdpn.verification.strangers import normalising_half, stranger_quantiles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,14 +79,12 @@ def learn_back_end(
     chosen = rng.permutation(len(whole_ND))[: config.cohort // len(copies)]
     cohort_CD = np.concatenate([rows_ND[chosen] for rows_ND in copies]).astype(np.float16)
     top = min(config.top, len(cohort_CD))
-    # For strangers, half of the cohort normalises all utterances that are not in that half, so that none is
-    # in its own cohort, with half as many top utterances, so that these are equally similar.
-    half = np.arange(len(cohort_CD)) % len(chosen) >= len(chosen) // 2
+    normalising_CD, half_top = normalising_half(cohort_CD, len(chosen), top)
     rest = np.setdiff1d(np.arange(len(whole_ND)), chosen[len(chosen) // 2 :])
     strangers = stranger_quantiles(
         plda_similarity(whole_ND[rest], mean_D, plda),
-        plda_similarity(cohort_CD[half], mean_D, plda),
-        top=max(2, top // 2),
+        plda_similarity(normalising_CD, mean_D, plda),
+        top=half_top,
         rng=rng,
         corpora_N=None if corpora_N is None else corpora_N[rest],
         classes_N=None if classes_N is None else classes_N[rest],

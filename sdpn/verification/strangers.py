@@ -68,6 +68,21 @@ def stranger_quantiles(
     return result
 
 
+def normalising_half(cohort_CD: np.ndarray, num_recorded: int, top: int) -> tuple[np.ndarray, int]:
+    """The half of a cohort that normalises all utterances outside it, so that none is in its own cohort.
+
+    Args:
+        cohort_CD: ``num_recorded`` utterances, then degraded copies of them, if any.
+        num_recorded: number of the utterances.
+        top: as in `BackEnd`, for the whole cohort.
+
+    Returns:
+        the second half of the utterances with their copies, and half of ``top``, which are equally similar.
+    """
+    second_half = np.arange(len(cohort_CD)) % num_recorded >= num_recorded // 2
+    return cohort_CD[second_half], max(2, top // 2)
+
+
 def _with_normal_tail(scores: np.ndarray) -> np.ndarray:
     places = np.linspace(0, 1, _QUANTILES)
     quantiles = np.quantile(scores, places)

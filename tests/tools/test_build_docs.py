@@ -96,8 +96,5 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
         assert (tmp_path / f"html/{name}.html").is_file(), page
     assert "DER" in (tmp_path / "html/docs/notebooks/who_spoke_when.html").read_text()
     assert "positive relevance" in (tmp_path / "html/docs/notebooks/what_it_hears.html").read_text()
-    assert (
-        "Who spoke when in a recording of yours"
-        in (tmp_path / "html/docs/notebooks/your_recording.html").read_text()
-    )
+    assert "<rect x=" in (tmp_path / "html/docs/notebooks/your_recording.html").read_text()
     assert "sdpn.load_model" in (tmp_path / "html/docs/api.html").read_text()

@@ -23,7 +23,7 @@ from sdpn.io.kaldi import read_vectors
 from sdpn.io.trials import read_trials
 from sdpn.verification.back_end import BackEnd
 from sdpn.verification.storage import read_back_end, write_back_end
-from sdpn.verification.strangers import stranger_quantiles
+from sdpn.verification.strangers import normalising_half, stranger_quantiles
 
 _RATES = (0.1, 0.05, 0.02, 0.01, 0.005, 0.001)
 
@@ -57,8 +57,10 @@ def main() -> None:
 
 def renewed(back_end: BackEnd, corpora: list[dict[str, np.ndarray]]) -> BackEnd:
     """The back end with the scores of strangers of these corpora, as `learn_back_end` computes them."""
-    cohort_CD = back_end.cohort_CD
-    normalising_CD = cohort_CD[np.arange(len(cohort_CD)) % (len(cohort_CD) // 2) >= len(cohort_CD) // 4]
+    # of the included models, half of the cohort are degraded copies
+    normalising_CD, half_top = normalising_half(
+        back_end.cohort_CD, len(back_end.cohort_CD) // 2, back_end.top
+    )
     known = {row.tobytes() for row in normalising_CD}
     kept = [
         [row for row in corpus.values() if row.astype(np.float16).tobytes() not in known]
@@ -67,7 +69,7 @@ def renewed(back_end: BackEnd, corpora: list[dict[str, np.ndarray]]) -> BackEnd:
     strangers = stranger_quantiles(
         back_end.similarity(np.concatenate(kept)),
         back_end.similarity(normalising_CD),
-        top=max(2, back_end.top // 2),
+        top=half_top,
         rng=np.random.default_rng(0),
         corpora_N=np.repeat(np.arange(len(kept)), [len(rows) for rows in kept]),
     )
