@@ -99,7 +99,8 @@ def embed(data: Path, noise: Path, model: str, to: Path) -> None:
     found = embed_corpus(sdpn.load_model(model), utterances, pieces=pieces)
     emb_NCD = np.stack([each.embeddings_ND for each in found])
     columns = dict(zip(("as recorded", "noise 5 dB", "telephone"), emb_NCD.transpose(1, 0, 2), strict=True))
-    np.savez(to, ids=np.array([each.id for each in utterances]), seconds=seconds, **columns)
+    ids = np.array([each.id for each in utterances])
+    np.savez(to, ids=ids, seconds=seconds, **columns)  # type: ignore[arg-type]
 
 
 def trials(path: Path, back_end: BackEnd) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
