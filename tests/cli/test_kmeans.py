@@ -149,7 +149,7 @@ def test_bad_options(chunks: list[Path], tmp_path: Path, capsys: pytest.CaptureF
 def test_a_layer_of_a_network(voices: Path, tmp_path: Path) -> None:
     out, more, document = tmp_path / "out", tmp_path / "more", tmp_path / "k.json"
     layer = ("--quiet", "--model", "small", "--data", voices, "--layer")
-    assert kmeans(*layer, 3, "--clusters", 4, "--keep-rows", "--out", out, "--json", document) == 0
+    assert kmeans(*layer, 4, "--clusters", 4, "--keep-rows", "--out", out, "--json", document) == 0
     rows = np.concatenate([np.load(file) for file in sorted((out / "rows").glob("*.npy"))])
     results = json.loads(document.read_text())["results"]
     assert (results["layer"], results["num_rows"]) == ("blocks.0", len(rows))
@@ -206,8 +206,8 @@ def test_bad_layers(
 ) -> None:
     learn = ("--clusters", 4, "--out", tmp_path / "out")
     layer = (*learn, "--model", "small", "--data", voices, "--layer")
-    assert "0 stem.0, 1 stem.1, 2 stem.2, 3 blocks.0" in refused(capsys, *layer, "block")
-    assert "has no layer 10" in refused(capsys, *layer, 10)
+    assert "0 spectral, 1 stem.0, 2 stem.1, 3 stem.2, 4 blocks.0" in refused(capsys, *layer, "block")
+    assert "has no layer 11" in refused(capsys, *layer, 11)
     assert "--layer computes its own rows" in refused(capsys, *layer, 3, *chunks)
     assert "--layer needs --data" in refused(capsys, *learn, "--layer", 3)
     assert "--data has no effect without --layer" in refused(capsys, *learn, "--data", voices)
@@ -217,7 +217,7 @@ def test_bad_layers(
     assert not (tmp_path / "out" / "model.npz").exists()
     assert kmeans("--quiet", "--clusters", 4, "--out", tmp_path / "k", *chunks) == 0
     model = tmp_path / "k" / "model.npz"
-    small = ("--model", "small", "--layer", 3, "--data", voices)
+    small = ("--model", "small", "--layer", 4, "--data", voices)
     error = refused(capsys, "--with", model, *small, "--out", tmp_path / "out")
     assert "rows of layer 'blocks.0' have 256 dimensions; expected 6" in error
     assert "--model beside --with has no effect" in refused(

@@ -52,7 +52,7 @@ def ids(found: LayerChunks) -> list[str]:
 
 def test_frames_are_those_of_the_network(model: Embedder, corpus: list[Utterance], tmp_path: Path) -> None:
     expected = [by_hand(model, utterance, "blocks.0") for utterance in corpus]
-    for layer in ("blocks.0", 3):
+    for layer in ("blocks.0", 4):
         found = extract_layer(model, layer, corpus, tmp_path / str(layer))
         assert found.frames and found.layer == "blocks.0"
         np.testing.assert_allclose(rows(found), np.concatenate(expected), atol=1e-5)
@@ -176,7 +176,7 @@ def test_the_folder_of_something_else(model: Embedder, corpus: list[Utterance], 
         extract_layer(model, 1, corpus[:2], tmp_path)
     with pytest.raises(InputError, match="contains rows of another data"):
         extract_layer(model, 0, corpus, tmp_path)
-    with pytest.raises(InputError, match=r"rows of layer .stem\.0. have \d+ dimensions; expected 7"):
+    with pytest.raises(InputError, match=r"rows of layer .spectral. have \d+ dimensions; expected 7"):
         extract_layer(model, 0, corpus[:2], tmp_path, dimension=7)
 
 
