@@ -208,7 +208,7 @@ class PairFeatures:
             return one_K
         nearest_K2 = np.argsort(others_KK, axis=1, kind="stable")[:, :-3:-1]
         first_K, second_K = np.take_along_axis(others_KK, nearest_K2, axis=1).T
-        # clipped so that the two span a plane: noise makes cosines of means more extreme than the model allows
+        # clipped so that the two span a plane: noise makes cosines of means more extreme than the model has
         cross_K = np.clip(cosines_KK[nearest_K2[:, 0], nearest_K2[:, 1]], -0.95 * within, 0.95 * within)
         square_K = within * (first_K**2 + second_K**2) - 2.0 * cross_K * first_K * second_K
         projected_K = np.sqrt(np.maximum(square_K, 0.0) * within / (within**2 - cross_K**2))
