@@ -10,6 +10,7 @@ from sdpn.io.uem import read_uem_channels
 from sdpn.metrics.channels import match_channels
 from sdpn.report.alignment import Alignment, align
 from sdpn.report.results import ErrorSeconds, Score
+from sdpn.report.shown_paths import shown_path
 
 #: Tolerance between the drawn and the scored errors, in seconds.
 _TOLERANCE_S = 0.01
@@ -30,7 +31,7 @@ def align_recordings(score: Score) -> tuple[dict[str, Alignment], list[str]]:
     if gone:
         others = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
         return {}, [
-            f"The timelines cannot be drawn: {gone[0]}{others} no longer exists. Run sdpn score again."
+            f"The timelines cannot be drawn: {shown_path(str(gone[0]))}{others} no longer exists. Run sdpn score again."
         ]
     sides = match_channels(
         _records(score.reference),
