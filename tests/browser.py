@@ -35,8 +35,8 @@ def opened(
 ) -> Iterator[Page]:
     """Open a file, or the address of a service.
 
-    At the end, nothing may have been written to the console and no other address asked for, apart from what the
-    browser itself says of a file called ``may_fail`` that it cannot load.
+    At the end, nothing may have been written to the console and no other address asked for, apart from what
+    the browser itself says of a file called ``may_fail`` that it cannot load.
     """
     if CHROMIUM is None:
         pytest.skip("no Chromium is installed")

@@ -69,9 +69,10 @@ class GraphEmbedder(SpeakerEmbedder):
             )
         wave_BS = np.zeros((1, RATE_HZ), dtype=np.float32)
         found = self._to_features(wave_BS, self._num_threads).shape[-1]
-        if found != self.framing.num_frames(RATE_HZ):
+        expected = self.framing.num_frames(RATE_HZ)
+        if found != expected:
             raise InputError(
-                f"says that a second has {self.framing.num_frames(RATE_HZ)} frames, but the graph gives {found}",
+                f"says that a second has {expected} frames, but the graph gives {found}",
                 path=folder.path / NAME,
             )
 

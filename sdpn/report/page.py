@@ -20,8 +20,8 @@ from sdpn.report.experiment import Experiment
 from sdpn.report.guide import explain, groups_of, prefix_of, tag_order
 from sdpn.report.recordings import align_recordings
 from sdpn.report.results import Score, ScoredRecording
-from sdpn.report.summary import HEADER, SummaryRow, decimal, percent, summary_notes, summary_rows
 from sdpn.report.shown_paths import without_folders
+from sdpn.report.summary import HEADER, SummaryRow, decimal, percent, summary_notes, summary_rows
 from sdpn.report.timeline import css_class, draw_timeline
 
 if TYPE_CHECKING:

@@ -29,10 +29,8 @@ def align_recordings(score: Score) -> tuple[dict[str, Alignment], list[str]]:
     files = [*score.reference, *score.hypothesis, *([] if score.uem is None else [score.uem])]
     gone = [path for path in files if not path.is_file()]
     if gone:
-        others = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
-        return {}, [
-            f"The timelines cannot be drawn: {shown_path(str(gone[0]))}{others} no longer exists. Run sdpn score again."
-        ]
+        lost = shown_path(str(gone[0])) + (f" and {len(gone) - 1} more" if len(gone) > 1 else "")
+        return {}, [f"The timelines cannot be drawn: {lost} no longer exists. Run sdpn score again."]
     sides = match_channels(
         _records(score.reference),
         _records(score.hypothesis),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 
-#: Where an absolute path begins (POSIX, Windows with a drive or a share, file:///) and how far it goes. Spaces
-#: are part of it: a report should rather lose a word than show a folder.
+#: Where an absolute path begins (POSIX, Windows with a drive or a share, file:///) and how far it goes.
+#: Blanks are part of it: a report should rather lose a word than show a folder.
 _ABSOLUTE = re.compile(
-    r"""(?<![\w.…/\\<>-]) (?: [A-Za-z]:[/\\]+ | \\\\+ | /// | / ) (?=[^\s/\\]) [^\n"',;:|\[\]{}]+""", re.VERBOSE
+    r"""(?<![\w.…/\\<>-]) (?: [A-Za-z]:[/\\]+ | \\\\+ | /// | / ) (?=[^\s/\\])
+        [^\n"',;:|\[\]{}]+""",
+    re.VERBOSE,
 )
 
 

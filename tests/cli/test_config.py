@@ -61,8 +61,9 @@ def test_every_command_with_settings(command: str, capsys: pytest.CaptureFixture
 
 
 def test_a_setting_that_has_no_default(capsys: pytest.CaptureFixture[str]) -> None:
-    for given, line, origin in ([], "n_clusters: null", "has to be given"), (
-        ["n_clusters=8"], "n_clusters: 8", "command line"
+    for given, line, origin in (
+        ([], "n_clusters: null", "has to be given"),
+        (["n_clusters=8"], "n_clusters: 8", "command line"),
     ):
         assert main(["config", "kmeans", "tol=0.5", *given]) == 0
         lines = capsys.readouterr().out.splitlines()

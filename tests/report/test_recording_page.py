@@ -341,7 +341,8 @@ def test_a_browser_that_cannot_play_says_so(
             assert shown_s(page) == pytest.approx(expected, abs=0.1), key
         page.locator("button[data-only]").first.click()
         page.click("#in")
-        assert float(str(page.get_attribute("#stage svg", "viewBox")).split()[2]) == pytest.approx(6.0, abs=0.1)
+        shown = str(page.get_attribute("#stage svg", "viewBox")).split()
+        assert float(shown[2]) == pytest.approx(6.0, abs=0.1)
 
 
 def test_the_command_writes_and_resumes(

@@ -21,7 +21,7 @@ import soundfile
 from sdpn.cli.main import main
 from sdpn.formats.registry import TURN_FORMATS
 from tests.browser import opened
-from tests.service.conftest import AS_CLIENT, Service, talk, wait_for
+from tests.service.conftest import AS_CLIENT, Service, wait_for
 
 HOSTILE = [
     "../../../etc/passwd",

@@ -19,7 +19,6 @@ import pytest
 from sdpn.cli.main import main
 from tests.service.conftest import PATIENCE_S, Service, talk, wait_for
 
-
 #: Jobs that may wait in the service without a token.
 WAITING = 20
 
@@ -163,9 +162,9 @@ def test_no_more_jobs_wait_than_may(plain: Service, busy: list[str]) -> None:
     while (answer := upload(0)).status_code == 202:
         accepted.append(answer.json()["id"])
     assert len(accepted) == WAITING
-    for answer in (*refused, answer):
-        assert answer.status_code == 503 and answer.headers["retry-after"] == "30"
-        assert answer.json()["detail"] == "too many jobs wait already"
+    for one in (*refused, answer):
+        assert one.status_code == 503 and one.headers["retry-after"] == "30"
+        assert one.json()["detail"] == "too many jobs wait already"
     assert plain.files() == {*accepted, *busy}
     for job_id in accepted:
         assert plain.client.delete(f"/jobs/{job_id}").status_code == 204
