@@ -22,7 +22,8 @@ LACKS = {
         [
             *("sched_getaffinity", "sched_setaffinity", "uname", "mkfifo", "fork", "statvfs", "pathconf"),
             *("sysconf", "geteuid", "getuid", "getgid", "getpgid", "killpg", "setsid", "nice"),
-            *("getloadavg", "wait4", "chown", "pread", "pwrite", "posix_fadvise", "posix_fallocate", "set_blocking", "fdatasync"),
+            *("getloadavg", "wait4", "chown", "pread", "pwrite", "posix_fadvise", "posix_fallocate"),
+            *("set_blocking", "fdatasync"),
         ],
         ["sigwaitinfo", "pthread_sigmask", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIG_BLOCK"],
     ),
