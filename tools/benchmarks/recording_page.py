@@ -78,7 +78,7 @@ def main() -> None:
         folder = args.keep or Path(temporary)
         folder.mkdir(exist_ok=True)
         wave = read(args.speech)
-        audio = folder / "long.flac"
+        audio = folder / "long.wav"
         with soundfile.SoundFile(audio, "w", 16000, 1) as file:
             for _ in range(round(3600 * args.hours * 16000 / len(wave))):
                 file.write(wave)
