@@ -125,11 +125,11 @@ def accuracy(data: Path, work: Path) -> None:
     for path in chosen:
         (corpus / path.parent.name).mkdir(parents=True, exist_ok=True)
         (corpus / path.parent.name / path.name).symlink_to(path.resolve())
-    names = [f"{path.parent.name}/{path.stem}" for path in chosen]
+    names = [f"{path.parent.name}-{path.stem}" for path in chosen]  # the ids of files in a folder
     trials = work / "trials"
     pairs = [(a, b) for index, a in enumerate(names) for b in names[:index]]
     trials.write_text(
-        "".join(f"{int(a.split('/')[0] == b.split('/')[0])} {a} {b}\n" for a, b in pairs), encoding="utf-8"
+        "".join(f"{int(a.split('-')[0] == b.split('-')[0])} {a} {b}\n" for a, b in pairs), encoding="utf-8"
     )
     print(f"\n{len(clips)} clips of AMI; {len(pairs)} trials of {len(names)} utterances, cosine")
     for name, options in RUNTIMES.items():
