@@ -23,7 +23,7 @@ from typing import Any
 
 from sdpn import __version__
 from sdpn.cli.commands import COMMANDS, command_module, make_parser
-from sdpn.cli.one_line import OneLineParser, one_line
+from sdpn.cli.error_line import OneLineParser, error_line
 from sdpn.cli.outputs import check_outputs
 from sdpn.cli.settings import split_settings
 from sdpn.errors import InputError
@@ -156,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if explained is None or "--debug" in argv:
             raise
         _discard_output()
-        print(f"{name}: error: {one_line(str(explained))}", file=sys.stderr)
+        print(f"{name}: error: {error_line(str(explained))}", file=sys.stderr)
         return 2
     except Stop as stop:
         print(f"{name}: {stop}", file=sys.stderr)

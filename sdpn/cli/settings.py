@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sdpn.cli.one_line import OneLineParser
+from sdpn.cli.error_line import OneLineParser
 
 #: Section -> its dataclass; the section "" holds the keys without a dot.
 Sections = Mapping[str, type[Any]]

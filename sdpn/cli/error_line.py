@@ -6,7 +6,7 @@ import argparse
 from typing import NoReturn
 
 
-def one_line(text: str) -> str:
+def error_line(text: str) -> str:
     """Text on one line; characters that would move the cursor or hide something are shown as escapes."""
     line = " ".join(text.splitlines())
     return "".join(
@@ -20,4 +20,4 @@ class OneLineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End the process with the error on one line."""
-        self.exit(2, f"{self.prog}: error: {one_line(message)} (see '{self.prog} --help')\n")
+        self.exit(2, f"{self.prog}: error: {error_line(message)}\n")
