@@ -25,10 +25,18 @@ _ALONE = (  # no sandbox in containers, and no questions to a network that a tes
 
 
 @contextmanager
-def opened(where: Path | str, *, width: int = 1100, height: int = 900, dark: bool = False) -> Iterator[Page]:
+def opened(
+    where: Path | str,
+    *,
+    width: int = 1100,
+    height: int = 900,
+    dark: bool = False,
+    may_fail: str | None = None,
+) -> Iterator[Page]:
     """Open a file, or the address of a service.
 
-    At the end, nothing may have been written to the console and no other address asked for.
+    At the end, nothing may have been written to the console and no other address asked for, apart from what
+    the browser itself says of a file called ``may_fail`` that it cannot load.
     """
     if CHROMIUM is None:
         pytest.skip("no Chromium is installed")
@@ -43,7 +51,14 @@ def opened(where: Path | str, *, width: int = 1100, height: int = 900, dark: boo
             viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
         )
         page.set_default_timeout(120_000)
-        page.on("console", lambda message: problems.append(f"console: {message.text}"))
+        page.on(
+            "console",
+            lambda message: (
+                None
+                if may_fail is not None and str(message.location["url"]).endswith(may_fail)
+                else problems.append(f"console: {message.text}")
+            ),
+        )
         page.on("pageerror", lambda error: problems.append(f"error: {error}"))
         page.on(
             "request",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
@@ -68,14 +69,27 @@ def _of_sections(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, st
 
     module = command_module(args.command)
     cls = module.settings()[""]
+    where = origins(args.config, args.given)
+    lacking = [field.name for field in fields(cls) if _is_required(field) and field.name not in where]
+    stand_ins = [f"{name}=1" for name in lacking]  # so that all others are known
     if hasattr(module, "resolve_settings"):
         values = to_dict(module.resolve_settings(args.config, args.given)[""])
     else:
-        values = to_dict(load_config(cls, args.config, args.given))
+        values = to_dict(load_config(cls, args.config, [*args.given, *stand_ins]))
+    required = [setting for setting in args.given if _is_required_key(cls, setting)]
     kinds = [setting for setting in args.given if setting.partition("=")[0].endswith(".kind")]
-    defaults = dict(_flat(to_dict(load_config(cls, None, kinds))))
+    defaults = dict(_flat(to_dict(load_config(cls, None, [*kinds, *required, *stand_ins]))))
     found = {key: "initial.model" for key, value in _flat(values) if defaults.get(key) != value}
-    return values, found | origins(args.config, args.given)
+    values |= dict.fromkeys(lacking)
+    return values, found | where | dict.fromkeys(lacking, "has to be given")
+
+
+def _is_required(field: Field[Any]) -> bool:
+    return field.default is MISSING and field.default_factory is MISSING
+
+
+def _is_required_key(cls: type[Any], setting: str) -> bool:
+    return any(_is_required(field) and field.name == setting.partition("=")[0] for field in fields(cls))
 
 
 def _of_clustering(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, str]]:

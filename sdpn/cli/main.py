@@ -17,11 +17,13 @@ import os
 import platform
 import sys
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from sdpn import __version__
 from sdpn.cli.commands import COMMANDS, command_module, make_parser
+from sdpn.cli.error_line import OneLineParser, error_line
 from sdpn.cli.outputs import check_outputs
 from sdpn.cli.settings import split_settings
 from sdpn.errors import InputError
@@ -96,6 +98,9 @@ _log = logging.getLogger("sdpn")
 #: Options that change what is shown, not what is computed.
 _NOT_OF_THE_WORK = ("json", "debug", "quiet", "verbose")
 
+#: Options that may be given before the command, too.
+_BEFORE_OR_AFTER = ("--debug", "--quiet", "--verbose")
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``sdpn`` with ``argv`` (default: the process's own) and return the exit code."""
@@ -112,7 +117,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         complete()
     if argv[:1] == ["help"]:
         argv = [*argv[1:2], "--help"]
-    parser = argparse.ArgumentParser(
+    leading = list(takewhile(_BEFORE_OR_AFTER.__contains__, argv))
+    if argv[len(leading) :][:1] and argv[len(leading)] in COMMANDS:
+        argv = [argv[len(leading)], *leading, *argv[len(leading) + 1 :]]
+    parser = OneLineParser(
         prog="sdpn",
         usage="sdpn COMMAND [options]",
         description="Speaker embeddings without labels, and who spoke when.\n\ncommands:\n"
@@ -148,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if explained is None or "--debug" in argv:
             raise
         _discard_output()
-        print(f"{name}: error: {_one_line(str(explained))}", file=sys.stderr)
+        print(f"{name}: error: {error_line(str(explained))}", file=sys.stderr)
         return 2
     except Stop as stop:
         print(f"{name}: {stop}", file=sys.stderr)
@@ -234,15 +242,6 @@ def _explained(error: BaseException) -> InputError | None:
     if error.filename is None:
         return InputError(f"the output cannot be written ({why})")
     return InputError(f"cannot be used ({why})", path=os.fsdecode(error.filename))
-
-
-def _one_line(text: str) -> str:
-    """Text on one line; characters that would move the cursor or hide something are shown as escapes."""
-    line = " ".join(text.splitlines())
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in line
-    )
 
 
 def _flush_output() -> None:

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sdpn.cli.error_line import OneLineParser
+
 #: Section -> its dataclass; the section "" holds the keys without a dot.
 Sections = Mapping[str, type[Any]]
 
@@ -24,7 +26,7 @@ _ATTRIBUTE = re.compile(r"^    (\w+): ", flags=re.MULTILINE)
 _INDENT = 26
 
 
-class SettingsParser(argparse.ArgumentParser):
+class SettingsParser(OneLineParser):
     """A parser whose ``--help`` ends with the settings; they are looked up only then, since that costs time.
 
     Attributes:

@@ -56,7 +56,7 @@ class SegmentationConfig:
     """Settings of the local segmentation; they have no effect without a segmentation network.
 
     Attributes:
-        step_s: from one window of the network to the next.
+        step_s: from one window of the network to the next, at most a whole window.
         speech: who decides what is speech: the ``detector`` (silero-vad), the ``segmentation``, ``either`` of
             them, or only ``both`` together.
         speech_threshold: probability of speech from which the segmentation starts a segment.
@@ -165,7 +165,8 @@ class LocalSegmentation:
     def __init__(self, segmenter: SegmentsSpeech, config: SegmentationConfig) -> None:
         self._segmenter = segmenter
         self._hop = segmenter.hop_samples
-        self._step = max(1, round(config.step_s * RATE_HZ / self._hop))
+        longest = self._segmenter_frames(segmenter.window_samples)  # so that every frame is in a window
+        self._step = max(1, min(longest, round(config.step_s * RATE_HZ / self._hop)))
         self._samples = np.zeros(0, dtype=np.float32)  # from the first sample of the next window on
         self._num_samples = 0
         self._next = 0  # first frame of the next window

@@ -86,7 +86,7 @@ def check_writable(path: str | os.PathLike[str], kind: OutputKind = "file") -> N
         while not _exists(place):
             missing.append(place.name)
             place = place.parent
-        if any(len(os.fsencode(name)) > os.pathconf(place, "PC_NAME_MAX") for name in missing):
+        if any(len(os.fsencode(name)) > _longest_name(place) for name in missing):
             raise _refusal(errno.ENAMETOOLONG)
         with tempfile.TemporaryFile(dir=place, prefix=".sdpn.", suffix=".tmp") as stream:
             stream.write(_QUESTION[:4096])
@@ -129,7 +129,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         with explained(path, temporary):
             yield temporary
-            with open(temporary, "rb") as stream:
+            with open(temporary, "r+b") as stream:  # Windows flushes no file that is only read
                 os.fsync(stream.fileno())
             os.replace(temporary, path)
     finally:
@@ -167,9 +167,9 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.chmod(0o777 & ~mask)  # mkdtemp gives 0700, safetensors 0600; a model folder is shared
             for file in temporary.rglob("*"):
                 if file.is_file():
-                    file.chmod(0o666 & ~mask)
-                    with open(file, "rb") as stream:
+                    with open(file, "r+b") as stream:
                         os.fsync(stream.fileno())
+                    file.chmod(0o666 & ~mask)
             _move(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -249,6 +249,11 @@ def _refusal_behind(error: Exception, temporary: Path) -> OSError | None:
     except OSError as refusal:
         return refusal
     return None
+
+
+def _longest_name(folder: Path) -> int:
+    """The most bytes of a file name in a folder."""
+    return os.pathconf(folder, "PC_NAME_MAX") if hasattr(os, "pathconf") else 255  # Windows cannot be asked
 
 
 def _exists(path: Path) -> bool:

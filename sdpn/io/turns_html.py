@@ -22,9 +22,12 @@ _MOST_SPEAKERS, _WIDTH = 40, 1000.0
 #: Pauses that are narrower than this are not drawn, nor turns narrower than that.
 _NARROWEST = 0.5
 
-#: Seconds between marks of the time axis, of which there are ten at most.
-_STEPS_S = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 43200, 86400)
-_MOST_TICKS = 10
+#: Seconds between marks of the time axis, of which there are so many that they stay apart at the least width.
+_STEPS_S = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 43200, 86400, 172800, 604800)
+_MOST_TICKS = 4
+
+#: A mark that is closer to an end than this share of the axis begins or ends there, and is not cut off.
+_AT_AN_END = 0.08
 
 
 def turns_html(
@@ -99,9 +102,17 @@ def _ticks(end_s: float) -> list[dict[str, Any]]:
     if step_s is None or not end_s > 0:
         return []
     return [
-        {"percent": f"{100 * at_s / end_s:.2f}", "time": _clock(at_s)}
+        {"place": _place(at_s / end_s), "time": _clock(at_s)}
         for at_s in range(0, math.floor(end_s) + 1, step_s)
     ]
+
+
+def _place(share: float) -> str:
+    """Where a mark of the axis is, as CSS."""
+    if share > 1 - _AT_AN_END:
+        return f"right: {100 * (1 - share):.2f}%"
+    centred = "" if share < _AT_AN_END else "; transform: translateX(-50%)"
+    return f"left: {100 * share:.2f}%{centred}"
 
 
 def _clock(seconds: float, *, tenths: bool = False) -> str:

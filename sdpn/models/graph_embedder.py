@@ -18,6 +18,7 @@ import numpy as np
 
 from sdpn.errors import InputError
 from sdpn.features.framing import Framing
+from sdpn.io.audio import RATE_HZ
 from sdpn.io.onnx_graph import import_runtime
 from sdpn.models.graph_folder import ENCODER, ENCODER_INT8, FEATURES, NAME, GraphFolder
 from sdpn.models.graph_session import GraphSession
@@ -64,6 +65,14 @@ class GraphEmbedder(SpeakerEmbedder):
         if found != self.embedding_dim:
             raise InputError(
                 f"says that embeddings have {self.embedding_dim} dimensions, but the graph gives {found}",
+                path=folder.path / NAME,
+            )
+        wave_BS = np.zeros((1, RATE_HZ), dtype=np.float32)
+        found = self._to_features(wave_BS, self._num_threads).shape[-1]
+        expected = self.framing.num_frames(RATE_HZ)
+        if found != expected:
+            raise InputError(
+                f"says that a second has {expected} frames, but the graph gives {found}",
                 path=folder.path / NAME,
             )
 

@@ -26,6 +26,10 @@ from sdpn.io.text import is_file_name
 NAME = "graphs.json"
 FEATURES, ENCODER, ENCODER_INT8 = "features.onnx", "encoder.onnx", "encoder.int8.onnx"
 SPEECH, SEGMENTATION = "speech.onnx", "segmentation.onnx"
+#: Of features, whose recordings are padded to it.
+_LONGEST_FRAME_SAMPLES = 16_000
+#: A segmentation network hears a few seconds at once; longer windows would not fit into memory.
+_LONGEST_WINDOW_SAMPLES = 10 * 60 * 16_000
 #: Changes with what graphs compute, or what ``graphs.json`` says.
 FORMAT = 1
 
@@ -49,6 +53,10 @@ class EmbeddingGraphs:
     weights: str | None
     calibration: dict[str, float] = field(default_factory=dict)
     source: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.framing.window_samples > _LONGEST_FRAME_SAMPLES:
+            raise ValueError("frames of features are no longer than a second")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +85,8 @@ class SegmentationGraph:
         sizes = (self.num_speakers, self.window_samples, self.hop_samples, self.frame_samples)
         if min(sizes) < 1 or not 1 <= self.max_together <= self.num_speakers <= 16:
             raise ValueError("these are no sizes of a segmentation network")
+        if not self.frame_samples <= self.window_samples <= _LONGEST_WINDOW_SAMPLES:
+            raise ValueError("its windows are no longer than ten minutes, and its frames than a window")
 
 
 @dataclass(frozen=True, kw_only=True)

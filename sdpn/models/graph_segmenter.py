@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from sdpn.errors import InputError
-from sdpn.models.graph_folder import SEGMENTATION, GraphFolder
+from sdpn.io.parsing import parsing
+from sdpn.models.graph_folder import NAME, SEGMENTATION, GraphFolder
 from sdpn.models.graph_session import GraphSession
 from sdpn.models.powerset import membership, reaches
 from sdpn.threads import usable_threads
@@ -39,10 +40,22 @@ class GraphSegmenter:
         self.frame_samples = about.frame_samples
         self._member_CS = membership(about.num_speakers, about.max_together)
         self._at_least_CM = reaches(self._member_CS, about.max_together)
-        self._to_classes, self._threads = GraphSession(folder.graph(SEGMENTATION)), usable_threads()
+        self._path = folder.graph(SEGMENTATION)
+        self._to_classes, self._threads = GraphSession(self._path), usable_threads()
         self._to_classes.open(self._threads)
 
     def activities(self, wave_BS: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Who speaks in each frame, and how many; see `sdpn.models.segmenter.Segmenter.activities`."""
-        p_BTC = np.exp(self._to_classes(np.ascontiguousarray(wave_BS, dtype=np.float32), self._threads))
+        """Who speaks in each frame, and how many; see `sdpn.models.segmenter.Segmenter.activities`.
+
+        Raises:
+            InputError: the graph is not what the folder says.
+        """
+        with parsing(self._path, "is not the graph that is described beside it"):
+            p_BTC = np.exp(self._to_classes(np.ascontiguousarray(wave_BS, dtype=np.float32), self._threads))
+        expected = (1 + (wave_BS.shape[1] - self.frame_samples) // self.hop_samples, len(self._member_CS))
+        if p_BTC.shape[1:] != expected:
+            raise InputError(
+                f"gives {p_BTC.shape[1:]} frames and classes, and {NAME} beside it says {expected}",
+                path=self._path,
+            )
         return p_BTC @ self._member_CS, p_BTC @ self._at_least_CM

@@ -1,4 +1,4 @@
-"""What a page needs of a recording to be looked at and listened to: peaks of the waveform, and Opus."""
+"""What a page needs of a recording to be looked at and listened to: peaks of the waveform, and its sound."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from sdpn.io.audio import RATE_HZ, Channel, open_audio
 #: takes 8 CPU seconds an hour; its most, libsndfile's only choice, takes 114.
 _BITS_PER_S, _EFFORT = 16_000, "0"
 
-# so many peaks a second, but no more than that in a page
-_PEAKS_PER_S, _MOST_PEAKS = 20, 60_000
+# so many peaks a second, but no more than that in a page: a day has 7 a second, in 0.8 MB
+_PEAKS_PER_S, _MOST_PEAKS = 20, 600_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,33 +28,38 @@ class Listening:
     Attributes:
         duration_s: its length in seconds.
         peaks_P: uint8, the largest absolute sample of each of P equal stretches, 255 for the loudest.
-        opus: the recording as Ogg Opus, mono.
+        opus: the sound as Ogg Opus, mono; None where it is in a file of its own.
     """
 
     duration_s: float
     peaks_P: np.ndarray
-    opus: bytes
+    opus: bytes | None
 
 
-def listen(audio: Path, *, channel: Channel = None, keep_truncated: bool = False) -> Listening:
+def listen(
+    audio: Path, *, sound: Path | None = None, channel: Channel = None, keep_truncated: bool = False
+) -> Listening:
     """Read a recording once, a few seconds at a time.
 
     Args:
         audio: its file.
+        sound: where to write the sound, for a recording whose sound does not belong into memory (173 MB for a
+            day); None keeps it.
         channel: as in `sdpn.io.audio.open_audio`.
         keep_truncated: read a truncated file as far as it goes.
 
     Raises:
         InputError: it cannot be read.
+        OSError: the sound cannot be written.
     """
     import av
 
-    encoded = io.BytesIO()
     peaks: list[np.ndarray] = []
     step = RATE_HZ // _PEAKS_PER_S
     read = 0
     with (
         open_audio(audio, channel=channel, keep_truncated=keep_truncated) as stream,
+        io.BytesIO() if sound is None else open(sound, "wb") as encoded,
         av.open(encoded, "w", format="ogg") as container,
     ):
         options = {"compression_level": _EFFORT, "application": "voip", "frame_duration": "60"}
@@ -74,8 +79,10 @@ def listen(audio: Path, *, channel: Channel = None, keep_truncated: bool = False
         if len(left):
             peaks.append(np.abs(left).max(keepdims=True))
         container.mux(track.encode(None))
+        container.close()  # writes the end
+        opus = encoded.getvalue() if isinstance(encoded, io.BytesIO) else None
     every_P = np.concatenate(peaks) if peaks else np.zeros(0, dtype=np.float32)
-    return Listening(duration_s=read / RATE_HZ, peaks_P=_as_bytes(every_P), opus=encoded.getvalue())
+    return Listening(duration_s=read / RATE_HZ, peaks_P=_as_bytes(every_P), opus=opus)
 
 
 def _as_bytes(peaks_P: np.ndarray) -> np.ndarray:

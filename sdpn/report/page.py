@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 import shlex
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +20,7 @@ from sdpn.report.experiment import Experiment
 from sdpn.report.guide import explain, groups_of, prefix_of, tag_order
 from sdpn.report.recordings import align_recordings
 from sdpn.report.results import Score, ScoredRecording
+from sdpn.report.shown_paths import without_folders
 from sdpn.report.summary import HEADER, SummaryRow, decimal, percent, summary_notes, summary_rows
 from sdpn.report.timeline import css_class, draw_timeline
 
@@ -85,22 +85,17 @@ def build_page(experiment: Experiment) -> str:
             pictures=_pictures(experiment.runs),
             # training configurations first: that of a model folder only has what inference needs
             configurations=sorted(
-                experiment.configurations.items(),
+                ((path, without_folders(text)) for path, text in experiment.configurations.items()),
                 key=lambda item: (Path(item[0]).parent.name == "model", item[0]),
             ),
             commands=[
-                (f"{file.command} · {file.label}", shlex.join(relative(file.argv)))
+                (f"{file.command} · {file.label}", shlex.join(map(without_folders, file.argv)))
                 for file in experiment.results
             ],
         )
     )
     # a command may name files whose names are not UTF-8, which JSON carries and a page cannot
     return page.encode("utf-8", "replace").decode()
-
-
-def relative(argv: Sequence[str]) -> list[str]:
-    """A command line without the folders of one machine: an absolute path keeps its last two parts."""
-    return [re.sub(r"(?<![^\s=:])/(?:[^/\s]+/)+(?=[^/\s]+/[^/\s]*)", "…/", word) for word in argv]
 
 
 def _cards(rows: list[SummaryRow]) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ from sdpn.report.window_views import similarities, window_map
 #: Longer recordings are played from a file beside the page, which would weigh over 15 MB with them.
 _LONGEST_EMBEDDED_S = 5400.0
 
+#: Suffix of that file in place of the page's: a recording of a user may be called like the page.
+SOUND_SUFFIX = ".sound.ogg"
+
 #: Turns below this confidence are marked.
 _UNSURE = 0.6
 
@@ -42,7 +46,7 @@ def write_recording_page(
     """Write the page of a recording; beside it, for one longer than an hour and a half, its audio.
 
     Args:
-        path: the page; the audio has the same name and ends in ``.ogg``.
+        path: the page; the audio has the same name and ends in ``.sound.ogg``.
         spoken: who spoke when.
         channels: the recording's channels with their window embeddings.
         reference: the true turns, which are shown with every error.
@@ -51,15 +55,13 @@ def write_recording_page(
     Raises:
         InputError: the audio cannot be read again, or a file cannot be written.
     """
-    heard = None
+    heard = beside = None
     if spoken.audio is not None:
         channel = channels[0].embedded.channel if len(channels) == 1 else None
-        heard = listen(spoken.audio, channel=channel, keep_truncated=keep_truncated)
-    beside = None
-    if heard is not None and heard.duration_s > _LONGEST_EMBEDDED_S:
-        beside = path.with_suffix(".ogg")
-        with atomic_path(beside) as temporary:
-            temporary.write_bytes(heard.opus)
+        if spoken.duration_s > _LONGEST_EMBEDDED_S:
+            beside = path.with_suffix(SOUND_SUFFIX)
+        with nullcontext() if beside is None else atomic_path(beside) as sound:
+            heard = listen(spoken.audio, sound=sound, channel=channel, keep_truncated=keep_truncated)
     atomic_write_text(path, build_recording_page(spoken, channels, heard, reference=reference, beside=beside))
 
 
@@ -121,7 +123,7 @@ def build_recording_page(
             script_source=only_scripts([text for _, text in scripts]),
             licence=(ASSETS / "wavesurfer.LICENSE").read_text(encoding="utf-8"),
             data=_json(data),
-            opus=[] if heard is None or beside is not None else _chunks(heard.opus),
+            opus=[] if heard is None or heard.opus is None else _chunks(heard.opus),
             can_be_heard=heard is not None,
             timeline=draw_timeline(alignment, finest_s=_FINEST_S, unsure=_unsure(spoken)),
             talk=_talk(spoken, speakers, colours),

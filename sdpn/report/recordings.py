@@ -10,6 +10,7 @@ from sdpn.io.uem import read_uem_channels
 from sdpn.metrics.channels import match_channels
 from sdpn.report.alignment import Alignment, align
 from sdpn.report.results import ErrorSeconds, Score
+from sdpn.report.shown_paths import shown_path
 
 #: Tolerance between the drawn and the scored errors, in seconds.
 _TOLERANCE_S = 0.01
@@ -28,10 +29,8 @@ def align_recordings(score: Score) -> tuple[dict[str, Alignment], list[str]]:
     files = [*score.reference, *score.hypothesis, *([] if score.uem is None else [score.uem])]
     gone = [path for path in files if not path.is_file()]
     if gone:
-        others = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
-        return {}, [
-            f"The timelines cannot be drawn: {gone[0]}{others} no longer exists. Run sdpn score again."
-        ]
+        lost = shown_path(str(gone[0])) + (f" and {len(gone) - 1} more" if len(gone) > 1 else "")
+        return {}, [f"The timelines cannot be drawn: {lost} no longer exists. Run sdpn score again."]
     sides = match_channels(
         _records(score.reference),
         _records(score.hypothesis),

@@ -157,13 +157,14 @@ class _Arriving:
     """Number of uploads in progress, which have a place in the queue already."""
 
     def __init__(self) -> None:
-        self.number = 0
+        self._number = 0
 
-    def __enter__(self) -> None:
-        self.number += 1
+    def __enter__(self) -> int:
+        self._number += 1
+        return self._number
 
     def __exit__(self, *_: object) -> None:
-        self.number -= 1
+        self._number -= 1
 
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -262,11 +263,11 @@ def make_app(service: Service) -> FastAPI:
     ) -> JobView:
         """Queue a recording: the body is the audio file itself, or a form with it as `file`."""
         _job_options(options)  # before anything is read
-        waiting = await run_in_threadpool(queue.counts)
-        if waiting["queued"] + arriving.number >= limits.waiting:
-            raise HTTPException(503, "too many jobs wait already", headers={"Retry-After": "30"})
         job_id = new_id()
-        with arriving:
+        with arriving as ahead:  # counted first: others may arrive while the queue is counted
+            waiting = await run_in_threadpool(queue.counts)
+            if waiting["queued"] + ahead > limits.waiting:
+                raise HTTPException(503, "too many jobs wait already", headers={"Retry-After": "30"})
             size, file_name, of_form = await receive_upload(request, folder.arriving(job_id), limits)
             try:
                 options = _with_form(options, of_form)

@@ -11,13 +11,14 @@ from sdpn.errors import InputError
 from sdpn.formats.registry import TURN_FORMATS
 from sdpn.io.atomic import explained
 from sdpn.io.locks import lock_file
+from sdpn.report.recording_page import SOUND_SUFFIX
 from sdpn.service.jobs import JobQueue
 
 #: Name of every file of results, before its suffix: the page of a long recording finds its audio by it.
 _STEM = "recording"
 
 #: What a job can give besides turns, and its file.
-_OTHERS = {"report": f"{_STEM}.html", "audio": f"{_STEM}.ogg"}
+_OTHERS = {"report": f"{_STEM}.html", "audio": f"{_STEM}{SOUND_SUFFIX}"}
 
 #: Files of results by name.
 RESULT_FILES = {**{name: f"{_STEM}{kind.suffix}" for name, kind in TURN_FORMATS.items()}, **_OTHERS}

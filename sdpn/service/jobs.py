@@ -125,13 +125,14 @@ class JobQueue:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = threading.Lock()
+        # readers have a connection of their own, since a change may wait for the disk, or another process
+        self._lock, self._reading_lock = threading.Lock(), threading.Lock()
         try:
-            self._database = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
-            self._database.row_factory = sqlite3.Row
+            self._database = _connect(path)
             self._database.execute("pragma journal_mode = wal")
             self._database.execute("pragma synchronous = normal")
             self._database.executescript(_TABLE)
+            self._reading = _connect(path)
         except sqlite3.Error as error:
             raise InputError(
                 f"is no queue of jobs that can be used ({error})",
@@ -141,7 +142,8 @@ class JobQueue:
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
+        with self._lock, self._reading_lock:
+            self._reading.close()
             self._database.close()
 
     @contextmanager
@@ -156,8 +158,8 @@ class JobQueue:
             self._database.execute("commit")
 
     def _rows(self, query: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
-        with self._lock:
-            return self._database.execute(query, values).fetchall()
+        with self._reading_lock:
+            return self._reading.execute(query, values).fetchall()
 
     def add(self, job_id: str, *, name: str, options: JobOptions, size: int) -> Job:
         """Queue a job, last."""
@@ -311,6 +313,12 @@ select *, case when state = 'queued'
     end as position
 from jobs
 """
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+    connection.row_factory = sqlite3.Row
+    return connection
 
 
 def new_id() -> str:

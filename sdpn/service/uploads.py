@@ -119,7 +119,7 @@ async def receive_upload(
                     await file.write(chunk)
             await file.finish()
     except BaseException:
-        path.unlink(missing_ok=True)
+        await asyncio.to_thread(path.unlink, missing_ok=True)  # of a gigabyte, it takes a while
         raise
     return file.size, name, fields
 

@@ -13,6 +13,7 @@ import logging
 import os
 import queue
 import select
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -206,6 +207,9 @@ def _arriving(stream: BinaryIO, name: str) -> Iterator[bytes | None]:
         while data := stream.read(_MOST):
             yield data
         return
+    if os.name == "nt":  # where select knows nothing but sockets
+        yield from _arriving_in_a_thread(number, name)
+        return
     try:
         while True:
             if not select.select([number], [], [], _WAIT_S)[0]:
@@ -216,3 +220,29 @@ def _arriving(stream: BinaryIO, name: str) -> Iterator[bytes | None]:
                 return
     except OSError as error:
         raise InputError(f"cannot be read ({error})", path=name) from error
+
+
+def _arriving_in_a_thread(number: int, name: str) -> Iterator[bytes | None]:
+    """The same as `_arriving`, of an open file that cannot be asked whether there is something to read."""
+    arrived: queue.Queue[bytes | OSError] = queue.Queue(maxsize=1)
+
+    def read() -> None:
+        try:
+            while data := os.read(number, _MOST):
+                arrived.put(data)
+            arrived.put(b"")
+        except OSError as error:
+            arrived.put(error)
+
+    threading.Thread(target=read, name="reads a stream", daemon=True).start()
+    while True:
+        try:
+            data = arrived.get(timeout=_WAIT_S)
+        except queue.Empty:
+            yield None
+            continue
+        if isinstance(data, OSError):
+            raise InputError(f"cannot be read ({data})", path=name) from data
+        if not data:
+            return
+        yield data

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sdpn.cli.commands import COMMANDS, command_module
 from sdpn.cli.main import main
 from sdpn.clustering.registry import CLUSTERERS
 from sdpn.config import to_dict
@@ -53,10 +54,22 @@ def test_the_settings_of_a_clusterer(method: str, tmp_path: Path, capsys: pytest
     assert yaml.safe_load(capsys.readouterr().out) == yaml.safe_load(shown)
 
 
-@pytest.mark.parametrize("command", ["train", "adapt", "diarize", "tune", "cluster", "benchmark"])
+@pytest.mark.parametrize("command", [name for name in COMMANDS if hasattr(command_module(name), "settings")])
 def test_every_command_with_settings(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", command]) == 0
     assert yaml.safe_load(capsys.readouterr().out)
+
+
+def test_a_setting_that_has_no_default(capsys: pytest.CaptureFixture[str]) -> None:
+    for given, line, origin in (
+        ([], "n_clusters: null", "has to be given"),
+        (["n_clusters=8"], "n_clusters: 8", "command line"),
+    ):
+        assert main(["config", "kmeans", "tol=0.5", *given]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [part.strip() for part in lines[1].split("#")] == [line, origin]
+        assert "default" in next(line for line in lines if line.startswith("n_init"))
+        assert "command line" in next(line for line in lines if line.startswith("tol"))
 
 
 def test_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

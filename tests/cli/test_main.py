@@ -106,6 +106,37 @@ def test_a_mistyped_option_is_named_before_a_missing_one(capsys: pytest.CaptureF
     assert "arguments are required" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["diarize", "--num-speakers", "x", "a.wav"], "diarize: error: argument --num-speakers: invalid int"),
+        (["completion", "tcsh"], "completion: error: argument shell: invalid choice: 'tcsh'"),
+        (["data", "valid", "x"], "data: error: argument"),
+        (["score"], "score: error: the following arguments are required"),
+        (["compare", "a", "b", "c\nd\x1b[2J"], r"compare: error: unrecognized arguments: c d\x1b[2J"),
+        (["--unknown"], "sdpn: error: unrecognized arguments: --unknown"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and message in said
+    assert said.count("\n") == 1 and said.endswith("\n")
+
+
+def test_how_much_is_said_may_come_before_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = python("-m", "sdpn", "--verbose", "models")
+    assert outcome.returncode == 0 and "DEBUG: sdpn" in outcome.stderr
+    assert main(["--quiet", "--debug", "config", "diarize"]) == 0
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["--quiet", "--verbose", "config", "diarize"])
+    assert "not allowed with" in capsys.readouterr().err
+
+
 def test_verbose_says_what_was_used(command: Any, capsys: pytest.CaptureFixture[str]) -> None:
     command(lambda _: {})
     outcome = python("-m", "sdpn", "models", "--verbose")

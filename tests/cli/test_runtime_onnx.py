@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,8 @@ from sdpn.io.kaldi import read_vectors
 from sdpn.models.ecapa import EcapaConfig
 from sdpn.models.folder import ModelFolder, save_model
 from sdpn.models.registry import build_encoder
+from sdpn.models.segmentation_folder import save_segmentation
+from sdpn.models.segmentation_net import SegmentationNet, SegmentationNetConfig
 from sdpn.verification.storage import read_back_end, write_back_end
 from tests.conftest import ROOT
 
@@ -67,6 +70,18 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     encoder = build_encoder(config, features.num_mels).eval()
     folder = tmp_path_factory.mktemp("onnx") / "model"
     save_model(folder, ModelFolder(encoder, config, features, {"ahc_threshold": 0.3}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def segmentation(model: Path) -> Path:
+    """A small local segmentation network, which hears overlap in noise."""
+    torch.manual_seed(1)
+    config = SegmentationNetConfig(
+        features=FeatureConfig(num_mels=24), channels=8, dilations=(1,), hidden=8, num_layers=1, linear=8
+    )
+    folder = model.parent / "segmentation"
+    save_segmentation(folder, SegmentationNet(config), window_s=5.0, source={})
     return folder
 
 
@@ -141,6 +156,45 @@ def test_two_recordings_are_compared(model: Path, graphs: Path, shared_data: Pat
     assert theirs["results"]["score"] == pytest.approx(ours["results"]["score"], abs=1e-4)
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")  # its windows are no longer than the step between them
+def test_the_same_turns_with_a_segmentation_network(
+    model: Path, graphs: Path, segmentation: Path, shared_data: Path, tmp_path: Path
+) -> None:
+    audio, to = str(speech(shared_data)), ["--to", "rttm", "--quiet", "--num-speakers", "3"]
+    of_torch = ["--model", str(model), "--segmentation", str(segmentation), "--out", str(tmp_path / "torch")]
+    assert main(["diarize", *of_torch, *to, audio]) == 0
+    folder = tmp_path / "graphs"
+    assert main(["convert", "--to", "graphs", "--segmentation", str(segmentation), "--out", str(folder)]) == 0
+    done = without_torch(
+        *["diarize", "--runtime", "onnx", "--model", graphs, "--segmentation", folder],
+        *["--out", tmp_path / "onnx", *to, audio],
+    )
+    assert done.returncode == 0, done.stderr
+    torch_turns, onnx_turns = ((tmp_path / by / "dev00.rttm").read_text() for by in ("torch", "onnx"))
+    assert torch_turns == onnx_turns and torch_turns.count("SPEAKER") > 5
+    plain = without_torch(
+        *["diarize", "--runtime", "onnx", "--model", graphs, "--out", tmp_path / "plain", *to, audio]
+    )
+    assert plain.returncode == 0 and (tmp_path / "plain" / "dev00.rttm").read_text() != onnx_turns
+
+
+def test_a_stream_has_the_same_events(
+    model: Path, graphs: Path, shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    samples, rate = soundfile.read(speech(shared_data), frames=12 * 16000)
+    soundfile.write(tmp_path / "talk.wav", samples, rate)
+    options = ["--stream", "--latency", "1", "--events", "json", str(tmp_path / "talk.wav")]
+    assert main(["diarize", "--model", str(model), "--out", str(tmp_path / "torch"), *options]) == 0
+    expected = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    done = without_torch(
+        *["diarize", "--runtime", "onnx", "--model", graphs, "--out", tmp_path / "onnx", *options]
+    )
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert found == expected and len([event for event in found if event["event"] == "turn_begins"]) > 2
+    assert (tmp_path / "onnx/talk.rttm").read_text() == (tmp_path / "torch/talk.rttm").read_text()
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -189,6 +243,11 @@ def damaged(graphs: Path, tmp_path: Path, name: str, contents: bytes | None) -> 
             "is missing",
         ),
         ("graphs.json", b'{"format": 1, "files": {}}', "holds a segmentation network alone"),
+        ("graphs.json", ("hop_samples", 1), "says that a second has"),
+        ("graphs.json", ("window_samples", 10**15), "no longer than a second"),
+        ("graphs.json", ("hop_samples", 0), "must be positive"),
+        ("graphs.json", ("embedding_dim", 13), "says that embeddings have 13 dimensions"),
+        ("graphs.json", ("embedding_dim", -1), "says that embeddings have -1 dimensions"),
     ],
 )
 def test_damaged_folders(
@@ -196,10 +255,15 @@ def test_damaged_folders(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
-    contents: bytes | None,
+    contents: bytes | tuple[str, int] | None,
     words: str,
 ) -> None:
     monkeypatch.setenv("SDPN_HOME", str(tmp_path / "home"))
+    if isinstance(contents, tuple):
+        changed, value = contents
+        text, times = re.subn(rf'"{changed}": \d+', f'"{changed}": {value}', (graphs / name).read_text())
+        assert times == 1
+        contents = text.encode()
     folder = damaged(graphs, tmp_path, name, contents)
     with pytest.raises(InputError, match=words):
         sdpn.load_model(folder, runtime="onnx")
@@ -273,3 +337,20 @@ def test_the_included_models_write_their_graphs_once(shared_data: Path, tmp_path
     assert turns[0] == turns[1]
     compared = without_torch("compare", "--runtime", "onnx", audio, audio, home=home)
     assert compared.returncode == 0 and "PLDA" in compared.stdout
+    # people who are enrolled with either runtime are known to both
+    people = {by: str(tmp_path / f"people of {by}") for by in ("torch", "onnx")}
+    for by, run in (("torch", main), ("onnx", lambda words: without_torch(*words, home=home).returncode)):
+        enrolled = ["enroll", "--runtime", by, "--people", people[by], "--name", "Anna", "--quiet"]
+        assert run([*enrolled, audio]) == 0
+    prints = [json.loads(next(Path(folder).glob("*.json")).read_text()) for folder in people.values()]
+    assert prints[0]["model"] == prints[1]["model"]
+    ours, theirs = (np.array(one["recordings"][0]["embedding"]) for one in prints)
+    np.testing.assert_allclose(theirs, ours, atol=1e-3 * np.linalg.norm(ours))
+    for by in ("torch", "onnx"):
+        words = ["--people", people[by], "--num-speakers", "1", "--to", "json", "--quiet", "--out"]
+        named = without_torch(
+            *["diarize", "--runtime", "onnx", *words, tmp_path / f"named by {by}", audio], home=home
+        )
+        assert named.returncode == 0, named.stderr
+    found = [json.loads((tmp_path / f"named by {by}/dev00.json").read_text()) for by in ("torch", "onnx")]
+    assert found[0]["turns"] == found[1]["turns"] and found[0]["speakers"][0]["identity"]["nearest"] == "Anna"

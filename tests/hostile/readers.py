@@ -125,6 +125,19 @@ def _graph(folder: Path) -> Path:
     return _copied("model.onnx")(folder)
 
 
+def _graphs(folder: Path) -> Path:
+    """A folder of graphs of both kinds; made when one is asked for, as `_graph`."""
+    if not (_material() / "graphs").is_dir():
+        from sdpn.interop.graph_export import export_graphs
+        from sdpn.interop.read import read_any
+        from sdpn.interop.segmentation import load_segmentation
+
+        segmenter = load_segmentation(_material() / "segmentation")
+        export_graphs(_material() / "graphs", read_any(_material() / "model"), segmenter)
+    shutil.copytree(_material() / "graphs", folder, dirs_exist_ok=True)
+    return folder / "graphs.json"
+
+
 def _write_events(path: Path) -> None:
     from torch.utils.tensorboard.writer import SummaryWriter
 
@@ -386,6 +399,18 @@ def _read_graph(path: Path) -> None:
     load_model(path).embed(np.zeros(16000, np.float32) + np.arange(16000, dtype=np.float32) % 7, 16000)
 
 
+def _read_graphs(path: Path) -> None:
+    from sdpn.interop.load import load_model
+    from sdpn.interop.segmentation import load_segmentation
+
+    wave_S = np.arange(16000, dtype=np.float32) % 7
+    model = load_model(path.parent, runtime="onnx")
+    model.embed(wave_S, 16000)
+    model.embed_windows(wave_S, np.array([[0.0, 0.7], [0.5, 1.0]]))
+    segmenter = load_segmentation(path.parent, runtime="onnx")
+    segmenter.activities(np.resize(wave_S, (1, segmenter.window_samples)))
+
+
 def _read_data_dir(path: Path) -> None:
     from sdpn.io.kaldi import read_data_dir
 
@@ -643,6 +668,7 @@ READERS: dict[str, Reader] = {
     "calibration": Reader(_in_model("config.yaml"), _read_stored_calibration),
     "back-end": Reader(_copied("back_end.safetensors"), _read_back_end, text=False),
     "graph": Reader(_graph, _read_graph, text=False, slow=True),
+    "graph-folder": Reader(_graphs, _read_graphs, slow=True),
     "wespeaker-config": Reader(_wespeaker("config.yaml"), _read_foreign("wespeaker"), slow=True),
     "wespeaker-weights": Reader(
         _wespeaker("avg_model.pt"), _read_foreign("wespeaker"), text=False, slow=True

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +19,9 @@ from sdpn.cli.main import main
 from sdpn.diarization.outputs import LabelledChannel, who_spoke_when
 from sdpn.diarization.pipeline import EmbeddedRecording, LabelledRecording
 from sdpn.diarization.windows import Windows
+from sdpn.errors import InputError
 from sdpn.io.rttm import Turn, to_annotation, write_rttm
-from sdpn.report.listening import listen
+from sdpn.report.listening import Listening, listen
 from sdpn.report.recording_page import build_recording_page, write_recording_page
 from sdpn.report.window_views import similarities, window_map
 from tests.adaptation.conftest import base  # noqa: F401 - a fixture
@@ -57,6 +60,19 @@ def diarized(audio: Path, names: list[str], *, duration_s: float = 12.0) -> Labe
     )  # fmt: skip
 
 
+def random_day(path: Path) -> LabelledChannel:
+    """A day of six speakers, of whom somebody nearly always talks."""
+    rng = np.random.default_rng(0)
+    onsets = np.sort(rng.uniform(0, 86390, 11_000))
+    lengths = np.minimum(rng.uniform(1, 8, len(onsets)), np.diff(onsets, append=86400.0))
+    turns = [
+        Turn("day", float(onset), float(length), f"speaker{rng.integers(6):02}")
+        for onset, length in zip(onsets, lengths, strict=True)
+    ]
+    channel = diarized(path, ["a"], duration_s=86400.0)
+    return replace(channel, turns=turns, exclusive=turns)
+
+
 def written(folder: Path, names: list[str], reference: list[Turn] | None = None) -> Path:
     audio = tones(folder / "talk.wav")
     channel = diarized(audio, names)
@@ -76,7 +92,13 @@ def test_peaks_and_opus_are_those_of_the_file(tmp_path: Path) -> None:
     assert heard.duration_s == 12.0
     assert len(heard.peaks_P) == 12 * 20
     assert (heard.peaks_P[: 11 * 20] > 230).all() and (heard.peaks_P[11 * 20 :] == 0).all()
+    assert heard.opus is not None
     (tmp_path / "talk.ogg").write_bytes(heard.opus)
+    beside = listen(tmp_path / "talk.wav", sound=tmp_path / "beside.ogg")
+    assert beside.opus is None and (beside.peaks_P == heard.peaks_P).all()
+    np.testing.assert_array_equal(
+        soundfile.read(tmp_path / "beside.ogg")[0], soundfile.read(tmp_path / "talk.ogg")[0]
+    )
     decoded, rate = soundfile.read(tmp_path / "talk.ogg")
     assert len(decoded) / rate == pytest.approx(12.0, abs=0.1)
     for second in range(11):  # the pitch of each second, from the middle of it
@@ -161,9 +183,64 @@ def test_without_audio_or_speech(tmp_path: Path) -> None:
 
 def test_long_audio_lies_beside_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_LONGEST_EMBEDDED_S", 10.0)
+    (tmp_path / "talk.ogg").write_bytes(b"a recording of the user")
     page = written(tmp_path, ["a", "b"])
-    assert data_of(page.read_text())["audio"] == "talk.ogg"
-    assert soundfile.info(tmp_path / "talk.ogg").duration == pytest.approx(12.0, abs=0.1)
+    assert data_of(page.read_text())["audio"] == "talk.sound.ogg"
+    assert "opus" not in dict(_Page(page.read_text()).attributes).get("class", "")
+    assert soundfile.info(tmp_path / "talk.sound.ogg").duration == pytest.approx(12.0, abs=0.1)
+    assert (tmp_path / "talk.ogg").read_bytes() == b"a recording of the user"
+    with opened(page) as browser:
+        browser.wait_for_selector("#play:not([disabled])")
+        browser.locator("#turns tbody tr").nth(2).click()
+        browser.wait_for_selector("#play[aria-pressed=true]")
+        browser.wait_for_timeout(300)
+        assert shown_s(browser) > 4.0
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="limits on the size of files are those of Linux")
+def test_a_full_disk_leaves_neither_page_nor_sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import resource
+    import signal
+
+    monkeypatch.setattr(module, "_LONGEST_EMBEDDED_S", 10.0)
+    audio = tones(tmp_path / "talk.wav", 60)
+    channel = diarized(audio, ["a"], duration_s=60.0)
+    spoken = who_spoke_when("talk", audio, [channel], with_embeddings=False)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(InputError, match=r"talk\.sound\.ogg.*cannot be written"):
+            write_recording_page(tmp_path / "talk.html", spoken, [channel])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert [file.name for file in tmp_path.iterdir()] == ["talk.wav"]
+
+
+def test_a_day_in_a_browser(tmp_path: Path) -> None:
+    """Eleven thousand turns of a day, at every zoom; the sound is in a file that is missing."""
+    channel = random_day(tmp_path / "day.wav")
+    spoken = who_spoke_when("day", None, [channel], with_embeddings=False)
+    peaks_P = np.random.default_rng(0).integers(0, 255, 600_000).astype(np.uint8)
+    heard = Listening(duration_s=86400.0, peaks_P=peaks_P, opus=None)
+    page_file = tmp_path / "day.html"
+    page_file.write_text(build_recording_page(spoken, [channel], heard, beside=tmp_path / "day.sound.ogg"))
+    assert page_file.stat().st_size < 5_000_000
+    with opened(page_file, may_fail="day.sound.ogg") as page:
+        page.wait_for_selector("html[data-ready]")
+        page.wait_for_selector("#problem:not([hidden])")
+        assert page.text_content("#shown") == f"1 to 50 of {len(channel.turns)}"
+        page.locator("#turns tbody tr").nth(40).click()
+        at = page.text_content("#time")
+        for _ in range(20):
+            page.keyboard.press("+")
+        first, _, span, _ = map(float, str(page.get_attribute("#stage svg", "viewBox")).split())
+        start = channel.turns[40].onset_s
+        assert span < 20 and first <= start <= first + span, (first, span, start)
+        assert page.text_content("#time") == at
+        page.keyboard.press("n")
+        assert page.text_content("#time") != at
 
 
 def shown_s(page: Page) -> float:
@@ -213,15 +290,59 @@ def test_on_a_phone_in_the_dark(tmp_path: Path) -> None:
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 27)"
 
 
-def test_a_browser_that_cannot_play_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_LONGEST_EMBEDDED_S", 10.0)
+def of_an_unknown_codec() -> bytes:
+    """A second of sound in a codec that no browser has (True Audio), in a container that this one reads."""
+    import av
+
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="matroska") as container:
+        track = container.add_stream("tta", rate=RATE, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, RATE), np.int16), format="s16", layout="mono")
+        frame.sample_rate = RATE
+        container.mux([*track.encode(frame), *track.encode(None)])
+        container.close()
+        return buffer.getvalue()
+
+
+@pytest.mark.parametrize("where", ["in the page", "beside it", "nowhere"])
+def test_a_browser_that_cannot_play_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """As one without Opus: the container is read, and there is no decoder. Everything else works."""
+    if where == "in the page":
+        listened = module.listen
+        monkeypatch.setattr(
+            module,
+            "listen",
+            lambda *given, **options: replace(listened(*given, **options), opus=of_an_unknown_codec()),
+        )
+    else:
+        monkeypatch.setattr(module, "_LONGEST_EMBEDDED_S", 10.0)
     page_file = written(tmp_path, ["a", "b"])
-    (tmp_path / "talk.ogg").write_bytes(b"no audio" * 100)
-    with opened(page_file) as page:
+    if where == "beside it":
+        (tmp_path / "talk.sound.ogg").write_bytes(of_an_unknown_codec())
+    elif where == "nowhere":
+        (tmp_path / "talk.sound.ogg").unlink()
+    with opened(page_file, may_fail="talk.sound.ogg" if where == "nowhere" else None) as page:
         page.wait_for_selector("#problem:not([hidden])")
-        assert "talk.ogg" in page.text_content("#problem")
-        page.locator("#turns tbody tr").nth(2).click()  # everything else works
+        problem = str(page.text_content("#problem"))
+        assert "cannot play Opus" in problem and ("talk.sound.ogg" in problem) == (where != "in the page")
+        assert page.is_disabled("#play")
+        page.locator("#turns tbody tr").nth(2).click()
         assert shown_s(page) == pytest.approx(4.0, abs=0.01)
+        lanes = page.locator("#stage svg")
+        lanes.scroll_into_view_if_needed()
+        box = lanes.bounding_box()
+        assert box is not None
+        lanes.click(position={"x": box["width"] * 0.75, "y": 6})
+        assert shown_s(page) == pytest.approx(9.0, abs=0.1)
+        for key, expected in (("ArrowLeft", 4.0), ("n", 6.0), ("p", 4.0), (" ", 4.0), ("k", 4.0)):
+            page.keyboard.press(key)
+            assert shown_s(page) == pytest.approx(expected, abs=0.1), key
+        page.locator("button[data-only]").first.click()
+        page.click("#in")
+        shown = str(page.get_attribute("#stage svg", "viewBox")).split()
+        assert float(shown[2]) == pytest.approx(6.0, abs=0.1)
 
 
 def test_the_command_writes_and_resumes(

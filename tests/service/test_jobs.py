@@ -85,6 +85,20 @@ def test_jobs_of_dead_processes_keep_their_places(queue: JobQueue) -> None:
     assert second is not None and (second.state, second.attempts) == ("queued", 0)
 
 
+def test_reading_does_not_wait_for_a_change(queue: JobQueue) -> None:
+    """Of this process or another: a health check must not stand behind a disk that is busy."""
+    (job_id,) = added(queue, 1)
+    with queue._changing() as database:
+        database.execute("update jobs set state = 'failed'")
+        asking = threading.Thread(target=lambda: found.append(queue.counts()["queued"]))
+        found: list[int] = []
+        asking.start()
+        asking.join(10)
+        assert found == [1]
+    job = queue.find(job_id)
+    assert job is not None and job.state == "failed"
+
+
 def test_cancelled_jobs_are_not_taken(queue: JobQueue) -> None:
     ids = added(queue, 2)
     assert queue.cancel(ids[0]) and not queue.cancel(ids[0]) and not queue.cancel("unknown")

@@ -21,7 +21,7 @@ import soundfile
 from sdpn.cli.main import main
 from sdpn.formats.registry import TURN_FORMATS
 from tests.browser import opened
-from tests.service.conftest import AS_CLIENT, Service, talk, wait_for
+from tests.service.conftest import AS_CLIENT, Service, wait_for
 
 HOSTILE = [
     "../../../etc/passwd",
@@ -37,12 +37,6 @@ HOSTILE = [
     "CON",
     "'; drop table jobs; --",
 ]
-
-
-@pytest.fixture(scope="module")
-def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As long and as large as the service accepts, to keep it busy."""
-    return talk(tmp_path_factory.mktemp("long") / "long.wav", 29.0)
 
 
 def raw(service: Service) -> socket.socket:
@@ -378,26 +372,6 @@ def test_pages_of_other_sites_are_refused(service: Service) -> None:
     refused = service.client.get("/jobs", headers={"Origin": "https://evil.example"})
     assert refused.status_code == 403
     assert service.client.get("/jobs", headers={"Origin": service.url}).status_code == 200
-
-
-def test_cancelling(service: Service, long: Path, recording: Path) -> None:
-    running, first, second = service.queued(long), service.queued(recording), service.queued(recording)
-    places = [service.job(job_id)["position"] for job_id in (first, second)]
-    assert places[1] == places[0] + 1 if places[0] is not None else places[1] in (1, None)
-    cancelled = service.client.post(f"/jobs/{second}/cancel")
-    assert cancelled.status_code == 200 and cancelled.json()["state"] == "cancelled"
-    assert service.client.post(f"/jobs/{second}/cancel").status_code == 409
-    assert second not in service.files()
-    wait_for(lambda: service.job(running)["state"] != "queued")
-    state = service.client.post(f"/jobs/{running}/cancel")
-    assert service.finished(first)["state"] == "done"
-    wait_for(lambda: running not in service.files())
-    # a fast machine may be done with it before
-    assert service.job(running)["state"] == {200: "cancelled", 409: "done"}[state.status_code]
-    assert (service.out / "results" / running).exists() == (state.status_code == 409)
-    assert service.client.delete(f"/jobs/{first}").status_code == 204
-    assert service.client.get(f"/jobs/{first}").status_code == 404
-    assert not (service.out / "results" / first).exists()
 
 
 def test_the_list_can_be_narrowed(service: Service, recording: Path) -> None:

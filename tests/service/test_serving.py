@@ -6,7 +6,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,11 +19,15 @@ import pytest
 from sdpn.cli.main import main
 from tests.service.conftest import PATIENCE_S, Service, talk, wait_for
 
+#: Jobs that may wait in the service without a token.
+WAITING = 20
+
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service without a token; a signal ends all its processes at once."""
-    service = Service(tmp_path_factory.mktemp("plain") / "out", "--model", "small", "--jobs", "2", token=None)
+    options = ("--model", "small", "--jobs", "2", "--max-waiting", str(WAITING))
+    service = Service(tmp_path_factory.mktemp("plain") / "out", *options, token=None)
     yield service
     children = _children(service.process.pid)
     assert len(children) >= 2
@@ -91,6 +98,104 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     captured = capsys.readouterr()
     assert captured.err.count("\n") == 1 and "Traceback" not in captured.err and not captured.out
     return captured.err
+
+
+def test_uploads_at_the_same_time(plain: Service, tmp_path: Path) -> None:
+    """None is lost or mistaken for another, and the service answers others meanwhile."""
+    recordings = [talk(tmp_path / f"talk{number}.wav", 2.0 + number / 10) for number in range(16)]
+    done = threading.Event()
+    waited_s: list[float] = []
+
+    def ask() -> None:
+        while not done.is_set():
+            began = time.perf_counter()
+            assert httpx.get(f"{plain.url}/health", trust_env=False).status_code == 200
+            waited_s.append(time.perf_counter() - began)
+            time.sleep(0.02)
+
+    def upload(path: Path) -> str:  # in small pieces, as from a slow line
+        pieces = (path.read_bytes()[first : first + 4096] for first in range(0, path.stat().st_size, 4096))
+        sent = httpx.post(f"{plain.url}/jobs?name={path.name}", content=pieces, timeout=60, trust_env=False)
+        assert sent.status_code == 202, sent.text
+        return str(sent.json()["id"])
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        with ThreadPoolExecutor(len(recordings)) as threads:
+            ids = list(threads.map(upload, recordings))
+        for number, job_id in enumerate(ids):
+            job = plain.finished(job_id)
+            assert (job["state"], job["name"]) == ("done", f"talk{number}.wav"), job
+            assert job["summary"]["duration_s"] == pytest.approx(2.0 + number / 10)
+    finally:
+        done.set()
+        asking.join()
+    assert len(waited_s) > 10 and sorted(waited_s)[len(waited_s) // 2] < 0.5
+    wait_for(lambda: not plain.files())
+    for job_id in ids:
+        plain.client.delete(f"/jobs/{job_id}")
+
+
+@pytest.fixture
+def busy(plain: Service, tmp_path: Path) -> Iterator[list[str]]:
+    """Ids of two jobs of twenty minutes that both processes are at, which takes far longer than a test."""
+    long = talk(tmp_path / "long.flac", 1200.0)
+    running = [plain.queued(long) for _ in range(2)]
+    wait_for(lambda: [plain.job(job_id)["state"] for job_id in running] == ["running"] * 2)
+    yield running
+    for job_id in running:
+        plain.client.delete(f"/jobs/{job_id}")
+
+
+def test_no_more_jobs_wait_than_may(plain: Service, busy: list[str]) -> None:
+    """Also if all come at once; who is refused hears when to come back, and nothing of it is kept."""
+
+    def upload(_: int) -> httpx.Response:
+        return httpx.post(f"{plain.url}/jobs", content=b"no audio", timeout=60, trust_env=False)
+
+    with ThreadPoolExecutor(40) as threads:
+        answers = list(threads.map(upload, range(40)))
+    accepted = [answer.json()["id"] for answer in answers if answer.status_code == 202]
+    refused = [answer for answer in answers if answer.status_code != 202]
+    assert len(accepted) <= WAITING
+    while (answer := upload(0)).status_code == 202:
+        accepted.append(answer.json()["id"])
+    assert len(accepted) == WAITING
+    for one in (*refused, answer):
+        assert one.status_code == 503 and one.headers["retry-after"] == "30"
+        assert one.json()["detail"] == "too many jobs wait already"
+    assert plain.files() == {*accepted, *busy}
+    for job_id in accepted:
+        assert plain.client.delete(f"/jobs/{job_id}").status_code == 204
+
+
+def test_cancelling(plain: Service, busy: list[str], tmp_path: Path) -> None:
+    running, short = busy, talk(tmp_path / "short.wav", 8.0)
+    first, second, third = (plain.queued(short) for _ in range(3))
+    assert [plain.job(job_id)["position"] for job_id in (first, second, third)] == [1, 2, 3]
+
+    def cancel(job_id: str) -> tuple[int, str]:
+        answer = plain.client.post(f"/jobs/{job_id}/cancel")
+        return answer.status_code, answer.json().get("state") or answer.json()["detail"]
+
+    assert cancel(second) == (200, "cancelled")
+    assert cancel(second) == (409, "the job is cancelled already")
+    assert second not in plain.files()
+    assert [plain.job(job_id)["position"] for job_id in (first, second, third)] == [1, None, 2]
+    assert cancel("unknown")[0] == 404
+    for job_id in running:
+        assert cancel(job_id) == (200, "cancelled")
+    assert plain.finished(first)["state"] == plain.finished(third)["state"] == "done"
+    wait_for(lambda: not plain.files())
+    for job_id in (*running, second):
+        assert plain.job(job_id)["state"] == "cancelled" and plain.job(job_id)["results"] == {}
+        assert not (plain.out / "results" / job_id).exists()
+    assert cancel(first) == (409, "the job is done already")
+    for job_id in (first, second, third):
+        assert plain.client.delete(f"/jobs/{job_id}").status_code == 204
+        assert plain.client.get(f"/jobs/{job_id}").status_code == 404
+        assert not (plain.out / "results" / job_id).exists()
 
 
 def test_two_services_on_one_port(plain: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,18 +19,37 @@ LACKS = {
     "macos": (["_posixshmem"], ["sched_getaffinity"], ["sigwaitinfo"]),
     "windows": (
         ["fcntl", "resource", "pwd", "grp", "termios"],
-        ["sched_getaffinity", "uname", "mkfifo", "fork", "statvfs", "geteuid", "getuid", "killpg"],
+        [
+            *("sched_getaffinity", "sched_setaffinity", "uname", "mkfifo", "fork", "statvfs", "pathconf"),
+            *("sysconf", "geteuid", "getuid", "getgid", "getpgid", "killpg", "setsid", "nice"),
+            *("getloadavg", "wait4", "chown", "pread", "pwrite", "posix_fadvise", "posix_fallocate"),
+            *("set_blocking", "fdatasync"),
+        ],
         ["sigwaitinfo", "pthread_sigmask", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIG_BLOCK"],
     ),
 }
 modules, of_os, of_signal = LACKS[sys.argv[1]]
 import concurrent.futures, multiprocessing, tempfile, numpy, torch, tensorboard  # these have their own ways
+import fcntl as unix, select
 for name in modules:
     sys.modules[name] = None
 for name in of_os:
     delattr(os, name)
 for name in of_signal:
     delattr(signal, name)
+if sys.argv[1] == "windows":  # what it has, and does otherwise
+    fsync, rename = os.fsync, os.rename
+    def fsync_of_what_is_written(number):
+        if unix.fcntl(number, unix.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(9, "Bad file descriptor")
+        fsync(number)
+    def rename_to_what_is_new(source, target, **options):
+        if os.path.exists(target):
+            raise FileExistsError(17, "exists already", target)
+        rename(source, target, **options)
+    def select_among_sockets(*_):
+        raise OSError(10038, "no socket")
+    os.fsync, os.rename, select.select = fsync_of_what_is_written, rename_to_what_is_new, select_among_sockets
 """
 
 _EVERY_MODULE = """
@@ -48,7 +67,9 @@ assert usable_threads() >= 1
 with inherited_without_signals():
     obeys_its_parent()
 assert main(["extract", "--model", sys.argv[2], "--out", "vectors", "tone.wav", "--quiet"]) == 0
-assert main(["diarize", "--model", sys.argv[2], "--out", "turns", "tone.wav", "--quiet"]) == 0
+for _ in range(2):  # into new folders, and over old files
+    words = ["--to", "rttm,json", "--report", "--cut", "--force", "--quiet"]
+    assert main(["diarize", "--model", sys.argv[2], "--out", "turns", "tone.wav", *words]) == 0
 """
 
 

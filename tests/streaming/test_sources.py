@@ -17,6 +17,7 @@ import pytest
 import soundfile
 
 from sdpn.errors import InputError
+from sdpn.streaming import sources
 from sdpn.streaming.sources import SAMPLE_FORMATS, Arrived, file_blocks, microphone_blocks, pcm_blocks
 
 
@@ -38,7 +39,14 @@ def test_every_sample_format(name: str, num_channels: int) -> None:
     np.testing.assert_array_equal(found, expected)
 
 
-def test_a_pipe_that_stalls_and_breaks_off(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("can_be_asked", [True, False])
+def test_a_pipe_that_stalls_and_breaks_off(
+    can_be_asked: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also on Windows, where nobody can ask a pipe whether there is something to read."""
+    if not can_be_asked:
+        in_a_thread = sources._arriving_in_a_thread
+        monkeypatch.setattr(sources, "_arriving", lambda stream, name: in_a_thread(stream.fileno(), name))
     samples = np.arange(-500, 500, dtype="<i2")
     data = samples.tobytes() + b"\x07"
     reading, writing = os.pipe()

@@ -1,4 +1,4 @@
-"""The page of a long recording in headless Chromium: its size, when it is usable, how soon a click seeks.
+"""The page of a long recording in headless Chromium: its size, when it is usable, how soon it follows.
 
 The recording repeats a file of speech, and its turns and embeddings are drawn at random, since only the page
 is measured. Needs Chromium (``--chromium``) and the package ``playwright``.
@@ -9,6 +9,7 @@ is measured. Needs Chromium (``--chromium``) and the package ``playwright``.
 from __future__ import annotations
 
 import argparse
+import resource
 import shutil
 import statistics
 import tempfile
@@ -57,6 +58,11 @@ def random_recording(path: Path, hours: float, num_speakers: int, seed: int = 0)
     return LabelledChannel(embedded=embedded, labelled=labelled, turns=turns, exclusive=turns)
 
 
+def peak_mb() -> float:
+    """The most memory that this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def main() -> None:
     """Write the page, open it, and print the figures."""
     parser = argparse.ArgumentParser(
@@ -72,16 +78,18 @@ def main() -> None:
         folder = args.keep or Path(temporary)
         folder.mkdir(exist_ok=True)
         wave = read(args.speech)
-        audio = folder / "long.flac"
+        audio = folder / "long.wav"
         with soundfile.SoundFile(audio, "w", 16000, 1) as file:
             for _ in range(round(3600 * args.hours * 16000 / len(wave))):
                 file.write(wave)
         channel = random_recording(audio, soundfile.info(audio).duration / 3600, args.speakers)
         spoken = who_spoke_when("long", audio, [channel], with_embeddings=False)
-        started = time.process_time()
+        before_mb, started = peak_mb(), time.process_time()
         write_recording_page(folder / "long.html", spoken, [channel])
         print(f"page made in {time.process_time() - started:.1f} CPU s, {len(channel.turns)} turns")
-        print(f"page {(folder / 'long.html').stat().st_size / 1e6:.1f} MB")
+        print(f"peak memory {peak_mb():.0f} MB, {before_mb:.0f} MB before")
+        for file in sorted(folder.glob("long.html")) + sorted(folder.glob("long.sound.ogg")):
+            print(f"{file.name} {file.stat().st_size / 1e6:.1f} MB")
         with sync_playwright() as driver:
             browser = driver.chromium.launch(executable_path=args.chromium, args=["--no-sandbox"])
             page = browser.new_page(viewport={"width": 1100, "height": 1500})
@@ -96,10 +104,15 @@ def main() -> None:
             seeks = page.evaluate(SEEKS)
             middle, longest = statistics.median(seeks), max(seeks)
             print(f"a click seeks within {middle:.0f} ms (median), {longest:.0f} ms (longest)")
+            for zoom in (1, 4, 10):
+                steps = page.evaluate(FOLLOW, zoom)
+                middle, longest = statistics.median(steps), max(steps)
+                print(f"zoom {2**zoom}: follows within {middle:.0f} ms (median), {longest:.0f} ms (longest)")
             print(f"console: {problems or 'nothing'}")
             if args.keep:
                 page.screenshot(path=folder / "light.png")
-                page.click("#in", click_count=5)
+                for _ in range(5):
+                    page.click("#in")
                 page.screenshot(
                     path=folder / "zoomed.png", clip={"x": 0, "y": 0, "width": 1100, "height": 500}
                 )
@@ -123,6 +136,20 @@ SEEKS = """async () => {
     if (play.textContent === "pause") play.click();
     await new Promise((done) => setTimeout(done, 200));
   }
+  return found;
+}"""
+
+#: Zooms in so many times, and out again; the time of each step until it is drawn, in ms.
+FOLLOW = """async (times) => {
+  const found = [], drawn = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+  const step = async (id) => {
+    const started = performance.now();
+    document.querySelector(id).click();
+    await drawn();
+    found.push(performance.now() - started);
+  };
+  for (let k = 0; k < times; k++) await step("#in");
+  for (let k = 0; k < times; k++) await step("#out");
   return found;
 }"""
 

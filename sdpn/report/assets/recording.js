@@ -34,7 +34,7 @@
 
   // the audio: in this page, or in the file beside it
   const media = new Audio();
-  media.preload = "auto";
+  media.preload = data.audio ? "metadata" : "auto"; // a day is 173 MB
   const opus = [...document.querySelectorAll("script.opus")];
   const blob = opus.map((piece) => bytes(piece.textContent));
   for (const piece of opus) piece.remove(); // a copy is in the blob
@@ -101,10 +101,11 @@
     mark(time);
   }
   let zoom = 1;
-  const most = Math.max(1, duration / 4); // at most: four seconds across
+  // at most: four seconds across, and no wider than what browsers can lay out
+  const most = () => Math.max(1, Math.min(duration / 4, 16e6 / (wave.getWidth() || 1)));
   function zoomTo(factor) {
     if (!wave) return;
-    zoom = clamp(factor, 1, most);
+    zoom = clamp(factor, 1, most());
     wave.zoom(zoom === 1 ? 0 : zoom * wave.getWidth() / duration);
     wave.setScrollTime(Math.max(0, now() - duration / zoom / 2));
     follow();
