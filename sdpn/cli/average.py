@@ -19,7 +19,7 @@ is not in the folder; 'sdpn backend' trains a back end for it.
 
 EXAMPLE = """\
   sdpn train --data data/train --out exp/mini training.keep_checkpoints=10 training.checkpoint_every=200
-  sdpn average exp/mini --last 10 --out exp/mini/average
+  sdpn average exp/mini --checkpoints 10 --out exp/mini/average
 """
 
 OUTPUTS: dict[str, OutputKind] = {"out": "folder"}
@@ -29,7 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``sdpn average``."""
     parser.add_argument("experiment", type=Path, metavar="EXP", help="folder of a training run")
     parser.add_argument(
-        "--last", type=at_least(1), default=10, metavar="N", help="number of checkpoints (default: 10)"
+        "--checkpoints",
+        type=at_least(1),
+        default=10,
+        metavar="N",
+        help="number of the last checkpoints (default: 10)",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="model folder to write")
 
@@ -42,7 +46,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """
     from sdpn.training.average import average_checkpoints
 
-    averaged = average_checkpoints(args.experiment, args.last)
+    averaged = average_checkpoints(args.experiment, args.checkpoints)
     averaged.save(args.out)
     first, last = averaged.steps[0], averaged.steps[-1]
     print(f"mean of {len(averaged.steps)} checkpoints, steps {first} to {last}: {args.out}")

@@ -83,7 +83,7 @@ Pack a corpus of many small files, and train from the pack:
   sdpn pack    --data data/train --out packs/train
   sdpn train   --config conf/mini.yaml --data packs/train --out exp/mini
 Average the last checkpoints of a run:
-  sdpn average exp/mini --last 10 --out exp/mini/average
+  sdpn average exp/mini --checkpoints 10 --out exp/mini/average
 Train a second stage on pseudo-labels:
   sdpn pseudo-label --model exp/mini/model --data data/train --out exp/labels
   sdpn train   --config conf/pseudo.yaml --data data/train --out exp/second --objective pseudo \\

@@ -58,7 +58,7 @@ def average_checkpoints(experiment: Path, last: int) -> AveragedModel:
         raise InputError(
             f"has {len(found)} checkpoints, {last} are to be averaged",
             path=folder,
-            hint=f"train with training.keep_checkpoints={max(last, 1)}, or average fewer with --last",
+            hint=f"train with training.keep_checkpoints={max(last, 1)}, or average fewer with --checkpoints",
         )
     sums: dict[str, Tensor] = {}
     for path in found[-last:]:

@@ -181,7 +181,7 @@ def average(at: Material) -> None:
 
     settings = [*TINY, "training.steps=2", "training.checkpoint_every=1", "training.workers=0"]
     at.command("train", "--data", at.voices, "--out", at.out / "exp", *settings)
-    by_cli = at.command("average", at.out / "exp", "--last", 2, "--out", at.cli / "mean")
+    by_cli = at.command("average", at.out / "exp", "--checkpoints", 2, "--out", at.cli / "mean")
     by_library = average_checkpoints(at.out / "exp", 2)
     by_library.save(at.library / "mean")
     assert by_cli["steps"] == by_library.steps == [1, 2]

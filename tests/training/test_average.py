@@ -28,7 +28,7 @@ def run(voices: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_tensor_is_the_mean(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["average", str(run), "--last", "3", "--out", str(tmp_path / "mean")]) == 0
+    assert main(["average", str(run), "--checkpoints", "3", "--out", str(tmp_path / "mean")]) == 0
     assert "mean of 3 checkpoints, steps 2 to 4" in capsys.readouterr().out
     states = [
         torch.load(path / "state.pt", weights_only=True)["model"]
