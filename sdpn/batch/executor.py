@@ -80,7 +80,7 @@ def make_executor(folder: Path, settings: BatchSettings) -> Any:
             "there is no Slurm on this machine: it has no command 'srun'",
             hint="--executor local runs the shards here; or submit from a node of the cluster",
         )
-    executor = submitit.SlurmExecutor(folder)
+    cluster = submitit.SlurmExecutor(folder)
     given: dict[str, Any] = {
         "job_name": "sdpn",
         "time": settings.minutes or 60,
@@ -91,5 +91,5 @@ def make_executor(folder: Path, settings: BatchSettings) -> Any:
         "array_parallelism": settings.at_once,
         "additional_parameters": dict(settings.slurm) or None,
     }
-    executor.update_parameters(**{name: value for name, value in given.items() if value is not None})
-    return executor
+    cluster.update_parameters(**{name: value for name, value in given.items() if value is not None})
+    return cluster

@@ -168,10 +168,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         args.model, args.kmeans = None, args.model
     _check_options(args)
     given = None if args.kmeans is None else KMeansModel.load(args.kmeans)
+    rows = args.out / "rows"
+    layer: LayerChunks | None = None
+    if args.layer is not None:
+        layer = layer_chunks(args, rows, dimension=None if given is None else given.dimension)
+        chunks: Sequence[Chunk] = layer.chunks
+    else:
+        chunks = [open_chunk(path) for path in args.chunks]
     shard = parsed_shard(args)
     if shard is not None:
         assert given is not None
-        chunks = [open_chunk(path) for path in args.chunks]
         numbers = shard.of(range(len(chunks)))
         done_now = label_shard(
             chunks, numbers, args.out, given, backend=args.backend or "sklearn", seed=args.seed or 0
@@ -180,14 +186,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             f"shard {args.shard}: {len(numbers)} of {len(chunks)} chunks are labelled, {done_now} of them now"
         )
         return {"shard": args.shard, "num_chunks": len(chunks), "labelled": len(numbers), "now": done_now}
-    rows = args.out / "rows"
-    layer: LayerChunks | None = None
-    chunks: Sequence[Chunk]
-    if args.layer is not None:
-        layer = layer_chunks(args, rows, dimension=None if given is None else given.dimension)
-        chunks = layer.chunks
-    else:
-        chunks = [open_chunk(path) for path in args.chunks]
     common: dict[str, Any] = {
         "processes": args.jobs,
         "classes": args.utt2spk,

@@ -172,8 +172,8 @@ class SndfileDecoder(Decoder):
             promised, held = int(match[1]), int(match[2])
         elif match := _LOGGED_FRAMES.search(self._file.extra_info):
             held, promised = int(match[1]), int(match[2])
-        elif self._file.format == "NIST" and (match := _SPHERE_FRAMES.search(self._beginning())):
-            held, promised = self.num_frames(), int(match[1])
+        elif self._file.format == "NIST" and (count := _SPHERE_FRAMES.search(self._beginning())):
+            held, promised = self.num_frames(), int(count[1])
         if held < promised < UNKNOWN_SIZE:
             self.damage = truncated(self._path, held, promised)
 

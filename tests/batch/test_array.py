@@ -230,7 +230,7 @@ def test_slurm_gets_an_array(
     )
     done = run_array(words, tmp_path / "out", lambda shard: shard.of("abcde"), 2, settings)
     assert done.ran == ["0/2", "1/2"]
-    (script,) = (tmp_path / f"out/{FOLDER}/kmeans/logs").glob("*.sh")
+    script = tmp_path / f"out/{FOLDER}/kmeans/logs/77_submission.sh"
     text = script.read_text()
     for option in ("--array=0-1%", "--partition=cpu", "--account=speech", "--cpus-per-task=3", "--time=9"):
         assert option in text

@@ -24,6 +24,8 @@ from prepare_diarization import (
     run,
 )
 
+from sdpn.io.rttm import Turn
+
 #: Recordings of test (arXiv 2104.03603); those of dev are listed.
 NUM_TEST = 20
 
@@ -31,7 +33,7 @@ NUM_TEST = 20
 def find(args: argparse.Namespace) -> Split:
     """The split."""
     parts = ["test"] if args.split == "test" else ["train_L", "train_M", "train_S"]
-    reference = {}
+    reference: dict[str, list[Turn]] = {}
     for part in parts:
         reference |= read_reference(require_folder(args.corpus / part / "TextGrid"))
     folders = [require_folder(args.corpus / part / "wav") for part in parts]
