@@ -63,6 +63,7 @@ setup(
     extras_require={
         # espeak-ng is GPL-3: it makes the demo's voices and is never imported by the package
         "demo": ["espeakng-loader>=0.2.4"],
+        "batch": ["submitit>=1.5"],  # 'sdpn batch'
         "umap": ["umap-learn>=0.5"],
         "faiss": ["faiss-cpu>=1.8"],
         # 'sdpn models --fetch', and nothing else, uses it
@@ -88,6 +89,7 @@ setup(
             "playwright>=1.50",  # drives a Chromium of the system; tests of pages skip without one
             "pytest>=8",
             "pytest-xdist>=3",
+            "submitit>=1.5",
             "uv>=0.5",  # resolves for other versions of Python
         ],
         "lint": [

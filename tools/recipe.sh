@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # What every recipe begins with: how it fails, how it shows a command, how it is stopped, and the sdpn that it runs.
-# Source it after parse_options.sh, with $root set to the top of the repository; defines fail, show, begin_experiment,
-# training_settings, learn_back_end and verify.
+# Source it after parse_options.sh, with $root set to the top of the repository; defines fail, show, spread,
+# begin_experiment, training_settings, learn_back_end and verify.
 # shellcheck disable=SC2154  # root is set by who sources this
 
 # shellcheck source=tools/stages.sh
@@ -56,6 +56,21 @@ for signal in INT TERM HUP USR1; do
   # shellcheck disable=SC2064  # the name, now
   trap "stop_by $signal" "$signal"
 done
+
+# 'sdpn COMMAND ...' as $jobs shards, run as $batch in cmd.sh says; with one, in a process of this machine.
+spread() {
+  if [ "$jobs" -gt 1 ]; then
+    show sdpn batch --jobs "$jobs" --gpus "$ngpu" "${batch[@]}" -- "$@"
+  else
+    show sdpn "$@"
+  fi
+}
+
+# For recipes that have --jobs and --ngpu.
+check_jobs() {
+  [ "$jobs" -ge 1 ] || fail "--jobs must be at least 1"
+  [ "$ngpu" -ge 0 ] || fail "--ngpu must not be negative"
+}
 
 # The environment that 'make demo' and 'make test' set up, unless another one is active.
 find_sdpn() {

@@ -2,8 +2,10 @@
 # AMI by its official setup (https://github.com/BUTSpeechFIT/AMI-diarization-setup). --help lists the options.
 set -euo pipefail
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(cd "$here/../.." && pwd)
+# shellcheck source=egs/ami/path.sh
+source "$(dirname "${BASH_SOURCE[0]}")/path.sh"
+# shellcheck source=egs/ami/cmd.sh
+source "$here/cmd.sh"
 title=AMI
 
 audio=
@@ -14,24 +16,14 @@ corpus_help="  --audio DIR       the corpus: DIR/<meeting>/audio/<meeting>.Mix-H
   --microphone M    Mix-Headset, or Array1-01 for a distant microphone (default $microphone)"
 
 check_corpus() {
-  [ -n "$audio" ] && [ -n "$setup" ] || fail "give --audio and --setup (see --help)"
-  for given in "$audio" "$setup/lists" "$setup/only_words/rttms" "$setup/uems"; do
-    [ -d "$given" ] || fail "no such folder: $given"
-  done
+  require_folders audio setup
   # figures of two microphones cannot be compared
   title="AMI, $microphone"
   peers=$here/peers.$microphone.txt
   [ -f "$peers" ] || fail "--microphone is Mix-Headset or Array1-01, not '$microphone'"
+  corpus_options=(--audio "$audio" --setup "$setup" --microphone "$microphone")
+  corpus_inputs=("$audio" "$setup")
 }
-
-split_options() {
-  split=(--audio "$audio" --ending ".$microphone" --list "$setup/lists/$1.meetings.txt"
-    --rttm "$setup/only_words/rttms/$1" --uem "$setup/uems/$1")
-  count=16
-  [ "$1" = test ] || count=18
-}
-
-corpus_inputs() { printf '%s\n' "$audio" "$setup/lists" "$setup/only_words/rttms" "$setup/uems"; }
 
 # shellcheck source=egs/shared/diarization.sh
 source "$root/egs/shared/diarization.sh"

@@ -3,8 +3,10 @@
 # README.md describes the stages; --help lists the options.
 set -euo pipefail
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(cd "$here/../.." && pwd)
+# shellcheck source=egs/mini/path.sh
+source "$(dirname "${BASH_SOURCE[0]}")/path.sh"
+# shellcheck source=egs/mini/cmd.sh
+source "$here/cmd.sh"
 
 # ---- options -----------------------------------------------------------------------------------------
 default_exp="$here/exp/mini, without --corpus $here/exp/demo"
@@ -51,6 +53,7 @@ source "$root/tools/parse_options.sh"
 # shellcheck source=tools/recipe.sh
 source "$root/tools/recipe.sh"
 
+check_jobs
 [ $# -eq 0 ] || fail "unexpected argument '$1' (see --help)"
 if [ ${#corpus[@]} -eq 0 ]; then
   for given in "$dev" "$trials" "$meetings" "$noise" "$rir"; do

@@ -3,8 +3,10 @@
 # docs/pseudo_labels.md has the results; --help lists the options.
 set -euo pipefail
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(cd "$here/../.." && pwd)
+# shellcheck source=egs/mini/path.sh
+source "$(dirname "${BASH_SOURCE[0]}")/path.sh"
+# shellcheck source=egs/mini/cmd.sh
+source "$here/cmd.sh"
 
 # ---- options -----------------------------------------------------------------------------------------
 stage=0
@@ -18,6 +20,8 @@ centroids=0
 config=$root/conf/pseudo.yaml
 set=()
 seed=0
+jobs=1
+ngpu=0
 
 help_message="usage: $0 [options]
 
@@ -42,6 +46,8 @@ how
   --set KEY=VALUE   change a setting, such as training.steps=500; may be repeated. Encoder and features default
                     to those of the model
   --seed N          random seed (default $seed)
+  --jobs N          batch jobs that embed, run as cmd.sh says (default $jobs: in one process)
+  --ngpu N          GPUs of each job (default $ngpu)
 
 examples
   $0 --exp egs/mini/exp/mini
@@ -52,6 +58,7 @@ source "$root/tools/parse_options.sh"
 source "$root/tools/recipe.sh"
 
 [ $# -eq 0 ] || fail "unexpected argument '$1' (see --help)"
+check_jobs
 [ "$iterations" -ge 1 ] || fail "--iterations must be at least 1"
 model=${model:-$exp/sdpn/model}
 [ -d "$exp/data/train" ] || fail "no $exp/data/train: run run.sh --exp '$exp' first"
@@ -75,8 +82,8 @@ fi
 # clusters, and learns more from those.
 embed_train() {
   show sdpn pseudo-label --data "$data/train" --write-halves "$folder/halves"
-  show sdpn extract --precision fp32 --model "$from" --data "$data/train" --out "$folder/embeddings/whole"
-  show sdpn extract --precision fp32 --model "$from" --data "$folder/halves" --out "$folder/embeddings/halves"
+  spread extract --precision fp32 --model "$from" --data "$data/train" --out "$folder/embeddings/whole"
+  spread extract --precision fp32 --model "$from" --data "$folder/halves" --out "$folder/embeddings/halves"
 }
 
 cluster() {
@@ -105,7 +112,7 @@ train_on_clusters() {
 }
 
 verify_dev() {
-  show sdpn extract --precision fp32 --model "$folder/train/model" --data "$data/dev" --out "$folder/dev"
+  spread extract --precision fp32 --model "$folder/train/model" --data "$data/dev" --out "$folder/dev"
   verify "$folder/dev" "$folder/train/model" "$folder/verify"
 }
 

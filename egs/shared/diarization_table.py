@@ -15,14 +15,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from provenance import origin
+
 from sdpn.errors import InputError
 from sdpn.io.json_text import read_json
 from sdpn.io.text import numbered_lines
 
-PROTOCOLS = {
+_COLLARS = {
     "collar-0": "no collar, overlap scored",
     "collar-250": "collar of 0.25 s on each side of a boundary, overlap scored",
     "collar-250-single": "collar of 0.25 s on each side of a boundary, overlap left out",
+}
+#: Collar, overlap and who finds speech.
+PROTOCOLS = {
+    **{name: f"{meaning}, speech found by the system" for name, meaning in _COLLARS.items()},
+    **{f"{name}-oracle": f"{meaning}, speech given by the reference" for name, meaning in _COLLARS.items()},
 }
 SYSTEMS = {"default": "sdpn, defaults", "tuned": "sdpn, tuned on dev"}
 
@@ -50,29 +57,45 @@ def read_peers(path: Path) -> dict[str, list[list[str]]]:
 
 
 def table(title: str, peers: dict[str, list[list[str]]], exp: Path | None) -> str:
-    """The page.
+    """The page; a protocol with given speech is on it where peers or results are.
 
     Raises:
         InputError: a result is damaged.
     """
-    text = f"# {title}: DER in % on the test set\n\nEmpty rows are those that nobody has measured yet.\n"
+    text = (
+        f"# {title}: DER in % on the test set\n\n"
+        "Published rows are as published. In brackets, 95 % intervals over recordings.\n"
+        "Empty rows are those that nobody has measured yet: the command fills them.\n"
+    )
+    seeds: list[object] = []
     for protocol, meaning in PROTOCOLS.items():
-        text += f"\n## {meaning.capitalize()}\n\n| system | DER | from |\n|:--|--:|:--|\n"
-        rows = list(peers.get(protocol, []))
-        for system, name in SYSTEMS.items():
+        cells = {}
+        for system in SYSTEMS:
             path = None if exp is None else exp / "results" / f"score.{system}.{protocol}.json"
-            der = "" if path is None or not path.is_file() else f"{100 * _der(path):.1f}"
-            rows.append([name, der, "`run.sh`"])
+            if path is not None and path.is_file():
+                cells[system], seed = _cell(path)
+                seeds.append(seed)
+        rows = list(peers.get(protocol, []))
+        if protocol.endswith("-oracle") and not rows and not cells:
+            continue
+        rows += [[name, cells.get(system, ""), "`run.sh`"] for system, name in SYSTEMS.items()]
+        text += f"\n## {meaning.capitalize()}\n\n| system | DER | from |\n|:--|--:|:--|\n"
         text += "".join(f"| {' | '.join(row)} |\n" for row in rows)
-    return text
+    return text if exp is None else f"{text}\n{origin(seeds)}\n"
 
 
-def _der(path: Path) -> float:
+def _cell(path: Path) -> tuple[str, object]:
+    """DER with its interval, and the seed of that."""
     document: Any = read_json(path, "results of 'sdpn score'")
     try:
-        return float(document["results"]["total"]["der"])
+        results = document["results"]
+        cell = f"{100 * float(results['total']['der']):.1f}"
+        if results["intervals"] is not None:
+            low, high = results["intervals"]["der"]
+            cell += f" [{100 * low:.1f}, {100 * high:.1f}]"
+        return cell, document["configuration"]["seed"]
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"has no DER ({error})", path=path) from None
+        raise InputError(f"has no DER ({error})", path=path, hint="is it of 'sdpn score --json'?") from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

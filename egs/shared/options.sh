@@ -11,6 +11,8 @@ config=
 set=()
 seed=0
 collar=0.0
+jobs=1
+ngpu=0
 nj=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 
 shared_help="what to run
@@ -25,4 +27,6 @@ how
   --set KEY=VALUE   change a setting, such as training.steps=500; may be repeated
   --seed N          random seed (default $seed)
   --collar S        seconds not scored on each side of a reference boundary (default $collar)
+  --jobs N          batch jobs that embed and diarize, run as cmd.sh says (default $jobs: in one process)
+  --ngpu N          GPUs of each job (default $ngpu)
   --nj N            number of processes for data preparation (default: number of cores, here $nj)"

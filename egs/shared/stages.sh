@@ -34,8 +34,8 @@ run_stage 1 "training without labels" train_networks --text "settings=${settings
 # ---- 2: embeddings of the dev speakers to Kaldi ark/scp ---------------------------------------------------
 # fp32 on every machine: left to itself, extract takes bf16 where that is faster, and the EER moves a little.
 embed_dev() {
-  show sdpn extract --precision fp32 --model "$exp/sdpn/model" --data "$data/dev" --out "$exp/embeddings/trained"
-  show sdpn extract --precision fp32 --model "$exp/untrained/model" --data "$data/dev" --out "$exp/embeddings/untrained"
+  spread extract --precision fp32 --model "$exp/sdpn/model" --data "$data/dev" --out "$exp/embeddings/trained"
+  spread extract --precision fp32 --model "$exp/untrained/model" --data "$data/dev" --out "$exp/embeddings/untrained"
 }
 # ---- 3: verification, EER and minDCF on speakers that training never saw --------------------------------
 verify_dev() {
@@ -59,11 +59,11 @@ fi
 diarize_meetings() {
   local recordings
   mapfile -t recordings < <(cut -d' ' -f2- "$data/meetings/wav.scp")
-  show sdpn diarize --model "$exp/sdpn/model" --out "$exp/rttm/trained" \
+  spread diarize --model "$exp/sdpn/model" --out "$exp/rttm/trained" \
     --json "$exp/results/diarize.trained.json" "${recordings[@]}"
-  show sdpn diarize --model "$exp/untrained/model" --out "$exp/rttm/untrained" \
+  spread diarize --model "$exp/untrained/model" --out "$exp/rttm/untrained" \
     --json "$exp/results/diarize.untrained.json" "${recordings[@]}"
-  show sdpn diarize --model "$exp/sdpn/model" --num-speakers 1 --out "$exp/rttm/one-speaker" \
+  spread diarize --model "$exp/sdpn/model" --num-speakers 1 --out "$exp/rttm/one-speaker" \
     --json "$exp/results/diarize.one-speaker.json" "${recordings[@]}"
 }
 # ---- 5: DER ----------------------------------------------------------------------------------------------

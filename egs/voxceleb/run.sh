@@ -3,8 +3,10 @@
 # README.md describes the stages; --help lists the options.
 set -euo pipefail
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(cd "$here/../.." && pwd)
+# shellcheck source=egs/voxceleb/path.sh
+source "$(dirname "${BASH_SOURCE[0]}")/path.sh"
+# shellcheck source=egs/voxceleb/cmd.sh
+source "$here/cmd.sh"
 
 # ---- options -----------------------------------------------------------------------------------------
 stage=0
@@ -32,7 +34,11 @@ centroids=50000
 cohort=20000
 without_pseudo=false
 without_distillation=false
+average=10
+jobs=1
 ngpu=1
+num_nodes=1
+rendezvous=
 seed=0
 nj=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 
@@ -72,7 +78,11 @@ how
   --pseudo_set KEY=VALUE, --distill_set KEY=VALUE   of stages 5 and 6
   --centroids K     clusters that the pseudo-labels are merged from; 0 merges utterances (default $centroids)
   --cohort N        utterances of the AS-norm cohort (default $cohort)
-  --ngpu N          GPUs that train, by torchrun (default $ngpu)
+  --average N       checkpoints of stage 3 whose mean is a system, too; 0 leaves it out (default $average)
+  --jobs N          batch jobs that embed, run as cmd.sh says (default $jobs: in one process)
+  --ngpu N          GPUs of each node that train, by torchrun, and of each job (default $ngpu)
+  --num_nodes N     nodes that train; on the others, run the torchrun command that is shown (default $num_nodes)
+  --rendezvous HOST:PORT   where they meet, with --num_nodes above 1: this node and a free port
   --seed N          random seed (default $seed)
   --nj N            threads for data preparation (default: number of cores, here $nj)
 
@@ -107,6 +117,10 @@ for given in "$config" "$pseudo_config" "$distill_config"; do
   [ -f "$given" ] || fail "no such file: $given"
 done
 [ "$ngpu" -ge 1 ] || fail "--ngpu must be at least 1"
+check_jobs
+[ "$average" -ge 0 ] || fail "--average must not be negative"
+[ "$num_nodes" -ge 1 ] || fail "--num_nodes must be at least 1"
+[ "$num_nodes" -eq 1 ] || [ -n "$rendezvous" ] || fail "--num_nodes needs --rendezvous HOST:PORT"
 
 begin_experiment .
 train=$data/train
@@ -153,19 +167,32 @@ training_settings ${parts[@]+"${parts[@]}"}
 augmentation=("${settings[@]:${#set[@]}}") # the settings of every training: seed, noises and rooms
 
 train_on_gpus() {
-  if [ "$ngpu" -gt 1 ]; then
+  if [ "$num_nodes" -gt 1 ]; then
+    show torchrun --nnodes "$num_nodes" --rdzv-backend c10d --rdzv-endpoint "$rendezvous" --rdzv-id "$(basename "$exp")" \
+      --nproc-per-node "$ngpu" --no-python sdpn train "$@"
+  elif [ "$ngpu" -gt 1 ]; then
     show torchrun --standalone --nproc-per-node "$ngpu" --no-python sdpn train "$@"
   else
     show sdpn train "$@"
   fi
 }
+# The last checkpoints are kept for their mean, which is no more training: the published row is without.
+systems=(sdpn)
+of_sdpn=("$exp/sdpn/model")
+if [ "$average" -gt 0 ]; then
+  settings+=("training.keep_checkpoints=$average" training.checkpoint_minutes=0) # at equal distances on any machine
+  systems+=(averaged)
+  of_sdpn+=("$exp/averaged/model")
+fi
 train_sdpn() {
   train_on_gpus --config "$config" --data "$train" --out "$exp/sdpn" "${settings[@]}"
+  if [ "$average" -gt 0 ]; then
+    show sdpn average "$exp/sdpn" --checkpoints "$average" --out "$exp/averaged/model"
+  fi
 }
-run_stage 3 "SDPN" train_sdpn --text "settings=${settings[*]}" --code sdpn.cli.train \
+run_stage 3 "SDPN" train_sdpn --text "settings=${settings[*]} $average" --code sdpn.cli.train --code sdpn.cli.average \
   "$config" "$train" ${augmentation_data[@]+"${augmentation_data[@]}"} \
-  --outputs "$exp/sdpn/model" --clears "$exp/sdpn"
-systems=(sdpn)
+  --outputs "${of_sdpn[@]}" --clears "$exp/sdpn" "$exp/averaged"
 
 # ---- 4 and 5: a round of pseudo-labels ------------------------------------------------------------------
 if [ "$without_pseudo" = false ]; then
@@ -174,8 +201,8 @@ if [ "$without_pseudo" = false ]; then
     local find=(sdpn pseudo-label --embeddings "$exp/clusters/whole/embeddings.scp"
       --halves "$exp/clusters/halves/embeddings.scp")
     show sdpn pseudo-label --data "$train" --write-halves "$exp/clusters/data"
-    show sdpn extract --precision fp32 --model "$exp/sdpn/model" --data "$train" --out "$exp/clusters/whole"
-    show sdpn extract --precision fp32 --model "$exp/sdpn/model" --data "$exp/clusters/data" --out "$exp/clusters/halves"
+    spread extract --precision fp32 --model "$exp/sdpn/model" --data "$train" --out "$exp/clusters/whole"
+    spread extract --precision fp32 --model "$exp/sdpn/model" --data "$exp/clusters/data" --out "$exp/clusters/halves"
     if [ "$centroids" -gt 0 ]; then
       show "${find[@]}" --write-rows "$exp/clusters/rows"
       show sdpn kmeans --clusters "$centroids" --seed "$seed" --out "$exp/clusters" "$exp/clusters/rows/embeddings.scp"
@@ -226,7 +253,7 @@ verify_vox1() {
     for list in vox1 cohort; do
       given=$exp/cohort
       [ "$list" = cohort ] || given=$data/vox1
-      show sdpn extract --precision fp32 --model "$exp/$system/model" --data "$given" --out "$exp/embeddings/$system/$list"
+      spread extract --precision fp32 --model "$exp/$system/model" --data "$given" --out "$exp/embeddings/$system/$list"
     done
     given=$exp/embeddings/$system/cohort/embeddings.scp
     for list in O E H; do

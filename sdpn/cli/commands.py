@@ -10,6 +10,9 @@ its ``run``. Each subcommand module offers
 - ``run(args) -> dict``: does the work, prints for people, and returns what ``--json`` stores,
 - ``only_reads(args) -> bool``, only where some options make it write none of its ``OUTPUTS``,
 - ``exit_code(args, results) -> int``, only if it is not always 0,
+- ``shard_work(args) -> ShardWork``, only where it has ``--shard`` and ``--merge``, for ``sdpn batch``
+  (`sdpn.cli.shard_arguments`),
+- ``AFTER_DASHES``, only where what follows ``--`` is another command: the name of its words in ``args``,
 - ``settings() -> Sections``, only where it has settings (``section.key=value``, `sdpn.cli.settings`); ``run``
   finds those that were given in ``args.settings``.
 """
@@ -26,6 +29,7 @@ from sdpn.cli.settings import SettingsParser
 #: Subcommand -> one line for ``sdpn --help``; `command_module` has its module.
 COMMANDS = {
     "train": "train a speaker embedding network on unlabelled speech",
+    "average": "average the last checkpoints of a training run into a model",
     "adapt": "adapt a model to your own unlabelled recordings, if that improves it",
     "extract": "extract embeddings of utterances or recordings as Kaldi ark/scp",
     "compare": "compare the speakers of two recordings: score and decision",
@@ -45,6 +49,7 @@ COMMANDS = {
     "simulate": "simulate conversations, with references, from single utterances",
     "degrade": "copy a corpus with noise, reverberation or telephone band added, to test on",
     "pack": "pack a training corpus into a few large files, to copy and to train from",
+    "batch": "run a command as batch jobs, here or with Slurm, and merge their shards",
     "data": "validate, fix, divide and combine Kaldi data directories",
     "drift": "check from checkpoints whether the prototypes are being trained",
     "benchmark": "measure models on unseen speakers in every condition, with intervals",

@@ -21,6 +21,7 @@ from sdpn.cli.model_arguments import (
 from sdpn.cli.people_arguments import add_people_arguments
 from sdpn.cli.progress import Meter
 from sdpn.cli.segmentation_arguments import add_segmentation_arguments, load_segmentation_argument
+from sdpn.cli.shard_arguments import add_shard_arguments, file_stamp, parsed_shard
 from sdpn.cli.speaker_counts import add_count_arguments, check_count_arguments
 from sdpn.cli.stream_arguments import add_stream_arguments, check_stream_arguments, run_stream
 from sdpn.errors import InputError
@@ -30,6 +31,7 @@ from sdpn.pretrained import model_path
 
 if TYPE_CHECKING:
     from sdpn.cli.settings import Sections
+    from sdpn.cli.shard_arguments import ShardWork
     from sdpn.diarization.outputs import LabelledChannel
     from sdpn.diarization.recordings import WritePage
     from sdpn.formats.who_spoke_when import WhoSpokeWhen
@@ -52,6 +54,8 @@ there (docs/segmentation.md).
 
 With --stream, events are printed while the recording goes on, from raw samples on standard input, a
 microphone or a file (docs/streaming.md).
+
+Several processes can share the work with --shard, see 'sdpn batch'; --merge checks that nothing is missing.
 
 Rerunning the command resumes it: recordings that were already diarized with the same audio, model and
 settings are skipped (recorded in DIR/.diarized).
@@ -123,6 +127,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "detection",
     )
     add_segmentation_arguments(parser)
+    add_shard_arguments(parser, "diarize nothing, only check that every recording is finished")
     report = parser.add_argument_group("page to look at and listen to")
     report.add_argument(
         "--report",
@@ -145,6 +150,18 @@ def settings() -> Sections:
     return diarization_settings()
 
 
+def shard_work(args: argparse.Namespace) -> ShardWork:
+    """What shards of ``sdpn batch`` have to do: recordings.
+
+    Raises:
+        InputError: standard input or a stream cannot be divided.
+    """
+    if args.stream or STDIN in args.audio:
+        raise InputError("a stream cannot be divided into shards", hint="give files or folders")
+    lines = [f"{name} {file_stamp(path)}" for name, path in recordings(args.audio).items()]
+    return lambda shard: shard.of(lines)
+
+
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Diarize every unfinished recording; failures are reported at the end and do not stop the others.
 
@@ -159,6 +176,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     config = diarization_config(args)
     people = _people(args)
     audio_of = recordings(args.audio)
+    shard = parsed_shard(args)
+    if shard is not None:
+        audio_of = dict(shard.of(list(audio_of.items())))
+    if not audio_of:
+        print(f"shard {args.shard}: no recordings")
+        return {"files": [], "left_out": [], "total": {}}
 
     import_pyannote()
     from sdpn.diarization.recordings import (
@@ -222,6 +245,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             origin=origin,
             naming=naming,
             write_page=_page_writer(reference, args.skip_bad) if args.report else None,
+            check_only=args.merge,
             on_progress=partial(_show, meter, len(audio_of)),
         )
     finally:

@@ -18,12 +18,15 @@ from sdpn.cli.model_arguments import (
 )
 from sdpn.cli.numbers import at_least
 from sdpn.cli.progress import Meter
+from sdpn.cli.shard_arguments import add_shard_arguments
+from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
-from sdpn.io.inputs import find_utterances
+from sdpn.io.inputs import STDIN, find_utterances
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from sdpn.cli.shard_arguments import ShardWork
     from sdpn.extraction.extract import Extraction
 
 DESCRIPTION = """\
@@ -103,14 +106,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     work.add_argument(
         "--readers", type=at_least(1), metavar="N", help="files read in parallel (default: number of cores)"
     )
-    work.add_argument(
-        "--shard", metavar="I/N", help="only every N-th utterance, starting with number I, counted from 0"
+    add_shard_arguments(parser, "embed nothing, only write the tables from the results of all shards")
+
+
+def shard_work(args: argparse.Namespace) -> ShardWork:
+    """What shards of ``sdpn batch`` have to do: utterances.
+
+    Raises:
+        InputError: standard input cannot be divided, or the data cannot be read.
+    """
+    from sdpn.extraction.part import signature
+
+    if STDIN in args.audio:
+        raise InputError("standard input cannot be divided into shards", hint="give files or folders")
+    utterances = find_utterances(
+        args.data, args.audio, channel=args.channel, skip_bad=args.skip_bad, check_files=False
     )
-    work.add_argument(
-        "--merge",
-        action="store_true",
-        help="embed nothing, only write the tables from the results of all shards",
-    )
+    lines = [f"{utterance.id} {signature(utterance)}" for utterance in utterances]
+    return lambda shard: shard.of(lines)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 from sdpn.cli.layer_arguments import add_layer_arguments, layer_chunks
 from sdpn.cli.numbers import at_least
 from sdpn.cli.progress import Meter, track
+from sdpn.cli.shard_arguments import add_shard_arguments, file_stamp, parsed_shard
 from sdpn.cli.table import format_table
 from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
 
 if TYPE_CHECKING:
     from sdpn.cli.settings import Sections
+    from sdpn.cli.shard_arguments import ShardWork
     from sdpn.extraction.layer_chunks import LayerChunks
     from sdpn.kmeans.chunks import Chunk
     from sdpn.kmeans.fit import FitProgress
@@ -45,6 +47,7 @@ EXAMPLE = """\
   sdpn kmeans --clusters 376 --out exp/kmeans exp/mini/embeddings/embeddings.scp --utt2spk data/train/utt2spk
   sdpn kmeans --clusters 1024 --spherical --max-iter 3 --lloyd 2 --jobs 4 --out exp/units features/*.npy
   sdpn kmeans --with exp/units/model.npz --out exp/more more/*.npy
+  sdpn batch --jobs 8 -- kmeans --with exp/units/model.npz --out exp/more more/*.npy
   sdpn kmeans --model exp/mini/model --layer blocks.1 --data data/train --clusters 512 --out exp/units
   sdpn kmeans --model exp/mini/model --layer blocks.1 --data data/dev --with exp/units/model.npz --out exp/dev
 """
@@ -94,6 +97,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     learning.add_argument(
         "--init", type=Path, metavar="FILE", help="initialise with the centres of this k-means model"
     )
+    learning.add_argument(
+        "--no-labels", action="store_true", help="only train: shards label with the model, see 'sdpn batch'"
+    )
     learning.add_argument("--set", action="append", default=[], help=argparse.SUPPRESS)  # as it was before
     parser.add_argument(
         "--backend", choices=("sklearn", "faiss"), help="library that computes distances (default: sklearn)"
@@ -111,6 +117,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="number of chunks labelled in parallel (default: 1)",
     )
+    add_shard_arguments(parser, "label nothing, only put together the labels of all shards")
     parser.add_argument(
         "--utt2spk",
         type=Path,
@@ -127,6 +134,25 @@ def settings() -> Sections:
     return {"": StreamSettings}
 
 
+def shard_work(args: argparse.Namespace) -> ShardWork:
+    """What shards of ``sdpn batch`` have to do: chunks to label.
+
+    Raises:
+        InputError: there is no model to label with.
+    """
+    if args.layer is not None:
+        raise InputError(
+            "--layer computes its own rows", hint="write them with 'sdpn extract', and give them"
+        )
+    if args.kmeans is None and args.model is None:
+        raise InputError(
+            "shards label with a model, which one process trains",
+            hint="first 'sdpn kmeans --clusters K --no-labels', then --with OUT/model.npz",
+        )
+    lines = [file_stamp(path) for path in args.chunks]
+    return lambda shard: shard.of(lines)
+
+
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Train and label.
 
@@ -134,7 +160,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         InputError: an option, a file or a row is invalid. Progress up to then is kept.
     """
     from sdpn.kmeans.chunks import open_chunk
-    from sdpn.kmeans.cluster import label_chunks, learn_clusters
+    from sdpn.kmeans.cluster import label_chunks, label_shard, learn_clusters
     from sdpn.kmeans.model import KMeansModel
 
     args.settings += args.set
@@ -149,6 +175,17 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         chunks: Sequence[Chunk] = layer.chunks
     else:
         chunks = [open_chunk(path) for path in args.chunks]
+    shard = parsed_shard(args)
+    if shard is not None:
+        assert given is not None
+        numbers = shard.of(range(len(chunks)))
+        done_now = label_shard(
+            chunks, numbers, args.out, given, backend=args.backend or "sklearn", seed=args.seed or 0
+        )
+        print(
+            f"shard {args.shard}: {len(numbers)} of {len(chunks)} chunks are labelled, {done_now} of them now"
+        )
+        return {"shard": args.shard, "num_chunks": len(chunks), "labelled": len(numbers), "now": done_now}
     common: dict[str, Any] = {
         "processes": args.jobs,
         "classes": args.utt2spk,
@@ -163,6 +200,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             path=args.kmeans,
             backend=args.backend or "sklearn",
             seed=args.seed or 0,
+            merge=args.merge,
             **common,
         )
     else:
@@ -174,6 +212,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 _settings(args),
                 init=args.init,
                 format=args.to,
+                label=not args.no_labels,
                 on_progress=partial(_show, meter),
                 **common,
             )
@@ -216,8 +255,15 @@ def _check_options(args: argparse.Namespace) -> None:
         raise InputError("--layer computes its own rows", hint="drop the chunks, or --layer")
     elif args.data is None:
         raise InputError("--layer needs --data", hint="a Kaldi data directory, or a folder of recordings")
+    if args.kmeans is None and (args.shard is not None or args.merge):
+        raise InputError("--shard and --merge label with a model", hint="give it by --with")
+    if args.layer is not None and (args.shard is not None or args.merge or args.no_labels):
+        raise InputError(
+            "--layer computes its own rows, in one process", hint="drop --shard, --merge, --no-labels"
+        )
     if args.kmeans is not None:
         for option, given in (
+            ("--no-labels", args.no_labels),
             ("--init", args.init),
             ("a setting", args.settings),
             ("--spherical", args.spherical),
@@ -257,6 +303,9 @@ def _show(meter: Meter, progress: FitProgress) -> None:
 
 
 def _print(results: Mapping[str, Any]) -> None:
+    if "sizes" not in results:
+        print(f"{results['clusters']} clusters, not labelled yet: {results['model']}")
+        return
     sizes = sorted(results["sizes"])
     rows = [
         ["rows", str(results["num_rows"])],

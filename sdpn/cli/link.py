@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sdpn.cli.progress import Meter
+from sdpn.cli.shard_arguments import ShardWork, add_shard_arguments, file_stamp, parsed_shard
 from sdpn.io.atomic import OutputKind
 
 DESCRIPTION = """\
@@ -28,6 +29,7 @@ EXAMPLE = """\
   sdpn diarize --to json --speaker-embeddings --out out/ archive/
   sdpn link out/ --out linked/                   # linked/people.csv, linked/people.json
   sdpn link out2024/ out2025/ --out linked/ --threshold 4 --min-seconds 10
+  sdpn batch --jobs 8 -- link archive/ --out linked/
 """
 
 OUTPUTS: dict[str, OutputKind] = {"out": "folder"}
@@ -60,6 +62,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="speakers with less speech are listed, but not linked (default: 3)",
     )
+    add_shard_arguments(parser, "compare nobody, only link by what all shards have compared")
+
+
+def shard_work(args: argparse.Namespace) -> ShardWork:
+    """What shards of ``sdpn batch`` have to do: comparisons, each of which may be with any document.
+
+    Raises:
+        InputError: a document does not exist.
+    """
+    from sdpn.linking.speakers import find_documents
+
+    lines = [file_stamp(path) for path in find_documents(args.documents)]
+    return lambda _shard: lines
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -68,12 +83,18 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         InputError: as `sdpn.linking.archive.link_archive`.
     """
-    from sdpn.linking.archive import LinkOptions, link_archive
+    from sdpn.linking.archive import LinkOptions, compare_shard, link_archive
 
     options = LinkOptions(back_end=args.back_end, threshold=args.threshold, least_talk_s=args.min_seconds)
-    meter = Meter(quiet=args.quiet, unit="speakers")
+    shard = parsed_shard(args)
+    meter = Meter(quiet=args.quiet, unit="speakers" if shard is None else "blocks")
+    progress = partial(meter.show, "linking")
     try:
-        result = link_archive(args.documents, args.out, options, on_progress=partial(meter.show, "linking"))
+        if shard is not None:
+            number = compare_shard(args.documents, args.out, shard, options, on_progress=progress)
+            print(f"shard {args.shard}: {number} blocks of comparisons")
+            return {"shard": args.shard, "num_blocks": number}
+        result = link_archive(args.documents, args.out, options, merge=args.merge, on_progress=progress)
     finally:
         meter.finish()
     people = result["people"]

@@ -79,9 +79,13 @@ Diarize over HTTP, on this computer alone:
   sdpn serve   --out service
 Fix a Kaldi data directory, and name what was dropped:
   sdpn data    fix data/train --out data/fixed
+Run a command as batch jobs: here, or as an array of Slurm:
+  sdpn batch   --jobs 8 --executor slurm --partition cpu -- extract --data data/train --out exp/embeddings
 Pack a corpus of many small files, and train from the pack:
   sdpn pack    --data data/train --out packs/train
   sdpn train   --config conf/mini.yaml --data packs/train --out exp/mini
+Average the last checkpoints of a run:
+  sdpn average exp/mini --checkpoints 10 --out exp/mini/average
 Train a second stage on pseudo-labels:
   sdpn pseudo-label --model exp/mini/model --data data/train --out exp/labels
   sdpn train   --config conf/pseudo.yaml --data data/train --out exp/second --objective pseudo \\
@@ -142,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     hint="'sdpn --help' lists them",
                 )
             with ends_on_signals():
-                code = 2 if args.command is None else _run(args.command, argv[1:])
+                code = 2 if args.command is None else run_command(args.command, argv[1:])
         except SystemExit:  # --help, --version
             _flush_output()
             raise
@@ -166,13 +170,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _run(name: str, argv: list[str]) -> int:
+def run_command(name: str, argv: list[str]) -> int:
+    """Run a command with the words after its name; returns its exit code.
+
+    Raises:
+        InputError: as the command does.
+    """
     module = command_module(name)
     parser = make_parser(name)
     args = argparse.Namespace()
     words = argv
     if hasattr(module, "settings"):
         words, args.settings = split_settings(parser, argv)
+    if hasattr(module, "AFTER_DASHES"):
+        at = words.index("--") if "--" in words else len(words)
+        setattr(args, module.AFTER_DASHES, words[at + 1 :])
+        words = words[:at]
     _check_options(parser, words)
     args = parser.parse_intermixed_args(words, args)
     logging.basicConfig(

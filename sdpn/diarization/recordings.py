@@ -133,6 +133,7 @@ def diarize_recordings(
     write_page: WritePage | None = None,
     speech_of: SpeechOf | None = None,
     bad: Mapping[str, InputError] | None = None,
+    check_only: bool = False,
     on_progress: OnProgress = lambda _number, _name, _done_s, _total_s: None,
 ) -> DiarizedRecordings:
     """Diarize recordings and write the turns of each; one that fails does not stop the others.
@@ -154,11 +155,13 @@ def diarize_recordings(
             `sdpn.report.recording_page.write_recording_page`.
         speech_of: speech in place of voice activity detection.
         bad: result of `check_headers`; None calls it.
+        check_only: diarize nothing: all recordings must be finished, as after the shards of an array.
         on_progress: see `OnProgress`.
 
     Raises:
         InputError: before any work, if a file cannot be opened and ``options.skip_bad`` is not set; a file of
-            turns cannot be written. Other failures are in the result.
+            turns cannot be written; recordings are not finished, with ``check_only``. Other failures are in
+            the result.
     """
     done = DiarizedRecordings(left_out=check_headers(audio_of, options) if bad is None else dict(bad))
     finished = Finished(
@@ -174,6 +177,7 @@ def diarize_recordings(
             "exclusive": options.exclusive,
         },
     )
+    missing: list[str] = []
     for number, (recording, audio) in enumerate(audio_of.items(), start=1):
         if recording in done.left_out:
             continue
@@ -183,6 +187,9 @@ def diarize_recordings(
         if found is not None:
             paths = {name: str(path) for name, path in outputs.items()}
             done.files.append({**found, "audio": str(audio), "outputs": paths, "finished_before": True})
+            continue
+        if check_only:
+            missing.append(recording)
             continue
         try:
             progress = partial(on_progress, number, recording)
@@ -197,6 +204,13 @@ def diarize_recordings(
         else:
             if _can_be_read_again(audio):
                 finished.store(*work, done.files[-1])
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(audio_of)} recordings are not diarized with this model and these "
+            f"settings, the first is {missing[0]!r}",
+            path=out,
+            hint="run the shards that are not finished, with the same commands",
+        )
     return done
 
 

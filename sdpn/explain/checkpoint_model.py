@@ -81,7 +81,24 @@ def read_explained(
 
 
 def _read_checkpoint(folder: Path, device: str, branch: str) -> ExplainedModel:
-    """The teacher or the student of a checkpoint, with the configuration that the run stored in it."""
+    model, pretraining = read_checkpoint(folder, branch)
+    name = f"{folder.resolve().parents[1].name} {folder.name}" + (" student" if branch == "student" else "")
+    return ExplainedModel(Embedder(model, device=device), pretraining, name, folder)
+
+
+def read_checkpoint(folder: Path, branch: str = "teacher") -> tuple[ModelFolder, Pretraining | None]:
+    """The teacher or the student of a checkpoint, with the configuration that the run stored in it.
+
+    Args:
+        folder: ``EXP/checkpoints/step-00000100``.
+        branch: ``teacher`` or ``student``.
+
+    Returns:
+        the network, and head and prototypes; None where there are none.
+
+    Raises:
+        InputError: the checkpoint is damaged, or of something else than a speaker embedding.
+    """
     configuration = read_json(folder / "meta.json", "JSON document of a checkpoint").get("configuration")
     if not isinstance(configuration, dict) or not {"encoder", "features"} <= configuration.keys():
         raise InputError("does not say which network it is of", path=folder / "meta.json")
@@ -102,9 +119,7 @@ def _read_checkpoint(folder: Path, device: str, branch: str) -> ExplainedModel:
     wanted = {key: value.shape for key, value in encoder.state_dict().items()}
     check_weights(wanted, parts["encoder"], folder / "state.pt", against="the configuration beside it")
     encoder.load_state_dict(parts["encoder"])
-    model = ModelFolder(encoder.eval(), config, features)
-    name = f"{folder.resolve().parents[1].name} {folder.name}" + (" student" if branch == "student" else "")
-    return ExplainedModel(Embedder(model, device=device), _pretraining(state, parts["head"]), name, folder)
+    return ModelFolder(encoder.eval(), config, features), _pretraining(state, parts["head"])
 
 
 def _pretraining(state: dict[str, object], head: dict[str, object]) -> Pretraining | None:

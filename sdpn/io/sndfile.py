@@ -39,6 +39,11 @@ _LOGGED_SIZE = re.compile(r"^ *(?:SSND|riff|Data Size)\s*: (\d+) \(should be (\d
 _LOGGED_FRAMES = re.compile(r"Calculated frame count (\d+) does not match value from 'ds64' chunk of (\d+)")
 
 
+#: The header of NIST SPHERE, which libsndfile reads without a look at the number of samples in each channel.
+_SPHERE_HEADER = 1024
+_SPHERE_FRAMES = re.compile(rb"^sample_count -i (\d+)", flags=re.MULTILINE)
+
+
 class SndfileDecoder(Decoder):
     """A file that libsndfile reads.
 
@@ -167,8 +172,16 @@ class SndfileDecoder(Decoder):
             promised, held = int(match[1]), int(match[2])
         elif match := _LOGGED_FRAMES.search(self._file.extra_info):
             held, promised = int(match[1]), int(match[2])
+        elif self._file.format == "NIST" and (count := _SPHERE_FRAMES.search(self._beginning())):
+            held, promised = self.num_frames(), int(count[1])
         if held < promised < UNKNOWN_SIZE:
             self.damage = truncated(self._path, held, promised)
+
+    def _beginning(self) -> bytes:
+        """The first bytes of the file, from another opening of it."""
+        opened = self._opened()
+        with open(opened, "rb") if isinstance(opened, str) else opened as stream:
+            return bytes(stream.read(_SPHERE_HEADER) or b"")
 
 
 def reason(error: soundfile.LibsndfileError) -> str:

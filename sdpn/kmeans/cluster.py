@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from sdpn.kmeans.chunks import Chunk, KaldiChunk
 from sdpn.kmeans.fit import Fit, FitProgress, fit_stream, remove_state
 from sdpn.kmeans.labelling import Assignment, LabelTable, Quality, QualityTally, assign_chunks, plot_quality
 from sdpn.kmeans.model import KMeansModel
+from sdpn.kmeans.parts import label_part, parts_folder, read_parts
 from sdpn.kmeans.settings import StreamSettings
 
 #: Yields the chunks that are being labelled, with their numbers, and may show the progress.
@@ -37,35 +39,38 @@ class ClusteredChunks:
     Attributes:
         model: the clusters.
         path: the file of the model.
-        quality: of the clusters on all rows.
+        quality: of the clusters on all rows; None where they were not labelled.
         fit: how they were learned; None where the model was given.
         seconds: how long that took.
     """
 
     model: KMeansModel
     path: Path
-    quality: Quality
+    quality: Quality | None
     fit: Fit | None
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as plain JSON."""
-        sizes: np.ndarray = self.quality.sizes_K
         results: dict[str, Any] = {
             "model": str(self.path),
             "clusters": self.model.n_clusters,
             "dimension": self.model.dimension,
-            "num_rows": self.quality.num_rows,
-            "inertia": self.quality.inertia,
-            "inertia_per_row": self.quality.inertia / self.quality.num_rows,
-            "silhouette": self.quality.silhouette,
-            "sizes": sizes.tolist(),
-            "empty": int((sizes == 0).sum()),
-            "purity": None,
-            "nmi": None,
-            "ari": None,
         }
-        if self.quality.agreement is not None:
+        if self.quality is not None:
+            sizes: np.ndarray = self.quality.sizes_K
+            results |= {
+                "num_rows": self.quality.num_rows,
+                "inertia": self.quality.inertia,
+                "inertia_per_row": self.quality.inertia / self.quality.num_rows,
+                "silhouette": self.quality.silhouette,
+                "sizes": sizes.tolist(),
+                "empty": int((sizes == 0).sum()),
+                "purity": None,
+                "nmi": None,
+                "ari": None,
+            }
+        if self.quality is not None and self.quality.agreement is not None:
             results |= {
                 "purity": self.quality.agreement.purity,
                 "nmi": self.quality.agreement.nmi,
@@ -92,6 +97,7 @@ def learn_clusters(
     processes: int = 1,
     classes: Path | None = None,
     units: bool = False,
+    label: bool = True,
     on_progress: Callable[[FitProgress], None] = lambda _progress: None,
     progress: OnChunks = iter,
 ) -> ClusteredChunks:
@@ -108,6 +114,7 @@ def learn_clusters(
         processes: chunks labelled in parallel.
         classes: see `label_chunks`, as for ``units``.
         units: labels that follow each other under one id are one line.
+        label: label the rows, too; otherwise only the model is written.
         on_progress: called with the progress of the training.
         progress: see `OnChunks`.
 
@@ -126,15 +133,23 @@ def learn_clusters(
     seconds = time.perf_counter() - started
     path = out / f"model.{format}"
     fit.model.save(path)
+    if not label:
+        remove_state(out / "state.npz")
+        return ClusteredChunks(model=fit.model, path=path, quality=None, fit=fit, seconds=seconds)
     quality = _label(
         fit.model,
+        assign_chunks(
+            fit.model,
+            _unchecked(chunks),
+            processes=processes,
+            backend=settings.backend,
+            sample_size=_SAMPLE,
+            seed=settings.seed,
+        ),
         chunks,
         out,
         classes=(known_classes, classes),
         units=units,
-        processes=processes,
-        backend=settings.backend,
-        seed=settings.seed,
         progress=progress,
     )
     plot_quality(out / "quality.png", fit.model, quality, fit)
@@ -153,6 +168,7 @@ def label_chunks(
     classes: Path | None = None,
     units: bool = False,
     seed: int = 0,
+    merge: bool = False,
     progress: OnChunks = iter,
 ) -> ClusteredChunks:
     """Label the rows of chunks with a k-means model.
@@ -169,46 +185,78 @@ def label_chunks(
         units: rows that follow each other under one id are one line, in ``units`` in place of
             ``utt2cluster``.
         seed: of the sample for silhouette and picture.
+        merge: label nothing, and put together what `label_shard` has labelled: the same files.
         progress: see `OnChunks`.
 
     Raises:
-        InputError: a file or a row is invalid, or a row has no class.
+        InputError: a file or a row is invalid, a row has no class, or with ``merge`` a chunk is not labelled.
     """
+    how: dict[str, Any] = {"backend": backend, "sample_size": _SAMPLE, "seed": seed}
+    chunks = _unchecked(chunks)
     quality = _label(
         model,
+        read_parts(chunks, model, out, **how)
+        if merge
+        else assign_chunks(model, chunks, processes=processes, **how),
         chunks,
         out,
         classes=(None if classes is None else read_table(classes), classes),
         units=units,
-        processes=processes,
-        backend=backend,
-        seed=seed,
         progress=progress,
     )
+    if merge:
+        shutil.rmtree(parts_folder(out))
     plot_quality(out / "quality.png", model, quality, None)
     return ClusteredChunks(model=model, path=path, quality=quality, fit=None, seconds=0.0)
 
 
+def label_shard(
+    chunks: Sequence[Chunk],
+    numbers: Sequence[int],
+    out: Path,
+    model: KMeansModel,
+    *,
+    backend: Literal["sklearn", "faiss"] = "sklearn",
+    seed: int = 0,
+) -> int:
+    """Label some of the chunks, for `label_chunks` with ``merge``; what is labelled already is passed over.
+
+    Args:
+        chunks: all chunks.
+        numbers: those to label, counted from 0.
+        out: as in `label_chunks`, like the rest.
+        model: the clusters.
+        backend: library that computes distances.
+        seed: of the sample for silhouette and picture.
+
+    Returns:
+        the number of chunks labelled now.
+
+    Raises:
+        InputError: a file or a row is invalid.
+    """
+    chunks = _unchecked(chunks)
+    how: dict[str, Any] = {"backend": backend, "sample_size": _SAMPLE, "seed": seed}
+    return sum(label_part(number, chunks[number], model, out, **how) for number in numbers)
+
+
+def _unchecked(chunks: Sequence[Chunk]) -> list[Chunk]:
+    """Chunks that do not look for ids that occur twice: the table does, in all chunks together."""
+    return [replace(chunk, check_ids=False) if isinstance(chunk, KaldiChunk) else chunk for chunk in chunks]
+
+
 def _label(
     model: KMeansModel,
+    assignments: Iterator[Assignment],
     chunks: Sequence[Chunk],
     out: Path,
     *,
     classes: tuple[Mapping[str, str] | None, Path | None],
     units: bool,
-    processes: int,
-    backend: Literal["sklearn", "faiss"],
-    seed: int,
     progress: OnChunks,
 ) -> Quality:
     """Write the labels of all chunks and judge them."""
     tally = QualityTally(model)
-    chunks = [  # the table looks for ids that occur twice, in all chunks together
-        replace(chunk, check_ids=False) if isinstance(chunk, KaldiChunk) else chunk for chunk in chunks
-    ]
-    assignments = assign_chunks(
-        model, chunks, processes=processes, backend=backend, sample_size=_SAMPLE, seed=seed
-    )
     with LabelTable(out / ("units" if units else "utt2cluster"), several=units) as table:
         for number, blocks in progress(groupby(assignments, key=attrgetter("number"))):
             of_rows_without_ids: list[np.ndarray] = []

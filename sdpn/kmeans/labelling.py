@@ -325,7 +325,7 @@ def assign_chunks(
     with ProcessPoolExecutor(min(processes, len(work) or 1), context, initializer=_one_thread) as pool:
         running: deque[Future[Assignment]] = deque()
         for number, task in enumerate(work):
-            running.append(pool.submit(_assign_chunk, number, *task))
+            running.append(pool.submit(label_chunk, number, *task))
             if len(running) > processes:  # what is finished must not pile up
                 yield running.popleft().result()
         while running:
@@ -339,7 +339,7 @@ def _one_thread() -> None:
     threadpool_limits(1)
 
 
-def _assign_chunk(
+def label_chunk(
     number: int,
     chunk: Chunk,
     model: KMeansModel,
@@ -347,7 +347,7 @@ def _assign_chunk(
     sample_size: int,
     seed: list[int],
 ) -> Assignment:
-    """The labels of a whole chunk."""
+    """The labels of a whole chunk, as of `assign_chunks`; the seed is followed by the number of the chunk."""
     keys = PackedText()
     labels: list[np.ndarray] = []
     squares: list[np.ndarray] = []

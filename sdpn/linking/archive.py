@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from sdpn.errors import InputError
+from sdpn.extraction.shard import Shard
 from sdpn.interop.load import Runtime, load_model
 from sdpn.io.atomic import atomic_path, atomic_write_text
-from sdpn.linking.link import Links, OnProgress, link
-from sdpn.linking.scores import PairScores, fit_scores
+from sdpn.linking.link import Links, OnProgress, link, score_shard
+from sdpn.linking.scores import PairScores, ScoreModel, fit_scores
 from sdpn.linking.speakers import RecordedSpeakers, find_documents, read_speakers
 from sdpn.models.graph_folder import is_graph_folder
 from sdpn.people.back_end import back_end_for
@@ -27,6 +29,9 @@ _log = logging.getLogger(__name__)
 
 #: The version of the JSON document.
 SCHEMA = "sdpn.link/1"
+
+#: Folder of what shards have compared, in the output.
+PARTS = "parts"
 
 #: Speakers with less speech, in seconds, are not linked: their embeddings say too little.
 LEAST_TALK_S = 3.0
@@ -56,6 +61,7 @@ def link_archive(
     out: Path,
     options: LinkOptions = LinkOptions(),
     *,
+    merge: bool = False,
     on_progress: OnProgress = lambda _done, _total: None,
 ) -> dict[str, Any]:
     """Find the same people in many recordings, and write ``people.json`` and ``people.csv``.
@@ -64,6 +70,7 @@ def link_archive(
         documents: JSON documents of ``sdpn diarize --to json --speaker-embeddings``, or folders of them.
         out: folder of the files; ``progress.npz`` is there while it works, and an interrupted run goes on.
         options: the options.
+        merge: compare nobody, and use what `compare_shard` has compared: the same files.
         on_progress: see `sdpn.linking.link.OnProgress`.
 
     Returns:
@@ -74,34 +81,95 @@ def link_archive(
     Raises:
         InputError: a document cannot be used, there is no back end, or a file cannot be written.
     """
-    speakers = read_speakers(find_documents(documents))
-    back_end = _back_end(speakers, options.back_end)
-    enough_N = speakers.talk_s_N >= options.least_talk_s
-    chosen = np.flatnonzero(enough_N)
+    archive = _Archive.read(documents, options)
     progress_file = out / "progress.npz"
     links: Links | None = None
-    if len(chosen):
-        emb_ND, recording_N = speakers.emb_ND[chosen], speakers.recording_N[chosen]
-        model = fit_scores(PairScores(emb_ND, back_end), recording_N)
-        _log.info(
-            "scores of strangers %.2f ± %.2f, of one person %.2f ± %.2f (%.2g of the pairs)",
-            *model.strangers,
-            *model.same,
-            model.share,
-        )
+    if archive.model is not None:
         links = link(
-            emb_ND,
-            recording_N,
-            back_end,
-            model,
+            archive.emb_ND,
+            archive.recording_N,
+            archive.back_end,
+            archive.model,
             threshold=options.threshold,
             progress_file=progress_file,
+            parts=sorted((out / PARTS).glob("*.npz")) if merge else None,
             on_progress=on_progress,
         )
+    speakers, chosen = archive.speakers, archive.chosen
     result = _result(speakers, chosen, links, options)
     _write(out, result)
     progress_file.unlink(missing_ok=True)
+    if merge and (out / PARTS).is_dir():
+        shutil.rmtree(out / PARTS)
     return result
+
+
+def compare_shard(
+    documents: Sequence[Path],
+    out: Path,
+    shard: Shard,
+    options: LinkOptions = LinkOptions(),
+    *,
+    on_progress: OnProgress = lambda _done, _total: None,
+) -> int:
+    """Compare the speakers of a shard with all others, for `link_archive` with ``merge``.
+
+    Args:
+        documents: as in `link_archive`, like the rest.
+        out: the part is ``OUT/parts/I-of-N.npz``.
+        shard: which blocks of comparisons.
+        options: the options.
+        on_progress: called with the blocks done, and all of this shard.
+
+    Returns:
+        the number of blocks; an archive without anybody to compare has none.
+
+    Raises:
+        InputError: as `link_archive`.
+    """
+    archive = _Archive.read(documents, options)
+    if archive.model is None:
+        return 0
+    return score_shard(
+        archive.emb_ND,
+        archive.recording_N,
+        archive.back_end,
+        archive.model,
+        shard.of,
+        out / PARTS / f"{shard}.npz",
+        threshold=options.threshold,
+        on_progress=on_progress,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Archive:
+    """The speakers of an archive, who of them is compared, and how; ``model`` is None where nobody is."""
+
+    speakers: RecordedSpeakers
+    chosen: np.ndarray
+    emb_ND: np.ndarray
+    recording_N: np.ndarray
+    back_end: BackEnd
+    model: ScoreModel | None
+
+    @classmethod
+    def read(cls, documents: Sequence[Path], options: LinkOptions) -> _Archive:
+        """Read the documents, and fit the scores."""
+        speakers = read_speakers(find_documents(documents))
+        back_end = _back_end(speakers, options.back_end)
+        chosen = np.flatnonzero(speakers.talk_s_N >= options.least_talk_s)
+        emb_ND, recording_N = speakers.emb_ND[chosen], speakers.recording_N[chosen]
+        model = None
+        if len(chosen):
+            model = fit_scores(PairScores(emb_ND, back_end), recording_N)
+            _log.info(
+                "scores of strangers %.2f ± %.2f, of one person %.2f ± %.2f (%.2g of the pairs)",
+                *model.strangers,
+                *model.same,
+                model.share,
+            )
+        return cls(speakers, chosen, emb_ND, recording_N, back_end, model)
 
 
 def _back_end(speakers: RecordedSpeakers, path: Path | None) -> BackEnd:

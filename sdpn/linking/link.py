@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from sdpn.clustering.linkage import components, merge_tree
+from sdpn.errors import InputError
 from sdpn.io.arrays import read_npz
 from sdpn.io.atomic import atomic_path
+from sdpn.io.parsing import parsing
 from sdpn.linking.scores import PairScores, ScoreModel
 from sdpn.verification.back_end import BackEnd
 
@@ -75,6 +77,7 @@ def link(
     threshold: float | None = None,
     most_at_once: int = MOST_AT_ONCE,
     progress_file: Path | None = None,
+    parts: Sequence[Path] | None = None,
     on_progress: OnProgress = lambda _done, _total: None,
 ) -> Links:
     """Link speakers of different recordings; two of one recording are never one person.
@@ -87,11 +90,18 @@ def link(
         threshold: mean score for one person; None takes where one person is more probable than two.
         most_at_once: most speakers in one matrix.
         progress_file: where finished blocks are kept, so that an interrupted run goes on.
+        parts: files of `score_shard`, which have compared everybody: the result is the same.
         on_progress: called after each block.
+
+    Raises:
+        InputError: the parts do not belong to these speakers, or lack a comparison or have one twice.
     """
     scores = PairScores(emb_ND, back_end)
     least = model.threshold if threshold is None else threshold
-    first = _reachable(scores, recording_N, model, least, progress_file, on_progress)
+    if parts is None:
+        first = _reachable(scores, recording_N, model, least, progress_file, on_progress)
+    else:
+        first = _from_parts(scores, recording_N, model, least, parts)
     person_N = np.arange(len(scores))
     for members in _groups(first.label_N):
         if len(members) == 1:
@@ -129,25 +139,128 @@ def _reachable(
         if str(stored["key"]) == key:
             label_N, expected, start = stored["labels"], float(stored["expected"]), int(stored["next"])
     for begin, end in scores.blocks(start):
-        block = scores.between(slice(begin, end), slice(begin, None))
-        later = np.arange(begin, len(scores))[None] > np.arange(begin, end)[:, None]
-        block[~later | (recording_N[begin:end][:, None] == recording_N[begin:][None])] = -np.inf
-        possible = block > model.strangers[0]  # lower ones have a posterior of about nothing
-        expected += float(model.posterior(block[possible].astype(np.float64)).sum())
-        rows, columns = np.nonzero(block >= threshold)
-        # a component is a tree of its members to their label, and these pairs
-        edges = np.concatenate(
-            [
-                np.stack([np.arange(len(scores)), label_N], axis=1),
-                np.stack([rows + begin, columns + begin], axis=1),
-            ]
-        )
-        label_N = _firsts(components(edges, len(scores)))
+        label_N, of_block = _add_block(scores, recording_N, model, threshold, label_N, begin, end)
+        expected += of_block
         if progress_file is not None:
             with atomic_path(progress_file) as temporary, open(temporary, "wb") as stream:
                 np.savez(stream, key=key, labels=label_N, expected=expected, next=end)
         on_progress(end, len(scores))
     return _Reachable(label_N, expected)
+
+
+def _add_block(
+    scores: PairScores,
+    recording_N: np.ndarray,
+    model: ScoreModel,
+    threshold: float,
+    label_N: np.ndarray,
+    begin: int,
+    end: int,
+) -> tuple[np.ndarray, float]:
+    """Components with the pairs of a block of rows, and the expected pairs of one person among these."""
+    block = scores.between(slice(begin, end), slice(begin, None))
+    later = np.arange(begin, len(scores))[None] > np.arange(begin, end)[:, None]
+    block[~later | (recording_N[begin:end][:, None] == recording_N[begin:][None])] = -np.inf
+    possible = block > model.strangers[0]  # lower ones have a posterior of about nothing
+    expected = float(model.posterior(block[possible].astype(np.float64)).sum())
+    rows, columns = np.nonzero(block >= threshold)
+    return _joined(label_N, np.stack([rows + begin, columns + begin], axis=1)), expected
+
+
+def _joined(label_N: np.ndarray, pairs_P2: np.ndarray) -> np.ndarray:
+    """Components of components, each a tree of its members to their label, and of pairs."""
+    tree_N2 = np.stack([np.arange(len(label_N)), label_N], axis=1)
+    return _firsts(components(np.concatenate([tree_N2, pairs_P2]), len(label_N)))
+
+
+def score_shard(
+    emb_ND: np.ndarray,
+    recording_N: np.ndarray,
+    back_end: BackEnd,
+    model: ScoreModel,
+    numbers: Callable[[Sequence[int]], Sequence[int]],
+    path: Path,
+    *,
+    threshold: float | None = None,
+    on_progress: OnProgress = lambda _done, _total: None,
+) -> int:
+    """Compare some of the speakers with all others, for `link` with ``parts``.
+
+    Args:
+        emb_ND: as in `link`, like all that is not described here.
+        recording_N: as in `link`.
+        back_end: as in `link`.
+        model: as in `link`.
+        numbers: chooses from the numbers of all blocks of rows those of this shard.
+        path: file that is written.
+        threshold: as in `link`.
+        on_progress: called with the blocks done, and all of this shard.
+
+    Returns:
+        the number of blocks.
+    """
+    scores = PairScores(emb_ND, back_end)
+    least = model.threshold if threshold is None else threshold
+    blocks = list(scores.blocks())
+    chosen = numbers(range(len(blocks)))
+    label_N, expected = np.arange(len(scores)), []
+    for done, number in enumerate(chosen, start=1):
+        label_N, of_block = _add_block(scores, recording_N, model, least, label_N, *blocks[number])
+        expected.append(of_block)
+        on_progress(done, len(chosen))
+    with atomic_path(path) as temporary, open(temporary, "wb") as stream:
+        np.savez(
+            stream,
+            key=_key(scores, recording_N, model, least),
+            labels=label_N,
+            blocks=np.array(chosen, dtype=np.int64),
+            expected=np.array(expected, dtype=np.float64),
+        )
+    return len(chosen)
+
+
+def _from_parts(
+    scores: PairScores, recording_N: np.ndarray, model: ScoreModel, threshold: float, parts: Sequence[Path]
+) -> _Reachable:
+    """What `score_shard` has written, put together.
+
+    Raises:
+        InputError: a part is damaged or of another archive, or a block is in none or two of them.
+    """
+    key = _key(scores, recording_N, model, threshold)
+    label_N = np.arange(len(scores))
+    expected: dict[int, float] = {}
+    origin: dict[int, Path] = {}
+    for path in parts:
+        with parsing(path, "is not the part of a shard of 'sdpn link'"):
+            stored = read_npz(path)
+            if str(stored["key"]) != key:
+                raise InputError(
+                    "was made of other documents, with another back end or threshold",
+                    path=path,
+                    hint="run the shards again; 'sdpn batch --force' repeats all",
+                )
+            for number, of_block in zip(stored["blocks"].tolist(), stored["expected"].tolist(), strict=True):
+                if number in origin:
+                    raise InputError(
+                        f"block {number} of the comparisons is also in {origin[number].name}",
+                        path=path,
+                        hint="shards of different counts were run: remove those of one of them",
+                    )
+                origin[number], expected[number] = path, of_block
+            label_N = _joined(label_N, np.stack([np.arange(len(label_N)), stored["labels"]], axis=1))
+    blocks = range(len(list(scores.blocks())))
+    missing = [number for number in blocks if number not in expected]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(blocks)} blocks of the comparisons are missing",
+            path=parts[0].parent if parts else None,
+            hint="run the shards that are not finished, with the same commands",
+        )
+    total = 0.0
+    for number in blocks:  # one after another, as without parts: sum() rounds otherwise
+        total += expected[number]
+    return _Reachable(label_N, total)
 
 
 def _key(scores: PairScores, recording_N: np.ndarray, model: ScoreModel, threshold: float) -> str:

@@ -21,7 +21,7 @@ FLOORS = [
     {"augmentation", "clustering", "evaluation", "features", "words"},
     {"data", "diarization", "kmeans", "models", "simulation"},
     {"distill", "extraction", "interop", "people", "streaming", "tracking", "tuning"},
-    {"benchmark", "explain", "linking", "receipt"},
+    {"batch", "benchmark", "explain", "linking", "receipt"},
     {"editing", "report", "training"},
     {"adaptation", "service"},
     {"cli"},

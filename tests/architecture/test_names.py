@@ -18,6 +18,7 @@ SHARED_FUNCTIONS = {
     "settings": "every command of cli/ with section.key=value settings has one",
     "only_reads": "commands of cli/ that with some options write nothing have one",
     "exit_code": "commands of cli/ whose exit code depends on their result have one",
+    "shard_work": "commands of cli/ that have shards have one",
     "read": "called with its module: audio.read, kaldi_plda.read, and one for every format of interop/",
     "fits_file": "every format of interop/ has one",
     "fits_folder": "every format of interop/ has one",

@@ -36,6 +36,7 @@ SLOW = {
     "enroll",
     "edit",
     "link",
+    "batch",
     "verify-receipt",
     "benchmark",
     "models",

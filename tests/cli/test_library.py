@@ -44,6 +44,7 @@ ON_THE_COMMAND_LINE = ("config", "completion")
 #: The function behind each other command.
 LIBRARY = {
     "train": "sdpn.training.pretrain.pretrain",
+    "average": "sdpn.training.average.average_checkpoints",
     "adapt": "sdpn.adapt",
     "extract": "sdpn.extract",
     "compare": "sdpn.compare",
@@ -63,6 +64,7 @@ LIBRARY = {
     "simulate": "sdpn.simulate",
     "degrade": "sdpn.augmentation.degrade.degrade_corpus",
     "pack": "sdpn.data.pack.pack",
+    "batch": "sdpn.batch.array.run_array",
     "data": "sdpn.data.directories.fix.fix_data_dir",
     "drift": "sdpn.tracking.drift.prototype_drift",
     "benchmark": "sdpn.benchmark.run.run_benchmark",
@@ -172,6 +174,18 @@ def train(at: Material) -> None:
     at.command("train", "--data", at.voices, "--out", at.cli, *settings)
     pretrain(load_run_config(None, settings), [at.voices], at.library)
     assert files(at.cli / "model", ".safetensors") == files(at.library / "model", ".safetensors")
+
+
+def average(at: Material) -> None:
+    from sdpn.training.average import average_checkpoints
+
+    settings = [*TINY, "training.steps=2", "training.checkpoint_every=1", "training.workers=0"]
+    at.command("train", "--data", at.voices, "--out", at.out / "exp", *settings)
+    by_cli = at.command("average", at.out / "exp", "--checkpoints", 2, "--out", at.cli / "mean")
+    by_library = average_checkpoints(at.out / "exp", 2)
+    by_library.save(at.library / "mean")
+    assert by_cli["steps"] == by_library.steps == [1, 2]
+    assert files(at.cli) == files(at.library)
 
 
 def adapt(at: Material) -> None:
@@ -469,6 +483,32 @@ def pack(at: Material) -> None:
     by_library = pack_speech([at.voices], at.library / "p")
     assert without(by_cli, "data") == plain(by_library._asdict())
     assert files(at.cli) == files(at.library)
+
+
+def batch(at: Material) -> None:
+    from sdpn.batch.array import run_array
+    from sdpn.kmeans.chunks import open_chunk
+    from sdpn.kmeans.cluster import label_chunks
+    from sdpn.kmeans.model import KMeansModel
+
+    rng = np.random.default_rng(0)
+    chunks = [at.out / f"{name}.npy" for name in "abc"]
+    for chunk in chunks:
+        np.save(chunk, rng.standard_normal((9, 4)).astype(np.float32))
+    at.command("kmeans", "--clusters", 2, "--no-labels", "--out", at.out, *chunks)
+    words = ["kmeans", "--with", at.out / "model.npz", "--out"]
+    document = at.out / "results.json"
+    options = ["--jobs", 2, "--quiet", "--json", document]
+    assert main([str(word) for word in ("batch", *options, "--", *words, at.cli, *chunks)]) == 0
+    by_cli = json.loads(document.read_text())["results"]
+    by_library = run_array(
+        [str(word) for word in (*words, at.library, *chunks)], at.library, lambda shard: shard.of("abc"), 2
+    )
+    model = KMeansModel.load(at.out / "model.npz")
+    opened = [open_chunk(chunk) for chunk in chunks]
+    label_chunks(opened, at.library, model, path=at.out / "model.npz", merge=True)
+    assert without(by_cli, "code", "command") == plain(by_library.to_dict())
+    assert files(at.cli / "labels") == files(at.library / "labels") and len(files(at.cli / "labels")) == 3
 
 
 def data(at: Material) -> None:

@@ -154,6 +154,18 @@ def test_truncated_files_are_refused(tmp_path: Path, suffix: str, share: float) 
         audio.read(path)
 
 
+@pytest.mark.parametrize("coding", ["ULAW", "PCM_16"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_truncated_sphere_is_refused(tmp_path: Path, coding: str, channels: int) -> None:
+    path = tmp_path / "call.sph"
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (8000, channels))
+    soundfile.write(path, noise, 8000, coding, format="NIST")
+    assert audio.info(path).num_frames == 8000
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"call.sph: is truncated: 9\d\.\d % of the size in its header"):
+        audio.read(path)
+
+
 def test_appended_bytes_do_not_make_a_file_truncated(tmp_path: Path) -> None:
     for suffix in ("wav", "ogg", "opus"):
         path = tmp_path / f"tagged.{suffix}"

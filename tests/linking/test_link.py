@@ -10,8 +10,9 @@ import pytest
 
 from sdpn.clustering.linkage import components, merge_tree
 from sdpn.errors import InputError
+from sdpn.extraction.shard import Shard
 from sdpn.linking import link as module
-from sdpn.linking.link import link
+from sdpn.linking.link import link, score_shard
 from sdpn.linking.scores import PairScores, ScoreModel, fit_scores
 from sdpn.linking.speakers import find_documents, read_speakers
 from sdpn.verification.back_end import BackEnd
@@ -187,3 +188,33 @@ def test_documents_that_cannot_be_linked(tmp_path: Path) -> None:
 
 def test_limits_are_those_of_the_docs() -> None:
     assert module.MOST_AT_ONCE == 20_000
+
+
+def test_shards_give_what_one_process_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sdpn.linking.scores._CELLS", 700)
+    emb_ND, recording_N, _ = archive(12, 20, 4, noise=0.5)
+    model = fit_scores(PairScores(emb_ND, back_end()), recording_N)
+    one = link(emb_ND, recording_N, back_end(), model)
+    parts = [tmp_path / f"{index}.npz" for index in range(3)]
+    sizes = [
+        score_shard(emb_ND, recording_N, back_end(), model, Shard(index, 3).of, path)
+        for index, path in enumerate(parts)
+    ]
+    assert sum(sizes) == len(list(PairScores(emb_ND, back_end()).blocks())) and len(set(sizes)) == 2
+    many = link(emb_ND, recording_N, back_end(), model, parts=parts)
+    np.testing.assert_array_equal(one.person_N, many.person_N)
+    assert (one.expected_links, one.precision, one.recall) == (
+        many.expected_links,
+        many.precision,
+        many.recall,
+    )
+    with pytest.raises(InputError, match="blocks of the comparisons are missing"):
+        link(emb_ND, recording_N, back_end(), model, parts=parts[:2])
+    score_shard(emb_ND, recording_N, back_end(), model, Shard(1, 4).of, tmp_path / "twice.npz")
+    with pytest.raises(InputError, match=r"twice.npz: block \d+ of the comparisons is also in"):
+        link(emb_ND, recording_N, back_end(), model, parts=[*parts, tmp_path / "twice.npz"])
+    with pytest.raises(InputError, match="made of other documents"):
+        link(emb_ND[:-1], recording_N[:-1], back_end(), model, parts=parts)
+    parts[0].write_bytes(parts[0].read_bytes()[:-20])
+    with pytest.raises(InputError, match="is not the part of a shard"):
+        link(emb_ND, recording_N, back_end(), model, parts=parts)

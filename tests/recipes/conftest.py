@@ -11,8 +11,9 @@ import pytest
 import soundfile
 
 # the recipe's scripts import one another by name
-for _folder in ("mini/local", "speaker_id/local", "voxceleb/local", "shared"):
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "egs" / _folder))
+_EGS = Path(__file__).resolve().parents[2] / "egs"
+for _folder in (*sorted(_EGS.glob("*/local")), _EGS / "shared"):
+    sys.path.insert(0, str(_folder))
 
 
 @pytest.fixture(scope="session")

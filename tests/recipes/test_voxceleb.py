@@ -107,8 +107,12 @@ def test_every_stage(written: Path, tmp_path: Path) -> None:
         "8",
         "--cohort",
         "9",
+        "--average",
+        "2",
+        "--jobs",
+        "2",
     ]
-    small = [*TINY, "training.steps=2", "training.workers=0"]
+    small = [*TINY, "training.steps=2", "training.workers=0", "training.checkpoint_every=1"]
     of_model = [setting for setting in small if not setting.startswith("encoder.")]
     for option, settings in (("--set", small), ("--pseudo_set", of_model), ("--distill_set", small)):
         for setting in settings:
@@ -118,7 +122,7 @@ def test_every_stage(written: Path, tmp_path: Path) -> None:
     given += ["--set", "encoder.res2_scale=4", "--set", "head.num_hidden=1"]
     run = recipe(*given)
     assert stages(run, "done") == ["1", "3", "4", "5", "6", "7", "8", "9"]
-    for system in ("sdpn", "pseudo", "distilled"):
+    for system in ("sdpn", "averaged", "pseudo", "distilled"):
         graph = onnxruntime.InferenceSession(tmp_path / f"exp/onnx/{system}.onnx")
         wave = np.zeros((1, 16000), np.float32)
         assert np.isfinite(graph.run(None, {graph.get_inputs()[0].name: wave})[0]).all()
@@ -129,9 +133,7 @@ def test_every_stage(written: Path, tmp_path: Path) -> None:
                 assert (found["num_target"], found["num_nontarget"]) == (targets, others)
                 cell = f"{100 * found['eer']:.2f} ["
                 assert cell in (tmp_path / "exp/RESULTS.md").read_text()
-    assert (
-        "| SDPN of the paper | cosine | 1.80 | 1.99 | 3.62 |" in run.stdout and "`exp`: seed 0." in run.stdout
-    )
+    assert "| SDPN of the paper | cosine | 1.80 | 1.99 | 3.62 |" in run.stdout and "Seed 0." in run.stdout
     again = recipe(*given)
     assert stages(again, "done") == []
 
@@ -360,6 +362,14 @@ def test_our_configuration_is_read() -> None:
         (["--vox1", "/no/such", "--vox2", ".", "--trials", "."], "no such folder: /no/such"),
         (["--vox1", ".", "--vox2", ".", "--trials", ".", "--config", "nope"], "no such file: nope"),
         (["--vox1", ".", "--vox2", ".", "--trials", ".", "--ngpu", "0"], "--ngpu must be at least 1"),
+        (
+            ["--vox1", ".", "--vox2", ".", "--trials", ".", "--num_nodes", "2"],
+            "--num_nodes needs --rendezvous",
+        ),
+        (
+            ["--vox1", ".", "--vox2", ".", "--trials", ".", "--average", "-1"],
+            "--average must not be negative",
+        ),
     ],
 )
 def test_bad_options_are_one_clear_line(args: list[str], message: str) -> None:

@@ -10,18 +10,23 @@ EER in %, with its interval, on the cleaned O, E and H trials of VoxCeleb1. Rows
 from __future__ import annotations
 
 import argparse
-import platform
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from provenance import origin
+
 from sdpn.errors import InputError
 from sdpn.io.json_text import read_json
 
 LISTS = ("O", "E", "H")
-SYSTEMS = {"sdpn": "SDPN", "pseudo": "SDPN, pseudo-labels", "distilled": "student of them"}
+SYSTEMS = {
+    "sdpn": "SDPN",
+    "averaged": "SDPN, mean of the last checkpoints",
+    "pseudo": "SDPN, pseudo-labels",
+    "distilled": "student of them",
+}
 #: Configuration -> what was published for SDPN with it (arXiv 2308.02774; with the regulariser 2505.13826).
 PUBLISHED = {
     "published": ("SDPN of the paper", "cosine", ("1.80", "1.99", "3.62")),
@@ -86,10 +91,7 @@ def table(experiments: Sequence[Path]) -> str:
         lines += found
     text = _HEAD + "".join(f"| {' | '.join(line)} |\n" for line in lines)
     if experiments:
-        text += f"\nCommit {_commit()}, on {platform.machine()}, {platform.system()} {platform.release()}.\n"
-        for exp in experiments:
-            seeds = _seed(exp / "sdpn" / "config.yaml")
-            text += f"`{exp.name}`: seed {seeds}.\n"
+        text += f"\n{origin(_seed(exp / 'sdpn' / 'config.yaml') for exp in experiments)}\n"
     return text
 
 
@@ -100,15 +102,6 @@ def _seed(path: Path) -> str:
         return "not known"
     document: Any = read_yaml(path)
     return str(document.get("training", {}).get("seed", "not known"))
-
-
-def _commit() -> str:
-    done = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"],
-        capture_output=True,
-        text=True,
-    )
-    return done.stdout.strip() or "not known"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
