@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from sdpn.cli.script import script
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_directory
 from sdpn.io.corpus import find_audio
@@ -103,8 +104,9 @@ def prepare(out: Path, args: argparse.Namespace) -> str:
     return f"{len(wanted)} recordings, {len(speakers)} speakers"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+@script
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -117,13 +119,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, metavar="N", help="number of recordings that must be there")
     parser.add_argument("--nj", type=int, default=2, help="threads that open files; default 2")
     args = parser.parse_args(argv)
-    try:
-        with atomic_directory(args.out) as folder:
-            print(f"{args.out.name}: {prepare(folder, args)}", flush=True)
-    except InputError as error:
-        print(f"prepare_diarization.py: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    with atomic_directory(args.out) as folder:
+        print(f"{args.out.name}: {prepare(folder, args)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,12 @@ EER in %, with its interval, on the cleaned O, E and H trials of VoxCeleb1. Rows
 from __future__ import annotations
 
 import argparse
-import platform
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sdpn.cli.script import commit_of, machine_kind, script
 from sdpn.errors import InputError
 from sdpn.io.json_text import read_json
 
@@ -86,7 +85,7 @@ def table(experiments: Sequence[Path]) -> str:
         lines += found
     text = _HEAD + "".join(f"| {' | '.join(line)} |\n" for line in lines)
     if experiments:
-        text += f"\nCommit {_commit()}, on {platform.machine()}, {platform.system()} {platform.release()}.\n"
+        text += f"\nCommit {commit_of(__file__)}, on {machine_kind()}.\n"
         for exp in experiments:
             seeds = _seed(exp / "sdpn" / "config.yaml")
             text += f"`{exp.name}`: seed {seeds}.\n"
@@ -102,28 +101,15 @@ def _seed(path: Path) -> str:
     return str(document.get("training", {}).get("seed", "not known"))
 
 
-def _commit() -> str:
-    done = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"],
-        capture_output=True,
-        text=True,
-    )
-    return done.stdout.strip() or "not known"
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+@script
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("experiments", type=Path, nargs="*", metavar="EXP", help="experiments of run.sh")
     args = parser.parse_args(argv)
-    try:
-        print(table([exp.resolve() for exp in args.experiments]), end="")
-    except InputError as error:
-        print(f"voxceleb_results.py: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    print(table([exp.resolve() for exp in args.experiments]), end="")
 
 
 if __name__ == "__main__":
