@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sdpn.features.lengths import hide, mask_of, stride_mask
-from sdpn.models.encoder import Encoder, check_positive
+from sdpn.models.encoder import Encoder, check_attention, check_positive
 from sdpn.models.pooling import PoolingConfig, build_pooling
 
 
@@ -58,13 +58,10 @@ class ConformerConfig:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        check_positive(self.width, self.heads, self.feed_forward, self.num_blocks, self.embedding_dim)
-        if self.width % (2 * self.heads):
-            raise ValueError(f"width ({self.width}) must be a multiple of twice the heads ({self.heads})")
+        check_attention(self.width, self.heads, self.feed_forward, self.num_blocks, self.dropout)
+        check_positive(self.embedding_dim)
         if self.kernel < 1 or self.kernel % 2 == 0:
             raise ValueError("kernel must be an odd number of frames")
-        if not 0 <= self.dropout < 1:
-            raise ValueError("dropout must lie in [0, 1)")
 
 
 class Conformer(Encoder):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sdpn.features.lengths import mask_of
-from sdpn.models.encoder import Encoder, check_positive
+from sdpn.models.encoder import Encoder, check_attention, check_positive
 from sdpn.models.pooling import PoolingConfig, build_pooling
 
 
@@ -54,11 +54,8 @@ class TransformerConfig:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        check_positive(self.width, self.heads, self.feed_forward, self.num_blocks, self.embedding_dim or 1)
-        if self.width % self.heads or self.width % 2:
-            raise ValueError(f"width ({self.width}) must be even, and a multiple of the heads ({self.heads})")
-        if not 0 <= self.dropout < 1:
-            raise ValueError("dropout must lie in [0, 1)")
+        check_attention(self.width, self.heads, self.feed_forward, self.num_blocks, self.dropout)
+        check_positive(1 if self.embedding_dim is None else self.embedding_dim)
 
 
 class Transformer(Encoder):
@@ -72,8 +69,10 @@ class Transformer(Encoder):
         self.norm = nn.LayerNorm(config.width) if config.norm_first else nn.Identity()
         self.pooling = build_pooling(config.pooling, config.width)
         pooled = self.pooling.num_outputs
-        self.embedding_dim = config.embedding_dim or pooled
-        self.embedding = nn.Linear(pooled, self.embedding_dim) if config.embedding_dim else nn.Identity()
+        self.embedding_dim = pooled if config.embedding_dim is None else config.embedding_dim
+        self.embedding = (
+            nn.Identity() if config.embedding_dim is None else nn.Linear(pooled, self.embedding_dim)
+        )
 
     def forward(self, features_BFT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
         """Compute embeddings (B, D) of features (B, F, T); see `Encoder.forward`."""
