@@ -297,7 +297,7 @@ class MelSegments:
 
 
 def padded_batches(
-    read: Callable[[Utterance], np.ndarray], utterances: Sequence[Utterance], *, frames: int = 8_000
+    read: Callable[[Utterance], np.ndarray], utterances: Sequence[Utterance], *, frames: int = 3_000
 ) -> Iterator[tuple[Tensor, Tensor, np.ndarray]]:
     """Whole utterances in batches of similar length.
 

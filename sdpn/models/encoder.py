@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import abc
+from typing import Literal
 
 from torch import Tensor, nn
+
+InputNorm = Literal["none", "batch"]
 
 
 class Encoder(nn.Module, abc.ABC):
@@ -29,6 +32,11 @@ class Encoder(nn.Module, abc.ABC):
             lengths_B: frames of each utterance, the rest being padding; None: all have T. Meant for
                 evaluation: in training mode, batch norm would count padding among its frames.
         """
+
+
+def build_input_norm(kind: InputNorm, num_features: int) -> nn.Module:
+    """What features (B, F, T) go through before an encoder."""
+    return nn.BatchNorm1d(num_features) if kind == "batch" else nn.Identity()
 
 
 def check_positive(*sizes: int) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sdpn.features.lengths import mask_of
-from sdpn.models.encoder import Encoder, check_attention, check_positive
+from sdpn.models.encoder import Encoder, InputNorm, build_input_norm, check_attention, check_positive
 from sdpn.models.pooling import PoolingConfig, build_pooling
 
 
@@ -38,6 +38,8 @@ class TransformerConfig:
         dropout: dropout rate in training.
         embedding_dim: size D of the embedding; None takes the pooled vector itself.
         pooling: from frames to one vector.
+        input_norm: ``batch`` normalises each band by its mean and spread over the training data, which
+            features that are not normalised want; ``none`` leaves them as they are.
     """
 
     kind: ClassVar[str] = "transformer"
@@ -51,6 +53,7 @@ class TransformerConfig:
     dropout: float = 0.1
     embedding_dim: int | None = None
     pooling: PoolingConfig = field(default_factory=_mean)
+    input_norm: InputNorm = "none"
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -63,6 +66,7 @@ class Transformer(Encoder):
 
     def __init__(self, config: TransformerConfig, num_features: int) -> None:
         super().__init__()
+        self.input_norm = build_input_norm(config.input_norm, num_features)
         self.project = nn.Linear(num_features, config.width)
         self.positions = config.positions
         self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.num_blocks))
@@ -77,7 +81,7 @@ class Transformer(Encoder):
     def forward(self, features_BFT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
         """Compute embeddings (B, D) of features (B, F, T); see `Encoder.forward`."""
         mask_BT = mask_of(lengths_B, features_BFT.shape[-1])
-        hidden_BTM = self.project(features_BFT.transpose(1, 2))
+        hidden_BTM = self.project(self.input_norm(features_BFT).transpose(1, 2))
         if self.positions == "sinusoidal":
             hidden_BTM = hidden_BTM + _sinusoids(hidden_BTM)
         for block in self.blocks:

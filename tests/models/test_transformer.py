@@ -67,3 +67,15 @@ def test_sizes_that_do_not_fit(kind: Any, sizes: dict[str, float], message: str)
 def test_heads_of_odd_width(kind: Any, build: Any) -> None:
     network = build(kind(width=10, heads=2, feed_forward=8, num_blocks=1), 6).eval()
     assert network(torch.randn(2, 6, 20)).shape == (2, network.embedding_dim)
+
+
+@pytest.mark.parametrize(("kind", "build"), [(TransformerConfig, Transformer), (ConformerConfig, Conformer)])
+def test_batch_norm_of_the_input_takes_level_and_spread_of_bands(kind: Any, build: Any) -> None:
+    torch.manual_seed(0)
+    config = kind(width=8, heads=2, feed_forward=8, num_blocks=1, input_norm="batch", dropout=0.0)
+    network = build(config, 6).train()
+    features = torch.randn(4, 6, 30)
+    moved = 5.0 * features * torch.rand(1, 6, 1).add(0.5) - 40.0 * torch.rand(1, 6, 1)
+    torch.testing.assert_close(network(moved), network(features), atol=1e-3, rtol=1e-3)
+    plain = build(kind(width=8, heads=2, feed_forward=8, num_blocks=1, dropout=0.0), 6).train()
+    assert not torch.allclose(plain(moved), plain(features), atol=1e-2)
