@@ -26,6 +26,7 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
+from sdpn.cli.script import script
 from sdpn.cli.table import format_markdown
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_write_text
@@ -206,6 +207,7 @@ def _folder(variant: Variant, seed: int) -> str:
     return f"{name}-s{seed}"
 
 
+@script
 def main() -> None:
     """Measure costs, train what is missing, print the table."""
     parser = argparse.ArgumentParser(
@@ -231,18 +233,15 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="only print the table of what is finished")
     parser.add_argument("settings", nargs="*", metavar="section.key=value", help="settings of all runs")
     args = parser.parse_args()
-    try:
-        grid = read_grid(args.grid)
-        file = args.out / "costs.json"
-        if not file.exists() and not args.table:
-            costs = relative_costs(grid, args.settings, rounds=6)
-            atomic_write_text(file, json.dumps(costs, indent=2) + "\n")
-        costs = json.loads(file.read_text()) if file.exists() else {}
-        if not args.table:
-            _run_all(args, grid, costs)
-        print(table(grid, args.out, costs, [name for name, _ in args.also]))
-    except InputError as error:
-        parser.exit(2, f"ablate.py: error: {error}\n")
+    grid = read_grid(args.grid)
+    file = args.out / "costs.json"
+    if not file.exists() and not args.table:
+        costs = relative_costs(grid, args.settings, rounds=6)
+        atomic_write_text(file, json.dumps(costs, indent=2) + "\n")
+    costs = json.loads(file.read_text()) if file.exists() else {}
+    if not args.table:
+        _run_all(args, grid, costs)
+    print(table(grid, args.out, costs, [name for name, _ in args.also]))
 
 
 def _named_folder(text: str) -> tuple[str, Path]:
@@ -269,4 +268,4 @@ def _run_all(args: argparse.Namespace, grid: Grid, costs: dict[str, float]) -> N
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

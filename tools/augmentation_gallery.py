@@ -33,9 +33,9 @@ from sdpn.augmentation.bands import BANDS
 from sdpn.augmentation.equaliser import power
 from sdpn.augmentation.erasing import erase
 from sdpn.augmentation.speed import change_speed, samples_needed
+from sdpn.cli.script import script
 from sdpn.cli.table import format_markdown
 from sdpn.data.crops import crop
-from sdpn.errors import InputError
 from sdpn.features.log_mel import FeatureConfig
 from sdpn.features.registry import build_features
 from sdpn.io.audio import RATE_HZ
@@ -70,8 +70,9 @@ class View(NamedTuple):
     erasure: np.ndarray
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+@script
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -82,25 +83,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for pictures and sound")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
-    try:
-        speech = read_data_dir(args.data)
-        args.out.mkdir(parents=True, exist_ok=True)
-        for name, config in {**PRESETS, "all": _ALL}.items():
-            if name == "none":
-                continue
-            augmenter = Augmenter(replace(config, noise=args.noise, music=args.music, rir=args.rir))
-            views = [make_view(augmenter, speech, (args.seed, number)) for number in range(_VIEWS)]
-            (args.out / name).mkdir(exist_ok=True)
-            for number, view in enumerate(views):
-                soundfile.write(args.out / name / f"{number:02}.flac", view.wave, RATE_HZ)
-            draw(views, args.out / f"augmentation_{name}.png")
-            rows = [[f"{number:02}", *measure(view)] for number, view in enumerate(views)]
-            head = ["view", "drawn", "level dB", "SNR dB", "T60 s", "band Hz", "speed"]
-            print(f"\n{name}\n\n{format_markdown(head, rows)}", flush=True)
-    except InputError as error:
-        print(f"augmentation_gallery: {error}", file=sys.stderr)
-        return 2
-    return 0
+    speech = read_data_dir(args.data)
+    args.out.mkdir(parents=True, exist_ok=True)
+    for name, config in {**PRESETS, "all": _ALL}.items():
+        if name == "none":
+            continue
+        augmenter = Augmenter(replace(config, noise=args.noise, music=args.music, rir=args.rir))
+        views = [make_view(augmenter, speech, (args.seed, number)) for number in range(_VIEWS)]
+        (args.out / name).mkdir(exist_ok=True)
+        for number, view in enumerate(views):
+            soundfile.write(args.out / name / f"{number:02}.flac", view.wave, RATE_HZ)
+        draw(views, args.out / f"augmentation_{name}.png")
+        rows = [[f"{number:02}", *measure(view)] for number, view in enumerate(views)]
+        head = ["view", "drawn", "level dB", "SNR dB", "T60 s", "band Hz", "speed"]
+        print(f"\n{name}\n\n{format_markdown(head, rows)}", flush=True)
 
 
 def make_view(augmenter: Augmenter, speech: Sequence[Utterance], seed: tuple[int, int]) -> View:

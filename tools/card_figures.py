@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sdpn.benchmark.figures import Row, with_interval
+from sdpn.cli.script import script
 from sdpn.cli.table import format_markdown
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_write_text
@@ -26,26 +27,23 @@ BEGIN, END = "<!-- benchmark -->", "<!-- end of benchmark -->"
 _TABLES = {"eer": "verification", "der": "conversations", "ami": "meetings"}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+@script
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("results", type=Path, help="what 'sdpn benchmark --json benchmark.LABEL.json' wrote")
     parser.add_argument("--card", type=Path, metavar="FILE", help="model card (default: print the tables)")
     args = parser.parse_args(argv)
-    try:
-        found = read_result_file(args.results).results
-        if not isinstance(found, BenchmarkResults):
-            raise InputError("is not what 'sdpn benchmark' wrote", path=args.results)
-        tables = figures(found)
-        if args.card is None:
-            print(tables)
-        else:
-            atomic_write_text(args.card, replaced(read_text(args.card), tables, args.card))
-    except InputError as error:
-        parser.exit(2, f"card_figures.py: error: {error}\n")
-    return 0
+    found = read_result_file(args.results).results
+    if not isinstance(found, BenchmarkResults):
+        raise InputError("is not what 'sdpn benchmark' wrote", path=args.results)
+    tables = figures(found)
+    if args.card is None:
+        print(tables)
+    else:
+        atomic_write_text(args.card, replaced(read_text(args.card), tables, args.card))
 
 
 def figures(benchmark: BenchmarkResults) -> str:

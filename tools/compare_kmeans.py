@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
+from sdpn.cli.script import script
 from sdpn.cli.table import format_markdown
-from sdpn.errors import InputError
 from sdpn.io.kaldi import read_vectors
 from sdpn.kmeans.chunks import ArrayChunk
 from sdpn.kmeans.fit import fit_stream
@@ -27,8 +27,9 @@ from sdpn.kmeans.model import nearest
 from sdpn.kmeans.settings import StreamSettings
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+@script
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -37,13 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--chunks", type=int, nargs="+", default=[10, 100], metavar="N")
     parser.add_argument("--seeds", type=int, default=5, metavar="S")
     args = parser.parse_args(argv)
-    try:
-        rows_ND = np.stack(list(read_vectors(args.embeddings).values()))
-        print(table(rows_ND, args.clusters, args.chunks, range(args.seeds)))
-    except InputError as error:
-        print(f"compare_kmeans.py: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    rows_ND = np.stack(list(read_vectors(args.embeddings).values()))
+    print(table(rows_ND, args.clusters, args.chunks, range(args.seeds)))
 
 
 def table(rows_ND: np.ndarray, num_clusters: int, nums_chunks: Sequence[int], seeds: Sequence[int]) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from sdpn.cli.script import script
 from sdpn.errors import InputError
 from sdpn.io.rttm import Turn, merge_overlaps, read_rttms
 from sdpn.simulation.turn_statistics import JOIN_S, Observed, observe
@@ -35,8 +36,9 @@ PANELS = {
 }
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+@script
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -45,19 +47,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--recording", required=True, help="the simulated conversation to show")
     parser.add_argument("--png", type=Path, required=True, metavar="FILE")
     args = parser.parse_args(argv)
-    try:
-        simulated = with_company(read_rttms([args.simulated]))
-        span_s = max((turn.end_s for turns in simulated.values() for turn in turns), default=0.0)
-        real = with_company(cut(read_rttms(sorted(args.real.rglob("*.rttm"))), span_s))
-        if args.recording not in simulated:
-            raise InputError(f"has no recording {args.recording!r} of two speakers", path=args.simulated)
-        if not real:
-            raise InputError(f"holds no {span_s:.0f} s in which two speakers take turns", path=args.real)
-        draw(simulated, real, args.recording, args.png)
-    except InputError as error:
-        print(f"plot_simulation.py: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    simulated = with_company(read_rttms([args.simulated]))
+    span_s = max((turn.end_s for turns in simulated.values() for turn in turns), default=0.0)
+    real = with_company(cut(read_rttms(sorted(args.real.rglob("*.rttm"))), span_s))
+    if args.recording not in simulated:
+        raise InputError(f"has no recording {args.recording!r} of two speakers", path=args.simulated)
+    if not real:
+        raise InputError(f"holds no {span_s:.0f} s in which two speakers take turns", path=args.real)
+    draw(simulated, real, args.recording, args.png)
 
 
 def with_company(recordings: dict[str, list[Turn]]) -> dict[str, list[Turn]]:

@@ -17,6 +17,7 @@ from typing import Any
 
 from provenance import origin
 
+from sdpn.cli.script import script
 from sdpn.errors import InputError
 from sdpn.io.json_text import read_json
 from sdpn.io.text import numbered_lines
@@ -98,8 +99,9 @@ def _cell(path: Path) -> tuple[str, object]:
         raise InputError(f"has no DER ({error})", path=path, hint="is it of 'sdpn score --json'?") from None
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+@script
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -107,12 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--peers", type=Path, required=True, metavar="FILE")
     parser.add_argument("exp", type=Path, nargs="?", metavar="EXP", help="experiment of run.sh")
     args = parser.parse_args(argv)
-    try:
-        print(table(args.title, read_peers(args.peers), args.exp), end="")
-    except InputError as error:
-        print(f"diarization_table.py: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    print(table(args.title, read_peers(args.peers), args.exp), end="")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ does the rest: every file is opened, and numbers are compared with the published
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -62,8 +61,8 @@ def run(
     add_arguments: Callable[[argparse.ArgumentParser], None],
     find: Callable[[argparse.Namespace], Split],
     argv: Sequence[str] | None = None,
-) -> int:
-    """Command line of a preparation; returns the exit code.
+) -> None:
+    """Command line of a preparation.
 
     Args:
         name: of the script.
@@ -84,16 +83,11 @@ def run(
     parser.add_argument("--no_counts", action="store_true", help="it is a part of the corpus")
     parser.add_argument("--nj", type=int, default=2, help="threads that open files; default 2")
     args = parser.parse_args(argv)
-    try:
-        with atomic_directory(args.out) as folder:
-            said = write_split(
-                find(args), folder, args.out.absolute(), num_threads=args.nj, counts=not args.no_counts
-            )
-            print(f"{args.split}: {said}", flush=True)
-    except InputError as error:
-        print(f"{name}: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    with atomic_directory(args.out) as folder:
+        said = write_split(
+            find(args), folder, args.out.absolute(), num_threads=args.nj, counts=not args.no_counts
+        )
+        print(f"{args.split}: {said}", flush=True)
 
 
 def write_split(split: Split, folder: Path, final: Path, *, num_threads: int, counts: bool) -> str:

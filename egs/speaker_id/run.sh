@@ -19,7 +19,7 @@ seed=0
 folds=5
 seconds=40.0
 tune_seconds=10.0
-rates=1e-3,2e-3,4e-3
+rates=1e-3,2e-3,4e-3,8e-3
 longest=0.0
 synthesis=
 
@@ -103,12 +103,13 @@ climb() {
   show "$python" "$here/local/ladder.py" --data "$features" --out "$exp/ladder" "${options[@]}"
 }
 run_stage 1 "rungs" climb "$features/metadata.json" "$features/mapping.json" "${rung[@]}" \
+  "$here/local/ladder.py" "$here/local/study.py" "$here/local/step_time.py" \
   --text "$folds $seconds $tune_seconds $rates ${set[*]-}" --code sdpn.training --code sdpn.models \
   --outputs "$exp/ladder"
 
 # ---- 2: table, intervals, picture ---------------------------------------------------------------------------
 compare() {
-  show "$python" "$here/local/results.py" --runs "$exp/ladder/runs" --conf "$(dirname "${rung[0]}")" --out "$exp/results"
+  show "$python" "$here/local/results.py" --study "$exp/ladder" --conf "$(dirname "${rung[0]}")" --out "$exp/results"
 }
 run_stage 2 "results" compare "$exp/ladder/runs" "$here/local/results.py" --outputs "$exp/results"
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def read_mel_folder(directory: Path) -> MelFolder:
     """
     source = directory / METADATA
     document = read_json(source, "list of mel features")
-    names = _mapping(directory / MAPPING)
+    names = read_mapping(directory)
     speakers = document.get("speakers")
     if not isinstance(speakers, dict) or not speakers:
         raise InputError("has no section 'speakers'", path=source)
@@ -128,6 +129,8 @@ def read_mel(path: Path, *, num_mels: int, num_frames: int | None = None) -> np.
         mel = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise InputError("no such file of features", path=path) from error
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror or error}", path=path) from error
     except Exception as error:  # of any kind: it depends on what the file holds
         if is_out_of_memory(error):
             raise
@@ -136,17 +139,22 @@ def read_mel(path: Path, *, num_mels: int, num_frames: int | None = None) -> np.
             path=path,
             hint="files of other content are not opened: nothing in them is executed",
         ) from error
-    if not isinstance(mel, Tensor) or mel.layout != torch.strided or not mel.is_floating_point():
+    if not isinstance(mel, Tensor) or not _is_plain(mel):
         found = f"a tensor of {mel.dtype}" if isinstance(mel, Tensor) else f"{type(mel).__name__}"
         raise InputError(f"expected a tensor of floating-point numbers, found {found}", path=path)
     wanted = f"({'frames' if num_frames is None else num_frames}, {num_mels})"
     if mel.ndim != 2 or mel.shape[1] != num_mels or not len(mel) or num_frames not in (None, len(mel)):
         raise InputError(f"expected features of shape {wanted}, found {tuple(mel.shape)}", path=path)
-    values: np.ndarray = mel.to(torch.float32).contiguous().cpu().numpy()
+    values: np.ndarray = mel.detach().to(torch.float32).contiguous().numpy()
     if not np.isfinite(values).all():
         row = int((~np.isfinite(values).all(axis=1)).argmax())
         raise InputError(f"has NaN or infinite features, first in frame {row}", path=path)
     return values
+
+
+def _is_plain(mel: Tensor) -> bool:
+    """Whether a tensor holds its numbers: not sparse, nested, or without memory."""
+    return mel.layout == torch.strided and not mel.is_nested and not mel.is_meta and mel.is_floating_point()
 
 
 def write_mel_folder(
@@ -197,12 +205,22 @@ class MelReader:
     Args:
         folder: what they are.
         cache_mb: memory to keep them in, in MB.
+
+    Attributes:
+        folder: what they are.
     """
 
     def __init__(self, folder: MelFolder, *, cache_mb: int) -> None:
-        self._folder = folder
+        self.folder = folder
         self._left = cache_mb << 20
         self._kept: dict[str, np.ndarray] = {}
+
+    def part(self, utterances: Sequence[Utterance]) -> MelReader:
+        """A reader of some utterances of the folder, which keeps them in the same memory."""
+        reader = copy(self)
+        reader.folder = replace(self.folder, utterances=tuple(utterances))
+        reader._left = 0  # what it does not find there, it does not keep
+        return reader
 
     def read(self, utterance: Utterance) -> np.ndarray:
         """Features (T, F) of an utterance.
@@ -213,8 +231,8 @@ class MelReader:
         kept = self._kept.get(utterance.id)
         if kept is not None:
             return kept
-        frames = self._folder.num_frames[utterance.id]
-        mel_TF = read_mel(utterance.path, num_mels=self._folder.num_mels, num_frames=frames)
+        frames = self.folder.num_frames[utterance.id]
+        mel_TF = read_mel(utterance.path, num_mels=self.folder.num_mels, num_frames=frames)
         if mel_TF.nbytes <= self._left:
             self._left -= mel_TF.nbytes
             self._kept[utterance.id] = mel_TF
@@ -227,31 +245,29 @@ class MelSegments:
     A shorter utterance is repeated, as `sdpn.data.crops.crop` does.
 
     Args:
-        folder: where the features are.
+        reader: reads the features, per loader process.
         utterances: to train on.
         mixture: of them.
         num_frames: frames T of a segment.
         views: segments V of an utterance.
         seed: random seed.
-        cache_mb: see `MelReader`, per loader process.
     """
 
     def __init__(
         self,
-        folder: MelFolder,
+        reader: MelReader,
         utterances: Sequence[Utterance],
         mixture: Mixture,
         *,
         num_frames: int,
         views: int,
         seed: int,
-        cache_mb: int,
     ) -> None:
         self.mixture = mixture
         self.bad_files = BadFiles(len(utterances), 0.0)  # none: a bad one ends the run, by its name
         self._utterances = utterances
         self._num_frames, self._views, self._seed = num_frames, views, seed
-        self._reader = MelReader(folder, cache_mb=cache_mb)
+        self._reader = reader
 
     def __len__(self) -> int:
         """Return the number of utterances."""
@@ -281,7 +297,7 @@ class MelSegments:
 
 
 def padded_batches(
-    read: Callable[[Utterance], np.ndarray], utterances: Sequence[Utterance], *, frames: int = 30_000
+    read: Callable[[Utterance], np.ndarray], utterances: Sequence[Utterance], *, frames: int = 3_000
 ) -> Iterator[tuple[Tensor, Tensor, np.ndarray]]:
     """Whole utterances in batches of similar length.
 
@@ -314,8 +330,13 @@ def _attended(num_frames: int) -> float:
     return num_frames * max(1.0, num_frames / 500)
 
 
-def _mapping(path: Path) -> tuple[str, ...]:
-    """The speakers by their number."""
+def read_mapping(directory: Path) -> tuple[str, ...]:
+    """The speakers by their number in ``mapping.json``.
+
+    Raises:
+        InputError: it is missing or malformed, or contradicts itself.
+    """
+    path = directory / MAPPING
     document = read_json(path, "mapping of speakers to numbers")
     forward, back = document.get("speaker2id"), document.get("id2speaker")
     if not isinstance(forward, dict) or not isinstance(back, dict):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sdpn.features.lengths import hide, mask_of, stride_mask
-from sdpn.models.encoder import Encoder, check_positive
+from sdpn.models.encoder import Encoder, InputNorm, build_input_norm, check_attention, check_positive
 from sdpn.models.pooling import PoolingConfig, build_pooling
 
 
@@ -41,6 +41,8 @@ class ConformerConfig:
         dropout: dropout rate in training.
         embedding_dim: size D of the embedding.
         pooling: from frames to one vector.
+        input_norm: ``batch`` normalises each band by its mean and spread over the training data, which
+            features that are not normalised want; ``none`` leaves them as they are.
     """
 
     kind: ClassVar[str] = "conformer"
@@ -55,16 +57,14 @@ class ConformerConfig:
     dropout: float = 0.1
     embedding_dim: int = 192
     pooling: PoolingConfig = field(default_factory=_attentive_statistics)
+    input_norm: InputNorm = "none"
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        check_positive(self.width, self.heads, self.feed_forward, self.num_blocks, self.embedding_dim)
-        if self.width % (2 * self.heads):
-            raise ValueError(f"width ({self.width}) must be a multiple of twice the heads ({self.heads})")
+        check_attention(self.width, self.heads, self.feed_forward, self.num_blocks, self.dropout)
+        check_positive(self.embedding_dim)
         if self.kernel < 1 or self.kernel % 2 == 0:
             raise ValueError("kernel must be an odd number of frames")
-        if not 0 <= self.dropout < 1:
-            raise ValueError("dropout must lie in [0, 1)")
 
 
 class Conformer(Encoder):
@@ -73,6 +73,7 @@ class Conformer(Encoder):
     def __init__(self, config: ConformerConfig, num_features: int) -> None:
         super().__init__()
         self.embedding_dim = config.embedding_dim
+        self.input_norm = build_input_norm(config.input_norm, num_features)
         self.stride = 2 if config.subsampling == "convolutional" else 1
         self.subsampling = (Subsampling if self.stride == 2 else FrameProjection)(num_features, config.width)
         self.dropout = nn.Dropout(config.dropout)
@@ -87,7 +88,7 @@ class Conformer(Encoder):
     def forward(self, features_BFT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
         """Compute embeddings (B, D) of features (B, F, T); see `Encoder.forward`."""
         mask_BT = mask_of(lengths_B, features_BFT.shape[-1])
-        hidden_BTM = self.dropout(self.subsampling(features_BFT, mask_BT))
+        hidden_BTM = self.dropout(self.subsampling(self.input_norm(features_BFT), mask_BT))
         mask_BT = stride_mask(mask_BT, self.stride)
         position_RM = _relative_positions(hidden_BTM.shape[1], hidden_BTM.shape[2], hidden_BTM)
         outputs = []

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import abc
+from typing import Literal
 
 from torch import Tensor, nn
+
+InputNorm = Literal["none", "batch"]
 
 
 class Encoder(nn.Module, abc.ABC):
@@ -31,6 +34,11 @@ class Encoder(nn.Module, abc.ABC):
         """
 
 
+def build_input_norm(kind: InputNorm, num_features: int) -> nn.Module:
+    """What features (B, F, T) go through before an encoder."""
+    return nn.BatchNorm1d(num_features) if kind == "batch" else nn.Identity()
+
+
 def check_positive(*sizes: int) -> None:
     """Check sizes of an encoder.
 
@@ -39,3 +47,16 @@ def check_positive(*sizes: int) -> None:
     """
     if min(sizes) < 1:
         raise ValueError("channels and sizes must be positive")
+
+
+def check_attention(width: int, heads: int, feed_forward: int, num_blocks: int, dropout: float) -> None:
+    """Check sizes of blocks of self-attention and feed-forward layers.
+
+    Raises:
+        ValueError: one of them is not positive, the heads do not share the width, or dropout is no rate.
+    """
+    check_positive(width, heads, feed_forward, num_blocks)
+    if width % heads or width % 2:  # sines and cosines of positions go in pairs
+        raise ValueError(f"width ({width}) must be even, and a multiple of the heads ({heads})")
+    if not 0 <= dropout < 1:
+        raise ValueError("dropout must lie in [0, 1)")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sdpn.features.lengths import mask_of
-from sdpn.models.encoder import Encoder, check_positive
+from sdpn.models.encoder import Encoder, InputNorm, build_input_norm, check_attention, check_positive
 from sdpn.models.pooling import PoolingConfig, build_pooling
 
 
@@ -38,6 +38,8 @@ class TransformerConfig:
         dropout: dropout rate in training.
         embedding_dim: size D of the embedding; None takes the pooled vector itself.
         pooling: from frames to one vector.
+        input_norm: ``batch`` normalises each band by its mean and spread over the training data, which
+            features that are not normalised want; ``none`` leaves them as they are.
     """
 
     kind: ClassVar[str] = "transformer"
@@ -51,14 +53,12 @@ class TransformerConfig:
     dropout: float = 0.1
     embedding_dim: int | None = None
     pooling: PoolingConfig = field(default_factory=_mean)
+    input_norm: InputNorm = "none"
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        check_positive(self.width, self.heads, self.feed_forward, self.num_blocks, self.embedding_dim or 1)
-        if self.width % self.heads or self.width % 2:
-            raise ValueError(f"width ({self.width}) must be even, and a multiple of the heads ({self.heads})")
-        if not 0 <= self.dropout < 1:
-            raise ValueError("dropout must lie in [0, 1)")
+        check_attention(self.width, self.heads, self.feed_forward, self.num_blocks, self.dropout)
+        check_positive(1 if self.embedding_dim is None else self.embedding_dim)
 
 
 class Transformer(Encoder):
@@ -66,19 +66,22 @@ class Transformer(Encoder):
 
     def __init__(self, config: TransformerConfig, num_features: int) -> None:
         super().__init__()
+        self.input_norm = build_input_norm(config.input_norm, num_features)
         self.project = nn.Linear(num_features, config.width)
         self.positions = config.positions
         self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.num_blocks))
         self.norm = nn.LayerNorm(config.width) if config.norm_first else nn.Identity()
         self.pooling = build_pooling(config.pooling, config.width)
         pooled = self.pooling.num_outputs
-        self.embedding_dim = config.embedding_dim or pooled
-        self.embedding = nn.Linear(pooled, self.embedding_dim) if config.embedding_dim else nn.Identity()
+        self.embedding_dim = pooled if config.embedding_dim is None else config.embedding_dim
+        self.embedding = (
+            nn.Identity() if config.embedding_dim is None else nn.Linear(pooled, self.embedding_dim)
+        )
 
     def forward(self, features_BFT: Tensor, lengths_B: Tensor | None = None) -> Tensor:
         """Compute embeddings (B, D) of features (B, F, T); see `Encoder.forward`."""
         mask_BT = mask_of(lengths_B, features_BFT.shape[-1])
-        hidden_BTM = self.project(features_BFT.transpose(1, 2))
+        hidden_BTM = self.project(self.input_norm(features_BFT).transpose(1, 2))
         if self.positions == "sinusoidal":
             hidden_BTM = hidden_BTM + _sinusoids(hidden_BTM)
         for block in self.blocks:

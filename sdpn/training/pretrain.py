@@ -108,6 +108,7 @@ def pretrain(
     *,
     on_progress: Callable[[TrainingProgress], None] = lambda _progress: None,
     on_teacher_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
+    mel_reader: MelReader | None = None,
 ) -> dict[str, Any]:
     """Train (or resume) a network and export its teacher to ``out/model``.
 
@@ -123,6 +124,8 @@ def pretrain(
         on_progress: called at every point of the training curves, on rank 0.
         on_teacher_progress: called with (stage, done, total) while a distillation teacher embeds
             the data, or their speech is found for simulation.
+        mel_reader: reads the mel features of ``directories``, and keeps what an earlier run has read; its
+            folder, which may be a part of theirs, is what is trained on. None reads them anew.
 
     Returns:
         summary of the run as plain values.
@@ -139,7 +142,7 @@ def pretrain(
             config = replace(config, crops=replace(config.crops, num_global=0))
         # a resumed run tolerates files removed since its start
         begun = any((out / "checkpoints").glob("step-*"))
-        mels = _mel_folder(config, directories)
+        mels = _mel_folder(config, directories, mel_reader)
         utterances, mixture = (
             read_training_data(directories, config.training.corpus_weights, check_files=not begun)
             if mels is None
@@ -188,7 +191,9 @@ def pretrain(
                 seed=config.training.seed,
                 labels=labels,
             )
-        dataset = _dataset(config, utterances, mixture, simulated, mels)
+        if mels is not None and mel_reader is None:
+            mel_reader = MelReader(mels, cache_mb=training.cache_mb)
+        dataset = _dataset(config, utterances, mixture, simulated, mel_reader)
 
         def make_dashboard(start_step: int, initial_KE: Tensor) -> Dashboard:
             atomic_write_text(out / "config.yaml", text)
@@ -371,7 +376,7 @@ def _export(
     teacher.to(device)
 
 
-def _mel_folder(config: RunConfig, directories: Sequence[Path]) -> MelFolder | None:
+def _mel_folder(config: RunConfig, directories: Sequence[Path], reader: MelReader | None) -> MelFolder | None:
     """The data as a folder of mel features, if that is what it is.
 
     Raises:
@@ -397,7 +402,7 @@ def _mel_folder(config: RunConfig, directories: Sequence[Path]) -> MelFolder | N
             "training.explain_every 0",
             path=folder,
         )
-    mels = read_mel_folder(folder)
+    mels = read_mel_folder(folder) if reader is None else reader.folder
     if mels.num_mels != config.features.num_mels:
         raise InputError(
             f"has features of {mels.num_mels} mel bands; the run is of {config.features.num_mels}",
@@ -412,21 +417,20 @@ def _dataset(
     utterances: UtteranceTable,
     mixture: Mixture,
     simulated: SegmentationData | None,
-    mels: MelFolder | None,
+    mel_reader: MelReader | None,
 ) -> TrainingSet:
     """What the batches are drawn from."""
     training, crops = config.training, config.crops
     if simulated is not None:
         return simulated.windows
-    if mels is not None:
+    if mel_reader is not None:
         return MelSegments(
-            mels,
+            mel_reader,
             utterances,
             mixture,
             num_frames=round(1000 * crops.local_s / config.features.hop_ms),
             views=crops.num_local,
             seed=training.seed,
-            cache_mb=training.cache_mb,
         )
     return CropDataset(
         utterances,

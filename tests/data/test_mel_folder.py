@@ -90,6 +90,13 @@ def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
         (torch.tensor([[0.0, 1, 2, 3], [0, 1, torch.nan, 3]]), "NaN or infinite features, first in frame 1"),
         (torch.tensor([[0.0, 1, -torch.inf, 3]]), "NaN or infinite features, first in frame 0"),
         (torch.zeros(3, 4).to_sparse(), "found a tensor"),
+        (torch.zeros(3, 4, device="meta"), "found a tensor"),
+        (torch.nested.nested_tensor([torch.zeros(3, 4)]), r"x\.pt"),
+        (torch.zeros(3, 4, dtype=torch.complex64), "found a tensor of torch.complex64"),
+        (
+            torch.tensor([[0.0, 1e300, 2, 3]], dtype=torch.float64),
+            "NaN or infinite features, first in frame 0",
+        ),
     ],
 )
 def test_a_file_that_holds_something_else(tmp_path: Path, content: Any, message: str) -> None:
@@ -97,6 +104,24 @@ def test_a_file_that_holds_something_else(tmp_path: Path, content: Any, message:
     with pytest.raises(InputError, match=message) as caught:
         read_mel(tmp_path / "x.pt", num_mels=4)
     assert str(caught.value).startswith(str(tmp_path / "x.pt"))
+
+
+def test_tensors_of_other_kinds_that_hold_features(tmp_path: Path) -> None:
+    values = torch.arange(12.0).reshape(3, 4)
+    for tensor in (
+        values.half(),
+        values.double(),
+        values.clone().requires_grad_(),
+        torch.nn.Parameter(values),
+        values.T.contiguous().T,
+    ):
+        torch.save(tensor, tmp_path / "x.pt")
+        assert np.array_equal(read_mel(tmp_path / "x.pt", num_mels=4), values.numpy())
+
+
+def test_a_folder_in_place_of_a_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read: Is a directory"):
+        read_mel(tmp_path, num_mels=4)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a tensor", b"PK\x03\x04 cut", bytes(range(256))])
@@ -167,7 +192,9 @@ def test_lists_that_cannot_be_used(folder: Path, spoil: Callable[[Path], None], 
 
 def test_segments_are_stretches_of_their_utterance(folder: Path) -> None:
     mels = read_mel_folder(folder)
-    segments = MelSegments(mels, mels.utterances, Mixture((4,)), num_frames=8, views=2, seed=3, cache_mb=1)
+    segments = MelSegments(
+        MelReader(mels, cache_mb=1), mels.utterances, Mixture((4,)), num_frames=8, views=2, seed=3
+    )
     batch, faults = segments.collate(segments.__getitems__([(0, 0), (5, 1)]))
     assert batch.local_VBS.shape == (2, 2, 4, 8) and not faults and len(batch.global_GBS) == 0
     long = MelReader(mels, cache_mb=0).read(mels.utterances[0])
@@ -185,7 +212,9 @@ def test_segments_are_stretches_of_their_utterance(folder: Path) -> None:
 
 def test_every_start_of_a_segment_occurs(folder: Path) -> None:
     mels = read_mel_folder(folder)
-    segments = MelSegments(mels, mels.utterances, Mixture((4,)), num_frames=8, views=1, seed=0, cache_mb=1)
+    segments = MelSegments(
+        MelReader(mels, cache_mb=1), mels.utterances, Mixture((4,)), num_frames=8, views=1, seed=0
+    )
     long = MelReader(mels, cache_mb=0).read(mels.utterances[0])
     first = {float(views[0, 0, 0]) for views, _ in segments.__getitems__([(n, 0) for n in range(400)])}
     assert first == {float(value) for value in long[:23, 0]}

@@ -45,8 +45,14 @@ VARIANTS: dict[str, AnyEncoderConfig] = {
     "conformer-full-rate": ConformerConfig(
         width=24, heads=2, feed_forward=32, num_blocks=2, kernel=5, subsampling="none", multi_scale=False
     ),
+    "conformer-normed": ConformerConfig(
+        width=24, heads=2, feed_forward=32, num_blocks=1, kernel=5, input_norm="batch"
+    ),
     "transformer-first": TransformerConfig(
         width=24, heads=2, feed_forward=32, num_blocks=2, norm_first=True, positions="sinusoidal"
+    ),
+    "transformer-normed": TransformerConfig(
+        width=24, heads=2, feed_forward=32, num_blocks=1, input_norm="batch"
     ),
     "resnet-bottleneck": ResNetConfig(blocks=(1, 1, 1, 1), bottleneck=True, channels=4, two_layers=True),
 }

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
-from sdpn.models.transformer import TransformerBlock, TransformerConfig
+from sdpn.models.conformer import Conformer, ConformerConfig
+from sdpn.models.transformer import Transformer, TransformerBlock, TransformerConfig
 
 
 @pytest.mark.parametrize("norm_first", [False, True])
@@ -41,7 +44,38 @@ def test_a_block_is_torchs_layer(norm_first: bool) -> None:
     torch.testing.assert_close(block(hidden, mask)[mask], expected[mask], atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("sizes", [{"width": 30, "heads": 4}, {"width": 9, "heads": 3}, {"dropout": 1.0}])
-def test_sizes_that_do_not_fit(sizes: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"width|dropout"):
-        TransformerConfig(**sizes)  # type: ignore[arg-type]
+@pytest.mark.parametrize("kind", [TransformerConfig, ConformerConfig])
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"width": 30, "heads": 4}, r"width \(30\) must be even, and a multiple of the heads \(4\)"),
+        ({"width": 9, "heads": 3}, r"width \(9\) must be even"),
+        ({"heads": 0}, "must be positive"),
+        ({"feed_forward": 0}, "must be positive"),
+        ({"num_blocks": 0}, "must be positive"),
+        ({"embedding_dim": 0}, "must be positive"),
+        ({"dropout": 1.0}, r"dropout must lie in \[0, 1\)"),
+        ({"dropout": float("nan")}, r"dropout must lie in \[0, 1\)"),
+    ],
+)
+def test_sizes_that_do_not_fit(kind: Any, sizes: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        kind(**sizes)
+
+
+@pytest.mark.parametrize(("kind", "build"), [(TransformerConfig, Transformer), (ConformerConfig, Conformer)])
+def test_heads_of_odd_width(kind: Any, build: Any) -> None:
+    network = build(kind(width=10, heads=2, feed_forward=8, num_blocks=1), 6).eval()
+    assert network(torch.randn(2, 6, 20)).shape == (2, network.embedding_dim)
+
+
+@pytest.mark.parametrize(("kind", "build"), [(TransformerConfig, Transformer), (ConformerConfig, Conformer)])
+def test_batch_norm_of_the_input_takes_level_and_spread_of_bands(kind: Any, build: Any) -> None:
+    torch.manual_seed(0)
+    config = kind(width=8, heads=2, feed_forward=8, num_blocks=1, input_norm="batch", dropout=0.0)
+    network = build(config, 6).train()
+    features = torch.randn(4, 6, 30)
+    moved = 5.0 * features * torch.rand(1, 6, 1).add(0.5) - 40.0 * torch.rand(1, 6, 1)
+    torch.testing.assert_close(network(moved), network(features), atol=1e-3, rtol=1e-3)
+    plain = build(kind(width=8, heads=2, feed_forward=8, num_blocks=1, dropout=0.0), 6).train()
+    assert not torch.allclose(plain(moved), plain(features), atol=1e-2)

@@ -5,15 +5,22 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, strategies
 
 from sdpn.config import to_dict
-from sdpn.data.mel_folder import read_mel_folder
+from sdpn.data.mel_folder import read_mel_folder, write_mel_folder
 from sdpn.errors import InputError
 from sdpn.features.registry import build_features
 from sdpn.training.config import RunConfig, load_run_config
@@ -110,29 +117,39 @@ def test_every_rung_is_one_change_of_the_one_before() -> None:
     assert published <= set(base_of)
 
 
+def _command(generated: Path, out: Path, rungs: list[Path], **other: str) -> list[str]:
+    options = {"folds": "2", "rates": "1e-2,1e-9", "seconds": "0.3", "tune_seconds": "0.1"} | other
+    command = ["--data", str(generated), "--out", str(out)]
+    for name, value in options.items():
+        command += [f"--{name}", value]
+    for rung in rungs:
+        command += ["--rung", str(rung)]
+    return command
+
+
 def test_runs_tables_and_pictures(
     generated: Path, rungs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import ladder
     import results
 
-    command = ["--data", str(generated), "--out", str(tmp_path), "--folds", "2", "--rates", "1e-2,1e-9"]
-    command += ["--seconds", "0.3", "--tune_seconds", "0.1"]
-    for rung in rungs:
-        command += ["--rung", str(rung)]
+    command = _command(generated, tmp_path, rungs)
     assert ladder.main(command) == 0
-    files = sorted(file.name for file in (tmp_path / "runs").iterdir())
-    assert len(files) == 2 * 2 + 2 * 2
-    folds = [json.loads((tmp_path / f"runs/02_two.fold{fold}.json").read_text()) for fold in (0, 1)]
+    runs = {file.name: json.loads(file.read_text()) for file in (tmp_path / "runs").iterdir()}
+    assert len(runs) == 2 * 2 + 2 * 2
+    folds = [runs[f"02_two.fold{fold}.json"] for fold in (0, 1)]
+    parts = [set(run["utterances"]) for run in (*folds, runs["01_one.tune.0.01.json"])]
     everything = {one.id for one in read_mel_folder(generated).utterances}
-    assert set(folds[0]["utterances"]) | set(folds[1]["utterances"]) == everything
-    assert not set(folds[0]["utterances"]) & set(folds[1]["utterances"])
+    assert set.union(*parts) == everything and sum(map(len, parts)) == len(everything)
     assert all(run["rate"] == 1e-2 for run in folds)  # the other learns nothing
+    study = json.loads((tmp_path / "study.json").read_text())
     for run in folds:
         right = np.mean([a == b for a, b in zip(run["truth"], run["found"], strict=True)])
         assert run["accuracy"] == pytest.approx(right)
+        assert run["steps"] == max(2, round(0.3 / study["rungs"]["02_two"]["step_s"]))
+        assert run["curve"][-1][0] == run["steps"] and run["curve"][-1][1] < run["curve"][0][1]
     assert np.mean([run["accuracy"] for run in folds]) > 0.5  # chance is a quarter
-    # what is there is not run again; what is missing is
+    # what is there is not run again; what is missing is the same run again
     before = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "runs").iterdir()}
     (tmp_path / "runs/01_one.fold1.json").unlink()
     capsys.readouterr()
@@ -140,10 +157,111 @@ def test_runs_tables_and_pictures(
     assert capsys.readouterr().out.count("accuracy") == 1
     after = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "runs").iterdir()}
     assert {name for name in after if after[name] != before[name]} == {"01_one.fold1.json"}
-    given = ["--runs", str(tmp_path / "runs"), "--conf", str(rungs[0].parent), "--out", str(tmp_path / "r")]
+    again = json.loads((tmp_path / "runs/01_one.fold1.json").read_text())
+    assert again | {"test_s": 0.0} == runs["01_one.fold1.json"] | {"test_s": 0.0}
+    given = ["--study", str(tmp_path), "--conf", str(rungs[0].parent), "--out", str(tmp_path / "r")]
     assert results.main(given) == 0
     text = (tmp_path / "r/RESULTS.md").read_text()
-    assert "| 02_two | 01 |" in text and (tmp_path / "r/confusions.png").read_bytes()[1:4] == b"PNG"
+    assert "| 02_two | 01 |" in text and study["commit"] in text and str(tmp_path) not in text
+    assert "From the first rung to the last" in text and "Unfinished" not in text
+    for name in ("confusions.png", "curves.png"):
+        assert (tmp_path / "r" / name).read_bytes()[1:4] == b"PNG"
+    (tmp_path / "runs/01_one.fold1.json").unlink()
+    assert results.main(given) == 0
+    assert "**Unfinished**: 01_one lack folds" in (tmp_path / "r/RESULTS.md").read_text()
+
+
+def _measured(**seconds: float) -> Any:
+    return lambda configs: {name: seconds[name] for name in configs}
+
+
+def test_the_time_of_a_step_is_measured_once(rungs: list[Path], tmp_path: Path) -> None:
+    import study
+
+    one, two = (load_run_config(rung) for rung in rungs)
+    settings = study.Settings("abc", 2, 1.0, 1.0, (1e-2,))
+
+    def opened(configs: dict[str, RunConfig], measure: Any, settings: Any = settings) -> dict[str, float]:
+        return dict(study.open_study(tmp_path, settings, configs, measure))
+
+    assert opened({"one": one}, _measured(one=0.25)) == {"one": 0.25}
+    assert opened({"one": one}, _measured()) == {"one": 0.25}
+    # twice as slow a machine: the new rung has the ratio of the two
+    both = opened({"one": one, "two": two}, _measured(one=0.5, two=1.5))
+    assert both == {"one": 0.25, "two": 0.75} == opened({"one": one, "two": two}, _measured())
+    with pytest.raises(InputError, match="rung one has other settings"):
+        opened({"one": two}, _measured())
+    with pytest.raises(InputError, match=r"of another study: folds was 2, is 3; seconds was 1\.0, is 9\.0"):
+        opened({"one": one}, _measured(), study.Settings("abc", 3, 9.0, 1.0, (1e-2,)))
+    (tmp_path / "study.json").write_text('{"settings": {}, "rungs": {"one": {"step_s": 0}}}')
+    with pytest.raises(InputError, match="is not the study that"):
+        opened({"one": one}, _measured())
+    (tmp_path / "study.json").unlink()
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(InputError, match=r"has runs but no study\.json"):
+        opened({"one": one}, _measured())
+
+
+@given(
+    counts=strategies.lists(strategies.integers(1, 30), min_size=1, max_size=12),
+    folds=strategies.integers(2, 6),
+)
+def test_utterances_that_rates_are_chosen_on(counts: list[int], folds: int) -> None:
+    import ladder
+
+    label_N = np.repeat(np.arange(len(counts)), counts)
+    aside_N = ladder.aside(label_N, folds)
+    for label, count in enumerate(counts):
+        chosen = int(aside_N[label_N == label].sum())
+        if count <= folds:
+            assert chosen == 0
+        else:  # one part of folds + 1, to one utterance; an utterance for each fold is left
+            assert count // (folds + 1) <= chosen <= -(-count // (folds + 1)) and count - chosen >= folds
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rates": "fast"}, "'fast' is not a list of learning rates"),
+        ({"rates": "1e-3,nan"}, "is not a list of learning rates"),
+        ({"rates": "0"}, "is not a list of learning rates"),
+        ({"folds": "1"}, "is not a number of at least 2"),
+        ({"seconds": "0"}, "is not a number of at least 0.01"),
+        ({"seconds": "inf"}, "is not a number of at least 0.01"),
+    ],
+)
+def test_options_out_of_range(
+    change: dict[str, str],
+    message: str,
+    generated: Path,
+    rungs: list[Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import ladder
+
+    with pytest.raises(SystemExit) as caught:
+        ladder.main(_command(generated, tmp_path / "out", rungs, **change))
+    assert caught.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_studies_that_cannot_be_made(
+    generated: Path, rungs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import ladder
+
+    for change, message in (
+        ({"folds": "7"}, "7 folds cannot be made: the largest class, 'id00001', has"),
+        ({"folds": "6"}, "no speaker has more than 6 utterances, so that none are left to choose a rate on"),
+    ):
+        assert ladder.main(_command(generated, tmp_path, rungs, **change)) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("ladder.py: error: ") and message in error and error.count("\n") == 1
+    assert ladder.main(_command(generated, tmp_path, [rungs[0], rungs[0]])) == 2
+    assert "two rungs have the same name" in capsys.readouterr().err
+    assert ladder.main(_command(tmp_path / "nowhere", tmp_path, rungs)) == 2
+    assert "metadata.json: no such file" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_intervals_are_paired_and_of_the_same_utterances() -> None:
@@ -187,9 +305,49 @@ def test_the_submission_names_a_speaker_for_every_test_utterance(
     assert len(rows) == 9 and right >= 5  # chance is two
 
 
-def test_a_run_on_mels_resumes_to_the_bit(generated: Path, rungs: list[Path], tmp_path: Path) -> None:
-    import shutil
+def test_a_model_of_other_speakers_is_refused(
+    generated: Path, rungs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import generate
+    import predict
 
+    _trained(generated, rungs[0], tmp_path / "exp", "training.steps=1")
+    other, out = tmp_path / "other", tmp_path / "out.csv"
+    assert generate.main(["--out", str(other), "--speakers", "5", "--utterances", "2", "--n_mels", "8"]) == 0
+    given = ["--model", str(tmp_path / "exp/model"), "--data", str(other), "--out", str(out)]
+    assert predict.main(given) == 2
+    assert "mapping.json: has 5 speakers, the model 4: 'id00005' is only here" in capsys.readouterr().err
+    (other / "mapping.json").unlink()  # who has only the test data classifies them all the same
+    assert predict.main(given) == 0 and len(out.read_text().splitlines()) == 11
+    bad = other / json.loads((other / "testdata.json").read_text())["utterances"][3]["feature_path"]
+    mel = torch.load(bad, weights_only=True)
+    torch.save(mel.fill_(torch.inf), bad)
+    assert predict.main(given) == 2
+    assert f"{bad.name}: has NaN or infinite features" in capsys.readouterr().err
+    assert len(out.read_text().splitlines()) == 11  # as it was
+    del mel
+    (other / "testdata.json").unlink()
+    assert predict.main(given) == 2
+    assert "testdata.json: no such file" in capsys.readouterr().err
+
+
+def test_names_with_spaces(rungs: list[Path], tmp_path: Path) -> None:
+    import ladder
+
+    rng = np.random.default_rng(0)
+    write = [(f"Anna {name}", rng.normal(size=(50, 8))) for name in "AB" for _ in range(4)]
+    (tmp_path / "a set").mkdir()
+    write_mel_folder(tmp_path / "a set", write, num_mels=8)
+    metadata = tmp_path / "a set/metadata.json"
+    (tmp_path / "a set/uttr-000000.pt").rename(tmp_path / "a set/utterance 0.pt")
+    metadata.write_text(metadata.read_text().replace("uttr-000000.pt", "utterance 0.pt"))
+    out = tmp_path / "an experiment"
+    assert ladder.main(_command(tmp_path / "a set", out, rungs[:1], rates="1e-2", seconds="0.02")) == 0
+    found = json.loads((out / "runs/01_one.fold0.json").read_text())
+    assert set(found["truth"]) == {"Anna A", "Anna B"} and len(found["truth"]) == 4
+
+
+def test_a_run_on_mels_resumes_to_the_bit(generated: Path, rungs: list[Path], tmp_path: Path) -> None:
     settings = [
         "supervised.folds=3",
         "evaluation.every=7",
@@ -269,6 +427,34 @@ def test_speech_becomes_features_of_speakers_with_enough_utterances(
     found = torch.load(mels.utterances[0].path, weights_only=True)
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)  # the file has 16 bits
     assert prepare_mels.main([*given, "--least", "5"]) == 2
+
+
+@pytest.mark.slow
+def test_a_study_that_is_stopped_goes_on_as_the_same(
+    generated: Path, rungs: list[Path], tmp_path: Path
+) -> None:
+    command = [sys.executable, str(RECIPE / "local/ladder.py")]
+    command += _command(generated, tmp_path / "a", rungs[:1], rates="1e-2", seconds="4")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    begun = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    deadline_s = time.monotonic() + 100
+    while not list((tmp_path / "a/work").glob("*/exp/tensorboard/*")):
+        assert begun.poll() is None and time.monotonic() < deadline_s
+        time.sleep(0.05)
+    begun.send_signal(signal.SIGTERM)
+    error = begun.communicate(timeout=100)[1]
+    assert begun.returncode == 128 + signal.SIGTERM and "the same command continues" in error
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    shutil.rmtree(tmp_path / "b/work")  # one resumes, the other begins the run again
+    command[command.index("--out") + 1] = str(tmp_path / "b")
+    subprocess.run(command, env=environment, check=True, timeout=300)
+    command[command.index("--out") + 1] = str(tmp_path / "a")
+    subprocess.run(command, env=environment, check=True, timeout=300)
+    for fold in (0, 1):
+        one, other = (json.loads((tmp_path / f"{n}/runs/01_one.fold{fold}.json").read_text()) for n in "ab")
+        for run in (one, other):
+            del run["test_s"], run["curve"]  # of which the interrupted run has another first point
+        assert one == other
 
 
 @pytest.mark.slow

@@ -100,7 +100,7 @@ def embed(data: Path, noise: Path, model: str, to: Path) -> None:
     emb_NCD = np.stack([each.embeddings_ND for each in found])
     columns = dict(zip(("as recorded", "noise 5 dB", "telephone"), emb_NCD.transpose(1, 0, 2), strict=True))
     ids = np.array([each.id for each in utterances])
-    np.savez(to, ids=ids, seconds=seconds, **columns)  # type: ignore[arg-type]
+    np.savez(to, ids=ids, seconds=seconds, **columns)
 
 
 def trials(path: Path, back_end: BackEnd) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

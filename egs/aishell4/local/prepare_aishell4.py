@@ -24,6 +24,7 @@ from prepare_diarization import (
     run,
 )
 
+from sdpn.cli.script import script
 from sdpn.io.rttm import Turn
 
 #: Recordings of test (arXiv 2104.03603); those of dev are listed.
@@ -46,9 +47,10 @@ def find(args: argparse.Namespace) -> Split:
     return Split(audio=audio, reference=reference, count=count, channel=0)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
-    return run("prepare_aishell4.py", __doc__, add_arguments, find, argv)
+@script
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    run("prepare_aishell4.py", __doc__, add_arguments, find, argv)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

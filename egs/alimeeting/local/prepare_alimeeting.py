@@ -18,6 +18,7 @@ from pathlib import Path
 from praatio import textgrid
 from prepare_diarization import Split, recordings_below, require_folder, run
 
+from sdpn.cli.script import script
 from sdpn.errors import InputError
 from sdpn.io.corpus import as_word
 from sdpn.io.parsing import parsing
@@ -69,9 +70,10 @@ def find(args: argparse.Namespace) -> Split:
     return Split(audio=audio, reference=reference, count=COUNTS[args.split], channel=0)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
-    return run("prepare_alimeeting.py", __doc__, add_arguments, find, argv)
+@script
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    run("prepare_alimeeting.py", __doc__, add_arguments, find, argv)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

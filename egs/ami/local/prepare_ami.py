@@ -22,6 +22,8 @@ from prepare_diarization import (
     run,
 )
 
+from sdpn.cli.script import script
+
 #: Meetings of the setup (https://github.com/BUTSpeechFIT/AMI-diarization-setup).
 COUNTS = {"dev": 18, "test": 16}
 
@@ -43,9 +45,10 @@ def find(args: argparse.Namespace) -> Split:
     return Split(audio=audio, reference=reference, regions=regions, count=COUNTS[args.split])
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
-    return run("prepare_ami.py", __doc__, add_arguments, find, argv)
+@script
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    run("prepare_ami.py", __doc__, add_arguments, find, argv)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -25,6 +25,7 @@ from prepare_diarization import (
     run,
 )
 
+from sdpn.cli.script import script
 from sdpn.errors import InputError
 
 PARTS = {"dev": "part1", "test": "part2"}
@@ -49,9 +50,10 @@ def find(args: argparse.Namespace) -> Split:
     return Split(audio=audio, reference=reference, count=COUNTS[args.split])
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
-    return run("prepare_callhome.py", __doc__, add_arguments, find, argv)
+@script
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    run("prepare_callhome.py", __doc__, add_arguments, find, argv)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -27,6 +27,8 @@ from prepare_diarization import (
     run,
 )
 
+from sdpn.cli.script import script
+
 #: Recordings of the partition 'full'; 'core' is balanced by domain (arXiv 2012.01477).
 COUNTS = {"dev": 254, "test": 259}
 
@@ -43,9 +45,10 @@ def find(args: argparse.Namespace) -> Split:
     return Split(audio=audio, reference=reference, regions=regions, count=count)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
-    return run("prepare_dihard3.py", __doc__, add_arguments, find, argv)
+@script
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    run("prepare_dihard3.py", __doc__, add_arguments, find, argv)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import argparse
 import random
+import sys
 from pathlib import Path
 
+from sdpn.cli.script import script
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_write_text
 from sdpn.io.kaldi import Utterance, read_data_dir, write_data_dir
@@ -54,6 +56,7 @@ def trial_lines(utterances: list[Utterance], *, seed: int) -> list[str]:
     return lines
 
 
+@script
 def main() -> None:
     """Read, split, write."""
     parser = argparse.ArgumentParser(
@@ -67,18 +70,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the choice (default: 1)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     args = parser.parse_args()
-    try:
-        others, held = hold_out(
-            list(read_data_dir(args.data)), prefix=args.prefix, num_speakers=args.speakers, seed=args.seed
-        )
-        write_data_dir(args.out / "train", others)
-        write_data_dir(args.out / "valid", held)
-        lines = trial_lines(held, seed=args.seed + 1)
-        atomic_write_text(args.out / "valid/trials", "\n".join(lines) + "\n")
-    except InputError as error:
-        parser.exit(2, f"hold_out.py: error: {error}\n")
+    others, held = hold_out(
+        list(read_data_dir(args.data)), prefix=args.prefix, num_speakers=args.speakers, seed=args.seed
+    )
+    write_data_dir(args.out / "train", others)
+    write_data_dir(args.out / "valid", held)
+    lines = trial_lines(held, seed=args.seed + 1)
+    atomic_write_text(args.out / "valid/trials", "\n".join(lines) + "\n")
     print(f"{len(others)} utterances to train on, {len(held)} held out, {len(lines)} trials: {args.out}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

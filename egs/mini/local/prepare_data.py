@@ -24,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sdpn.benchmark.held_out import is_held_out_sound, is_held_out_speaker
+from sdpn.cli.script import script
 from sdpn.errors import InputError
 from sdpn.io import audio
 from sdpn.io.atomic import atomic_directory
@@ -141,8 +142,9 @@ def prepare(out: Path, args: argparse.Namespace) -> None:
             _write(out / kind, sounds, args.nj)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+@script
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -160,15 +162,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--nj", type=int, default=2, help="threads that read headers; default 2")
     args = parser.parse_args(argv)
-    try:
-        if (args.dev is None) != (args.trials is None):
-            raise InputError("--dev and --trials go together")
-        with atomic_directory(args.out) as folder:
-            prepare(folder, args)
-    except InputError as error:
-        print(f"prepare_data.py: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    if (args.dev is None) != (args.trials is None):
+        raise InputError("--dev and --trials go together")
+    with atomic_directory(args.out) as folder:
+        prepare(folder, args)
 
 
 def _write(folder: Path, utterances: Sequence[Utterance], num_threads: int) -> None:

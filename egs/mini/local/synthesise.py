@@ -41,6 +41,7 @@ from conversation import converse, trim
 from espeak import ACCENTS, Synthesiser, Voice, variants
 from sentences import sentence
 
+from sdpn.cli.script import script
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_directory
 from sdpn.io.audio import RATE_HZ
@@ -236,8 +237,9 @@ def synthesise(out: Path, args: argparse.Namespace) -> None:
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+@script
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -251,13 +253,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="default 0")
     parser.add_argument("--nj", type=_positive, default=2, help="processes; default 2")
     args = parser.parse_args(argv)
-    try:
-        with atomic_directory(args.out) as folder:
-            synthesise(folder, args)
-    except InputError as error:
-        print(f"synthesise.py: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    with atomic_directory(args.out) as folder:
+        synthesise(folder, args)
 
 
 def _positive(text: str) -> int:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from prepare_diarization import Split, read_reference, recordings_below, run
 
+from sdpn.cli.script import script
 from sdpn.errors import InputError
 
 #: Recordings of each reference.
@@ -45,9 +46,10 @@ def find(args: argparse.Namespace) -> Split:
     return Split(audio=recordings_below(args.audio, wanted, named="{}.wav"), reference=reference)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
-    return run("prepare_msdwild.py", __doc__, add_arguments, find, argv)
+@script
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    run("prepare_msdwild.py", __doc__, add_arguments, find, argv)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

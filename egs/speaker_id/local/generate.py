@@ -14,14 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
+from sdpn.cli.script import script
 from sdpn.data.mel_folder import TESTDATA, write_mel_folder
-from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_directory
 from sdpn.io.json_text import read_json
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+@script
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -32,12 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--n_mels", type=int, default=40, help="default 40")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
-    try:
-        generate(args)
-    except InputError as error:
-        print(f"generate.py: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    generate(args)
 
 
 def generate(args: argparse.Namespace) -> None:

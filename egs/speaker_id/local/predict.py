@@ -15,7 +15,8 @@ from pathlib import Path
 
 import torch
 
-from sdpn.data.mel_folder import MelReader, read_mel_test
+from sdpn.cli.script import script
+from sdpn.data.mel_folder import MAPPING, MelReader, read_mapping, read_mel_test
 from sdpn.errors import InputError
 from sdpn.features.given import GivenFeatures
 from sdpn.features.registry import build_features
@@ -29,7 +30,7 @@ def submission(model_path: Path, data: Path) -> str:
     """The text of the CSV file.
 
     Raises:
-        InputError: the model has no classes, or the data cannot be read or have other features.
+        InputError: the model has no classes, or the data cannot be read or have other features or speakers.
     """
     model, classifier = read_model(model_path), read_classifier(model_path)
     test = read_mel_test(data)
@@ -38,6 +39,8 @@ def submission(model_path: Path, data: Path) -> str:
             f"has features of {test.num_mels} mel bands; the model takes {model.features.num_mels}",
             path=test.source,
         )
+    if (data / MAPPING).is_file():
+        _check_speakers(classifier.classes.names, read_mapping(data), data / MAPPING)
     rows_ND = embed_mels(
         model.encoder,
         GivenFeatures(build_features(model.features)),
@@ -53,19 +56,32 @@ def submission(model_path: Path, data: Path) -> str:
     return text.getvalue()
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+def _check_speakers(known: Sequence[str], mapped: Sequence[str], mapping: Path) -> None:
+    """Compare the classes of a model with the speakers of the data.
+
+    Raises:
+        InputError: they differ.
+    """
+    only_here = sorted(set(mapped) - set(known))
+    only_there = sorted(set(known) - set(mapped))
+    if only_here or only_there:
+        example = f"{only_here[0]!r} is only here" if only_here else f"{only_there[0]!r} is only in the model"
+        raise InputError(
+            f"has {len(mapped)} speakers, the model {len(known)}: {example}",
+            path=mapping,
+            hint="give a model that was trained on this data",
+        )
+
+
+@script
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="trained with labels")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="with testdata.json")
     parser.add_argument("--out", type=Path, required=True, metavar="CSV")
     args = parser.parse_args(argv)
-    try:
-        atomic_write_text(args.out, submission(args.model, args.data))
-    except InputError as error:
-        print(f"predict.py: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    atomic_write_text(args.out, submission(args.model, args.data))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from sdpn.cli.script import script
 from sdpn.data.mel_folder import write_mel_folder
 from sdpn.errors import InputError
 from sdpn.features.registry import build_features
@@ -24,8 +25,9 @@ from sdpn.io.kaldi import Utterance
 from sdpn.training.config import load_run_config
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+@script
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -43,13 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="cut utterances to so many seconds; default: no",
     )
     args = parser.parse_args(argv)
-    try:
-        with atomic_directory(args.out) as folder:
-            prepare(folder, args.corpus, args.config, args.least, args.longest)
-    except InputError as error:
-        print(f"prepare_mels.py: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    with atomic_directory(args.out) as folder:
+        prepare(folder, args.corpus, args.config, args.least, args.longest)
 
 
 def prepare(out: Path, corpora: Sequence[Path], config: Path, least: int, longest_s: float) -> None:

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from study import read_study
 
+from sdpn.cli.script import script
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_path, atomic_write_text
 from sdpn.io.json_text import read_json
@@ -37,6 +39,20 @@ _PUBLISHED = {
     "10_self_attention": ("simplified self-attention pooling instead of the mean", 0.855, 0.859),
     "11_self_attention_64": ("its scores through a tanh layer of 64", 0.859, 0.862),
     "12_self_attention_128": ("a tanh layer of 128", 0.862, 0.863),
+}
+
+#: What a result of a run holds, among others.
+_KEYS = {
+    "rung",
+    "fold",
+    "rate",
+    "steps",
+    "test_s",
+    "encoder_parameters",
+    "curve",
+    "truth",
+    "found",
+    *_FIGURES,
 }
 
 #: Confusions that the table shows.
@@ -86,15 +102,17 @@ def compare(before: Rung, after: Rung) -> PairedComparison | None:
     return compare_paired(wrong[0], wrong[1], totals)
 
 
-def read_rungs(runs: Path) -> dict[str, Rung]:
+def read_rungs(runs: Path, study: dict[str, Any]) -> dict[str, Rung]:
     """The rungs in the order of their names, with the folds that are done.
 
     Raises:
-        InputError: there is no result, or one is malformed.
+        InputError: there is no result, or one is malformed or of another study.
     """
     found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for file in sorted(runs.glob("*.fold*.json")):
         result = read_json(file, "result of a run")
+        if not result.keys() >= _KEYS.union(_FIGURES) or result["rung"] not in study["rungs"]:
+            raise InputError("is no result of a run of this study", path=file)
         found[result["rung"]].append(result)
     if not found:
         raise InputError("contains no results of folds", path=runs, hint="run local/ladder.py first")
@@ -115,69 +133,54 @@ def verdict(name: str, comparison: PairedComparison) -> str | None:
         return None
     what, before, after = _PUBLISHED[name]
     interval = comparison.interval
-    gain = (
-        f"{100 * comparison.difference:+.1f} points [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"
-    )
     if interval.low > 0:
         holds = "holds here"
     elif interval.high < 0:
         holds = "is the other way round here"
     else:
         holds = "cannot be told from none here"
-    return f"{what[0].upper()}{what[1:]} (published {100 * (after - before):+.1f}) {holds}: {gain}."
+    published = f"published {100 * (after - before):+.1f}"
+    return f"{what[0].upper()}{what[1:]} ({published}) {holds}: {_points(comparison)} points."
 
 
-def report(rungs: dict[str, Rung], conf: Path, command: str, tuned: dict[str, int]) -> str:
+def report(rungs: dict[str, Rung], conf: Path, command: str, study: dict[str, Any]) -> str:
     """The text of RESULTS.md."""
     base_of = bases(conf, list(rungs))
-    some = next(iter(rungs.values()))
-    count = sum(len(run["truth"]) for run in some.by_fold.values())
-    speakers = {name for run in some.by_fold.values() for name in run["truth"]}
-    lines = [
-        "# Results of the ladder",
-        "",
-        f"Written by `local/results.py` from the results of `{command}`, not by hand. {len(speakers)} "
-        f"speakers, {count} tested utterances in {len(some.by_fold)} folds. Every run has "
-        f"{some.mean('seconds'):.0f} s of "
-        "CPU time for its training steps, and every rung the best of "
-        f"{max(tuned.values(), default=1)} learning rates, chosen on another split of the same utterances. "
-        "Figures in %, those of the last step: mean and standard deviation over folds. *Step* is the "
-        "difference in accuracy to the rung that it builds on, with a paired 95 % interval (bootstrap over "
-        "speakers).",
-        "",
-        "| rung | on | accuracy | precision | recall | F1 | step | folds |",
-        "|:--|:--|--:|--:|--:|--:|--:|--:|",
-    ]
+    lines = ["# Results of the ladder", "", _introduction(rungs, command, study), ""]
+    lines += ["| rung | on | accuracy | precision | recall | F1 | step |", "|:--|:--|--:|--:|--:|--:|--:|"]
     verdicts = []
     for name, rung in rungs.items():
         base = base_of[name]
         step = ""
         if base in rungs and (comparison := compare(rungs[base], rung)) is not None:
-            low, high = comparison.interval.low, comparison.interval.high
-            step = f"{100 * comparison.difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+            step = _points(comparison)
             verdicts.append(verdict(name, comparison))
         cells = [f"{100 * rung.mean(key):.1f} ± {100 * rung.deviation(key):.1f}" for key in _FIGURES]
         on = "" if base is None else base.split("_")[0]
-        row = f"| {name} | {on} | {' | '.join(cells)} | {step} | {len(rung.by_fold)} |"
-        lines.append(row.replace(" ± nan", ""))
-    lines += ["", "## Cost", "", "| rung | parameters | ms a step | steps | learning rate | accuracy, % |"]
-    lines.append("|:--|--:|--:|--:|--:|--:|")
-    for name, rung in rungs.items():
-        rates = ", ".join(sorted({f"{run['rate']:g}" for run in rung.by_fold.values()}))
-        lines.append(
-            f"| {name} | {rung.mean('encoder_parameters'):,.0f} | {1000 * rung.mean('step_s'):.1f} | "
-            f"{rung.mean('steps'):,.0f} | {rates} | {100 * rung.mean('accuracy'):.1f} |"
-        )
-    lines += ["", "## The published steps", "", *[f"- {line}" for line in verdicts if line]]
+        lines.append(f"| {name} | {on} | {' | '.join(cells)} | {step} |".replace(" ± nan", ""))
     names = list(rungs)
     ends = compare(rungs[names[0]], rungs[names[-1]])
     if ends is not None and len(names) > 1:
-        low, high = ends.interval.low, ends.interval.high
-        lines += [
-            "",
-            f"From the first rung to the last: {100 * ends.difference:+.1f} points "
-            f"[{100 * low:+.1f}, {100 * high:+.1f}].",
-        ]
+        lines += ["", f"From the first rung to the last: {_points(ends)} points."]
+    lines += [
+        "",
+        "## Cost",
+        "",
+        "| rung | parameters | ms a step | steps | test, ms an utterance | learning rate |",
+    ]
+    lines[-1] += " accuracy |"
+    lines.append("|:--|--:|--:|--:|--:|--:|--:|")
+    for name, rung in rungs.items():
+        runs = list(rung.by_fold.values())
+        test_ms = float(np.median([1000 * run["test_s"] / len(run["truth"]) for run in runs]))
+        lines.append(
+            f"| {name} | {runs[0]['encoder_parameters']:,} | {1000 * study['rungs'][name]['step_s']:.1f} | "
+            f"{runs[0]['steps']:,} | {test_ms:.1f} | {runs[0]['rate']:g} | "
+            f"{100 * rung.mean('accuracy'):.1f} |"
+        )
+    lines += ["", *_edges(rungs, study["settings"]["rates"])]
+    lines += ["", "![Share of wrong training segments over the steps of each rung](curves.png)"]
+    lines += ["", "## The published steps", "", *[f"- {line}" for line in verdicts if line]]
     best = max(rungs.values(), key=lambda rung: rung.mean("accuracy"))
     alternative = "Share of the utterances of each speaker, and of each corpus, taken for another"
     lines += ["", f"## Confusions of {best.name}", "", f"![{alternative}](confusions.png)"]
@@ -190,6 +193,79 @@ def report(rungs: dict[str, Rung], conf: Path, command: str, tuned: dict[str, in
     lines += ["", "The most frequent ones:", "", "| speaker | taken for | utterances |", "|:--|:--|--:|"]
     lines += [f"| {a} | {b} | {number} |" for (a, b), number in pairs.most_common(_MOST_CONFUSED)]
     return "\n".join(lines) + "\n"
+
+
+def _introduction(rungs: dict[str, Rung], command: str, study: dict[str, Any]) -> str:
+    """What was done, and where."""
+    settings = study["settings"]
+    some = next(iter(rungs.values()))
+    speakers = {name for run in some.by_fold.values() for name in run["truth"]}
+    tested = sum(len(run["truth"]) for run in some.by_fold.values())
+    rates = ", ".join(f"{rate:g}" for rate in settings["rates"])
+    chosen = (
+        f"and every rung the best of the learning rates {rates}, after {settings['tune_seconds']:g} s each, "
+        "on utterances that no fold tests"
+        if len(settings["rates"]) > 1
+        else f"and the learning rate is {rates}"
+    )
+    done = sorted({fold for rung in rungs.values() for fold in rung.by_fold})
+    missing = [name for name, rung in rungs.items() if len(rung.by_fold) < settings["folds"]]
+    unfinished = f" **Unfinished**: {', '.join(missing)} lack folds." if missing else ""
+    return (
+        f"Written by `local/results.py` from the results of `{command}`, not by hand; runs of commit "
+        f"{study['commit']} on {study['machine']}, one thread. {len(speakers)} speakers, {tested} tested "
+        f"utterances in {len(done)} folds (a run's seed is the number of its fold; the split has 0)."
+        f"{unfinished} Every run has {settings['seconds']:g} s of CPU time for its training steps, {chosen}. "
+        "Figures in %, those of the last step: mean and standard deviation over folds. *Step* is the "
+        "difference in accuracy to the rung that it builds on, with a paired 95 % interval (bootstrap over "
+        "speakers)."
+    )
+
+
+def _points(comparison: PairedComparison) -> str:
+    """A difference in percentage points, with its interval."""
+    low, high = comparison.interval.low, comparison.interval.high
+    return f"{100 * comparison.difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+
+
+def _edges(rungs: dict[str, Rung], rates: Sequence[float]) -> list[str]:
+    """A sentence on learning rates that might be better outside the list."""
+    if len(rates) < 2:
+        return []
+    edges = {
+        edge: [name for name, rung in rungs.items() if next(iter(rung.by_fold.values()))["rate"] == edge]
+        for edge in (min(rates), max(rates))
+    }
+    return [
+        f"{edge:g} is the {'least' if edge == min(rates) else 'largest'} rate of the list: a better one may "
+        f"lie beyond it for {', '.join(names)}."
+        for edge, names in edges.items()
+        if names
+    ]
+
+
+def draw_curves(rungs: dict[str, Rung], path: Path) -> None:
+    """Wrong training segments over the share of the steps, a line for each rung."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(9, 5), layout="constrained")
+    colours = matplotlib.colormaps["turbo"](np.linspace(0.05, 0.95, len(rungs)))
+    grid = np.linspace(0.05, 1.0, 40)
+    for colour, (name, rung) in zip(colours, rungs.items(), strict=True):
+        curves = []
+        for run in rung.by_fold.values():
+            steps, errors = np.array(run["curve"]).T
+            curves.append(np.interp(grid, steps / run["steps"], errors))
+        axes.plot(grid, 100 * np.mean(curves, axis=0), color=colour, label=name)
+    axes.set(xlabel="share of the steps", ylabel="wrong training segments, %", xlim=(0, 1), ylim=(0, 100))
+    axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axes.spines[["top", "right"]].set_visible(False)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
+    pyplot.close(figure)
 
 
 def draw_confusions(rung: Rung, path: Path) -> None:
@@ -228,27 +304,23 @@ def draw_confusions(rung: Rung, path: Path) -> None:
     pyplot.close(figure)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+@script
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--runs", type=Path, required=True, metavar="DIR", help="of ladder.py: OUT/runs")
+    parser.add_argument("--study", type=Path, required=True, metavar="DIR", help="OUT of ladder.py")
     parser.add_argument("--conf", type=Path, required=True, metavar="DIR", help="the rungs' YAML files")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="for RESULTS.md")
     parser.add_argument("--command", default="egs/speaker_id/run.sh", help="to name in the text")
     args = parser.parse_args(argv)
-    try:
-        rungs = read_rungs(args.runs)
-        tuned = Counter(file.name.split(".")[0] for file in args.runs.glob("*.tune.*.json"))
-        args.out.mkdir(parents=True, exist_ok=True)
-        best = max(rungs.values(), key=lambda rung: rung.mean("accuracy"))
-        draw_confusions(best, args.out / "confusions.png")
-        atomic_write_text(args.out / "RESULTS.md", report(rungs, args.conf, args.command, dict(tuned)))
-    except InputError as error:
-        print(f"results.py: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    study = read_study(args.study)
+    rungs = read_rungs(args.study / "runs", study)
+    args.out.mkdir(parents=True, exist_ok=True)
+    draw_confusions(max(rungs.values(), key=lambda rung: rung.mean("accuracy")), args.out / "confusions.png")
+    draw_curves(rungs, args.out / "curves.png")
+    atomic_write_text(args.out / "RESULTS.md", report(rungs, args.conf, args.command, study))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
+from sdpn.cli.script import script
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_write_text, explained
 from sdpn.io.text import numbered_lines
@@ -146,8 +147,9 @@ class _Joined(io.RawIOBase):
         super().close()
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+@script
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -157,32 +159,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--url", metavar="PATTERN", help="such as 'https://host/voxceleb?key=KEY&file={file}'"
     )
     args = parser.parse_args(argv)
-    try:
-        items = read_list(args.list)
-        archives: dict[tuple[str, str], list[Item]] = {}
-        for item in items:
-            archives.setdefault((item.folder, item.name if item.archive == "-" else item.archive), []).append(
-                item
-            )
-        (args.out / "archives").mkdir(parents=True, exist_ok=True)
-        for (folder, name), of_archive in archives.items():
-            mark = args.out / "unpacked" / name
-            sums = "".join(f"{item.md5} {item.name}\n" for item in of_archive)
-            if mark.is_file() and mark.read_text() == sums:
-                print(f"{name}: unpacked already")
-                continue
-            parts = [fetch(item, args.out / "archives", args.url) for item in of_archive]
-            if of_archive[0].archive == "-":
-                (args.out / folder).mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(parts[0], args.out / folder / name)
-            else:
-                unpack(parts, name, args.out / folder)
-            atomic_write_text(mark, sums)
-            print(f"{name}: checked and unpacked", flush=True)
-    except InputError as error:
-        print(f"download.py: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    items = read_list(args.list)
+    archives: dict[tuple[str, str], list[Item]] = {}
+    for item in items:
+        archives.setdefault((item.folder, item.name if item.archive == "-" else item.archive), []).append(
+            item
+        )
+    (args.out / "archives").mkdir(parents=True, exist_ok=True)
+    for (folder, name), of_archive in archives.items():
+        mark = args.out / "unpacked" / name
+        sums = "".join(f"{item.md5} {item.name}\n" for item in of_archive)
+        if mark.is_file() and mark.read_text() == sums:
+            print(f"{name}: unpacked already")
+            continue
+        parts = [fetch(item, args.out / "archives", args.url) for item in of_archive]
+        if of_archive[0].archive == "-":
+            (args.out / folder).mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(parts[0], args.out / folder / name)
+        else:
+            unpack(parts, name, args.out / folder)
+        atomic_write_text(mark, sums)
+        print(f"{name}: checked and unpacked", flush=True)
 
 
 def _address(item: Item, url: str | None) -> str:

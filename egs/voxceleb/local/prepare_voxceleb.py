@@ -27,6 +27,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sdpn.cli.script import script
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_directory, atomic_write_text
 from sdpn.io.corpus import SUFFIXES, as_word, find_audio
@@ -187,8 +188,9 @@ def prepare(out: Path, args: argparse.Namespace) -> None:
             print(f"{kind}: {len(sounds):,} files", flush=True)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+@script
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -201,13 +203,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--skip_headers", action="store_true", help="do not open every file")
     parser.add_argument("--nj", type=int, default=2, help="threads that open files; default 2")
     args = parser.parse_args(argv)
-    try:
-        with atomic_directory(args.out) as folder:
-            prepare(folder, args)
-    except InputError as error:
-        print(f"prepare_voxceleb.py: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    with atomic_directory(args.out) as folder:
+        prepare(folder, args)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from typing import Any
 
 from provenance import origin
 
+from sdpn.cli.script import script
 from sdpn.errors import InputError
 from sdpn.io.json_text import read_json
 
@@ -104,19 +105,15 @@ def _seed(path: Path) -> str:
     return str(document.get("training", {}).get("seed", "not known"))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+@script
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("experiments", type=Path, nargs="*", metavar="EXP", help="experiments of run.sh")
     args = parser.parse_args(argv)
-    try:
-        print(table([exp.resolve() for exp in args.experiments]), end="")
-    except InputError as error:
-        print(f"voxceleb_results.py: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    print(table([exp.resolve() for exp in args.experiments]), end="")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from prepare_diarization import Split, read_reference, recordings_below, run
 
+from sdpn.cli.script import script
+
 #: Recordings of https://github.com/joonson/voxconverse.
 COUNTS = {"dev": 216, "test": 232}
 
@@ -24,9 +26,10 @@ def find(args: argparse.Namespace) -> Split:
     return Split(audio=audio, reference=reference, count=COUNTS[args.split], whole=False)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
-    return run("prepare_voxconverse.py", __doc__, add_arguments, find, argv)
+@script
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    run("prepare_voxconverse.py", __doc__, add_arguments, find, argv)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
