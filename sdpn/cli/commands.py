@@ -26,6 +26,7 @@ from sdpn.cli.settings import SettingsParser
 #: Subcommand -> one line for ``sdpn --help``; `command_module` has its module.
 COMMANDS = {
     "train": "train a speaker embedding network on unlabelled speech",
+    "finetune": "train a model further with speaker labels: all of it, its head, or adapters",
     "adapt": "adapt a model to your own unlabelled recordings, if that improves it",
     "extract": "extract embeddings of utterances or recordings as Kaldi ark/scp",
     "compare": "compare the speakers of two recordings: score and decision",

@@ -47,6 +47,8 @@ Attach speakers to the words of a recogniser, correct turns, and find people acr
   sdpn words   --asr whisper/meeting.json --turns out/meeting.json --out out/
   sdpn edit    out/meeting.json --is 83.5 "Anna Lee" --same speaker01 speaker03 --out corrected/
   sdpn link    out/ --out linked/
+Train a model further with speaker labels, and see what that brings on other speakers:
+  sdpn finetune --model small --data data/train --test data/test --out exp/mine
 Adapt a model, and its scoring back end, to your own unlabelled recordings:
   sdpn adapt   --data recordings/ --out models/mine
   sdpn backend --model models/mine --data data/mine

@@ -20,12 +20,13 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sdpn.config import choose, to_dict
+from sdpn.config import choose, from_dict, to_dict
 from sdpn.errors import InputError
 from sdpn.features.registry import AnyFeatureConfig, FeatureChoice
 from sdpn.io.atomic import atomic_directory
 from sdpn.io.parsing import parsing
 from sdpn.io.yaml_text import read_yaml
+from sdpn.models.adapters import AdaptersConfig, attach_adapters
 from sdpn.models.classifier import Classes, write_classes
 from sdpn.models.encoder import Encoder
 from sdpn.models.pretraining import PRETRAINING, Pretraining
@@ -33,7 +34,7 @@ from sdpn.models.registry import AnyEncoderConfig, EncoderChoice, build_encoder
 from sdpn.models.weights import check_weights, read_weights
 
 _CONFIG, _WEIGHTS = "config.yaml", "model.safetensors"
-_KEYS = {"format", "encoder", "features", "embedding_dim", "calibration", "source"}
+_KEYS = {"format", "encoder", "adapters", "features", "embedding_dim", "calibration", "source"}
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class ModelFolder:
         features: the features it was trained on.
         calibration: values measured on the model, such as a clustering threshold.
         source: origin of the model, for information.
+        adapters: what the encoder has beside its own layers; None for nothing.
     """
 
     encoder: Encoder
@@ -53,6 +55,7 @@ class ModelFolder:
     features: AnyFeatureConfig
     calibration: Mapping[str, float] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
+    adapters: AdaptersConfig | None = None
 
 
 def save_model(
@@ -77,6 +80,7 @@ def save_model(
     document = {
         "format": 1,
         "encoder": to_dict(model.encoder_config),
+        **({} if model.adapters is None else {"adapters": to_dict(model.adapters)}),
         "features": to_dict(model.features),
         "embedding_dim": model.encoder.embedding_dim,
         "calibration": dict(model.calibration),
@@ -129,13 +133,23 @@ def read_model(path: str | os.PathLike[str]) -> ModelFolder:
     document = _read_document(folder / _CONFIG)
     encoder_config: AnyEncoderConfig = choose(EncoderChoice, document["encoder"], path=folder / _CONFIG)
     features: AnyFeatureConfig = choose(FeatureChoice, document["features"], path=folder / _CONFIG)
+    adapters = None
+    if "adapters" in document:
+        adapters = from_dict(AdaptersConfig, document["adapters"], path=folder / _CONFIG)
     weights = read_weights(folder / _WEIGHTS)
+
+    def build() -> Encoder:
+        encoder = build_encoder(encoder_config, features.num_mels)
+        if adapters is not None:
+            attach_adapters(encoder, adapters)
+        return encoder
+
     with parsing(folder / _CONFIG, "the encoder cannot be built"):
         with torch.device("meta"):  # takes no memory, whatever the sizes are
-            shapes = build_encoder(encoder_config, features.num_mels).state_dict()
+            shapes = build().state_dict()
         wanted = {f"encoder.{key}": value.shape for key, value in shapes.items()}
         check_weights(wanted, weights, folder / _WEIGHTS, against="the configuration beside it")
-        encoder = build_encoder(encoder_config, features.num_mels)
+        encoder = build()
         encoder.load_state_dict({key.removeprefix("encoder."): value for key, value in weights.items()})
     return ModelFolder(
         encoder.eval(),
@@ -143,6 +157,7 @@ def read_model(path: str | os.PathLike[str]) -> ModelFolder:
         features,
         document.get("calibration") or {},
         document.get("source") or {},
+        adapters,
     )
 
 
@@ -162,7 +177,7 @@ def _read_document(path: Path) -> dict[str, Any]:
         raise InputError(
             f"has missing keys {sorted(missing)} and unknown keys {sorted(map(str, unknown))}", path=path
         )
-    for section in ("encoder", "features", "calibration", "source"):
+    for section in ("encoder", "adapters", "features", "calibration", "source"):
         if not isinstance(document.get(section) or {}, dict):
             raise InputError(f"'{section}' must be a section of keys", path=path)
     for name, value in (document.get("calibration") or {}).items():
