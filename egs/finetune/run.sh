@@ -75,11 +75,11 @@ begin_experiment .
 hold_out() {
   local options=() given
   for given in "${data[@]}"; do options+=(--data "$given"); done
-  show "$python" "$here/local/hold_out.py" --out "$exp/data" --speakers "$hold" --seed "$seed" "${options[@]}"
+  show "$python" "$here/local/hold_speakers.py" --out "$exp/data" --speakers "$hold" --seed "$seed" "${options[@]}"
 }
 tables=()
 for given in "${data[@]}"; do tables+=("$given/utt2spk"); done
-run_stage 0 "held-out speakers" hold_out "${tables[@]}" --text "$hold $seed" "$here/local/hold_out.py" \
+run_stage 0 "held-out speakers" hold_out "${tables[@]}" --text "$hold $seed" "$here/local/hold_speakers.py" \
   --outputs "$exp/data"
 
 # every run is resumable by itself, so that the stage is done when all of its runs are
@@ -91,15 +91,15 @@ study() {
   for given in "${method[@]}"; do options+=(--method "$given"); done
   for given in ${set[@]+"${set[@]}"}; do options+=(--set "$given"); done
   show "$python" "$here/local/efficiency.py" --runs "$runs" "${options[@]}"
-  show "$python" "$here/local/results.py" --runs "$runs" --out "$runs.results"
+  show "$python" "$here/local/efficiency_results.py" --runs "$runs" --out "$runs.results"
 }
 
 # ---- 1: held-out speakers, for every choice -------------------------------------------------------------------
 choose() { study "$exp/hold" "$exp"/data/hold/*; }
-run_stage 1 "runs on held-out speakers" choose "${method[@]}" "$here/local/efficiency.py" "$here/local/results.py" \
+run_stage 1 "runs on held-out speakers" choose "${method[@]}" "$here/local/efficiency.py" "$here/local/efficiency_results.py" \
   --text "$model $speakers $ends $between ${set[*]-}" --code sdpn.training --code sdpn.models --outputs "$exp/hold.results"
 
 # ---- 2: the result ----------------------------------------------------------------------------------------------
 result() { study "$exp/test" "${test[@]}"; }
-run_stage 2 "runs on the test speakers" result "${method[@]}" "$here/local/efficiency.py" "$here/local/results.py" \
+run_stage 2 "runs on the test speakers" result "${method[@]}" "$here/local/efficiency.py" "$here/local/efficiency_results.py" \
   --text "$model $speakers $ends $between ${set[*]-}" --code sdpn.training --code sdpn.models --outputs "$exp/test.results"

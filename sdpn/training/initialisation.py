@@ -199,7 +199,7 @@ def _class_means(
 ) -> Tensor:
     """Mean direction of the projections of each class, of one clean crop of every utterance, (K, E)."""
     rng = np.random.default_rng((seed, len(utterances)))
-    labelled = np.flatnonzero(labels.label_N.numpy() >= 0)
+    labelled = np.flatnonzero(labels.label_N.cpu().numpy() >= 0)
     rows_NE, utterance_N = _projections(network, crops, utterances, labelled, 1, rng)
     class_N = labels.label_N[utterance_N].to(rows_NE.device)
     counts_K = torch.bincount(class_N, minlength=labels.num_classes)

@@ -510,7 +510,7 @@ def _with_unlabelled(
         mixture=Mixture(
             (*sizes, sum(added.sizes)),
             (*((1 - share) * weight / sum(weights) for weight in weights), share),
-            label_N.numpy() if settings.balanced else None,
+            label_N.cpu().numpy() if settings.balanced else None,
         ),
     )
 

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 # the recipe's scripts import one another by name
-for _folder in ("mini/local", "speaker_id/local", "voxceleb/local", "shared"):
+for _folder in ("mini/local", "finetune/local", "speaker_id/local", "voxceleb/local", "shared"):
     sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "egs" / _folder))
 
 

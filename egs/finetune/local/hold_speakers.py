@@ -32,14 +32,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     try:
-        hold_out(args.data, args.out, args.speakers, args.seed)
+        hold_speakers(args.data, args.out, args.speakers, args.seed)
     except InputError as error:
-        print(f"hold_out.py: error: {error}", file=sys.stderr)
+        print(f"hold_speakers.py: error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def hold_out(directories: Sequence[Path], out: Path, speakers: int, seed: int) -> None:
+def hold_speakers(directories: Sequence[Path], out: Path, speakers: int, seed: int) -> None:
     """Write both parts of every directory.
 
     Raises:

@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         report(args.runs, args.out, args.resamples)
     except InputError as error:
-        print(f"results.py: error: {error}", file=sys.stderr)
+        print(f"efficiency_results.py: error: {error}", file=sys.stderr)
         return 2
     return 0
 
