@@ -546,7 +546,9 @@ def _mel_folder(config: RunConfig, directories: Sequence[Path]) -> MelFolder | N
         raise InputError(
             f"has features of {mels.num_mels} mel bands; the run is of {config.features.num_mels}",
             path=mels.source,
-            hint=f"set features.num_mels={mels.num_mels}",
+            hint=f"set features.num_mels={mels.num_mels}"
+            if config.initial.model is None
+            else "those of the model, which it was trained on, cannot be changed",
         )
     return mels
 

@@ -14,6 +14,7 @@ import torch
 
 from sdpn.cli.main import main
 from sdpn.config import load_config
+from sdpn.data.mel_folder import write_mel_folder
 from sdpn.errors import InputError
 from sdpn.features.log_mel import FeatureConfig
 from sdpn.io.kaldi import read_data_dir, write_data_dir
@@ -24,6 +25,7 @@ from sdpn.models.registry import build_encoder
 from sdpn.training.comparison import read_trial_list, trial_file
 from sdpn.training.finetune import FinetuneSources, finetune
 from sdpn.training.finetune_config import FinetuneConfig
+from tests.interop.published_weights import resnet
 from tests.training.test_supervised_run import _labels, _state, _stored
 from tests.training.torchrun import torchrun
 
@@ -289,6 +291,21 @@ def test_a_new_model_has_a_new_back_end_or_none(
     assert not (tmp_path / "next/model/back_end.safetensors").exists()
 
 
+def test_a_model_of_another_toolkit_is_a_start_like_any_other(voices: Path, tmp_path: Path) -> None:
+    torch.save({"module." + key: value for key, value in resnet().items()}, tmp_path / "resnet.pt")
+    results = _finetune(
+        tmp_path / "resnet.pt",
+        voices,
+        tmp_path / "exp",
+        "layers.decay=0.5",
+        format="wespeaker",
+        test=[voices],
+    )
+    assert read_model(tmp_path / "exp/start").source["name"] == "resnet.pt"
+    assert read_model(tmp_path / "exp/model").encoder_config.kind == "resnet"
+    assert results["trained_share"] == 1 and len(results["comparisons"]) == 1
+
+
 def test_bad_input(start: Path, voices: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     lonely = _labels(voices, tmp_path / "lonely", {"u07": "lonely"})
     with caplog.at_level(logging.WARNING):
@@ -309,6 +326,38 @@ def test_bad_input(start: Path, voices: Path, tmp_path: Path, caplog: pytest.Log
     with pytest.raises(InputError, match="utterances of one speaker only"):
         single = _part(voices, tmp_path / "single", range(0, 24, 6))
         _finetune(start, voices, tmp_path / "trials", test=[single])
+
+
+@pytest.mark.parametrize(
+    ("bands", "fault", "message"),
+    [
+        (8, None, "has features of 8 mel bands; the run is of 80"),
+        (80, np.nan, r"uttr-.*\.pt.*(NaN|finite)"),
+        (80, None, None),
+    ],
+)
+def test_features_are_those_of_the_model_and_finite(
+    start: Path, tmp_path: Path, bands: int, fault: float | None, message: str | None
+) -> None:
+    rng = np.random.default_rng(0)
+    mels = [(f"id{index % 3}", rng.standard_normal((60, bands)).astype(np.float32)) for index in range(12)]
+    if fault is not None:
+        mels[4][1][3, 5] = fault
+    (tmp_path / "mels").mkdir()
+    write_mel_folder(tmp_path / "mels", mels, num_mels=bands)
+    if message is None:
+        assert _finetune(start, tmp_path / "mels", tmp_path / "exp")["num_utterances"] == 12
+        return
+    with pytest.raises(InputError, match=message) as caught:
+        _finetune(start, tmp_path / "mels", tmp_path / "exp")
+    assert "cannot be changed" in str(caught.value) or fault is not None
+
+
+def test_a_graph_cannot_be_trained(start: Path, voices: Path, tmp_path: Path) -> None:
+    graph = tmp_path / "model.onnx"
+    assert main(["convert", "--model", str(start), "--to", "onnx", "--out", str(graph), "--quiet"]) == 0
+    with pytest.raises(InputError, match="is a graph, whose weights cannot be extracted"):
+        _finetune(graph, voices, tmp_path / "exp")
 
 
 @pytest.mark.slow
