@@ -17,7 +17,6 @@ Shapes: B batch, C channels in, O channels out, R = E · bottleneck, E adapters.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -175,18 +174,14 @@ def adapter_weights(network: nn.Module) -> dict[str, Tensor]:
     return {name: value for name, value in network.state_dict().items() if is_of_adapter(name)}
 
 
-def num_parameters(tensors: Sequence[Tensor]) -> int:
-    """Numbers in tensors."""
-    return sum(tensor.numel() for tensor in tensors)
-
-
 def _added(layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
     """A forward hook: the output of the layer and of its adapter."""
-    added: Tensor = output + layer.adapter(inputs[0])
+    adapter = layer.get_submodule(_NAME)
+    added: Tensor = output + adapter(inputs[0])
     return added
 
 
 def _takes_adapter(layer: nn.Module) -> bool:
     if type(layer) is nn.Linear:
         return True
-    return type(layer) in (nn.Conv1d, nn.Conv2d) and layer.groups == 1
+    return type(layer) in (nn.Conv1d, nn.Conv2d) and bool(layer.groups == 1)

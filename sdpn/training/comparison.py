@@ -125,7 +125,7 @@ def read_trial_list(directory: Path, file: Path) -> TrialList:
     )
 
 
-def compare_models(
+def before_and_after(
     before: Embedder,
     after: Embedder,
     listed: TrialList,

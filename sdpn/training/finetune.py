@@ -27,7 +27,7 @@ from sdpn.models.pretraining import PRETRAINING, read_pretraining
 from sdpn.models.weights import weights_digest
 from sdpn.pretrained import model_path
 from sdpn.training.back_end import train_back_end
-from sdpn.training.comparison import compare_models, read_trial_list, trial_file
+from sdpn.training.comparison import before_and_after, read_trial_list, trial_file
 from sdpn.training.config import RunConfig
 from sdpn.training.distributed import process_group
 from sdpn.training.finetune_config import FinetuneConfig
@@ -126,7 +126,7 @@ def finetune(
         device = str(processes.device)
         before, after = (Embedder(read_model(path), device=device) for path in (start, out / "model"))
         compared = [
-            compare_models(
+            before_and_after(
                 before,
                 after,
                 one,

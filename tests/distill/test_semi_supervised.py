@@ -21,7 +21,8 @@ _LABELS = Labels(torch.tensor([0, -1, 1, -1, -1, 2, 1, -1]), 3, ("a", "b", "c"))
 def _network(run: RunConfig) -> SemiSupervised:
     torch.manual_seed(0)
     settings = replace(run.supervised, margin_warmup_steps=0, unlabelled_weight=0.5)
-    network = build(replace(run, objective="supervised", supervised=settings), _LABELS)
+    sdpn = replace(run.sdpn, queue_size=6)
+    network = build(replace(run, objective="supervised", supervised=settings, sdpn=sdpn), _LABELS)
     assert isinstance(network, SemiSupervised)
     return network.train()
 

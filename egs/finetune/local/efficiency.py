@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -167,7 +168,7 @@ def write(
     runs: Path, name: str, document: dict[str, object], model: Embedder, lists: dict[str, TrialList]
 ) -> None:
     """Score the lists with a model and write the results of a run, complete or not at all."""
-    stored: dict[str, np.ndarray] = {}
+    stored: dict[str, Any] = {}
     eers = {}
     for key, listed in lists.items():
         scores = score_list(model, listed)
