@@ -10,6 +10,8 @@ its ``run``. Each subcommand module offers
 - ``run(args) -> dict``: does the work, prints for people, and returns what ``--json`` stores,
 - ``only_reads(args) -> bool``, only where some options make it write none of its ``OUTPUTS``,
 - ``exit_code(args, results) -> int``, only if it is not always 0,
+- ``RUNS_A_TRAINING = True``, only where it runs another command, whose words follow ``--``
+  (`sdpn.cli.training_command`), and ``USAGE``, which says so,
 - ``settings() -> Sections``, only where it has settings (``section.key=value``, `sdpn.cli.settings`); ``run``
   finds those that were given in ``args.settings``.
 """
@@ -40,6 +42,10 @@ COMMANDS = {
     "edit": "correct who spoke when, and let the corrections propagate",
     "link": "find the same people across recordings",
     "verify-receipt": "repeat a diarization from its receipt, and compare",
+    "search": "search the settings of a training: grid, random or optuna",
+    "cross-validate": "repeat a training without each fold of its data, and test on it",
+    "ensemble": "measure several models as one: weights, embeddings, scores",
+    "prune": "leave out small weights of a model, and measure size and error rate",
     "tune": "choose a clusterer's settings on recordings with references",
     "cluster": "cluster window embeddings into speakers, as RTTM",
     "kmeans": "cluster millions of embeddings with mini-batch k-means",
@@ -69,6 +75,7 @@ def make_parser(name: str) -> argparse.ArgumentParser:
     module = command_module(name)
     parser = SettingsParser(
         prog=f"sdpn {name}",
+        usage=getattr(module, "USAGE", None),
         description=module.DESCRIPTION,
         epilog=f"example:\n{module.EXAMPLE}",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -31,6 +31,7 @@ from sdpn.models.classifier import Classes, write_classes
 from sdpn.models.encoder import Encoder
 from sdpn.models.pretraining import PRETRAINING, Pretraining
 from sdpn.models.registry import AnyEncoderConfig, EncoderChoice, build_encoder
+from sdpn.models.small_storage import Bits, pack_weights, unpack_weights
 from sdpn.models.weights import check_weights, read_weights
 
 _CONFIG, _WEIGHTS = "config.yaml", "model.safetensors"
@@ -65,6 +66,7 @@ def save_model(
     pretraining: Pretraining | None = None,
     classes: Classes | None = None,
     half: bool = False,
+    bits: Bits | None = None,
     beside: Sequence[Path] = (),
 ) -> None:
     """Write a model folder atomically.
@@ -75,6 +77,7 @@ def save_model(
         pretraining: head and prototypes, for further training.
         classes: the classes that the prototypes are of, for a model that was trained with labels.
         half: store weights in 16 bits; they are converted to float32 on loading.
+        bits: store the encoder's weights packed (`sdpn.models.small_storage`), with zeros as one bit.
         beside: files to copy into the folder, such as the back end of the model.
     """
     document = {
@@ -89,7 +92,8 @@ def save_model(
     with atomic_directory(path) as folder:
         (folder / _CONFIG).write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
         dtype = torch.float16 if half else torch.float32
-        save_file(_stored("encoder.", model.encoder.state_dict(), dtype), folder / _WEIGHTS)
+        weights = _stored("encoder.", model.encoder.state_dict(), dtype)
+        save_file(weights if bits is None else pack_weights(weights, bits), folder / _WEIGHTS)
         if pretraining is not None:
             tensors = _stored("head.", pretraining.head, dtype)
             tensors |= _stored("", {"prototypes": pretraining.prototypes}, dtype)
@@ -136,7 +140,8 @@ def read_model(path: str | os.PathLike[str]) -> ModelFolder:
     adapters = None
     if "adapters" in document:
         adapters = from_dict(AdaptersConfig, document["adapters"], path=folder / _CONFIG)
-    weights = read_weights(folder / _WEIGHTS)
+    with parsing(folder / _WEIGHTS, "is damaged", hint="copy it again"):
+        weights = unpack_weights(read_weights(folder / _WEIGHTS))
 
     def build() -> Encoder:
         encoder = build_encoder(encoder_config, features.num_mels)
