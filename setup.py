@@ -8,6 +8,8 @@ HERE = Path(__file__).parent
 
 SERVE = ["fastapi>=0.115", "python-multipart>=0.0.18", "uvicorn>=0.32", "websockets>=13"]  # 'sdpn serve'
 
+SEARCH = ["optuna>=4"]  # 'sdpn search --strategy optuna'
+
 setup(
     name="sdpn",
     version="0.1.0",
@@ -70,12 +72,14 @@ setup(
         "hub": ["huggingface_hub>=0.30"],
         "microphone": ["sounddevice>=0.5"],  # 'sdpn diarize --stream mic:'
         "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.2"],
+        "search": SEARCH,
         "serve": SERVE,
         # md-eval, to compare with; tests only. It also needs an md-eval script, which NIST's SCTK has
         "meeteval": ["meeteval>=0.4"],
         # the site of tools/build_docs.py, which a test builds
         "docs": ["sphinx>=8", "furo>=2024.8", "myst-nb>=1.1", "ipykernel>=6"],
         "test": [
+            *SEARCH,
             *SERVE,
             "espeakng-loader>=0.2.4",
             "huggingface_hub>=0.30",

@@ -22,7 +22,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sdpn.adaptation.blend import blend_models
 from sdpn.adaptation.config import AdaptConfig
 from sdpn.adaptation.decision import Decision, compare_separation, decide
 from sdpn.adaptation.segments import find_segments, write_segments
@@ -41,6 +40,7 @@ from sdpn.io.atomic import atomic_write_text
 from sdpn.io.checksum import file_sha256
 from sdpn.io.json_text import read_json
 from sdpn.io.kaldi import Utterance, read_data_dir
+from sdpn.models.blend import blend_models
 from sdpn.models.embedder import Embedder
 from sdpn.models.folder import ModelFolder, read_model, save_model
 from sdpn.models.heads import HeadConfig

@@ -13,6 +13,7 @@ its ``run``. Each subcommand module offers
 - ``shard_work(args) -> ShardWork``, only where it has ``--shard`` and ``--merge``, for ``sdpn batch``
   (`sdpn.cli.shard_arguments`),
 - ``AFTER_DASHES``, only where what follows ``--`` is another command: the name of its words in ``args``,
+  which ``USAGE`` says, too,
 - ``settings() -> Sections``, only where it has settings (``section.key=value``, `sdpn.cli.settings`); ``run``
   finds those that were given in ``args.settings``.
 """
@@ -30,6 +31,7 @@ from sdpn.cli.settings import SettingsParser
 COMMANDS = {
     "train": "train a speaker embedding network on unlabelled speech",
     "average": "average the last checkpoints of a training run into a model",
+    "finetune": "train a model further with speaker labels: all of it, its head, or adapters",
     "adapt": "adapt a model to your own unlabelled recordings, if that improves it",
     "extract": "extract embeddings of utterances or recordings as Kaldi ark/scp",
     "compare": "compare the speakers of two recordings: score and decision",
@@ -43,6 +45,10 @@ COMMANDS = {
     "edit": "correct who spoke when, and let the corrections propagate",
     "link": "find the same people across recordings",
     "verify-receipt": "repeat a diarization from its receipt, and compare",
+    "search": "search the settings of a training: grid, random or optuna",
+    "cross-validate": "repeat a training without each fold of its data, and test on it",
+    "ensemble": "measure several models as one: weights, embeddings, scores",
+    "prune": "leave out small weights of a model, and measure size and error rate",
     "tune": "choose a clusterer's settings on recordings with references",
     "cluster": "cluster window embeddings into speakers, as RTTM",
     "kmeans": "cluster millions of embeddings with mini-batch k-means",
@@ -73,6 +79,7 @@ def make_parser(name: str) -> argparse.ArgumentParser:
     module = command_module(name)
     parser = SettingsParser(
         prog=f"sdpn {name}",
+        usage=getattr(module, "USAGE", None),
         description=module.DESCRIPTION,
         epilog=f"example:\n{module.EXAMPLE}",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -20,6 +20,9 @@ model's files is executed.
 --half stores weights in 16 bits, which halves the size; they are converted back to 32 bits on loading. An
 sdpn model keeps its head and prototypes, which further training starts from, and its back end.
 
+--adapters adds what 'sdpn finetune' has trained beside the layers of this very model: merged into them where
+that is exact (linear adapters), else kept.
+
 --to onnx writes a graph that onnxruntime runs without torch. Its input is 'features' (B, F, T), or with
 --features inside 'waveform' (B, S) at 16 kHz in [-1, 1]. Batch size and length are arbitrary, but all
 utterances of a batch have the same length. --int8 reduces the size to a quarter; docs/extraction.md gives the
@@ -33,6 +36,7 @@ a segmentation network, which is written alone where no --model is given (docs/o
 EXAMPLE = """\
   sdpn convert --model campplus.bin --format 3dspeaker --out models/campplus
   sdpn convert --model voxceleb_resnet34_LM/ --out models/resnet34
+  sdpn convert --model small --adapters exp/adapted/adapters --out models/adapted
   sdpn convert --model exp/mini/model --to onnx --features inside --out mini.onnx
   sdpn convert --model fast --to graphs --segmentation segmentation-small --out graphs/
 """
@@ -54,6 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="ONNX only: whether the graph computes its features itself (default: outside)",
     )
     parser.add_argument("--int8", action="store_true", help="ONNX only: store weights in 8 bits")
+    parser.add_argument(
+        "--adapters",
+        type=Path,
+        metavar="DIR",
+        help="add these adapters of 'sdpn finetune' (EXP/adapters) to the model that they were trained on",
+    )
     parser.add_argument(
         "--head",
         type=Path,
@@ -89,6 +99,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         head=args.head,
         half=args.half,
         segmentation=args.segmentation,
+        adapters=args.adapters,
     )
     if done.kind is None:
         print(f"{args.out}: segmentation network, {done.parameters / 1e6:.2f} M parameters")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -34,7 +35,9 @@ WHAT is one of
   prototype   what prototypes stand for: their nearest utterances, what members share; with --against, which
               moved between two checkpoints and whom they won or lost
   layers      what can be read off every layer of what is in --data: from energy and phones to the speaker
-  trials      the worst errors of --trials, or the longest confusions of a diarization (--ref and --hyp)
+  trials      the errors of --trials: their rates by duration, SNR, pitch, language and the like, the worst in
+              a table (errors.csv) with what they sound like and their nearest neighbours, and maps of the
+              first few; or the longest confusions of a diarization (--ref and --hyp)
   compare     methods with each other and with chance; with --against, two models or checkpoints
 
 Recordings are files, or with --data ids of its utterances. --model takes any model, and for prototypes and
@@ -46,11 +49,16 @@ EXAMPLE = """\
   sdpn explain prototype --data data/train --model exp/mini/model --out exp/prototypes
   sdpn explain layers --data data/dev --out exp/layers
   sdpn explain trials --data data/dev --trials data/dev/trials --out exp/errors
+  sdpn explain trials --data data/dev --trials data/dev/trials --embeddings exp/dev.scp --worst 0 \\
+    --listed 50 --table data/dev/utt2lang --json errors.json --out exp/errors
   sdpn explain trials meeting.wav --ref meeting.ref.rttm --hyp out/meeting.rttm --out exp/confusions
   sdpn explain compare --data data/dev --out exp/methods
   sdpn explain compare --data data/dev --model exp/mini/model --against exp/second/model --out exp/compared"""
 
 OUTPUTS: dict[str, OutputKind] = {"out": "folder", "tensorboard": "folder"}
+
+#: Errors of each kind that get maps, and that are listed.
+_WORST, _LISTED = 3, 20
 
 #: Options that each explanation takes, beside those of all.
 _TAKES = {
@@ -68,7 +76,19 @@ _TAKES = {
     "pair": {"items", "data", "maps", "thorough", "channel"},
     "prototype": {"data", "table", "prototype", "against"},
     "layers": {"data", "table", "layer"},
-    "trials": {"items", "data", "maps", "trials", "ref", "hyp", "worst"},
+    "trials": {
+        "items",
+        "data",
+        "table",
+        "maps",
+        "trials",
+        "embeddings",
+        "threshold",
+        "ref",
+        "hyp",
+        "worst",
+        "listed",
+    },
     "compare": {"data", "maps", "layer", "pairs", "against", "student"},
 }
 
@@ -96,6 +116,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--student", action="store_true", help="of the checkpoint --against, the student, not the teacher"
     )
     what.add_argument("--trials", type=Path, metavar="FILE", help="trial list")
+    what.add_argument(
+        "--embeddings",
+        type=Path,
+        metavar="SCP|ARK",
+        help="embeddings of --data by this model, from 'sdpn extract' (default: they are computed)",
+    )
+    what.add_argument(
+        "--threshold",
+        type=float,
+        metavar="T",
+        help="trials with a cosine of T or more are accepted (default: that of the equal error rate)",
+    )
     what.add_argument("--ref", type=Path, nargs="+", metavar="RTTM", help="reference of the recordings")
     what.add_argument("--hyp", type=Path, nargs="+", metavar="RTTM", help="diarization of the recordings")
     what.add_argument(
@@ -121,7 +153,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--thorough", action="store_true", help="also compare with random weights and with adversarial noise"
     )
-    how.add_argument("--worst", type=at_least(1), metavar="N", help="errors of each kind (default: 3)")
+    how.add_argument(
+        "--worst", type=at_least(0), metavar="N", help="errors of each kind that get maps (default: 3)"
+    )
+    how.add_argument(
+        "--listed", type=at_least(1), metavar="N", help="errors of each kind in the table (default: 20)"
+    )
     how.add_argument(
         "--pairs", type=at_least(2), metavar="N", help="pairs that methods are measured on (default: 100)"
     )
@@ -278,42 +315,65 @@ def _layers(args: argparse.Namespace, meter: Meter) -> dict[str, Any]:
 def _trials(args: argparse.Namespace, meter: Meter) -> dict[str, Any]:
     if args.ref is not None or args.hyp is not None:
         return _confusions(args)
-    from sdpn.explain.errors_of_trials import error_sections, explain_trials
+    from sdpn.cli.table import format_table
+    from sdpn.explain.errors_of_trials import (
+        error_sections,
+        errors_as_csv,
+        explain_trials,
+        group_table,
+        overview_section,
+    )
+    from sdpn.explain.labels import read_labels_of
     from sdpn.explain.page import ExplainPage, PageSection
+    from sdpn.io.atomic import atomic_write_text
+    from sdpn.io.kaldi import read_vectors
     from sdpn.io.trials import read_trials
 
     if args.trials is None:
         raise InputError("needs --trials FILE with --data DIR, or --ref and --hyp with a recording")
     if args.items:
         raise InputError("AUDIO is for --ref and --hyp; the utterances of --trials are in --data")
+    if args.threshold is not None and not math.isfinite(args.threshold):
+        raise InputError(f"--threshold {args.threshold} is no cosine")
     trials = read_trials(args.trials)
+    folder, utterances = _one_folder(args), _all_utterances(args)
+    labels = read_labels_of(utterances, folder, args.table or ())
+    vectors = None if args.embeddings is None else read_vectors(args.embeddings)
     model, network = _model(args)
     found = explain_trials(
         network,
         trials,
-        _all_utterances(args),
-        worst=args.worst or 3,
+        utterances,
+        worst=_WORST if args.worst is None else args.worst,
+        listed=args.listed or _LISTED,
+        threshold=args.threshold,
+        vectors=vectors,
+        labels=labels,
         methods=args.maps,
         seed=args.seed,
-        on_progress=partial(meter.show, "embedding"),
+        on_progress=meter.show,
     )
+    meter.finish()
     pages, links = {}, []
-    for number, one in enumerate(found.errors, start=1):
+    for number, one in enumerate(found.explained, start=1):
         name = f"error-{number}.html"
-        title = f"{number}. {one.kind}: {one.pair.first.hearing.name} and {one.pair.second.hearing.name}"
+        title = f"{number}. {one.kind}: {one.utterances[0]} and {one.utterances[1]}"
         pages[name] = ExplainPage(
             title, error_sections(one, found.threshold), [("all errors", "index.html")], model.name
         )
         links.append((title, name))
     summary = (
-        f"EER {100 * found.eer:.2f} % at cosine {found.threshold:.3f}: {found.num_errors[0]:,} false accepts "
-        f"and {found.num_errors[1]:,} false rejects; the worst {len(found.errors)} have a page each."
+        f"EER {100 * found.eer:.2f} %; at cosine {found.threshold:.3f} {found.num_errors[0]:,} of "
+        f"{found.num_trials[0]:,} non-targets accepted and {found.num_errors[1]:,} of "
+        f"{found.num_trials[1]:,} targets rejected."
     )
-    first = ExplainPage(
-        f"Errors of {model.name}", [PageSection("Trials", [summary])], links, args.trials.name
-    )
-    _write_page(args, first, pages)
+    sections = [PageSection("Trials", [summary]), overview_section(found)]
+    _write_page(args, ExplainPage(f"Errors of {model.name}", sections, links, args.trials.name), pages)
+    atomic_write_text(args.out / "errors.csv", errors_as_csv(found.errors))
     print(summary)
+    print(f"\n{format_table(*group_table(found.groups))}\n")
+    print("\n".join(found.notes))
+    print(f"the worst {len(found.errors)} errors: {args.out / 'errors.csv'}")
     return found.to_dict()
 
 
@@ -336,7 +396,7 @@ def _confusions(args: argparse.Namespace) -> dict[str, Any]:
             path,
             reference.get(path.stem, []),
             hypothesis.get(path.stem, []),
-            worst=args.worst or 3,
+            worst=_WORST if args.worst is None else args.worst,
             methods=args.maps,
             seed=args.seed,
         )

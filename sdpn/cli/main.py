@@ -9,23 +9,22 @@ system error (``OSError``) gives one line and exit code 2.
 from __future__ import annotations
 
 import argparse
-import difflib
 import io
 import json
 import logging
 import os
 import platform
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from sdpn import __version__
-from sdpn.cli.commands import COMMANDS, command_module, make_parser
+from sdpn.cli.commands import COMMANDS
 from sdpn.cli.error_line import OneLineParser, error_line
 from sdpn.cli.outputs import check_outputs
-from sdpn.cli.settings import split_settings
+from sdpn.cli.parse import did_you_mean, parse_command
 from sdpn.errors import InputError
 from sdpn.memory import is_out_of_memory, peak_memory_mb
 from sdpn.stopping import Stop, ends_on_signals
@@ -49,12 +48,19 @@ Attach speakers to the words of a recogniser, correct turns, and find people acr
   sdpn words   --asr whisper/meeting.json --turns out/meeting.json --out out/
   sdpn edit    out/meeting.json --is 83.5 "Anna Lee" --same speaker01 speaker03 --out corrected/
   sdpn link    out/ --out linked/
+Train a model further with speaker labels, and see what that brings on other speakers:
+  sdpn finetune --model small --data data/train --test data/test --out exp/mine
 Adapt a model, and its scoring back end, to your own unlabelled recordings:
   sdpn adapt   --data recordings/ --out models/mine
   sdpn backend --model models/mine --data data/mine
 Choose settings of the clustering on your own recordings with references:
   sdpn tune    --ref dev.rttm --out exp/tuned dev/*.flac
   sdpn diarize --config exp/tuned/settings.yaml --out exp/mini/rttm meeting.wav
+Search the settings of a training, cross-validate it, and measure models together or pruned:
+  sdpn search  --try optimizer.lr=0.001,0.01 --dev data/dev --out exp/rates -- train --data data/train
+  sdpn cross-validate --data data/train --out exp/folds -- train --objective supervised
+  sdpn ensemble --model exp/a/model --model exp/b/model --data data/dev --fit data/fit --out exp/both
+  sdpn prune   --model exp/mini/model --data data/dev --out exp/pruned
 Diarize from window embeddings computed by any toolkit:
   sdpn cluster --method vbx --embeddings xvectors.ark --segments segments --out exp/xvectors
 Cluster millions of embeddings that do not fit in memory:
@@ -128,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="sdpn",
         usage="sdpn COMMAND [options]",
         description="Speaker embeddings without labels, and who spoke when.\n\ncommands:\n"
-        + "\n".join(f"  {name:<13} {summary}" for name, summary in COMMANDS.items()),
+        + "\n".join(f"  {name:<14} {summary}" for name, summary in COMMANDS.items()),
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -142,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 parser.print_help()
             elif args.command not in COMMANDS:
                 raise InputError(
-                    f"unknown command {args.command!r}{_did_you_mean(args.command, COMMANDS)}",
+                    f"unknown command {args.command!r}{did_you_mean(args.command, COMMANDS)}",
                     hint="'sdpn --help' lists them",
                 )
             with ends_on_signals():
@@ -176,18 +182,7 @@ def run_command(name: str, argv: list[str]) -> int:
     Raises:
         InputError: as the command does.
     """
-    module = command_module(name)
-    parser = make_parser(name)
-    args = argparse.Namespace()
-    words = argv
-    if hasattr(module, "settings"):
-        words, args.settings = split_settings(parser, argv)
-    if hasattr(module, "AFTER_DASHES"):
-        at = words.index("--") if "--" in words else len(words)
-        setattr(args, module.AFTER_DASHES, words[at + 1 :])
-        words = words[:at]
-    _check_options(parser, words)
-    args = parser.parse_intermixed_args(words, args)
+    module, args = parse_command(name, argv)
     logging.basicConfig(
         level=logging.WARNING if args.quiet else logging.INFO,
         format="%(levelname)s: %(message)s",
@@ -205,24 +200,6 @@ def run_command(name: str, argv: list[str]) -> int:
     if args.json is not None:
         _write_json(args.json, name, argv, args, results)
     return module.exit_code(args, results) if hasattr(module, "exit_code") else 0
-
-
-def _check_options(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
-    """Name a mistyped option before argparse complains that a required one is missing.
-
-    Raises:
-        InputError: an option does not exist.
-    """
-    known = [option for option in parser._option_string_actions if option.startswith("--")]
-    for word in words[: words.index("--")] if "--" in words else words:
-        option = word.partition("=")[0]
-        if option.startswith("--") and option not in known:
-            raise InputError(f"unknown option {option}{_did_you_mean(option, known)}")
-
-
-def _did_you_mean(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _log_usage() -> None:

@@ -133,7 +133,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Train and export."""
     from sdpn.training.config import load_run_config
 
-    config = load_run_config(args.config, [*_options(args), *args.settings])
+    config = load_run_config(args.config, [*options_as_settings(args), *args.settings])
 
     from sdpn.training.pretrain import pretrain
 
@@ -146,7 +146,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return results
 
 
-def _options(args: argparse.Namespace) -> list[str]:
+def options_as_settings(args: argparse.Namespace) -> list[str]:
     """The settings given by their own options, as overrides."""
     from sdpn.config import load_config
     from sdpn.training.config import RunConfig

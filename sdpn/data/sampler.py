@@ -1,14 +1,16 @@
 """The utterances of a batch as a function of the step.
 
-Each corpus is an endless sequence of shuffled epochs. The positions of all batches are distributed over the
-corpora by a repeating pattern, so that each corpus has its share in any range of positions: batch ``s`` has
-positions s·B … s·B + B − 1, each of which can be computed without those before it.
+Each corpus is an endless sequence of shuffled epochs, or of such sequences of its classes. The positions of
+all batches are distributed over the corpora by a repeating pattern, so that each corpus has its share in any
+range of positions: batch ``s`` has positions s·B … s·B + B − 1, each of which can be computed without those
+before it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -29,10 +31,13 @@ class Mixture:
     Attributes:
         sizes: number of utterances of each corpus.
         weights: relative weight of each corpus in the batches; empty: all utterances have the same weight.
+        label_N: class of each utterance, which are then drawn equally often; below 0, or None, for none. The
+            utterances of a corpus all have a class, or none has.
     """
 
     sizes: tuple[int, ...]
     weights: tuple[float, ...] = ()
+    label_N: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check that there is a positive weight for each corpus."""
@@ -84,7 +89,11 @@ class StepSampler(Sampler[list[Item]]):
         self._seed = seed
         self._start_step = start_step
         self._end_step = end_step
-        self._orders: dict[int, tuple[int, np.ndarray]] = {}
+        self._orders: dict[tuple[int, ...], tuple[int, np.ndarray]] = {}
+        self._members = [
+            _members(mixture.label_N[start:end]) if mixture.label_N is not None else []
+            for start, end in pairwise(self._starts)
+        ]
         rank, world = share
         self._own = slice(rank * batch_size // world, (rank + 1) * batch_size // world)
 
@@ -101,18 +110,34 @@ class StepSampler(Sampler[list[Item]]):
     def _item(self, place: int) -> Item:
         repeat, at = divmod(place, len(self._pattern))
         corpus = int(self._pattern[at])
-        epoch, position = divmod(
-            repeat * int(self._counts[corpus]) + int(self._before[at]), self._sizes[corpus]
-        )
-        return epoch, int(self._starts[corpus] + self._order(corpus, epoch)[position])
+        drawn = repeat * int(self._counts[corpus]) + int(self._before[at])
+        start, members = int(self._starts[corpus]), self._members[corpus]
+        if not members:
+            epoch, position = divmod(drawn, self._sizes[corpus])
+            return epoch, start + int(self._order(epoch, self._sizes[corpus], corpus)[position])
+        # every class is drawn once before any is drawn again, and so is every utterance of a class
+        turn, position = divmod(drawn, len(members))
+        chosen = int(self._order(turn, len(members), corpus, 0)[position])
+        own = members[chosen]
+        epoch, position = divmod(turn, len(own))
+        return epoch, start + int(own[self._order(epoch, len(own), corpus, 1, chosen)[position]])
 
-    def _order(self, corpus: int, epoch: int) -> np.ndarray:
-        """Shuffled utterances of an epoch; the latest order of each corpus is cached."""
-        known, order = self._orders.get(corpus, (-1, np.empty(0, dtype=np.int64)))
+    def _order(self, epoch: int, size: int, *of: int) -> np.ndarray:
+        """A shuffled order of an epoch; the latest one of each corpus, or class, is cached."""
+        known, order = self._orders.get(of, (-1, np.empty(0, dtype=np.int64)))
         if known != epoch:
-            order = np.random.default_rng((self._seed, epoch, corpus)).permutation(self._sizes[corpus])
-            self._orders[corpus] = epoch, order
+            order = np.random.default_rng((self._seed, epoch, *of)).permutation(size)
+            self._orders[of] = epoch, order
         return order
+
+
+def _members(label_N: np.ndarray) -> list[np.ndarray]:
+    """Indices of the members of each class that there is; empty if there are no classes."""
+    if not len(label_N) or label_N[0] < 0:
+        return []
+    order = np.argsort(label_N, kind="stable")
+    _, counts = np.unique(label_N, return_counts=True)
+    return np.split(order, np.cumsum(counts)[:-1])
 
 
 def _pattern(weights: Sequence[float]) -> np.ndarray:

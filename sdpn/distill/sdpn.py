@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sdpn.distill import losses
 from sdpn.distill.assignment import assign
@@ -126,41 +126,23 @@ class SDPN(SelfDistillation):
 
     def objective(self, projections: Projections) -> LossTerms:
         """Cross-entropy + me-max + KoLeo (arXiv 2308.02774, eq. 4-7), optionally a dimension regulariser."""
-        config = self.config
         own_GBE, student_VBE, embedding_VBD, utterance_B = projections
         with torch.autocast(student_VBE.device.type, enabled=False):
-            with torch.no_grad():
-                teacher_GBE = own_GBE
-                if self.memory is not None:
+            teacher_GBE = own_GBE
+            if self.memory is not None:
+                with torch.no_grad():
                     teacher_GBE = torch.stack([self.memory.positives(one, utterance_B) for one in own_GBE])
-                teacher_GBK = cosine_logits(teacher_GBE, self.prototypes, config.temperature)
-                queue_QK = cosine_logits(self.queue.rows(), self.prototypes, config.temperature)
-                num_utterances = teacher_GBK.shape[1]
-                targets_GBK = [
-                    assign(
-                        torch.cat([logits_BK, queue_QK.to(logits_BK.dtype)]),
-                        sharpening=config.sharpening,
-                        iterations=config.sinkhorn_iterations,
-                    )[:num_utterances]
-                    for logits_BK in teacher_GBK
-                ]
-                assignment_GBK = torch.softmax(teacher_GBK / config.sharpening, dim=-1)
-            log_student_VBK = torch.log_softmax(
-                cosine_logits(student_VBE, self.prototypes, config.temperature), dim=-1
+            total, terms, assignment_GBK = sdpn_terms(
+                self.config,
+                teacher_GBE=teacher_GBE,
+                student_VBE=student_VBE,
+                embedding_VBD=embedding_VBD,
+                queue_QE=self.queue.rows(),
+                prototypes_KE=self.prototypes,
             )
-            ce = losses.cross_entropy_over_crops(log_student_VBK, targets_GBK)
-            terms = {
-                "ce": ce,
-                "memax": losses.mean_entropy_gap(log_student_VBK),
-                "koleo": losses.koleo(embedding_VBD, floor=config.koleo_floor),
-            }
-            total = ce + config.memax_weight * terms["memax"] + config.koleo_weight * terms["koleo"]
-            if config.dimension_weight:
-                terms["dimension"] = losses.DIMENSION[config.dimension_kind](embedding_VBD)
-                total = total + config.dimension_weight * terms["dimension"]
         return LossTerms(
             total,
-            {name: term.detach() for name, term in terms.items()},
+            terms,
             assignment_GBK.flatten(0, 1),
             embedding_VBD.detach().flatten(0, 1),
             own_GBE.flatten(0, 1),
@@ -174,3 +156,53 @@ class SDPN(SelfDistillation):
         if self.memory is not None:
             assert terms.utterance_B is not None
             self.memory.push(terms.teacher_NE[: len(terms.utterance_B)], terms.utterance_B)
+
+
+def sdpn_terms(
+    config: SDPNConfig,
+    *,
+    teacher_GBE: Tensor,
+    student_VBE: Tensor,
+    embedding_VBD: Tensor,
+    queue_QE: Tensor,
+    prototypes_KE: Tensor,
+) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    """The objective of rows of projections, outside of autocast.
+
+    Args:
+        config: its settings.
+        teacher_GBE: the teacher's, of global crops.
+        student_VBE: the student's, of local crops.
+        embedding_VBD: the student's embeddings.
+        queue_QE: earlier rows of the teacher, balanced together with these.
+        prototypes_KE: the prototypes.
+
+    Returns:
+        the scalar to minimise, its unweighted terms, detached, and the teacher's distributions before
+        balancing, (G, B, K).
+    """
+    with torch.no_grad():
+        teacher_GBK = cosine_logits(teacher_GBE, prototypes_KE, config.temperature)
+        queue_QK = cosine_logits(queue_QE, prototypes_KE, config.temperature)
+        num_utterances = teacher_GBK.shape[1]
+        targets_GBK = [
+            assign(
+                torch.cat([logits_BK, queue_QK.to(logits_BK.dtype)]),
+                sharpening=config.sharpening,
+                iterations=config.sinkhorn_iterations,
+            )[:num_utterances]
+            for logits_BK in teacher_GBK
+        ]
+        assignment_GBK = torch.softmax(teacher_GBK / config.sharpening, dim=-1)
+    log_student_VBK = torch.log_softmax(cosine_logits(student_VBE, prototypes_KE, config.temperature), dim=-1)
+    ce = losses.cross_entropy_over_crops(log_student_VBK, targets_GBK)
+    terms = {
+        "ce": ce,
+        "memax": losses.mean_entropy_gap(log_student_VBK),
+        "koleo": losses.koleo(embedding_VBD, floor=config.koleo_floor),
+    }
+    total = ce + config.memax_weight * terms["memax"] + config.koleo_weight * terms["koleo"]
+    if config.dimension_weight:
+        terms["dimension"] = losses.DIMENSION[config.dimension_kind](embedding_VBD)
+        total = total + config.dimension_weight * terms["dimension"]
+    return total, {name: term.detach() for name, term in terms.items()}, assignment_GBK

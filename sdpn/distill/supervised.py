@@ -7,7 +7,7 @@ The exported network and its classifier are the EMA of the trained ones; with ``
 Shapes: B batch, V local crops, D embedding, E projection, K classes, J = K · C centres, N utterances.
 
 Sources: AM-softmax, arXiv 1801.05599; AAM-softmax, 1801.07698; sub-centres, Deng et al., ECCV 2020;
-inter-top-K penalty, 2110.05042.
+inter-top-K penalty, 2110.05042; large-margin fine-tuning, Thienpondt et al., 2010.11255.
 """
 
 from __future__ import annotations
@@ -50,6 +50,13 @@ class SupervisedConfig:
             training for validation; 0 trains on all and validates on none.
         fold: which of them, from 0.
         split_seed: random seed of the folds, apart from that of the training.
+        balanced: every class is drawn equally often, instead of every utterance.
+        long_start_step: from this step on, crops are ``long_s`` long and the margin is ``long_margin``,
+            without one against the nearest other classes (large-margin fine-tuning); 0 for never.
+        long_s: length of these crops in seconds.
+        long_margin: their margin, of ``aam`` in radians.
+        unlabelled_share: share of utterances without a label in every batch, where there are any to train on.
+        unlabelled_weight: weight of the objective of section ``sdpn`` on them.
         patience: the run ends after so many evaluations without a better accuracy; 0 trains to the end.
     """
 
@@ -67,14 +74,24 @@ class SupervisedConfig:
     folds: int = 0
     fold: int = 0
     split_seed: int = 0
+    balanced: bool = False
+    long_start_step: int = 0
+    long_s: float = 5.0
+    long_margin: float = 0.5
+    unlabelled_share: float = 0.5
+    unlabelled_weight: float = 1.0
     patience: int = 0
 
     def __post_init__(self) -> None:
         """Check ranges."""
         if self.scale <= 0:
             raise ValueError("scale must be positive")
-        if not 0 <= self.margin < 1.5 or not 0 <= self.nearest_margin < 1.5:
-            raise ValueError("margin and nearest_margin must lie in [0, 1.5)")
+        if any(not 0 <= one < 1.5 for one in (self.margin, self.nearest_margin, self.long_margin)):
+            raise ValueError("margin, nearest_margin and long_margin must lie in [0, 1.5)")
+        if self.long_start_step < 0 or self.long_s < 0.1:
+            raise ValueError("long_start_step must not be negative, long_s at least 0.1 s")
+        if not 0 < self.unlabelled_share < 1 or self.unlabelled_weight <= 0:
+            raise ValueError("unlabelled_share must lie between 0 and 1, unlabelled_weight be positive")
         if min(self.margin_start_step, self.margin_warmup_steps, self.nearest, self.patience) < 0:
             raise ValueError(
                 "margin_start_step, margin_warmup_steps, nearest and patience must not be negative"
@@ -89,8 +106,6 @@ class SupervisedConfig:
             raise ValueError(f"fold is {self.fold}; folds are counted from 0 to {max(1, self.folds) - 1}")
         if self.split_seed < 0:
             raise ValueError("split_seed must not be negative")
-        if self.patience and not self.folds:
-            raise ValueError("patience needs a validation set: set folds")
 
     @property
     def cosine(self) -> bool:
@@ -187,6 +202,9 @@ class Supervised(SelfDistillation):
     def _with_margin(self, cosine_VBK: Tensor, label_B: Tensor) -> Tensor:
         """The margin that is due, on the own class and against the nearest others."""
         config = self.config
+        moved = with_margin if config.head == "aam" else with_additive_margin
+        if 0 < config.long_start_step <= self._updates:
+            return moved(cosine_VBK, label_B, config.long_margin)
 
         def due(margin: float) -> float:
             return scheduled_margin(
@@ -196,7 +214,6 @@ class Supervised(SelfDistillation):
                 warmup=config.margin_warmup_steps,
             )
 
-        moved = with_margin if config.head == "aam" else with_additive_margin
         own_VBK = moved(cosine_VBK, label_B, due(config.margin))
         if not config.nearest:
             return own_VBK
@@ -224,6 +241,13 @@ class Supervised(SelfDistillation):
         """Overwrite the weights of the classifier, those of its EMA too."""
         super().set_prototypes(prototypes_KE)
         self.average_JE.copy_(prototypes_KE)
+
+    @torch.no_grad()
+    def set_bias(self, bias_K: Tensor) -> None:
+        """Overwrite the bias of a ``linear`` or ``mlp`` classifier, that of its EMA too."""
+        assert self.bias_K is not None and self.average_bias_K is not None
+        self.bias_K.copy_(bias_K)
+        self.average_bias_K.copy_(bias_K)
 
     def after_step(self, momentum: float, terms: LossTerms) -> None:
         """Update the EMA of network and classifier."""

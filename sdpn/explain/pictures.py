@@ -15,6 +15,7 @@ from sdpn.explain.attention import AttentionMap
 from sdpn.explain.methods import METHODS, RelevanceMap
 from sdpn.explain.pitch import Pitch
 from sdpn.explain.probes import ProbeScore
+from sdpn.explain.trial_groups import GroupRates
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -229,6 +230,51 @@ def _mark_frames(axis: Axes, pitch: Pitch, kinds: Sequence[str], hop_s: float, n
         linewidth=1.4,
     )
     _mark_kinds(axis, kinds, hop_s, 0.0, -0.09 * num_mels)
+
+
+def draw_group_rates(groups: Sequence[GroupRates], overall: tuple[float, float]) -> bytes:
+    """Missed targets and false alarms of groups of trials with their intervals, a panel for each grouping.
+
+    Args:
+        groups: at the threshold of all trials.
+        overall: miss and false alarm rate of all trials.
+    """
+    titles = list(dict.fromkeys(one.grouping for one in groups))
+    panels = [[one for one in groups if one.grouping == title] for title in titles]
+    heights = [0.7 + 0.32 * len(panel) for panel in panels]
+    figure = _figure(_WIDTH, sum(heights) + 0.5)
+    every = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights, sharex=True)[:, 0]
+    for axes, title, panel in zip(every, titles, panels, strict=True):
+        for shift, colour, name, total, values in (
+            (-0.16, "#b5402f", "missed targets", overall[0], [(p.miss, p.miss_interval) for p in panel]),
+            (
+                0.16,
+                "#2f5fb5",
+                "false alarms",
+                overall[1],
+                [(p.false_alarm, p.false_alarm_interval) for p in panel],
+            ),
+        ):
+            axes.axvline(100 * total, color=colour, linestyle="--", linewidth=0.8)
+            axes.plot([], [], "o-", color=colour, markersize=4, label=name)
+            for at, (rate, interval) in enumerate(values):
+                if rate is None:
+                    continue
+                axes.plot(
+                    100 * rate, at + shift, "o", color=colour, markersize=4, label=name if not at else None
+                )
+                if interval is not None:
+                    ends = [100 * interval.low, 100 * interval.high]
+                    axes.plot(ends, [at + shift] * 2, color=colour, linewidth=1.5)
+        names = [f"{one.group} ({one.num_target:,} | {one.num_nontarget:,})" for one in panel]
+        axes.set_yticks(range(len(panel)), names, fontsize=8)
+        axes.invert_yaxis()
+        axes.set_title(f"by {title} (targets | non-targets)", loc="left", fontsize=9)
+        axes.grid(axis="x", linewidth=0.3)
+    every[0].set_xlim(left=0)  # of all, now that all are drawn
+    every[0].legend(fontsize=8, loc="best")
+    every[-1].set_xlabel("error rate, %")
+    return _png(figure)
 
 
 def _mark_kinds(axis: Axes, kinds: Sequence[str], hop_s: float, top: float, height: float) -> None:

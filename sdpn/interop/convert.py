@@ -14,6 +14,7 @@ from sdpn.interop.graph_export import export_graphs
 from sdpn.interop.onnx_export import export_onnx, quantise_onnx
 from sdpn.interop.read import read_any
 from sdpn.interop.segmentation import load_segmentation
+from sdpn.models.adapter_folder import with_adapters
 from sdpn.models.folder import ModelFolder, save_model
 from sdpn.models.pretraining import PRETRAINING, Pretraining, read_pretraining
 from sdpn.pretrained import model_path
@@ -52,6 +53,7 @@ def convert(
     head: Path | None = None,
     half: bool = False,
     segmentation: str | None = None,
+    adapters: Path | None = None,
 ) -> Converted:
     """Convert a model.
 
@@ -65,9 +67,12 @@ def convert(
         head: folder only: a model whose head and prototypes are stored; None takes the model's own.
         half: folder only: weights in 16 bits.
         segmentation: graphs only: a segmentation network, as `sdpn.load_segmentation` takes it.
+        adapters: folder of adapters that were trained on this model (``sdpn finetune``); the result lacks the
+            model's back end, which does not fit.
 
     Raises:
-        InputError: the model cannot be read, arguments exclude each other, or ``out`` exists already.
+        InputError: the model cannot be read, arguments exclude each other, ``out`` exists already, or the
+            adapters are of another base.
     """
     if to != "onnx" and (int8 or features):
         raise InputError("--int8 and --features apply to single ONNX graphs only", hint="add --to onnx")
@@ -90,7 +95,9 @@ def convert(
         )
     found = read_any(model, format)
     named = model_path(model)
-    beside = [named / BACK_END] if has_back_end(named) else []
+    if adapters is not None:
+        found = with_adapters(found, adapters)
+    beside = [named / BACK_END] if has_back_end(named) and adapters is None else []
     segmenter_beside = None if segmentation is None else load_segmentation(segmentation)
     if to == "folder":
         save_model(out, found, pretraining=_pretraining(named, head), half=half, beside=beside)

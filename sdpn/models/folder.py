@@ -20,20 +20,22 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sdpn.config import choose, to_dict
+from sdpn.config import choose, from_dict, to_dict
 from sdpn.errors import InputError
 from sdpn.features.registry import AnyFeatureConfig, FeatureChoice
 from sdpn.io.atomic import atomic_directory
 from sdpn.io.parsing import parsing
 from sdpn.io.yaml_text import read_yaml
+from sdpn.models.adapters import AdaptersConfig, attach_adapters
 from sdpn.models.classifier import Classes, write_classes
 from sdpn.models.encoder import Encoder
 from sdpn.models.pretraining import PRETRAINING, Pretraining
 from sdpn.models.registry import AnyEncoderConfig, EncoderChoice, build_encoder
+from sdpn.models.small_storage import Bits, pack_weights, unpack_weights
 from sdpn.models.weights import check_weights, read_weights
 
 _CONFIG, _WEIGHTS = "config.yaml", "model.safetensors"
-_KEYS = {"format", "encoder", "features", "embedding_dim", "calibration", "source"}
+_KEYS = {"format", "encoder", "adapters", "features", "embedding_dim", "calibration", "source"}
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class ModelFolder:
         features: the features it was trained on.
         calibration: values measured on the model, such as a clustering threshold.
         source: origin of the model, for information.
+        adapters: what the encoder has beside its own layers; None for nothing.
     """
 
     encoder: Encoder
@@ -53,6 +56,7 @@ class ModelFolder:
     features: AnyFeatureConfig
     calibration: Mapping[str, float] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
+    adapters: AdaptersConfig | None = None
 
 
 def save_model(
@@ -62,6 +66,7 @@ def save_model(
     pretraining: Pretraining | None = None,
     classes: Classes | None = None,
     half: bool = False,
+    bits: Bits | None = None,
     beside: Sequence[Path] = (),
 ) -> None:
     """Write a model folder atomically.
@@ -72,11 +77,13 @@ def save_model(
         pretraining: head and prototypes, for further training.
         classes: the classes that the prototypes are of, for a model that was trained with labels.
         half: store weights in 16 bits; they are converted to float32 on loading.
+        bits: store the encoder's weights packed (`sdpn.models.small_storage`), with zeros as one bit.
         beside: files to copy into the folder, such as the back end of the model.
     """
     document = {
         "format": 1,
         "encoder": to_dict(model.encoder_config),
+        **({} if model.adapters is None else {"adapters": to_dict(model.adapters)}),
         "features": to_dict(model.features),
         "embedding_dim": model.encoder.embedding_dim,
         "calibration": dict(model.calibration),
@@ -85,7 +92,8 @@ def save_model(
     with atomic_directory(path) as folder:
         (folder / _CONFIG).write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
         dtype = torch.float16 if half else torch.float32
-        save_file(_stored("encoder.", model.encoder.state_dict(), dtype), folder / _WEIGHTS)
+        weights = _stored("encoder.", model.encoder.state_dict(), dtype)
+        save_file(weights if bits is None else pack_weights(weights, bits), folder / _WEIGHTS)
         if pretraining is not None:
             tensors = _stored("head.", pretraining.head, dtype)
             tensors |= _stored("", {"prototypes": pretraining.prototypes}, dtype)
@@ -129,13 +137,24 @@ def read_model(path: str | os.PathLike[str]) -> ModelFolder:
     document = _read_document(folder / _CONFIG)
     encoder_config: AnyEncoderConfig = choose(EncoderChoice, document["encoder"], path=folder / _CONFIG)
     features: AnyFeatureConfig = choose(FeatureChoice, document["features"], path=folder / _CONFIG)
-    weights = read_weights(folder / _WEIGHTS)
+    adapters = None
+    if "adapters" in document:
+        adapters = from_dict(AdaptersConfig, document["adapters"], path=folder / _CONFIG)
+    with parsing(folder / _WEIGHTS, "is damaged", hint="copy it again"):
+        weights = unpack_weights(read_weights(folder / _WEIGHTS))
+
+    def build() -> Encoder:
+        encoder = build_encoder(encoder_config, features.num_mels)
+        if adapters is not None:
+            attach_adapters(encoder, adapters)
+        return encoder
+
     with parsing(folder / _CONFIG, "the encoder cannot be built"):
         with torch.device("meta"):  # takes no memory, whatever the sizes are
-            shapes = build_encoder(encoder_config, features.num_mels).state_dict()
+            shapes = build().state_dict()
         wanted = {f"encoder.{key}": value.shape for key, value in shapes.items()}
         check_weights(wanted, weights, folder / _WEIGHTS, against="the configuration beside it")
-        encoder = build_encoder(encoder_config, features.num_mels)
+        encoder = build()
         encoder.load_state_dict({key.removeprefix("encoder."): value for key, value in weights.items()})
     return ModelFolder(
         encoder.eval(),
@@ -143,6 +162,7 @@ def read_model(path: str | os.PathLike[str]) -> ModelFolder:
         features,
         document.get("calibration") or {},
         document.get("source") or {},
+        adapters,
     )
 
 
@@ -162,7 +182,7 @@ def _read_document(path: Path) -> dict[str, Any]:
         raise InputError(
             f"has missing keys {sorted(missing)} and unknown keys {sorted(map(str, unknown))}", path=path
         )
-    for section in ("encoder", "features", "calibration", "source"):
+    for section in ("encoder", "adapters", "features", "calibration", "source"):
         if not isinstance(document.get(section) or {}, dict):
             raise InputError(f"'{section}' must be a section of keys", path=path)
     for name, value in (document.get("calibration") or {}).items():

@@ -16,14 +16,18 @@ class Best:
     Args:
         figure: tag of the figure to compare, the larger the better; of equals, the first is kept.
         patience: evaluations without a better one before the run stops; 0 for no end.
+        lowest: the smaller the better instead.
 
     Attributes:
+        name: of the figure, without its group.
         step: step of the best evaluation; 0 before the first.
         value: its figure.
     """
 
-    def __init__(self, figure: str, patience: int) -> None:
+    def __init__(self, figure: str, patience: int, *, lowest: bool = False) -> None:
         self._figure = figure
+        self.name = figure.rpartition("/")[2]
+        self._sign = -1.0 if lowest else 1.0
         self._patience = patience
         self.step = 0
         self.value = 0.0
@@ -37,7 +41,7 @@ class Best:
             return
         self._seen = step
         value = figures[self._figure]
-        if self.step and value <= self.value:
+        if self.step and self._sign * value <= self._sign * self.value:
             self._stale += 1
             return
         self.step, self.value, self._stale = step, value, 0

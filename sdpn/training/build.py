@@ -14,10 +14,12 @@ from sdpn.distill.labels import Labels
 from sdpn.distill.pseudo import Pseudo
 from sdpn.distill.sdpn import SDPN
 from sdpn.distill.segmentation import Segmentation
+from sdpn.distill.semi_supervised import SemiSupervised
 from sdpn.distill.supervised import Supervised
 from sdpn.distill.targets import Targets
 from sdpn.features.given import GivenFeatures
 from sdpn.features.registry import build_features
+from sdpn.models.adapters import attach_adapters
 from sdpn.models.classifier import hidden_layer
 from sdpn.models.encoder import Encoder
 from sdpn.models.heads import ProjectionHead
@@ -45,6 +47,8 @@ def build(
         return Segmentation(SegmentationNet(config.segmentation.network))
     features = build_features(config.features)
     encoder = build_encoder(config.encoder, features.num_mels)
+    if config.layers.trained == "adapters":
+        attach_adapters(encoder, config.adapters)
     batch_norm = config.teacher.batch_norm
     if config.objective == "pseudo":
         assert labels is not None
@@ -63,6 +67,16 @@ def build(
         if config.supervised.head == "mlp":
             hidden = hidden_layer(encoder.embedding_dim, config.supervised.hidden)
         student = Branch(encoder, hidden, projection_dim=config.supervised.hidden if hidden else None)
+        if bool((labels.label_N < 0).any()):
+            return SemiSupervised(
+                student,
+                copy.deepcopy(student),
+                labels,
+                head=ProjectionHead(config.head, encoder.embedding_dim),
+                sdpn=config.sdpn,
+                config=config.supervised,
+                features=features,
+            )
         return Supervised(
             student,
             copy.deepcopy(student),

@@ -22,6 +22,7 @@ from sdpn.errors import InputError
 from sdpn.features.log_mel import FeatureConfig
 from sdpn.features.registry import FeatureChoice
 from sdpn.interop.segmentation import load_segmentation
+from sdpn.models.adapters import AdaptersConfig
 from sdpn.models.ecapa import EcapaConfig
 from sdpn.models.folder import read_model
 from sdpn.models.heads import HeadConfig
@@ -31,6 +32,7 @@ from sdpn.pretrained import model_path
 from sdpn.training.evaluation import EvaluationConfig
 from sdpn.training.guards import GuardConfig
 from sdpn.training.initialisation import InitialConfig
+from sdpn.training.layers import LayersConfig
 from sdpn.training.optim import OptimizerConfig
 
 #: Objectives whose batches have no global crops, because no teacher hears them.
@@ -136,6 +138,8 @@ class RunConfig:
     supervised: SupervisedConfig = field(default_factory=SupervisedConfig)
     segmentation: LocalSpeakersConfig = field(default_factory=LocalSpeakersConfig)
     initial: InitialConfig = field(default_factory=InitialConfig)
+    layers: LayersConfig = field(default_factory=LayersConfig)
+    adapters: AdaptersConfig = field(default_factory=AdaptersConfig)
     crops: CropConfig = field(default_factory=CropConfig)
     augmentation: AugmentationChoice = field(default_factory=AugmentationConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -149,6 +153,14 @@ class RunConfig:
             raise ValueError(f"objective {self.objective} needs crops.num_global of at least 1")
         if self.objective == "supervised" and not self.supervised.cosine and self.training.accumulate > 1:
             raise ValueError("training.accumulate needs supervised.head am or aam: use smaller batches")
+        if self.layers != LayersConfig() and (self.objective != "supervised" or self.initial.model is None):
+            raise ValueError("layers is of objective supervised and a given network: initial.model")
+        if self.supervised.patience and not (self.supervised.folds or self.evaluation.choose):
+            raise ValueError(
+                "supervised.patience needs a validation set: set folds, or evaluation.data with choose"
+            )
+        if self.evaluation.choose and self.objective != "supervised":
+            raise ValueError("evaluation.choose is of objective supervised")
         if self.objective == "segmentation" and self.training.accumulate > 1:
             raise ValueError("objective segmentation needs training.accumulate=1: use smaller batches")
         if self.objective == "segmentation" and self.initial.prototypes != "uniform":

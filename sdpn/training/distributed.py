@@ -83,7 +83,7 @@ def device_of(name: str) -> torch.device:
 
 @contextmanager
 def process_group(device: str, timeout_minutes: float) -> Iterator[Processes]:
-    """Join the process group of torchrun; without torchrun, a single process.
+    """Join the process group of torchrun; without torchrun, a single process. Within another, it is that one.
 
     Args:
         device: ``cpu``, ``cuda``, or ``auto``: a GPU if available.
@@ -100,6 +100,9 @@ def process_group(device: str, timeout_minutes: float) -> Iterator[Processes]:
         torch.cuda.set_device(place)
     if world == 1:
         yield Processes(0, 1, place)
+        return
+    if dist.is_initialized():
+        yield Processes(rank, world, place)
         return
     try:
         dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timedelta(minutes=timeout_minutes))

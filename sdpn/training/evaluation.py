@@ -40,6 +40,7 @@ class EvaluationConfig:
         data: Kaldi data directory of the trials' utterances.
         trials: trial list, ``1 a b`` or ``a b target``.
         every: steps between evaluations; the last step is always evaluated.
+        choose: the network of the lowest EER is exported, with the last one beside it (``supervised``).
         cache_mb: memory for decoded audio of the trials, per process; what does not fit is decoded at
             every evaluation.
     """
@@ -47,16 +48,23 @@ class EvaluationConfig:
     data: Path | None = None
     trials: Path | None = None
     every: int = 200
+    choose: bool = False
     cache_mb: int = 1024
 
     def __post_init__(self) -> None:
         """Check that data and trials are given together."""
         if (self.data is None) != (self.trials is None):
             raise ValueError("data and trials must be given together")
+        if self.choose and self.trials is None:
+            raise ValueError("choose needs data and trials")
         if self.every < 1:
             raise ValueError("every must be at least 1")
         if self.cache_mb < 0:
             raise ValueError("cache_mb must not be negative")
+
+
+#: The figure that the best network is chosen by, the lowest.
+EER = "evaluation/eer"
 
 
 class Evaluates(Protocol):
@@ -217,7 +225,7 @@ class Evaluation:
 
     def figures(self, network: Objective) -> dict[str, float]:
         """The EER of the teacher, see `eer`."""
-        return {"evaluation/eer": self.eer(encoder_of(network))}
+        return {EER: self.eer(encoder_of(network))}
 
     def share(self, network: Objective) -> None:
         """See `embed_share`."""

@@ -20,20 +20,26 @@ from sdpn.data.crops import CropConfig, crop
 from sdpn.distill.base import Branch, SelfDistillation
 from sdpn.distill.distillation import Distill
 from sdpn.distill.labels import Labels
+from sdpn.distill.semi_supervised import SemiSupervised
+from sdpn.distill.supervised import Supervised
 from sdpn.errors import InputError
 from sdpn.extraction.embed_corpus import embed_corpus
 from sdpn.features.registry import AnyFeatureConfig
 from sdpn.io.kaldi import Utterance
+from sdpn.models.adapters import adapter_weights
+from sdpn.models.classifier import read_classifier
 from sdpn.models.embedder import Embedder
 from sdpn.models.encoder import Encoder
 from sdpn.models.folder import read_model
-from sdpn.models.pretraining import read_pretraining
+from sdpn.models.pretraining import PRETRAINING, read_pretraining
 from sdpn.models.registry import AnyEncoderConfig
 from sdpn.models.weights import check_weights
 from sdpn.pretrained import model_path
 
 #: Crops per prototype for k-means; more hardly change the centres.
 _CROPS_PER_PROTOTYPE = 20
+#: How far the sub-centres of a class begin from its mean, of length 1.
+_SPREAD = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +52,7 @@ class InitialConfig:
         prototypes: initial prototypes. ``uniform`` draws them from U(±1/√E) (published); ``kmeans`` uses
             k-means centres of the initial network's projections of the training speech, or with ``distill``
             of the teacher's embeddings; ``keep`` those of ``model``; ``classes`` the mean embedding of each
-            pseudo-label.
+            class of ``pseudo`` or ``supervised``.
         head: model folder whose head and prototypes are used instead of those of ``model``. A network trained
             on pseudo-labels has no head; the one of the preceding SDPN run still fits it well.
     """
@@ -83,7 +89,11 @@ def initialise(
     if config.model is not None:
         start = model_path(config.model)
         kept = _load_initial_weights(
-            network, start, start if config.head is None else model_path(config.head), encoder=encoder
+            network,
+            start,
+            start if config.head is None else model_path(config.head),
+            encoder=encoder,
+            keeps=config.prototypes == "keep",
         )
     if config.prototypes == "keep":
         assert kept is not None and config.model is not None
@@ -95,6 +105,10 @@ def initialise(
                 hint=f"set num_prototypes={kept.shape[0]}, or initial.prototypes to kmeans or uniform",
             )
         network.set_prototypes(kept)
+        if isinstance(network, Supervised) and network.bias_K is not None:
+            bias_K = read_classifier(model_path(config.model)).classes.bias_K
+            if bias_K is not None:
+                network.set_bias(bias_K)
     elif config.prototypes == "kmeans" and isinstance(network, Distill):
         teacher_NE = normalize(network.targets.available(), dim=1)
         network.set_prototypes(
@@ -112,9 +126,12 @@ def initialise(
 
 
 def _load_initial_weights(
-    network: SelfDistillation, path: Path, head: Path, *, encoder: AnyEncoderConfig
-) -> Tensor:
-    """Load encoder and head into student and teacher; return the prototypes that belong to the head."""
+    network: SelfDistillation, path: Path, head: Path, *, encoder: AnyEncoderConfig, keeps: bool
+) -> Tensor | None:
+    """Load encoder and head into student and teacher; return the prototypes that belong to the head.
+
+    A classifier that starts anew needs neither, so that the model may be one without.
+    """
     model = read_model(path)
     differences = _differences("encoder", to_dict(model.encoder_config), to_dict(encoder))
     differences += _differences("features", to_dict(model.features), to_dict(network.features.config))
@@ -125,7 +142,11 @@ def _load_initial_weights(
             hint="use the settings of the model",
         )
     for branch in (network.student, network.teacher):
-        branch.encoder.load_state_dict(model.encoder.state_dict())
+        branch.encoder.load_state_dict({**adapter_weights(branch.encoder), **model.encoder.state_dict()})
+    if isinstance(network, SemiSupervised) and (head / PRETRAINING).is_file():
+        network.start_from(read_pretraining(head))
+    if isinstance(network, Supervised) and not keeps:
+        return None
     pretraining = read_pretraining(head)
     if not network.student.head.state_dict():  # pseudo-label training has no head
         return pretraining.prototypes
@@ -178,7 +199,8 @@ def _class_means(
 ) -> Tensor:
     """Mean direction of the projections of each class, of one clean crop of every utterance, (K, E)."""
     rng = np.random.default_rng((seed, len(utterances)))
-    rows_NE, utterance_N = _projections(network, crops, utterances, np.arange(len(utterances)), 1, rng)
+    labelled = np.flatnonzero(labels.label_N.cpu().numpy() >= 0)
+    rows_NE, utterance_N = _projections(network, crops, utterances, labelled, 1, rng)
     class_N = labels.label_N[utterance_N].to(rows_NE.device)
     counts_K = torch.bincount(class_N, minlength=labels.num_classes)
     if not counts_K.all():
@@ -187,7 +209,14 @@ def _class_means(
             f"the cluster of {silent.id!r} contains only digital silence or unreadable files",
             path=silent.path,
         )
-    return _as_prototypes(torch.zeros_like(network.prototypes).index_add_(0, class_N, rows_NE))
+    centres = len(network.prototypes) // labels.num_classes
+    sums_KE = network.prototypes.new_zeros(labels.num_classes, network.prototypes.shape[1])
+    means_JE = normalize(sums_KE.index_add_(0, class_N, rows_NE), dim=1).repeat_interleave(centres, dim=0)
+    if centres > 1:  # equal centres would have equal gradients for ever
+        generator = torch.Generator().manual_seed(seed)
+        noise_JE = torch.randn(means_JE.shape, generator=generator).to(means_JE.device)
+        means_JE = means_JE + _SPREAD * normalize(noise_JE, dim=1)
+    return _as_prototypes(means_JE)
 
 
 def _as_prototypes(rows_KE: Tensor) -> Tensor:

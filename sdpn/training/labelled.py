@@ -112,11 +112,14 @@ def labelled_data(
             "needed",
             path=source,
         )
+    counts_K = np.bincount(label_N[label_N >= 0], minlength=len(found))
     held_N = np.zeros(len(label_N), dtype=bool)
     if config.folds:
         fold_N = stratified_folds(label_N, config.folds, seed=config.split_seed)
-        _check_folds(label_N, found, config, source)
+        _check_folds(counts_K, found, config, source)
         held_N = fold_N == config.fold
+    else:
+        _warn(found, counts_K == 1, "one utterance, all that is known of their voices")
     kept_N = (label_N >= 0) & ~held_N
     ends = list(accumulate(mixture.sizes, initial=0))
     sizes = tuple(int(kept_N[first:last].sum()) for first, last in pairwise(ends))
@@ -125,7 +128,7 @@ def labelled_data(
     training = UtteranceTable(utterances[int(index)] for index in np.flatnonzero(kept_N))
     return Labelled(
         training,
-        Mixture(sizes, mixture.weights),
+        Mixture(sizes, mixture.weights, label_N[kept_N] if config.balanced else None),
         Labels(torch.from_numpy(label_N[kept_N]), len(found), tuple(found)),
         [utterances[int(index)] for index in np.flatnonzero(held_N)],
         label_N[held_N],
@@ -162,13 +165,21 @@ def stratified_folds(label_N: np.ndarray, folds: int, *, seed: int) -> np.ndarra
     return fold_N
 
 
-def _check_folds(label_N: np.ndarray, names: Sequence[str], config: SupervisedConfig, source: Path) -> None:
+def _warn(names: Sequence[str], chosen_K: np.ndarray, consequence: str) -> None:
+    """Name classes in a warning, if there are any."""
+    chosen = [names[index] for index in np.flatnonzero(chosen_K).tolist()]
+    if chosen:
+        rest = f" and {len(chosen) - _NAMED} more" if len(chosen) > _NAMED else ""
+        shown = ", ".join(map(repr, chosen[:_NAMED]))
+        _log.warning("%d classes (%s%s) have %s", len(chosen), shown, rest, consequence)
+
+
+def _check_folds(counts_K: np.ndarray, names: Sequence[str], config: SupervisedConfig, source: Path) -> None:
     """Name the classes that cannot be validated.
 
     Raises:
         InputError: no class has as many utterances as there are folds.
     """
-    counts_K = np.bincount(label_N[label_N >= 0], minlength=len(names))
     if counts_K.max() < config.folds:
         raise InputError(
             f"{config.folds} folds cannot be made: the largest class, {names[int(counts_K.argmax())]!r}, has "
@@ -183,8 +194,4 @@ def _check_folds(label_N: np.ndarray, names: Sequence[str], config: SupervisedCo
             f"fewer utterances than the {config.folds} folds, and are missing from some",
         ),
     ):
-        chosen = [names[index] for index in np.flatnonzero(chosen_K).tolist()]
-        if chosen:
-            rest = f" and {len(chosen) - _NAMED} more" if len(chosen) > _NAMED else ""
-            shown = ", ".join(map(repr, chosen[:_NAMED]))
-            _log.warning("%d classes (%s%s) have %s", len(chosen), shown, rest, consequence)
+        _warn(names, chosen_K, consequence)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,7 +23,7 @@ from sdpn.distill.supervised import Supervised
 from sdpn.stopping import collects_signals
 from sdpn.training.best import Best
 from sdpn.training.checkpoint import CheckpointStore
-from sdpn.training.checkpoint_validation import check_like, check_optimizer_state
+from sdpn.training.checkpoint_validation import check_like
 from sdpn.training.config import RunConfig
 from sdpn.training.dashboard import Dashboard
 from sdpn.training.distributed import Processes
@@ -70,6 +70,7 @@ class Trainer:
         config: the whole configuration.
         network: the initialised network, on its device.
         dataset: the training data.
+        late: from a step on, other data of as many items in its place; None for none.
         processes: the process group.
         store: the checkpoints; training resumes from the newest intact one.
         make_dashboard: opens the dashboard at a step, given the prototypes at step 0; called on rank 0
@@ -85,6 +86,7 @@ class Trainer:
         network: Objective,
         dataset: TrainingSet,
         *,
+        late: tuple[int, TrainingSet] | None = None,
         processes: Processes,
         store: CheckpointStore,
         make_dashboard: Callable[[int, Tensor], Dashboard],
@@ -95,6 +97,7 @@ class Trainer:
         self._config = config
         self._network = network
         self._dataset = dataset
+        self._late = late
         self._processes = processes
         self._store = store
         self._make_dashboard = make_dashboard
@@ -164,22 +167,14 @@ class Trainer:
         momentum = CosineSchedule(
             self._config.teacher.momentum, self._config.teacher.final_momentum, training.steps
         )
-        batches = load_batches(
-            self._dataset,
-            batch_size=training.batch_size,
-            seed=training.seed,
-            start_step=start,
-            end_step=training.steps,
-            workers=training.workers,
-            share=(processes.rank, processes.world),
-        )
+        batches = self._batches(start)
         self._network.train()
         saved_at = time.monotonic()
         for step in range(start, training.steps):
             asked = time.perf_counter()
             batch = next(batches).to(processes.device)
             waited_s = time.perf_counter() - asked
-            terms, norms = self._update(batch, lr=lr[step], momentum=momentum[step])
+            terms, norms = self._update(batch, lr=lr[step], momentum=momentum[step], step=step)
             self._guards.observe(terms)
             if dashboard is not None:
                 dashboard.add(terms, norms, waited_s=waited_s, started=asked)
@@ -217,6 +212,26 @@ class Trainer:
                         self._store.save(done, self._state(done, streams))
                 _log.info("no better evaluation for a while: stopped at step %d", done)
                 return
+
+    def _batches(self, start: int) -> Iterator[Any]:
+        """The batches from a step to the end, the last ones from the data set of the last steps."""
+        training, processes = self._config.training, self._processes
+        stages = [(training.steps, self._dataset)]
+        if self._late is not None:
+            turn, late = self._late
+            stages = [(min(turn, training.steps), self._dataset), (training.steps, late)]
+        for end, dataset in stages:
+            if start < end:
+                yield from load_batches(
+                    dataset,
+                    batch_size=training.batch_size,
+                    seed=training.seed,
+                    start_step=start,
+                    end_step=end,
+                    workers=training.workers,
+                    share=(processes.rank, processes.world),
+                )
+                start = end
 
     def _is_evaluated(self, step: int) -> bool:
         """Whether the evaluation was due after this step."""
@@ -306,7 +321,7 @@ class Trainer:
         for path, problem in state["sampler"].get("bad_files", {}).items():
             check_like(path, "", "a path in state.sampler.bad_files")
             check_like(problem, "", "a problem in state.sampler.bad_files")
-        check_optimizer_state(state.get("optimizer"), self._update.optimizer)
+        self._update.check(state)
         if self._best is not None:
             assert isinstance(self._network, Supervised)
             self._best.check(state.get("best"), self._network, "state.best")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+#: Names of prototypes: of every objective, and of unlabelled speech beside labelled.
+_PROTOTYPES = ("prototypes", "clusters")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,19 +70,30 @@ class CosineSchedule:
         return self.end + (self.start - self.end) * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def make_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.Optimizer:
+def make_optimizer(
+    config: OptimizerConfig, module: nn.Module, factor: Callable[[str], float] = lambda _name: 1.0
+) -> torch.optim.Optimizer:
     """Optimizer over every trainable tensor of ``module``, each in exactly one group.
 
     Weight decay applies to matrices and convolution kernels only, not to biases, norms or prototypes (which
     are normalised, so that their length has no effect).
+
+    Args:
+        config: settings.
+        module: with its trainable tensors.
+        factor: learning rate of a tensor, by its name, relative to that of the others; a group whose factor
+            is not 1 has it as ``factor``.
     """
     trainable = {name: tensor for name, tensor in module.named_parameters() if tensor.requires_grad}
-    decayed = [tensor for name, tensor in trainable.items() if tensor.ndim > 1 and name != "prototypes"]
-    kept = [tensor for name, tensor in trainable.items() if tensor.ndim <= 1 or name == "prototypes"]
-    groups = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": kept, "weight_decay": 0.0},
-    ]
+    factors = {name: factor(name) for name in trainable}
+    groups: list[dict[str, Any]] = []
+    for own in dict.fromkeys((1.0, *factors.values())):
+        named = {name: tensor for name, tensor in trainable.items() if factors[name] == own}
+        decayed = [tensor for name, tensor in named.items() if tensor.ndim > 1 and name not in _PROTOTYPES]
+        kept = [tensor for name, tensor in named.items() if tensor.ndim <= 1 or name in _PROTOTYPES]
+        relative = {} if own == 1.0 else {"factor": own}
+        groups.append({"params": decayed, "weight_decay": config.weight_decay, **relative})
+        groups.append({"params": kept, "weight_decay": 0.0, **relative})
     if config.kind == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=0.9)
     return torch.optim.AdamW(groups, lr=config.lr, foreach=True)

@@ -29,12 +29,17 @@ from sdpn.distill.targets import Targets
 from sdpn.errors import InputError
 from sdpn.interop.segmentation import load_segmentation
 from sdpn.io.atomic import atomic_write_text
+from sdpn.io.checksum import file_sha256
 from sdpn.io.kaldi import Utterance, iterate_data_dir, read_table, refuse_shared_ids
+from sdpn.models.adapter_folder import in_layers, save_adapters
+from sdpn.models.blend import blend_weights
 from sdpn.models.embedder import Embedder
 from sdpn.models.encoder import Encoder
-from sdpn.models.folder import ModelFolder, save_model
+from sdpn.models.folder import ModelFolder, read_model, save_model
 from sdpn.models.pretraining import Pretraining
 from sdpn.models.segmentation_folder import save_segmentation
+from sdpn.models.weights import weights_digest
+from sdpn.pretrained import model_path
 from sdpn.tracking.board import Board
 from sdpn.training.best import Best
 from sdpn.training.build import build
@@ -44,10 +49,11 @@ from sdpn.training.clustering_threshold import measure_clustering_threshold
 from sdpn.training.config import WITHOUT_TEACHER, RunConfig
 from sdpn.training.dashboard import Dashboard
 from sdpn.training.distributed import Processes, process_group
-from sdpn.training.evaluation import EmbeddedUtterances, Evaluates, Evaluation
+from sdpn.training.evaluation import EER, EmbeddedUtterances, Evaluates, Evaluation
 from sdpn.training.failures import failures_explained
 from sdpn.training.initialisation import initialise
 from sdpn.training.labelled import Labelled, labelled_data, speaker_table
+from sdpn.training.layers import LayerPlan, LayersConfig
 from sdpn.training.loop import Trainer, TrainingProgress
 from sdpn.training.segmentation_data import SegmentationData, segmentation_data
 from sdpn.training.teacher_embeddings import Corpus, teacher_embeddings, teacher_speeds
@@ -68,6 +74,9 @@ _FREE_OF_TRAINING = (
     "explain_every",
     "timeout_minutes",
 )
+
+#: Folder of the model that a fine-tuning run started from, in its experiment folder.
+START = "start"
 
 #: The same for the section ``distill``.
 _FREE_OF_DISTILL = ("teacher", "teacher_format", "teacher_precision", "cache")
@@ -106,6 +115,8 @@ def pretrain(
     directories: Sequence[Path],
     out: Path,
     *,
+    unlabelled: Sequence[Path] = (),
+    names: Sequence[str] = (),
     on_progress: Callable[[TrainingProgress], None] = lambda _progress: None,
     on_teacher_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
     mel_reader: MelReader | None = None,
@@ -121,6 +132,9 @@ def pretrain(
         config: the whole configuration.
         directories: Kaldi data directories of the training speech.
         out: experiment folder for ``checkpoints/``, ``tensorboard/``, ``config.yaml`` and ``model/``.
+        unlabelled: with ``supervised``, further data directories, whose speakers are not read: SDPN's
+            objective on them is part of every step.
+        names: with ``supervised``, the classes in the order of their numbers; empty numbers them by name.
         on_progress: called at every point of the training curves, on rank 0.
         on_teacher_progress: called with (stage, done, total) while a distillation teacher embeds
             the data, or their speech is found for simulation.
@@ -138,7 +152,7 @@ def pretrain(
     training = config.training
     with failures_explained(training), process_group(training.device, training.timeout_minutes) as processes:
         _check_shares(config, processes)
-        if config.objective in WITHOUT_TEACHER:
+        if config.objective in WITHOUT_TEACHER and not unlabelled:
             config = replace(config, crops=replace(config.crops, num_global=0))
         # a resumed run tolerates files removed since its start
         begun = any((out / "checkpoints").glob("step-*"))
@@ -148,7 +162,9 @@ def pretrain(
             if mels is None
             else (UtteranceTable(mels.utterances), Mixture((len(mels.utterances),)))
         )
-        labelled = _labelled(config, directories, utterances, mixture, mels)
+        labelled = _labelled(config, directories, utterances, mixture, mels, names)
+        if labelled is not None and unlabelled:
+            labelled = _with_unlabelled(config, labelled, directories, unlabelled, check_files=not begun)
         if labelled is not None:
             utterances, mixture = labelled.utterances, labelled.mixture
         labels = _labels(config, utterances) if labelled is None else labelled.labels
@@ -163,11 +179,14 @@ def pretrain(
         best = None
         if isinstance(evaluation, Classification):
             best = Best(ACCURACY, config.supervised.patience)
+        elif isinstance(evaluation, Evaluation) and config.evaluation.choose:
+            best = Best(EER, config.supervised.patience, lowest=True)
         configuration = to_dict(config)
         text = yaml.safe_dump(_plain(configuration), sort_keys=False)
         store = CheckpointStore(
             out / "checkpoints",
-            _identity(configuration, utterances, mixture, labels, targets, simulated),
+            _identity(configuration, utterances, mixture, labels, targets, simulated)
+            | _start_identity(config, out),
             defaults=to_dict(RunConfig()),
             keep=config.training.keep_checkpoints,
             keep_every=config.training.keep_every,
@@ -214,6 +233,7 @@ def pretrain(
             config,
             network,
             dataset,
+            late=_late(config, dataset, utterances, mixture),
             processes=processes,
             store=store,
             make_dashboard=make_dashboard,
@@ -234,20 +254,26 @@ def pretrain(
                 versions=store.versions,
                 calibrate=mels is None,
             )
+            _blend(config, network)
             if best is not None:
                 export(out / "last", steps=trainer.steps_done)
-                assert isinstance(network, Supervised)
-                best.install(network)
+                if best.step:
+                    assert isinstance(network, Supervised)
+                    best.install(network)
+                    _blend(config, network)
             export(
                 out / "model", steps=trainer.steps_done if best is None else best.step or trainer.steps_done
             )
+            if config.layers.trained == "adapters":
+                _export_adapters(config, network, out / "adapters")
     return {
         "model": str(out / "model"),
         "bad_files": dataset.bad_files.problems,
         "steps": trainer.steps_done,
-        **({} if best is None else {"best_step": best.step, "best_accuracy": best.value}),
+        **({} if best is None else {"best_step": best.step, f"best_{best.name}": best.value}),
         "num_utterances": len(utterances),
         "encoder_parameters": sum(tensor.numel() for tensor in _exported(network).parameters()),
+        **_trained(config, network),
     }
 
 
@@ -346,6 +372,7 @@ def _export(
         "seed": config.training.seed,
         "num_utterances": len(utterances),
         **_teacher_source(config, targets),
+        **_start_source(config),
         **versions,
     }
     if isinstance(network, Segmentation):
@@ -354,7 +381,10 @@ def _export(
     assert isinstance(network, SelfDistillation)
     teacher = network.teacher.eval()
     assert isinstance(teacher.encoder, Encoder)
-    model = ModelFolder(teacher.encoder, config.encoder, config.features, source=source)
+    adapters = config.adapters if config.layers.trained == "adapters" else None
+    model = in_layers(
+        ModelFolder(teacher.encoder, config.encoder, config.features, source=source, adapters=adapters)
+    )
     calibration: Mapping[str, float] = {}
     if calibrate:
         calibration = measure_clustering_threshold(
@@ -374,6 +404,120 @@ def _export(
         classes=classes,
     )
     teacher.to(device)
+
+
+def _blend(config: RunConfig, network: Objective) -> None:
+    """Give the exported encoder the weights between the start and its own, as ``layers.blend`` says."""
+    if config.layers.blend == 1:
+        return
+    assert isinstance(network, SelfDistillation) and config.initial.model is not None
+    start = read_model(model_path(config.initial.model)).encoder.state_dict()
+    encoder = network.teacher.encoder
+    own = {name: value.cpu() for name, value in encoder.state_dict().items()}
+    encoder.load_state_dict(blend_weights(start, own, config.layers.blend))
+
+
+def _trained(config: RunConfig, network: Objective) -> dict[str, int]:
+    """How many numbers of the encoder were trained, of a run that need not train all."""
+    if config.layers == LayersConfig():
+        return {}
+    assert isinstance(network, SelfDistillation)
+    plan = LayerPlan(config.layers, network)
+    return {"trained_parameters": plan.num_trained}
+
+
+def _start_source(config: RunConfig) -> dict[str, str]:
+    """Name and digest of the model that was fine-tuned, for information."""
+    if config.initial.model is None or config.initial.model.name != START:
+        return {}
+    start = read_model(config.initial.model)
+    return {"start": f"{start.source.get('name')} {weights_digest(start.encoder)}"}
+
+
+def _export_adapters(config: RunConfig, network: Objective, path: Path) -> None:
+    """Write the adapters alone."""
+    assert isinstance(network, SelfDistillation) and config.initial.model is not None
+    encoder = network.teacher.encoder
+    assert isinstance(encoder, Encoder)
+    base = read_model(model_path(config.initial.model)).source.get("name", config.initial.model.name)
+    model = ModelFolder(encoder, config.encoder, config.features, adapters=config.adapters)
+    save_adapters(path, model, base=str(base))
+
+
+def _start_identity(config: RunConfig, out: Path) -> dict[str, Any]:
+    """The start of a fine-tuning run, which lies in its own folder, by its weights instead of its place."""
+    start = config.initial.model
+    if start is None or start != out / START:
+        return {}
+    digest = weights_digest(read_model(start).encoder)
+    return {"initial": {**to_dict(config.initial), "model": f"{START} {digest}"}}
+
+
+def _late(
+    config: RunConfig, dataset: TrainingSet, utterances: UtteranceTable, mixture: Mixture
+) -> tuple[int, TrainingSet] | None:
+    """The step from which on crops are long, and their data set; it shares what is known of bad files."""
+    settings = config.supervised
+    if config.objective != "supervised" or not settings.long_start_step:
+        return None
+    if not isinstance(dataset, CropDataset):
+        raise InputError("supervised.long_start_step needs audio, not features", hint="leave it at 0")
+    crops = replace(config.crops, local_s=settings.long_s, longest_local_s=None)
+    late = _dataset(replace(config, crops=crops), utterances, mixture, None, None)
+    late.bad_files = dataset.bad_files
+    return settings.long_start_step, late
+
+
+def _with_unlabelled(
+    config: RunConfig,
+    labelled: Labelled,
+    directories: Sequence[Path],
+    unlabelled: Sequence[Path],
+    *,
+    check_files: bool,
+) -> Labelled:
+    """Add utterances without a label, their share of every batch as configured.
+
+    Raises:
+        InputError: they cannot be read, an utterance is among the labelled ones, or settings exclude them.
+    """
+    settings, training = config.supervised, config.training
+    if not settings.cosine or training.accumulate > 1 or not config.crops.num_global:
+        raise InputError(
+            "unlabelled speech needs supervised.head am or aam, training.accumulate=1 and crops.num_global=1",
+            path=unlabelled[0],
+        )
+    if min(settings.unlabelled_share, 1 - settings.unlabelled_share) * training.batch_size < 2:
+        raise InputError(
+            f"supervised.unlabelled_share={settings.unlabelled_share} leaves fewer than two utterances of a "
+            f"kind in a batch of {training.batch_size}",
+            hint="use larger batches, or another share",
+        )
+    more, added = read_training_data(unlabelled, check_files=check_files)
+    known = set(labelled.utterances.ids) | {one.id for one in labelled.validation}
+    twice = next((name for name in more.ids if name in known), None)
+    if twice is not None:
+        raise InputError(
+            f"utterance {twice!r} is also in {', '.join(map(str, directories))}",
+            path=unlabelled[0],
+            hint="give the labelled and the unlabelled speech apart",
+        )
+    sizes, weights = labelled.mixture.sizes, labelled.mixture.weights
+    if not weights:
+        sizes, weights = (sum(sizes),), (1.0,)
+    share = settings.unlabelled_share
+    table = UtteranceTable(labelled.utterances)
+    table.extend(more)
+    label_N = torch.cat([labelled.labels.label_N, torch.full((len(more),), -1)])
+    return labelled._replace(
+        utterances=table,
+        labels=labelled.labels._replace(label_N=label_N),
+        mixture=Mixture(
+            (*sizes, sum(added.sizes)),
+            (*((1 - share) * weight / sum(weights) for weight in weights), share),
+            label_N.cpu().numpy() if settings.balanced else None,
+        ),
+    )
 
 
 def _mel_folder(config: RunConfig, directories: Sequence[Path], reader: MelReader | None) -> MelFolder | None:
@@ -407,7 +551,9 @@ def _mel_folder(config: RunConfig, directories: Sequence[Path], reader: MelReade
         raise InputError(
             f"has features of {mels.num_mels} mel bands; the run is of {config.features.num_mels}",
             path=mels.source,
-            hint=f"set features.num_mels={mels.num_mels}",
+            hint=f"set features.num_mels={mels.num_mels}"
+            if config.initial.model is None
+            else "those of the model, which it was trained on, cannot be changed",
         )
     return mels
 
@@ -449,6 +595,7 @@ def _labelled(
     utterances: UtteranceTable,
     mixture: Mixture,
     mels: MelFolder | None,
+    names: Sequence[str],
 ) -> Labelled | None:
     """The classes of ``objective=supervised``; None for the others."""
     settings = config.supervised
@@ -460,12 +607,14 @@ def _labelled(
         return None
     _refuse_other_speeds(config)
     if mels is not None and settings.labels is None:
-        return labelled_data(settings, utterances, mixture, mels.class_of, mels.source, names=mels.names)
+        return labelled_data(
+            settings, utterances, mixture, mels.class_of, mels.source, names=names or mels.names
+        )
     if settings.labels is not None:
         table, source = read_table(settings.labels), settings.labels
     else:
         table, source = speaker_table(directories)
-    return labelled_data(settings, utterances, mixture, table, source)
+    return labelled_data(settings, utterances, mixture, table, source, names=names)
 
 
 def _refuse_other_speeds(config: RunConfig) -> None:
@@ -555,6 +704,9 @@ def _identity(
         key: value for key, value in configuration["training"].items() if key not in _FREE_OF_TRAINING
     }
     watched = {key: value for key, value in configuration.items() if key != "evaluation"}
+    if configuration["evaluation"]["choose"]:
+        trials = Path(configuration["evaluation"]["trials"])
+        watched["chosen"] = [configuration["evaluation"]["every"], file_sha256(trials)[:16]]
     if targets is not None:  # the embeddings count, not where teacher and cache are
         objective = {key: value for key, value in watched["distill"].items() if key not in _FREE_OF_DISTILL}
         watched["distill"] = {**objective, "targets": targets.digest}

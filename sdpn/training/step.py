@@ -5,6 +5,7 @@ Shapes: B batch, V local views, E projection, D embedding.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -15,8 +16,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from sdpn.distill.base import Gradients, LossTerms, Objective, Projections, SelfDistillation, batch_norms
 from sdpn.models.bf16 import computes_bf16
+from sdpn.training.checkpoint_validation import check_like, check_optimizer_state
 from sdpn.training.config import RunConfig
 from sdpn.training.distributed import Processes
+from sdpn.training.layers import Anchor, LayerPlan
 from sdpn.training.optim import GradientNorms, clip_gradients, make_optimizer
 from sdpn.training.random_streams import random_streams, set_random_streams
 
@@ -43,36 +46,72 @@ class Update:
         self._parts = config.training.accumulate
         self._network = network
         self._device = processes.device.type
+        self._is_distributed = processes.world > 1
+        self._layers = LayerPlan(config.layers, network)
+        self._anchor = Anchor(config.layers, network)
         self._wrapped: nn.Module = network
-        if processes.world > 1:
+        if self._is_distributed:
             self._wrapped = _distributed(network, self._device)
-        self.optimizer = make_optimizer(config.optimizer, network)
+        self.optimizer = make_optimizer(config.optimizer, network, self._layers.factor)
         # What clipping covers: the optimizer's tensors, so no trainable tensor can be forgotten.
         self._trainable = [tensor for group in self.optimizer.param_groups for tensor in group["params"]]
         self._precision = resolve_precision(config.training.precision, self._device)
         self.scaler = torch.amp.GradScaler(self._device, enabled=self._precision == "fp16")
 
-    def __call__(self, batch: Any, *, lr: float, momentum: float) -> tuple[LossTerms, GradientNorms]:
-        """Train on this process's part of a batch; returns loss terms and gradient norms."""
+    def __call__(
+        self, batch: Any, *, lr: float, momentum: float, step: int = 0
+    ) -> tuple[LossTerms, GradientNorms]:
+        """Train on this process's part of a batch; returns loss terms and gradient norms.
+
+        Args:
+            batch: this process's part.
+            lr: learning rate.
+            momentum: EMA momentum m.
+            step: steps before this one, which decide what is frozen.
+        """
+        if self._layers.start(step) and self._is_distributed:
+            self._wrapped = self._network
+            gc.collect()  # the former wrapper removes its hooks only when it is freed
+            self._wrapped = _distributed(self._network, self._device)
+        self._anchor.start()
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group.get("factor", 1.0)
         self.optimizer.zero_grad(set_to_none=True)
         terms = self._accumulate(batch) if self._parts > 1 else self._backward(batch)
         self.scaler.unscale_(self.optimizer)
         norms = clip_gradients(self._config, self._trainable, self._network.prototypes)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        self._anchor.pull(lr)
         self._network.after_step(momentum, terms)
         return terms, norms
 
     def state(self) -> dict[str, Any]:
-        """The state that a resumed run needs: optimizer and loss scale."""
-        return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        """The state that a resumed run needs: optimizer, loss scale, and where the layers are pulled to."""
+        start = self._anchor.start()
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            **({"start": start} if start else {}),
+        }
+
+    def check(self, state: dict[str, Any]) -> None:
+        """Reject a state of other tensors or other settings.
+
+        Raises:
+            ValueError: something differs; the message names it.
+        """
+        check_optimizer_state(state.get("optimizer"), self.optimizer)
+        for number, pattern in enumerate(self._anchor.start()):
+            start = state.get("start")
+            found = start[number] if isinstance(start, list) and number < len(start) else None
+            check_like(found, pattern, f"state.start[{number}]")
 
     def restore(self, state: dict[str, Any]) -> None:
         """Restore what `state` returned."""
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
+        self._anchor.restore(state.get("start", []))
 
     def _backward(self, batch: Any, given: Gradients | None = None) -> LossTerms:
         with self._autocast():

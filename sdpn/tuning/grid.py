@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 
 from sdpn.clustering.registry import make_clusterer
-from sdpn.config import parse_override
 from sdpn.errors import InputError
+from sdpn.tuning.values import Range, parse_values
 
 #: Field -> values to try.
 Grid = Mapping[str, Sequence[object]]
@@ -40,15 +40,15 @@ def parse_grid(words: Sequence[str], method: str) -> dict[str, list[object]]:
     """
     grid: dict[str, list[object]] = {}
     for word in words:
-        key, equals, values = word.partition("=")
+        key, values = parse_values(word)
         section, _, field = key.rpartition(".")
-        if not equals or not field or not values:
-            raise InputError(f"cannot parse --try {word!r}", hint="expected KEY=V1,V2,…: fb=1,2.5,5")
+        if isinstance(values, Range):
+            raise InputError(f"--try {word!r} is a range", hint="expected KEY=V1,V2,…: fb=1,2.5,5")
         if section not in ("", method):
             raise InputError(f"--try {key} has no effect with --method {method}")
         if field in grid:
             raise InputError(f"--try {field} is given twice", hint="give all of its values in one")
-        grid[field] = [parse_override(f"{field}={value}")[1] for value in values.split(",")]
+        grid[field] = values
     return grid
 
 

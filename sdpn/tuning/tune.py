@@ -93,7 +93,11 @@ def tune(
     table = out / "trials.jsonl"
     scored = {name: reference[name] for name in names}
     made_from = _digest(diarizer, audio_of, scored, made_with, [regions, collar_s, skip_overlap])
-    before = {} if force else {_key(trial.settings): trial for trial in read_trials_table(table, made_from)}
+    before = (
+        {}
+        if force
+        else {_key(trial.settings): trial for trial in read_trials_table(table, made_from, Trial.of)}
+    )
     missing = [settings for settings in tries if _key(settings) not in before]
     embedded: dict[str, EmbeddedRecording] = {}
     if missing:

@@ -175,6 +175,15 @@ def _settings(device: Device, *extra: str) -> list[str]:
             *("initial.model=MODEL", "initial.prototypes=classes"),
         ],
         ["objective=supervised", "supervised.head=linear", "supervised.folds=4"],
+        [
+            *("objective=supervised", "initial.model=MODEL", "initial.prototypes=classes"),
+            *("layers.trained=gradual", "layers.unfreeze_every=2", "layers.toward_start=1"),
+            *("layers.blend=0.5", "layers.decay=0.5"),
+        ],
+        pytest.param(
+            ["objective=supervised", "initial.model=MODEL", "layers.trained=adapters", "adapters.experts=2"],
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_training(

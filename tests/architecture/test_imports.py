@@ -23,7 +23,7 @@ FLOORS = [
     {"distill", "extraction", "interop", "people", "streaming", "tracking", "tuning"},
     {"batch", "benchmark", "explain", "linking", "receipt"},
     {"editing", "report", "training"},
-    {"adaptation", "service"},
+    {"adaptation", "experiments", "service"},
     {"cli"},
     {"__main__"},
 ]

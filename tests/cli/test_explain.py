@@ -103,7 +103,9 @@ def test_trials_and_confusions(tiny_folder: Path, data: Path, tmp_path: Path) ->
     words = ("--data", data, "--model", tiny_folder, "--worst", 1, "--maps", "cam")
     found = explained(tmp_path / "a", "trials", "--trials", tmp_path / "trials", *words)
     assert 0 < found["eer"] < 1
-    assert len(found["errors"]) == 2 and (tmp_path / "a" / "error-2.html").is_file()
+    assert sum("explained" in one for one in found["errors"]) == 2
+    assert (tmp_path / "a" / "error-2.html").is_file() and found["groups"]
+    assert len((tmp_path / "a" / "errors.csv").read_text().splitlines()) == 1 + len(found["errors"])
     soundfile.write(tmp_path / "m.wav", np.concatenate([voice(0, 2, 0), voice(1, 2, 1)]), 16000)
     truth, guess = [(0, 2, "a"), (2, 4, "b")], [(0, 2.9, "x"), (2.9, 4, "y")]
     for name, turns in (("ref", truth), ("hyp", guess)):

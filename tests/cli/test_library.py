@@ -45,6 +45,7 @@ ON_THE_COMMAND_LINE = ("config", "completion")
 LIBRARY = {
     "train": "sdpn.training.pretrain.pretrain",
     "average": "sdpn.training.average.average_checkpoints",
+    "finetune": "sdpn.training.finetune.finetune",
     "adapt": "sdpn.adapt",
     "extract": "sdpn.extract",
     "compare": "sdpn.compare",
@@ -186,6 +187,24 @@ def average(at: Material) -> None:
     by_library.save(at.library / "mean")
     assert by_cli["steps"] == by_library.steps == [1, 2]
     assert files(at.cli) == files(at.library)
+
+
+def finetune(at: Material) -> None:
+    from sdpn.training.finetune import FinetuneSources
+    from sdpn.training.finetune import finetune as by_function
+    from sdpn.training.finetune_config import FinetuneConfig
+
+    settings = ["training.steps=2", "training.workers=0", "training.batch_size=4", "test.resamples=10"]
+    options = ("--model", at.model, "--data", at.voices, "--test", at.voices)
+    by_cli = at.command("finetune", *options, "--out", at.cli / "exp", *settings)
+    by_library = by_function(
+        load_config(FinetuneConfig, None, settings),
+        FinetuneSources(model=at.model, data=[at.voices], test=[at.voices]),
+        at.library / "exp",
+    )
+    names = ("model", "start", "seconds")
+    assert without(by_cli, *names) == without(plain(by_library), *names)
+    assert files(at.cli / "exp/model", ".safetensors") == files(at.library / "exp/model", ".safetensors")
 
 
 def adapt(at: Material) -> None:

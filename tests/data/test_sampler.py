@@ -71,3 +71,30 @@ def test_any_step_can_be_looked_up_alone_and_shared(weights: list[float], size: 
 def test_weights_that_fit_no_corpora(weights: tuple[float, ...], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Mixture((3, 4), weights)
+
+
+def test_classes_come_equally_often_and_every_utterance_before_any_again() -> None:
+    label_N = np.array([0] * 9 + [1] * 2 + [2] * 4)
+    mixture = Mixture((15,), (), label_N)
+    batches = _batches(mixture, 5, 0, 60)  # 300 places: 100 for each class
+    assert batches[40:] == _batches(mixture, 5, 40, 60)
+    items = [item for batch in batches for item in batch]
+    assert np.bincount(label_N[[index for _, index in items]]).tolist() == [100, 100, 100]
+    assert len(set(items)) == 300  # an item is an utterance in an epoch of its class: no two crops are alike
+    for start in range(0, 300, 3):
+        assert {int(label_N[index]) for _, index in items[start : start + 3]} == {0, 1, 2}
+    of_first = [index for _, index in items if label_N[index] == 0]
+    assert all(sorted(of_first[start : start + 9]) == list(range(9)) for start in range(0, 99, 9))
+    turns = [
+        tuple(int(label_N[index]) for _, index in items[start : start + 3]) for start in range(0, 300, 3)
+    ]
+    assert len(set(turns)) == 6  # in every order
+
+
+def test_unlabelled_utterances_have_their_share_beside_balanced_classes() -> None:
+    label_N = np.array([0, 0, 0, 1] + [-1] * 5)
+    items = [one for batch in _batches(Mixture((4, 5), (0.75, 0.25), label_N), 4, 0, 40) for one in batch]
+    counts = Counter(int(label_N[index]) for _, index in items)
+    assert counts == {0: 60, 1: 60, -1: 40}
+    for start in range(0, 160, 4):
+        assert sum(label_N[index] < 0 for _, index in items[start : start + 4]) == 1

@@ -131,7 +131,6 @@ def test_a_classifier_averages_as_its_network_does(tiny_run: RunConfig) -> None:
         ({"head": "mlp", "sub_centres": 2}, "need cosines"),
         ({"folds": 1}, "at least 2"),
         ({"folds": 5, "fold": 5}, "from 0 to 4"),
-        ({"patience": 3}, "set folds"),
         ({"margin": 1.6}, "margin"),
         ({"scale": 0.0}, "scale"),
     ],

@@ -340,6 +340,29 @@ def _read_model(path: Path) -> None:
     load_model(path.parent if path.parent.name == "model" else path)
 
 
+def _adapters(name: str) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        from dataclasses import replace
+
+        from sdpn.models.adapter_folder import save_adapters
+        from sdpn.models.adapters import AdaptersConfig, attach_adapters
+        from sdpn.models.folder import read_model
+
+        model = read_model(_material() / "model")
+        attach_adapters(model.encoder, AdaptersConfig(experts=2))
+        save_adapters(folder / "adapters", replace(model, adapters=AdaptersConfig(experts=2)), base="model")
+        return folder / "adapters" / name
+
+    return make
+
+
+def _read_adapters(path: Path) -> object:
+    from sdpn.models.adapter_folder import with_adapters
+    from sdpn.models.folder import read_model
+
+    return with_adapters(read_model(_material() / "model"), path.parent)
+
+
 def _in_segmentation(name: str) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         shutil.copytree(_material() / "segmentation", folder / "segmentation")
@@ -665,6 +688,8 @@ READERS: dict[str, Reader] = {
     "model-config": Reader(_in_model("config.yaml"), _read_model, slow=True),
     "model-weights": Reader(_in_model("model.safetensors"), _read_model, text=False, slow=True),
     "model-pretraining": Reader(_in_model("pretraining.safetensors"), _read_pretraining, text=False),
+    "adapters": Reader(_adapters("adapters.yaml"), _read_adapters, slow=True),
+    "adapter-weights": Reader(_adapters("adapters.safetensors"), _read_adapters, text=False, slow=True),
     "calibration": Reader(_in_model("config.yaml"), _read_stored_calibration),
     "back-end": Reader(_copied("back_end.safetensors"), _read_back_end, text=False),
     "graph": Reader(_graph, _read_graph, text=False, slow=True),

@@ -28,7 +28,8 @@ from sdpn.training.build import build
 from sdpn.training.step import Update
 
 out, objective, accumulate, *settings = sys.argv[1:]
-run = load_config(RunConfig, None, [*settings, f"objective={objective}", f"training.accumulate={accumulate}"])
+kind = "supervised" if objective in ("semi", "gradual") else objective
+run = load_config(RunConfig, None, [*settings, f"objective={kind}", f"training.accumulate={accumulate}"])
 generator = torch.Generator().manual_seed(1)
 whole = CropBatch(
     torch.randn(1, 8, 8000, generator=generator) * 0.1,
@@ -39,13 +40,15 @@ with process_group("cpu", 10.0) as processes:
     torch.manual_seed(processes.rank)  # different weights: DDP has to make them equal
     if processes.world == 1:
         torch.manual_seed(0)
-    labels = Labels(torch.arange(8) % 3, 3) if objective == "supervised" else None
+    labels = Labels(torch.arange(8) % 3, 3) if kind == "supervised" else None
+    if objective == "semi":  # each process has two labelled utterances and two without
+        labels = Labels(torch.tensor([0, -1, 1, -1, -1, 2, 1, -1]), 3)
     network = build(run, labels).eval()
     update = Update(run, network, processes)
     share = 8 // processes.world
     rows = slice(processes.rank * share, (processes.rank + 1) * share)
-    for _ in range(3):
-        terms, norms = update(whole.rows(rows), lr=0.05, momentum=0.9)
+    for step in range(3):
+        terms, norms = update(whole.rows(rows), lr=0.05, momentum=0.9, step=step)
     gradients = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
     state = {"model": network.state_dict(), "gradients": gradients, "total": terms.total.detach()}
     torch.save(state, f"{out}/{processes.world}-{processes.rank}.pt")
@@ -60,12 +63,17 @@ with process_group("cpu", 10.0) as processes:
         pytest.param("dino", 1, marks=pytest.mark.slow),
         ("supervised", 1),
         pytest.param("supervised", 2, marks=pytest.mark.slow),
+        ("semi", 1),
+        ("gradual", 1),  # every step trains one more part, so that DDP wraps the network anew
     ],
 )
 def test_two_processes_train_as_one(tmp_path: Path, objective: str, accumulate: int) -> None:
     script = tmp_path / "worker.py"
     script.write_text(_WORKER)
     settings = [*TINY, "optimizer.kind=sgd", "sdpn.queue_size=12", "training.batch_size=8", *POSITIVES]
+    if objective == "gradual":
+        settings += ["initial.model=given", "layers.trained=gradual", "layers.unfreeze_every=1"]
+        settings += ["layers.batch_norm=kept", "layers.decay=0.5", "layers.toward_start=0.1"]
     arguments = [str(script), str(tmp_path), objective, str(accumulate), *settings]
     alone = subprocess.run(
         [sys.executable, *arguments],

@@ -157,7 +157,7 @@ def test_a_stopped_run_goes_on(material: dict[str, Any], tmp_path: Path) -> None
     model = Pitch()
     assert run(material, out, model, grid) == whole
     assert model.calls == 0  # nothing was left to try
-    with pytest.raises(InputError, match="of other recordings, another reference, model or pipeline"):
+    with pytest.raises(InputError, match="of other data, another model, or another command"):
         run(material, out, Pitch(), grid, collar_s=0.25)
     assert len(run(material, out, Pitch(), {"threshold": [0.3]}, collar_s=0.25, force=True).trials) == 2
 

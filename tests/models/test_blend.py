@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sdpn.adaptation.blend import blend_weights
+from sdpn.models.blend import blend_weights
 
 OLD = {"weight": torch.tensor([0.0, 2.0]), "batches": torch.tensor(3)}
 NEW = {"weight": torch.tensor([1.0, 4.0]), "batches": torch.tensor(8)}

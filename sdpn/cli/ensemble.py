@@ -1,0 +1,144 @@
+"""``sdpn ensemble``: several models as one, compared with the best of them."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sdpn.cli.progress import Meter
+from sdpn.cli.table import format_table
+from sdpn.io.atomic import OutputKind
+from sdpn.pretrained import model_path
+
+if TYPE_CHECKING:
+    from sdpn.experiments.ensemble import Ensembles
+
+DESCRIPTION = """\
+Measure several models as one: the mean of their weights (models of one start and one architecture: a single
+network at the cost of one), their embeddings concatenated or averaged after whitening, and their scores
+averaged after calibration or fused by logistic regression. The models may be runs of different seeds,
+settings or folds (bagging: sdpn cross-validate), or of different toolkits.
+
+Every ensemble is compared with the best single model on the trials of --data, with a paired interval over
+speakers. Whitening, calibration, fusion and the choice of the best single model are of --fit, other people;
+sets that share an utterance are refused.
+
+Writes to --out:
+  weights          a model folder, where the models have a mean
+  scores/NAME.txt  the scores of every row, 'utterance utterance score'
+"""
+
+EXAMPLE = """\
+  sdpn ensemble --model exp/a/model --model exp/b/model --data data/dev --fit data/fit --out exp/both
+  sdpn ensemble --model exp/folds/fold-1/model --model exp/folds/fold-2/model --data data/dev \\
+    --fit data/fit --out exp/bag --json exp/bag.json
+"""
+
+OUTPUTS: dict[str, OutputKind] = {"out": "folder"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``sdpn ensemble``."""
+    parser.add_argument(
+        "--model",
+        type=model_path,
+        dest="models",
+        action="append",
+        required=True,
+        metavar="M",
+        help="a model of any supported kind; repeat it for each",
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="Kaldi data directory with utt2spk and trials"
+    )
+    parser.add_argument(
+        "--fit",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="the same of other people, to fit whitening and calibration to",
+    )
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where the files go")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="random seed (default: 0)")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Embed with every model, print the table, write the mean and the scores.
+
+    Raises:
+        InputError: as `sdpn.experiments.ensemble.compare_ensembles`, or a model cannot be read.
+    """
+    from sdpn.experiments.ensemble import compare_ensembles
+    from sdpn.experiments.held_out import read_held_out
+    from sdpn.interop.load import load_model
+    from sdpn.io.trials import write_trial_scores
+    from sdpn.models.folder import save_model
+
+    held_out, fit = read_held_out(args.data), read_held_out(args.fit)
+    meter = Meter(quiet=args.quiet)
+    try:
+        found = compare_ensembles(
+            args.models,
+            [load_model(path) for path in args.models],
+            held_out,
+            fit,
+            seed=args.seed,
+            on_progress=meter.show,
+        )
+    finally:
+        meter.finish()
+    (args.out / "scores").mkdir(parents=True, exist_ok=True)
+    for row in found.rows:
+        name = re.sub(r"[^\w.-]+", "-", row.name).strip("-")
+        write_trial_scores(args.out / "scores" / f"{name}.txt", held_out.trials, row.scores)
+    if found.average is not None:
+        save_model(args.out / "weights", found.average)
+    _print(found, args.out)
+    return _results(found)
+
+
+def _print(found: Ensembles, out: Path) -> None:
+    best = found.rows[found.best_single].name
+    rows = []
+    for at, row in enumerate(found.rows):
+        compared = row.compared
+        low, high = compared.difference_interval.low, compared.difference_interval.high
+        rows.append(
+            [
+                row.name + (" (best single)" if at == found.best_single else ""),
+                f"{100 * compared.eer:.2f}",
+                f"[{100 * compared.interval.low:.2f}, {100 * compared.interval.high:.2f}]",
+                "" if at == found.best_single else f"{100 * compared.difference:+.2f}",
+                "" if at == found.best_single else f"[{100 * low:+.2f}, {100 * high:+.2f}]",
+                f"{100 * row.fit_eer:.2f}",
+            ]
+        )
+    print(format_table(["", "EER %", "95 %", "difference", "95 %, paired", "EER % of --fit"], rows))
+    print(f"differences: to {best}, which is the best single model on --fit; intervals over speakers")
+    for note in found.notes:
+        print(note)
+    if found.average is not None:
+        print(f"written: {out / 'weights'}")
+
+
+def _results(found: Ensembles) -> dict[str, Any]:
+    return {
+        "best_single": found.rows[found.best_single].name,
+        "notes": found.notes,
+        "rows": [
+            {
+                "name": row.name,
+                "single": row.is_single,
+                "eer": row.compared.eer,
+                "eer_low": row.compared.interval.low,
+                "eer_high": row.compared.interval.high,
+                "difference": row.compared.difference,
+                "difference_low": row.compared.difference_interval.low,
+                "difference_high": row.compared.difference_interval.high,
+                "fit_eer": row.fit_eer,
+            }
+            for row in found.rows
+        ],
+    }

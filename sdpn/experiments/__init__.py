@@ -1,0 +1,1 @@
+"""What surrounds a training: held-out trials, cross-validation, searches of settings, ensembles, pruning."""

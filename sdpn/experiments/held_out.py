@@ -1,0 +1,153 @@
+"""Trials that models are measured on, of people whom they were not trained on, and paired comparisons.
+
+Shapes: M utterances, N trials, D embedding.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from sdpn.errors import InputError
+from sdpn.extraction.embed_corpus import embed_corpus
+from sdpn.io.kaldi import Utterance
+from sdpn.metrics.bootstrap import Interval, percentile_interval
+from sdpn.metrics.eer_interval import resampled_eers
+from sdpn.metrics.verification import equal_error_rate, error_rates
+from sdpn.models.speaker_embedder import SpeakerEmbedder
+from sdpn.training.comparison import TrialList, read_trial_list
+from sdpn.verification.similarity import unit_rows
+
+_log = logging.getLogger(__name__)
+
+_CONFIDENCE, _RESAMPLES = 0.95, 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOutTrials(TrialList):
+    """A trial list with its speech, M utterances and N trials, and what is done with it."""
+
+    def digest(self) -> str:
+        """Identifies trials and speech, by names, labels and files."""
+        lines = [f"{one.id} {one.path} {one.start_s} {one.end_s}" for one in self.utterances]
+        text = "\n".join(lines).encode() + self.trials.is_target.tobytes()
+        return hashlib.sha256(text + self.trials.first.tobytes() + self.trials.second.tobytes()).hexdigest()[
+            :16
+        ]
+
+    def embed(
+        self, model: SpeakerEmbedder, on_progress: Callable[[int, int], None] = lambda _done, _total: None
+    ) -> np.ndarray:
+        """Embeddings of its utterances, (M, D)."""
+        found = embed_corpus(model, self.utterances, on_progress=on_progress)
+        return np.stack([each.embeddings_ND[0] for each in found])
+
+    def cosines(self, rows_MD: np.ndarray) -> np.ndarray:
+        """Scores of the trials, (N,)."""
+        unit_MD = unit_rows(rows_MD)
+        scores: np.ndarray = np.einsum("nd,nd->n", unit_MD[self.trials.first], unit_MD[self.trials.second])
+        return scores
+
+    def eer(self, scores: np.ndarray) -> float:
+        """Equal error rate in [0, 1]."""
+        return equal_error_rate(error_rates(scores, self.trials.is_target))[0]
+
+    def resampled(self, scores: np.ndarray, *, seed: int = 0) -> np.ndarray:
+        """EERs of resamples of the speakers, which are the same for all scores of these trials."""
+        sides = (self.speaker_M[self.trials.first], self.speaker_M[self.trials.second])
+        return resampled_eers(scores, self.trials.is_target, *sides, resamples=_RESAMPLES, seed=seed)
+
+    def comparison(self, against: np.ndarray, *, seed: int = 0) -> Callable[[np.ndarray], ScoreComparison]:
+        """What compares scores of these trials with others, (N,), whose resamples are drawn once."""
+        theirs, their_eer = self.resampled(against, seed=seed), self.eer(against)
+
+        def compare(scores: np.ndarray) -> ScoreComparison:
+            ours = self.resampled(scores, seed=seed)
+            return ScoreComparison(
+                eer=self.eer(scores),
+                interval=percentile_interval(ours, _CONFIDENCE),
+                difference=self.eer(scores) - their_eer,
+                difference_interval=percentile_interval(ours - theirs, _CONFIDENCE),
+            )
+
+        return compare
+
+
+class ScoreComparison(NamedTuple):
+    """An EER, and how far it is from another one on the same trials.
+
+    Attributes:
+        eer: in [0, 1].
+        interval: 95 %, over speakers.
+        difference: to the other; negative if this one is better.
+        difference_interval: paired: the same speakers are drawn for both.
+    """
+
+    eer: float
+    interval: Interval
+    difference: float
+    difference_interval: Interval
+
+
+def read_held_out(folder: Path, trials: Path | None = None) -> HeldOutTrials:
+    """Read a Kaldi data directory with speakers, and its trial list.
+
+    Args:
+        folder: the directory.
+        trials: the list; None takes ``trials`` in the directory.
+
+    Raises:
+        InputError: as `sdpn.training.comparison.read_trial_list`.
+    """
+    listed = read_trial_list(folder, folder / "trials" if trials is None else trials)
+    return HeldOutTrials(
+        name=listed.name, trials=listed.trials, utterances=listed.utterances, speaker_M=listed.speaker_M
+    )
+
+
+def refuse_shared_speech(one: Sequence[Utterance], other: Sequence[Utterance], what: tuple[str, str]) -> None:
+    """Refuse two sets that share a recording or, as far as their names say, a speaker.
+
+    Recordings are compared by file and start. Speakers are compared by name, which in two corpora may be of
+    two people: if they share names but no recording, a warning says so.
+
+    Args:
+        one: a set.
+        other: another one.
+        what: what they are, for messages.
+
+    Raises:
+        InputError: a recording is in both.
+    """
+    places = {_place(utterance) for utterance in one}
+    shared = [utterance for utterance in other if _place(utterance) in places]
+    if shared:
+        raise InputError(
+            f"{what[1]} and {what[0]} share {len(shared)} utterances, such as {shared[0].id!r}: figures "
+            "would be of speech that is known already",
+            path=shared[0].path,
+            hint="keep them apart by speaker ('sdpn data subset')",
+        )
+    names = _speakers(one) & _speakers(other)
+    if names:
+        _log.warning(
+            "%s and %s both have speaker %r (%d such names): if that is one person, figures are too good",
+            what[0],
+            what[1],
+            min(names),
+            len(names),
+        )
+
+
+def _place(utterance: Utterance) -> tuple[str, float]:
+    return str(utterance.path.resolve()), utterance.start_s
+
+
+def _speakers(utterances: Iterable[Utterance]) -> set[str]:
+    return {one.speaker for one in utterances if one.speaker is not None}
