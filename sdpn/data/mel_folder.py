@@ -145,7 +145,7 @@ def read_mel(path: Path, *, num_mels: int, num_frames: int | None = None) -> np.
     wanted = f"({'frames' if num_frames is None else num_frames}, {num_mels})"
     if mel.ndim != 2 or mel.shape[1] != num_mels or not len(mel) or num_frames not in (None, len(mel)):
         raise InputError(f"expected features of shape {wanted}, found {tuple(mel.shape)}", path=path)
-    values: np.ndarray = mel.detach().to(torch.float32).contiguous().numpy()
+    values: np.ndarray = mel.detach().to(torch.float32).contiguous().cpu().numpy()
     if not np.isfinite(values).all():
         row = int((~np.isfinite(values).all(axis=1)).argmax())
         raise InputError(f"has NaN or infinite features, first in frame {row}", path=path)
