@@ -17,6 +17,7 @@ from sdpn.pretrained import model_path
 
 if TYPE_CHECKING:
     from sdpn.experiments.cross_validation import CrossValidated, FoldResult
+    from sdpn.experiments.folds import By
 
 DESCRIPTION = """\
 Cross-validate a training: divide --data into folds, repeat the training without each of them, and test every
@@ -85,7 +86,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         InputError: an option is wrong, the folds cannot be made, or a training fails.
     """
-    by = args.by or "speaker"
+    by: By = args.by or "speaker"
     training = training_command(args.training, taken=("--out", "--data", "--labels"))
     if args.before is not None and by == "utterance":
         raise InputError("--before is for --by speaker: the model before has no classes of these speakers")
