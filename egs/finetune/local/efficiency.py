@@ -38,6 +38,7 @@ from sdpn.pretrained import model_path
 from sdpn.training.comparison import TrialList, read_trial_list, score_list, trial_file
 from sdpn.training.finetune import FinetuneSources, finetune
 from sdpn.training.finetune_config import FinetuneConfig
+from sdpn.training.loop import Stopped
 
 #: Name of the method that starts from random weights.
 SCRATCH = "scratch"
@@ -84,6 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         return measure(args)
+    except Stopped as stopped:
+        print(f"efficiency.py: {stopped}; run the command again for the rest", file=sys.stderr)
+        return 128 + stopped.signal_number
     except InputError as error:
         print(f"efficiency.py: error: {error}", file=sys.stderr)
         return 2
