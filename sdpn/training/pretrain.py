@@ -19,7 +19,7 @@ from sdpn.augmentation.augment import PRESETS, Augmenter
 from sdpn.config import to_dict
 from sdpn.data.dataset import CropDataset, TrainingSet
 from sdpn.data.mel_folder import MelFolder, MelReader, MelSegments, is_mel_folder, read_mel_folder
-from sdpn.data.sampler import Mixture
+from sdpn.data.sampler import InOrder, Mixture
 from sdpn.data.utterance_table import UtteranceTable
 from sdpn.distill.base import Objective, SelfDistillation
 from sdpn.distill.labels import Labels, read_labels
@@ -73,6 +73,7 @@ _FREE_OF_TRAINING = (
     "projector_every",
     "explain_every",
     "timeout_minutes",
+    "rendezvous_minutes",
 )
 
 #: Folder of the model that a fine-tuning run started from, in its experiment folder.
@@ -150,7 +151,14 @@ def pretrain(
         sdpn.training.loop.Stopped: the run was stopped by a signal; its state is saved.
     """
     training = config.training
-    with failures_explained(training), process_group(training.device, training.timeout_minutes) as processes:
+    with (
+        failures_explained(training),
+        process_group(
+            training.device,
+            timeout_minutes=training.timeout_minutes,
+            rendezvous_minutes=training.rendezvous_minutes,
+        ) as processes,
+    ):
         _check_shares(config, processes)
         if config.objective in WITHOUT_TEACHER and not unlabelled:
             config = replace(config, crops=replace(config.crops, num_global=0))
@@ -167,6 +175,9 @@ def pretrain(
             labelled = _with_unlabelled(config, labelled, directories, unlabelled, check_files=not begun)
         if labelled is not None:
             utterances, mixture = labelled.utterances, labelled.mixture
+        if training.shuffle_buffer:
+            in_order = InOrder(training.shuffle_buffer, utterances.shard_starts())
+            mixture = replace(mixture, in_order=in_order)
         labels = _labels(config, utterances) if labelled is None else labelled.labels
         targets = _targets(config, directories, utterances, mixture, out, processes, on_teacher_progress)
         _held = lock_run(out) if processes.first else None
@@ -212,7 +223,7 @@ def pretrain(
             )
         if mels is not None and mel_reader is None:
             mel_reader = MelReader(mels, cache_mb=training.cache_mb)
-        dataset = _dataset(config, utterances, mixture, simulated, mel_reader)
+        dataset = _dataset(config, utterances, mixture, simulated, mel_reader, processes.device)
 
         def make_dashboard(start_step: int, initial_KE: Tensor) -> Dashboard:
             atomic_write_text(out / "config.yaml", text)
@@ -564,6 +575,7 @@ def _dataset(
     mixture: Mixture,
     simulated: SegmentationData | None,
     mel_reader: MelReader | None,
+    device: torch.device,
 ) -> TrainingSet:
     """What the batches are drawn from."""
     training, crops = config.training, config.crops
@@ -586,6 +598,10 @@ def _dataset(
         cache_mb=training.cache_mb,
         mixture=mixture,
         max_bad_share=training.max_bad_share,
+        apply=training.augment == "loader"
+        or (
+            training.augment == "auto" and (device.type == "cpu" or config.augmentation.codec_probability > 0)
+        ),
     )
 
 

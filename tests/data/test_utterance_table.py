@@ -104,3 +104,10 @@ def _grown_kb(utterances: Sequence[Utterance]) -> int:
 def _private_kb() -> int:
     rollup = Path("/proc/self/smaps_rollup").read_text()
     return sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Private_"))
+
+
+def test_shards_are_archives_and_single_files() -> None:
+    paths = ["a.tar:512", "a.tar:2048", "b.tar:512", "c.wav", "c.wav", "d.wav", "a.tar:4096"]
+    table = UtteranceTable(Utterance(f"u{number}", Path(path)) for number, path in enumerate(paths))
+    assert table.shard_starts().tolist() == [0, 2, 3, 5, 6]
+    assert UtteranceTable().shard_starts().tolist() == []
