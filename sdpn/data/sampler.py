@@ -68,15 +68,15 @@ class Mixture:
     Attributes:
         sizes: number of utterances of each corpus.
         weights: relative weight of each corpus in the batches; empty: all utterances have the same weight.
-        in_order: how to read them in the order of their files; None: in random order.
         label_N: class of each utterance, which are then drawn equally often; below 0, or None, for none. The
             utterances of a corpus all have a class, or none has.
+        in_order: how to read them in the order of their files; None: in random order.
     """
 
     sizes: tuple[int, ...]
     weights: tuple[float, ...] = ()
-    in_order: InOrder | None = None
     label_N: np.ndarray | None = field(default=None, compare=False, repr=False)
+    in_order: InOrder | None = None
 
     def __post_init__(self) -> None:
         """Check that there is a positive weight for each corpus."""

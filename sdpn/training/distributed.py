@@ -164,7 +164,9 @@ def _meet(rank: int, world: int, patience: timedelta) -> dist.Store:
     store: dist.Store = next(iter(dist.rendezvous("env://", rank=rank, world_size=world, timeout=patience)))[
         0
     ]
-    keys = [f"sdpn/joined/{other}" for other in range(world)]
+    # what the processes of an attempt leave behind must not be met by those that torchrun starts after it
+    store = dist.PrefixStore(f"sdpn/attempt_{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    keys = [f"joined/{other}" for other in range(world)]
     store.set(keys[rank], "1")
     try:
         store.wait(keys, patience)

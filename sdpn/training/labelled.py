@@ -129,7 +129,7 @@ def labelled_data(
     training = UtteranceTable(utterances[int(index)] for index in np.flatnonzero(kept_N))
     return Labelled(
         training,
-        Mixture(sizes, mixture.weights, label_N[kept_N] if config.balanced else None),
+        Mixture(sizes, mixture.weights, label_N=label_N[kept_N] if config.balanced else None),
         Labels(torch.from_numpy(label_N[kept_N]), len(found), tuple(found)),
         [utterances[int(index)] for index in np.flatnonzero(held_N)],
         label_N[held_N],

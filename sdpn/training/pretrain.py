@@ -176,6 +176,10 @@ def pretrain(
         if labelled is not None:
             utterances, mixture = labelled.utterances, labelled.mixture
         if training.shuffle_buffer:
+            if mixture.label_N is not None:
+                raise InputError(
+                    "training.shuffle_buffer reads in order, supervised.balanced draws by class: set one"
+                )
             in_order = InOrder(training.shuffle_buffer, utterances.shard_starts())
             mixture = replace(mixture, in_order=in_order)
         labels = _labels(config, utterances) if labelled is None else labelled.labels
@@ -244,7 +248,7 @@ def pretrain(
             config,
             network,
             dataset,
-            late=_late(config, dataset, utterances, mixture),
+            late=_late(config, dataset, utterances, mixture, processes.device),
             processes=processes,
             store=store,
             make_dashboard=make_dashboard,
@@ -465,7 +469,11 @@ def _start_identity(config: RunConfig, out: Path) -> dict[str, Any]:
 
 
 def _late(
-    config: RunConfig, dataset: TrainingSet, utterances: UtteranceTable, mixture: Mixture
+    config: RunConfig,
+    dataset: TrainingSet,
+    utterances: UtteranceTable,
+    mixture: Mixture,
+    device: torch.device,
 ) -> tuple[int, TrainingSet] | None:
     """The step from which on crops are long, and their data set; it shares what is known of bad files."""
     settings = config.supervised
@@ -474,7 +482,7 @@ def _late(
     if not isinstance(dataset, CropDataset):
         raise InputError("supervised.long_start_step needs audio, not features", hint="leave it at 0")
     crops = replace(config.crops, local_s=settings.long_s, longest_local_s=None)
-    late = _dataset(replace(config, crops=crops), utterances, mixture, None, None)
+    late = _dataset(replace(config, crops=crops), utterances, mixture, None, None, device)
     late.bad_files = dataset.bad_files
     return settings.long_start_step, late
 
@@ -526,7 +534,7 @@ def _with_unlabelled(
         mixture=Mixture(
             (*sizes, sum(added.sizes)),
             (*((1 - share) * weight / sum(weights) for weight in weights), share),
-            label_N.cpu().numpy() if settings.balanced else None,
+            label_N=label_N.cpu().numpy() if settings.balanced else None,
         ),
     )
 

@@ -131,7 +131,7 @@ def test_in_order_epochs_differ_and_any_step_can_be_looked_up_alone() -> None:
 
 
 def test_in_order_with_weights_every_corpus_has_its_own() -> None:
-    mixture = Mixture((40, 20), (1.0, 1.0), InOrder(5, np.arange(0, 60, 8)))  # a shard across both
+    mixture = Mixture((40, 20), (1.0, 1.0), in_order=InOrder(5, np.arange(0, 60, 8)))  # a shard across both
     seen = Counter(item for batch in _batches(mixture, 4, 0, 20) for item in batch)
     assert set(seen.values()) == {1}
     assert {index for _, index in seen} == set(range(60))

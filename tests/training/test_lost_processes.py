@@ -198,7 +198,12 @@ def test_two_hosts(voices: Path, tmp_path: Path) -> None:
     launch = f"{sys.executable} -m torch.distributed.run --nnodes=2 --nproc-per-node=1"
     meeting = "--rdzv-backend=c10d --rdzv-endpoint=10.77.0.1:29400 --rdzv-id=test"
     hosts = _two_hosts(
-        tmp_path, *(f"cd {ROOT} && {launch} {meeting} --local-addr=10.77.0.{host} {sdpn}" for host in (1, 2))
+        tmp_path,
+        *(
+            f"cd {ROOT} && {launch} {meeting} --rdzv-conf=is_host={2 - host} "
+            f"--local-addr=10.77.0.{host} {sdpn}"
+            for host in (1, 2)
+        ),
     )
     for host in hosts:
         assert host.returncode == 0, host.stderr
