@@ -14,24 +14,24 @@ from sdpn.distill.base import Objective
 from sdpn.errors import InputError
 
 #: ``training.compile``
-CompileChoice = Literal["auto", "off", "on", "cuda-graphs"]
+CompileChoice = Literal["auto", "none", "kernels", "cuda-graphs"]
 
 
 def resolve_compile(
     choice: CompileChoice, device: str, *, fixed_lengths: bool
-) -> Literal["off", "on", "cuda-graphs"]:
-    """Turn ``auto`` into ``on`` for a GPU with triton, if all crops are of one length; else into ``off``."""
+) -> Literal["none", "kernels", "cuda-graphs"]:
+    """Turn ``auto`` into ``kernels`` for a GPU with triton, if all crops are of one length; else ``none``."""
     if choice != "auto":
         return choice
-    return "on" if device == "cuda" and fixed_lengths and find_spec("triton") is not None else "off"
+    return "kernels" if device == "cuda" and fixed_lengths and find_spec("triton") is not None else "none"
 
 
-def compile_network(network: Objective, choice: Literal["off", "on", "cuda-graphs"]) -> None:
+def compile_network(network: Objective, choice: Literal["none", "kernels", "cuda-graphs"]) -> None:
     """Compile student and teacher in place, which keep their parameters, buffers and names.
 
     They are compiled when they are first called. Shapes are fixed: another length of crops compiles again.
     """
-    if choice == "off":
+    if choice == "none":
         return
     for branch in (network.student, network.teacher):
         assert isinstance(branch, nn.Module)
@@ -53,5 +53,5 @@ def compiler_explained() -> Iterator[None]:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise InputError(
             f"torch cannot compile the network here ({lines[0] if lines else type(error).__name__})",
-            hint="set training.compile=off",
+            hint="set training.compile=none",
         ) from error

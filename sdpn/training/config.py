@@ -95,9 +95,9 @@ class TrainingConfig:
     accumulate: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    compile: CompileChoice = "off"
+    compile: CompileChoice = "none"
     workers: int | Literal["auto"] = 1
-    augment: Literal["auto", "loader", "device"] = "auto"
+    augment: Literal["auto", "loader", "device"] = "loader"
     cache_mb: int = 1024
     max_bad_share: float = 0.01
     log_every: int = 10

@@ -20,20 +20,20 @@ from tests.conftest import TINY
 
 
 def test_auto_is_for_gpus_with_crops_of_one_length(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert resolve_compile("auto", "cpu", fixed_lengths=True) == "off"
-    assert resolve_compile("on", "cpu", fixed_lengths=False) == "on"
+    assert resolve_compile("auto", "cpu", fixed_lengths=True) == "none"
+    assert resolve_compile("kernels", "cpu", fixed_lengths=False) == "kernels"
     monkeypatch.setattr("sdpn.training.compilation.find_spec", lambda _name: importlib.util.find_spec("json"))
-    assert resolve_compile("auto", "cuda", fixed_lengths=True) == "on"
-    assert resolve_compile("auto", "cuda", fixed_lengths=False) == "off"
+    assert resolve_compile("auto", "cuda", fixed_lengths=True) == "kernels"
+    assert resolve_compile("auto", "cuda", fixed_lengths=False) == "none"
     monkeypatch.setattr("sdpn.training.compilation.find_spec", lambda _name: None)
-    assert resolve_compile("auto", "cuda", fixed_lengths=True) == "off"
+    assert resolve_compile("auto", "cuda", fixed_lengths=True) == "none"
 
 
 def test_a_compiler_that_fails_is_one_line() -> None:
     with pytest.raises(InputError, match=r"cannot compile the network here \(no g\+\+\)") as caught:
         with compiler_explained():
             raise torch._dynamo.exc.InternalTorchDynamoError("no g++\nlong trace")
-    assert caught.value.hint == "set training.compile=off"
+    assert caught.value.hint == "set training.compile=none"
     with pytest.raises(RuntimeError, match="another"):
         with compiler_explained():
             raise RuntimeError("another")
@@ -44,7 +44,7 @@ def test_the_losses_are_those_without() -> None:
     if shutil.which("g++") is None and shutil.which("clang++") is None:
         pytest.skip("there is no C++ compiler, which torch.compile needs on a CPU")
     losses, names = [], []
-    for choice in ("off", "on"):
+    for choice in ("none", "kernels"):
         config = load_config(RunConfig, None, [*TINY, f"training.compile={choice}"])
         torch.manual_seed(0)
         network = build(config).train()
