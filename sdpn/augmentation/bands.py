@@ -39,7 +39,7 @@ BANDS: dict[BandName, Band] = {
 }
 
 #: Width of an edge as a share of its frequency.
-_EDGE = 0.2
+EDGE = 0.2
 
 #: Padding against circular convolution, in samples.
 _GUARD = 512
@@ -55,9 +55,9 @@ def limit_band(wave: np.ndarray, band: Band) -> np.ndarray:
     Returns:
         (S,) float32.
     """
-    from scipy.fft import irfft, next_fast_len, rfft
+    from scipy.fft import irfft, rfft
 
-    size = 4 * next_fast_len(-(-(len(wave) + _GUARD) // 4), real=True)
+    size = band_size(len(wave))
     spectrum = rfft(wave, size) * _gain(band, size)
     if band.companded:
         # Nothing is left above 4 kHz: µ-law is applied at half the rate.
@@ -69,13 +69,20 @@ def limit_band(wave: np.ndarray, band: Band) -> np.ndarray:
     return limited
 
 
+def band_size(num_samples: int) -> int:
+    """Length of the transform that limits a crop of so many samples, a multiple of 4."""
+    from scipy.fft import next_fast_len
+
+    return 4 * int(next_fast_len(-(-(num_samples + _GUARD) // 4), real=True))
+
+
 @cache
 def _gain(band: Band, size: int) -> np.ndarray:
     """Gain over the bins of a spectrum: 0 and 1 with raised-cosine edges."""
     frequency_hz = np.linspace(0.0, RATE_HZ / 2, size // 2 + 1)
 
     def rise(edge_hz: float) -> np.ndarray:
-        return np.clip((frequency_hz / edge_hz - 1) / _EDGE + 0.5, 0.0, 1.0)
+        return np.clip((frequency_hz / edge_hz - 1) / EDGE + 0.5, 0.0, 1.0)
 
     shape = rise(band.low_hz) * (1 - rise(band.high_hz))
     return (np.sin(np.pi / 2 * shape) ** 2).astype(np.float32)

@@ -11,10 +11,10 @@ from sdpn.augmentation.rooms import LONGEST_ROOM
 from sdpn.io.audio import RATE_HZ
 
 #: Points of the equaliser; between them its gain in dB is linear.
-_POINTS_HZ = np.array([0.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0])
+POINTS_HZ = np.array([0.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0])
 
 #: Padding against circular convolution, in samples.
-_GUARD = 512
+FILTER_GUARD = 512
 
 #: Rows that scipy transforms in the time of one, by SIMD.
 _LANES = 4
@@ -22,10 +22,15 @@ _LANES = 4
 
 def draw_tilt(rng: np.random.Generator, limit_db: float) -> np.ndarray:
     """A smooth random gain over frequency: (7,) dB at octave points, 0 on average."""
-    gains_db: np.ndarray = rng.standard_normal(len(_POINTS_HZ)).cumsum() * limit_db / 3
+    gains_db: np.ndarray = rng.standard_normal(len(POINTS_HZ)).cumsum() * limit_db / 3
     np.maximum(np.minimum(gains_db, limit_db, out=gains_db), -limit_db, out=gains_db)
     gains_db -= gains_db.sum() / len(gains_db)
     return gains_db
+
+
+def flat_tilt() -> np.ndarray:
+    """The tilt that changes nothing, (7,) dB."""
+    return np.zeros(len(POINTS_HZ))
 
 
 def apply_filters(
@@ -56,7 +61,7 @@ def apply_filters(
             tilted.append(view)
         else:
             filtered_VS[view] = waves[view]
-    for views, tail in ((in_rooms, LONGEST_ROOM), (tilted, _GUARD)):
+    for views, tail in ((in_rooms, LONGEST_ROOM), (tilted, FILTER_GUARD)):
         size = next_fast_len(num_samples + tail, real=True)
         for first in range(0, len(views), _LANES):
             four = views[first : first + _LANES]
@@ -104,7 +109,7 @@ def _padded(waves: Sequence[np.ndarray], size: int) -> np.ndarray:
 
 def _gains(tilts_db: Sequence[np.ndarray | None], num_bins: int) -> np.ndarray:
     """Gains over the bins of V spectra, (V, num_bins) float32; 1 without an equaliser."""
-    flat_db = np.zeros(len(_POINTS_HZ))
+    flat_db = flat_tilt()
     tilt_VP = np.array([flat_db if tilt_db is None else tilt_db for tilt_db in tilts_db])
     log_gain = (tilt_VP * (np.log(10) / 20)).astype(np.float32) @ _between_points(num_bins)
     gains: np.ndarray = np.exp(log_gain, out=log_gain)
@@ -115,7 +120,7 @@ def _gains(tilts_db: Sequence[np.ndarray | None], num_bins: int) -> np.ndarray:
 def _between_points(num_bins: int) -> np.ndarray:
     """Linear interpolation from the points to the bins of a spectrum, as a matrix (7, num_bins), float32."""
     frequency_hz = np.linspace(0.0, RATE_HZ / 2, num_bins)
-    rows = [np.interp(frequency_hz, _POINTS_HZ, unit) for unit in np.eye(len(_POINTS_HZ))]
+    rows = [np.interp(frequency_hz, POINTS_HZ, unit) for unit in np.eye(len(POINTS_HZ))]
     return np.array(rows, dtype=np.float32)
 
 

@@ -22,6 +22,10 @@ without a loss, is stored once for all of its segments. Other tools read the sha
 KEY.opus (or .flac, ...) follow each other, as webdataset wants them.
 
 Rerunning the command resumes an interrupted run; the files come out the same, byte for byte.
+
+With --index, DIR is a folder of tar shards that another tool wrote, such as webdataset's ShardWriter. Nothing
+is copied: PACK gets the tables, and links to the shards. A shard that is missing in their numbering,
+truncated, or there twice is an error.
 """
 
 EXAMPLE = """\
@@ -30,6 +34,9 @@ EXAMPLE = """\
 
   sdpn pack --data data/a --data data/b --shard-mb 500 --skip-bad --out packs/both
   (cd packs/both && sha256sum -c SHA256SUMS)                 after copying
+
+  sdpn pack --index --data /corpora/shards --out data/sharded
+  sdpn train --data data/sharded --out exp/sharded training.shuffle_buffer=20000
 """
 
 OUTPUTS: dict[str, OutputKind] = {"out": "folder"}
@@ -43,7 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         metavar="DIR",
-        help="Kaldi data directory (wav.scp, optionally segments and utt2spk), or another pack; repeatable",
+        help="Kaldi data directory (wav.scp, optionally segments and utt2spk), another pack, a file of "
+        "lhotse's cuts (.jsonl, .jsonl.gz), or with --index a folder of tar shards; repeatable",
     )
     parser.add_argument(
         "--out",
@@ -60,6 +68,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="maximum size of a shard in millions of bytes (default: 60)",
     )
     parser.add_argument(
+        "--index",
+        action="store_true",
+        help="copy nothing: make a data directory of the tar shards in DIR, by one pass over their headers",
+    )
+    parser.add_argument(
         "--skip-bad",
         action="store_true",
         help="leave out recordings that are missing, truncated or not audio, and say which, instead of "
@@ -73,6 +86,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         InputError: a directory or a recording is wrong, or the pack cannot be written.
     """
+    if args.index:
+        return _index(args)
     from sdpn.data.pack import MB, pack
 
     meter = Meter(quiet=args.quiet)
@@ -91,3 +106,24 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         f"{'shard' if packed.num_shards == 1 else 'shards'}: {args.out}"
     )
     return {**packed._asdict(), "data": str(args.out.resolve())}
+
+
+def _index(args: argparse.Namespace) -> dict[str, Any]:
+    from sdpn.data.shard_index import index_shards, uneven
+
+    meter = Meter(quiet=args.quiet)
+    try:
+        found = index_shards(
+            args.data,
+            args.out,
+            skip_bad=args.skip_bad,
+            on_progress=lambda done, total: meter.show("indexing", done, total),
+        )
+    finally:
+        meter.finish()
+    for line in found.skipped:
+        print(f"left out: {line}")
+    if (unequal := uneven(found.sizes)) is not None:
+        print(unequal)
+    print(f"{found.num_utterances} utterances in {len(found.sizes)} shards, not copied: {args.out}")
+    return {**found._asdict(), "data": str(args.out.resolve())}

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdpn.augmentation.on_device import Effects, apply_effects
 from sdpn.io.audio import RATE_HZ
 
 #: A crop below this root mean square (−80 dB of full scale) counts as digital silence.
@@ -121,6 +122,25 @@ class CropBatch(NamedTuple):
         """Split into ``parts`` with equal numbers of utterances; the batch size must be a multiple of it."""
         size = len(self.utterance_B) // parts
         return [self.rows(slice(start, start + size)) for start in range(0, parts * size, size)]
+
+
+class DrawnCropBatch(NamedTuple):
+    """One training batch whose augmentation is drawn, to be applied on the training device.
+
+    Attributes:
+        crops: the batch, with clean local crops.
+        effects: of the local crops, view by view.
+    """
+
+    crops: CropBatch
+    effects: Effects
+
+    def to(self, device: torch.device) -> CropBatch:
+        """Move to a device and augment there."""
+        moved = self.crops.to(device)
+        clean_VBS = moved.local_VBS
+        local_NS = apply_effects(clean_VBS.flatten(0, 1), self.effects.to(device))
+        return moved._replace(local_VBS=local_NS.view_as(clean_VBS))
 
 
 def crop(wave: np.ndarray, num_samples: int, rng: np.random.Generator) -> np.ndarray | None:

@@ -18,9 +18,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from sdpn.augmentation.augment import Augmenter, Drawn
+from sdpn.augmentation.on_device import as_tensors
 from sdpn.augmentation.speed import change_speed, samples_needed
 from sdpn.data.bad_files import BadFiles, Fault, TooManyBadFiles
-from sdpn.data.crops import CropBatch, CropConfig, crop_range
+from sdpn.data.crops import CropBatch, CropConfig, DrawnCropBatch, crop_range
 from sdpn.data.sampler import Item, Mixture, StepSampler
 from sdpn.data.utterance_table import UtteranceTable
 from sdpn.errors import InputError
@@ -54,6 +55,7 @@ class Views(NamedTuple):
         speed: speed factor of all crops.
         erasure_V4: (V, 4) parts of the features of local crops to erase.
         faults: bad files found while reading.
+        drawn: augmentation of each local crop that is yet to be applied; empty if it was.
     """
 
     global_GS: np.ndarray
@@ -62,6 +64,7 @@ class Views(NamedTuple):
     speed: float
     erasure_V4: np.ndarray
     faults: tuple[Fault, ...] = ()
+    drawn: tuple[Drawn, ...] = ()
 
 
 class _Unaugmented(NamedTuple):
@@ -125,6 +128,7 @@ class CropDataset(Dataset[Views]):
         cache_mb: memory for decoded audio, per loader process.
         mixture: sizes and weights of the corpora; None weights all utterances equally.
         max_bad_share: maximum share of unreadable audio files.
+        apply: augment here; False leaves that to the device (`sdpn.data.crops.DrawnCropBatch`).
 
     Attributes:
         bad_files: bad files reported by all loader processes of this process.
@@ -140,7 +144,9 @@ class CropDataset(Dataset[Views]):
         cache_mb: int,
         mixture: Mixture | None = None,
         max_bad_share: float = 0.01,
+        apply: bool = True,
     ) -> None:
+        self._applies = apply
         self.mixture = mixture or Mixture((len(utterances),))
         table = utterances if isinstance(utterances, UtteranceTable) else UtteranceTable(utterances)
         self._utterances = table
@@ -184,7 +190,7 @@ class CropDataset(Dataset[Views]):
         return views
 
     @staticmethod
-    def collate(items: Sequence[Views]) -> tuple[CropBatch, list[Fault]]:
+    def collate(items: Sequence[Views]) -> tuple[CropBatch | DrawnCropBatch, list[Fault]]:
         """Stack views to (G, B, S) and (V, B, S'), as objectives expect; returns them with the bad files."""
         erasure_VB4 = np.stack([one.erasure_V4 for one in items], axis=1)
         batch = CropBatch(
@@ -194,10 +200,23 @@ class CropDataset(Dataset[Views]):
             torch.from_numpy(erasure_VB4) if erasure_VB4.any() else None,
             torch.tensor([one.speed for one in items], dtype=torch.float32),
         )
-        return batch, [fault for one in items for fault in one.faults]
+        faults = [fault for one in items for fault in one.faults]
+        if not items[0].drawn:
+            return batch, faults
+        by_view = [drawn for view in zip(*(one.drawn for one in items), strict=True) for drawn in view]
+        return DrawnCropBatch(batch, as_tensors(by_view)), faults
 
     def _views(self, items: Sequence[Item], present: set[int], local_samples: int) -> list[Views]:
         cuts = [self._cut(epoch, index, present, local_samples) for epoch, index in items]
+        if not self._applies:
+            return [
+                Views(
+                    *(_stacked(cut.clean), np.stack(cut.local), cut.utterance, cut.speed, cut.erasure_V4),
+                    cut.faults,
+                    tuple(cut.drawn),
+                )
+                for cut in cuts
+            ]
         local = self._augmenter.apply(
             [piece for cut in cuts for piece in cut.local], [effects for cut in cuts for effects in cut.drawn]
         )
@@ -325,8 +344,11 @@ def load_batches(
     end_step: int,
     workers: int,
     share: tuple[int, int] = (0, 1),
+    pin: bool = False,
 ) -> Iterator[Any]:
     """Yield the batch of each step from ``start_step`` to ``end_step``, or a process's share of it.
+
+    With ``pin``, in page-locked memory, from which a GPU copies while the host goes on.
 
     Raises:
         InputError: too many files cannot be read, or there is no speech at all.
@@ -340,6 +362,7 @@ def load_batches(
         collate_fn=partial(_collate, dataset=dataset),
         prefetch_factor=4 if workers else None,
         worker_init_fn=_init_worker,
+        pin_memory=pin,
         # its own generator, since creating an iterator draws from it: the run's random state must not change
         generator=torch.Generator().manual_seed(seed),
     )

@@ -24,6 +24,43 @@ Item = tuple[int, int]
 _PATTERN = 10_000
 
 
+@dataclass(frozen=True, eq=False)
+class InOrder:
+    """Reading in the order of the files, which disks and networks deliver faster than random access.
+
+    In every epoch the shards come in another random order. Each is read from its beginning, and its
+    utterances are shuffled locally: none comes ``buffer`` places or more from where it is read. That is what
+    a shuffle buffer of this size can do; but here the whole order follows from seed and epoch, so that a run
+    resumes anywhere, and any number of processes share it.
+
+    Attributes:
+        buffer: size of the buffer in utterances.
+        starts_M: index of the first utterance of each shard, ascending from 0.
+    """
+
+    buffer: int
+    starts_M: np.ndarray
+
+    def order(self, first: int, size: int, rng: np.random.Generator) -> np.ndarray:
+        """An order of the utterances ``first`` to ``first + size - 1``, (size,) counted from ``first``.
+
+        Args:
+            first: where a corpus begins; a shard that began before is cut there.
+            size: its number of utterances.
+            rng: random generator.
+        """
+        inner = self.starts_M[(self.starts_M > first) & (self.starts_M < first + size)] - first
+        starts_M = np.concatenate([[0], inner])
+        sizes_M = np.diff(np.append(starts_M, size))
+        shard_M = rng.permutation(len(starts_M))
+        sizes_M = sizes_M[shard_M]
+        shifts_M = starts_M[shard_M] - (np.cumsum(sizes_M) - sizes_M)
+        places_N = np.arange(size)
+        read_N = places_N + np.repeat(shifts_M, sizes_M)
+        shuffled: np.ndarray = read_N[np.argsort(places_N + self.buffer * rng.random(size), kind="stable")]
+        return shuffled
+
+
 @dataclass(frozen=True)
 class Mixture:
     """Sizes and weights of the corpora, which follow each other in the list of utterances.
@@ -33,11 +70,13 @@ class Mixture:
         weights: relative weight of each corpus in the batches; empty: all utterances have the same weight.
         label_N: class of each utterance, which are then drawn equally often; below 0, or None, for none. The
             utterances of a corpus all have a class, or none has.
+        in_order: how to read them in the order of their files; None: in random order.
     """
 
     sizes: tuple[int, ...]
     weights: tuple[float, ...] = ()
     label_N: np.ndarray | None = field(default=None, compare=False, repr=False)
+    in_order: InOrder | None = None
 
     def __post_init__(self) -> None:
         """Check that there is a positive weight for each corpus."""
@@ -79,6 +118,7 @@ class StepSampler(Sampler[list[Item]]):
     ) -> None:
         sizes = mixture.sizes if mixture.weights else (mixture.num_utterances,)
         self._sizes = sizes
+        self._in_order = mixture.in_order
         self._starts = np.concatenate([[0], np.cumsum(sizes)])
         self._pattern = _pattern(mixture.weights)
         # occurrences of each corpus in the pattern, and before each position
@@ -126,7 +166,11 @@ class StepSampler(Sampler[list[Item]]):
         """A shuffled order of an epoch; the latest one of each corpus, or class, is cached."""
         known, order = self._orders.get(of, (-1, np.empty(0, dtype=np.int64)))
         if known != epoch:
-            order = np.random.default_rng((self._seed, epoch, *of)).permutation(size)
+            rng = np.random.default_rng((self._seed, epoch, *of))
+            if self._in_order is None:
+                order = rng.permutation(size)
+            else:
+                order = self._in_order.order(int(self._starts[of[0]]), size, rng)
             self._orders[of] = epoch, order
         return order
 

@@ -2,7 +2,7 @@
 
 An `Utterance` takes about 600 bytes, and reference counting makes every forked loader process copy all of
 them. Here an utterance takes the characters of its id and path and some 40 bytes, which stay shared
-(``python tools/benchmarks/many_utterances.py``).
+(``python tools/benchmarks/million.py``).
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import overload
+
+import numpy as np
 
 from sdpn.io.kaldi import Utterance
 from sdpn.io.packed_text import PackedText, count_distinct
@@ -57,6 +60,14 @@ class UtteranceTable(Sequence[Utterance]):
     def num_files(self) -> int:
         """Number of audio files."""
         return count_distinct(self._paths)
+
+    def shard_starts(self) -> np.ndarray:
+        """First utterance of each shard, (M,) int64: of an archive, or of a file that is none."""
+        shards = (path.rpartition(":")[0] if ":" in path else path for path in self._paths)
+        changes = np.array([one != other for one, other in pairwise(chain([None], shards))], dtype=bool)
+        path_N = np.frombuffer(self._path_of, dtype=np.int64)
+        shard_N = np.cumsum(changes)[path_N]
+        return np.flatnonzero(np.diff(shard_N, prepend=0))
 
     def stretches(self) -> Iterator[tuple[str, float, float | None, int | None]]:
         """Yield id, start, end and channel of each utterance without creating objects."""

@@ -166,7 +166,7 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
             mask = _umask()
             temporary.chmod(0o777 & ~mask)  # mkdtemp gives 0700, safetensors 0600; a model folder is shared
             for file in temporary.rglob("*"):
-                if file.is_file():
+                if file.is_file() and not file.is_symlink():  # what a link leads to is another's
                     with open(file, "r+b") as stream:
                         os.fsync(stream.fileno())
                     file.chmod(0o666 & ~mask)

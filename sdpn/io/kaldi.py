@@ -3,7 +3,8 @@
 A data directory holds ``wav.scp`` (``id path``), optionally ``segments`` (``utt rec start end [channel]``,
 in seconds; an end of -1 is that of the recording) and ``utt2spk`` (``utt spk``). Paths may hold spaces and
 may be relative to the table; ``x.ark:5`` is audio inside an archive, at byte 5 (`sdpn.io.stored`). With
-a ``pack.json`` it is packed speech (`sdpn.io.shards`).
+a ``pack.json`` it is packed speech (`sdpn.io.shards`). Cuts of lhotse count as a data directory
+(`sdpn.io.lhotse_cuts`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from sdpn.errors import InputError
 from sdpn.io import audio
 from sdpn.io.ark import iterate_ark, open_ark, vector_at
 from sdpn.io.atomic import atomic_path, atomic_write_text
+from sdpn.io.lhotse_cuts import is_cuts, iterate_cuts
 from sdpn.io.packed_text import DistinctKeys
 from sdpn.io.shards import MANIFEST, check_shards
 from sdpn.io.text import is_line, numbered_lines, require_id
@@ -147,11 +149,23 @@ def read_table(path: str | os.PathLike[str]) -> dict[str, str]:
     return {key: value for _, key, value in _rows(path)}
 
 
+def read_speakers(directory: Path) -> dict[str, str]:
+    """Utterance -> speaker of a data directory; empty if it names none.
+
+    Raises:
+        InputError: ``utt2spk`` is malformed.
+    """
+    if is_cuts(directory):
+        cuts = iterate_cuts(directory, check_files=False)
+        return {cut.id: cut.speaker for cut in cuts if cut.speaker is not None}
+    return read_table(directory / "utt2spk") if (directory / "utt2spk").is_file() else {}
+
+
 def read_data_dir(directory: str | os.PathLike[str], *, check_files: bool = True) -> list[Utterance]:
     """Read and validate a Kaldi data directory.
 
     Args:
-        directory: folder with ``wav.scp`` and optionally ``segments`` and ``utt2spk``.
+        directory: folder with ``wav.scp`` and optionally ``segments`` and ``utt2spk``, or a file of cuts.
         check_files: also require that every audio file exists.
 
     Returns:
@@ -179,6 +193,9 @@ def iterate_data_dir(
         InputError: as there, when that part of the data is reached.
     """
     directory = Path(directory)
+    if is_cuts(directory):
+        yield from iterate_cuts(directory, check_files=check_files, speakers=speakers)
+        return
     scp = directory / "wav.scp"
     if check_files and (directory / MANIFEST).is_file():
         check_shards(directory)
@@ -186,10 +203,11 @@ def iterate_data_dir(
         raise InputError(
             "is not a Kaldi data directory: it has no wav.scp",
             path=directory,
-            hint="expected wav.scp with 'id path' lines",
+            hint="expected wav.scp with 'id path' lines"
+            + ("; 'sdpn pack --index' makes one of tar shards" if any(directory.glob("*.tar")) else ""),
         )
     segments, utt2spk = directory / "segments", directory / "utt2spk"
-    speaker_of = read_table(utt2spk) if speakers and utt2spk.is_file() else {}
+    speaker_of = read_speakers(directory) if speakers else {}
     recordings = _recordings(scp, check_files=check_files)
     if segments.is_file():
         utterances = _read_segments(segments, dict(recordings), speaker_of)

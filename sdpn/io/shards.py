@@ -58,12 +58,20 @@ def read_pack_manifest(directory: Path) -> PackManifest:
 
 
 def check_shards(directory: Path) -> None:
-    """Check that every shard of a pack is there and as long as it was written.
+    """Check that every shard of a pack is there and as long as it was written, and that there are no others.
 
     Raises:
         InputError: one is not; or as `read_pack_manifest`.
     """
-    for name, size in read_pack_manifest(directory).shards.items():
+    shards = read_pack_manifest(directory).shards
+    others = sorted(path for path in directory.glob("[!.]*.tar") if path.name not in shards)
+    if others:
+        raise InputError(
+            f"is not one of the {len(shards)} shards of this pack",
+            path=others[0],
+            hint="remove it if it is a copy; two packs need two folders",
+        )
+    for name, size in shards.items():
         shard = directory / name
         if not shard.is_file():
             raise InputError("this shard of the packed speech is missing", path=shard, hint=_HINT)

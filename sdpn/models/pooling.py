@@ -83,7 +83,7 @@ class Mean(Pooling):
 
     def forward(self, hidden_BCT: Tensor, mask_BT: Tensor | None = None) -> Tensor:
         """Pool (B, C, T) to (B, C)."""
-        return mean_over_time(hidden_BCT.float(), mask_BT)
+        return mean_over_time(_wide(hidden_BCT), mask_BT)
 
 
 class Statistics(Pooling):
@@ -96,7 +96,7 @@ class Statistics(Pooling):
 
     def forward(self, hidden_BCT: Tensor, mask_BT: Tensor | None = None) -> Tensor:
         """Pool (B, C, T) to (B, 2C): means, then standard deviations."""
-        mean_BC, variance_BC = _mean_and_variance(hidden_BCT.float(), mask_BT, unbiased=self._unbiased)
+        mean_BC, variance_BC = _mean_and_variance(_wide(hidden_BCT), mask_BT, unbiased=self._unbiased)
         return torch.cat([mean_BC, (variance_BC + self._floor).sqrt()], dim=1)
 
 
@@ -116,7 +116,7 @@ class SelfAttentive(Pooling):
         """Pool (B, C, T) to (B, C)."""
         scores_B1T = self.score(hidden_BCT if self.hidden is None else self.hidden(hidden_BCT))
         with torch.autocast(hidden_BCT.device.type, enabled=False):
-            return (softmax_over_time(scores_B1T.float(), mask_BT) * _real(hidden_BCT, mask_BT)).sum(-1)
+            return (softmax_over_time(_wide(scores_B1T), mask_BT) * _real(hidden_BCT, mask_BT)).sum(-1)
 
 
 class MultiHead(Pooling):
@@ -144,7 +144,7 @@ class MultiHead(Pooling):
         """Pool (B, C, T) to (B, C)."""
         scores_BHT = self.score(hidden_BCT if self.hidden is None else self.hidden(hidden_BCT))
         with torch.autocast(hidden_BCT.device.type, enabled=False):
-            weights_BHT = softmax_over_time(scores_BHT.float(), mask_BT)
+            weights_BHT = softmax_over_time(_wide(scores_BHT), mask_BT)
             heads_BHCT = _real(hidden_BCT, mask_BT).unflatten(1, (self._heads, -1))
             return (weights_BHT.unsqueeze(2) * heads_BHCT).sum(-1).flatten(1)
 
@@ -182,7 +182,7 @@ class AttentiveStatistics(Pooling):
             hidden_BKT = self.norm(torch.relu(hidden_BKT))
         scores_BCT = self.score(torch.tanh(hidden_BKT))
         with torch.autocast(hidden_BCT.device.type, enabled=False):
-            weights_BCT = softmax_over_time(scores_BCT.float(), mask_BT)
+            weights_BCT = softmax_over_time(_wide(scores_BCT), mask_BT)
             mean_BC = (weights_BCT * wide_BCT).sum(-1)
             if self._config.passes == 1:
                 variance_BC = (weights_BCT * wide_BCT * wide_BCT).sum(-1) - mean_BC * mean_BC
@@ -234,7 +234,7 @@ def _hidden_layer(config: PoolingConfig, channels: int, bottleneck: int) -> nn.M
 
 def _real(hidden_BCT: Tensor, mask_BT: Tensor | None) -> Tensor:
     """The frames in float32, zero where they are padding."""
-    return hide(hidden_BCT.float(), mask_BT)
+    return hide(_wide(hidden_BCT), mask_BT)
 
 
 def _mean_and_variance(
@@ -248,3 +248,8 @@ def _mean_and_variance(
         count_11 = torch.ones_like(hidden_BCT[:1, :1]).sum(-1)
         return mean_BC, squares_BCT.sum(-1) / (count_11 - int(unbiased)).clamp(min=1)
     return mean_BC, squares_BCT.sum(-1) / (mask_BT.sum(1, keepdim=True) - int(unbiased)).clamp(min=1)
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """In float32; float64 is kept, in which tests compare runs."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()

@@ -29,6 +29,7 @@ from sdpn.models.heads import HeadConfig
 from sdpn.models.registry import EncoderChoice
 from sdpn.models.segmentation_net import SegmentationNet
 from sdpn.pretrained import model_path
+from sdpn.training.compilation import CompileChoice
 from sdpn.training.evaluation import EvaluationConfig
 from sdpn.training.guards import GuardConfig
 from sdpn.training.initialisation import InitialConfig
@@ -49,12 +50,23 @@ class TrainingConfig:
         batch_size: utterances B per step, over all processes.
         corpus_weights: relative weight of each ``--data`` directory in the batches; empty: every utterance
             has the same weight, and an epoch is one pass over all directories.
+        shuffle_buffer: 0 draws the utterances of a batch from all of the data. n reads the data in the order
+            of their files, tar shards in random order, and shuffles locally, within n utterances: for disks
+            and networks with slow random access. Several times as large as a shard, where a shard holds few
+            speakers.
         accumulate: number of parts in which a batch is processed to save memory (gradient caching).
         device: cpu, cuda, or ``auto``: a GPU if available.
         precision: precision of the network's matrix products: fp32, bf16, fp16 (with loss scaling), or
             ``auto``: bf16 where the processor has instructions for it, else fp32. The loss is always computed
             in fp32.
-        workers: loader processes per training process; 0 loads in the training process itself.
+        compile: `torch.compile` for student and teacher: off, on, ``cuda-graphs`` (which also records what is
+            launched on a GPU), or ``auto``: on for GPUs, if crops have a fixed length. The results differ by
+            rounding.
+        workers: loader processes per training process; 0 loads in the training process itself, ``auto`` takes
+            all cores of the host but one for each training process, at most 8.
+        augment: where crops are augmented, up to rounding with the same result: in the ``loader``, or in
+            batches on the training ``device``, so that loader processes only decode and cut. ``auto``: on the
+            device if it is a GPU and no codec is drawn, which only a CPU can apply.
         cache_mb: memory for decoded audio per worker, in MB.
         max_bad_share: maximum share of unreadable audio files; up to it they are skipped, counted and
             reported, beyond it the run stops.
@@ -67,18 +79,25 @@ class TrainingConfig:
         checkpoint_minutes: maximum minutes between checkpoints; 0 saves by steps only.
         keep_checkpoints: number of most recent checkpoints to keep.
         keep_every: keep checkpoints at multiples of this step permanently, for `sdpn drift`; 0 keeps none.
-        timeout_minutes: distributed training: how long a process waits for the others, for example while
-            rank 0 writes, before the run ends with an error.
+        timeout_minutes: several processes: how long one waits for the others in a collective (of NCCL on
+            GPUs, of gloo on CPUs), for example while rank 0 writes, before the run ends with an error.
+        rendezvous_minutes: several processes: how long they wait for each other at the start.
+        sync_batch_norm: several processes: batch norm over the rows of all of them, so that their number does
+            not change the run. False normalises the rows of each process on their own, without a round trip
+            for each layer and direction.
     """
 
     seed: int = 0
     steps: int = 1000
     batch_size: int = 32
     corpus_weights: tuple[float, ...] = ()
+    shuffle_buffer: int = 0
     accumulate: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    workers: int = 1
+    compile: CompileChoice = "none"
+    workers: int | Literal["auto"] = 1
+    augment: Literal["auto", "loader", "device"] = "loader"
     cache_mb: int = 1024
     max_bad_share: float = 0.01
     log_every: int = 10
@@ -90,11 +109,14 @@ class TrainingConfig:
     keep_checkpoints: int = 2
     keep_every: int = 0
     timeout_minutes: float = 60.0
+    rendezvous_minutes: float = 10.0
+    sync_batch_norm: bool = True
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        if self.seed < 0 or self.steps < 0 or self.workers < 0 or self.cache_mb < 0:
-            raise ValueError("seed, steps, workers and cache_mb must not be negative")
+        workers = 0 if self.workers == "auto" else self.workers
+        if min(self.seed, self.steps, workers, self.cache_mb, self.shuffle_buffer) < 0:
+            raise ValueError("seed, steps, workers, cache_mb and shuffle_buffer must not be negative")
         if not 0 <= self.max_bad_share <= 1:
             raise ValueError("max_bad_share must lie between 0 and 1")
         if self.accumulate < 1 or self.batch_size < 2 * self.accumulate or self.batch_size % self.accumulate:
@@ -109,8 +131,8 @@ class TrainingConfig:
             raise ValueError(
                 "projector_every, explain_every, keep_every and checkpoint_minutes must not be negative"
             )
-        if not 0 < self.timeout_minutes < math.inf:
-            raise ValueError("timeout_minutes must be positive")
+        if not all(0 < minutes < math.inf for minutes in (self.timeout_minutes, self.rendezvous_minutes)):
+            raise ValueError("timeout_minutes and rendezvous_minutes must be positive")
         if min(self.log_every, self.watch_every, self.checkpoint_every, self.keep_checkpoints) < 1:
             raise ValueError("log_every, watch_every, checkpoint_every, keep_checkpoints must be at least 1")
 
@@ -151,6 +173,8 @@ class RunConfig:
         """Check constraints between sections."""
         if not self.crops.num_global and self.objective not in WITHOUT_TEACHER:
             raise ValueError(f"objective {self.objective} needs crops.num_global of at least 1")
+        if self.training.augment == "device" and self.augmentation.codec_probability:
+            raise ValueError("training.augment=device cannot apply codecs: use loader")
         if self.objective == "supervised" and not self.supervised.cosine and self.training.accumulate > 1:
             raise ValueError("training.accumulate needs supervised.head am or aam: use smaller batches")
         if self.layers != LayersConfig() and (self.objective != "supervised" or self.initial.model is None):
@@ -163,6 +187,8 @@ class RunConfig:
             raise ValueError("evaluation.choose is of objective supervised")
         if self.objective == "segmentation" and self.training.accumulate > 1:
             raise ValueError("objective segmentation needs training.accumulate=1: use smaller batches")
+        if self.objective == "segmentation" and self.training.shuffle_buffer:
+            raise ValueError("training.shuffle_buffer reads utterances in order; segmentation simulates them")
         if self.objective == "segmentation" and self.initial.prototypes != "uniform":
             raise ValueError("objective segmentation takes its prototypes from the network: leave uniform")
         if self.objective == "segmentation" and self.training.explain_every:

@@ -2,8 +2,9 @@
 
     torchrun --nproc-per-node 2 --no-python sdpn train …
 
-Each process loads its share of the batch (`sdpn.data.dataset`); the objective is computed on the whole batch
-(`sdpn.distill.gather`), and DDP averages the gradients. Only rank 0 writes files.
+Several hosts meet at a rendezvous of torchrun (docs/scale.md). Each process loads its share of the batch
+(`sdpn.data.dataset`); the objective is computed on the whole batch (`sdpn.distill.gather`), and DDP averages
+the gradients. Only rank 0 writes files.
 """
 
 from __future__ import annotations
@@ -13,13 +14,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
 
 from sdpn.errors import InputError
+from sdpn.threads import usable_cores
+
+#: Loader processes that ``auto`` starts at most: each has a cache of its own.
+_MOST_WORKERS = 8
+
+#: What errors of gloo say when a connection breaks or a wait takes too long.
+_GLOO = ("gloo/transport", "Connection closed by peer", "Timed out waiting")
 
 
 @dataclass(frozen=True)
@@ -81,16 +89,28 @@ def device_of(name: str) -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
+def loader_workers(setting: int | Literal["auto"]) -> int:
+    """The number of loader processes of this training process, by ``training.workers``."""
+    if setting != "auto":
+        return setting
+    on_host = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, min(_MOST_WORKERS, usable_cores() // on_host - 1))
+
+
 @contextmanager
-def process_group(device: str, timeout_minutes: float) -> Iterator[Processes]:
+def process_group(
+    device: str, timeout_minutes: float, rendezvous_minutes: float = 10.0
+) -> Iterator[Processes]:
     """Join the process group of torchrun; without torchrun, a single process. Within another, it is that one.
 
     Args:
         device: ``cpu``, ``cuda``, or ``auto``: a GPU if available.
         timeout_minutes: how long a process waits for the others before the run ends with an error.
+        rendezvous_minutes: how long the processes wait for each other at the start.
 
     Raises:
-        InputError: a GPU is requested and there is none, or the processes cannot connect.
+        InputError: a GPU is requested and there is none, the processes cannot connect, or inside the block
+            one of them disappeared or did not answer in time.
     """
     place = device_of(device)
     world = int(os.environ.get("WORLD_SIZE", "1"))
@@ -105,13 +125,63 @@ def process_group(device: str, timeout_minutes: float) -> Iterator[Processes]:
         yield Processes(rank, world, place)
         return
     try:
-        dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timedelta(minutes=timeout_minutes))
+        store = _meet(rank, world, timedelta(minutes=rendezvous_minutes))
+        dist.init_process_group(
+            "nccl" if on_gpu else "gloo",
+            store=store,
+            rank=rank,
+            world_size=world,
+            timeout=timedelta(minutes=timeout_minutes),
+        )
     except (ValueError, RuntimeError) as error:
         raise InputError(
-            f"WORLD_SIZE is {world}, but the processes cannot connect: {error}",
-            hint="start them with torchrun, or unset WORLD_SIZE for a single process",
+            f"WORLD_SIZE is {world}, but the processes cannot connect: {_first_line(error)}",
+            hint="start them with torchrun, or unset WORLD_SIZE for a single process; if some hosts start "
+            f"later, raise training.rendezvous_minutes (now {rendezvous_minutes:g})",
         ) from error
     try:
         yield Processes(rank, world, place)
+    except RuntimeError as error:
+        if not _is_of_a_collective(error):
+            raise
+        raise InputError(
+            f"process {rank} of {world} lost the others: one of them ended or its host cannot be reached, or "
+            f"did not answer within training.timeout_minutes={timeout_minutes:g} ({_first_line(error)})",
+            hint="checkpoints are intact: the same command resumes from the last one; torchrun "
+            "--max-restarts=N does so by itself",
+        ) from error
     finally:
         dist.destroy_process_group()
+
+
+def _meet(rank: int, world: int, patience: timedelta) -> dist.Store:
+    """The store of torchrun, once all processes have come to it.
+
+    Raises:
+        ValueError: the environment names none.
+        RuntimeError: it cannot be reached, or processes are missing; the message names them.
+    """
+    store: dist.Store = next(iter(dist.rendezvous("env://", rank=rank, world_size=world, timeout=patience)))[
+        0
+    ]
+    # what the processes of an attempt leave behind must not be met by those that torchrun starts after it
+    store = dist.PrefixStore(f"sdpn/attempt_{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    keys = [f"joined/{other}" for other in range(world)]
+    store.set(keys[rank], "1")
+    try:
+        store.wait(keys, patience)
+    except RuntimeError as error:
+        missing = [str(other) for other, key in enumerate(keys) if not store.check([key])]
+        raise RuntimeError(
+            f"process {', '.join(missing)} did not come within {patience.total_seconds() / 60:g} minutes"
+        ) from error
+    return store
+
+
+def _is_of_a_collective(error: RuntimeError) -> bool:
+    """Whether it says that another process cannot be reached; gloo has no error class of its own."""
+    return isinstance(error, dist.DistError) or any(sign in str(error) for sign in _GLOO)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -19,7 +19,7 @@ from sdpn.data.utterance_table import UtteranceTable
 from sdpn.distill.labels import Labels
 from sdpn.distill.supervised import SupervisedConfig
 from sdpn.errors import InputError
-from sdpn.io.kaldi import Utterance, read_table
+from sdpn.io.kaldi import Utterance, read_speakers
 
 _log = logging.getLogger(__name__)
 
@@ -56,13 +56,14 @@ def speaker_table(directories: Sequence[Path]) -> tuple[dict[str, str], Path]:
     """
     table: dict[str, str] = {}
     for directory in directories:
-        if not (directory / "utt2spk").is_file():
+        speaker_of = read_speakers(directory)
+        if not speaker_of:
             raise InputError(
                 "has no utt2spk, which objective=supervised takes its labels from",
                 path=directory,
                 hint="write 'utterance speaker' lines there, or give a table with --labels FILE",
             )
-        table |= read_table(directory / "utt2spk")
+        table |= speaker_of
     return table, directories[0] / "utt2spk"
 
 
@@ -128,7 +129,7 @@ def labelled_data(
     training = UtteranceTable(utterances[int(index)] for index in np.flatnonzero(kept_N))
     return Labelled(
         training,
-        Mixture(sizes, mixture.weights, label_N[kept_N] if config.balanced else None),
+        Mixture(sizes, mixture.weights, label_N=label_N[kept_N] if config.balanced else None),
         Labels(torch.from_numpy(label_N[kept_N]), len(found), tuple(found)),
         [utterances[int(index)] for index in np.flatnonzero(held_N)],
         label_N[held_N],

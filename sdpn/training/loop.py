@@ -26,7 +26,7 @@ from sdpn.training.checkpoint import CheckpointStore
 from sdpn.training.checkpoint_validation import check_like
 from sdpn.training.config import RunConfig
 from sdpn.training.dashboard import Dashboard
-from sdpn.training.distributed import Processes
+from sdpn.training.distributed import Processes, loader_workers
 from sdpn.training.evaluation import Evaluates
 from sdpn.training.guards import Guards, check_optimizer
 from sdpn.training.optim import CosineSchedule
@@ -228,8 +228,9 @@ class Trainer:
                     seed=training.seed,
                     start_step=start,
                     end_step=end,
-                    workers=training.workers,
+                    workers=loader_workers(training.workers),
                     share=(processes.rank, processes.world),
+                    pin=processes.device.type == "cuda",
                 )
                 start = end
 
@@ -329,8 +330,7 @@ class Trainer:
     def _restore(self, state: dict[str, Any]) -> None:
         self._network.load_state_dict(state["model"])
         self._update.restore(state)
-        if len(state["rng"]) == self._processes.world:
-            set_random_streams(state["rng"][self._processes.rank])
+        self._restore_streams(state["rng"], int(state["step"]))
         # in place: guards and dashboard share this tensor
         self._initial_KE.copy_(state["tracking"]["initial"])
         self._guards.restore(state["guards"])
@@ -340,3 +340,20 @@ class Trainer:
         if self._dashboard is not None:
             self._dashboard.restore(state["tracking"])
         _log.info("resuming at step %d", state["step"])
+
+    def _restore_streams(self, streams: list[RandomStreams], step: int) -> None:
+        """Restore the random stream of this process.
+
+        With another number of processes than before, those that existed continue their streams; new ones
+        keep the one they started with, which depends on seed and rank.
+        """
+        rank, world = self._processes.rank, self._processes.world
+        if rank < len(streams):
+            set_random_streams(streams[rank])
+        if len(streams) != world and self._processes.first:
+            _log.warning(
+                "the checkpoint of step %d was written by %d process(es), this run has %d: it continues with "
+                "the same batches, but dropout draws differently and sums are rounded in another order. Only "
+                "with %d process(es) would it be, bit for bit, the run that was interrupted.",
+                *(step, len(streams), world, len(streams)),
+            )

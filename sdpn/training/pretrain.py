@@ -19,7 +19,7 @@ from sdpn.augmentation.augment import PRESETS, Augmenter
 from sdpn.config import to_dict
 from sdpn.data.dataset import CropDataset, TrainingSet
 from sdpn.data.mel_folder import MelFolder, MelReader, MelSegments, is_mel_folder, read_mel_folder
-from sdpn.data.sampler import Mixture
+from sdpn.data.sampler import InOrder, Mixture
 from sdpn.data.utterance_table import UtteranceTable
 from sdpn.distill.base import Objective, SelfDistillation
 from sdpn.distill.labels import Labels, read_labels
@@ -73,6 +73,7 @@ _FREE_OF_TRAINING = (
     "projector_every",
     "explain_every",
     "timeout_minutes",
+    "rendezvous_minutes",
 )
 
 #: Folder of the model that a fine-tuning run started from, in its experiment folder.
@@ -150,7 +151,14 @@ def pretrain(
         sdpn.training.loop.Stopped: the run was stopped by a signal; its state is saved.
     """
     training = config.training
-    with failures_explained(training), process_group(training.device, training.timeout_minutes) as processes:
+    with (
+        failures_explained(training),
+        process_group(
+            training.device,
+            timeout_minutes=training.timeout_minutes,
+            rendezvous_minutes=training.rendezvous_minutes,
+        ) as processes,
+    ):
         _check_shares(config, processes)
         if config.objective in WITHOUT_TEACHER and not unlabelled:
             config = replace(config, crops=replace(config.crops, num_global=0))
@@ -167,6 +175,13 @@ def pretrain(
             labelled = _with_unlabelled(config, labelled, directories, unlabelled, check_files=not begun)
         if labelled is not None:
             utterances, mixture = labelled.utterances, labelled.mixture
+        if training.shuffle_buffer:
+            if mixture.label_N is not None:
+                raise InputError(
+                    "training.shuffle_buffer reads in order, supervised.balanced draws by class: set one"
+                )
+            in_order = InOrder(training.shuffle_buffer, utterances.shard_starts())
+            mixture = replace(mixture, in_order=in_order)
         labels = _labels(config, utterances) if labelled is None else labelled.labels
         targets = _targets(config, directories, utterances, mixture, out, processes, on_teacher_progress)
         _held = lock_run(out) if processes.first else None
@@ -212,7 +227,7 @@ def pretrain(
             )
         if mels is not None and mel_reader is None:
             mel_reader = MelReader(mels, cache_mb=training.cache_mb)
-        dataset = _dataset(config, utterances, mixture, simulated, mel_reader)
+        dataset = _dataset(config, utterances, mixture, simulated, mel_reader, processes.device)
 
         def make_dashboard(start_step: int, initial_KE: Tensor) -> Dashboard:
             atomic_write_text(out / "config.yaml", text)
@@ -233,7 +248,7 @@ def pretrain(
             config,
             network,
             dataset,
-            late=_late(config, dataset, utterances, mixture),
+            late=_late(config, dataset, utterances, mixture, processes.device),
             processes=processes,
             store=store,
             make_dashboard=make_dashboard,
@@ -454,7 +469,11 @@ def _start_identity(config: RunConfig, out: Path) -> dict[str, Any]:
 
 
 def _late(
-    config: RunConfig, dataset: TrainingSet, utterances: UtteranceTable, mixture: Mixture
+    config: RunConfig,
+    dataset: TrainingSet,
+    utterances: UtteranceTable,
+    mixture: Mixture,
+    device: torch.device,
 ) -> tuple[int, TrainingSet] | None:
     """The step from which on crops are long, and their data set; it shares what is known of bad files."""
     settings = config.supervised
@@ -463,7 +482,7 @@ def _late(
     if not isinstance(dataset, CropDataset):
         raise InputError("supervised.long_start_step needs audio, not features", hint="leave it at 0")
     crops = replace(config.crops, local_s=settings.long_s, longest_local_s=None)
-    late = _dataset(replace(config, crops=crops), utterances, mixture, None, None)
+    late = _dataset(replace(config, crops=crops), utterances, mixture, None, None, device)
     late.bad_files = dataset.bad_files
     return settings.long_start_step, late
 
@@ -515,7 +534,7 @@ def _with_unlabelled(
         mixture=Mixture(
             (*sizes, sum(added.sizes)),
             (*((1 - share) * weight / sum(weights) for weight in weights), share),
-            label_N.cpu().numpy() if settings.balanced else None,
+            label_N=label_N.cpu().numpy() if settings.balanced else None,
         ),
     )
 
@@ -564,6 +583,7 @@ def _dataset(
     mixture: Mixture,
     simulated: SegmentationData | None,
     mel_reader: MelReader | None,
+    device: torch.device,
 ) -> TrainingSet:
     """What the batches are drawn from."""
     training, crops = config.training, config.crops
@@ -586,6 +606,10 @@ def _dataset(
         cache_mb=training.cache_mb,
         mixture=mixture,
         max_bad_share=training.max_bad_share,
+        apply=training.augment == "loader"
+        or (
+            training.augment == "auto" and (device.type == "cpu" or config.augmentation.codec_probability > 0)
+        ),
     )
 
 

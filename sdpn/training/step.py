@@ -16,7 +16,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from sdpn.distill.base import Gradients, LossTerms, Objective, Projections, SelfDistillation, batch_norms
 from sdpn.models.bf16 import computes_bf16
+from sdpn.training.batch_norm import synchronise_batch_norms
 from sdpn.training.checkpoint_validation import check_like, check_optimizer_state
+from sdpn.training.compilation import compile_network, compiler_explained, resolve_compile
 from sdpn.training.config import RunConfig
 from sdpn.training.distributed import Processes
 from sdpn.training.layers import Anchor, LayerPlan
@@ -47,15 +49,22 @@ class Update:
         self._network = network
         self._device = processes.device.type
         self._is_distributed = processes.world > 1
+        self._synchronises = self._is_distributed and config.training.sync_batch_norm
+        if self._synchronises:  # first: it replaces modules that others refer to
+            synchronise_batch_norms(network, self._device)
         self._layers = LayerPlan(config.layers, network)
         self._anchor = Anchor(config.layers, network)
         self._wrapped: nn.Module = network
         if self._is_distributed:
-            self._wrapped = _distributed(network, self._device)
+            self._wrapped = _distributed(self._network, synchronised=self._synchronises)
         self.optimizer = make_optimizer(config.optimizer, network, self._layers.factor)
         # What clipping covers: the optimizer's tensors, so no trainable tensor can be forgotten.
         self._trainable = [tensor for group in self.optimizer.param_groups for tensor in group["params"]]
         self._precision = resolve_precision(config.training.precision, self._device)
+        self._compile = resolve_compile(
+            config.training.compile, self._device, fixed_lengths=config.crops.longest_local_s is None
+        )
+        self._compiled = False
         self.scaler = torch.amp.GradScaler(self._device, enabled=self._precision == "fp16")
 
     def __call__(
@@ -72,12 +81,16 @@ class Update:
         if self._layers.start(step) and self._is_distributed:
             self._wrapped = self._network
             gc.collect()  # the former wrapper removes its hooks only when it is freed
-            self._wrapped = _distributed(self._network, self._device)
+            self._wrapped = _distributed(self._network, synchronised=self._synchronises)
         self._anchor.start()
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group.get("factor", 1.0)
         self.optimizer.zero_grad(set_to_none=True)
-        terms = self._accumulate(batch) if self._parts > 1 else self._backward(batch)
+        if not self._compiled:  # not before: the dashboard draws the graph of the student
+            compile_network(self._network, self._compile)
+            self._compiled = True
+        with compiler_explained():
+            terms = self._accumulate(batch) if self._parts > 1 else self._backward(batch)
         self.scaler.unscale_(self.optimizer)
         norms = clip_gradients(self._config, self._trainable, self._network.prototypes)
         self.scaler.step(self.optimizer)
@@ -160,21 +173,19 @@ def resolve_precision(precision: str, device: str = "cpu") -> str:
     return "bf16" if computes_bf16(torch.device(device).type) else "fp32"
 
 
-def _distributed(network: Objective, device: str) -> DistributedDataParallel:
+def _distributed(network: Objective, *, synchronised: bool) -> DistributedDataParallel:
     """Wrap the network in DDP without broadcasting buffers that are equal in all processes.
 
     By default DDP broadcasts every buffer of rank 0 before every step: mel filters, the queue, the label and
     the last loss of each utterance. These are constant, or every process computes them from the whole batch.
-    Only running averages of batch norm differ, on CPUs, where each process normalises its own rows
-    (SyncBatchNorm does not support CPU tensors): those of rank 0 are used. On GPUs SyncBatchNorm keeps them
-    equal.
+    Only running averages of batch norm can differ, where each process normalises its own rows: those of
+    rank 0 are used then.
     """
-    if device == "cuda":
-        nn.SyncBatchNorm.convert_sync_batchnorm(network)
-        return DistributedDataParallel(network, broadcast_buffers=False)
-    averages = {id(buffer) for norm in batch_norms(network) for buffer in norm.buffers()}
-    others = [name for name, buffer in network.named_buffers() if id(buffer) not in averages]
-    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(network, others)
+    averages: set[int] = set()
+    if not synchronised:
+        averages = {id(buffer) for norm in batch_norms(network) for buffer in norm.buffers()}
+    equal = [name for name, buffer in network.named_buffers() if id(buffer) not in averages]
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(network, equal)
     return DistributedDataParallel(network)
 
 

@@ -21,9 +21,11 @@ from safetensors.torch import load_file
 from sdpn.adaptation.adapt import Sources, adapt
 from sdpn.adaptation.config import AdaptConfig
 from sdpn.adaptation.segments import find_recordings
+from sdpn.augmentation.augment import AugmentationConfig, Augmenter
+from sdpn.augmentation.on_device import as_tensors
 from sdpn.cli.main import main
 from sdpn.config import load_config
-from sdpn.data.crops import CropBatch
+from sdpn.data.crops import CropBatch, DrawnCropBatch
 from sdpn.distill.labels import Labels
 from sdpn.distill.segmentation import ClassedWindows
 from sdpn.interop.load import load_model
@@ -224,7 +226,7 @@ def test_training(
 
 def test_training_on_the_pretended_device_is_training_on_the_cpu(voices: Path, tmp_path: Path) -> None:
     with pretend_device() as pretended:
-        there = load_config(RunConfig, None, _settings(pretended))
+        there = load_config(RunConfig, None, _settings(pretended, "training.augment=loader"))
         pretrain(there, [voices], tmp_path / "there", on_progress=_nothing)
     here = replace(there, training=replace(there.training, device="cpu"))
     pretrain(here, [voices], tmp_path / "here", on_progress=_nothing)
@@ -261,16 +263,38 @@ def test_values_that_an_update_reads(device: Device, settings: list[str], expect
     assert sum(waits.values()) == expected, waits
 
 
-def test_values_that_the_loss_gate_reads(device: Device) -> None:
-    """The gate is fitted on the CPU once an epoch; while it is open, it asks at every step whether it is."""
-    config = load_config(RunConfig, None, _settings(device, "objective=pseudo", "pseudo.gate_epochs=0"))
+@pytest.mark.parametrize("gate", ["fitted", "1.5"])
+def test_values_that_the_loss_gate_reads(device: Device, gate: str) -> None:
+    """None: neither while it is open, nor when it is fitted, after each epoch of two updates."""
+    config = load_config(
+        RunConfig, None, _settings(device, "objective=pseudo", "pseudo.gate_epochs=1", f"pseudo.gate={gate}")
+    )
     torch.manual_seed(0)
     network = build(config, Labels(torch.arange(8) % 4, 4)).to(device.device).train()
     update = Update(config, network, Processes(0, 1, device.device))
-    batch = CropBatch(torch.randn(1, 4, 16000), torch.randn(2, 4, 8000), torch.arange(4)).to(device.device)
-    with device.counted() as waits:
-        update(batch, lr=1e-4, momentum=0.9)
-    assert 1 <= sum(waits.values()) <= 4, waits
+    gates = []
+    for step in range(5):
+        batch = CropBatch(torch.randn(1, 4, 16000), torch.randn(2, 4, 8000), torch.arange(4) + step % 2 * 4)
+        batch = batch.to(device.device)
+        with device.counted() as waits:
+            update(batch, lr=1e-4, momentum=0.9)
+        assert step == 0 or not waits, waits  # the first makes what later ones use
+        gates.append(float(network.gate.gate.cpu()))
+    assert gates[0] == float("inf") and gates[1] < float("inf")
+    assert gates[1] == gates[2] and (gate == "1.5" or gates[2] != gates[3])
+
+
+def test_values_that_a_step_of_the_loop_reads(voices: Path, tmp_path: Path) -> None:
+    """Four steps more, of which none writes curves or a checkpoint, wait no more often."""
+    found = []
+    for steps in (3, 7):
+        with pretend_device() as pretended:
+            more = [f"training.steps={steps}", "training.log_every=100", "training.watch_every=100"]
+            config = load_config(RunConfig, None, _settings(pretended, *more, "guards.window=0"))
+            with pretended.counted() as waits:
+                pretrain(config, [voices], tmp_path / str(steps), on_progress=_nothing)
+            found.append(dict(waits))
+    assert found[0] == found[1]
 
 
 def test_segmentation(device: Device, tmp_path: Path) -> None:
@@ -359,3 +383,24 @@ def test_adaptation_then_drift(
     )
     assert load_model(tmp_path / "out", device=str(device.device)).embedding_dim == 12
     assert main(["drift", str(tmp_path / "work/training"), "--quiet"]) in (0, 1)
+
+
+def test_augmentation_on_the_device_reads_nothing(device: Device) -> None:
+    effects = {
+        **{f"{kind}_probability": 0.6 for kind in ("room", "tilt", "babble", "band", "clip", "rounding")},
+    }
+    augmenter = Augmenter(AugmentationConfig(**effects))
+    rng = np.random.default_rng(0)
+
+    def speech(count: int, rng: np.random.Generator) -> np.ndarray:
+        return (0.1 * rng.standard_normal(count)).astype(np.float32)
+
+    clean = torch.from_numpy(np.stack([speech(8000, rng) for _ in range(12)])).view(3, 4, 8000)
+    drawn = as_tensors([augmenter.draw(8000, rng, speech) for _ in range(12)])
+    batch = DrawnCropBatch(CropBatch(clean[:1], clean, torch.arange(4)), drawn)
+    here = batch.to(torch.device("cpu"))
+    batch.to(device.device)  # the first makes what later ones use
+    with device.counted() as waits:
+        there = batch.to(device.device)
+    assert not waits, waits
+    torch.testing.assert_close(there.local_VBS.cpu(), here.local_VBS, rtol=0, atol=1e-3)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdpn.data.sampler import Item, Mixture, StepSampler
+from sdpn.data.sampler import InOrder, Item, Mixture, StepSampler
 from sdpn.errors import InputError
 
 
@@ -98,3 +98,40 @@ def test_unlabelled_utterances_have_their_share_beside_balanced_classes() -> Non
     assert counts == {0: 60, 1: 60, -1: 40}
     for start in range(0, 160, 4):
         assert sum(label_N[index] < 0 for _, index in items[start : start + 4]) == 1
+
+
+@given(
+    sizes=st.lists(st.integers(1, 30), min_size=1, max_size=8),
+    buffer=st.integers(1, 40),
+    seed=st.integers(0, 99),
+)
+def test_in_order_every_utterance_comes_once_and_stays_near_where_it_is_read(
+    sizes: list[int], buffer: int, seed: int
+) -> None:
+    starts = np.cumsum([0, *sizes[:-1]])
+    order = InOrder(buffer, starts).order(0, sum(sizes), np.random.default_rng(seed))
+    assert sorted(order) == list(range(sum(sizes)))
+    # the shards by themselves: read from their beginnings, in an order that repeats the first draw
+    shards = np.random.default_rng(seed).permutation(len(sizes))
+    read = np.concatenate([starts[shard] + np.arange(sizes[shard]) for shard in shards])
+    place = {index: number for number, index in enumerate(read.tolist())}
+    assert all(abs(place[index] - number) < buffer for number, index in enumerate(order.tolist()))
+    if buffer == 1:
+        assert order.tolist() == read.tolist()
+
+
+def test_in_order_epochs_differ_and_any_step_can_be_looked_up_alone() -> None:
+    mixture = Mixture((60,), in_order=InOrder(16, np.arange(0, 60, 10)))
+    whole = _batches(mixture, 7, 0, 30)
+    assert whole[21:] == _batches(mixture, 7, 21, 30)
+    items = [item for batch in whole for item in batch]
+    assert Counter(items[:180]) == Counter((epoch, index) for epoch in range(3) for index in range(60))
+    orders = [[index for e, index in items if e == epoch] for epoch in range(3)]
+    assert orders[0] != orders[1] != orders[2]
+
+
+def test_in_order_with_weights_every_corpus_has_its_own() -> None:
+    mixture = Mixture((40, 20), (1.0, 1.0), in_order=InOrder(5, np.arange(0, 60, 8)))  # a shard across both
+    seen = Counter(item for batch in _batches(mixture, 4, 0, 20) for item in batch)
+    assert set(seen.values()) == {1}
+    assert {index for _, index in seen} == set(range(60))

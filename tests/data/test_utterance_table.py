@@ -64,7 +64,9 @@ def test_training_data_is_what_the_directories_hold(tmp_path: Path) -> None:
 def test_old_checkpoints_know_their_data() -> None:
     """The digest is that of the text which was hashed in one piece when utterances were a list."""
     table = UtteranceTable(UTTERANCES)
-    found = _identity({"training": {}}, table, Mixture((1, 3), (1.0, 1.0)), None, None)
+    found = _identity(
+        {"training": {}, "evaluation": {"choose": False}}, table, Mixture((1, 3), (1.0, 1.0)), None, None
+    )
     text = "a 0.0 None\nb 0.1 0.3333333333333333\nü 5.0 None\nd 0.0 12.0\n[None, 0, 7, None]\n(1, 3)"
     assert found["data"] == hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -104,3 +106,10 @@ def _grown_kb(utterances: Sequence[Utterance]) -> int:
 def _private_kb() -> int:
     rollup = Path("/proc/self/smaps_rollup").read_text()
     return sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Private_"))
+
+
+def test_shards_are_archives_and_single_files() -> None:
+    paths = ["a.tar:512", "a.tar:2048", "b.tar:512", "c.wav", "c.wav", "d.wav", "a.tar:4096"]
+    table = UtteranceTable(Utterance(f"u{number}", Path(path)) for number, path in enumerate(paths))
+    assert table.shard_starts().tolist() == [0, 2, 3, 5, 6]
+    assert UtteranceTable().shard_starts().tolist() == []

@@ -7,7 +7,8 @@ import pytest
 import torch
 from sklearn.mixture import GaussianMixture
 
-from sdpn.distill.gate import LossGate
+from sdpn.clustering.two_gaussians import fit_two_gaussians
+from sdpn.distill.gate import LossGate, _fitted
 
 
 def _losses(count: int = 600) -> np.ndarray:
@@ -65,3 +66,17 @@ def test_a_restored_gate_goes_on_like_the_saved_one() -> None:
     for one in (gate, other):
         one.observe(torch.arange(30, 40), losses[30:])
     assert torch.isfinite(gate.gate) and torch.equal(gate.gate, other.gate)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_fit_is_that_of_the_clusterers(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    losses = torch.tensor(rng.gamma(rng.uniform(0.3, 3), 2, 500), dtype=torch.float32)
+    losses[rng.integers(500, size=20)] = torch.inf  # not seen yet
+    known = losses[torch.isfinite(losses)].double().numpy()
+    expected = fit_two_gaussians(np.log1p(known), iterations=200).threshold
+    assert float(_fitted(losses)) == pytest.approx(np.expm1(expected), rel=1e-9)
+
+
+def test_a_fit_without_losses_leaves_it_open() -> None:
+    assert float(_fitted(torch.full((5,), torch.inf))) == float("inf")

@@ -440,6 +440,49 @@ def _read_data_dir(path: Path) -> None:
     read_data_dir(path.parent, check_files=False)
 
 
+#: A cut as lhotse writes it.
+_CUT = json.dumps(
+    {
+        "id": "cut-1",
+        "start": 0.5,
+        "duration": 1.0,
+        "channel": 0,
+        "type": "MonoCut",
+        "supervisions": [
+            {
+                "id": "s",
+                "recording_id": "r",
+                "start": 0.0,
+                "duration": 1.0,
+                "channel": 0,
+                "speaker": "anna",
+            }
+        ],
+        "recording": {
+            "id": "r",
+            "sampling_rate": 16000,
+            "num_samples": 32000,
+            "duration": 2.0,
+            "sources": [{"type": "file", "channels": [0], "source": "r.wav"}],
+            "channel_ids": [0],
+        },
+    }
+)
+
+
+def _read_cuts(path: Path) -> None:
+    from sdpn.io.lhotse_cuts import iterate_cuts
+
+    list(iterate_cuts(path, check_files=False))
+
+
+def _index_shards(path: Path) -> None:
+    from sdpn.data.shard_index import index_shards
+
+    with tempfile.TemporaryDirectory() as folder:
+        index_shards([path.parent], Path(folder) / "indexed")
+
+
 def _packed(name: str) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         from sdpn.data.pack import pack
@@ -717,6 +760,10 @@ READERS: dict[str, Reader] = {
     "segments": Reader(_data_dir("segments"), _read_data_dir),
     "phones.ctm": Reader(_written("phones.ctm", "a 1 0.00 0.05 h\na 1 0.05 0.10 'E\n"), _read_ctm),
     "utt2spk": Reader(_data_dir("utt2spk"), _read_data_dir),
+    "cuts": Reader(
+        _written("cuts.jsonl", f"{_CUT}\n{_CUT.replace('cut-1', 'cut-2')}\n"), _read_cuts, slow=True
+    ),
+    "tar-shard": Reader(_packed("shard-000000.tar"), _index_shards, text=False, slow=True),
     "pack-manifest": Reader(_packed("pack.json"), _read_pack, slow=True),
     "pack-shard": Reader(_packed("shard-000000.tar"), _read_shard, text=False, slow=True),
     "pack-progress": Reader(_packed("progress/shard-000000.json"), _read_pack_progress, slow=True),

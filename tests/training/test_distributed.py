@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,11 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import POSITIVES, ROOT, TINY
-from tests.training.torchrun import torchrun
+from sdpn.training.distributed import loader_workers
+from tests.conftest import POSITIVES, TINY
+from tests.training.torchrun import one_core, torchrun
 
-#: What each process does: three updates on its half of a fixed batch; batch norm in evaluation mode, because
-#: its statistics on CPUs are those of the process. Writes gradients and state.
+#: What each process does: three updates on its half of a fixed batch; batch norm in evaluation mode where its
+#: statistics would be those of the process. Writes gradients and state.
 _WORKER = """
 import sys
 from dataclasses import replace
@@ -43,7 +45,12 @@ with process_group("cpu", 10.0) as processes:
     labels = Labels(torch.arange(8) % 3, 3) if kind == "supervised" else None
     if objective == "semi":  # each process has two labelled utterances and two without
         labels = Labels(torch.tensor([0, -1, 1, -1, -1, 2, 1, -1]), 3)
-    network = build(run, labels).eval()
+    network = build(run, labels)
+    if "training.sync_batch_norm=false" in settings:
+        network.eval()
+    else:  # batch norm over a few rows enlarges rounding: in double precision
+        network.double().train()
+        network.features.register_forward_hook(lambda module, given, features: features.double())
     update = Update(run, network, processes)
     share = 8 // processes.world
     rows = slice(processes.rank * share, (processes.rank + 1) * share)
@@ -56,28 +63,32 @@ with process_group("cpu", 10.0) as processes:
 
 
 @pytest.mark.parametrize(
-    ("objective", "accumulate"),
+    ("objective", "accumulate", "synchronise"),
     [
-        pytest.param("sdpn", 1, marks=pytest.mark.slow),
-        ("sdpn", 2),  # whose parts come one by one, as without them
-        pytest.param("dino", 1, marks=pytest.mark.slow),
-        ("supervised", 1),
-        pytest.param("supervised", 2, marks=pytest.mark.slow),
-        ("semi", 1),
-        ("gradual", 1),  # every step trains one more part, so that DDP wraps the network anew
+        pytest.param("sdpn", 1, "true", marks=pytest.mark.slow),
+        # whose parts come one by one, as without them: batch norm is of the parts
+        ("sdpn", 2, "false"),
+        pytest.param("dino", 1, "true", marks=pytest.mark.slow),
+        ("supervised", 1, "true"),
+        pytest.param("supervised", 2, "false", marks=pytest.mark.slow),
+        ("semi", 1, "true"),
+        ("gradual", 1, "false"),  # every step trains one more part, so that DDP wraps the network anew
     ],
 )
-def test_two_processes_train_as_one(tmp_path: Path, objective: str, accumulate: int) -> None:
+def test_two_processes_train_as_one(
+    tmp_path: Path, objective: str, accumulate: int, synchronise: str
+) -> None:
     script = tmp_path / "worker.py"
     script.write_text(_WORKER)
     settings = [*TINY, "optimizer.kind=sgd", "sdpn.queue_size=12", "training.batch_size=8", *POSITIVES]
     if objective == "gradual":
         settings += ["initial.model=given", "layers.trained=gradual", "layers.unfreeze_every=1"]
         settings += ["layers.batch_norm=kept", "layers.decay=0.5", "layers.toward_start=0.1"]
+    settings.append(f"training.sync_batch_norm={synchronise}")
     arguments = [str(script), str(tmp_path), objective, str(accumulate), *settings]
     alone = subprocess.run(
         [sys.executable, *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=one_core({}),
         capture_output=True,
         text=True,
     )
@@ -99,6 +110,56 @@ def test_two_processes_train_as_one(tmp_path: Path, objective: str, accumulate: 
                     torch.testing.assert_close(other[part][name], value, rtol=1e-4, atol=2e-5)
 
 
+#: 20 updates in double precision, in training mode: prints the losses of rank 0.
+_LOSSES_WORKER = """
+import json, sys
+import torch
+from sdpn.config import load_config
+from sdpn.data.crops import CropBatch
+from sdpn.training.config import RunConfig
+from sdpn.training.distributed import process_group
+from sdpn.training.build import build
+from sdpn.training.step import Update
+
+run = load_config(RunConfig, None, sys.argv[1:])
+generator = torch.Generator().manual_seed(1)
+with process_group("cpu", 10.0) as processes:
+    torch.manual_seed(0)
+    network = build(run).double().train()
+    network.features.register_forward_hook(lambda module, given, features: features.double())
+    update = Update(run, network, processes)
+    share = 8 // processes.world
+    rows = slice(processes.rank * share, (processes.rank + 1) * share)
+    losses = []
+    for _ in range(20):
+        whole = CropBatch(
+            torch.randn(1, 8, 8000, generator=generator, dtype=torch.float64) * 0.1,
+            torch.randn(2, 8, 4000, generator=generator, dtype=torch.float64) * 0.1,
+            torch.arange(8),
+        )
+        terms, _ = update(whole.rows(rows), lr=0.01, momentum=0.9)
+        assert terms.total.dtype == torch.float64
+        losses.append(float(terms.total.detach()))
+    if processes.first:
+        print(json.dumps(losses), flush=True)
+"""
+
+
+def test_losses_of_one_and_two_processes_agree(tmp_path: Path) -> None:
+    """With batch norm as in training: with statistics of each process they would differ at once."""
+    script = tmp_path / "worker.py"
+    script.write_text(_LOSSES_WORKER)
+    command = [str(script), *TINY, "sdpn.queue_size=12", "training.batch_size=8"]
+    alone = subprocess.run(
+        [sys.executable, *command], env=one_core({}), capture_output=True, text=True, check=True
+    )
+    pair = torchrun(2, *command)
+    assert pair.returncode == 0, pair.stderr
+    one, two = (torch.tensor(json.loads(done.stdout), dtype=torch.float64) for done in (alone, pair))
+    assert len(one) == 20 and one.std() > 1e-3
+    torch.testing.assert_close(two, one, rtol=0, atol=1e-5)
+
+
 #: Three updates with the norms of training, by ours and by DDP as it comes; asserts that nothing differs.
 _BUFFERS_WORKER = """
 import sys
@@ -115,7 +176,7 @@ from sdpn.training.build import build
 run = load_config(RunConfig, None, sys.argv[1:])
 states, sent = [], []
 with process_group("cpu", 10.0) as processes:
-    for wrap in (step._distributed, lambda network, _device: DistributedDataParallel(network)):
+    for wrap in (step._distributed, lambda network, synchronised: DistributedDataParallel(network)):
         step._distributed = wrap
         torch.manual_seed(processes.rank)
         network = build(run).train()
@@ -150,6 +211,7 @@ def test_buffers_that_all_processes_have_need_not_be_sent(tmp_path: Path, batch_
     script = tmp_path / "worker.py"
     script.write_text(_BUFFERS_WORKER)
     settings = ["sdpn.queue_size=12", "training.batch_size=8", f"teacher.batch_norm={batch_norm}"]
+    settings.append("training.sync_batch_norm=false")
     done = torchrun(2, str(script), *TINY, *settings)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("nothing differs") == 2
@@ -189,8 +251,8 @@ def test_a_broken_loss_stops_all_processes(voices: Path, tmp_path: Path) -> None
         "from sdpn.cli.main import main\n"
         "from sdpn.training import pretrain\n"
         "build = pretrain.build\n"
-        "def broken(*arguments):\n"
-        "    network = build(*arguments)\n"
+        "def broken(*arguments, **options):\n"
+        "    network = build(*arguments, **options)\n"
         "    if os.environ['RANK'] == '1':\n"
         "        network.student.head.register_forward_hook(lambda m, i, output: output * math.nan)\n"
         "    return network\n"
@@ -228,3 +290,12 @@ def test_processes_that_cannot_find_each_other(voices: Path, tmp_path: Path) -> 
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert result.returncode == 2 and "start them with torchrun" in result.stderr, result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_loader_processes_of_auto_share_the_cores_of_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sdpn.training.distributed.usable_cores", lambda: 16)
+    assert loader_workers(3) == 3 and loader_workers("auto") == 8
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert loader_workers("auto") == 3
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "16")
+    assert loader_workers("auto") == 1

@@ -1,0 +1,117 @@
+"""Cuts of lhotse as utterances: ``--data cuts.jsonl.gz`` in place of a Kaldi data directory.
+
+A cut is a stretch of a recording; lhotse reads the manifest (https://github.com/lhotse-speech/lhotse). What a
+data directory cannot express is refused and named: mixed and padded cuts, cuts that only have features,
+recordings that are commands, URLs or bytes inside the manifest, and those that lhotse would change while
+reading (speed, volume, another rate).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sdpn.errors import InputError
+from sdpn.io import audio
+from sdpn.io.packed_text import DistinctKeys
+from sdpn.io.parsing import parsing
+from sdpn.io.text import require_id
+
+if TYPE_CHECKING:
+    from sdpn.io.kaldi import Utterance
+
+#: Manifests that can be read one cut at a time.
+_SUFFIXES = (".jsonl", ".jsonl.gz")
+
+_CUTS_AT_ONCE = 4096
+
+
+def is_cuts(path: Path) -> bool:
+    """Whether this is a file that may hold cuts, by its name."""
+    return path.name.endswith(_SUFFIXES) and path.is_file()
+
+
+def iterate_cuts(path: Path, *, check_files: bool = True, speakers: bool = True) -> Iterator[Utterance]:
+    """Yield the cuts of a manifest as utterances, one at a time.
+
+    Args:
+        path: ``.jsonl`` or ``.jsonl.gz``; relative paths of recordings are relative to it.
+        check_files: also require that every audio file exists.
+        speakers: give utterances the speaker of their supervision, if they have exactly one.
+
+    Raises:
+        InputError: lhotse is not installed, the file is none of cuts or is damaged, two cuts share an id, or
+            a cut is not a stretch of a file.
+    """
+    try:
+        from lhotse import load_manifest_lazy
+    except ImportError as error:
+        raise InputError(
+            "cuts of lhotse need the package lhotse", path=path, hint="pip install 'sdpn[lhotse]'"
+        ) from error
+    known = DistinctKeys()
+    number = 0
+    with parsing(path, "is not a file of lhotse's cuts", hint="expected what CutSet.to_file writes"):
+        cuts = iter(load_manifest_lazy(path))
+        while block := list(islice(cuts, _CUTS_AT_ONCE)):
+            found = [
+                _utterance(cut, path, number + line, check_files=check_files, speakers=speakers)
+                for line, cut in enumerate(block, start=1)
+            ]
+            again = known.add([utterance.id for utterance in found])
+            if again is not None:
+                raise InputError(
+                    f"cut {found[again].id!r} occurs a second time", path=path, line=number + again + 1
+                )
+            number += len(block)
+            yield from found
+    if not number:
+        raise InputError("contains no cuts", path=path)
+
+
+def _utterance(cut: Any, path: Path, line: int, *, check_files: bool, speakers: bool) -> Utterance:
+    from sdpn.io.kaldi import Utterance
+
+    kind = type(cut).__name__
+    key = str(getattr(cut, "id", ""))
+    if "Cut" not in kind:
+        raise InputError(f"holds a {kind}; expected cuts", path=path, line=line)
+    require_id(key, "cut", path=path)
+
+    def refused(why: str) -> InputError:
+        return InputError(
+            f"cut {key!r} {why}",
+            path=path,
+            line=line,
+            hint="write such cuts to audio files first: cut.save_audio",
+        )
+
+    if kind not in ("MonoCut", "MultiCut"):
+        raise refused(f"is a {kind}, which is not a stretch of a recording")
+    recording = cut.recording
+    if recording is None:
+        raise refused("has no recording")
+    if recording.transforms:
+        raise refused("is of a recording that lhotse changes while reading it")
+    if len(recording.sources) != 1 or recording.sources[0].type != "file":
+        types = ", ".join(source.type for source in recording.sources)
+        raise refused(f"is of a recording whose sources are not one file ({types})")
+    channels = [cut.channel] if isinstance(cut.channel, int) else list(cut.channel)
+    all_channels = sorted(channels) == sorted(recording.sources[0].channels)
+    if len(channels) > 1 and not all_channels:
+        raise refused(f"takes channels {channels} of {list(recording.sources[0].channels)}")
+    file = path.parent / recording.sources[0].source
+    if check_files and not audio.is_file(file):
+        raise InputError(f"cut {key!r}: no such audio file: {file}", path=path, line=line)
+    named = {one.speaker for one in cut.supervisions if one.speaker is not None} if speakers else set()
+    whole = cut.start == 0 and cut.duration >= recording.duration
+    return Utterance(
+        key,
+        file,
+        float(cut.start),
+        None if whole else float(cut.start + cut.duration),
+        named.pop() if len(named) == 1 else None,
+        None if all_channels else channels[0],
+    )
