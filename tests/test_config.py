@@ -109,11 +109,12 @@ def test_any_text_gives_a_configuration_or_a_clear_error(text: str) -> None:
 
 def test_every_shipped_configuration_loads() -> None:
     from sdpn.training.config import RunConfig
+    from sdpn.training.finetune_config import FinetuneConfig
 
     shipped = sorted((Path(__file__).parent.parent / "conf").glob("*.yaml"))
     assert shipped
     for file in shipped:
-        load_config(RunConfig, file)
+        load_config(FinetuneConfig if file.name.startswith("finetune") else RunConfig, file)
 
 
 @dataclass(frozen=True, kw_only=True)

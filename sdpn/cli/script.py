@@ -16,17 +16,20 @@ from sdpn.errors import InputError
 Arguments = ParamSpec("Arguments")
 
 
-def script(main: Callable[Arguments, None]) -> Callable[Arguments, int]:
-    """The main function of a script, which returns its exit code: bad input is one line on stderr, and 2."""
+def script(main: Callable[Arguments, int | None]) -> Callable[Arguments, int]:
+    """The main function of a script, which returns its exit code: bad input is one line on stderr, and 2.
+
+    Args:
+        main: does the work, and returns an exit code if it is not 0.
+    """
 
     @wraps(main)
     def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> int:
         try:
-            main(*args, **kwargs)
+            return main(*args, **kwargs) or 0
         except InputError as error:
             print(f"{Path(main.__code__.co_filename).name}: error: {error}", file=sys.stderr)
             return 2
-        return 0
 
     return run
 

@@ -66,9 +66,11 @@ def folder(
     (tmp_path / "data").mkdir()
     (tmp_path / "exp").mkdir()
     (tmp_path / "data/train").symlink_to(voices)
+    (tmp_path / "data/dev").symlink_to(voices)
     (tmp_path / "data/calls").symlink_to(calls)
     (tmp_path / "exp/trained").symlink_to(base.parent)
     write_settings(tmp_path / "conf/mini.yaml", [*TINY, "training.steps=1", "training.workers=0"])
+    write_settings(tmp_path / "conf/finetune.yaml", ["training.batch_size=4", "training.workers=0"])
     write_settings(tmp_path / "adapt.yaml", [*SMALL, "training.steps=0"])
     for name, seconds in (("a", 2), ("b", 2), ("meeting", 4)):
         soundfile.write(tmp_path / f"{name}.wav", 0.1 * rng.standard_normal(16000 * seconds), 16000)

@@ -38,8 +38,8 @@ from tests.benchmark.small_corpora import write_corpora
 from tests.conftest import TINY, write_noise
 from tests.service.conftest import PATIENCE_S, Client, Service
 
-#: Commands on the command line itself, behind which there is none.
-ON_THE_COMMAND_LINE = ("config", "completion")
+#: Commands on the command line itself, or that run others, behind which there is none of their own.
+ON_THE_COMMAND_LINE = ("config", "completion", "search", "cross-validate", "ensemble", "prune")
 
 #: The function behind each other command.
 LIBRARY = {

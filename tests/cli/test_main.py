@@ -59,7 +59,7 @@ def test_help_lists_every_command_and_an_example(capsys: pytest.CaptureFixture[s
     assert caught.value.code == 0
     shown = capsys.readouterr().out
     for name, summary in COMMANDS.items():
-        assert f"  {name:<13} {summary}\n" in shown
+        assert f"  {name:<14} {summary}\n" in shown
         assert f"sdpn {name}" in shown
 
 

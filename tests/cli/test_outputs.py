@@ -23,6 +23,8 @@ from sdpn.pretrained import model_path
 #: ``OUTPUTS`` fails below: nobody can forget to say which it is.
 INPUTS = {
     "train": {"config", "data", "init", "labels", "teacher"},
+    "average": {"experiment"},
+    "finetune": {"config", "data", "labels", "model", "test", "unlabelled", "valid"},
     "adapt": {"data", "audio", "rehearse", "model"},
     "extract": {"data", "audio", "model"},
     "compare": {"audio", "model", "back_end"},
@@ -47,13 +49,14 @@ INPUTS = {
     "pseudo-label": {"model", "data", "embeddings", "halves", "centroids", "utt2spk"},
     "benchmark": {"model", "data", "manifest", "config"},
     "pack": {"data"},
+    "batch": set(),
     "data": {"directories", "utt_list", "spk_list"},
     "drift": {"experiment"},
     "score": {"ref", "hyp", "compare", "uem"},
     "report": {"experiment"},
     "explain": {"data", "model", "against", "trials", "embeddings", "ref", "hyp", "table"},
     "models": set(),
-    "convert": {"model", "head"},
+    "convert": {"adapters", "model", "head"},
     "config": {"config"},
     "completion": set(),
 }
@@ -62,6 +65,8 @@ INPUTS = {
 #: these would get beyond its first file, so that an error about the output has come before the work.
 NEEDED = {
     "train": ["--data", "none", "--out", "OUT"],
+    "average": ["none", "--out", "OUT"],
+    "finetune": ["--data", "none", "--out", "OUT"],
     "adapt": ["--data", "none", "--out", "OUT"],
     "extract": ["--data", "none", "--out", "OUT"],
     "compare": ["none", "none"],
@@ -86,6 +91,7 @@ NEEDED = {
     "pseudo-label": ["--data", "none", "--out", "OUT"],
     "benchmark": ["--data", "none", "--out", "OUT"],
     "pack": ["--data", "none", "--out", "OUT"],
+    "batch": ["--jobs", "2"],
     "data": ["fix", "none", "--out", "OUT"],
     "drift": ["none"],
     "score": ["--ref", "none", "--hyp", "none"],

@@ -142,7 +142,7 @@ def test_killed_work_goes_on_with_the_same_rows(
     layer: str, model: Embedder, corpus: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clips, "LONGEST_S", 0.5)  # three clips each
-    monkeypatch.setattr(layer_chunks, "_CHUNK_BYTES", 40_000)
+    monkeypatch.setattr(layer_chunks, "_CHUNK_BYTES", 20_000)
     whole = extract_layer(model, layer, corpus, tmp_path / "whole")
 
     calls = []

@@ -169,7 +169,7 @@ def test_a_damaged_table(text: str, tmp_path: Path) -> None:
     path = tmp_path / "trials.jsonl"
     path.write_text(text)
     with pytest.raises(InputError, match="trial"):
-        read_trials_table(path, "x")
+        read_trials_table(path, "x", Trial.of)
 
 
 def test_one_recording_is_refused(material: dict[str, Any], tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sdpn.cli.script import script
 from sdpn.config import load_config, to_dict
 from sdpn.errors import InputError
 from sdpn.interop.read import read_any
@@ -59,6 +60,7 @@ class Run:
         return f"{self.method.stem}.{self.speakers}.{self.seed}"
 
 
+@script
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit code: 3 if runs are missing because time was up."""
     parser = argparse.ArgumentParser(
@@ -88,9 +90,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Stopped as stopped:
         print(f"efficiency.py: {stopped}; run the command again for the rest", file=sys.stderr)
         return 128 + stopped.signal_number
-    except InputError as error:
-        print(f"efficiency.py: error: {error}", file=sys.stderr)
-        return 2
 
 
 def measure(args: argparse.Namespace) -> int:

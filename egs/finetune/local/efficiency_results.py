@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from sdpn.cli.script import script
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_path, atomic_write_text
 from sdpn.io.json_text import read_json
@@ -25,8 +26,9 @@ from sdpn.metrics.eer_interval import resampled_eers
 _UNTOUCHED = "untouched"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+@script
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -34,12 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--resamples", type=int, default=1000, help="of the bootstrap; default %(default)s")
     args = parser.parse_args(argv)
-    try:
-        report(args.runs, args.out, args.resamples)
-    except InputError as error:
-        print(f"efficiency_results.py: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    report(args.runs, args.out, args.resamples)
 
 
 def report(runs: Path, out: Path, resamples: int) -> None:

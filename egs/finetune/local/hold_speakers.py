@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sdpn.cli.script import script
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_directory
 from sdpn.io.kaldi import read_data_dir, write_data_dir
@@ -19,8 +20,9 @@ from sdpn.io.kaldi import read_data_dir, write_data_dir
 _LEAST = 4
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+@script
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -31,12 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--speakers", type=int, default=14, help="held out of each; default %(default)s")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
-    try:
-        hold_speakers(args.data, args.out, args.speakers, args.seed)
-    except InputError as error:
-        print(f"hold_speakers.py: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    hold_speakers(args.data, args.out, args.speakers, args.seed)
 
 
 def hold_speakers(directories: Sequence[Path], out: Path, speakers: int, seed: int) -> None:
