@@ -149,7 +149,7 @@ def read_table(path: str | os.PathLike[str]) -> dict[str, str]:
     return {key: value for _, key, value in _rows(path)}
 
 
-def read_speakers(directory: Path) -> dict[str, str]:
+def read_utt2spk(directory: Path) -> dict[str, str]:
     """Utterance -> speaker of a data directory; empty if it names none.
 
     Raises:
@@ -194,7 +194,8 @@ def iterate_data_dir(
     """
     directory = Path(directory)
     if is_cuts(directory):
-        yield from iterate_cuts(directory, check_files=check_files, speakers=speakers)
+        for cut in iterate_cuts(directory, check_files=check_files, speakers=speakers):
+            yield Utterance(**cut._asdict())
         return
     scp = directory / "wav.scp"
     if check_files and (directory / MANIFEST).is_file():
@@ -207,7 +208,7 @@ def iterate_data_dir(
             + ("; 'sdpn pack --index' makes one of tar shards" if any(directory.glob("*.tar")) else ""),
         )
     segments, utt2spk = directory / "segments", directory / "utt2spk"
-    speaker_of = read_speakers(directory) if speakers else {}
+    speaker_of = read_utt2spk(directory) if speakers else {}
     recordings = _recordings(scp, check_files=check_files)
     if segments.is_file():
         utterances = _read_segments(segments, dict(recordings), speaker_of)

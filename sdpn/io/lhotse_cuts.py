@@ -1,4 +1,4 @@
-"""Cuts of lhotse as utterances: ``--data cuts.jsonl.gz`` in place of a Kaldi data directory.
+"""Cuts of lhotse: ``--data cuts.jsonl.gz`` in place of a Kaldi data directory.
 
 A cut is a stretch of a recording; lhotse reads the manifest (https://github.com/lhotse-speech/lhotse). What a
 data directory cannot express is refused and named: mixed and padded cuts, cuts that only have features,
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from sdpn.errors import InputError
 from sdpn.io import audio
@@ -19,13 +19,21 @@ from sdpn.io.packed_text import DistinctKeys
 from sdpn.io.parsing import parsing
 from sdpn.io.text import require_id
 
-if TYPE_CHECKING:
-    from sdpn.io.kaldi import Utterance
-
 #: Manifests that can be read one cut at a time.
 _SUFFIXES = (".jsonl", ".jsonl.gz")
 
 _CUTS_AT_ONCE = 4096
+
+
+class Cut(NamedTuple):
+    """A stretch of an audio file, with the fields of `sdpn.io.kaldi.Utterance`."""
+
+    id: str
+    path: Path
+    start_s: float
+    end_s: float | None
+    speaker: str | None
+    channel: int | None
 
 
 def is_cuts(path: Path) -> bool:
@@ -33,13 +41,13 @@ def is_cuts(path: Path) -> bool:
     return path.name.endswith(_SUFFIXES) and path.is_file()
 
 
-def iterate_cuts(path: Path, *, check_files: bool = True, speakers: bool = True) -> Iterator[Utterance]:
-    """Yield the cuts of a manifest as utterances, one at a time.
+def iterate_cuts(path: Path, *, check_files: bool = True, speakers: bool = True) -> Iterator[Cut]:
+    """Yield the cuts of a manifest, one at a time.
 
     Args:
         path: ``.jsonl`` or ``.jsonl.gz``; relative paths of recordings are relative to it.
         check_files: also require that every audio file exists.
-        speakers: give utterances the speaker of their supervision, if they have exactly one.
+        speakers: give cuts the speaker of their supervision, if they have exactly one.
 
     Raises:
         InputError: lhotse is not installed, the file is none of cuts or is damaged, two cuts share an id, or
@@ -57,10 +65,10 @@ def iterate_cuts(path: Path, *, check_files: bool = True, speakers: bool = True)
         cuts = iter(load_manifest_lazy(path))
         while block := list(islice(cuts, _CUTS_AT_ONCE)):
             found = [
-                _utterance(cut, path, number + line, check_files=check_files, speakers=speakers)
+                _stretch(cut, path, number + line, check_files=check_files, speakers=speakers)
                 for line, cut in enumerate(block, start=1)
             ]
-            again = known.add([utterance.id for utterance in found])
+            again = known.add([one.id for one in found])
             if again is not None:
                 raise InputError(
                     f"cut {found[again].id!r} occurs a second time", path=path, line=number + again + 1
@@ -71,9 +79,7 @@ def iterate_cuts(path: Path, *, check_files: bool = True, speakers: bool = True)
         raise InputError("contains no cuts", path=path)
 
 
-def _utterance(cut: Any, path: Path, line: int, *, check_files: bool, speakers: bool) -> Utterance:
-    from sdpn.io.kaldi import Utterance
-
+def _stretch(cut: Any, path: Path, line: int, *, check_files: bool, speakers: bool) -> Cut:
     kind = type(cut).__name__
     key = str(getattr(cut, "id", ""))
     if "Cut" not in kind:
@@ -107,7 +113,7 @@ def _utterance(cut: Any, path: Path, line: int, *, check_files: bool, speakers: 
         raise InputError(f"cut {key!r}: no such audio file: {file}", path=path, line=line)
     named = {one.speaker for one in cut.supervisions if one.speaker is not None} if speakers else set()
     whole = cut.start == 0 and cut.duration >= recording.duration
-    return Utterance(
+    return Cut(
         key,
         file,
         float(cut.start),

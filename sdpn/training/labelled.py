@@ -19,7 +19,7 @@ from sdpn.data.utterance_table import UtteranceTable
 from sdpn.distill.labels import Labels
 from sdpn.distill.supervised import SupervisedConfig
 from sdpn.errors import InputError
-from sdpn.io.kaldi import Utterance, read_speakers
+from sdpn.io.kaldi import Utterance, read_utt2spk
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def speaker_table(directories: Sequence[Path]) -> tuple[dict[str, str], Path]:
     """
     table: dict[str, str] = {}
     for directory in directories:
-        speaker_of = read_speakers(directory)
+        speaker_of = read_utt2spk(directory)
         if not speaker_of:
             raise InputError(
                 "has no utt2spk, which objective=supervised takes its labels from",

@@ -16,7 +16,7 @@ from sdpn.cli.main import main
 from sdpn.data.pack import pack
 from sdpn.errors import InputError
 from sdpn.io.inputs import find_utterances
-from sdpn.io.kaldi import read_data_dir, read_speakers
+from sdpn.io.kaldi import read_data_dir, read_utt2spk
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_the_samples_that_lhotse_loads(recordings: list[Recording], tmp_path: Pa
     assert utterances[0].end_s is None and utterances[2].channel == 1
     for one, cut in zip(utterances, cuts, strict=True):
         np.testing.assert_allclose(one.read(), cut.load_audio()[0], atol=1e-6)
-    assert read_speakers(path) == {one.id: one.speaker for one in utterances}
+    assert read_utt2spk(path) == {one.id: one.speaker for one in utterances}
     assert [one.id for one in find_utterances(path, [])] == ["a", "b", "c"]
 
 

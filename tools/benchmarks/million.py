@@ -93,7 +93,7 @@ def _measure(folder: Path, kind: str) -> dict[str, float]:
     data = folder / "cuts.jsonl" if kind == "cuts" else folder
     # only a pack's files are there
     utterances, mixture = read_training_data([data], check_files=kind == "pack")
-    _identity({"training": {}}, utterances, mixture, None, None)
+    _identity({"training": {}, "evaluation": {"choose": False}}, utterances, mixture, None, None)
     dataset = CropDataset(
         utterances,
         CropConfig(),
