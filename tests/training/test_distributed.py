@@ -69,7 +69,7 @@ with process_group("cpu", 10.0) as processes:
         # whose parts come one by one, as without them: batch norm is of the parts
         ("sdpn", 2, "false"),
         pytest.param("dino", 1, "true", marks=pytest.mark.slow),
-        ("supervised", 1, "true"),
+        pytest.param("supervised", 1, "true", marks=pytest.mark.slow),  # semi is both
         pytest.param("supervised", 2, "false", marks=pytest.mark.slow),
         ("semi", 1, "true"),
         ("gradual", 1, "false"),  # every step trains one more part, so that DDP wraps the network anew
