@@ -15,23 +15,18 @@ from typing import NamedTuple
 import numpy as np
 
 from sdpn.errors import InputError
-from sdpn.extraction.embed_corpus import embed_corpus
 from sdpn.io.kaldi import Utterance
 from sdpn.metrics.bootstrap import Interval, percentile_interval
-from sdpn.metrics.eer_interval import resampled_eers
-from sdpn.metrics.verification import equal_error_rate, error_rates
-from sdpn.models.speaker_embedder import SpeakerEmbedder
 from sdpn.training.comparison import TrialList, read_trial_list
-from sdpn.verification.similarity import unit_rows
 
 _log = logging.getLogger(__name__)
 
-_CONFIDENCE, _RESAMPLES = 0.95, 1000
+_CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOutTrials(TrialList):
-    """A trial list with its speech, M utterances and N trials, and what is done with it."""
+    """A trial list that models are compared on."""
 
     def digest(self) -> str:
         """Identifies trials and speech, by names, labels and files."""
@@ -40,28 +35,6 @@ class HeldOutTrials(TrialList):
         return hashlib.sha256(text + self.trials.first.tobytes() + self.trials.second.tobytes()).hexdigest()[
             :16
         ]
-
-    def embed(
-        self, model: SpeakerEmbedder, on_progress: Callable[[int, int], None] = lambda _done, _total: None
-    ) -> np.ndarray:
-        """Embeddings of its utterances, (M, D)."""
-        found = embed_corpus(model, self.utterances, on_progress=on_progress)
-        return np.stack([each.embeddings_ND[0] for each in found])
-
-    def cosines(self, rows_MD: np.ndarray) -> np.ndarray:
-        """Scores of the trials, (N,)."""
-        unit_MD = unit_rows(rows_MD)
-        scores: np.ndarray = np.einsum("nd,nd->n", unit_MD[self.trials.first], unit_MD[self.trials.second])
-        return scores
-
-    def eer(self, scores: np.ndarray) -> float:
-        """Equal error rate in [0, 1]."""
-        return equal_error_rate(error_rates(scores, self.trials.is_target))[0]
-
-    def resampled(self, scores: np.ndarray, *, seed: int = 0) -> np.ndarray:
-        """EERs of resamples of the speakers, which are the same for all scores of these trials."""
-        sides = (self.speaker_M[self.trials.first], self.speaker_M[self.trials.second])
-        return resampled_eers(scores, self.trials.is_target, *sides, resamples=_RESAMPLES, seed=seed)
 
     def comparison(self, against: np.ndarray, *, seed: int = 0) -> Callable[[np.ndarray], ScoreComparison]:
         """What compares scores of these trials with others, (N,), whose resamples are drawn once."""

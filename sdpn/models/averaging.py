@@ -1,4 +1,4 @@
-"""The mean of the weights of several models.
+"""The mean of several weights.
 
 Networks that were trained from one start lie in one basin of the loss, where the mean of their weights is
 often better than each of them. Source: Wortsman et al., "Model soups", arXiv 2203.05482, the uniform soup. Of
@@ -8,13 +8,33 @@ networks from different starts the mean is worthless.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from torch import Tensor
+
 from sdpn.errors import InputError
-from sdpn.models.blend import blend_weights
 from sdpn.models.folder import ModelFolder
+
+
+def mean_weights(weights: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of state dicts of one network, taken one after another, in float64.
+
+    Running averages of batch norm are averaged as weights are; integers are those of the last one.
+    """
+    sums: dict[str, Tensor] = {}
+    count = 0
+    for tensors in weights:
+        count += 1
+        for key, value in tensors.items():
+            if not value.is_floating_point():
+                sums[key] = value
+            else:
+                sums[key] = sums[key] + value if key in sums else value.double()
+    return {
+        key: (value / count).float() if value.is_floating_point() else value for key, value in sums.items()
+    }
 
 
 def average_models(models: Sequence[ModelFolder], paths: Sequence[Path]) -> ModelFolder:
@@ -38,11 +58,8 @@ def average_models(models: Sequence[ModelFolder], paths: Sequence[Path]) -> Mode
                 f"has another encoder or other features than {paths[0]}: their weights have no mean",
                 path=path,
             )
-    weights = dict(first.encoder.state_dict())
-    for number, one in enumerate(models[1:], start=2):
-        weights = blend_weights(weights, one.encoder.state_dict(), 1 / number)
     encoder = copy.deepcopy(first.encoder)
-    encoder.load_state_dict(weights)
+    encoder.load_state_dict(mean_weights(one.encoder.state_dict() for one in models))
     return replace(
         first, encoder=encoder, calibration={}, source={"average_of": [str(path) for path in paths]}
     )

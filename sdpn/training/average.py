@@ -7,7 +7,7 @@ Source: Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Gen
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sdpn.errors import InputError
 from sdpn.explain.checkpoint_model import read_checkpoint
+from sdpn.models.averaging import mean_weights
 from sdpn.models.folder import ModelFolder, save_model
 from sdpn.models.pretraining import Pretraining
 
@@ -41,9 +42,7 @@ class AveragedModel:
 
 
 def average_checkpoints(experiment: Path, last: int) -> AveragedModel:
-    """Average the teacher in the last checkpoints of a run, one after another, in float64.
-
-    Running averages of batch norm are averaged as weights are; whole numbers are those of the newest.
+    """Average the teacher in the last checkpoints of a run (`sdpn.models.averaging.mean_weights`).
 
     Args:
         experiment: folder of ``sdpn train``.
@@ -60,26 +59,25 @@ def average_checkpoints(experiment: Path, last: int) -> AveragedModel:
             path=folder,
             hint=f"train with training.keep_checkpoints={max(last, 1)}, or average fewer with --checkpoints",
         )
-    sums: dict[str, Tensor] = {}
-    for path in found[-last:]:
-        model, pretraining = read_checkpoint(path)
-        tensors = _tensors(model, pretraining)
-        if sums and _shapes(tensors) != _shapes(sums):
-            raise InputError("is of another network than the checkpoints before it", path=path)
-        for key, value in tensors.items():
-            if not value.is_floating_point():
-                sums[key] = value
-            elif key in sums:
-                sums[key] += value
-            else:
-                sums[key] = value.double()
-    means = {
-        key: (value / last).float() if value.is_floating_point() else value for key, value in sums.items()
-    }
+    checkpoints = found[-last:]
+    newest: list[tuple[ModelFolder, Pretraining | None]] = []
+
+    def tensors() -> Iterator[dict[str, Tensor]]:
+        shapes: dict[str, tuple[int, ...]] = {}
+        for path in checkpoints:
+            newest[:] = [read_checkpoint(path)]
+            one = _tensors(*newest[0])
+            if shapes and _shapes(one) != shapes:
+                raise InputError("is of another network than the checkpoints before it", path=path)
+            shapes = _shapes(one)
+            yield one
+
+    means = mean_weights(tensors())
+    ((model, pretraining),) = newest
     model.encoder.load_state_dict(_part(means, "encoder."))
     if pretraining is not None:
         pretraining = Pretraining(_part(means, "head."), means["prototypes"])
-    steps = [int(path.name.removeprefix("step-")) for path in found[-last:]]
+    steps = [int(path.name.removeprefix("step-")) for path in checkpoints]
     source = {"average_of_steps": ", ".join(map(str, steps))}
     return AveragedModel(replace(model, source=source), pretraining, steps)
 

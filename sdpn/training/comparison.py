@@ -20,7 +20,7 @@ from sdpn.io.trials import Trials, read_trials
 from sdpn.metrics.bootstrap import percentile_interval
 from sdpn.metrics.eer_interval import resampled_eers
 from sdpn.metrics.verification import equal_error_rate, error_rates
-from sdpn.models.embedder import Embedder
+from sdpn.models.speaker_embedder import SpeakerEmbedder
 from sdpn.verification.similarity import cosine
 from sdpn.verification.trial_list import number_speakers
 from sdpn.verification.trial_scores import score_trials
@@ -45,6 +45,43 @@ class TrialList:
     trials: Trials
     utterances: list[Utterance]
     speaker_M: np.ndarray
+
+    @property
+    def sides(self) -> tuple[np.ndarray, np.ndarray]:
+        """Speakers of the first and the second utterance of each trial, (N,) each."""
+        return self.speaker_M[self.trials.first], self.speaker_M[self.trials.second]
+
+    def embed(
+        self,
+        model: SpeakerEmbedder,
+        on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+        *,
+        channel: int | None = None,
+    ) -> np.ndarray:
+        """Embeddings of the utterances, (M, D).
+
+        Args:
+            model: the model.
+            on_progress: called with (utterances embedded, of how many).
+            channel: of multichannel files; None averages them.
+
+        Raises:
+            InputError: an utterance cannot be read.
+        """
+        found = embed_corpus(model, self.utterances, channel=channel, on_progress=on_progress)
+        return np.concatenate([each.embeddings_ND for each in found])
+
+    def cosines(self, rows_MD: np.ndarray) -> np.ndarray:
+        """Scores of the trials, (N,)."""
+        return score_trials(cosine(rows_MD), self.trials.first, self.trials.second)
+
+    def eer(self, scores: np.ndarray) -> float:
+        """Equal error rate in [0, 1]."""
+        return equal_error_rate(error_rates(scores, self.trials.is_target))[0]
+
+    def resampled(self, scores: np.ndarray, *, resamples: int = 1000, seed: int = 0) -> np.ndarray:
+        """EERs of resamples of the speakers, which are the same for all scores of these trials."""
+        return resampled_eers(scores, self.trials.is_target, *self.sides, resamples=resamples, seed=seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,8 +163,8 @@ def read_trial_list(directory: Path, file: Path) -> TrialList:
 
 
 def before_and_after(
-    before: Embedder,
-    after: Embedder,
+    before: SpeakerEmbedder,
+    after: SpeakerEmbedder,
     listed: TrialList,
     *,
     chosen: bool,
@@ -139,7 +176,7 @@ def before_and_after(
 ) -> Compared:
     """Score the same trials with two models; the interval of the difference is a paired bootstrap.
 
-    Both models see the same resamples of the speakers (`sdpn.metrics.eer_interval.resampled_eers`).
+    Both models see the same resamples of the speakers (`TrialList.resampled`).
 
     Args:
         before: the one.
@@ -157,16 +194,13 @@ def before_and_after(
     """
     trials, count = listed.trials, len(listed.utterances)
 
-    def scores_of(number: int, model: Embedder) -> np.ndarray:
-        return score_list(
-            model,
-            listed,
-            channel=channel,
-            on_progress=lambda done, _total: on_progress(number * count + done, 2 * count),
-        )
+    def scores_of(number: int, model: SpeakerEmbedder) -> np.ndarray:
+        def shown(done: int, _total: int) -> None:
+            on_progress(number * count + done, 2 * count)
+
+        return listed.cosines(listed.embed(model, shown, channel=channel))
 
     found = [scores_of(number, model) for number, model in enumerate((before, after))]
-    first, second = listed.speaker_M[trials.first], listed.speaker_M[trials.second]
     if scores is not None:
         scores.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(scores) as temporary, temporary.open("wb") as file:
@@ -175,13 +209,11 @@ def before_and_after(
                 before=found[0].astype(np.float32),
                 after=found[1].astype(np.float32),
                 is_target=trials.is_target,
-                first=first,
-                second=second,
+                first=listed.sides[0],
+                second=listed.sides[1],
             )
-    eers = [equal_error_rate(error_rates(one, trials.is_target))[0] for one in found]
-    drawn = [
-        resampled_eers(one, trials.is_target, first, second, resamples=resamples, seed=seed) for one in found
-    ]
+    eers = [listed.eer(one) for one in found]
+    drawn = [listed.resampled(one, resamples=resamples, seed=seed) for one in found]
     interval = percentile_interval(drawn[1] - drawn[0], _CONFIDENCE)
     return Compared(
         list=listed.name,
@@ -196,25 +228,6 @@ def before_and_after(
         confidence=_CONFIDENCE,
         chosen=chosen,
     )
-
-
-def score_list(
-    model: Embedder,
-    listed: TrialList,
-    *,
-    channel: int | None = None,
-    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
-) -> np.ndarray:
-    """Cosines of the trials of a list, (N,).
-
-    Raises:
-        InputError: an utterance cannot be read.
-    """
-    rows = []
-    for embedded in embed_corpus(model, listed.utterances, channel=channel):
-        rows.append(embedded.embeddings_ND)
-        on_progress(len(rows), len(listed.utterances))
-    return score_trials(cosine(np.concatenate(rows)), listed.trials.first, listed.trials.second)
 
 
 def _speakers_file(directory: Path) -> Path:

@@ -31,12 +31,11 @@ from sdpn.errors import InputError
 from sdpn.interop.read import read_any
 from sdpn.io.atomic import atomic_path, atomic_write_text
 from sdpn.io.kaldi import Utterance, read_data_dir, refuse_shared_ids, write_data_dir
-from sdpn.metrics.verification import equal_error_rate, error_rates
 from sdpn.models.embedder import Embedder
 from sdpn.models.folder import ModelFolder, read_model, save_model
 from sdpn.models.registry import build_encoder
 from sdpn.pretrained import model_path
-from sdpn.training.comparison import TrialList, read_trial_list, score_list, trial_file
+from sdpn.training.comparison import TrialList, read_trial_list, trial_file
 from sdpn.training.finetune import FinetuneSources, finetune
 from sdpn.training.finetune_config import FinetuneConfig
 from sdpn.training.loop import Stopped
@@ -174,13 +173,13 @@ def write(
     stored: dict[str, Any] = {}
     eers = {}
     for key, listed in lists.items():
-        scores = score_list(model, listed)
-        eers[key] = equal_error_rate(error_rates(scores, listed.trials.is_target))[0]
+        scores = listed.cosines(listed.embed(model))
+        eers[key] = listed.eer(scores)
         stored |= {
             f"{key}.scores": scores.astype(np.float32),
             f"{key}.is_target": listed.trials.is_target,
-            f"{key}.first": listed.speaker_M[listed.trials.first],
-            f"{key}.second": listed.speaker_M[listed.trials.second],
+            f"{key}.first": listed.sides[0],
+            f"{key}.second": listed.sides[1],
         }
     runs.mkdir(parents=True, exist_ok=True)
     with atomic_path(runs / f"{name}.npz") as temporary, temporary.open("wb") as file:
