@@ -69,16 +69,17 @@ for given in "${method[@]}"; do
   [ -f "$given" ] || fail "no such file: $given"
 done
 
+labelled=("${data[@]}")  # begin_experiment gives $data to the folder of the experiment
 begin_experiment .
 
 # ---- 0: speakers that nothing is trained on ------------------------------------------------------------------
 hold_out() {
   local options=() given
-  for given in "${data[@]}"; do options+=(--data "$given"); done
+  for given in "${labelled[@]}"; do options+=(--data "$given"); done
   show "$python" "$here/local/hold_speakers.py" --out "$exp/data" --speakers "$hold" --seed "$seed" "${options[@]}"
 }
 tables=()
-for given in "${data[@]}"; do tables+=("$given/utt2spk"); done
+for given in "${labelled[@]}"; do tables+=("$given/utt2spk"); done
 run_stage 0 "held-out speakers" hold_out "${tables[@]}" --text "$hold $seed" "$here/local/hold_speakers.py" \
   --outputs "$exp/data"
 
