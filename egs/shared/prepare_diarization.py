@@ -56,7 +56,6 @@ class Split:
 
 
 def run(
-    name: str,
     description: str | None,
     add_arguments: Callable[[argparse.ArgumentParser], None],
     find: Callable[[argparse.Namespace], Split],
@@ -65,14 +64,12 @@ def run(
     """Command line of a preparation.
 
     Args:
-        name: of the script.
         description: of the layout.
         add_arguments: declares where the corpus is.
         find: finds the split ``args.split``, and raises an InputError where something is missing.
         argv: its words.
     """
     parser = argparse.ArgumentParser(
-        prog=name,
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

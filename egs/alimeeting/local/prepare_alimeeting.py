@@ -73,7 +73,7 @@ def find(args: argparse.Namespace) -> Split:
 @script
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
-    run("prepare_alimeeting.py", __doc__, add_arguments, find, argv)
+    run(__doc__, add_arguments, find, argv)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
