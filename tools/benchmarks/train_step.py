@@ -10,9 +10,9 @@ gradient norm of each tensor read by ``.item()`` for clipping, an EMA tensor by 
 step, the teacher in the same pass under ``no_grad``. It is also run without anomaly detection, and in bf16,
 which shows how much each of these costs. Ours is `sdpn.training.step.Update`, which the training loop calls.
 
-Columns: milliseconds of a step (median), how often that goes into the plain loop's, most memory in a step, and
-what a step launches: operators, and values that the host reads (each waits for all that is queued). Operators
-are counted on the CPU too, and tell what a GPU would be asked for.
+Columns: milliseconds of a step (median), how often that goes into the plain loop's, most memory in a step,
+and what a step launches: operators, and values that the host reads (each waits for all that is queued).
+Operators are counted on the CPU too, and tell what a GPU would be asked for.
 """
 
 from __future__ import annotations
