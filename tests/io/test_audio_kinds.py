@@ -6,6 +6,7 @@ import io
 import os
 import struct
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -155,7 +156,9 @@ def test_file_objects_pipes_and_standard_input_give_what_the_file_gives(
 ) -> None:
     path = files[suffix]
     expected = audio.read(path)
-    before = set(Path("/tmp").glob("sdpn-*"))
+    temporary = tmp_path / "temporary"  # its own: tests that run beside this one have files in the usual one
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     with open(path, "rb") as stream:
         stream.seek(100)
         for _ in range(2):  # again from the start
@@ -183,7 +186,7 @@ def test_file_objects_pipes_and_standard_input_give_what_the_file_gives(
                 assert opened.name == "stdin"
                 np.testing.assert_array_equal(np.concatenate(list(opened.blocks())), expected)
         feeder.join()
-    assert set(Path("/tmp").glob("sdpn-*")) <= before
+    assert not list(temporary.iterdir())
 
 
 def _feed(descriptor: int, content: bytes) -> None:
