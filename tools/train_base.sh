@@ -15,7 +15,6 @@ config=$root/conf/base.yaml
 second_config=$root/conf/base_pseudo.yaml
 set=()
 second_set=()
-centroids=-1
 benchmark=
 workers=$(($(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) - 1))
 seed=0
@@ -41,8 +40,6 @@ how
   --second_config FILE   of the second one (default $second_config)
   --set KEY=VALUE   change a value of the first stage, such as training.batch_size=64; may be repeated
   --second_set KEY=VALUE    the same of the second one; may be repeated
-  --centroids K     centroids for clusters of the second stage; 0 clusters utterances
-                    (default $centroids: 4000 for more than 10000 utterances, else 0)
   --workers N       loader processes (default: processors less one, here $workers)
   --seed N          of everything random (default $seed)
   --benchmark DIR   finally run 'sdpn benchmark' on these corpora; it is not part of --minutes
@@ -117,10 +114,6 @@ else
     link "$data/speech" train
   fi
 fi
-if [ "$centroids" -lt 0 ]; then
-  utterances=$(wc -l <"$data/train/$([ -f "$data/train/segments" ] && echo segments || echo wav.scp)")
-  centroids=$((utterances > 10000 ? 4000 : 0))
-fi
 
 # ---- how many steps ----------------------------------------------------------------------------------------
 # Decided once: the learning rate follows the number of steps, and a continued run has to find the same. An eighth of
@@ -184,7 +177,7 @@ second_stage_steps() {
 }
 decide second second_stage_steps
 if [ "$decided" -gt 0 ]; then
-  given=(--exp "$exp" --config "$second_config" --centroids "$centroids" --seed "$seed")
+  given=(--exp "$exp" --config "$second_config" --seed "$seed")
   for setting in "training.workers=$workers" ${second_set[@]+"${second_set[@]}"} "training.steps=$decided"; do
     given+=(--set "$setting")
   done

@@ -16,7 +16,6 @@ exp=$here/exp/mini
 model=
 iterations=1
 method=kmeans
-centroids=0
 config=$root/conf/pseudo.yaml
 set=()
 seed=0
@@ -40,8 +39,6 @@ what to run
 
 how
   --method M        clustering method, kmeans or ahc (default $method)
-  --centroids K     first form K clusters with sdpn kmeans, then merge these; needed above 10,000 utterances
-                    (default $centroids: cluster utterances directly)
   --config FILE     training configuration of every round (default $config)
   --set KEY=VALUE   change a setting, such as training.steps=500; may be repeated. Encoder and features default
                     to those of the model
@@ -90,12 +87,6 @@ cluster() {
   local options=(--method "$method")
   local find=(sdpn pseudo-label --embeddings "$folder/embeddings/whole/embeddings.scp"
     --halves "$folder/embeddings/halves/embeddings.scp")
-  if [ "$centroids" -gt 0 ]; then
-    show "${find[@]}" --write-rows "$folder/centroids/rows"
-    show sdpn kmeans --clusters "$centroids" --seed "$seed" --out "$folder/centroids" \
-      "$folder/centroids/rows/embeddings.scp"
-    options+=(--centroids "$folder/centroids/utt2cluster")
-  fi
   # the speakers are for the table alone, and some corpora do not tell
   local listed=$data/train/wav.scp
   if [ -f "$data/train/segments" ]; then listed=$data/train/segments; fi
@@ -123,9 +114,8 @@ for ((round = 1; round <= iterations; round++)); do
   first=$((4 * round - 3))
   run_stage $first "round $round: embeddings of the training speech" embed_train --code sdpn.cli.extract \
     --code sdpn.extraction.halves "$from" "$data/train" --outputs "$folder/halves" "$folder/embeddings"
-  run_stage $((first + 1)) "round $round: clusters" cluster --text "method=$method $centroids $seed" \
-    --code sdpn.cli.pseudo_label --code sdpn.cli.kmeans "$folder/embeddings" \
-    --outputs "$folder/labels" "$folder/labels.json" --clears "$folder/centroids"
+  run_stage $((first + 1)) "round $round: clusters" cluster --text "method=$method" --code sdpn.cli.pseudo_label "$folder/embeddings" \
+    --outputs "$folder/labels" "$folder/labels.json"
   run_stage $((first + 2)) "round $round: training on the clusters" train_on_clusters \
     --text "settings=${settings[*]}" --code sdpn.cli.train --code sdpn.cli.backend \
     "$config" "$data/train" "$folder/labels" "$from" ${augmentation_data[@]+"${augmentation_data[@]}"} \

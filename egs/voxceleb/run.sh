@@ -30,7 +30,6 @@ distill_config=$root/conf/fast.yaml
 set=()
 pseudo_set=()
 distill_set=()
-centroids=50000
 cohort=20000
 without_pseudo=false
 without_distillation=false
@@ -76,7 +75,6 @@ how
   --pseudo_config FILE, --distill_config FILE   of stages 5 and 6 (default conf/pseudo.yaml, conf/fast.yaml)
   --set KEY=VALUE   change a setting of stage 3, such as training.steps=500; may be repeated
   --pseudo_set KEY=VALUE, --distill_set KEY=VALUE   of stages 5 and 6
-  --centroids K     clusters that the pseudo-labels are merged from; 0 merges utterances (default $centroids)
   --cohort N        utterances of the AS-norm cohort (default $cohort)
   --average N       checkpoints of stage 3 whose mean is a system, too; 0 leaves it out (default $average)
   --jobs N          batch jobs that embed, run as cmd.sh says (default $jobs: in one process)
@@ -197,22 +195,15 @@ run_stage 3 "SDPN" train_sdpn --text "settings=${settings[*]} $average" --code s
 # ---- 4 and 5: a round of pseudo-labels ------------------------------------------------------------------
 if [ "$without_pseudo" = false ]; then
   cluster() {
-    local options=(--method kmeans)
-    local find=(sdpn pseudo-label --embeddings "$exp/clusters/whole/embeddings.scp"
-      --halves "$exp/clusters/halves/embeddings.scp")
     show sdpn pseudo-label --data "$train" --write-halves "$exp/clusters/data"
     spread extract --precision fp32 --model "$exp/sdpn/model" --data "$train" --out "$exp/clusters/whole"
     spread extract --precision fp32 --model "$exp/sdpn/model" --data "$exp/clusters/data" --out "$exp/clusters/halves"
-    if [ "$centroids" -gt 0 ]; then
-      show "${find[@]}" --write-rows "$exp/clusters/rows"
-      show sdpn kmeans --clusters "$centroids" --seed "$seed" --out "$exp/clusters" "$exp/clusters/rows/embeddings.scp"
-      options+=(--centroids "$exp/clusters/utt2cluster")
-    fi
-    show "${find[@]}" --out "$exp/clusters/labels" --json "$exp/clusters/labels.json" "${options[@]}" \
-      --utt2spk "$train/utt2spk"
+    show sdpn pseudo-label --embeddings "$exp/clusters/whole/embeddings.scp" \
+      --halves "$exp/clusters/halves/embeddings.scp" --utt2spk "$train/utt2spk" \
+      --out "$exp/clusters/labels" --json "$exp/clusters/labels.json"
   }
-  run_stage 4 "clusters of the training speech" cluster --text "clusters=$centroids $seed" \
-    --code sdpn.cli.extract --code sdpn.cli.pseudo_label --code sdpn.cli.kmeans "$exp/sdpn/model" "$train" \
+  run_stage 4 "clusters of the training speech" cluster \
+    --code sdpn.cli.extract --code sdpn.cli.pseudo_label "$exp/sdpn/model" "$train" \
     --outputs "$exp/clusters/labels" "$exp/clusters/labels.json" --clears "$exp/clusters"
 
   train_on_clusters() {

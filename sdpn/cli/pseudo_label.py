@@ -26,8 +26,7 @@ the number of clusters (docs/pseudo_labels.md).
 The corpus is given by --data and embedded in memory by --model, or given by the --embeddings and --halves
 that 'sdpn extract' computed. --write-halves writes the data directory of the halves for this.
 
-Up to 10,000 utterances are clustered directly. For larger corpora, write the rows to cluster with
---write-rows, form thousands of clusters with 'sdpn kmeans', and merge these with --centroids (third example).
+Up to 20,000 utterances are merged directly; those of a larger corpus are first clustered into points.
 """
 
 EXAMPLE = """\
@@ -40,18 +39,12 @@ EXAMPLE = """\
   sdpn extract --model exp/mini/model --data data/train_halves --out exp/halves
   sdpn pseudo-label --embeddings exp/whole/embeddings.scp --halves exp/halves/embeddings.scp \\
     --out exp/labels
-
-  sdpn pseudo-label --embeddings exp/whole/embeddings.scp --halves exp/halves/embeddings.scp \\
-    --write-rows exp/rows
-  sdpn kmeans --clusters 5000 --out exp/centroids exp/rows/embeddings.scp
-  sdpn pseudo-label --embeddings exp/whole/embeddings.scp --halves exp/halves/embeddings.scp \\
-    --centroids exp/centroids/utt2cluster --out exp/labels
 """
 
 #: Utterances that were left out and are named on the terminal.
 _SHOWN = 5
 
-OUTPUTS: dict[str, OutputKind] = {"out": "file", "write_halves": "folder", "write_rows": "folder"}
+OUTPUTS: dict[str, OutputKind] = {"out": "file", "write_halves": "folder"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,23 +78,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="number of clusters; if repeated, the best of them is chosen (default: the best of a grid)",
     )
     clusters.add_argument(
-        "--centroids",
-        type=Path,
-        metavar="TABLE",
-        help="merge the clusters in this file of 'utterance cluster' lines, from 'sdpn kmeans'",
-    )
-    clusters.add_argument(
         "--utt2spk",
         type=Path,
         metavar="TABLE",
         help="true speakers, only for reporting the agreement with the clusters",
     )
-    steps = parser.add_argument_group("single steps (without --out)")
+    steps = parser.add_argument_group("single step (without --out)")
     steps.add_argument(
         "--write-halves", type=Path, metavar="DIR", help="write the halves of --data as a data directory"
-    )
-    steps.add_argument(
-        "--write-rows", type=Path, metavar="DIR", help="write the rows to cluster as DIR/embeddings.scp"
     )
 
 
@@ -115,20 +99,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.write_halves is not None:
         return _write_halves(args)
     embedded = _embedded(args)
-    from sdpn.extraction.pseudo_label import pseudo_label, write_speaker_rows
+    from sdpn.extraction.pseudo_label import pseudo_label
 
-    if args.write_rows is not None:
-        space = write_speaker_rows(args.write_rows, embedded)
-        print(f"{len(embedded.ids)} utterances ({space}): {args.write_rows / 'embeddings.scp'}")
-        _print_left_out(embedded.left_out, "have no row")
-        return {"num_utterances": len(embedded.ids), "space": space, "left_out": embedded.left_out}
-    labelled = pseudo_label(
-        embedded,
-        method=args.method,
-        counts=args.clusters,
-        centroids=args.centroids,
-        utt2spk=args.utt2spk,
-    )
+    labelled = pseudo_label(embedded, method=args.method, counts=args.clusters, utt2spk=args.utt2spk)
     labelled.write(args.out)
     of = f"{len(labelled.ids)} utterances, the largest of {labelled.largest}"
     print(f"{labelled.found.count} clusters of {of}: {args.out}")
@@ -142,7 +115,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _check_options(args: argparse.Namespace) -> None:
     given = [name for name in OUTPUTS if getattr(args, name) is not None]
     if len(given) != 1:
-        raise InputError("give --out, or --write-halves, or --write-rows")
+        raise InputError("give either --out, or --write-halves")
     if (args.data is None) == (args.embeddings is None):
         raise InputError("give either --data, or --embeddings and --halves")
     if (args.embeddings is None) != (args.halves is None):
@@ -161,16 +134,9 @@ def _embedded(args: argparse.Namespace) -> EmbeddedHalves:
 
 
 def _embed(args: argparse.Namespace) -> EmbeddedHalves:
-    from sdpn.clustering.pseudo_labels import MAX_POINTS
     from sdpn.extraction.halves import embed_with_halves
 
     utterances = find_utterances(args.data, [], check_files=False)
-    if len(utterances) > MAX_POINTS and args.centroids is None and args.write_rows is None:
-        raise InputError(
-            f"holds {len(utterances)} utterances; at most {MAX_POINTS} are clustered directly",
-            path=args.data,
-            hint="cluster finely first: --write-rows, sdpn kmeans, --centroids (see --help)",
-        )
     model = load(args)
     meter = Meter(quiet=args.quiet)
     try:

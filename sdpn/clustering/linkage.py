@@ -81,7 +81,7 @@ def ward_distances(points_MD: np.ndarray, weights_M: np.ndarray) -> np.ndarray:
     distance_MM += squares_M[:, None]
     distance_MM += squares_M
     np.maximum(distance_MM, 0.0, out=distance_MM)  # rounding
-    distance_MM *= 2.0 / (1.0 / weights_M[:, None] + 1.0 / weights_M)
+    distance_MM *= 2.0 / np.add.outer(1.0 / weights_M, 1.0 / weights_M)
     return distance_MM
 
 

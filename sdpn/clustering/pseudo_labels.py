@@ -8,6 +8,7 @@ Shapes: N embeddings, M points that represent them, D embedding dimensions, E of
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -19,10 +20,15 @@ from sdpn.errors import InputError
 from sdpn.verification.plda import train_plda_of_parts
 from sdpn.verification.similarity import unit_rows
 
+logger = logging.getLogger(__name__)
+
 Space = Literal["plda", "cosine"]
 
-#: Maximum number of points that are clustered with a matrix of all pairs: 16 M² bytes.
-MAX_POINTS = 10_000
+#: Maximum number of points that are clustered with a matrix of all pairs, which takes 8 M² bytes.
+MAX_POINTS = 20_000
+
+#: Iterations of k-means over the utterances of a corpus that was clustered as points.
+_ITERATIONS = 20
 
 #: Utterances per dimension from which a PLDA of their halves is better than the cosine.
 _ENOUGH = 4
@@ -88,11 +94,11 @@ def pseudo_labels(
     *,
     method: Literal["kmeans", "ahc"] = "kmeans",
     counts: Sequence[int] = (),
-    points_N: np.ndarray | None = None,
 ) -> PseudoLabels:
     """Cluster utterances by Ward's linkage (1963) and, with ``kmeans``, refine it by k-means.
 
-    What is clustered are the `speaker_rows`.
+    What is clustered are the `speaker_rows`. More than ``MAX_POINTS`` utterances are first clustered into
+    points, whose means take their place in the tree; k-means then goes over the utterances.
 
     Randomly initialised k-means splits large speakers and merges small ones; from Ward's centres it agrees
     far better with the speakers (docs/pseudo_labels.md). One tree serves all counts.
@@ -110,27 +116,20 @@ def pseudo_labels(
         counts: candidate numbers of clusters; a single one is used as it is; none: a grid from √M to M / 2
             for M points, with a factor of 1.25 between neighbours. The lower bound excludes partitions such
             as men and women.
-        points_N: cluster of each utterance in a finer partition, whose means are then clustered in place of
-            the utterances; for corpora of more than ``MAX_POINTS`` utterances.
 
     Raises:
-        InputError: there are too many utterances or points, too few for a count, or an embedding has no
-            direction.
+        InputError: there are too few utterances for a count, or an embedding has no direction.
     """
-    point_N = np.arange(len(whole_ND)) if points_N is None else np.unique(points_N, return_inverse=True)[1]
-    weights_M = np.bincount(point_N).astype(np.float64)
-    num_points = len(weights_M)
-    if num_points > MAX_POINTS:
-        raise InputError(
-            f"{num_points} points to merge exceed the limit of {MAX_POINTS} for a matrix of all pairs",
-            hint="first cluster into many clusters (sdpn kmeans), then merge those",
-        )
+    large = len(whole_ND) > MAX_POINTS
+    num_points = min(MAX_POINTS, len(whole_ND) // 2) if large else len(whole_ND)
     candidates = sorted(set(counts)) or _grid(num_points)
     if not candidates or candidates[0] < 2 or candidates[-1] >= num_points:
         raise InputError(
             f"{num_points} points cannot form {candidates or 'any'} clusters", hint="expected at least 2"
         )
     rows, space = speaker_rows(whole_ND, halves_N2D)
+    point_N = _points(rows[0], num_points) if large else np.arange(num_points)
+    weights_M = np.bincount(point_N).astype(np.float64)
 
     def partitions_of(rows_NE: np.ndarray) -> Callable[[int], np.ndarray]:
         return _partitions(_means(rows_NE, point_N, np.ones(len(point_N))), weights_M, method)
@@ -144,8 +143,21 @@ def pseudo_labels(
         agreement = {count: float(adjusted_rand_score(first(count), second(count))) for count in candidates}
         enough = _AS_GOOD * max(agreement.values())
         best = max(count for count in candidates if agreement[count] >= enough)
-    labels_M = partitions_of(rows[0])(best)
-    return PseudoLabels(np.unique(labels_M, return_inverse=True)[1][point_N], agreement, space)
+    labels_N = partitions_of(rows[0])(best)[point_N]
+    if large and method == "kmeans":
+        labels_N = _refined(rows[0], np.ones(len(labels_N)), labels_N, max_iter=_ITERATIONS)
+    return PseudoLabels(np.unique(labels_N, return_inverse=True)[1], agreement, space)
+
+
+def _points(rows_NE: np.ndarray, count: int) -> np.ndarray:
+    """Clusters (N,) that stand for their utterances: so many that few hold two speakers."""
+    from sklearn.cluster import MiniBatchKMeans
+
+    logger.info("%d utterances exceed %d: merging %d points", len(rows_NE), MAX_POINTS, count)
+    kmeans = MiniBatchKMeans(
+        count, init="random", n_init=1, batch_size=max(4096, count), max_iter=10, random_state=0
+    )
+    return np.unique(kmeans.fit_predict(rows_NE.astype(np.float32)), return_inverse=True)[1]
 
 
 def _grid(num_points: int) -> list[int]:
@@ -160,7 +172,9 @@ def _partitions(
     points_ME: np.ndarray, weights_M: np.ndarray, method: Literal["kmeans", "ahc"]
 ) -> Callable[[int], np.ndarray]:
     """Labels (M,) as a function of the number of clusters."""
-    edges, _ = merge_tree(ward_distances(points_ME, weights_M), weights_M, "ward")
+    # in single precision, since memory is what limits the number of points
+    distance_MM = ward_distances(points_ME.astype(np.float32), weights_M.astype(np.float32))
+    edges, _ = merge_tree(distance_MM, weights_M, "ward")
 
     def labels_of(count: int) -> np.ndarray:
         labels_M = cut_tree(edges, count)
@@ -169,12 +183,14 @@ def _partitions(
     return labels_of
 
 
-def _refined(points_ME: np.ndarray, weights_M: np.ndarray, labels_M: np.ndarray) -> np.ndarray:
+def _refined(
+    points_ME: np.ndarray, weights_M: np.ndarray, labels_M: np.ndarray, *, max_iter: int = 300
+) -> np.ndarray:
     """K-means from the centres of a partition."""
     from sklearn.cluster import KMeans
 
     centres_KE = _means(points_ME, labels_M, weights_M)
-    kmeans = KMeans(n_clusters=len(centres_KE), init=centres_KE, n_init=1)
+    kmeans = KMeans(n_clusters=len(centres_KE), init=centres_KE, n_init=1, max_iter=max_iter)
     refined_M: np.ndarray = kmeans.fit_predict(points_ME, sample_weight=weights_M)
     return refined_M
 

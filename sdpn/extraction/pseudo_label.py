@@ -10,11 +10,11 @@ from typing import Any, Literal
 import numpy as np
 
 from sdpn.clustering.agreement import Agreement, agreement_of_labels
-from sdpn.clustering.pseudo_labels import PseudoLabels, Space, pseudo_labels, speaker_rows
+from sdpn.clustering.pseudo_labels import PseudoLabels, pseudo_labels
 from sdpn.errors import InputError
 from sdpn.extraction.halves import EmbeddedHalves
 from sdpn.io.atomic import atomic_write_text
-from sdpn.io.kaldi import read_table, vector_writer
+from sdpn.io.kaldi import read_table
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,7 +72,6 @@ def pseudo_label(
     *,
     method: Literal["kmeans", "ahc"] = "kmeans",
     counts: Sequence[int] = (),
-    centroids: Path | None = None,
     utt2spk: Path | None = None,
 ) -> LabelledUtterances:
     """Cluster utterances; their number of clusters is found without labels.
@@ -81,41 +80,19 @@ def pseudo_label(
         embedded: from `sdpn.extraction.halves.embed_with_halves` or `read_halves`.
         method: see `sdpn.clustering.pseudo_labels.pseudo_labels`, as for ``counts``.
         counts: candidate numbers of clusters; none: a grid.
-        centroids: 'utterance cluster' lines of a finer partition, whose clusters are merged; for more than
-            10,000 utterances.
         utt2spk: speakers, only to measure how well clusters agree with them.
 
     Raises:
-        InputError: a table lacks an utterance, or there are too many or too few utterances.
+        InputError: a table lacks an utterance, or there are too few utterances.
     """
-    fine = None if centroids is None else _look_up(embedded.ids, centroids)
     speakers = None if utt2spk is None else _look_up(embedded.ids, utt2spk)
-    found = pseudo_labels(
-        embedded.whole_ND,
-        embedded.halves_N2D,
-        method=method,
-        counts=counts,
-        points_N=None if fine is None else np.unique(fine, return_inverse=True)[1],
-    )
+    found = pseudo_labels(embedded.whole_ND, embedded.halves_N2D, method=method, counts=counts)
     return LabelledUtterances(
         ids=embedded.ids,
         found=found,
         left_out=embedded.left_out,
         agreement=None if speakers is None else agreement_of_labels(found.labels_N, speakers),
     )
-
-
-def write_speaker_rows(folder: Path, embedded: EmbeddedHalves) -> Space:
-    """Write what is clustered as ``embeddings.scp``, for ``sdpn kmeans``; returns which space it is.
-
-    Raises:
-        InputError: an embedding has no direction, or the folder cannot be written.
-    """
-    (rows_NE, *_), space = speaker_rows(embedded.whole_ND, embedded.halves_N2D)
-    with vector_writer(folder) as write:
-        for name, row_E in zip(embedded.ids, rows_NE, strict=True):
-            write(name, row_E)
-    return space
 
 
 def _look_up(names: Sequence[str], path: Path) -> list[str]:

@@ -68,17 +68,6 @@ def test_the_count_can_be_given(steps: list[str], tmp_path: Path) -> None:
         assert len(set(read_table(tmp_path / method).values())) == 6
 
 
-def test_fine_clusters_are_merged(steps: list[str], tmp_path: Path) -> None:
-    assert run(*steps, "--write-rows", tmp_path / "rows") == 0
-    kmeans = ["kmeans", "--clusters", "12", "--out", tmp_path / "fine", tmp_path / "rows/embeddings.scp"]
-    assert main([str(word) for word in kmeans]) == 0
-    fine = tmp_path / "fine/utt2cluster"
-    assert run(*steps, "--centroids", fine, "--clusters", 6, "--out", tmp_path / "merged") == 0
-    centroids, labels = read_table(fine), read_table(tmp_path / "merged")
-    merged = {(centroids[name], labels[name]) for name in labels}
-    assert len(merged) == len(set(centroids.values()))  # none is split
-
-
 def test_what_cannot_be_read_has_no_label(
     voices: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -97,23 +86,19 @@ def test_what_is_refused(
         for index in range(6):
             write(f"u{index}", np.eye(6, dtype=np.float32)[index])
     others = tmp_path / "embeddings.scp"
-    (tmp_path / "fine").write_text("u00 1\n")
-    many = "".join(f"u{index} {voices / '00.wav'}\n" for index in range(10_001))
-    (tmp_path / "wav.scp").write_text(many)
+    (tmp_path / "few").write_text("u00 1\n")
     out = ("--out", tmp_path / "out")
     for options, message in (
         (out, "give either --data, or --embeddings"),
-        (steps, "give --out, or --write-halves"),
-        ((*steps, *out, "--write-rows", tmp_path / "rows"), "give --out, or --write-halves"),
+        (steps, "give either --out, or --write-halves"),
         ((*steps, "--data", voices, *out), "give either --data"),
         ((*steps[:2], *out), "belong together"),
         ((*steps, "--model", "none", *out), "--model is for --data"),
         ((*steps, "--write-halves", tmp_path / "halves"), "--write-halves needs --data"),
         (("--embeddings", others, "--halves", others, *out), f"{others}: contains no halves"),
         ((*steps[:2], "--halves", others, *out), f"{others}: contains no halves"),
-        ((*steps, "--centroids", tmp_path / "fine", *out), "fine: has no line for 'u01'"),
+        ((*steps, "--utt2spk", tmp_path / "few", *out), "few: has no line for 'u01'"),
         ((*steps, "--clusters", 24, *out), "24 points cannot"),
-        (("--data", tmp_path, *out), "holds 10001 utterances; at most 10000"),
         (("--data", tmp_path / "none", *out), "none"),
     ):
         assert run(*options) == 2

@@ -110,16 +110,6 @@ def test_the_table_compares_back_ends(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_centroids_are_merged(exp: Path, options: list[str]) -> None:
-    done = recipe(*options, "--centroids", "12", "--method", "ahc", "--stop_stage", "2")
-    assert "sdpn kmeans" in done.stdout and "clusters of 24 utterances" in done.stdout
-    assert "24 utterances (cosine): " in done.stdout  # rows for k-means; too few for a PLDA
-    centroids, labels = (read_table(exp / f"pseudo/1/{name}") for name in ("centroids/utt2cluster", "labels"))
-    merged = {(centroids[name], labels[name]) for name in labels}
-    assert len(merged) == len(set(centroids.values()))  # none is split
-
-
-@pytest.mark.slow
 def test_other_features_than_the_models_are_refused(options: list[str]) -> None:
     refused = recipe(*options, "--set", "features.hop_ms=10", "--stop_stage", "3", code=2)
     assert "features.hop_ms is 20.0 there, 10.0 here" in refused.stderr

@@ -103,8 +103,6 @@ def test_every_stage(written: Path, tmp_path: Path) -> None:
         "--exp",
         str(tmp_path / "exp"),
         "--no_counts",
-        "--centroids",
-        "8",
         "--cohort",
         "9",
         "--average",
