@@ -92,24 +92,19 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     recordings = find_recordings(args.data, args.audio)
 
     from sdpn.adaptation.adapt import Sources, adapt, work_folder
-    from sdpn.cli.progress import Meter
     from sdpn.cli.train import training_shown
 
     work = args.work or work_folder(args.out)
     check_writable(work, "folder")
-    meter = Meter(quiet=args.quiet)
-    try:
-        with training_shown("adapt", quiet=args.quiet) as display:
-            results = adapt(
-                config,
-                Sources(model_path(args.model), recordings, args.rehearse),
-                work=work,
-                out=args.out,
-                on_training=display,
-                on_work=meter.show,
-            )
-    finally:
-        meter.finish()
+    with training_shown("adapt", quiet=args.quiet) as shown:
+        results = adapt(
+            config,
+            Sources(model_path(args.model), recordings, args.rehearse),
+            work=work,
+            out=args.out,
+            on_training=shown.steps,
+            on_work=shown.work,
+        )
     _print(results)
     return results
 

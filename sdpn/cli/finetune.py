@@ -124,7 +124,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         InputError: as `sdpn.training.finetune.finetune`.
     """
-    from sdpn.cli.progress import Meter
     from sdpn.cli.train import training_shown
     from sdpn.config import load_config
     from sdpn.training.finetune import FinetuneSources, finetune
@@ -141,20 +140,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         unlabelled=args.unlabelled or (),
     )
     first = os.environ.get("RANK", "0") == "0"  # torchrun starts several processes; one of them prints
-    meter = Meter(quiet=args.quiet or not first)
-    try:
-        with training_shown("finetune", quiet=args.quiet or not first) as display:
-            results = finetune(
-                config,
-                sources,
-                args.out,
-                new_head=args.new_head,
-                back_end=args.new_back_end,
-                on_progress=display,
-                on_work=meter.show,
-            )
-    finally:
-        meter.finish()
+    with training_shown("finetune", quiet=args.quiet or not first) as shown:
+        results = finetune(
+            config,
+            sources,
+            args.out,
+            new_head=args.new_head,
+            back_end=args.new_back_end,
+            on_progress=shown.steps,
+            on_work=shown.work,
+        )
     if first:
         _print(results)
     return results

@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -138,9 +138,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from sdpn.training.pretrain import pretrain
 
     first = os.environ.get("RANK", "0") == "0"  # torchrun starts several processes; one of them prints
-    meter = Meter(quiet=args.quiet or not first)
-    with training_shown("train", quiet=args.quiet or not first) as display:
-        results = pretrain(config, args.data, args.out, on_progress=display, on_teacher_progress=meter.show)
+    with training_shown("train", quiet=args.quiet or not first) as shown:
+        results = pretrain(config, args.data, args.out, on_progress=shown.steps, on_work=shown.work)
     if first:
         print(f"model: {results['model']}  ({results['encoder_parameters']:,} parameters)")
     return results
@@ -175,7 +174,7 @@ def _terms(scalars: dict[str, float]) -> str:
 
 
 @contextmanager
-def training_shown(command: str, *, quiet: bool) -> Iterator[Callable[[TrainingProgress], None]]:
+def training_shown(command: str, *, quiet: bool) -> Iterator[TrainingDisplay]:
     """Show training progress inside a command; a run stopped by a signal exits as the shell expects.
 
     Raises:
@@ -184,28 +183,36 @@ def training_shown(command: str, *, quiet: bool) -> Iterator[Callable[[TrainingP
     from sdpn.training.loop import Stopped
 
     try:
-        with _ProgressDisplay(quiet=quiet) as display:
-            yield display
+        with TrainingDisplay(quiet=quiet) as shown:
+            yield shown
     except Stopped as stopped:
         print(f"sdpn {command}: {stopped}; rerun the command to resume", file=sys.stderr)
         raise SystemExit(128 + stopped.signal_number) from None
 
 
-class _ProgressDisplay:
-    """A bar on a terminal, otherwise a plain line at every logged step."""
+class TrainingDisplay:
+    """A bar on a terminal, otherwise a line at every logged step; likewise for the work around the steps."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
         self._bar: Any = None
+        self._meter = Meter(quiet=quiet)
 
-    def __enter__(self) -> _ProgressDisplay:
+    def __enter__(self) -> TrainingDisplay:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        self._meter.finish()
+        self._close()
 
-    def __call__(self, progress: TrainingProgress) -> None:
+    def work(self, stage: str, done: int, total: int) -> None:
+        """Show other work than steps."""
+        self._close()
+        self._meter.show(stage, done, total)
+
+    def steps(self, progress: TrainingProgress) -> None:
+        """Show a logged step."""
+        self._meter.finish()
         if self._quiet:
             return
         scalars = progress.scalars
@@ -224,3 +231,8 @@ class _ProgressDisplay:
         else:
             line = f"step {progress.step}/{progress.steps}  {facts}  {left_s / 60:.1f} min left"
             print(line, file=sys.stderr, flush=True)
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

@@ -86,7 +86,7 @@ def finetune(
         new_head: begin with a new classifier, of any classes, although the model has one.
         back_end: train a back end for the fine-tuned model on the labelled speech.
         on_progress: called at every point of the training curves, on rank 0.
-        on_work: called while trials and the speech of the back end are embedded.
+        on_work: called while initial prototypes are made, and trials and the speech of the back end embedded.
 
     Returns:
         summary as plain values: that of `sdpn.training.pretrain.pretrain`, the comparisons, the back end.
@@ -119,7 +119,13 @@ def finetune(
             valid=None if sources.valid is None else (sources.valid, files[directories.index(sources.valid)]),
         )
         results = pretrain(
-            run, sources.data, out, unlabelled=sources.unlabelled, names=names, on_progress=on_progress
+            run,
+            sources.data,
+            out,
+            unlabelled=sources.unlabelled,
+            names=names,
+            on_progress=on_progress,
+            on_work=on_work,
         )
         if not processes.first:
             return results

@@ -5,8 +5,9 @@ Shapes: K prototypes, E projection, N crops.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -38,8 +39,14 @@ from sdpn.pretrained import model_path
 
 #: Crops per prototype for k-means; more hardly change the centres.
 _CROPS_PER_PROTOTYPE = 20
+#: Crops per class for its mean, likewise.
+_CROPS_PER_CLASS = 50
 #: How far the sub-centres of a class begin from its mean, of length 1.
 _SPREAD = 0.1
+
+
+#: Called with the progress: stage, done, total.
+OnProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +85,19 @@ def initialise(
     utterances: Sequence[Utterance],
     seed: int,
     labels: Labels | None = None,
+    on_progress: OnProgress = lambda _what, _done, _total: None,
 ) -> None:
     """Initialise weights and prototypes as configured; student and teacher are equal afterwards.
+
+    Args:
+        network: the network, changed in place.
+        config: what from.
+        encoder: settings of its encoder, which those of a model must equal.
+        crops: what crops prototypes are made from.
+        utterances: the training speech.
+        seed: of crops and of k-means.
+        labels: classes of the utterances.
+        on_progress: called with (stage, done, total) while prototypes are made.
 
     Raises:
         InputError: the model does not fit the run (the settings are named), has no head or prototypes,
@@ -115,14 +133,14 @@ def initialise(
             _kmeans_centres(teacher_NE, len(network.prototypes), "embeddings of the teacher", seed)
         )
     elif config.prototypes == "kmeans":
-        network.set_prototypes(_kmeans_prototypes(network, crops, utterances, seed))
+        network.set_prototypes(_kmeans_prototypes(network, crops, utterances, seed, on_progress))
     elif config.prototypes == "classes":
         if labels is None:
             raise InputError(
                 "initial.prototypes=classes requires objective=pseudo or supervised, which have classes",
                 hint="use --objective pseudo --labels FILE, or another initial.prototypes",
             )
-        network.set_prototypes(_class_means(network, crops, utterances, labels, seed))
+        network.set_prototypes(_class_means(network, crops, utterances, labels, seed, on_progress))
 
 
 def _load_initial_weights(
@@ -167,7 +185,11 @@ def _differences(section: str, theirs: dict[str, Any], mine: dict[str, Any]) -> 
 
 @torch.no_grad()
 def _kmeans_prototypes(
-    network: SelfDistillation, crops: CropConfig, utterances: Sequence[Utterance], seed: int
+    network: SelfDistillation,
+    crops: CropConfig,
+    utterances: Sequence[Utterance],
+    seed: int,
+    on_progress: OnProgress,
 ) -> Tensor:
     """K-means centres of the initial network's projections of clean crops, (K, E)."""
     num_prototypes = len(network.prototypes)
@@ -175,7 +197,7 @@ def _kmeans_prototypes(
     wanted = _CROPS_PER_PROTOTYPE * num_prototypes
     order = rng.permutation(len(utterances))
     each = -(-wanted // len(utterances))
-    rows_NE, _ = _projections(network, crops, utterances, order[: -(-wanted // each)], each, rng)
+    rows_NE, _ = _projections(network, crops, utterances, order[: -(-wanted // each)], each, rng, on_progress)
     return _kmeans_centres(rows_NE, num_prototypes, "non-silent crops", seed)
 
 
@@ -195,12 +217,20 @@ def _kmeans_centres(rows_NE: Tensor, num_prototypes: int, what: str, seed: int) 
 
 @torch.no_grad()
 def _class_means(
-    network: SelfDistillation, crops: CropConfig, utterances: Sequence[Utterance], labels: Labels, seed: int
+    network: SelfDistillation,
+    crops: CropConfig,
+    utterances: Sequence[Utterance],
+    labels: Labels,
+    seed: int,
+    on_progress: OnProgress,
 ) -> Tensor:
-    """Mean direction of the projections of each class, of one clean crop of every utterance, (K, E)."""
+    """Mean direction of the projections of each class, of a clean crop of each of its utterances, (K, E).
+
+    Of a large class, a random part of the utterances is enough.
+    """
     rng = np.random.default_rng((seed, len(utterances)))
-    labelled = np.flatnonzero(labels.label_N.cpu().numpy() >= 0)
-    rows_NE, utterance_N = _projections(network, crops, utterances, labelled, 1, rng)
+    chosen = _some_of_each(labels.label_N.cpu().numpy(), _CROPS_PER_CLASS, seed)
+    rows_NE, utterance_N = _projections(network, crops, utterances, chosen, 1, rng, on_progress)
     class_N = labels.label_N[utterance_N].to(rows_NE.device)
     counts_K = torch.bincount(class_N, minlength=labels.num_classes)
     if not counts_K.all():
@@ -219,6 +249,16 @@ def _class_means(
     return _as_prototypes(means_JE)
 
 
+def _some_of_each(label_N: np.ndarray, most: int, seed: int) -> np.ndarray:
+    """Which utterances, in order: at most ``most`` of each class, at random; none without a class."""
+    order_N = np.random.default_rng(seed).permutation(len(label_N))
+    order_N = order_N[np.argsort(label_N[order_N], kind="stable")]  # class by class
+    sorted_N = label_N[order_N]
+    place_N = np.arange(len(label_N)) - np.searchsorted(sorted_N, sorted_N)
+    chosen: np.ndarray = np.sort(order_N[(sorted_N >= 0) & (place_N < most)])
+    return chosen
+
+
 def _as_prototypes(rows_KE: Tensor) -> Tensor:
     """Scale to the mean length of uniform prototypes, on which the effective learning rate depends."""
     return normalize(rows_KE, dim=1) / 3**0.5
@@ -231,6 +271,7 @@ def _projections(
     chosen: np.ndarray,
     each: int,
     rng: np.random.Generator,
+    on_progress: OnProgress,
 ) -> tuple[Tensor, Tensor]:
     """Unit projections (N, E) of ``each`` clean crops per chosen utterance, and their utterances (N,)."""
     network.teacher.eval()
@@ -248,6 +289,7 @@ def _projections(
         pieces=draw,
         channel=crops.channel,
         on_error="skip",  # the data loader counts and reports them
+        on_progress=partial(on_progress, "initial prototypes"),
     ):
         rows.append(embedded.embeddings_ND)
         places += [int(chosen[embedded.index])] * len(embedded.embeddings_ND)

@@ -119,7 +119,7 @@ def pretrain(
     unlabelled: Sequence[Path] = (),
     names: Sequence[str] = (),
     on_progress: Callable[[TrainingProgress], None] = lambda _progress: None,
-    on_teacher_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
+    on_work: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
     mel_reader: MelReader | None = None,
 ) -> dict[str, Any]:
     """Train (or resume) a network and export its teacher to ``out/model``.
@@ -137,8 +137,8 @@ def pretrain(
             objective on them is part of every step.
         names: with ``supervised``, the classes in the order of their numbers; empty numbers them by name.
         on_progress: called at every point of the training curves, on rank 0.
-        on_teacher_progress: called with (stage, done, total) while a distillation teacher embeds
-            the data, or their speech is found for simulation.
+        on_work: called with (stage, done, total) before the first step: while a distillation teacher embeds
+            the data, their speech is found for simulation, or initial prototypes are made.
         mel_reader: reads the mel features of ``directories``, and keeps what an earlier run has read; its
             folder, which may be a part of theirs, is what is trained on. None reads them anew.
 
@@ -183,12 +183,12 @@ def pretrain(
             in_order = InOrder(training.shuffle_buffer, utterances.shard_starts())
             mixture = replace(mixture, in_order=in_order)
         labels = _labels(config, utterances) if labelled is None else labelled.labels
-        targets = _targets(config, directories, utterances, mixture, out, processes, on_teacher_progress)
+        targets = _targets(config, directories, utterances, mixture, out, processes, on_work)
         _held = lock_run(out) if processes.first else None
         simulated = None
         if config.objective == "segmentation":
             simulated = segmentation_data(
-                config, directories, utterances, mixture.sizes, out, processes, on_teacher_progress
+                config, directories, utterances, mixture.sizes, out, processes, on_work
             )
         evaluation = _evaluation(config, simulated, labelled, mels, processes)
         best = None
@@ -224,6 +224,7 @@ def pretrain(
                 utterances=utterances,
                 seed=config.training.seed,
                 labels=labels,
+                on_progress=on_work if processes.first else lambda _what, _done, _total: None,
             )
         if mels is not None and mel_reader is None:
             mel_reader = MelReader(mels, cache_mb=training.cache_mb)
@@ -675,7 +676,7 @@ def _targets(
     mixture: Mixture,
     out: Path,
     processes: Processes,
-    on_teacher_progress: Callable[[str, int, int], None],
+    on_work: Callable[[str, int, int], None],
 ) -> Targets | None:
     """Embeddings by ``distill.teacher`` if the objective uses them."""
     if config.objective != "distill":
@@ -694,7 +695,7 @@ def _targets(
         config.distill.cache or out / "teacher",
         processes=processes,
         max_missing_share=config.training.max_bad_share,
-        on_progress=on_teacher_progress if processes.first else lambda _what, _done, _total: None,
+        on_progress=on_work if processes.first else lambda _what, _done, _total: None,
     )
 
 

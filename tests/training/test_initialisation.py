@@ -16,6 +16,7 @@ from torch.nn.functional import normalize
 
 from sdpn.config import load_config
 from sdpn.distill.base import SelfDistillation
+from sdpn.distill.labels import read_labels
 from sdpn.errors import InputError
 from sdpn.training.build import build
 from sdpn.training.config import RunConfig, load_run_config
@@ -41,7 +42,7 @@ def _initialised(voices: Path, *settings: str) -> SelfDistillation:
     return network
 
 
-def _initialise(network: SelfDistillation, config: RunConfig, voices: Path) -> None:
+def _initialise(network: SelfDistillation, config: RunConfig, voices: Path, **more: Any) -> None:
     initialise(
         network,
         config.initial,
@@ -49,6 +50,7 @@ def _initialise(network: SelfDistillation, config: RunConfig, voices: Path) -> N
         crops=config.crops,
         utterances=read_training_data([voices])[0],
         seed=0,
+        **more,
     )
 
 
@@ -125,6 +127,36 @@ def test_k_means_leaves_out_what_cannot_be_read(
     (data / "wav.scp").write_text(f"zz1 {bad}\nzz2 {bad}\n")
     (data / "utt2spk").write_text("zz1 zz1\nzz2 zz2\n")
     _refused(data, "only 0 non-silent crops for 10 k-means prototypes", *settings)
+
+
+def test_class_means_of_a_part_of_large_classes(
+    voices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Crops are as long as the files: the means of a part are those of a corpus without the rest."""
+    utterances = read_training_data([voices])[0]
+    class_N = [0 if index < 4 else 1 + index % 2 for index in range(len(utterances))]
+    file = tmp_path / "labels"
+    file.write_text("".join(f"{one.id} c{label}\n" for one, label in zip(utterances, class_N, strict=True)))
+    labels = read_labels(file, utterances)
+    settings = ["objective=pseudo", f"pseudo.labels={file}", "initial.prototypes=classes"]
+    config = load_config(RunConfig, None, [*_RUN, *settings, "crops.global_s=1.25"])
+    seen: list[tuple[str, int, int]] = []
+
+    def prototypes(most: int) -> torch.Tensor:
+        monkeypatch.setattr("sdpn.training.initialisation._CROPS_PER_CLASS", most)
+        torch.manual_seed(5)
+        network = build(config, labels)
+        assert isinstance(network, SelfDistillation)
+        _initialise(network, config, voices, labels=labels, on_progress=lambda *done: seen.append(done))
+        return network.prototypes.detach()
+
+    whole, part = prototypes(len(utterances)), prototypes(4)
+    assert ("initial prototypes", len(utterances), len(utterances)) in seen
+    assert seen[-1] == ("initial prototypes", 12, 12)
+    torch.testing.assert_close(part[0], whole[0])
+    for number in (1, 2):
+        assert not torch.allclose(part[number], whole[number])
+        assert torch.cosine_similarity(part[number], whole[number], dim=0) > 0.8
 
 
 def test_models_that_do_not_fit_are_refused(voices: Path, model: Path) -> None:
