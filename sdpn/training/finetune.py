@@ -29,12 +29,14 @@ from sdpn.pretrained import model_path
 from sdpn.training.back_end import train_back_end
 from sdpn.training.comparison import before_and_after, read_trial_list, trial_file
 from sdpn.training.config import RunConfig
+from sdpn.training.data import read_training_data
 from sdpn.training.distributed import process_group
 from sdpn.training.finetune_config import FinetuneConfig
 from sdpn.training.initialisation import InitialConfig
 from sdpn.training.labelled import speaker_table
 from sdpn.training.loop import TrainingProgress
-from sdpn.training.pretrain import START, pretrain, read_training_data
+from sdpn.training.pretrain import pretrain
+from sdpn.training.start import START
 from sdpn.verification.storage import BACK_END, has_back_end, write_back_end
 
 #: Folder of trials and scores, in an experiment folder.

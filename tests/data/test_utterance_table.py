@@ -17,7 +17,8 @@ from sdpn.data.sampler import Mixture
 from sdpn.data.utterance_table import UtteranceTable
 from sdpn.errors import InputError
 from sdpn.io.kaldi import Utterance, read_data_dir
-from sdpn.training.pretrain import _identity, read_training_data
+from sdpn.training.data import read_training_data
+from sdpn.training.identity import run_identity
 
 UTTERANCES = [
     Utterance("a", Path("/x/1.wav")),
@@ -64,7 +65,7 @@ def test_training_data_is_what_the_directories_hold(tmp_path: Path) -> None:
 def test_old_checkpoints_know_their_data() -> None:
     """The digest is that of the text which was hashed in one piece when utterances were a list."""
     table = UtteranceTable(UTTERANCES)
-    found = _identity(
+    found = run_identity(
         {"training": {}, "evaluation": {"choose": False}}, table, Mixture((1, 3), (1.0, 1.0)), None, None
     )
     text = "a 0.0 None\nb 0.1 0.3333333333333333\nü 5.0 None\nd 0.0 12.0\n[None, 0, 7, None]\n(1, 3)"

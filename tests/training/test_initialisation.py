@@ -20,8 +20,9 @@ from sdpn.distill.labels import read_labels
 from sdpn.errors import InputError
 from sdpn.training.build import build
 from sdpn.training.config import RunConfig, load_run_config
+from sdpn.training.data import read_training_data
 from sdpn.training.initialisation import InitialConfig, initialise
-from sdpn.training.pretrain import pretrain, read_training_data
+from sdpn.training.pretrain import pretrain
 from tests.conftest import TINY
 
 _RUN = [*TINY, "training.workers=0", "training.steps=4"]

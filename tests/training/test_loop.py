@@ -115,7 +115,7 @@ def test_killed_while_looking_or_exporting_the_run_goes_on_as_if_not(
 
     with monkeypatch.context() as patched:
         if moment == "export":
-            patched.setattr("sdpn.training.pretrain.save_model", killed)
+            patched.setattr("sdpn.training.export.save_model", killed)
         else:
             patched.setattr(Board, "prototypes", killed_at)
         with pytest.raises(_Killed):

@@ -86,14 +86,15 @@ def _measure(folder: Path, kind: str) -> dict[str, float]:
     from sdpn.data.dataset import CropDataset
     from sdpn.data.sampler import InOrder, StepSampler
     from sdpn.training.config import RunConfig
-    from sdpn.training.pretrain import _identity, read_training_data
+    from sdpn.training.data import read_training_data
+    from sdpn.training.identity import run_identity
 
     imports_mb = _memory_mb("VmRSS")
     started, worked = time.perf_counter(), time.process_time()
     data = folder / "cuts.jsonl" if kind == "cuts" else folder
     # only a pack's files are there
     utterances, mixture = read_training_data([data], check_files=kind == "pack")
-    _identity({"training": {}, "evaluation": {"choose": False}}, utterances, mixture, None, None)
+    run_identity({"training": {}, "evaluation": {"choose": False}}, utterances, mixture, None, None)
     dataset = CropDataset(
         utterances,
         CropConfig(),
