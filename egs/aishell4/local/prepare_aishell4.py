@@ -14,6 +14,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from sdpn.cli.script import script
+from sdpn.io.rttm import Turn
+
+# also without path.sh
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "shared"))
+
 from prepare_diarization import (
     Split,
     read_list,
@@ -23,9 +29,6 @@ from prepare_diarization import (
     require_reference,
     run,
 )
-
-from sdpn.cli.script import script
-from sdpn.io.rttm import Turn
 
 #: Recordings of test (arXiv 2104.03603); those of dev are listed.
 NUM_TEST = 20

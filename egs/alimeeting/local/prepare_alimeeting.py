@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from praatio import textgrid
-from prepare_diarization import Split, recordings_below, require_folder, run
 
 from sdpn.cli.script import script
 from sdpn.errors import InputError
@@ -24,6 +23,11 @@ from sdpn.io.corpus import as_word
 from sdpn.io.parsing import parsing
 from sdpn.io.rttm import Turn
 from sdpn.io.text import read_text
+
+# also without path.sh
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "shared"))
+
+from prepare_diarization import Split, recordings_below, require_folder, run
 
 #: Meetings of Eval and Test (https://openslr.org/119).
 COUNTS = {"dev": 8, "test": 20}

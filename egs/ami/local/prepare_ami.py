@@ -12,6 +12,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from sdpn.cli.script import script
+
+# also without path.sh
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "shared"))
+
 from prepare_diarization import (
     Split,
     read_list,
@@ -21,8 +26,6 @@ from prepare_diarization import (
     require_reference,
     run,
 )
-
-from sdpn.cli.script import script
 
 #: Meetings of the setup (https://github.com/BUTSpeechFIT/AMI-diarization-setup).
 COUNTS = {"dev": 18, "test": 16}

@@ -15,6 +15,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from sdpn.cli.script import script
+from sdpn.errors import InputError
+
+# also without path.sh
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "shared"))
+
 from prepare_diarization import (
     Split,
     read_list,
@@ -24,9 +30,6 @@ from prepare_diarization import (
     require_reference,
     run,
 )
-
-from sdpn.cli.script import script
-from sdpn.errors import InputError
 
 PARTS = {"dev": "part1", "test": "part2"}
 #: Calls of the parts with at least two speakers in the reference.

@@ -17,6 +17,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from sdpn.cli.script import script
+
+# also without path.sh
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "shared"))
+
 from prepare_diarization import (
     Split,
     read_reference,
@@ -26,8 +31,6 @@ from prepare_diarization import (
     require_reference,
     run,
 )
-
-from sdpn.cli.script import script
 
 #: Recordings of the partition 'full'; 'core' is balanced by domain (arXiv 2012.01477).
 COUNTS = {"dev": 254, "test": 259}

@@ -15,10 +15,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from prepare_diarization import Split, read_reference, recordings_below, run
-
 from sdpn.cli.script import script
 from sdpn.errors import InputError
+
+# also without path.sh
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "shared"))
+
+from prepare_diarization import Split, read_reference, recordings_below, run
 
 #: Recordings of each reference.
 COUNTS = {"few.train": 2476, "few.val": 490, "many.val": 177}

@@ -15,11 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from provenance import origin
-
 from sdpn.cli.script import script
 from sdpn.errors import InputError
 from sdpn.io.json_text import read_json
+
+# also without path.sh
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "shared"))
+
+from provenance import origin
 
 LISTS = ("O", "E", "H")
 SYSTEMS = {

@@ -11,9 +11,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from prepare_diarization import Split, read_reference, recordings_below, run
-
 from sdpn.cli.script import script
+
+# also without path.sh
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "shared"))
+
+from prepare_diarization import Split, read_reference, recordings_below, run
 
 #: Recordings of https://github.com/joonson/voxconverse.
 COUNTS = {"dev": 216, "test": 232}
