@@ -38,7 +38,7 @@ from sdpn.io.checksum import file_sha256
 from sdpn.io.corpus import SUFFIXES
 from sdpn.io.decoder_choice import open_decoder
 from sdpn.io.json_text import read_json
-from sdpn.io.kaldi import Utterance, iterate_data_dir, read_utt2spk, refuse_shared_ids
+from sdpn.io.kaldi import Utterance, iterate_columns, read_utt2spk, refuse_shared_ids
 from sdpn.io.parsing import parsing
 from sdpn.io.shards import MANIFEST, PackManifest, check_shards, read_pack_manifest
 from sdpn.io.sndfile import SndfileDecoder
@@ -144,7 +144,8 @@ def _utterances(directories: Sequence[Path], *, check_files: bool) -> tuple[Utte
     speaker_of: dict[str, str] = {}
     for directory in directories:
         before = len(table)
-        table.extend(iterate_data_dir(directory, check_files=check_files, speakers=False))
+        for columns in iterate_columns(directory, check_files=check_files):
+            table.extend_columns(columns)
         sizes.append(len(table) - before)
         speaker_of |= read_utt2spk(directory)
     refuse_shared_ids(table.ids, directories, sizes)

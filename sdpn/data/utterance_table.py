@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, pairwise
+from itertools import chain, compress, pairwise
 from pathlib import Path
 from typing import overload
 
 import numpy as np
 
-from sdpn.io.kaldi import Utterance
+from sdpn.io.kaldi import Utterance, UtteranceColumns
 from sdpn.io.packed_text import PackedText, count_distinct
 
 
@@ -50,6 +50,22 @@ class UtteranceTable(Sequence[Utterance]):
             self._ends.append(math.nan if utterance.end_s is None else utterance.end_s)
             self._channels.append(-1 if utterance.channel is None else utterance.channel)
             self._truncated.append(utterance.keep_truncated)
+
+    def extend_columns(self, columns: UtteranceColumns) -> None:
+        """Add the utterances of a block, without making objects of them."""
+        ids, paths, starts_s, ends_s, channels = columns
+        latest = "" if self._latest_path is None else str(self._latest_path)
+        is_new = [one != other for one, other in pairwise(chain([latest], paths))]
+        first = len(self._paths) - 1
+        self._paths.extend(compress(paths, is_new))
+        self._ids.extend(ids)
+        self._path_of.frombytes((first + np.cumsum(is_new, dtype=np.int64)).tobytes())
+        self._starts.extend(starts_s)
+        self._ends.extend(math.nan if end_s is None else end_s for end_s in ends_s)
+        self._channels.extend(-1 if channel is None else channel for channel in channels)
+        self._truncated.extend(bytes(len(ids)))
+        if paths:
+            self._latest_path = Path(paths[-1])
 
     @property
     def ids(self) -> Sequence[str]:

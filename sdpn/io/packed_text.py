@@ -40,6 +40,13 @@ class PackedText(Sequence[str]):
 
     def extend(self, texts: Iterable[str]) -> None:
         """Add texts."""
+        texts = list(texts)
+        joined = "".join(texts)
+        if joined.isascii():  # a character is a byte
+            ends = np.cumsum(np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)))
+            self._ends.frombytes((ends + len(self._bytes)).tobytes())
+            self._bytes += joined.encode()
+            return
         for text in texts:
             self.append(text)
 

@@ -14,7 +14,7 @@ from sdpn.data.mel_folder import MelFolder, MelReader, MelSegments, is_mel_folde
 from sdpn.data.sampler import Mixture
 from sdpn.data.utterance_table import UtteranceTable
 from sdpn.errors import InputError
-from sdpn.io.kaldi import iterate_data_dir, refuse_shared_ids
+from sdpn.io.kaldi import iterate_columns, refuse_shared_ids
 from sdpn.training.config import RunConfig
 from sdpn.training.segmentation_data import SegmentationData
 
@@ -40,7 +40,8 @@ def read_training_data(
     sizes = []
     for directory in directories:
         before = len(utterances)
-        utterances.extend(iterate_data_dir(directory, check_files=check_files, speakers=False))
+        for columns in iterate_columns(directory, check_files=check_files):
+            utterances.extend_columns(columns)
         sizes.append(len(utterances) - before)
     if len(directories) > 1:
         refuse_shared_ids(utterances.ids, directories, sizes)

@@ -16,7 +16,7 @@ import pytest
 from sdpn.data.sampler import Mixture
 from sdpn.data.utterance_table import UtteranceTable
 from sdpn.errors import InputError
-from sdpn.io.kaldi import Utterance, read_data_dir
+from sdpn.io.kaldi import Utterance, iterate_columns, read_data_dir
 from sdpn.training.data import read_training_data
 from sdpn.training.identity import run_identity
 
@@ -37,6 +37,20 @@ def test_it_gives_what_it_was_given() -> None:
     assert UtteranceTable([replace(UTTERANCES[0], speaker="s")])[0].speaker is None
     with pytest.raises(IndexError):
         table[4]
+
+
+def test_columns_are_the_same_as_objects(tmp_path: Path) -> None:
+    folders = [data_dir(tmp_path / name, prefix=name) for name in "pq"]
+    (folders[1] / "segments").unlink()
+    (folders[1] / "utt2spk").unlink()
+    table, one_by_one = UtteranceTable(UTTERANCES[:1]), UtteranceTable(UTTERANCES[:1])
+    for folder in (folders[0], folders[1], folders[1]):  # the last path comes twice in a row, in two blocks
+        for columns in iterate_columns(folder):
+            table.extend_columns(columns)
+        one_by_one.extend(read_data_dir(folder))
+    assert list(table) == list(one_by_one)
+    assert table.num_files == one_by_one.num_files
+    assert table.shard_starts().tolist() == one_by_one.shard_starts().tolist() == [0, 1, 2, 3, 4, 5, 6]
 
 
 def data_dir(folder: Path, *, prefix: str) -> Path:

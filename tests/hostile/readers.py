@@ -471,9 +471,9 @@ _CUT = json.dumps(
 
 
 def _read_cuts(path: Path) -> None:
-    from sdpn.io.lhotse_cuts import iterate_cuts
+    from sdpn.io.lhotse_cuts import cut_blocks
 
-    list(iterate_cuts(path, check_files=False))
+    list(cut_blocks(path, check_files=False))
 
 
 def _index_shards(path: Path) -> None:

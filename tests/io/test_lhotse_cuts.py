@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import soundfile
@@ -15,6 +18,7 @@ from lhotse.cut import MultiCut
 from sdpn.cli.main import main
 from sdpn.data.pack import pack
 from sdpn.errors import InputError
+from sdpn.io import lhotse_cuts
 from sdpn.io.inputs import find_utterances
 from sdpn.io.kaldi import read_data_dir, read_utt2spk
 
@@ -134,3 +138,52 @@ def test_cuts_that_are_truncated_twice_or_without_their_audio(
     assert main(["train", "--data", str(path), "--out", str(tmp_path / "exp")]) == 2
     error = capsys.readouterr().err
     assert f"{path}:1: cut 'gone': no such audio file" in error and "Traceback" not in error
+
+
+def test_plain_cuts_are_what_lhotse_reads(
+    recordings: list[Recording], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuts = [
+        _cut(recordings[0], "a", 0, 2),
+        _cut(recordings[2], "b", 0.125, 0.1, channel=1),
+        MultiCut("c", 0.5, 1.0, [0, 1], [], recording=recordings[2]),
+        replace(_cut(recordings[1], "d", 0.5, 1.5), custom={"dialect": "Austrian", "age": 31}),
+        MonoCut("e", 0.0, 2.0, 0, [], recording=recordings[1]),
+    ]
+    path = _write(cuts, tmp_path / "cuts.jsonl.gz")
+    with monkeypatch.context() as patched:
+        patched.setitem(sys.modules, "lhotse", None)  # an import of it fails
+        patched.setitem(sys.modules, "lhotse.serialization", None)
+        plain = read_data_dir(path)
+    with monkeypatch.context() as patched:
+        patched.setattr(lhotse_cuts, "_PLAIN", msgspec.json.Decoder(int))  # which no cut is
+        assert read_data_dir(path) == plain
+    assert [one.id for one in plain] == list("abcde")
+
+
+def test_what_is_not_plain_is_for_lhotse(
+    recordings: list[Recording], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = _write(
+        [_cut(recordings[0], "a", 0.0, 1.0), _cut(recordings[0], "b", 0.0, 1.0)], tmp_path / "c.jsonl"
+    )
+    first, second = path.read_text().splitlines()
+    path.write_text(f"{first}\n{second.replace('MonoCut', 'Cut')}\n")  # as before its version 0.8
+    with pytest.warns(UserWarning, match="version earlier than v0.8"):
+        assert [one.id for one in read_data_dir(path)] == ["a", "b"]
+    monkeypatch.setitem(sys.modules, "lhotse.serialization", None)
+    with pytest.raises(InputError, match="need the package lhotse") as caught:
+        read_data_dir(path)
+    assert "sdpn[lhotse]" in str(caught.value)
+
+
+@pytest.mark.parametrize(("start", "duration"), [(-0.5, 1.0), (0.0, 0.0), (0.0, -1.0), (0.0, float("nan"))])
+def test_times_that_are_none(
+    recordings: list[Recording], tmp_path: Path, start: float, duration: float
+) -> None:
+    path = tmp_path / "cuts.jsonl"
+    cut = _cut(recordings[0], "a", 0.0, 1.0).to_dict() | {"start": start, "duration": duration}
+    path.write_text(json.dumps(cut) + "\n")
+    with pytest.raises(InputError, match=f"cut 'a' begins at {start} s and lasts {duration} s") as caught:
+        read_data_dir(path)
+    assert str(caught.value).startswith(f"{path}:1: ")

@@ -35,6 +35,16 @@ def test_packed_texts_are_a_list(texts: list[str]) -> None:
         packed[len(texts)]
 
 
+@given(TEXTS, TEXTS)
+def test_one_by_one_and_together(texts: list[str], more: list[str]) -> None:
+    texts, more = ([text for text in some if valid(text)] for some in (texts, more))
+    packed, other = PackedText(texts), PackedText()
+    packed.extend(more)
+    for text in texts + more:
+        other.append(text)
+    assert list(packed) == list(other) == texts + more
+
+
 @given(st.lists(st.lists(st.sampled_from("abcdefghijklmnop")), max_size=12))
 def test_the_first_repeated_key_of_each_call(calls: list[list[str]]) -> None:
     keys = DistinctKeys()
