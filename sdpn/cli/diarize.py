@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from sdpn.cli.model_arguments import (
     add_runtime_argument,
     load_for_runtime,
 )
+from sdpn.cli.numbers import at_least
 from sdpn.cli.people_arguments import add_people_arguments
 from sdpn.cli.progress import Meter
 from sdpn.cli.segmentation_arguments import add_segmentation_arguments, load_segmentation_argument
@@ -28,6 +30,7 @@ from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
 from sdpn.io.inputs import STDIN, recordings
 from sdpn.pretrained import model_path
+from sdpn.threads import usable_threads
 
 if TYPE_CHECKING:
     from sdpn.cli.settings import Sections
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from sdpn.diarization.recordings import WritePage
     from sdpn.formats.who_spoke_when import WhoSpokeWhen
     from sdpn.io.rttm import Turn
+    from sdpn.models.speaker_embedder import SpeakerEmbedder
     from sdpn.people.naming import PeopleOptions
 
 DESCRIPTION = """\
@@ -108,6 +112,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also write DIR/<name>.cut/: WAV files of every speaker and of every turn, sample for sample",
     )
     parser.add_argument("--force", action="store_true", help="diarize finished recordings again")
+    parser.add_argument(
+        "--together",
+        type=at_least(1),
+        metavar="N",
+        help="recordings that are read at the same time, in one thread each, and whose windows share batches "
+        "(default: with a GPU the number of cores, else 1)",
+    )
     add_audio_arguments(parser)
     add_count_arguments(parser)
     add_diarization_clusterer(parser)
@@ -217,6 +228,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from sdpn.receipt import origin_of
 
     model = load_for_runtime(args)
+    options = replace(options, together=args.together or _together(model, len(audio_of)))
     segmenter = load_segmentation_argument(args)
     diarizer = Diarizer(model, config=config, segmentation=segmenter)
     made_with: dict[str, Any] = {
@@ -262,6 +274,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     _print(results)
     done.raise_failures()
     return results
+
+
+def _together(model: SpeakerEmbedder, num_recordings: int) -> int:
+    """Recordings at the same time: a GPU waits for one thread that reads and listens."""
+    return 1 if model.device_type == "cpu" else max(2, min(usable_threads(), num_recordings))
 
 
 def _check_options(args: argparse.Namespace) -> None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from typing import Protocol
+from concurrent.futures import Future
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -25,7 +26,7 @@ _AT_ONCE = 64
 
 #: Samples of context on both sides of a window: feature frames are centred, and the window's ends are rounded
 #: to them. Windows start at multiples of this, and so of the hop of any features.
-_MARGIN = RATE_HZ // 10
+MARGIN = RATE_HZ // 10
 
 
 class EmbedsWindows(Protocol):
@@ -38,6 +39,15 @@ class EmbedsWindows(Protocol):
 
     def embed_windows(self, wave_S: np.ndarray, windows_N2: np.ndarray) -> np.ndarray:
         """Embed windows (N, 2) in seconds of a 16 kHz mono float32 wave: (N, D)."""
+        ...
+
+
+@runtime_checkable
+class EmbedsLater(EmbedsWindows, Protocol):
+    """A model that embeds while its caller goes on: `sdpn.diarization.shared_batches.SharedBatches`."""
+
+    def embed_later(self, wave_S: np.ndarray, windows_N2: np.ndarray) -> Future[np.ndarray]:
+        """As `embed_windows`, with the result later."""
         ...
 
 
@@ -55,7 +65,7 @@ class WindowEmbedder:
         self._kept_from = self._heard = 0  # samples
         self._waiting: deque[tuple[float, float]] = deque()
         self._batch: list[np.ndarray] = []
-        self._embedded: list[np.ndarray] = []
+        self._embedded: list[np.ndarray | Future[np.ndarray]] = []
 
     def push(self, wave_S: np.ndarray, windows_N2: np.ndarray, needed_from_s: float) -> None:
         """Add the next samples and windows of the recording.
@@ -68,10 +78,10 @@ class WindowEmbedder:
         self._chunks.append(wave_S)
         self._heard += len(wave_S)
         self._waiting.extend(map(tuple, windows_N2.tolist()))
-        while self._waiting and round(self._waiting[0][1] * RATE_HZ) + _MARGIN <= self._heard:
+        while self._waiting and round(self._waiting[0][1] * RATE_HZ) + MARGIN <= self._heard:
             self._take(*self._waiting.popleft())
         needed_from = (
-            round(min([needed_from_s, *(start_s for start_s, _ in self._waiting)]) * RATE_HZ) - _MARGIN
+            round(min([needed_from_s, *(start_s for start_s, _ in self._waiting)]) * RATE_HZ) - MARGIN
         )
         while self._chunks and self._kept_from + len(self._chunks[0]) <= needed_from:
             self._kept_from += len(self._chunks.popleft())
@@ -87,7 +97,7 @@ class WindowEmbedder:
 
     def taken(self) -> np.ndarray:
         """The embeddings (N, D) that are ready and were not returned yet."""
-        embedded, self._embedded = self._embedded, []
+        embedded, self._embedded = [_ready(rows) for rows in self._embedded], []
         return np.concatenate(embedded) if embedded else np.zeros((0, 0), dtype=np.float32)
 
     def now(self, start_s: float, end_s: float) -> np.ndarray:
@@ -95,7 +105,7 @@ class WindowEmbedder:
         waiting, self._batch = self._batch, [self._piece(start_s, end_s)]
         self._embed()
         self._batch = waiting
-        embedding: np.ndarray = self._embedded.pop()[0]
+        embedding: np.ndarray = _ready(self._embedded.pop())[0]
         return embedding
 
     def _take(self, start_s: float, end_s: float) -> None:
@@ -107,8 +117,8 @@ class WindowEmbedder:
     def _piece(self, start_s: float, end_s: float) -> np.ndarray:
         """Level-normalised samples of a window with its margins."""
         first, last = round(start_s * RATE_HZ), min(round(end_s * RATE_HZ), self._heard)
-        piece_S = self._samples(first - _MARGIN, last + _MARGIN)
-        inner_S = piece_S[_MARGIN : len(piece_S) - _MARGIN].astype(np.float64)
+        piece_S = self._samples(first - MARGIN, last + MARGIN)
+        inner_S = piece_S[MARGIN : len(piece_S) - MARGIN].astype(np.float64)
         rms = float(np.sqrt(inner_S @ inner_S / max(len(inner_S), 1)))
         if rms > 0:
             piece_S *= np.float32(_LEVEL / rms)
@@ -127,12 +137,20 @@ class WindowEmbedder:
         return samples
 
     def _embed(self) -> None:
-        strides = [-(-len(piece_S) // _MARGIN) * _MARGIN for piece_S in self._batch]
+        strides = [-(-len(piece_S) // MARGIN) * MARGIN for piece_S in self._batch]
         starts = np.cumsum([0, *strides])
         wave_S = np.zeros(starts[-1], dtype=np.float32)
         for start, piece_S in zip(starts, self._batch, strict=False):
             wave_S[start : start + len(piece_S)] = piece_S
-        firsts = starts[:-1] + _MARGIN
-        lasts = starts[:-1] + [len(piece_S) - _MARGIN for piece_S in self._batch]
-        self._embedded.append(self._model.embed_windows(wave_S, np.stack([firsts, lasts], axis=1) / RATE_HZ))
+        firsts = starts[:-1] + MARGIN
+        lasts = starts[:-1] + [len(piece_S) - MARGIN for piece_S in self._batch]
+        windows_N2 = np.stack([firsts, lasts], axis=1) / RATE_HZ
+        if isinstance(self._model, EmbedsLater):
+            self._embedded.append(self._model.embed_later(wave_S, windows_N2))
+        else:
+            self._embedded.append(self._model.embed_windows(wave_S, windows_N2))
         self._batch = []
+
+
+def _ready(rows: np.ndarray | Future[np.ndarray]) -> np.ndarray:
+    return rows.result() if isinstance(rows, Future) else rows

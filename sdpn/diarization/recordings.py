@@ -5,12 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from threading import Event, Lock
 from typing import Any, Literal, NamedTuple
 
+from sdpn.diarization.embedded import EmbeddedRecording
 from sdpn.diarization.finished import Finished
 from sdpn.diarization.outputs import (
     LabelledChannel,
@@ -22,6 +27,7 @@ from sdpn.diarization.outputs import (
     with_receipt,
 )
 from sdpn.diarization.pipeline import Diarizer, Progress
+from sdpn.diarization.shared_batches import SharedBatches
 from sdpn.errors import InputError
 from sdpn.formats.cut import INDEX, cut_audio
 from sdpn.formats.registry import TURN_FORMATS, find_formats, write_turns
@@ -61,6 +67,8 @@ class RecordingOptions:
         exclusive: write one speaker at a time, also with a segmentation network.
         report: also write a page of each recording.
         cut: also write the audio of every speaker and turn (`sdpn.formats.cut.cut_audio`).
+        together: recordings that are read at the same time, each by a thread; their windows share batches.
+            Embeddings may then differ in the last bits. For a GPU, which one thread cannot keep busy.
     """
 
     channel: int | Literal["separate"] | None = None
@@ -74,6 +82,7 @@ class RecordingOptions:
     exclusive: bool = False
     report: bool = False
     cut: bool = False
+    together: int = 1
 
     def __post_init__(self) -> None:
         find_formats(self.formats)
@@ -178,6 +187,8 @@ def diarize_recordings(
         },
     )
     missing: list[str] = []
+    todo: dict[int, _Work] = {}
+    rows: dict[int, dict[str, Any]] = {}
     for number, (recording, audio) in enumerate(audio_of.items(), start=1):
         if recording in done.left_out:
             continue
@@ -186,24 +197,12 @@ def diarize_recordings(
         found = None if options.force or not _can_be_read_again(audio) else finished.find(*work)
         if found is not None:
             paths = {name: str(path) for name, path in outputs.items()}
-            done.files.append({**found, "audio": str(audio), "outputs": paths, "finished_before": True})
+            rows[number] = {**found, "audio": str(audio), "outputs": paths, "finished_before": True}
             continue
         if check_only:
             missing.append(recording)
             continue
-        try:
-            progress = partial(on_progress, number, recording)
-            done.files.append(_diarize(diarizer, work, options, origin, naming, write_page, progress))
-        except _Unreadable as error:
-            if options.skip_bad:
-                done.left_out[recording] = error
-            else:
-                done.failures.append(error)
-        except InputError as error:
-            done.failures.append(error)
-        else:
-            if _can_be_read_again(audio):
-                finished.store(*work, done.files[-1])
+        todo[number] = work
     if missing:
         raise InputError(
             f"{len(missing)} of {len(audio_of)} recordings are not diarized with this model and these "
@@ -211,6 +210,21 @@ def diarize_recordings(
             path=out,
             hint="run the shards that are not finished, with the same commands",
         )
+    with closing(_embedding(diarizer, todo, options, on_progress)) as embedding:
+        for number, work, embedded in embedding:
+            try:
+                rows[number] = _written(diarizer, work, embedded(), options, origin, naming, write_page)
+            except _Unreadable as error:
+                if options.skip_bad:
+                    done.left_out[work.recording] = error
+                else:
+                    done.failures.append(error)
+            except InputError as error:
+                done.failures.append(error)
+            else:
+                if _can_be_read_again(work.audio):
+                    finished.store(*work, rows[number])
+    done.files.extend(rows[number] for number in sorted(rows))
     return done
 
 
@@ -337,6 +351,22 @@ def diarize_recording(
     Raises:
         InputError: the recording cannot be read, or cannot satisfy the number of speakers.
     """
+    embedded = _embed(diarizer, audio, options, speech, progress)
+    return _gathered(diarizer, recording, audio, embedded, options, speech, origin, naming)
+
+
+def _embed(
+    diarizer: Diarizer,
+    audio: Path,
+    options: RecordingOptions,
+    speech: Sequence[tuple[float, float]] | None,
+    progress: Progress | None,
+) -> list[EmbeddedRecording]:
+    """The channels of a recording, before its speakers are found.
+
+    Raises:
+        _Unreadable: it cannot be read.
+    """
     reading: dict[str, Any] = {
         "speech": speech,
         "keep_truncated": options.skip_bad,
@@ -344,11 +374,23 @@ def diarize_recording(
     }
     try:
         if options.channel == "separate":
-            embedded = diarizer.embed_channels(audio, **reading)
-        else:
-            embedded = [diarizer.embed(audio, channel=options.channel, **reading)]
+            return diarizer.embed_channels(audio, **reading)
+        return [diarizer.embed(audio, channel=options.channel, **reading)]
     except InputError as error:
         raise _Unreadable(error) from error
+
+
+def _gathered(
+    diarizer: Diarizer,
+    recording: str,
+    audio: Path,
+    embedded: Sequence[EmbeddedRecording],
+    options: RecordingOptions,
+    speech: Sequence[tuple[float, float]] | None,
+    origin: Mapping[str, Any] | None,
+    naming: Naming | None,
+) -> tuple[WhoSpokeWhen, list[LabelledChannel]]:
+    """Find the speakers of a recording; see `diarize_recording`."""
     counts: dict[str, Any] = {
         "num_speakers": options.num_speakers,
         "min_speakers": 1 if options.min_speakers is None else options.min_speakers,
@@ -376,25 +418,70 @@ def diarize_recording(
     return spoken, channels
 
 
-def _diarize(
+class _Embedded(NamedTuple):
+    """A recording before its speakers are found, and how long that took."""
+
+    channels: list[EmbeddedRecording]
+    seconds: float
+
+
+def _embedding(
+    diarizer: Diarizer, todo: Mapping[int, _Work], options: RecordingOptions, on_progress: OnProgress
+) -> Generator[tuple[int, _Work, Callable[[], _Embedded]], None, None]:
+    """Yield each recording in turn, with the function that embeds it, or waits until a thread has done so."""
+
+    def embed(by: Diarizer, number: int, work: _Work, report: OnProgress) -> _Embedded:
+        started = time.perf_counter()
+        progress = partial(report, number, work.recording)
+        channels = _embed(by, work.audio, options, work.speech, progress)
+        return _Embedded(channels, time.perf_counter() - started)
+
+    if options.together == 1:
+        for number, work in todo.items():
+            yield number, work, partial(embed, diarizer, number, work, on_progress)
+        return
+    lock, stopped = Lock(), Event()
+
+    def report(number: int, name: str, done_s: float, total_s: float | None) -> None:
+        if stopped.is_set():
+            raise CancelledError
+        with lock:
+            on_progress(number, name, done_s, total_s)
+
+    waiting: deque[tuple[int, _Work, Callable[[], _Embedded]]] = deque()
+    with (
+        SharedBatches(diarizer.model) as model,
+        ThreadPoolExecutor(
+            options.together, "reader", initializer=getattr(diarizer.model, "of_each_thread", None)
+        ) as pool,
+    ):
+        by = Diarizer(model, config=diarizer.config, segmentation=diarizer.segmentation)
+        try:
+            for number, work in todo.items():
+                future = pool.submit(embed, by, number, work, report)
+                waiting.append((number, work, future.result))
+                if len(waiting) > options.together:
+                    yield waiting.popleft()
+            while waiting:
+                yield waiting.popleft()
+        finally:
+            stopped.set()
+            pool.shutdown(cancel_futures=True)
+
+
+def _written(
     diarizer: Diarizer,
     work: _Work,
+    embedded: _Embedded,
     options: RecordingOptions,
     origin: Mapping[str, Any] | None,
     naming: Naming | None,
     write_page: WritePage | None,
-    progress: Progress,
 ) -> dict[str, Any]:
+    """Find the speakers of a recording and write what is asked for; its row in the results."""
     started = time.perf_counter()
-    spoken, channels = diarize_recording(
-        diarizer,
-        work.recording,
-        work.audio,
-        options,
-        speech=work.speech,
-        origin=origin,
-        naming=naming,
-        progress=progress,
+    spoken, channels = _gathered(
+        diarizer, work.recording, work.audio, embedded.channels, options, work.speech, origin, naming
     )
     for channel in channels:
         forecast = channel.labelled.forecast
@@ -426,7 +513,7 @@ def _diarize(
         "num_speakers": sum(len(one["speakers"]) for one in each),
         "num_turns": sum(one["num_turns"] for one in each),
         "channels": each,
-        "seconds": time.perf_counter() - started,
+        "seconds": embedded.seconds + time.perf_counter() - started,
         "finished_before": False,
     }
 

@@ -1,10 +1,10 @@
 """Cuts of lhotse: ``--data cuts.jsonl.gz`` in place of a Kaldi data directory.
 
 A cut is a stretch of a recording (https://github.com/lhotse-speech/lhotse). Cuts as lhotse writes them are
-decoded here, which takes a fraction of the time; any other line is read by lhotse. What a data directory cannot
-express is refused and named: mixed and padded cuts, cuts that only have features, recordings that are commands,
-URLs or bytes inside the manifest, and those that lhotse would change while reading (speed, volume, another
-rate).
+decoded here, which takes a fraction of the time; any other line is read by lhotse. What a data directory
+cannot express is refused and named: mixed and padded cuts, cuts that only have features, recordings that are
+commands, URLs or bytes inside the manifest, and those that lhotse would change while reading (speed, volume,
+another rate).
 """
 
 from __future__ import annotations

@@ -110,7 +110,9 @@ def distinct_blocks(
     again: Callable[[Row], InputError],
     known: DistinctKeys | None = None,
 ) -> Iterator[list[Row]]:
-    """Yield rows of any kind in blocks, none of which is empty, up to the first whose key occurred before; keys take 16 bytes each.
+    """Yield rows of any kind in blocks, none of which is empty, up to the first whose key occurred before.
+
+    Keys take 16 bytes each.
 
     Args:
         rows: may end with an `InputError`, which comes after the rows before it.

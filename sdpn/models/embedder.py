@@ -103,8 +103,8 @@ class Embedder(SpeakerEmbedder):
 
     @property
     def of_each_thread(self) -> Callable[[], None] | None:
-        """On CPUs, torch takes one thread per thread of ours."""
-        return use_one_thread if self.device_type == "cpu" else None
+        """Torch takes one thread per thread of ours: of what it computes on a CPU."""
+        return use_one_thread
 
     def for_threads(self) -> AbstractContextManager[None]:
         """While several threads embed, each on one core."""

@@ -22,6 +22,7 @@ from sdpn.features.log_mel import FeatureConfig
 from sdpn.io.kaldi import Utterance, read_segments, read_vectors, write_data_dir
 from sdpn.models.ecapa import Ecapa, EcapaConfig
 from sdpn.models.folder import ModelFolder, save_model
+from tests.training.torchrun import torchrun
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +134,7 @@ def test_killed_at_any_moment_it_goes_on(extract: Any, model: Path, tmp_path: Pa
     folder = tmp_path / "many"
     folder.mkdir()
     soundfile.write(folder / "a.wav", _noise(2.0), 16000)
-    write_data_dir(folder, [Utterance(f"u{index:04}", folder / "a.wav") for index in range(2000)])
+    write_data_dir(folder, [Utterance(f"u{index:04}", folder / "a.wav") for index in range(600)])
     out = tmp_path / "killed"
     command = ["extract", "--model", str(model), "--data", str(folder), "--out", str(out), "--quiet"]
     process = subprocess.Popen(
@@ -151,12 +152,54 @@ def test_killed_at_any_moment_it_goes_on(extract: Any, model: Path, tmp_path: Pa
         "progress"
     ]  # nothing half-written to be taken for whole
     finished = index.read_bytes().count(b"\n")
-    assert 20 < finished < 2000
+    assert 20 < finished < 600
     code, results = extract(folder, "killed")
-    assert code == 0 and results["num_embedded_now"] == 2000 - finished
+    assert code == 0 and results["num_embedded_now"] == 600 - finished
     rows = np.stack(list(read_vectors(out / "embeddings.scp").values()))
-    assert rows.shape == (2000, 12)
-    np.testing.assert_allclose(rows, rows[:1].repeat(2000, 0), atol=1e-4)  # it is 2000 times the same
+    assert rows.shape == (600, 12)
+    np.testing.assert_allclose(rows, rows[:1].repeat(600, 0), atol=1e-4)  # it is 600 times the same
+
+
+#: The command, in whose first start rank 1 is killed as soon as it has embedded something.
+_KILLED = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from sdpn.cli.main import main
+
+index, noted = Path(sys.argv[1]), Path(sys.argv[2])
+
+def die():
+    while not (index.exists() and index.read_bytes().count(b"\\n") > 5):
+        time.sleep(0.001)
+    noted.write_bytes(index.read_bytes())
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+    threading.Thread(target=die, daemon=True).start()
+sys.exit(main(sys.argv[3:]))
+"""
+
+
+@pytest.mark.slow
+def test_torchrun_restarts_what_was_killed(extract: Any, model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    utterances = []
+    for index in range(300):
+        soundfile.write(folder / f"{index:03}.wav", _noise(1.0 + index / 300, index), 16000)
+        utterances.append(Utterance(f"u{index:03}", folder / f"{index:03}.wav"))
+    write_data_dir(folder, utterances)
+    script, out, noted = tmp_path / "killed.py", tmp_path / "out", tmp_path / "noted"
+    script.write_text(_KILLED)
+    command = ["extract", "--model", str(model), "--data", str(folder), "--out", str(out), "--quiet"]
+    command += ["--precision", "fp32", "--batch-size", "1"]
+    index = out / "progress/1-of-2.index"
+    done = torchrun(2, str(script), str(index), str(noted), *command, max_restarts=1)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert index.read_bytes().startswith(noted.read_bytes())  # what was there was not embedded again
+    assert noted.read_bytes().count(b"\n") < 150
+    assert extract(folder, "alone", "--batch-size", "1")[0] == 0
+    assert _lowest_cosine(out, tmp_path / "alone") > 0.9999
 
 
 @pytest.mark.parametrize("segmented", [False, True])

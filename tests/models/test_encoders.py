@@ -15,11 +15,14 @@ from sdpn.models.conformer import ConformerConfig
 from sdpn.models.cost import cost_of
 from sdpn.models.ecapa import EcapaConfig
 from sdpn.models.encoder import Encoder
+from sdpn.models.heads import ProjectionHead
 from sdpn.models.pooling import POOLINGS, PoolingConfig
 from sdpn.models.redimnet2 import ReDimNet2Config
 from sdpn.models.registry import ENCODERS, SIZES, AnyEncoderConfig, EncoderChoice, build_encoder
 from sdpn.models.resnet import ResNetConfig
 from sdpn.models.transformer import TransformerConfig
+from sdpn.training.config import load_run_config
+from tests.conftest import ROOT
 
 #: Small ones of every kind, and what only published sizes use.
 VARIANTS: dict[str, AnyEncoderConfig] = {
@@ -176,6 +179,15 @@ def test_published_numbers_of_parameters(
 ) -> None:
     config = choose(EncoderChoice, {"kind": name, "embedding_dim": embedding_dim})
     assert _num_parameters(config, num_features) / 1e6 == pytest.approx(millions, abs=0.015)
+
+
+@pytest.mark.parametrize("file", ["conf/reference.yaml", "egs/voxceleb/conf/ours.yaml"])
+def test_the_published_network_of_sdpn(file: str) -> None:
+    """22.7 M parameters, and 5.8 M of the head (arXiv 2308.02774, its configuration in 3D-Speaker)."""
+    config = load_run_config(ROOT / file)
+    assert _num_parameters(config.encoder, config.features.num_mels) / 1e6 == pytest.approx(22.7, abs=0.05)
+    head = ProjectionHead(config.head, config.encoder.embedding_dim)
+    assert sum(tensor.numel() for tensor in head.parameters()) / 1e6 == pytest.approx(5.8, abs=0.05)
 
 
 def test_the_cost_of_a_network_counted_by_hand() -> None:

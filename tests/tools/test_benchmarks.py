@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -36,11 +37,98 @@ def test_a_million() -> None:
         assert float(_columns(said, kind)[1]) < 30
 
 
+#: A checkout of 3D-Speaker as far as `reference_step` needs it, with the names and results of its modules.
+_REFERENCE = {
+    "models/rdino/ECAPA_TDNN": """
+import torch
+class ECAPA_TDNN(torch.nn.Module):
+    def __init__(self, input_size, channels, lin_neurons):
+        super().__init__()
+        self.n_mels, (first, *_, last) = input_size, channels
+        self.layers = torch.nn.Sequential(
+            torch.nn.Conv1d(input_size, first, 5), torch.nn.ReLU(), torch.nn.Conv1d(first, last, 1)
+        )
+        self.last = torch.nn.Linear(last, lin_neurons)
+    def forward(self, x):
+        return self.last(self.layers((x + 1e-6).log()).mean(-1))
+""",
+    "models/sdpn/SDPN_Head": """
+import torch
+class SDPNHead(torch.nn.Sequential):
+    def __init__(self, in_dim, use_bn):
+        assert use_bn
+        super().__init__(torch.nn.Linear(in_dim, 256))
+""",
+    "models/sdpn/combiner": """
+import torch
+class Combiner(torch.nn.Module):
+    def __init__(self, backbone, head):
+        super().__init__()
+        self.backbone, self.head = backbone, head
+    def forward(self, x):
+        x = self.backbone(x)
+        return x, self.head(x)
+""",
+    "loss/sdpn_loss": """
+import torch
+class SDPNLoss(torch.nn.Module):
+    def forward(self, anchor_views, target_views, prototypes, proto_labels):
+        probs = (anchor_views @ prototypes.T).softmax(1) @ proto_labels
+        targets = (target_views @ prototypes.T).softmax(1).repeat(4, 1)
+        return -(targets * probs.log()).sum(1).mean(), probs.mean(0).square().sum(), {}, targets
+""",
+    "loss/keleo_loss": """
+import torch
+class KoLeoLoss(torch.nn.Module):
+    def forward(self, student_output):
+        return student_output.square().mean()
+""",
+    "utils/utils_rdino": """
+import torch
+def one_hot(targets, num_classes):
+    return torch.nn.functional.one_hot(targets, num_classes).float()
+def get_params_groups(model):
+    return [{"params": list(model.parameters())}]
+def clip_gradients(model, clip):
+    return [tensor.grad.norm(2).item() for tensor in model.parameters()]
+""",
+}
+
+
 @pytest.mark.slow
-def test_a_training_step() -> None:
-    small = ["--channels", "16", "--batch", "4", "--global-s", "0.5", "--local-s", "0.3"]
-    said = _run("train_step.py", *small, "--turns", "1", "--steps", "1", "--device", "cpu")
-    plain, ours = (_columns(said, name) for name in ("plain, as published", "sdpn, fp32"))
-    assert plain[2] == "1.00"
-    assert int(plain[5]) > 50 and int(ours[5]) == 0  # values that the host reads
-    assert int(ours[4]) < int(plain[4])
+def test_a_training_step(tmp_path: Path) -> None:
+    for name, text in _REFERENCE.items():
+        path = tmp_path / f"speakerlab/{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    small = ["--channels", "16", "--batch", "4", "--global-s", "0.5", "--local-s", "0.25"]
+    given = [*small, "--turns", "1", "--steps", "1", "--device", "cpu"]
+    said = _run("train_step.py", *given, "--reference", str(tmp_path))
+    reference, plain, ours = (
+        _columns(said, name) for name in ("reference, as published", "plain, as published", "sdpn, fp32")
+    )
+    assert reference[3] == "1.00"
+    assert int(reference[6]) > 10 and int(plain[6]) > 50 and int(ours[6]) == 0  # values that the host reads
+    assert int(ours[5]) < int(plain[5])
+    assert all(0 < float(row[4]) < 4000 for row in (reference, plain, ours))
+    assert "arithmetic of a step:" in said
+
+
+@pytest.mark.slow
+def test_a_step_without_the_reference(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "tools/benchmarks/train_step.py"), "--reference", str(tmp_path)]
+    done = subprocess.run(command, env=one_core({}), capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"{tmp_path}: is no checkout of 3D-Speaker" in done.stderr and "git clone" in done.stderr
+
+
+@pytest.mark.slow
+def test_diarization_on_a_device(shared_data: Path) -> None:
+    meeting = next((shared_data / "ami_excerpt").rglob("*.flac"))
+    said = _run("gpu_diarize.py", str(meeting), "--hours", "0.02", "--recordings", "2", "--device", "cpu")
+    assert "no GPU" in said
+    for count in ("1", "2"):
+        row = _columns(said, count)
+        assert row[2] == f"{0.02 * int(count):.2f}" and float(row[3]) > 0
+    assert int(_columns(said, "to the device")[1]) >= int(_columns(said, "batches")[1]) > 0
+    assert int(_columns(said, "back")[1]) > 0

@@ -1,36 +1,48 @@
 #!/usr/bin/env python3
-"""Time, memory and launches of a training step, ours beside a plain loop, in turns in one process.
+"""Time, memory and launches of a training step, ours beside the published implementation or a plain loop.
 
-    tools/benchmarks/train_step.py --channels 1024 --batch 96 --global-s 4 --local-s 2   a GPU, minutes
-    tools/benchmarks/train_step.py --channels 64 --batch 8 --turns 3 --steps 2           a CPU
+    tools/benchmarks/train_step.py --channels 1024 --batch 96                          a GPU, minutes
+    tools/benchmarks/train_step.py --channels 512 --batch 8 --turns 3 --steps 2        a CPU
+    tools/benchmarks/train_step.py --reference ../3D-Speaker ...                       beside a checkout of it
 
-Both train the same SDPN (ECAPA, projection head, EMA teacher, prototypes) from the same weights on the same
-random crops. The plain loop has the habits of the published implementation: float32, anomaly detection, a
-gradient norm of each tensor read by ``.item()`` for clipping, an EMA tensor by tensor, the loss read in every
-step, the teacher in the same pass under ``no_grad``. It is also run without anomaly detection, and in bf16,
-which shows how much each of these costs. Ours is `sdpn.training.step.Update`, which the training loop calls.
+The network is that of conf/reference.yaml, with so many channels and three times as many after the
+aggregation: 22.7 M parameters with 1024, as published. With --reference, a step of the published
+implementation is run by its own modules. The plain loop, which is always there, trains our network with the
+habits of that implementation: float32, anomaly detection, a gradient norm of each tensor read by
+``.item()`` for clipping, an EMA tensor by tensor, the loss read in every step, the teacher in the same pass
+under ``no_grad``. Both are also run without anomaly detection, and in bf16, which shows how much each of
+these costs. Ours is `sdpn.training.step.Update`, which the training loop calls. All sides are timed in
+turns in one process.
 
-Columns: milliseconds of a step (median), how often that goes into the plain loop's, most memory in a step,
-and what a step launches: operators, and values that the host reads (each waits for all that is queued).
-Operators are counted on the CPU too, and tell what a GPU would be asked for.
+Columns: milliseconds of a step (median) and of the processors in it, which other work on the machine
+changes less; how often the first side's go into that; most memory of a process that runs this side alone,
+beyond what it had before there was a network; and what a step launches: operators, and values that the host
+reads (each waits for all that is queued). Operators are counted on the CPU too, and tell what a GPU would
+be asked for. Below it, the arithmetic of a step and what the device multiplies in a second: no step can be
+faster.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
+import json
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from reference_step import ReferenceStep
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
+from sdpn.cli.script import script
 from sdpn.cli.table import format_markdown
 from sdpn.config import load_config
 from sdpn.data.crops import CropBatch
@@ -42,10 +54,70 @@ from sdpn.training.step import Update
 
 Step = Callable[[CropBatch], None]
 
+#: The published network.
+_CONFIG = Path(__file__).resolve().parents[2] / "conf/reference.yaml"
 
+
+@script
 def main() -> None:
     """Measure all of them in turns and print a table."""
+    args = _arguments()
+    device = device_of(args.device)
+    settings = [
+        f"encoder.channels={args.channels}",
+        f"encoder.aggregation_channels={3 * args.channels}",
+        f"training.batch_size={args.batch}",
+        f"crops.global_s={args.global_s}",
+        f"crops.local_s={args.local_s}",
+        *args.settings,
+    ]
+    config = load_config(RunConfig, _CONFIG, settings)
+    sides = _sides(config, settings, device, args.reference)
+    batch = _batch(config, args.batch).to(device)
+    if args.memory_of is not None:
+        print(json.dumps(_own_memory(sides[args.memory_of], batch, device)))
+        return
+    memory_mb = {name: _memory_of(name) for name in sides}  # first: this process has nothing of a GPU yet
+    steps = {name: make() for name, make in sides.items()}
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
+    for _ in range(args.turns):
+        for name, step in steps.items():
+            step(batch)
+            _wait(device)
+            started, worked = time.perf_counter(), time.process_time()
+            for _ in range(args.steps):
+                step(batch)
+            _wait(device)
+            taken = (time.perf_counter() - started, time.process_time() - worked)
+            seconds[name].append((taken[0] / args.steps, taken[1] / args.steps))
+    rows = []
+    first_s = 0.0
+    for name, step in steps.items():
+        with Launches() as launches:
+            step(batch)
+        wall_s, cpu_s = (statistics.median(times) for times in zip(*seconds[name], strict=True))
+        first_s = first_s or wall_s
+        rows.append(
+            [
+                *(name, f"{1000 * wall_s:.0f}", f"{1000 * cpu_s:.0f}", f"{first_s / wall_s:.2f}"),
+                *(f"{memory_mb[name]:.0f}", str(launches.total), str(launches.reads)),
+            ]
+        )
+    start = build(config)
+    print(_machine(device))
+    print(
+        f"ECAPA-{args.channels}, {sum(p.numel() for p in start.student.parameters()):,} parameters with its "
+        f"head, batch of {args.batch}: a crop of {args.global_s:g} s and {config.crops.num_local} of "
+        f"{args.local_s:g} s; {args.turns} turns of {args.steps} steps"
+    )
+    titles = ["side", "ms", "processor ms", "times as fast", "memory, MB", "operators", "values read"]
+    print(format_markdown(titles, rows))
+    print(_arithmetic(start.to(device), batch, device))
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Time of a training step, beside a plain loop.")
+    parser.add_argument("--reference", type=Path, metavar="CHECKOUT", help="a checkout of 3D-Speaker")
     parser.add_argument("--channels", type=int, default=512, help="of ECAPA")
     parser.add_argument("--batch", type=int, default=32, help="utterances")
     parser.add_argument("--global-s", type=float, default=4.0, help="length of the global crop")
@@ -56,61 +128,40 @@ def main() -> None:
         "--steps", type=int, default=10, help="of a side in a turn, after one that is not counted"
     )
     parser.add_argument(
-        "settings", nargs="*", metavar="SETTING", help="of sdpn train, such as sdpn.queue_size=0"
+        "--memory-of", metavar="SIDE", help=argparse.SUPPRESS
+    )  # of the process that measures it
+    parser.add_argument(
+        "settings", nargs="*", metavar="SETTING", help="of sdpn train, such as training.compile=kernels"
     )
-    args = parser.parse_args()
-    device = device_of(args.device)
-    settings = [
-        f"encoder.channels={args.channels}",
-        f"training.batch_size={args.batch}",
-        "optimizer.kind=sgd",
-    ]
-    settings += [f"crops.global_s={args.global_s}", f"crops.local_s={args.local_s}", *args.settings]
-    config = load_config(RunConfig, None, settings)
-    torch.manual_seed(0)
-    start = build(config)
-    sides: dict[str, Step] = {
-        "plain, as published": Plain(start, config, device, precision="fp32", anomaly=True),
-        "plain, no anomaly detection": Plain(start, config, device, precision="fp32"),
-        "plain, bf16": Plain(start, config, device, precision="bf16"),
-        "sdpn, fp32": _ours(start, [*settings, "training.precision=fp32"], device),
-        "sdpn, bf16": _ours(start, [*settings, "training.precision=bf16"], device),
+    return parser.parse_args()
+
+
+def _sides(
+    config: RunConfig, settings: list[str], device: torch.device, checkout: Path | None
+) -> dict[str, Callable[[], Step]]:
+    """What is compared, each made when it is needed; the first is what ratios are of."""
+    kinds = {
+        "as published": ("fp32", True),
+        "no anomaly detection": ("fp32", False),
+        "bf16": ("bf16", False),
     }
-    batch = _batch(config, args.batch).to(device)
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    memory_mb = dict.fromkeys(sides, 0.0)
-    for _ in range(args.turns):
-        for name, step in sides.items():
-            step(batch)
-            _forget_peak(device)
-            held_mb = _memory_mb(device)
-            _wait(device)
-            started = time.perf_counter()
-            for _ in range(args.steps):
-                step(batch)
-            _wait(device)
-            seconds[name].append((time.perf_counter() - started) / args.steps)
-            memory_mb[name] = max(memory_mb[name], _peak_mb(device) - held_mb)
-    rows = []
-    first = statistics.median(seconds["plain, as published"])
-    for name, step in sides.items():
-        with Launches() as launches:
-            step(batch)
-        median = statistics.median(seconds[name])
-        rows.append(
-            [
-                *(name, f"{1000 * median:.0f}", f"{first / median:.2f}", f"{memory_mb[name]:.0f}"),
-                *(str(launches.total), str(launches.reads)),
-            ]
-        )
-    print(_machine(device))
-    print(
-        f"ECAPA-{args.channels}, {sum(p.numel() for p in start.student.parameters()):,} parameters, batch of "
-        f"{args.batch}: a crop of {args.global_s:g} s and {config.crops.num_local} of {args.local_s:g} s; "
-        f"{args.turns} turns of {args.steps} steps"
-    )
-    titles = ["side", "ms", "times as fast", "memory of a step, MB", "operators", "values read"]
-    print(format_markdown(titles, rows))
+    sides: dict[str, Callable[[], Step]] = {}
+    if checkout is not None:
+        for name, (precision, anomaly) in kinds.items():
+            sides[f"reference, {name}"] = partial(
+                ReferenceStep, checkout, config, device, precision=precision, anomaly=anomaly
+            )
+    for name, (precision, anomaly) in kinds.items():
+        sides[f"plain, {name}"] = partial(Plain, config, device, precision=precision, anomaly=anomaly)
+    for precision in ("fp32", "bf16"):
+        sides[f"sdpn, {precision}"] = partial(_ours, [*settings, f"training.precision={precision}"], device)
+    return sides
+
+
+def _start(config: RunConfig) -> Objective:
+    """The same weights for all."""
+    torch.manual_seed(0)
+    return build(config)
 
 
 def _batch(config: RunConfig, size: int) -> CropBatch:
@@ -123,9 +174,9 @@ def _batch(config: RunConfig, size: int) -> CropBatch:
     )
 
 
-def _ours(start: Objective, settings: list[str], device: torch.device) -> Step:
-    config = load_config(RunConfig, None, settings)
-    update = Update(config, copy.deepcopy(start).to(device).train(), Processes(0, 1, device))
+def _ours(settings: list[str], device: torch.device) -> Step:
+    config = load_config(RunConfig, _CONFIG, settings)
+    update = Update(config, _start(config).to(device).train(), Processes(0, 1, device))
 
     def step(batch: CropBatch) -> None:
         update(batch, lr=0.01, momentum=0.99)
@@ -137,15 +188,9 @@ class Plain:
     """A training loop as one writes it first."""
 
     def __init__(
-        self,
-        start: Objective,
-        config: RunConfig,
-        device: torch.device,
-        *,
-        precision: str,
-        anomaly: bool = False,
+        self, config: RunConfig, device: torch.device, *, precision: str, anomaly: bool = False
     ) -> None:
-        self._network: Any = copy.deepcopy(start).to(device).train()
+        self._network: Any = _start(config).to(device).train()
         self._clip = config.optimizer.clip_norm
         self._precision, self._anomaly, self._device = precision, anomaly, device.type
         trainable = [tensor for tensor in self._network.parameters() if tensor.requires_grad]
@@ -216,19 +261,22 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _forget_peak(device: torch.device) -> None:
+def _memory_of(side: str) -> float:
+    """Most memory of a process that runs one side, in MB."""
+    command = [sys.executable, __file__, *sys.argv[1:], "--memory-of", side]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return float(json.loads(done.stdout.splitlines()[-1]))
+
+
+def _own_memory(make: Callable[[], Step], batch: CropBatch, device: torch.device) -> float:
+    """Most memory of this process in three steps, beyond what it holds now, in MB."""
+    before_mb = 0.0 if device.type == "cuda" else _status_mb("VmRSS")
+    step = make()
+    for _ in range(3):
+        step(batch)
     if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    else:
-        Path("/proc/self/clear_refs").write_text("5")  # forgets the peak: proc(5)
-
-
-def _memory_mb(device: torch.device) -> float:
-    return torch.cuda.memory_allocated(device) / 1e6 if device.type == "cuda" else _status_mb("VmRSS")
-
-
-def _peak_mb(device: torch.device) -> float:
-    return torch.cuda.max_memory_allocated(device) / 1e6 if device.type == "cuda" else _status_mb("VmHWM")
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    return _status_mb("VmHWM") - before_mb
 
 
 def _status_mb(field: str) -> float:
@@ -238,5 +286,35 @@ def _status_mb(field: str) -> float:
     raise RuntimeError(f"/proc/self/status has no {field}")
 
 
+def _arithmetic(network: Objective, batch: CropBatch, device: torch.device) -> str:
+    """Floating-point operations of a step, and the time that they take at the device's rate."""
+    with FlopCounterMode(display=False) as counter:
+        network.train()(batch).total.backward()
+    flop = counter.get_total_flops()
+    rates = {"fp32": _flop_per_s(device, torch.float32), "bf16": _flop_per_s(device, torch.bfloat16)}
+    return (
+        f"arithmetic of a step: {flop / 1e9:.0f} GFLOP. This device multiplies matrices at "
+        + " and ".join(
+            f"{rate / 1e9:.0f} GFLOP/s in {name}: {1000 * flop / rate:.0f} ms at least"
+            for name, rate in rates.items()
+        )
+    )
+
+
+def _flop_per_s(device: torch.device, dtype: torch.dtype) -> float:
+    """Of a product of matrices as large as a convolution's, the best of several."""
+    rows, columns = (4096, 1024) if device.type == "cpu" else (32768, 4096)
+    one = torch.randn(rows, columns, device=device).to(dtype)
+    other = torch.randn(columns, columns, device=device).to(dtype)
+    best = 0.0
+    for _ in range(5):
+        _wait(device)
+        started = time.perf_counter()
+        one @ other
+        _wait(device)
+        best = max(best, 2 * rows * columns**2 / (time.perf_counter() - started))
+    return best
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
