@@ -39,7 +39,7 @@ test-all: lint pytest
 
 # after lint, also under make -j: its answer comes first and in one piece
 pytest: lint
-	$(IN_VENV) OMP_NUM_THREADS=1 python -m pytest -n 2 -ra tests $(MARKED)
+	$(IN_VENV) OMP_NUM_THREADS=1 python -m pytest -n 2 --dist worksteal -ra tests $(MARKED)
 
 docs: venv
 	.venv/bin/python tools/build_docs.py

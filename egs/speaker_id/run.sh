@@ -5,6 +5,8 @@ set -euo pipefail
 
 # shellcheck source=egs/speaker_id/path.sh
 source "$(dirname "${BASH_SOURCE[0]}")/path.sh"
+# shellcheck source=egs/speaker_id/cmd.sh
+source "$here/cmd.sh"
 
 # ---- options -----------------------------------------------------------------------------------------
 stage=0
@@ -22,6 +24,7 @@ tune_seconds=10.0
 rates=1e-3,2e-3,4e-3,8e-3
 longest=0.0
 synthesis=
+jobs=1
 
 help_message="usage: $0 [options]
 
@@ -48,6 +51,7 @@ how
   --folds N         number of folds (default $folds)
   --seconds S       CPU time of the training steps of a run (default $seconds)
   --tune_seconds S  the same for each learning rate that is tried (default $tune_seconds)
+  --jobs N          train so many rungs at the same time, in jobs, as cmd.sh says (default $jobs)
   --rates LIST      learning rates to choose from (default $rates)
   --set KEY=VALUE   change a setting of all rungs; may be repeated
   --seed N          random seed of the last stage (default $seed)
@@ -62,6 +66,7 @@ source "$root/tools/parse_options.sh"
 source "$root/tools/recipe.sh"
 
 [ $# -eq 0 ] || fail "unexpected argument '$1' (see --help)"
+[ "$jobs" -ge 1 ] || fail "--jobs must be at least 1"
 [ -z "$mels" ] || [ ${#corpus[@]} -eq 0 ] || fail "--mels and --corpus exclude each other"
 for given in ${corpus[@]+"${corpus[@]}"} "$mels"; do
   [ -z "$given" ] || [ -d "$given" ] || fail "no such folder: $given"
@@ -100,7 +105,11 @@ climb() {
   local options=(--folds "$folds" --seconds "$seconds" --tune_seconds "$tune_seconds" --rates "$rates") given
   for given in "${rung[@]}"; do options+=(--rung "$given"); done
   for given in ${set[@]+"${set[@]}"}; do options+=(--set "$given"); done
-  show "$python" "$here/local/ladder.py" --data "$features" --out "$exp/ladder" "${options[@]}"
+  options+=(--data "$features" --out "$exp/ladder")
+  if [ "$jobs" -gt 1 ]; then
+    show "$python" "$here/local/climb.py" --jobs "$jobs" "${batch[@]}" -- "${options[@]}"
+  fi
+  show "$python" "$here/local/ladder.py" "${options[@]}" # after the jobs, nothing is left
 }
 run_stage 1 "rungs" climb "$features/metadata.json" "$features/mapping.json" "${rung[@]}" \
   "$here/local/ladder.py" "$here/local/study.py" "$here/local/step_time.py" \

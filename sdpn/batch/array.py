@@ -14,7 +14,7 @@ from typing import Any
 
 from sdpn import __version__
 from sdpn.batch.executor import BatchSettings, make_executor
-from sdpn.batch.job import ShardJob
+from sdpn.batch.job import SDPN, ShardJob
 from sdpn.errors import InputError
 from sdpn.extraction.shard import Shard
 from sdpn.io.atomic import explained
@@ -63,6 +63,8 @@ def run_array(
     settings: BatchSettings = BatchSettings(),  # noqa: B008 - frozen
     *,
     force: bool = False,
+    name: str | None = None,
+    program: Sequence[str] = SDPN,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> FinishedArray:
     """Run ``sdpn COMMAND --shard I/N`` for every shard that is not finished, as batch jobs.
@@ -77,6 +79,8 @@ def run_array(
         num_shards: number of shards, each of which is a job.
         settings: who runs them, and what each gets.
         force: run finished shards again, too.
+        name: what records and logs are named after; None takes the first word.
+        program: what Python runs instead of ``sdpn``, such as a script.
         on_progress: called with the jobs that have ended, and all.
 
     Raises:
@@ -85,7 +89,7 @@ def run_array(
     """
     if num_shards < 1:
         raise InputError(f"{num_shards} shards are asked for", hint="expected at least 1")
-    name = command[0]
+    name = name or command[0]
     folder = out / FOLDER / name
     with ExitStack() as stack:
         with explained(folder):
@@ -110,6 +114,7 @@ def run_array(
                 folder / f"{shard}.json",
                 _digest([__version__, *command], items),
                 settings.threads,
+                program,
             )
             if not items:
                 empty.append(number)
@@ -213,5 +218,6 @@ def _problem(job: Any) -> str | None:
         return "incomplete" if code else None
     if code < 0:
         return f"ended by {signal.Signals(-code).name}"
-    lines = [line for line in (job.stderr() or "").splitlines() if line.startswith("sdpn")]
+    said = (job.stderr() or "").splitlines()
+    lines = [line for line in said if line.startswith("sdpn") or ": error: " in line]
     return lines[-1] if lines else f"ended with exit code {code}"

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sdpn.batch.executor import EXECUTORS
+from sdpn.batch.executor import EXECUTORS, BatchSettings
 from sdpn.cli.commands import COMMANDS, command_module, make_parser
 from sdpn.cli.numbers import at_least
 from sdpn.cli.progress import Meter
@@ -55,10 +55,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jobs", type=at_least(1), default=1, metavar="N", help="number of shards, each a job (default: 1)"
     )
+    parser.add_argument("--force", action="store_true", help="run finished shards again, too")
+    add_executor_arguments(parser)
+
+
+def add_executor_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare who runs the jobs, and what each gets; also for the scripts of recipes."""
     parser.add_argument(
         "--executor", choices=EXECUTORS, default="local", help="who runs the jobs (default: local)"
     )
-    parser.add_argument("--force", action="store_true", help="run finished shards again, too")
     each = parser.add_argument_group("what each job gets")
     each.add_argument(
         "--threads",
@@ -99,7 +104,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         InputError: an option is wrong, or as `sdpn.batch.array.run_array` and the merge.
     """
     from sdpn.batch.array import forget_array, run_array
-    from sdpn.batch.executor import BatchSettings
 
     if not args.words:
         raise InputError(
@@ -114,19 +118,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     for option in ("shard", "merge"):
         if getattr(inner, option):
             raise InputError(f"--{option} is what 'sdpn batch' gives itself", hint="drop it")
-    threads = args.threads
-    if threads is None:
-        threads = max(1, usable_threads() // args.jobs) if args.executor == "local" else 1
-    settings = BatchSettings(
-        executor=args.executor,
-        threads=threads,
-        gpus=args.gpus,
-        minutes=args.minutes,
-        memory_gb=args.memory_gb,
-        partition=args.partition,
-        at_once=args.at_once,
-        slurm=_slurm(args.slurm),
-    )
+    settings = executor_settings(args, args.jobs)
     work, given = module.shard_work(inner), _given_files(inner)
     meter = Meter(quiet=args.quiet, unit="jobs")
     try:
@@ -150,6 +142,27 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if code == 0:
         forget_array(name, inner.out)
     return {**done.to_dict(), "command": name, "code": code}
+
+
+def executor_settings(args: argparse.Namespace, jobs: int) -> BatchSettings:
+    """What the options of `add_executor_arguments` say.
+
+    Raises:
+        InputError: they exclude each other.
+    """
+    threads = args.threads
+    if threads is None:
+        threads = max(1, usable_threads() // jobs) if args.executor == "local" else 1
+    return BatchSettings(
+        executor=args.executor,
+        threads=threads,
+        gpus=args.gpus,
+        minutes=args.minutes,
+        memory_gb=args.memory_gb,
+        partition=args.partition,
+        at_once=args.at_once,
+        slurm=_slurm(args.slurm),
+    )
 
 
 def exit_code(args: argparse.Namespace, results: dict[str, Any]) -> int:  # noqa: ARG001

@@ -401,7 +401,8 @@ def every_stage(corpus: str, clips: Callable[[int], Clip], folder: Path) -> None
     assert stages(recipe(corpus, *given), "done") == []
 
 
-def test_every_stage_of_dihard3(shared_data: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_without_tuning(shared_data: Path, tmp_path: Path) -> None:
     options = write_corpus("dihard3", tmp_path / "corpus", conversation(shared_data))
     given = [*options, "--exp", str(tmp_path / "exp"), "--no_counts", "--skip_tuning"]
     assert stages(recipe("dihard3", *given), "done") == ["0", "2", "3", "4"]

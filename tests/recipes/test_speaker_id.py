@@ -171,6 +171,42 @@ def test_runs_tables_and_pictures(
     assert "**Unfinished**: 01_one lack folds" in (tmp_path / "r/RESULTS.md").read_text()
 
 
+def _runs(out: Path) -> dict[str, Any]:
+    """Results of all runs, without what the clock says."""
+    return {file.name: json.loads(file.read_text()) | {"test_s": 0.0} for file in (out / "runs").iterdir()}
+
+
+def test_parts_of_the_rungs_are_the_whole_study(generated: Path, rungs: list[Path], tmp_path: Path) -> None:
+    import ladder
+
+    command = _command(generated, tmp_path / "parts", rungs, seconds="0.05", rates="1e-2")
+    assert ladder.main([*command, "--only_times"]) == 0
+    assert not (tmp_path / "parts/runs").exists()
+    (tmp_path / "whole").mkdir()
+    shutil.copy(tmp_path / "parts/study.json", tmp_path / "whole")  # the same steps
+    for shard, name in (("1/2", "02_two"), ("0/2", "01_one")):
+        assert ladder.main([*command, "--shard", shard]) == 0
+        assert {f"{name}.fold{fold}.json" for fold in (0, 1)} <= _runs(tmp_path / "parts").keys()
+    assert ladder.main(_command(generated, tmp_path / "whole", rungs, seconds="0.05", rates="1e-2")) == 0
+    assert _runs(tmp_path / "parts") == _runs(tmp_path / "whole")
+    assert ladder.main([*command, "--shard", "2/2"]) == 2
+
+
+@pytest.mark.slow
+def test_rungs_as_batch_jobs(
+    generated: Path, rungs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import climb
+
+    words = _command(generated, tmp_path / "jobs", rungs, seconds="0.05", rates="1e-2")
+    assert climb.main(["--jobs", "2", "--executor", "local", "--", *words]) == 0
+    assert len(_runs(tmp_path / "jobs")) == 4 and not (tmp_path / "jobs/.batch").exists()
+    assert climb.main(["--jobs", "2", "--", *words, "--set", "optimizer.lr=x"]) == 2
+    assert "optimizer.lr" in capsys.readouterr().err
+    assert climb.main(["--jobs", "2", "--", *words, "--shard", "0/2"]) == 2
+    assert "climb.py gives itself" in capsys.readouterr().err
+
+
 def _measured(**seconds: float) -> Any:
     return lambda configs: {name: seconds[name] for name in configs}
 

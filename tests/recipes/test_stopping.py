@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import TINY, write_noise
+from tests.conftest import ROOT, TINY, write_noise
 from tests.recipes.running import RECIPES, run_recipe
 
 
@@ -53,13 +53,51 @@ def _checkpoints(exp: Path) -> list[Path]:
     return list((exp / "sdpn/checkpoints").glob("step-*"))
 
 
+#: The frame of the recipes around one command, which is given.
+_FRAME = f"""
+set -euo pipefail
+root={ROOT}
+stage=0 stop_stage=9 force=false exp=exp jobs=1
+source "$root/tools/recipe.sh"
+begin_experiment .
+show "$@"
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_command_and_names_what_continues(tmp_path: Path, number: signal.Signals) -> None:
+    begin = ["bash", "-c", _FRAME, "frame.sh"]
+    options: dict[str, Any] = {
+        "cwd": tmp_path,
+        "text": True,
+        "env": {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+    }
+    process = subprocess.Popen(
+        [*begin, "sh", "-c", "echo $$ >running; exec sleep 60"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+        **options,
+    )
+    running = tmp_path / "running"
+    deadline = time.monotonic() + 60
+    while not (running.exists() and running.read_text().strip()):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+    refused = subprocess.run([*begin, "true"], capture_output=True, **options)
+    assert refused.returncode == 2 and "another recipe is at work" in refused.stderr
+    os.killpg(process.pid, number)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert error == f"frame.sh: stopped by {number.name}; the same command continues\n"
+    assert not Path(f"/proc/{running.read_text().strip()}").exists()
+    assert subprocess.run([*begin, "true"], **options).returncode == 0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("send", "number"),
-    [
-        (os.killpg, signal.SIGTERM),
-        pytest.param(os.kill, signal.SIGTERM, marks=pytest.mark.slow),
-        pytest.param(os.killpg, signal.SIGINT, marks=pytest.mark.slow),
-    ],
+    [(os.killpg, signal.SIGTERM), (os.kill, signal.SIGTERM), (os.killpg, signal.SIGINT)],
 )
 def test_a_signal_saves_first(
     corpus: Path, tmp_path: Path, send: Callable[[int, int], Any], number: signal.Signals

@@ -72,7 +72,7 @@ def main() -> None:
         *args.settings,
     ]
     config = load_config(RunConfig, _CONFIG, settings)
-    sides = _sides(config, settings, device, args.reference)
+    sides = _sides(config, settings, device, args.reference, args.also)
     batch = _batch(config, args.batch).to(device)
     if args.memory_of is not None:
         print(json.dumps(_own_memory(sides[args.memory_of], batch, device)))
@@ -131,13 +131,16 @@ def _arguments() -> argparse.Namespace:
         "--memory-of", metavar="SIDE", help=argparse.SUPPRESS
     )  # of the process that measures it
     parser.add_argument(
-        "settings", nargs="*", metavar="SETTING", help="of sdpn train, such as training.compile=kernels"
+        "settings",
+        nargs="*",
+        metavar="SETTING",
+        help="of sdpn train, of all sides, such as crops.num_local=2",
     )
     return parser.parse_args()
 
 
 def _sides(
-    config: RunConfig, settings: list[str], device: torch.device, checkout: Path | None
+    config: RunConfig, settings: list[str], device: torch.device, checkout: Path | None, also: list[str]
 ) -> dict[str, Callable[[], Step]]:
     """What is compared, each made when it is needed; the first is what ratios are of."""
     kinds = {
@@ -153,8 +156,10 @@ def _sides(
             )
     for name, (precision, anomaly) in kinds.items():
         sides[f"plain, {name}"] = partial(Plain, config, device, precision=precision, anomaly=anomaly)
-    for precision in ("fp32", "bf16"):
-        sides[f"sdpn, {precision}"] = partial(_ours, [*settings, f"training.precision={precision}"], device)
+    for setting in ("", *also):
+        for precision in ("fp32", "bf16"):
+            own = [*settings, f"training.precision={precision}", *filter(None, [setting])]
+            sides[", ".join(filter(None, ["sdpn", precision, setting]))] = partial(_ours, own, device)
     return sides
 
 

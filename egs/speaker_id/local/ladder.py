@@ -35,6 +35,7 @@ from sdpn.data.sampler import Mixture
 from sdpn.data.utterance_table import UtteranceTable
 from sdpn.distill.supervised import SupervisedConfig
 from sdpn.errors import InputError
+from sdpn.extraction.shard import parse_shard
 from sdpn.features.given import GivenFeatures
 from sdpn.features.registry import build_features
 from sdpn.io.atomic import atomic_write_text
@@ -226,6 +227,7 @@ def climb(args: argparse.Namespace) -> None:
     Raises:
         InputError: the data, a rung or a setting cannot be used, or OUT holds another study.
     """
+    shard = None if args.shard is None else parse_shard(args.shard)
     rungs = {rung.stem: rung for rung in args.rung}
     if len(rungs) < len(args.rung):
         raise InputError("two rungs have the same name")
@@ -243,14 +245,17 @@ def climb(args: argparse.Namespace) -> None:
         run = Run(name, rate, fold, seconds, max(2, round(seconds / step_s[name])))
         return ladder.result(rungs[name], run, args.set)
 
+    if args.only_times:
+        return
+    mine = list(rungs) if shard is None else shard.of(list(rungs))
     best: dict[str, float] = {}
-    for name in rungs:
+    for name in mine:
         tried = {
             rate: run_of(name, rate, None, args.tune_seconds)
             for rate in (args.rates if len(args.rates) > 1 else ())
         }
         best[name] = max(tried, key=lambda rate: tried[rate]["accuracy"], default=args.rates[0])
-    for fold, name in itertools.product(range(args.folds), rungs):
+    for fold, name in itertools.product(range(args.folds), mine):
         run_of(name, best[name], fold, args.seconds)
 
 
@@ -276,8 +281,8 @@ def _rates(text: str) -> tuple[float, ...]:
     return rates
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+def make_parser() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -294,7 +299,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="setting of all rungs"
     )
-    args = parser.parse_args(argv)
+    parser.add_argument("--only_times", action="store_true", help="measure steps, and train nothing")
+    parser.add_argument("--shard", metavar="I/N", help="every N-th rung, from I (default: all)")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    args = make_parser().parse_args(argv)
     torch.set_num_threads(1)
     try:
         return climb(args)
