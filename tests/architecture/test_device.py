@@ -176,7 +176,9 @@ def _settings(device: Device, *extra: str) -> list[str]:
             *("objective=pseudo", "pseudo.above_gate=discard", "pseudo.gate_epochs=0.1"),
             *("initial.model=MODEL", "initial.prototypes=classes"),
         ],
-        ["objective=supervised", "supervised.head=linear", "supervised.folds=4"],
+        pytest.param(
+            ["objective=supervised", "supervised.head=linear", "supervised.folds=4"], marks=pytest.mark.slow
+        ),
         [
             *("objective=supervised", "initial.model=MODEL", "initial.prototypes=classes"),
             *("layers.trained=gradual", "layers.unfreeze_every=2", "layers.toward_start=1"),

@@ -78,6 +78,7 @@ def test_broken_links_are_named_and_fail(checkout: Path, tmp_path: Path) -> None
         assert "docs/page.md" in line and target in line
 
 
+@pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     """The notebook runs, and every link, docstring and example of the pages is read."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

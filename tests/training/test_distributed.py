@@ -67,12 +67,13 @@ with process_group("cpu", 10.0) as processes:
     [
         pytest.param("sdpn", 1, "true", marks=pytest.mark.slow),
         # whose parts come one by one, as without them: batch norm is of the parts
-        ("sdpn", 2, "false"),
+        pytest.param("sdpn", 2, "false", marks=pytest.mark.slow),
         pytest.param("dino", 1, "true", marks=pytest.mark.slow),
         pytest.param("supervised", 1, "true", marks=pytest.mark.slow),  # semi is both
         pytest.param("supervised", 2, "false", marks=pytest.mark.slow),
         ("semi", 1, "true"),
-        ("gradual", 1, "false"),  # every step trains one more part, so that DDP wraps the network anew
+        # every step trains one more part, so that DDP wraps the network anew
+        pytest.param("gradual", 1, "false", marks=pytest.mark.slow),
     ],
 )
 def test_two_processes_train_as_one(
@@ -145,6 +146,7 @@ with process_group("cpu", 10.0) as processes:
 """
 
 
+@pytest.mark.slow
 def test_losses_of_one_and_two_processes_agree(tmp_path: Path) -> None:
     """With batch norm as in training: with statistics of each process they would differ at once."""
     script = tmp_path / "worker.py"
@@ -206,7 +208,8 @@ with process_group("cpu", 10.0) as processes:
 """
 
 
-@pytest.mark.parametrize("batch_norm", [pytest.param("own", marks=pytest.mark.slow), "student"])
+@pytest.mark.slow
+@pytest.mark.parametrize("batch_norm", ["own", "student"])
 def test_buffers_that_all_processes_have_need_not_be_sent(tmp_path: Path, batch_norm: str) -> None:
     script = tmp_path / "worker.py"
     script.write_text(_BUFFERS_WORKER)
@@ -274,6 +277,7 @@ def test_a_batch_that_two_processes_cannot_share(voices: Path, tmp_path: Path) -
     assert "training.batch_size (5) cannot be split over 2 processes" in result.stderr
 
 
+@pytest.mark.slow
 def test_processes_that_cannot_find_each_other(voices: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "WORLD_SIZE": "2", "RANK": "0"}
     environment.pop("MASTER_ADDR", None)

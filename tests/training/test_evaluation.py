@@ -207,6 +207,7 @@ with process_group("cpu", 5.0) as processes:
 """
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_work(voices: Path, tmp_path: Path) -> None:
     data = shutil.copytree(voices, tmp_path / "voices")
     (data / "wav.scp").write_text((data / "wav.scp").read_text().replace(str(voices), str(data)))

@@ -156,8 +156,17 @@ _RESUMED = [
 ]
 
 
-@pytest.mark.parametrize("settings", _RESUMED)
-@pytest.mark.parametrize("unlabelled", [False, True])
+@pytest.mark.parametrize(
+    ("settings", "unlabelled"),
+    [
+        (_RESUMED[0], True),
+        (_RESUMED[1], False),
+        (_RESUMED[2], False),
+        pytest.param(_RESUMED[0], False, marks=pytest.mark.slow),
+        pytest.param(_RESUMED[1], True, marks=pytest.mark.slow),
+        pytest.param(_RESUMED[2], True, marks=pytest.mark.slow),
+    ],
+)
 def test_a_continued_run_is_the_uninterrupted_one(
     start: Path, voices: Path, tmp_path: Path, settings: list[str], unlabelled: bool
 ) -> None:

@@ -32,7 +32,7 @@ except InputError as error:
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.slow)])
 def test_a_process_that_disappears_in_an_all_reduce(how: signal.Signals) -> None:
     """Killed, as by the system, or silent, as when its host is gone: only the timeout finds that."""
     timeout_s = 3.0
