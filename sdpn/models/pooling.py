@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sdpn.features.lengths import hide, mean_over_time, softmax_over_time
+from sdpn.models.weighted_moments import weighted_moments
 
 #: Default number of hidden units of attention.
 _BOTTLENECK = 128
@@ -183,10 +184,11 @@ class AttentiveStatistics(Pooling):
         scores_BCT = self.score(torch.tanh(hidden_BKT))
         with torch.autocast(hidden_BCT.device.type, enabled=False):
             weights_BCT = softmax_over_time(_wide(scores_BCT), mask_BT)
-            mean_BC = (weights_BCT * wide_BCT).sum(-1)
             if self._config.passes == 1:
-                variance_BC = (weights_BCT * wide_BCT * wide_BCT).sum(-1) - mean_BC * mean_BC
+                mean_BC, square_BC = weighted_moments(weights_BCT, wide_BCT)
+                variance_BC = square_BC - mean_BC * mean_BC
             else:
+                mean_BC = (weights_BCT * wide_BCT).sum(-1)
                 variance_BC = (weights_BCT * (wide_BCT - mean_BC.unsqueeze(-1)).square()).sum(-1)
         return torch.cat([mean_BC, self._deviation(variance_BC)], dim=1)
 

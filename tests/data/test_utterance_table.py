@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import hashlib
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
@@ -13,12 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from sdpn.data.sampler import Mixture
 from sdpn.data.utterance_table import UtteranceTable
-from sdpn.errors import InputError
 from sdpn.io.kaldi import Utterance, iterate_columns, read_data_dir
-from sdpn.training.data import read_training_data
-from sdpn.training.identity import run_identity
 
 UTTERANCES = [
     Utterance("a", Path("/x/1.wav")),
@@ -61,29 +56,6 @@ def data_dir(folder: Path, *, prefix: str) -> Path:
     (folder / "segments").write_text(f"{prefix}1 {prefix}r1 0 1.25\n{prefix}2 {prefix}r2 0.5 -1 1\n")
     (folder / "utt2spk").write_text(f"{prefix}1 s\n")
     return folder
-
-
-def test_training_data_is_what_the_directories_hold(tmp_path: Path) -> None:
-    folders = [data_dir(tmp_path / name, prefix=name) for name in "pq"]
-    table, mixture = read_training_data(folders, (1.0, 2.0))
-    assert list(table) == [replace(one, speaker=None) for folder in folders for one in read_data_dir(folder)]
-    assert mixture.sizes == (2, 2)
-    with pytest.raises(InputError, match=r"'p1' is also in another --data directory"):
-        read_training_data([folders[0], folders[0]])
-    (folders[1] / "utt2spk").write_text("q1 s\nq9 s\nq8 s\n")
-    for read in (lambda: read_data_dir(folders[1]), lambda: read_training_data(folders)):
-        with pytest.raises(InputError, match=r"'q8' is not in wav.scp or segments \(2 such\)"):
-            read()
-
-
-def test_old_checkpoints_know_their_data() -> None:
-    """The digest is that of the text which was hashed in one piece when utterances were a list."""
-    table = UtteranceTable(UTTERANCES)
-    found = run_identity(
-        {"training": {}, "evaluation": {"choose": False}}, table, Mixture((1, 3), (1.0, 1.0)), None, None
-    )
-    text = "a 0.0 None\nb 0.1 0.3333333333333333\nü 5.0 None\nd 0.0 12.0\n[None, 0, 7, None]\n(1, 3)"
-    assert found["data"] == hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def test_looking_at_utterances_copies_no_memory() -> None:

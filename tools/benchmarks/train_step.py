@@ -128,6 +128,13 @@ def _arguments() -> argparse.Namespace:
         "--steps", type=int, default=10, help="of a side in a turn, after one that is not counted"
     )
     parser.add_argument(
+        "--also",
+        action="append",
+        default=[],
+        metavar="SETTING",
+        help="measure ours with this setting, too, such as training.compile=kernels; repeatable",
+    )
+    parser.add_argument(
         "--memory-of", metavar="SIDE", help=argparse.SUPPRESS
     )  # of the process that measures it
     parser.add_argument(
@@ -274,10 +281,10 @@ def _memory_of(side: str) -> float:
 
 
 def _own_memory(make: Callable[[], Step], batch: CropBatch, device: torch.device) -> float:
-    """Most memory of this process in three steps, beyond what it holds now, in MB."""
+    """Most memory of this process in two steps, beyond what it holds now, in MB."""
     before_mb = 0.0 if device.type == "cuda" else _status_mb("VmRSS")
     step = make()
-    for _ in range(3):
+    for _ in range(2):  # the first has no momentum yet
         step(batch)
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
