@@ -25,7 +25,7 @@ from sdpn.errors import InputError
 from sdpn.io import audio
 from sdpn.io.ark import iterate_ark, open_ark, vector_at
 from sdpn.io.atomic import atomic_path, atomic_write_text
-from sdpn.io.lhotse_cuts import cut_blocks, is_cuts
+from sdpn.io.lhotse_cuts import Cut, cut_blocks, is_cuts
 from sdpn.io.packed_text import DistinctKeys
 from sdpn.io.shards import MANIFEST, check_shards
 from sdpn.io.table_rows import distinct_blocks, distinct_row_blocks, row_blocks
@@ -238,8 +238,7 @@ class _Block(NamedTuple):
 def _blocks(directory: Path, *, check_files: bool, speakers: bool) -> Iterator[_Block]:
     if is_cuts(directory):
         for cuts in cut_blocks(directory, check_files=check_files, speakers=speakers):
-            ids, paths, starts_s, ends_s, spoken, channels = zip(*cuts, strict=True)
-            yield _Block(ids, paths, starts_s, ends_s, channels, spoken)
+            yield _of_cuts(cuts)
         return
     scp = directory / "wav.scp"
     if check_files and (directory / MANIFEST).is_file():
@@ -271,7 +270,12 @@ def _blocks(directory: Path, *, check_files: bool, speakers: bool) -> Iterator[_
         raise InputError("contains no utterances", path=segments if segments.is_file() else scp)
     if utt2spk.is_file():
         of_table = (block.keys for block in distinct_row_blocks(utt2spk))
-        _check_known([list(speaker_of)] if speakers else of_table, known, utt2spk)
+        _check_known([list(speaker_of)] if speaker_of else of_table, known, utt2spk)
+
+
+def _of_cuts(cuts: Sequence[Cut]) -> _Block:
+    ids, paths, starts_s, ends_s, speakers, channels = zip(*cuts, strict=True)
+    return _Block(ids, paths, starts_s, ends_s, channels, speakers)
 
 
 def _check_known(blocks: Iterable[Sequence[str]], known: DistinctKeys, path: Path) -> None:

@@ -132,6 +132,13 @@ def test_speakers_of_unknown_utterances_are_refused(tmp_path: Path) -> None:
     )
 
 
+def test_a_table_of_speakers_may_be_empty(tmp_path: Path) -> None:
+    (tmp_path / "wav.scp").write_text("a a.wav\n")
+    (tmp_path / "utt2spk").touch()
+    (one,) = read_data_dir(tmp_path, check_files=False)
+    assert one.speaker is None
+
+
 def test_a_written_directory_is_sorted_and_reads_back(tmp_path: Path) -> None:
     names = ["é", "b-2", "B", "b_1", "a"]
     utterances = []
