@@ -47,7 +47,7 @@ from sdpn.training.identity import run_identity
 from sdpn.training.initialisation import initialise
 from sdpn.training.labelled import Labelled
 from sdpn.training.loop import Trainer, TrainingProgress
-from sdpn.training.run_labels import classes_of_run, pseudo_labels, with_unlabelled
+from sdpn.training.run_labels import classes_of_run, pseudo_labels_of_run, with_unlabelled
 from sdpn.training.segmentation_data import SegmentationData, segmentation_data
 from sdpn.training.start import blend_with_start, start_identity
 from sdpn.training.teacher_embeddings import Corpus, teacher_embeddings, teacher_speeds
@@ -124,7 +124,7 @@ def pretrain(
                 )
             in_order = InOrder(training.shuffle_buffer, utterances.shard_starts())
             mixture = replace(mixture, in_order=in_order)
-        labels = pseudo_labels(config, utterances) if labelled is None else labelled.labels
+        labels = pseudo_labels_of_run(config, utterances) if labelled is None else labelled.labels
         targets = _targets(config, directories, utterances, mixture, out, processes, on_work)
         _held = lock_run(out) if processes.first else None
         simulated = None

@@ -98,7 +98,7 @@ def with_unlabelled(
     )
 
 
-def pseudo_labels(config: RunConfig, utterances: Sequence[Utterance]) -> Labels | None:
+def pseudo_labels_of_run(config: RunConfig, utterances: Sequence[Utterance]) -> Labels | None:
     """Read ``pseudo.labels`` if the objective uses them."""
     path = config.pseudo.labels
     if config.objective != "pseudo":

@@ -122,6 +122,7 @@ def test_another_model_at_the_same_place_repeats_all_shards(
     assert "kmeans: 3 of 3 shards run" in batch(*words, jobs=3, capsys=capsys).out
 
 
+@pytest.mark.slow
 def test_what_depends_on_a_change_runs_again(chunks: list[Path], clusters: Path, tmp_path: Path) -> None:
     stamps = ["a", "b", "c", "d"]
     command = labelling(clusters, tmp_path / "out", chunks[:4])
