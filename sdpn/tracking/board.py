@@ -150,7 +150,10 @@ class Board:
             with warnings.catch_warnings():
                 # tensorboard traces with torch.jit, which torch has deprecated with nothing in its place here
                 warnings.simplefilter("ignore", DeprecationWarning)
-                self._writer.add_graph(module, example)
+                # tracing what is traced is a no-op, of which torch warns; left to itself, tensorboard would
+                # trace twice, to compare, which takes longer than the first steps of a small network
+                warnings.filterwarnings("ignore", "The input to trace is already")
+                self._writer.add_graph(torch.jit.trace(module, example, check_trace=False), example)
         finally:
             module.train(was_training)
 

@@ -167,6 +167,7 @@ from pathlib import Path
 from sdpn.cli.main import main
 
 index, noted = Path(sys.argv[1]), Path(sys.argv[2])
+rank, start = os.environ["RANK"], os.environ["TORCHELASTIC_RESTART_COUNT"]
 
 def die():
     while not (index.exists() and index.read_bytes().count(b"\\n") > 5):
@@ -174,9 +175,9 @@ def die():
     noted.write_bytes(index.read_bytes())
     os.kill(os.getpid(), signal.SIGKILL)
 
-if os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+if (rank, start) == ("1", "0"):
     threading.Thread(target=die, daemon=True).start()
-sys.exit(main(sys.argv[3:]))
+sys.exit(main([*sys.argv[3:], "--json", str(noted.parent / f"rank-{rank}-start-{start}.json")]))
 """
 
 
@@ -196,8 +197,10 @@ def test_torchrun_restarts_what_was_killed(extract: Any, model: Path, tmp_path: 
     index = out / "progress/1-of-2.index"
     done = torchrun(2, str(script), str(index), str(noted), *command, max_restarts=1)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert index.read_bytes().startswith(noted.read_bytes())  # what was there was not embedded again
-    assert noted.read_bytes().count(b"\n") < 150
+    finished = noted.read_bytes().count(b"\n")
+    assert 5 < finished < 150 and not (tmp_path / "rank-1-start-0.json").exists()
+    again = json.loads((tmp_path / "rank-1-start-1.json").read_text())["results"]
+    assert 0 < again["num_embedded_now"] <= 150 - finished  # what was there was not embedded again
     assert extract(folder, "alone", "--batch-size", "1")[0] == 0
     assert _lowest_cosine(out, tmp_path / "alone") > 0.9999
 
