@@ -156,7 +156,10 @@ def _settings(device: Device, *extra: str) -> list[str]:
 @pytest.mark.parametrize(
     "settings",
     [
-        ["sdpn.queue_size=14", "sdpn.dimension_weight=0.1", "training.projector_every=3"],
+        pytest.param(
+            ["sdpn.queue_size=14", "sdpn.dimension_weight=0.1", "training.projector_every=3"],
+            marks=pytest.mark.slow,
+        ),
         pytest.param(["training.precision=fp16", "training.accumulate=2"], marks=pytest.mark.slow),
         pytest.param(
             ["training.precision=bf16", "augmentation.erase_probability=1", "teacher.batch_norm=student"],
@@ -179,11 +182,14 @@ def _settings(device: Device, *extra: str) -> list[str]:
         pytest.param(
             ["objective=supervised", "supervised.head=linear", "supervised.folds=4"], marks=pytest.mark.slow
         ),
-        [
-            *("objective=supervised", "initial.model=MODEL", "initial.prototypes=classes"),
-            *("layers.trained=gradual", "layers.unfreeze_every=2", "layers.toward_start=1"),
-            *("layers.blend=0.5", "layers.decay=0.5"),
-        ],
+        pytest.param(
+            [
+                *("objective=supervised", "initial.model=MODEL", "initial.prototypes=classes"),
+                *("layers.trained=gradual", "layers.unfreeze_every=2", "layers.toward_start=1"),
+                *("layers.blend=0.5", "layers.decay=0.5"),
+            ],
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             ["objective=supervised", "initial.model=MODEL", "layers.trained=adapters", "adapters.experts=2"],
             marks=pytest.mark.slow,

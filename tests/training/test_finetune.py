@@ -362,6 +362,7 @@ def test_features_are_those_of_the_model_and_finite(
     assert "cannot be changed" in str(caught.value) or fault is not None
 
 
+@pytest.mark.slow  # it is exported first
 def test_a_graph_cannot_be_trained(start: Path, voices: Path, tmp_path: Path) -> None:
     graph = tmp_path / "model.onnx"
     assert main(["convert", "--model", str(start), "--to", "onnx", "--out", str(graph), "--quiet"]) == 0
