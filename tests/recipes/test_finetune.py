@@ -66,6 +66,15 @@ def test_speakers_of_a_seed_are_nested(voices: Path) -> None:
     assert efficiency.drawn(utterances, "all", 1, 4) == [f"voice{index}" for index in range(6)]
 
 
+@pytest.mark.parametrize(
+    ("utterances", "passes", "expected"), [(5000, 10, 400), (500, 0, 400), (500, 10, 156), (50, 10, 100)]
+)
+def test_few_utterances_are_not_seen_a_hundred_times(utterances: int, passes: int, expected: int) -> None:
+    import efficiency
+
+    assert efficiency.enough_steps(400, 32, utterances, passes) == expected
+
+
 def test_a_finished_run_is_not_repeated_and_the_table_has_every_cell(
     voices: Path, model: Path, methods: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -144,10 +144,8 @@ def train(
         if not start.is_dir():
             save_model(start, with_random_weights(args.model, run.seed))
     config = load_config(FinetuneConfig, run.method, [f"training.seed={run.seed}", *args.set])
-    if args.passes:
-        training = config.training
-        enough = max(_LEAST_STEPS, args.passes * len(used) // training.batch_size)
-        config = replace(config, training=replace(training, steps=min(training.steps, enough)))
+    steps = enough_steps(config.training.steps, config.training.batch_size, len(used), args.passes)
+    config = replace(config, training=replace(config.training, steps=steps))
     sources = FinetuneSources(model=start, data=[work / "data"])
     results = finetune(config, sources, work / "exp", new_head=True)
     document = {
@@ -210,6 +208,13 @@ def drawn(utterances: Sequence[Utterance], number: str, seed: int, least: int) -
     if int(number) > len(known):
         raise InputError(f"{number} speakers are asked for; {len(known)} have at least {least} utterances")
     return [known[index] for index in np.random.default_rng(seed).permutation(len(known))[: int(number)]]
+
+
+def enough_steps(steps: int, batch_size: int, utterances: int, passes: int) -> int:
+    """The steps of a run: those of its method, or fewer that make so many passes over its utterances."""
+    if not passes:
+        return steps
+    return min(steps, max(_LEAST_STEPS, passes * utterances // batch_size))
 
 
 def with_random_weights(model: Path, seed: int) -> ModelFolder:
