@@ -29,6 +29,7 @@ EXAMPLES = dict(EXAMPLE.findall(PAGE.read_text()))
 #: Examples that take over five seconds on a busy machine; test_library.py runs these functions, too.
 SLOW = {
     "train",
+    "finetune",
     "adapt",
     "pseudo-label",
     "diarize",

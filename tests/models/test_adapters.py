@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -64,7 +65,7 @@ def test_scale_and_shift_are_of_output_channels() -> None:
 
     layer = nn.Sequential(nn.Conv1d(3, 5, 1))
     attach_adapters(layer, AdaptersConfig(bottleneck=2, scale=True))
-    adapter = layer[0].adapter
+    adapter: Any = layer[0].adapter
     assert adapter.scale_O.shape == adapter.shift_O.shape == (5,)
     x_BCT = torch.randn(2, 3, 4)
     plain = nn.functional.conv1d(x_BCT, layer[0].weight, layer[0].bias)  # type: ignore[arg-type]
