@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     def shown(one: FoldResult) -> None:
         name, value = next(iter(one.figures.items()))
-        meter.show("folds", one.fold, args.folds, f"{name} {100 * value:.2f} %")
+        meter.show("folds", one.fold, args.folds, f"{_shown(name)} {100 * value:.2f} %")
 
     try:
         found = cross_validate(
@@ -126,7 +126,7 @@ def _print(found: CrossValidated, by: str) -> None:
     rows = [[str(one.fold), *(f"{100 * one.figures[name]:.2f}" for name in names)] for one in found.folds]
     rows.append(["mean", *(f"{100 * found.mean[name]:.2f}" for name in names)])
     rows.append(["deviation", *(f"{100 * found.deviation[name]:.2f}" for name in names)])
-    print(format_table(["fold", *(f"{name.replace('_', ' ')} %" for name in names)], rows))
+    print(format_table(["fold", *(f"{_shown(name)} %" for name in names)], rows))
     if found.interval is not None:
         what = "EER, mean of the folds" if by == "speaker" else "accuracy over all utterances"
         print(f"{what}: 95 % interval over speakers {_interval(found.interval)}")
@@ -135,6 +135,11 @@ def _print(found: CrossValidated, by: str) -> None:
             f"against the model before: {100 * found.difference:+.2f} points "
             f"{_interval(found.difference_interval)}, paired"
         )
+
+
+def _shown(figure: str) -> str:
+    """A figure's name for people."""
+    return figure.replace("eer", "EER").replace("_", " ")
 
 
 def _interval(interval: Any) -> str:
