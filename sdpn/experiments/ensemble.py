@@ -181,6 +181,12 @@ def compare_ensembles(
         (name, held_out.cosines(ours), fit.cosines(theirs))
         for name, (ours, theirs) in zip(names, rows, strict=True)
     ]
+    width = max(theirs.shape[1] for _, theirs in rows)
+    if len(fit.utterances) < 2 * width:
+        notes.append(
+            f"whitening of {width} dimensions is fitted to {len(fit.utterances)} utterances, which is too "
+            f"few: give --fit {2 * width} or more"
+        )
     best = int(np.argmin([fit.eer(theirs) for _, _, theirs in every]))
     white = []
     for ours, theirs in rows:
