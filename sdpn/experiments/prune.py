@@ -183,6 +183,9 @@ def draw_pruning(rows: Sequence[PrunedModel], path: Path) -> None:
             )
     axes.set_xscale("log")
     axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):  # 0.6 and 20, not powers of ten
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("{x:g}")
     axes.set_xlabel("size of model.safetensors, MB (labels: share of weights set to zero)")
     axes.set_ylabel("EER, %")
     axes.grid(which="both", linewidth=0.3)
