@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import os
 import types
 import typing
@@ -256,6 +257,11 @@ def parse_override(override: str) -> tuple[str, Any]:
     except InputError:
         value = text
     return key.strip(), value
+
+
+def as_overrides(settings: Mapping[str, object]) -> list[str]:
+    """Settings, ``section.key`` -> value, as they are written on a command line: what `load_config` takes."""
+    return [f"{key}={json.dumps(value)}" for key, value in settings.items()]
 
 
 def _insert(tree: _Tree, override: str) -> None:

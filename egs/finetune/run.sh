@@ -20,6 +20,7 @@ method=()
 set=()
 ends=3
 between=1
+passes=10
 minutes=0
 seed=0
 
@@ -47,6 +48,7 @@ how
   --speakers LIST   numbers of labelled speakers (default $speakers)
   --ends N          seeds of the fewest and of all (default $ends)
   --between N       seeds of the others (default $between)
+  --passes N        passes over the utterances of a run, at most; 0: all steps of its method (default $passes)
   --set KEY=VALUE   change a setting of all methods; may be repeated
   --seed N          random seed of the held-out speakers (default $seed)
 
@@ -85,7 +87,8 @@ run_stage 0 "held-out speakers" hold_out "${tables[@]}" --text "$hold $seed" "$h
 
 # every run is resumable by itself, so that the stage is done when all of its runs are
 study() {
-  local runs=$1 given options=(--model "$model" --speakers "$speakers" --ends "$ends" --between "$between" --minutes "$minutes")
+  local runs=$1 given options=(--model "$model" --speakers "$speakers" --ends "$ends" --between "$between" --passes "$passes"
+    --minutes "$minutes")
   shift
   for given in "$exp"/data/train/*; do options+=(--data "$given"); done
   for given in "$@"; do options+=(--test "$given"); done
@@ -98,9 +101,9 @@ study() {
 # ---- 1: held-out speakers, for every choice -------------------------------------------------------------------
 choose() { study "$exp/hold" "$exp"/data/hold/*; }
 run_stage 1 "runs on held-out speakers" choose "${method[@]}" "$here/local/efficiency.py" "$here/local/efficiency_results.py" \
-  --text "$model $speakers $ends $between ${set[*]-}" --code sdpn.training --code sdpn.models --outputs "$exp/hold.results"
+  --text "$model $speakers $ends $between $passes ${set[*]-}" --code sdpn.training --code sdpn.models --outputs "$exp/hold.results"
 
 # ---- 2: the result ----------------------------------------------------------------------------------------------
 result() { study "$exp/test" "${test[@]}"; }
 run_stage 2 "runs on the test speakers" result "${method[@]}" "$here/local/efficiency.py" "$here/local/efficiency_results.py" \
-  --text "$model $speakers $ends $between ${set[*]-}" --code sdpn.training --code sdpn.models --outputs "$exp/test.results"
+  --text "$model $speakers $ends $between $passes ${set[*]-}" --code sdpn.training --code sdpn.models --outputs "$exp/test.results"

@@ -11,7 +11,6 @@ from sdpn.cli.numbers import at_least
 from sdpn.cli.progress import Meter
 from sdpn.cli.table import format_table
 from sdpn.cli.training_command import training_command
-from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
 from sdpn.pretrained import model_path
 
@@ -88,47 +87,30 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """
     by: By = args.by or "speaker"
     training = training_command(args.training, taken=("--out", "--data", "--labels"))
-    if args.before is not None and by == "utterance":
-        raise InputError("--before is for --by speaker: the model before has no classes of these speakers")
     training.check(data=[args.data])
 
-    import shutil
-
     from sdpn.experiments.cross_validation import cross_validate
-    from sdpn.experiments.folds import write_folds
     from sdpn.interop.load import load_model
-    from sdpn.io.checksum import file_sha256
 
-    if args.force:
-        shutil.rmtree(args.out / "folds", ignore_errors=True)
-    folds = write_folds(args.data, args.out / "folds", args.folds, by=by, seed=args.seed)
-    before = None if args.before is None else load_model(args.before)
     meter = Meter(quiet=args.quiet)
 
     def train(data: Path, out: Path) -> dict[str, Any]:
-        if args.force:
-            shutil.rmtree(out, ignore_errors=True)
         return training.run(out, data=[data], quiet=args.quiet)
 
     def shown(one: FoldResult) -> None:
         name, value = next(iter(one.figures.items()))
-        meter.show("folds", one.fold, args.folds, f"{name} {100 * value:.2f} %")
+        meter.show("folds", one.fold, args.folds, f"{_shown(name)} {100 * value:.2f} %")
 
     try:
         found = cross_validate(
-            folds,
+            args.data,
             train,
             args.out,
+            folds=args.folds,
             by=by,
-            before=before,
-            made_from=training.digest(
-                by,
-                args.folds,
-                args.seed,
-                file_sha256(args.data / "wav.scp"),
-                file_sha256(args.data / "utt2spk"),
-                None if before is None else before.fingerprint,
-            ),
+            before=None if args.before is None else load_model(args.before),
+            seed=args.seed,
+            made_from=training.digest([args.data]),
             force=args.force,
             on_fold=shown,
             on_progress=partial(meter.show, "embedding"),
@@ -136,7 +118,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     finally:
         meter.finish()
     _print(found, by)
-    return _results(found)
+    return found.to_dict()
 
 
 def _print(found: CrossValidated, by: str) -> None:
@@ -144,7 +126,7 @@ def _print(found: CrossValidated, by: str) -> None:
     rows = [[str(one.fold), *(f"{100 * one.figures[name]:.2f}" for name in names)] for one in found.folds]
     rows.append(["mean", *(f"{100 * found.mean[name]:.2f}" for name in names)])
     rows.append(["deviation", *(f"{100 * found.deviation[name]:.2f}" for name in names)])
-    print(format_table(["fold", *(f"{name.replace('_', ' ')} %" for name in names)], rows))
+    print(format_table(["fold", *(f"{_shown(name)} %" for name in names)], rows))
     if found.interval is not None:
         what = "EER, mean of the folds" if by == "speaker" else "accuracy over all utterances"
         print(f"{what}: 95 % interval over speakers {_interval(found.interval)}")
@@ -155,19 +137,10 @@ def _print(found: CrossValidated, by: str) -> None:
         )
 
 
+def _shown(figure: str) -> str:
+    """A figure's name for people."""
+    return figure.replace("eer", "EER").replace("_", " ")
+
+
 def _interval(interval: Any) -> str:
     return f"[{100 * interval.low:.2f}, {100 * interval.high:.2f}]"
-
-
-def _results(found: CrossValidated) -> dict[str, Any]:
-    def ends(interval: Any) -> list[float] | None:
-        return None if interval is None else [interval.low, interval.high]
-
-    return {
-        "folds": [{"fold": one.fold, "model": one.model, **one.figures} for one in found.folds],
-        "mean": found.mean,
-        "deviation": found.deviation,
-        "interval": ends(found.interval),
-        "difference": found.difference,
-        "difference_interval": ends(found.difference_interval),
-    }

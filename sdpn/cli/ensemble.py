@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,31 +71,21 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """
     from sdpn.experiments.ensemble import compare_ensembles
     from sdpn.experiments.held_out import read_held_out
-    from sdpn.interop.load import load_model
-    from sdpn.io.trials import write_trial_scores
-    from sdpn.models.folder import save_model
 
-    held_out, fit = read_held_out(args.data), read_held_out(args.fit)
     meter = Meter(quiet=args.quiet)
     try:
         found = compare_ensembles(
             args.models,
-            [load_model(path) for path in args.models],
-            held_out,
-            fit,
+            read_held_out(args.data),
+            read_held_out(args.fit),
             seed=args.seed,
             on_progress=meter.show,
         )
     finally:
         meter.finish()
-    (args.out / "scores").mkdir(parents=True, exist_ok=True)
-    for row in found.rows:
-        name = re.sub(r"[^\w.-]+", "-", row.name).strip("-")
-        write_trial_scores(args.out / "scores" / f"{name}.txt", held_out.trials, row.scores)
-    if found.average is not None:
-        save_model(args.out / "weights", found.average)
+    found.save(args.out)
     _print(found, args.out)
-    return _results(found)
+    return found.to_dict()
 
 
 def _print(found: Ensembles, out: Path) -> None:
@@ -121,24 +110,3 @@ def _print(found: Ensembles, out: Path) -> None:
         print(note)
     if found.average is not None:
         print(f"written: {out / 'weights'}")
-
-
-def _results(found: Ensembles) -> dict[str, Any]:
-    return {
-        "best_single": found.rows[found.best_single].name,
-        "notes": found.notes,
-        "rows": [
-            {
-                "name": row.name,
-                "single": row.is_single,
-                "eer": row.compared.eer,
-                "eer_low": row.compared.interval.low,
-                "eer_high": row.compared.interval.high,
-                "difference": row.compared.difference,
-                "difference_low": row.compared.difference_interval.low,
-                "difference_high": row.compared.difference_interval.high,
-                "fit_eer": row.fit_eer,
-            }
-            for row in found.rows
-        ],
-    }

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdpn.cli.model_arguments import add_model_arguments
+from sdpn.cli.training_arguments import add_training_arguments
 from sdpn.io.atomic import OutputKind
 
 if TYPE_CHECKING:
@@ -55,21 +56,7 @@ OUTPUTS: dict[str, OutputKind] = {"out": "folder"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``sdpn finetune``."""
     add_model_arguments(parser)
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="YAML",
-        help="configuration file with the settings that differ from the defaults",
-    )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        action="append",
-        required=True,
-        metavar="DIR",
-        help="Kaldi data directory of labelled speech (wav.scp, utt2spk), or what sdpn pack has made of one; "
-        "repeatable",
-    )
+    add_training_arguments(parser, data="Kaldi data directory of labelled speech (wav.scp, utt2spk)")
     parser.add_argument(
         "--labels",
         type=Path,
@@ -108,7 +95,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="train a back end for the fine-tuned model on the labelled speech",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="EXP", help="experiment folder")
 
 
 def settings() -> Sections:

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from sdpn.cli.progress import Meter
 from sdpn.cli.table import format_table
-from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
 from sdpn.pretrained import model_path
 
 if TYPE_CHECKING:
-    from sdpn.experiments.prune import PrunedModel
+    from sdpn.experiments.prune import Pruning
 
 DESCRIPTION = """\
 Set the smallest weights of a model to zero (magnitude pruning, one threshold for all linear layers and
@@ -69,34 +68,29 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         InputError: as `sdpn.experiments.prune.prune_model`, or model or trials cannot be read.
     """
     from sdpn.experiments.held_out import read_held_out
-    from sdpn.experiments.prune import draw_pruning, prune_model
-    from sdpn.io.atomic import atomic_path
-    from sdpn.models.folder import is_model_folder
+    from sdpn.experiments.prune import prune_model
 
-    if not is_model_folder(args.model):
-        raise InputError(
-            "is not a model folder of sdpn",
-            path=args.model,
-            hint="make one: sdpn convert --model M --out DIR",
-        )
     held_out = read_held_out(args.data, args.trials)
     meter = Meter(quiet=args.quiet)
     try:
-        rows = prune_model(
-            args.model, args.share, args.bits, held_out, args.out, seed=args.seed, on_progress=meter.show
+        found = prune_model(
+            args.model,
+            held_out,
+            args.out,
+            args.share,
+            args.bits,
+            seed=args.seed,
+            on_progress=meter.show,
         )
     finally:
         meter.finish()
-    with atomic_path(args.out / "pruning.png") as temporary:
-        draw_pruning(rows, temporary)
-    size = (args.model / "model.safetensors").stat().st_size
-    _print(rows, size)
-    return {"bytes_before": size, "rows": [_row(row) for row in rows]}
+    _print(found)
+    return found.to_dict()
 
 
-def _print(rows: list[PrunedModel], size: int) -> None:
+def _print(found: Pruning) -> None:
     table = []
-    for row in rows:
+    for row in found.rows:
         compared = row.compared
         difference = compared.difference_interval
         table.append(
@@ -104,7 +98,7 @@ def _print(rows: list[PrunedModel], size: int) -> None:
                 f"{100 * row.share:g} %, {row.bits} bits",
                 f"{100 * row.zeros:.1f}",
                 f"{row.num_bytes / 1e6:.2f}",
-                f"{100 * row.num_bytes / size:.0f}",
+                f"{100 * row.num_bytes / found.num_bytes:.0f}",
                 f"{100 * compared.eer:.2f}",
                 f"{100 * compared.difference:+.2f}",
                 f"[{100 * difference.low:+.2f}, {100 * difference.high:+.2f}]",
@@ -114,22 +108,10 @@ def _print(rows: list[PrunedModel], size: int) -> None:
     header = ["left out", "zeros %", "MB", "of the file %", "EER %", "difference", "95 %, paired", "ms"]
     print(format_table(header, table))
     print("ms: to embed 4 s; zeros are multiplied as any other number, so only the file is smaller")
-    for row in rows:
+    for row in found.rows:
         if row.empty_layers:
             first = row.empty_layers[0]
             print(f"{100 * row.share:g} %: {len(row.empty_layers)} layers lost all weights: {first}, …")
-
-
-def _row(row: PrunedModel) -> dict[str, Any]:
-    plain = row._asdict()
-    compared: Any = plain.pop("compared")
-    return plain | {
-        "folder": str(row.folder),
-        "eer": compared.eer,
-        "difference": compared.difference,
-        "difference_low": compared.difference_interval.low,
-        "difference_high": compared.difference_interval.high,
-    }
 
 
 def _numbers(text: str) -> tuple[float, ...]:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdpn.cli.numbers import at_least
 from sdpn.cli.progress import Meter
 from sdpn.cli.table import format_table
-from sdpn.cli.training_command import as_words, training_command
+from sdpn.cli.training_command import training_command
 from sdpn.errors import InputError
 from sdpn.io.atomic import OutputKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sdpn.experiments.held_out import HeldOutTrials, ScoreComparison
-    from sdpn.experiments.search import Searched
+    from sdpn.experiments.choose import Chosen
+    from sdpn.experiments.search import SearchTrial
 
 DESCRIPTION = """\
 Search the settings of a training: run it as it is given and then with every combination of --try, with random
@@ -104,16 +103,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         InputError: an option is wrong, or as `sdpn.experiments.search.search`.
     """
     training = training_command(args.training)
-    if (args.dev is None) == (args.figure is None):
-        raise InputError("give either --dev DIR or --figure NAME, to judge runs by")
     if args.smallest and args.figure is None:
         raise InputError("--smallest is for --figure; of an EER the smallest is best anyway")
 
-    from sdpn.experiments.held_out import read_held_out, refuse_shared_speech
-    from sdpn.experiments.search import choice_as_yaml, search
-    from sdpn.experiments.search_picture import draw_search
-    from sdpn.io.atomic import atomic_path, atomic_write_text
-    from sdpn.tuning.proposals import propose
+    from sdpn.config import as_overrides
+    from sdpn.experiments.choose import choose_settings
+    from sdpn.experiments.held_out import read_held_out
     from sdpn.tuning.values import parse_values
 
     space = {}
@@ -122,119 +117,65 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         if key in space:
             raise InputError(f"--try {key} is given twice", hint="give all of its values in one")
         space[key] = values
-    smallest = args.dev is not None or args.smallest
-    proposals = propose(args.strategy, space, runs=args.runs, seed=args.seed, smallest=smallest)
     given = training.check()
-    for key, values in space.items():  # a wrong setting is said before hours of work
-        ends = (
-            values if isinstance(values, list) else [_whole(end, values) for end in (values.low, values.high)]
-        )
-        for value in ends:
-            training.check(settings=as_words({key: value}))
-    dev = None if args.dev is None else read_held_out(args.dev)
-    test = None if args.test is None else read_held_out(args.test)
-    speech = training.training_speech()
-    for held_out, option in ((dev, "--dev"), (test, "--test")):
-        if held_out is not None:
-            refuse_shared_speech(speech, held_out.utterances, ("the training", option))
-    if dev is not None and test is not None:
-        refuse_shared_speech(dev.utterances, test.utterances, ("--dev", "--test"))
     meter = Meter(quiet=args.quiet)
 
     def train(settings: Mapping[str, object], out: Path) -> dict[str, Any]:
-        return training.run(out, settings=as_words(settings), quiet=True)
+        return training.run(out, settings=as_overrides(settings), quiet=True)
 
-    def measure(results: dict[str, Any]) -> float:
-        if dev is not None:
-            return dev.eer(_scores(dev, Path(results["model"]), meter))
-        value = results.get(args.figure)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            numbers = [name for name, one in results.items() if isinstance(one, (int, float))]
-            raise InputError(
-                f"the training has no figure {args.figure!r}", hint=f"it has {', '.join(sorted(numbers))}"
-            )
-        return float(value)
-
-    def shown(number: int, one: Any) -> None:
+    def shown(number: int, one: SearchTrial) -> None:
         figure = one.error or f"{one.figure:.4f}"
-        meter.show("runs", number, args.runs, f"{' '.join(as_words(one.settings)) or 'as given'}: {figure}")
+        words = " ".join(as_overrides(one.settings)) or "as given"
+        meter.show("runs", number, args.runs, f"{words}: {figure}")
 
     try:
-        found = search(
-            proposals,
+        found = choose_settings(
             training.configuration,
             train,
-            measure,
+            space,
             args.out,
-            made_from=training.digest(
-                args.strategy, args.seed, space, args.figure, smallest, None if dev is None else dev.digest()
-            ),
-            smallest=smallest,
+            dev=None if args.dev is None else read_held_out(args.dev),
+            figure=args.figure,
+            smallest=args.smallest,
+            test=None if args.test is None else read_held_out(args.test),
+            speech=training.training_speech(),
+            strategy=args.strategy,
+            runs=args.runs,
+            seed=args.seed,
+            base=getattr(given, "config", None),
+            made_from=training.digest(),
             force=args.force,
             on_trial=shown,
+            on_progress=meter.show,
         )
-        tested = None
-        if test is not None and found.best.settings:
-            scores = [
-                _scores(test, args.out / one.folder / "model", meter) for one in (found.best, found.trials[0])
-            ]
-            tested = test.comparison(scores[1])(scores[0])
     finally:
         meter.finish()
-    name = "EER on --dev" if dev is not None else args.figure
-    with atomic_path(args.out / "search.png") as temporary:
-        draw_search(found.trials, found.best, name, temporary)
-    atomic_write_text(
-        args.out / "settings.yaml", choice_as_yaml(found.best.settings, getattr(given, "config", None))
-    )
-    _print(found, dev is not None, name, tested, args.out)
-    return _results(found, name, smallest, tested)
+    _print(found, args.dev is not None, args.out)
+    return found.to_dict()
 
 
-def _whole(value: float, values: Any) -> float | int:
-    return int(value) if values.whole else value
+def _print(chosen: Chosen, is_rate: bool, out: Path) -> None:
+    from sdpn.config import as_overrides
 
+    found, tested = chosen.searched, chosen.tested
 
-def _scores(held_out: HeldOutTrials, model: Path, meter: Meter) -> Any:
-    from sdpn.interop.load import load_model
+    def shown(settings: Mapping[str, object]) -> str:
+        return " ".join(as_overrides(settings)) or "as given"
 
-    return held_out.cosines(
-        held_out.embed(load_model(model), partial(meter.show, f"measuring {model.parent.name}"))
-    )
-
-
-def _results(found: Searched, name: str, smallest: bool, tested: ScoreComparison | None) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    results: dict[str, Any] = {
-        "figure": name,
-        "smallest_is_best": smallest,
-        "trials": [asdict(one) for one in found.trials],
-        "best": found.best.settings,
-        "best_figure": found.best.figure,
-        "given_figure": found.trials[0].figure,
-    }
-    if tested is not None:
-        difference = tested.difference_interval
-        results["test"] = {
-            "eer": tested.eer,
-            "difference": tested.difference,
-            "difference_low": difference.low,
-            "difference_high": difference.high,
-        }
-    return results
-
-
-def _print(found: Searched, is_rate: bool, name: str, tested: ScoreComparison | None, out: Path) -> None:
     def cell(figure: float | None) -> str:
         return "failed" if figure is None else f"{100 * figure:.2f} %" if is_rate else f"{figure:.4f}"
 
     order = sorted(found.trials, key=lambda one: one is not found.best)
     rows = [
-        [" ".join(as_words(one.settings)) or "as given", cell(one.figure), f"{one.seconds:.0f}", one.folder]
+        [
+            " ".join(as_overrides(one.settings)) or "as given",
+            cell(one.figure),
+            f"{one.seconds:.0f}",
+            one.folder,
+        ]
         for one in order
     ]
-    print(format_table(["settings", name, "seconds", "folder"], rows))
+    print(format_table(["settings", chosen.figure, "seconds", "folder"], rows))
     given = cell(found.trials[0].figure)
     print(f"best of {len(rows)}: {rows[0][0]}, {cell(found.best.figure)}; as given {given}")
     if not found.best.settings:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdpn.cli.model_arguments import FORMATS
 from sdpn.cli.progress import Meter
+from sdpn.cli.training_arguments import add_training_arguments
 from sdpn.io.atomic import OutputKind
 
 if TYPE_CHECKING:
@@ -55,22 +56,11 @@ OUTPUTS: dict[str, OutputKind] = {"out": "folder"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``sdpn train``."""
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="YAML",
-        help="configuration file with the settings that differ from the defaults",
+    add_training_arguments(
+        parser,
+        data="Kaldi data directory (wav.scp, optionally segments; speaker labels are read by --objective "
+        "supervised and segmentation alone)",
     )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        action="append",
-        required=True,
-        metavar="DIR",
-        help="Kaldi data directory (wav.scp, optionally segments), or what sdpn pack has made of one; "
-        "repeatable; speaker labels are read by --objective supervised and segmentation alone",
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="EXP", help="experiment folder")
     parser.add_argument(
         "--objective",
         choices=("sdpn", "dino", "pseudo", "distill", "supervised", "segmentation"),

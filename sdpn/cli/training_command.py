@@ -44,13 +44,15 @@ class TrainingCommand(NamedTuple):
         _resolved(module, args)
         return args
 
-    def configuration(self, settings: Mapping[str, object]) -> str:
+    def configuration(self, settings: Mapping[str, object], data: Sequence[Path] | None = None) -> str:
         """All of its settings as text, with some changed.
 
         Raises:
             InputError: a setting is wrong.
         """
-        module, args = self._parsed(_NOWHERE, None, as_words(settings))
+        from sdpn.config import as_overrides
+
+        module, args = self._parsed(_NOWHERE, data, as_overrides(settings))
         return repr(_resolved(module, args))
 
     def run(
@@ -76,9 +78,9 @@ class TrainingCommand(NamedTuple):
 
         return [one for folder in self.check().data for one in find_utterances(folder, [])]
 
-    def digest(self, *more: object) -> str:
-        """Identifies the command, and what else figures depend on."""
-        text = json.dumps([self.name, self.words, [str(one) for one in more]])
+    def digest(self, data: Sequence[Path] | None = None) -> str:
+        """Identifies the command and its settings, those of its configuration file, too."""
+        text = json.dumps([self.name, self.words, self.configuration({}, data)])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def _parsed(
@@ -128,8 +130,3 @@ def _resolved(module: ModuleType, args: argparse.Namespace) -> object:
     if hasattr(module, "resolve_settings"):
         return module.resolve_settings(args.config, given)
     return load_config(module.settings()[""], args.config, given)
-
-
-def as_words(settings: Mapping[str, object]) -> list[str]:
-    """Settings as they are written on a command line."""
-    return [f"{key}={json.dumps(value)}" for key, value in settings.items()]

@@ -5,6 +5,8 @@ Shapes: N utterances, D embedding, K classes.
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from sdpn.experiments.folds import By, Fold
+from sdpn.errors import InputError
+from sdpn.experiments.folds import By, Fold, write_folds
 from sdpn.experiments.held_out import read_held_out
 from sdpn.extraction.embed_corpus import embed_corpus
 from sdpn.interop.load import load_model
+from sdpn.io.checksum import file_sha256
 from sdpn.io.kaldi import read_data_dir
 from sdpn.metrics.bootstrap import Interval, bootstrap_interval, percentile_interval
 from sdpn.metrics.classification import classification_figures
@@ -78,41 +82,71 @@ class CrossValidated:
     difference: float | None
     difference_interval: Interval | None
 
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "folds": [{"fold": one.fold, "model": one.model, **one.figures} for one in self.folds],
+            "mean": self.mean,
+            "deviation": self.deviation,
+            "interval": _ends(self.interval),
+            "difference": self.difference,
+            "difference_interval": _ends(self.difference_interval),
+        }
+
 
 def cross_validate(
-    folds: Sequence[Fold],
+    data: Path,
     train: Callable[[Path, Path], dict[str, Any]],
     out: Path,
     *,
-    by: By,
+    folds: int = 5,
+    by: By = "speaker",
     before: SpeakerEmbedder | None = None,
+    seed: int = 0,
     made_from: str,
     force: bool = False,
     on_fold: Callable[[FoldResult], None] = lambda _result: None,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> CrossValidated:
-    """Train without each fold, and test on it; ``OUT/folds.jsonl`` has those that are finished.
+    """Repeat a training without each fold of its data, and test every model on the fold it has not heard.
+
+    ``OUT/folds`` has the data directories of the folds (`sdpn.experiments.folds.write_folds`),
+    ``OUT/folds.jsonl`` what is finished: called again, the rest is done.
 
     Args:
-        folds: from `sdpn.experiments.folds.write_folds`.
+        data: a Kaldi data directory with utt2spk.
         train: runs the training on a data directory into a folder; its results name the ``model``.
         out: folder of ``fold-1/`` and so on.
-        by: what the folds are of: speakers, whose trials are scored by cosine, or utterances, which are
+        folds: how many.
+        by: what is left out: speakers, whose trials are scored by cosine, or utterances, which are
             classified.
         before: by speaker, a model that is measured on the same trials.
-        made_from: digest of all that the figures depend on.
+        seed: of the folds and their trials.
+        made_from: identifies the training: figures of another one are refused.
         force: start again.
         on_fold: called with what each gave.
         on_progress: called with (done, total) utterances that are embedded.
 
     Raises:
-        InputError: a training fails, its model has no classes, or a table of other folds is in ``out``.
+        InputError: the folds cannot be made, a training fails, its model has no classes, or a table of other
+            folds is in ``out``.
     """
+    if before is not None and by == "utterance":
+        raise InputError("--before is for --by speaker: the model before has no classes of these speakers")
+    if force:
+        shutil.rmtree(out / "folds", ignore_errors=True)
+    divided = write_folds(data, out / "folds", folds, by=by, seed=seed)
+    sources = [file_sha256(data / name) for name in ("wav.scp", "utt2spk")]
+    identity = [made_from, by, folds, seed, *sources, None if before is None else before.fingerprint]
     table = out / "folds.jsonl"
+    made_from = hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
     done = [] if force else read_trials_table(table, made_from, FoldResult.of)
-    for number, fold in enumerate(folds, start=1):
+    for number, fold in enumerate(divided, start=1):
         if number > len(done):
-            model = Path(train(fold.train, out / f"fold-{number}")["model"])
+            folder = out / f"fold-{number}"
+            if force:
+                shutil.rmtree(folder, ignore_errors=True)
+            model = Path(train(fold.train, folder)["model"])
             test = _verified if by == "speaker" else _classified
             done.append(test(number, fold, model, before, on_progress))
             write_trials_table(table, made_from, done)
@@ -190,6 +224,10 @@ def _mean_of_folds(drawn: Sequence[Sequence[float]]) -> np.ndarray:
     fewest = min(map(len, drawn))
     mean: np.ndarray = np.mean([each[:fewest] for each in drawn], axis=0)
     return mean
+
+
+def _ends(interval: Interval | None) -> list[float] | None:
+    return None if interval is None else [interval.low, interval.high]
 
 
 def _by_speaker(folds: Sequence[FoldResult]) -> tuple[np.ndarray, np.ndarray]:

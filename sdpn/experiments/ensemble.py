@@ -8,18 +8,21 @@ Shapes: M utterances, N trials, D embedding, S models.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sdpn.errors import InputError
 from sdpn.experiments.held_out import HeldOutTrials, ScoreComparison, refuse_shared_speech
+from sdpn.interop.load import load_model
+from sdpn.io.trials import Trials, write_trial_scores
 from sdpn.models.averaging import average_models
 from sdpn.models.embedder import Embedder
-from sdpn.models.folder import ModelFolder, is_model_folder, read_model
+from sdpn.models.folder import ModelFolder, is_model_folder, read_model, save_model
 from sdpn.models.speaker_embedder import SpeakerEmbedder
 from sdpn.verification.calibration import fit_calibration
 from sdpn.verification.similarity import unit_rows
@@ -45,6 +48,20 @@ class EnsembleRow(NamedTuple):
     fit_eer: float
     scores: np.ndarray
 
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, without the scores."""
+        return {
+            "name": self.name,
+            "single": self.is_single,
+            "eer": self.compared.eer,
+            "eer_low": self.compared.interval.low,
+            "eer_high": self.compared.interval.high,
+            "difference": self.compared.difference,
+            "difference_low": self.compared.difference_interval.low,
+            "difference_high": self.compared.difference_interval.high,
+            "fit_eer": self.fit_eer,
+        }
+
 
 @dataclass(frozen=True, eq=False)
 class Ensembles:
@@ -55,12 +72,31 @@ class Ensembles:
         best_single: number of the one that is best on the other people.
         average: the mean of the weights; None where models have none.
         notes: which ensembles there are not, and why.
+        trials: what the figures are of.
     """
 
     rows: list[EnsembleRow]
     best_single: int
     average: ModelFolder | None
     notes: list[str]
+    trials: Trials
+
+    def save(self, out: Path) -> None:
+        """Write ``OUT/scores/NAME.txt`` of every row, and the mean of the weights as ``OUT/weights``."""
+        (out / "scores").mkdir(parents=True, exist_ok=True)
+        for row in self.rows:
+            name = re.sub(r"[^\w.-]+", "-", row.name).strip("-")
+            write_trial_scores(out / "scores" / f"{name}.txt", self.trials, row.scores)
+        if self.average is not None:
+            save_model(out / "weights", self.average)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "best_single": self.rows[self.best_single].name,
+            "notes": self.notes,
+            "rows": [row.to_dict() for row in self.rows],
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +130,6 @@ class Whitening:
 
 def compare_ensembles(
     paths: Sequence[Path],
-    models: Sequence[SpeakerEmbedder],
     held_out: HeldOutTrials,
     fit: HeldOutTrials,
     *,
@@ -112,20 +147,20 @@ def compare_ensembles(
     - scores, fused: weighted by logistic regression.
 
     Args:
-        paths: of the models, for names and their weights.
-        models: S of them, at least two.
+        paths: S models of any supported kind, at least two.
         held_out: what the figures are of.
         fit: other people, with trials.
         seed: of the bootstrap.
         on_progress: called with what is done, how much of it, and of how much.
 
     Raises:
-        InputError: the two sets share an utterance, or one cannot be read.
+        InputError: the two sets share an utterance, a model is given twice, or one cannot be read.
     """
-    if len(models) < 2:
+    if len(paths) < 2:
         raise InputError("an ensemble has at least two models")
     refuse_shared_speech(fit.utterances, held_out.utterances, ("--fit", "--data"))
     names = _names(paths)
+    models = [load_model(path) for path in paths]
     folders = [read_model(path) if is_model_folder(path) else None for path in paths]
     average, notes = None, []
     try:
@@ -146,6 +181,12 @@ def compare_ensembles(
         (name, held_out.cosines(ours), fit.cosines(theirs))
         for name, (ours, theirs) in zip(names, rows, strict=True)
     ]
+    width = max(theirs.shape[1] for _, theirs in rows)
+    if len(fit.utterances) < 2 * width:
+        notes.append(
+            f"whitening of {width} dimensions is fitted to {len(fit.utterances)} utterances, which is too "
+            f"few: give --fit {2 * width} or more"
+        )
     best = int(np.argmin([fit.eer(theirs) for _, _, theirs in every]))
     white = []
     for ours, theirs in rows:
@@ -168,7 +209,7 @@ def compare_ensembles(
         EnsembleRow(name, at < len(models), compare(ours), fit.eer(theirs), ours)
         for at, (name, ours, theirs) in enumerate(every)
     ]
-    return Ensembles(found, best, average, notes)
+    return Ensembles(found, best, average, notes, held_out.trials)
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

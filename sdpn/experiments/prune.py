@@ -5,17 +5,18 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sdpn.errors import InputError
 from sdpn.experiments.held_out import HeldOutTrials, ScoreComparison
+from sdpn.io.atomic import atomic_path
 from sdpn.models.embedder import Embedder
 from sdpn.models.encoder import Encoder
-from sdpn.models.folder import ModelFolder, read_model, save_model
+from sdpn.models.folder import ModelFolder, is_model_folder, read_model, save_model
 from sdpn.models.pruning import prune_by_magnitude
 from sdpn.models.small_storage import Bits
 
@@ -46,33 +47,64 @@ class PrunedModel(NamedTuple):
     folder: Path
     empty_layers: list[str]
 
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        plain = self._asdict()
+        del plain["compared"]
+        return plain | {
+            "folder": str(self.folder),
+            "eer": self.compared.eer,
+            "difference": self.compared.difference,
+            "difference_low": self.compared.difference_interval.low,
+            "difference_high": self.compared.difference_interval.high,
+        }
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """All copies of a model.
+
+    Attributes:
+        num_bytes: of its own model.safetensors.
+        rows: its copies, by share and then as the bits were given.
+    """
+
+    num_bytes: int
+    rows: list[PrunedModel]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        return {"bytes_before": self.num_bytes, "rows": [row.to_dict() for row in self.rows]}
+
 
 def prune_model(
     path: Path,
-    shares: Sequence[float],
-    bits: Sequence[Bits],
     held_out: HeldOutTrials,
     out: Path,
+    shares: Sequence[float] = (0.3, 0.5, 0.7, 0.8, 0.9),
+    bits: Sequence[Bits] = (32, 8),
     *,
     seed: int = 0,
     on_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
-    on_row: Callable[[PrunedModel], None] = lambda _row: None,
-) -> list[PrunedModel]:
-    """Write pruned copies of a model folder, read them again, and measure each.
+) -> Pruning:
+    """Write pruned copies of a model folder, read them again, measure each, and draw ``OUT/pruning.png``.
 
     Args:
         path: the model folder.
+        held_out: trials of people whom it was not trained on.
+        out: folder of the copies, ``share-S-Bbit``, and of the picture.
         shares: of weights set to zero, in [0, 1); 0 is measured as well.
         bits: in which weights are stored; each share with each.
-        held_out: trials of people whom it was not trained on.
-        out: folder of the copies.
         seed: of the bootstrap.
         on_progress: called with what is done, how much of it, and of how much.
-        on_row: called with each copy.
 
     Raises:
         InputError: it is no model folder, or a share is out of range.
     """
+    if not is_model_folder(path):
+        raise InputError(
+            "is not a model folder of sdpn", path=path, hint="make one: sdpn convert --model M --out DIR"
+        )
     for share in shares:
         if not 0 <= share < 1:
             raise InputError(
@@ -105,8 +137,9 @@ def prune_model(
                     empty_layers=pruned.empty_layers,
                 )
             )
-            on_row(found[-1])
-    return found
+    with atomic_path(out / "pruning.png") as temporary:
+        draw_pruning(found, temporary)
+    return Pruning((path / "model.safetensors").stat().st_size, found)
 
 
 def _scores(
@@ -150,6 +183,9 @@ def draw_pruning(rows: Sequence[PrunedModel], path: Path) -> None:
             )
     axes.set_xscale("log")
     axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):  # 0.6 and 20, not powers of ten
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("{x:g}")
     axes.set_xlabel("size of model.safetensors, MB (labels: share of weights set to zero)")
     axes.set_ylabel("EER, %")
     axes.grid(which="both", linewidth=0.3)

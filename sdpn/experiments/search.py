@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -113,6 +114,8 @@ def search(
             one = before.get(key_of(settings))
             is_new = one is None
             if one is None:
+                if force:  # or the training would go on from what is there
+                    shutil.rmtree(out / f"runs/{len(tried):03d}", ignore_errors=True)
                 one = _run(settings, out, f"runs/{len(tried):03d}", train, measure, first=not tried)
             tried[key] = one
             if is_new:

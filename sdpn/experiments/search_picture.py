@@ -9,6 +9,9 @@ import numpy as np
 
 from sdpn.experiments.search import SearchTrial
 
+#: Values that are written below a panel as they are; of more, the axis has round ones.
+_MOST_TICKS = 6
+
 
 def draw_search(trials: Sequence[SearchTrial], best: SearchTrial, name: str, path: Path) -> None:
     """Draw a panel for each setting; the dashed line is the training as it was given.
@@ -34,6 +37,10 @@ def draw_search(trials: Sequence[SearchTrial], best: SearchTrial, name: str, pat
             places = np.array(values, dtype=float)
             if len(places) and places.min() > 0 and places.max() / places.min() >= 10:
                 axes.set_xscale("log")
+            tried = np.unique(places)
+            if len(tried) <= _MOST_TICKS:
+                axes.set_xticks(tried, [f"{value:g}" for value in tried])
+                axes.minorticks_off()
         else:
             names = list(dict.fromkeys(map(str, values)))
             places = np.array([names.index(str(one)) for one in values], dtype=float)

@@ -5,11 +5,16 @@ kernel, stride and dilation of the layer, U is pointwise and starts at zero, so 
 as the network itself. Several adapters form a soft mixture: at every frame each has a weight, a softmax of a
 linear function of x.
 
-Without an activation and with one adapter, W + U D is a layer like any other: such adapters are merged
-exactly (`merged`). All others stay in the network, which then needs them to be read (`sdpn.models.folder`).
+With ``scale`` an adapter also multiplies each output channel of its layer by 1 + s and, where the layer has a
+bias, adds t to it; s and t start at zero.
+
+Without an activation and with one adapter, (1 + s) W + U D is a layer like any other: such adapters are
+merged exactly (`merged`). All others stay in the network, which then needs them to be read
+(`sdpn.models.folder`).
 
 Sources: Houlsby et al., arXiv 1902.00751 (bottlenecks); He et al., 2110.04366, section 3.3 (parallel ones);
-Hu et al., LoRA, 2106.09685 (linear ones, and merging); Wang et al., AdaMix, 2205.12410 (mixtures).
+Hu et al., LoRA, 2106.09685 (linear ones, and merging); Wang et al., AdaMix, 2205.12410 (mixtures);
+Lian et al., SSF, 2210.08823 (scale and shift).
 
 Shapes: B batch, C channels in, O channels out, R = E · bottleneck, E adapters.
 """
@@ -41,6 +46,7 @@ class AdaptersConfig:
         bottleneck: channels between down and up.
         activation: ``none``: linear, merged into the layers on export; ``relu``: kept as part of the network.
         experts: number of adapters of a layer that are mixed, with a weight of each at every frame.
+        scale: also scale the layer's output channels, and shift those of layers with a bias.
         only: names of layers that have adapters, with ``*``; empty: every linear layer and convolution
             without groups.
     """
@@ -48,6 +54,7 @@ class AdaptersConfig:
     bottleneck: int = 4
     activation: Literal["none", "relu"] = "none"
     experts: int = 1
+    scale: bool = False
     only: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -62,7 +69,7 @@ class AdaptersConfig:
 
 
 class Adapter(nn.Module):
-    """What is added to the output of a layer.
+    """What changes the output of a layer.
 
     Args:
         layer: the layer.
@@ -95,13 +102,19 @@ class Adapter(nn.Module):
             nn.init.zeros_(self.gate.weight)
             assert self.gate.bias is not None
             nn.init.zeros_(self.gate.bias)
+        channels = len(layer.weight)
+        self.scale_O = nn.Parameter(torch.zeros(channels)) if config.scale else None
+        # a layer without a bias could not take in a shift
+        self.shift_O = (
+            nn.Parameter(torch.zeros(channels)) if config.scale and layer.bias is not None else None
+        )
 
     @property
     def _mixes(self) -> bool:
         return self._experts > 1
 
-    def forward(self, input: Tensor) -> Tensor:
-        """The branch of an input of the layer; of the shape of the layer's output."""
+    def forward(self, input: Tensor, output: Tensor) -> Tensor:
+        """The adapted output of the layer, from its input and its own output."""
         hidden = self.down(input)
         if self._relu:
             hidden = torch.relu(hidden)
@@ -110,13 +123,29 @@ class Adapter(nn.Module):
             weights = torch.softmax(self.gate(input), dim=channels)
             # every channel of an expert has its weight
             hidden = hidden * weights.repeat_interleave(len(self.down.weight) // self._experts, dim=channels)
-        result: Tensor = self.up(hidden)
+        if self.scale_O is not None:
+            output = output * (1 + self._along_channels(self.scale_O))
+        if self.shift_O is not None:
+            output = output + self._along_channels(self.shift_O)
+        result: Tensor = output + self.up(hidden)
         return result
 
-    def product(self) -> Tensor:
-        """U D, of the shape of the layer's weights; only without activation and mixture."""
-        up_OR = self.up.weight.flatten(1)
-        return (up_OR @ self.down.weight.flatten(1)).unflatten(1, self.down.weight.shape[1:])
+    def _along_channels(self, values_O: Tensor) -> Tensor:
+        """Shaped to be broadcast over outputs of the layer."""
+        return values_O.view(-1, *[1] * (self.up.weight.ndim - 2))
+
+    @torch.no_grad()
+    def merge_into(self, layer: Layer) -> None:
+        """Give the layer the weights of itself with this adapter; only without activation and mixture."""
+        if self.scale_O is not None:
+            layer.weight *= (1 + self.scale_O).view(-1, *[1] * (layer.weight.ndim - 1))
+            if layer.bias is not None:
+                layer.bias *= 1 + self.scale_O
+        if self.shift_O is not None:
+            assert layer.bias is not None
+            layer.bias += self.shift_O
+        product_OI = self.up.weight.flatten(1) @ self.down.weight.flatten(1)
+        layer.weight += product_OI.unflatten(1, self.down.weight.shape[1:])
 
 
 def attach_adapters(network: nn.Module, config: AdaptersConfig) -> None:
@@ -136,7 +165,7 @@ def attach_adapters(network: nn.Module, config: AdaptersConfig) -> None:
         if not config.only or any(fnmatchcase(name, pattern) for pattern in config.only):
             assert isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d))
             layer.add_module(_NAME, Adapter(layer, config))
-            layer.register_forward_hook(_added)
+            layer.register_forward_hook(_adapted)
 
 
 def merged(network: N) -> N:
@@ -150,8 +179,7 @@ def merged(network: N) -> N:
         if adapter is not None:
             assert isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d)) and isinstance(adapter, Adapter)
             layer._forward_hooks.clear()
-            with torch.no_grad():
-                layer.weight += adapter.product()
+            adapter.merge_into(layer)
     return found
 
 
@@ -174,11 +202,10 @@ def adapter_weights(network: nn.Module) -> dict[str, Tensor]:
     return {name: value for name, value in network.state_dict().items() if is_of_adapter(name)}
 
 
-def _added(layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+def _adapted(layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
     """A forward hook: the output of the layer and of its adapter."""
-    adapter = layer.get_submodule(_NAME)
-    added: Tensor = output + adapter(inputs[0])
-    return added
+    adapted: Tensor = layer.get_submodule(_NAME)(inputs[0], output)
+    return adapted
 
 
 def _takes_adapter(layer: nn.Module) -> bool:

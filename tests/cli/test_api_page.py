@@ -19,7 +19,7 @@ from sdpn.io.rttm import Turn, write_rttm, write_rttms
 from tests.adaptation.conftest import base, calls  # noqa: F401 - fixtures
 from tests.adaptation.test_adapt import SMALL
 from tests.benchmark.small_corpora import write_corpora
-from tests.cli.test_library import LIBRARY
+from tests.cli.test_library import LIBRARY, elsewhere
 from tests.conftest import TINY
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/api.md"
@@ -29,6 +29,7 @@ EXAMPLES = dict(EXAMPLE.findall(PAGE.read_text()))
 #: Examples that take over five seconds on a busy machine; test_library.py runs these functions, too.
 SLOW = {
     "train",
+    "finetune",
     "adapt",
     "pseudo-label",
     "diarize",
@@ -68,6 +69,7 @@ def folder(
     (tmp_path / "data/train").symlink_to(voices)
     (tmp_path / "data/dev").symlink_to(voices)
     (tmp_path / "data/calls").symlink_to(calls)
+    elsewhere(voices, tmp_path / "data/fit")
     (tmp_path / "exp/trained").symlink_to(base.parent)
     write_settings(tmp_path / "conf/mini.yaml", [*TINY, "training.steps=1", "training.workers=0"])
     write_settings(tmp_path / "conf/finetune.yaml", ["training.batch_size=4", "training.workers=0"])

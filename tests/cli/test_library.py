@@ -10,8 +10,9 @@ import importlib
 import inspect
 import json
 import queue
+import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from sdpn.cli.main import main
 from sdpn.config import load_config
 from sdpn.features.log_mel import FeatureConfig
 from sdpn.io.inputs import find_utterances, recordings
-from sdpn.io.kaldi import read_data_dir, read_vectors, vector_writer
+from sdpn.io.kaldi import read_data_dir, read_vectors, vector_writer, write_data_dir
 from sdpn.io.rttm import Turn, write_rttm
 from sdpn.models.ecapa import Ecapa, EcapaConfig
 from sdpn.models.folder import ModelFolder, save_model
@@ -38,14 +39,18 @@ from tests.benchmark.small_corpora import write_corpora
 from tests.conftest import TINY, write_noise
 from tests.service.conftest import PATIENCE_S, Client, Service
 
-#: Commands on the command line itself, or that run others, behind which there is none of their own.
-ON_THE_COMMAND_LINE = ("config", "completion", "search", "cross-validate", "ensemble", "prune")
+#: Commands on the command line itself, behind which there is none.
+ON_THE_COMMAND_LINE = ("config", "completion")
 
 #: The function behind each other command.
 LIBRARY = {
     "train": "sdpn.training.pretrain.pretrain",
     "average": "sdpn.training.average.average_checkpoints",
     "finetune": "sdpn.training.finetune.finetune",
+    "search": "sdpn.experiments.choose.choose_settings",
+    "cross-validate": "sdpn.experiments.cross_validation.cross_validate",
+    "ensemble": "sdpn.experiments.ensemble.compare_ensembles",
+    "prune": "sdpn.experiments.prune.prune_model",
     "adapt": "sdpn.adapt",
     "extract": "sdpn.extract",
     "compare": "sdpn.compare",
@@ -109,7 +114,8 @@ class Material:
         """Run a command; returns the results that ``--json`` stores."""
         document = self.out / "results.json"
         words = [str(argument) for argument in arguments]
-        assert main([*words, "--quiet", "--json", str(document)]) == 0
+        end = words.index("--") if "--" in words else len(words)
+        assert main([*words[:end], "--quiet", "--json", str(document), *words[end:]]) == 0
         found: dict[str, Any] = json.loads(document.read_text())["results"]
         return found
 
@@ -167,6 +173,18 @@ def without(results: dict[str, Any], *names: str) -> dict[str, Any]:
     return {key: value for key, value in results.items() if key not in names}
 
 
+def elsewhere(corpus: Path, folder: Path) -> Path:
+    """A copy of a corpus: speech of its own, as far as files say."""
+    folder.mkdir()
+    for name in ("utt2spk", "trials"):
+        shutil.copy(corpus / name, folder / name)
+    copied = [
+        dataclasses.replace(one, path=Path(shutil.copy(one.path, folder))) for one in read_data_dir(corpus)
+    ]
+    write_data_dir(folder, copied)
+    return folder
+
+
 def train(at: Material) -> None:
     from sdpn.training.config import load_run_config
     from sdpn.training.pretrain import pretrain
@@ -205,6 +223,104 @@ def finetune(at: Material) -> None:
     names = ("model", "start", "seconds")
     assert without(by_cli, *names) == without(plain(by_library), *names)
     assert files(at.cli / "exp/model", ".safetensors") == files(at.library / "exp/model", ".safetensors")
+
+
+#: A training of two steps, which two commands repeat.
+REPEATED = [*TINY, "training.steps=2", "training.workers=0"]
+
+
+def search(at: Material) -> None:
+    from sdpn.config import as_overrides
+    from sdpn.experiments.choose import choose_settings
+    from sdpn.experiments.held_out import read_held_out
+    from sdpn.training.config import RunConfig, load_run_config
+    from sdpn.training.pretrain import pretrain
+
+    others = elsewhere(at.voices, at.out / "others")
+
+    def configured(settings: Mapping[str, object]) -> RunConfig:
+        return load_run_config(None, [*REPEATED, *as_overrides(settings)])
+
+    words = (
+        "--try",
+        "optimizer.lr=0.1",
+        "--dev",
+        others,
+        "--out",
+        at.cli,
+        "--",
+        "train",
+        "--data",
+        at.voices,
+    )
+    by_cli = at.command("search", *words, *REPEATED)
+    by_library = choose_settings(
+        lambda settings: repr(configured(settings)),
+        lambda settings, out: pretrain(configured(settings), [at.voices], out),
+        {"optimizer.lr": [0.1]},
+        at.library,
+        dev=read_held_out(others),
+        speech=read_data_dir(at.voices),
+        made_from="two steps",
+    ).to_dict()
+    for found in (by_cli, by_library):
+        found["trials"] = [
+            {**without(one, "seconds"), "results": without(one["results"], "seconds")}
+            for one in found["trials"]
+        ]
+    assert by_cli == plain(by_library) and len(by_cli["trials"]) == 2
+    for names in (("search.png",), ("settings.yaml",), (".safetensors",)):
+        assert files(at.cli, *names) == files(at.library, *names)
+
+
+def cross_validate(at: Material) -> None:
+    from sdpn.experiments.cross_validation import cross_validate as function
+    from sdpn.training.config import load_run_config
+    from sdpn.training.pretrain import pretrain
+
+    words = ("--data", at.voices, "--folds", 2, "--before", at.model, "--seed", 3, "--out", at.cli)
+    by_cli = at.command("cross-validate", *words, "--", "train", *REPEATED)
+    config = load_run_config(None, REPEATED)
+    by_library = function(
+        at.voices,
+        lambda data, out: pretrain(config, [data], out),
+        at.library,
+        folds=2,
+        before=sdpn.load_model(at.model),
+        seed=3,
+        made_from="two steps",
+    ).to_dict()
+    for found in (by_cli, by_library):
+        found["folds"] = [without(one, "model") for one in found["folds"]]
+    assert by_cli == plain(by_library) and by_cli["difference"] is not None
+    for names in (("trials",), ("utt2spk",), (".safetensors",)):
+        assert files(at.cli, *names) == files(at.library, *names)
+
+
+def ensemble(at: Material) -> None:
+    from sdpn.experiments.ensemble import compare_ensembles
+    from sdpn.experiments.held_out import read_held_out
+
+    others, models = elsewhere(at.voices, at.out / "others"), (at.model, at.base)
+    words = [word for model in models for word in ("--model", model)]
+    by_cli = at.command("ensemble", *words, "--data", at.voices, "--fit", others, "--out", at.cli)
+    found = compare_ensembles(models, read_held_out(at.voices), read_held_out(others))
+    found.save(at.library)
+    assert by_cli == plain(found.to_dict())
+    assert files(at.cli) == files(at.library) and len(files(at.cli)) == len(by_cli["rows"])
+
+
+def prune(at: Material) -> None:
+    from sdpn.experiments.held_out import read_held_out
+    from sdpn.experiments.prune import prune_model
+
+    words = ("--model", at.model, "--data", at.voices, "--share", "0.5", "--bits", "8", "--out", at.cli)
+    by_cli = at.command("prune", *words)
+    by_library = prune_model(at.model, read_held_out(at.voices), at.library, [0.5], [8]).to_dict()
+    for found in (by_cli, by_library):
+        found["rows"] = [without(row, "folder", "ms") for row in found["rows"]]
+    assert by_cli == plain(by_library)
+    assert files(at.cli) == files(at.library) and len(by_cli["rows"]) == 2
 
 
 def adapt(at: Material) -> None:

@@ -54,9 +54,14 @@ def sides(tmp_path: Path) -> tuple[HeldOutTrials, HeldOutTrials]:
     return found[0], found[1]
 
 
+#: What the models a, b and c hear.
+_MODELS = {"a": Hears(slice(0, 32), 1), "b": Hears(slice(32, 64), 2), "c": Hears(slice(0, 16), 3)}
+
+
 @pytest.fixture
 def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Models that are read and embed as `Hears` says."""
+    """Models that are read and embed as `_MODELS` say."""
+    monkeypatch.setattr("sdpn.experiments.ensemble.load_model", lambda path: _MODELS[path.parent.name])
     monkeypatch.setattr(HeldOutTrials, "embed", lambda self, model, _on=None: model.rows(self))
 
 
@@ -64,9 +69,8 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_models_that_hear_different_things_are_better_together(
     sides: tuple[HeldOutTrials, HeldOutTrials], tmp_path: Path
 ) -> None:
-    models = [Hears(slice(0, 32), 1), Hears(slice(32, 64), 2), Hears(slice(0, 16), 3)]
     paths = [tmp_path / name / "model" for name in "abc"]
-    found = compare_ensembles(paths, models, *sides)  # type: ignore[arg-type]
+    found = compare_ensembles(paths, *sides)
     by_name = {row.name: row for row in found.rows}
     assert [row.name for row in found.rows if row.is_single] == ["a/model", "b/model", "c/model"]
     assert found.best_single in (0, 1) and found.average is None
@@ -105,8 +109,7 @@ def test_turned_copies_have_the_mean_of_the_original() -> None:
 
 
 def test_shared_speech_is_refused(sides: tuple[HeldOutTrials, HeldOutTrials], tmp_path: Path) -> None:
-    models = [Hears(slice(0, 8), 1)] * 2
     with pytest.raises(InputError, match="share 240 utterances"):
-        compare_ensembles([tmp_path / "a", tmp_path / "b"], models, sides[0], sides[0])  # type: ignore[arg-type]
+        compare_ensembles([tmp_path / "a", tmp_path / "b"], sides[0], sides[0])
     with pytest.raises(InputError, match="given twice"):
-        compare_ensembles([tmp_path / "a"] * 2, models, *sides)  # type: ignore[arg-type]
+        compare_ensembles([tmp_path / "a"] * 2, *sides)

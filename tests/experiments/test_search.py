@@ -74,9 +74,11 @@ def test_a_stopped_search_goes_on_to_the_same_table(tmp_path: Path) -> None:
     assert len((tmp_path / "parts" / "trials.jsonl").read_text().splitlines()) == 7
     with pytest.raises(InputError, match="another --out, or --force"):
         searched(Trainings(), space, tmp_path / "parts", made_from="other")
+    (tmp_path / "parts/runs/000").mkdir(parents=True)
     again = Trainings()
     searched(again, space, tmp_path / "parts", made_from="other", force=True)
     assert len(again.folders) == 6
+    assert not (tmp_path / "parts/runs/000").exists()  # what a training would go on from
 
 
 def test_a_training_that_fails_as_given_is_no_run_of_the_search(tmp_path: Path) -> None:

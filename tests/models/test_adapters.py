@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -43,12 +44,13 @@ def _trained(encoder: Encoder) -> Encoder:
     return encoder
 
 
+@pytest.mark.parametrize("scale", [False, True])
 @pytest.mark.parametrize("kind", _KINDS)
-def test_linear_adapters_of_every_encoder_start_at_nothing_and_merge(kind: str) -> None:
+def test_linear_adapters_of_every_encoder_start_at_nothing_and_merge(kind: str, scale: bool) -> None:
     encoder, features = _encoder(kind)
     expected = encoder(features)
     adapted = copy.deepcopy(encoder)
-    attach_adapters(adapted, AdaptersConfig(bottleneck=2))
+    attach_adapters(adapted, AdaptersConfig(bottleneck=2, scale=scale))
     assert torch.equal(adapted(features), expected)
     changed = _trained(adapted)(features)
     assert (changed - expected).abs().max() > 1e-3 * expected.abs().max()
@@ -56,6 +58,26 @@ def test_linear_adapters_of_every_encoder_start_at_nothing_and_merge(kind: str) 
     assert inside.state_dict().keys() == encoder.state_dict().keys()
     torch.testing.assert_close(inside(features), changed, rtol=1e-3, atol=1e-4)
     assert torch.equal(without_adapters(adapted)(features), expected)
+
+
+def test_scale_and_shift_are_of_output_channels() -> None:
+    from torch import nn
+
+    layer = nn.Sequential(nn.Conv1d(3, 5, 1))
+    attach_adapters(layer, AdaptersConfig(bottleneck=2, scale=True))
+    adapter: Any = layer[0].adapter
+    assert adapter.scale_O.shape == adapter.shift_O.shape == (5,)
+    x_BCT = torch.randn(2, 3, 4)
+    plain = nn.functional.conv1d(x_BCT, layer[0].weight, layer[0].bias)  # type: ignore[arg-type]
+    with torch.no_grad():
+        adapter.scale_O[1], adapter.shift_O[2] = 0.5, -3.0
+    expected = plain.clone()
+    expected[:, 1] *= 1.5
+    expected[:, 2] -= 3.0
+    torch.testing.assert_close(layer(x_BCT), expected)
+    without_bias = nn.Sequential(nn.Linear(3, 5, bias=False))
+    attach_adapters(without_bias, AdaptersConfig(scale=True))
+    assert not any("shift" in name for name in adapter_weights(without_bias))
 
 
 @pytest.mark.parametrize("config", [AdaptersConfig(activation="relu"), AdaptersConfig(experts=3)])
@@ -102,7 +124,9 @@ def test_only_some_layers() -> None:
         attach_adapters(_encoder()[0], AdaptersConfig(only=("attention",)))
 
 
-@pytest.mark.parametrize("config", [AdaptersConfig(), AdaptersConfig(activation="relu", experts=2)])
+@pytest.mark.parametrize(
+    "config", [AdaptersConfig(), AdaptersConfig(scale=True), AdaptersConfig(activation="relu", experts=2)]
+)
 def test_a_folder_holds_the_small_part_and_its_base(config: AdaptersConfig, tmp_path: Path) -> None:
     encoder, features = _encoder()
     base = ModelFolder(encoder, SIZES["ecapa-tiny"], FeatureConfig())

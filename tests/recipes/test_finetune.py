@@ -67,6 +67,15 @@ def test_speakers_of_a_seed_are_nested(voices: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("utterances", "passes", "expected"), [(5000, 10, 400), (500, 0, 400), (500, 10, 156), (50, 10, 100)]
+)
+def test_few_utterances_are_not_seen_a_hundred_times(utterances: int, passes: int, expected: int) -> None:
+    import efficiency
+
+    assert efficiency.enough_steps(400, 32, utterances, passes) == expected
+
+
+@pytest.mark.parametrize(
     ("names", "speakers"),
     [
         (["adapters", "full"], ["all"]),

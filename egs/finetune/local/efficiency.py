@@ -5,6 +5,7 @@ Every run trains one method (a YAML file) on the utterances of so many speakers 
 of 'sdpn finetune', and scores the lists of --test. It writes RUNS/METHOD.SPEAKERS.SEED.json and the scores
 beside it when it is done: started again, only those that are missing are run. The speakers of a seed are
 nested: those of 10 are among those of 25. Few speakers are drawn of those with --least utterances or more.
+With --passes, a run of few utterances ends early: after so many passes over them, but not before 100 steps.
 
 A method called scratch starts from random weights of the same network. 0 speakers is the model itself.
 """
@@ -18,7 +19,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ from sdpn.training.loop import Stopped
 SCRATCH = "scratch"
 #: Name of the number of speakers that are all there are.
 ALL = "all"
+#: Steps that --passes leaves to any run.
+_LEAST_STEPS = 100
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--ends", type=int, default=3, help="seeds of the fewest and of all; default 3")
     add("--between", type=int, default=1, help="seeds in between; default 1")
     add("--least", type=int, default=5, help="utterances of a speaker to be one of few; default 5")
+    add("--passes", type=int, default=0, help="over the utterances, at most; default 0: no limit")
     add("--minutes", type=float, default=0.0, help="no run begins after so many; default 0: no end")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="setting of all methods")
     args = parser.parse_args(argv)
@@ -140,6 +144,8 @@ def train(
         if not start.is_dir():
             save_model(start, with_random_weights(args.model, run.seed))
     config = load_config(FinetuneConfig, run.method, [f"training.seed={run.seed}", *args.set])
+    steps = enough_steps(config.training.steps, config.training.batch_size, len(used), args.passes)
+    config = replace(config, training=replace(config.training, steps=steps))
     sources = FinetuneSources(model=start, data=[work / "data"])
     results = finetune(config, sources, work / "exp", new_head=True)
     document = {
@@ -202,6 +208,13 @@ def drawn(utterances: Sequence[Utterance], number: str, seed: int, least: int) -
     if int(number) > len(known):
         raise InputError(f"{number} speakers are asked for; {len(known)} have at least {least} utterances")
     return [known[index] for index in np.random.default_rng(seed).permutation(len(known))[: int(number)]]
+
+
+def enough_steps(steps: int, batch_size: int, utterances: int, passes: int) -> int:
+    """The steps of a run: those of its method, or fewer that make so many passes over its utterances."""
+    if not passes:
+        return steps
+    return min(steps, max(_LEAST_STEPS, passes * utterances // batch_size))
 
 
 def with_random_weights(model: Path, seed: int) -> ModelFolder:

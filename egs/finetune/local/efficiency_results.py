@@ -116,6 +116,7 @@ def _draw(figures: list[dict[str, Any]], path: Path) -> None:
 
     matplotlib.use("svg")
     matplotlib.rcParams["svg.hashsalt"] = "finetune"  # the same figures give the same file
+    matplotlib.rcParams["svg.fonttype"] = "none"  # letters as text, not as outlines
     from matplotlib import pyplot
 
     lists = list(dict.fromkeys(one["list"] for one in figures))
@@ -133,7 +134,10 @@ def _draw(figures: list[dict[str, Any]], path: Path) -> None:
             low, high = ([100 * bound(seeds) for _, _, seeds in points] for bound in (min, max))
             (line,) = axis.plot(x, [100 * eer for _, eer, _ in points], marker="o", label=method)
             axis.fill_between(x, low, high, alpha=0.2, color=line.get_color())
+        numbers = sorted({one["speakers"] for one in own} - {0})
         axis.set_xscale("log")
+        axis.set_xticks(numbers, [f"{number:,}" for number in numbers])
+        axis.minorticks_off()
         axis.set_xlabel("labelled speakers")
         axis.set_ylabel("EER %")
         axis.set_title(corpus)
