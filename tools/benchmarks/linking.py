@@ -2,7 +2,7 @@
 
     sdpn simulate --corpus speakers --num 18 --seed 77 --min-speakers 4 --max-speakers 4 --duration 90 \
         --rir data/rir --noise data/noise --out sim         # 24 speakers, each in three conversations
-    sdpn diarize sim/*.flac --to json,rttm --speaker-embeddings --out out
+    sdpn diarize sim/*.flac --format json,rttm --embeddings --out out
     sdpn link out --out linked
     python tools/benchmarks/linking.py --reference sim/reference.rttm --turns out --people linked/people.json
 
