@@ -233,7 +233,6 @@ def test_several_formats_at_once(
             ["--format", "rttm,docx"],
             "unknown format of turns 'docx' (expected one or several of rttm,json,csv",
         ),
-        (["--format", "3dspeaker,onnx"], "argument --format: names several formats of --model; it has one"),
         (["--format", "sdpn", "--format", "rttm,docx"], "unknown format of turns 'docx'"),
         (["--format", ""], "unknown format of turns ''"),
         (["--format", "rttm", "--embeddings"], "--embeddings needs --format json"),
@@ -245,6 +244,12 @@ def test_formats_that_are_none(
     assert diarize("--out", tmp_path / "out", *options, noise) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_has_one_format(noise: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        diarize("--out", tmp_path / "out", "--format", "3dspeaker", "--format", "rttm,onnx", noise)
+    assert "argument --format: names several formats of --model; it has one" in capsys.readouterr().err
 
 
 def test_results_of_the_command_do_not_replace_those_of_a_recording(
