@@ -414,7 +414,8 @@ def fit_model(of: Mapping[str, Sequence[Judged]], *, spread: bool = True) -> Mod
     """
     each = [(name, judged) for name, conversations in of.items() for judged in conversations]
     nothing = np.zeros(0)
-    model = Model(fit_counts([judged for _, judged in each]), *[nothing] * 4, 0.0, 0.0, 0.0)
+    counts = fit_counts([judged for _, judged in each])
+    model = Model(counts, nothing, nothing, nothing, nothing, low=0.0, high=0.0, unusual=0.0)
     features_TF = np.concatenate([model.turns(judged) for _, judged in each])
     right_T = np.concatenate([judged.right_S for _, judged in each])
     total = {name: sum(len(judged.right_S) for judged in conversations) for name, conversations in of.items()}
