@@ -68,7 +68,7 @@ def test_a_known_person_and_a_stranger(anna: Path, tmp_path: Path, caplog: pytes
         assert {turn.speaker for turn in turns} == {name}
         (speaker,) = json.loads((tmp_path / f"{recording}.json").read_text())["speakers"]
         assert speaker["identity"]["nearest"] == "Anna"
-    assert "false alarms are estimated from the back end's training speech alone" in caplog.text
+    assert "the limit of false alarms comes from the back end's training speech alone" in caplog.text
 
 
 @pytest.mark.slow
