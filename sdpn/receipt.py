@@ -1,6 +1,6 @@
 """Receipts of JSON documents: what turns were made from, and whether they can be made again.
 
-``sdpn diarize --to json`` writes them (`sdpn.diarization.outputs.with_receipt`).
+``sdpn diarize --format json`` writes them (`sdpn.diarization.outputs.with_receipt`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from sdpn.models.graph_segmenter import GraphSegmenter
     from sdpn.models.segmenter import Segmenter
 
-_WHAT = "JSON document of 'sdpn diarize --to json'"
+_WHAT = "JSON document of 'sdpn diarize --format json'"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,9 +254,9 @@ def read_receipt(path: Path) -> Receipt:
             f"is not a {_WHAT}: its schema is {document.get('schema')!r}, not {SCHEMA!r}", path=path
         )
     if document.get("receipt") is None:
-        raise InputError("has no receipt", path=path, hint="diarize again: sdpn diarize --to json")
+        raise InputError("has no receipt", path=path, hint="diarize again: sdpn diarize --format json")
     _refuse_older(document["receipt"], path)
-    with parsing(path, "has a damaged receipt", hint="diarize again: sdpn diarize --to json"):
+    with parsing(path, "has a damaged receipt", hint="diarize again: sdpn diarize --format json"):
         receipt, options = document["receipt"], document["receipt"]["options"]
         audio, speech, was_read = document["audio"], options["speech"], receipt["audio"]
         local = receipt["segmentation"]
@@ -298,7 +298,7 @@ def _refuse_older(receipt: Any, path: Path) -> None:
             f"was written by an older version of sdpn ({code.get('sdpn', 'unknown')}, source {source}), "
             "whose results had other keys",
             path=path,
-            hint="verify it with that version, or diarize again: sdpn diarize --to json",
+            hint="verify it with that version, or diarize again: sdpn diarize --format json",
         )
 
 

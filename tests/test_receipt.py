@@ -46,7 +46,7 @@ def recording(tmp_path: Path) -> Path:
 
 def document_of(recording: Path, model: Path, *options: object) -> Path:
     out = recording.parent / "out"
-    words = ["diarize", "--model", model, "--out", out, "--to", "json", *options, recording]
+    words = ["diarize", "--model", model, "--out", out, "--format", "json", *options, recording]
     assert main([*map(str, words), "--quiet"]) == 0
     return out / "m.json"
 
@@ -58,7 +58,7 @@ def differing(check: Any) -> list[str]:
 @pytest.mark.parametrize(
     "options",
     [
-        ("--reference-speech", "speech.rttm", "--num-speakers", 2, "--speaker-embeddings"),
+        ("--reference-speech", "speech.rttm", "--num-speakers", 2, "--embeddings"),
         ("--channel", "separate", "--max-speakers", 3, "--method", "ahc", "ahc.threshold=0.9"),
         ("--channel", 1, "window_s=2", "vad.threshold=0.1", "merging.start=0.7"),
     ],
@@ -76,7 +76,7 @@ def test_the_same_again(options: tuple[object, ...], recording: Path, model: Pat
 
 def test_real_speech_with_the_included_model(shared_data: Path, tmp_path: Path) -> None:
     clip = shared_data / "ami_excerpt" / "trn09.flac"
-    words = ("diarize", clip, "--out", tmp_path, "--to", "json", "--speaker-embeddings", "--quiet")
+    words = ("diarize", clip, "--out", tmp_path, "--format", "json", "--embeddings", "--quiet")
     assert main(list(map(str, words))) == 0
     assert json.loads((tmp_path / "trn09.json").read_text())["receipt"]["model"]["path"] == SHIPPED.name
     assert verify_receipt(tmp_path / "trn09.json").repeated
@@ -101,7 +101,7 @@ def test_an_edited_document(recording: Path, model: Path, capsys: pytest.Capture
 
 def test_other_audio_and_another_model(recording: Path, model: Path, tmp_path: Path) -> None:
     speech = tmp_path / "speech.rttm"
-    path = document_of(recording, model, "--reference-speech", speech, "--speaker-embeddings")
+    path = document_of(recording, model, "--reference-speech", speech, "--embeddings")
     other = save_untrained(tmp_path / "other", 1)
     check = verify_receipt(path, model=other)
     assert differing(check) == ["model", "result"] and not check.repeated

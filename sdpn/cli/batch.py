@@ -38,7 +38,7 @@ Exit code: that of the merge; 2 if shards failed.
 EXAMPLE = """\
   sdpn batch --jobs 8 -- extract --model campplus.bin --format 3dspeaker --data data/train --out exp/campplus
   sdpn batch --jobs 40 --executor slurm --partition cpu --threads 4 --memory-gb 8 --minutes 240 \\
-    -- diarize --to json --speaker-embeddings --out out/ archive/
+    -- diarize --format json --embeddings --out out/ archive/
   sdpn batch --jobs 4 --executor slurm --gpus 1 --slurm account=speech \\
     -- extract --data data/train --out exp/train
   sdpn batch --jobs 8 -- link out/ --out linked/

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from sdpn.people.naming import PeopleOptions
 
 DESCRIPTION = """\
-Find out who spoke when, and write the turns of each recording as RTTM, or in the formats of --to: rttm, json
+Find out who spoke when, and write the turns of each recording as RTTM, or as --format says: rttm, json
 (everything: talk times, turns with one speaker at a time, a receipt), csv, srt, vtt, audacity (labels),
 textgrid (Praat), elan.
 
@@ -70,7 +70,7 @@ EXAMPLE = """\
   sdpn diarize --model exp/mini/model --out out/ meeting.wav
   sdpn diarize --model exp/mini/model --out out/ --min-speakers 2 --max-speakers 6 *.flac
   sdpn diarize --out out/ --skip-bad recordings/
-  sdpn diarize --out out/ --to rttm,json,srt interview.mp3
+  sdpn diarize --out out/ --format rttm,json,srt interview.mp3
   sdpn diarize --out out/ --report --ref meeting.ref.rttm meeting.wav
   sdpn diarize --out out/ --channel separate calls/
   sdpn diarize --out out/ --cut interview.wav     # out/interview.cut/speakers/speaker00.wav and so on
@@ -90,21 +90,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "audio", nargs="+", type=Path, metavar="AUDIO", help="files, folders, or - for standard input"
     )
-    add_model_arguments(parser)
+    add_model_arguments(parser, formats_of_turns=True)
     add_runtime_argument(parser)
     add_precision_argument(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="writes DIR/<name>.rttm")
     parser.add_argument(
-        "--to",
-        type=lambda text: tuple(text.split(",")),
-        default=("rttm",),
-        metavar="F,F,...",
-        help="formats to write: rttm, json, csv, srt, vtt, audacity, textgrid, elan (default: rttm)",
-    )
-    parser.add_argument(
-        "--speaker-embeddings",
+        "--embeddings",
         action="store_true",
-        help="with --to json: the mean embedding of every speaker",
+        help="with --format json: the mean embedding of every speaker",
     )
     parser.add_argument(
         "--cut",
@@ -210,8 +203,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         max_speakers=args.max_speakers,
         skip_bad=args.skip_bad,
         force=args.force,
-        formats=args.to,
-        speaker_embeddings=args.speaker_embeddings,
+        formats=args.turn_formats,
+        speaker_embeddings=args.embeddings,
         exclusive=args.exclusive,
         report=args.report,
         cut=args.cut,

@@ -13,7 +13,7 @@ from sdpn.io.atomic import OutputKind
 from sdpn.pretrained import model_path
 
 DESCRIPTION = """\
-Correct who spoke when in a JSON document of 'sdpn diarize --to json', and let the corrections propagate.
+Correct who spoke when in a JSON document of 'sdpn diarize --format json', and let the corrections propagate.
 
   --is TIME NAME         the turn at TIME (seconds) is spoken by NAME, who may be new
   --same NAME NAME       these two are one person
@@ -27,7 +27,7 @@ again, from where the document says that it is.
 """
 
 EXAMPLE = """\
-  sdpn diarize --to json --out out/ meeting.wav
+  sdpn diarize --format json --out out/ meeting.wav
   sdpn edit out/meeting.json --is 83.5 "Anna Lee" --out corrected/
   sdpn edit corrected/meeting.json --same speaker01 speaker03 --different 12 340.2 --out corrected/
   sdpn edit out/meeting.json --corrections corrections.txt --out corrected/
@@ -41,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("document", type=Path, metavar="FILE", help="JSON document with a receipt")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="writes DIR/<name>.json")
     parser.add_argument(
-        "--to",
+        "--format",
+        dest="turn_formats",
         type=lambda text: tuple(text.split(",")),
         default=("json",),
         metavar="F,F,...",
@@ -98,7 +99,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             args.document,
             corrections,
             args.out,
-            args.to,
+            args.turn_formats,
             audio=args.audio,
             model=args.model,
             progress=partial(_show, meter),

@@ -14,7 +14,7 @@ from sdpn.io.atomic import OutputKind
 DESCRIPTION = """\
 Find the same people in many diarized recordings: a table of people with their recordings and minutes.
 
-Reads the JSON documents that 'sdpn diarize --to json --speaker-embeddings' has written. Speakers of
+Reads the JSON documents that 'sdpn diarize --format json --embeddings' has written. Speakers of
 different recordings are compared by the model's back end (PLDA and AS-norm) and joined by average linkage;
 two speakers of one recording are never one person. The threshold comes from the archive itself, without
 labels: speakers of one recording are strangers, and what scores besides are higher is one person. The
@@ -26,7 +26,7 @@ known by 'sdpn diarize --people' keeps the name.
 """
 
 EXAMPLE = """\
-  sdpn diarize --to json --speaker-embeddings --out out/ archive/
+  sdpn diarize --format json --embeddings --out out/ archive/
   sdpn link out/ --out linked/                   # linked/people.csv, linked/people.json
   sdpn link out2024/ out2025/ --out linked/ --threshold 4 --min-seconds 10
   sdpn batch --jobs 8 -- link archive/ --out linked/

@@ -39,7 +39,7 @@ From recordings to a report:
   sdpn report  exp/mini
   sdpn drift   exp/mini
 Write subtitles and everything known, and check later that it can be repeated:
-  sdpn diarize --out out/ --to json,srt meeting.wav
+  sdpn diarize --out out/ --format json,srt meeting.wav
   sdpn verify-receipt out/meeting.json
 Name the people whose voices are known:
   sdpn enroll --name Anna --people people/ anna.wav

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from sdpn.errors import InputError
 from sdpn.pretrained import INCLUDED, SHIPPED, model_path
@@ -16,8 +17,33 @@ if TYPE_CHECKING:
 FORMATS = ("sdpn", "3dspeaker", "wespeaker", "speechbrain", "redimnet", "onnx")
 
 
-def add_model_arguments(parser: argparse._ActionsContainer) -> None:
-    """Declare ``--model`` and ``--format``."""
+class _Formats(argparse.Action):
+    """``--format`` where turns are written, too: names of models' formats are not those of turns'."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,  # noqa: ARG002
+    ) -> None:
+        names = str(values).split(",")
+        of_model = [name for name in names if name in FORMATS]
+        if len({*of_model, *([namespace.format] if namespace.format and of_model else [])}) > 1:
+            raise argparse.ArgumentError(self, "names several formats of --model; it has one")
+        namespace.format = of_model[0] if of_model else namespace.format
+        if of_turns := [name for name in names if name not in FORMATS]:
+            setattr(namespace, self.dest, tuple(of_turns))
+
+
+def add_model_arguments(parser: argparse._ActionsContainer, *, formats_of_turns: bool = False) -> None:
+    """Declare ``--model`` and ``--format``.
+
+    Args:
+        parser: or a group.
+        formats_of_turns: whether the command writes turns, in the formats that ``--format`` names as well;
+            ``turn_formats`` holds them.
+    """
     parser.add_argument(
         "--model",
         type=model_path,
@@ -26,6 +52,18 @@ def add_model_arguments(parser: argparse._ActionsContainer) -> None:
         "file or folder of 3D-Speaker, WeSpeaker, SpeechBrain or ReDimNet2, or an ONNX graph "
         f"(default: {SHIPPED.name})",
     )
+    if formats_of_turns:
+        parser.add_argument(
+            "--format",
+            dest="turn_formats",
+            action=_Formats,
+            default=("rttm",),
+            metavar="F,F,...",
+            help="formats to write: rttm, json, csv, srt, vtt, audacity, textgrid, elan (default: rttm); "
+            f"also the format of --model: {', '.join(FORMATS)} (default: detected from its files)",
+        )
+        parser.set_defaults(format=None)
+        return
     parser.add_argument(
         "--format",
         choices=FORMATS,

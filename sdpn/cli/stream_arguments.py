@@ -27,7 +27,7 @@ MICROPHONE = "mic:"
 _WITHOUT = (
     ("people", "--people"),
     ("reference_speech", "--reference-speech"),
-    ("speaker_embeddings", "--speaker-embeddings"),
+    ("embeddings", "--embeddings"),
     ("skip_bad", "--skip-bad"),
     ("force", "--force"),
     ("exclusive", "--exclusive"),
@@ -107,8 +107,8 @@ def check_stream_arguments(args: argparse.Namespace) -> None:
         raise InputError("--channel separate is not possible with --stream", hint="give --channel N")
     if len(args.audio) > 1:
         raise InputError(f"--stream takes one recording, and {len(args.audio)} are given")
-    if args.out is None and args.to != ("rttm",):
-        raise InputError("--to has no effect without --out DIR")
+    if args.out is None and args.turn_formats != ("rttm",):
+        raise InputError("--format has no effect without --out DIR")
     is_pcm = args.audio[0] == STDIN and args.rate is not None
     if not is_pcm:
         for name, option in _ONLY[2:4]:
@@ -133,7 +133,7 @@ def run_stream(args: argparse.Namespace, config: DiarizationConfig) -> dict[str,
     from sdpn.streaming.events import as_text
     from sdpn.streaming.run import diarize_stream
 
-    formats = find_formats(args.to)
+    formats = find_formats(args.turn_formats)
     audio = args.audio[0]
     is_file = audio != STDIN and not _is_microphone(audio)
     name = audio.stem if is_file else "microphone" if _is_microphone(audio) else "stdin"

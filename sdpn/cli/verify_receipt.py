@@ -12,7 +12,7 @@ from sdpn.io.atomic import OutputKind
 from sdpn.pretrained import model_path
 
 DESCRIPTION = """\
-Repeat the diarization of a JSON document of 'sdpn diarize --to json' from its receipt, and compare.
+Repeat the diarization of a JSON document of 'sdpn diarize --format json' from its receipt, and compare.
 
 The receipt names audio, model, code and machine, with digests, and all options and settings. On the same kind
 of machine, with the same versions, turns, talk times and embeddings come out the same bit for bit. Exit code

@@ -23,10 +23,10 @@ told: it ends later, or its words lie where nobody speaks.
 """
 
 EXAMPLE = """\
-  sdpn diarize --to json --out out/ meeting.wav
+  sdpn diarize --format json --out out/ meeting.wav
   whisper --word_timestamps True --output_format json meeting.wav
   sdpn words --asr meeting.json --turns out/meeting.json --out out/
-  sdpn words --asr meeting.srt --turns out/meeting.rttm --out out/ --to srt,txt
+  sdpn words --asr meeting.srt --turns out/meeting.rttm --out out/ --format srt,txt
   sdpn words --asr meeting.json --turns out/meeting.json --out out/ --min-confidence 0
 """
 
@@ -45,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", required=True, type=Path, metavar="DIR", help="writes DIR/<recording>.words.json and so on"
     )
     parser.add_argument(
-        "--to",
+        "--format",
+        dest="word_formats",
         type=lambda text: tuple(text.split(",")),
         default=("json", "txt"),
         metavar="F,F,...",
@@ -76,7 +77,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from sdpn.words.speakers_of_words import WordOptions, speakers_of_words
 
     options = WordOptions(
-        times=args.times, recording=args.recording, least_confidence=args.min_confidence, formats=args.to
+        times=args.times,
+        recording=args.recording,
+        least_confidence=args.min_confidence,
+        formats=args.word_formats,
     )
     done = speakers_of_words(args.asr, args.turns, args.out, options)
     num = done["num_words"]

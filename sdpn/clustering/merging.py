@@ -14,6 +14,7 @@ import numpy as np
 
 from sdpn.clustering.agglomerative import Agglomerative
 from sdpn.clustering.base import Clusterer, Clustering
+from sdpn.clustering.count_calibration import CountEvidence, calibrated_counts
 from sdpn.clustering.hmm import forward_backward
 from sdpn.clustering.recording_model import RecordingModel, fit_recording
 from sdpn.clustering.speaker_pairs import Clusters, PairFeatures, windows_in_usual_ones
@@ -76,6 +77,8 @@ class Merging(Clusterer):
     5. VBx (`sdpn.clustering.variational`) starts from that level. A speaker to whom it leaves no window is
        dropped, unless fewer than required would be left: then the level's speakers stay. Without times,
        windows are independent.
+    6. The posterior that is reported is calibrated (`sdpn.clustering.count_calibration`): it also knows how
+       many speakers were left.
 
     Attributes:
         independence: information of a window relative to an independent one; windows overlap by half, and
@@ -134,7 +137,17 @@ class Merging(Clusterer):
             model.between,
         )
         posteriors_NK = self._final(model, times_N2, levels[count].labels_N, loop_N, low)
-        return Clustering(posteriors_NK.argmax(axis=1), posteriors_NK, count_posterior_K=admissible_K)
+        evidence = CountEvidence(
+            posterior_K=admissible_K,
+            found=posteriors_NK.shape[1],
+            contrast=model.within - model.between,
+            windows=windows_in_usual_ones(times_N2) * len(emb_ND),
+        )
+        return Clustering(posteriors_NK.argmax(axis=1), posteriors_NK, self.calibrated(evidence))
+
+    def calibrated(self, evidence: CountEvidence) -> np.ndarray:
+        """The posterior of the number that is reported (`sdpn.clustering.count_calibration`)."""
+        return calibrated_counts(evidence)
 
     def _final(
         self,

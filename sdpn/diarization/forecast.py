@@ -58,30 +58,60 @@ OFFSET = 0.03
 #: Coefficients; mean and scale of the features; the residuals of the logarithm that the range reaches to.
 WEIGHTS = np.array(
     [
-        -1.592,
-        0.1595,
-        0.06487,
-        -0.03403,
-        -0.06711,
-        -0.05123,
-        -0.04986,
-        -0.02064,
-        -0.05944,
-        -0.07889,
-        0.1465,
-        0.105,
-        -0.1098,
+        -1.714,
+        0.1998,
+        0.1216,
+        -0.01641,
+        0.009007,
+        -0.0009388,
+        -0.04023,
+        -0.05591,
+        -0.1135,
+        -0.1151,
+        0.1772,
+        0.03268,
+        -0.146,
     ]
 )
-MEAN = np.array([0, -2.764, 1.346, 0.5132, 0.3381, 0.7365, 2.622, 2.805, 0.8995, 2.881, 1.594, 1.174, 0.4845])
-SCALE = np.array(
-    [1, 0.932, 0.3977, 0.0895, 0.09776, 0.2304, 0.8885, 0.8378, 0.105, 0.7551, 0.6987, 0.531, 0.3992]
+MEAN = np.array(
+    [
+        0,
+        -2.838,
+        1.148,
+        0.512,
+        0.332,
+        0.7527,
+        2.649,
+        2.821,
+        0.8959,
+        2.868,
+        1.536,
+        1.146,
+        0.4776,
+    ]
 )
-RANGE = (-0.956, 0.612)
+SCALE = np.array(
+    [
+        1,
+        0.8638,
+        0.5022,
+        0.08546,
+        0.09516,
+        0.232,
+        0.8684,
+        0.8209,
+        0.1149,
+        0.7679,
+        0.6942,
+        0.5535,
+        0.4122,
+    ]
+)
+RANGE = (-0.958, 0.704)
 
 #: Features, in standard deviations from their mean, that are farther than this in the root mean square are
 #: of a recording unlike the simulated ones: the value that 1 % of those exceed.
-UNUSUAL = 2.178
+UNUSUAL = 2.167
 
 #: Levels where they are not known, in 10 dB.
 _FLOOR, _SPREAD = 2.5, 1.5

@@ -88,8 +88,8 @@ class RecordingOptions:
         find_formats(self.formats)
         if self.speaker_embeddings and "json" not in self.formats:
             raise InputError(
-                "--speaker-embeddings needs --to json, the format that holds embeddings",
-                hint="add json to --to, for example --to rttm,json",
+                "--embeddings needs --format json, the format that holds embeddings",
+                hint="add json to --format, for example --format rttm,json",
             )
 
 

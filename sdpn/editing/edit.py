@@ -64,7 +64,7 @@ def edit(
     Corrections of earlier edits, which the document lists, hold as well.
 
     Args:
-        document: written by ``sdpn diarize --to json`` or by an earlier edit.
+        document: written by ``sdpn diarize --format json`` or by an earlier edit.
         corrections: new ones.
         audio: the recording; None takes it from where it was.
         model: the model; None takes it from where it was.

@@ -13,7 +13,7 @@ from sdpn.io.json_text import read_json
 from sdpn.io.parsing import parsing
 from sdpn.io.rttm import Turn, read_rttm
 
-_WHAT = "JSON document of 'sdpn diarize --to json'"
+_WHAT = "JSON document of 'sdpn diarize --format json'"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ def read_document(path: Path) -> tuple[RecordingTurns, dict[str, Any]]:
         raise InputError(
             f"is not a {_WHAT}: its schema is {document.get('schema')!r}, not {SCHEMA!r}", path=path
         )
-    with parsing(path, f"is a damaged {_WHAT}", hint="diarize again: sdpn diarize --to json"):
+    with parsing(path, f"is a damaged {_WHAT}", hint="diarize again: sdpn diarize --format json"):
         name, duration_s = document["recording"], float(document["duration_s"])
         if not isinstance(name, str) or not 0 <= duration_s < math.inf:
             raise ValueError(f"recording {name!r} of {duration_s} s")

@@ -67,7 +67,7 @@ def link_archive(
     """Find the same people in many recordings, and write ``people.json`` and ``people.csv``.
 
     Args:
-        documents: JSON documents of ``sdpn diarize --to json --speaker-embeddings``, or folders of them.
+        documents: JSON documents of ``sdpn diarize --format json --embeddings``, or folders of them.
         out: folder of the files; ``progress.npz`` is there while it works, and an interrupted run goes on.
         options: the options.
         merge: compare nobody, and use what `compare_shard` has compared: the same files.

@@ -24,7 +24,7 @@ from sdpn.errors import InputError
 from sdpn.io.arrays import read_npz
 from sdpn.io.atomic import atomic_path
 from sdpn.io.parsing import parsing
-from sdpn.linking.scores import PairScores, ScoreModel
+from sdpn.linking.scores import MeanScores, PairScores, ScoreModel
 from sdpn.verification.back_end import BackEnd
 
 _log = logging.getLogger(__name__)
@@ -34,6 +34,9 @@ MOST_AT_ONCE = 20_000
 
 #: By how much the threshold rises to divide a component that is larger.
 _STEP = 0.5
+
+#: Rows of scores of one person at a time; pairs of clusters that the missed links are estimated from.
+_ROWS, _CLUSTER_PAIRS = 1000, 20_000_000
 
 #: Distance of two that cannot be one person: no mean with it falls below any threshold.
 _NEVER = 1e6
@@ -99,11 +102,11 @@ def link(
     scores = PairScores(emb_ND, back_end)
     least = model.threshold if threshold is None else threshold
     if parts is None:
-        first = _reachable(scores, recording_N, model, least, progress_file, on_progress)
+        label_N = _reachable(scores, recording_N, model, least, progress_file, on_progress)
     else:
-        first = _from_parts(scores, recording_N, model, least, parts)
+        label_N = _from_parts(scores, recording_N, model, least, parts)
     person_N = np.arange(len(scores))
-    for members in _groups(first.label_N):
+    for members in _groups(label_N):
         if len(members) == 1:
             continue
         if len(members) <= most_at_once:
@@ -113,15 +116,15 @@ def link(
             labels = _two_stages(emb_ND[members], recording_N[members], back_end, least, most_at_once)
         person_N[members] = members[_firsts(labels)]
     person_N = np.unique(person_N, return_inverse=True)[1]
-    return _judged(person_N, scores, recording_N, model, least, first.expected)
-
-
-@dataclass(frozen=True, eq=False)
-class _Reachable:
-    """Components of the pairs that reach a threshold, and the expected pairs of one person among all."""
-
-    label_N: np.ndarray
-    expected: float
+    right, linked = _right_links(person_N, scores, recording_N, model)
+    expected = right + _missed_links(person_N, scores, recording_N, model)
+    return Links(
+        person_N=person_N,
+        threshold=least,
+        expected_links=expected,
+        precision=right / linked if linked else None,
+        recall=right / expected if expected > 0 else None,
+    )
 
 
 def _reachable(
@@ -131,40 +134,37 @@ def _reachable(
     threshold: float,
     progress_file: Path | None,
     on_progress: OnProgress,
-) -> _Reachable:
+) -> np.ndarray:
+    """Components (N,) of the pairs that reach a threshold."""
     key = _key(scores, recording_N, model, threshold)
-    label_N, expected, start = np.arange(len(scores)), 0.0, 0
+    label_N, start = np.arange(len(scores)), 0
     if progress_file is not None and progress_file.is_file():
         stored = read_npz(progress_file)
         if str(stored["key"]) == key:
-            label_N, expected, start = stored["labels"], float(stored["expected"]), int(stored["next"])
+            label_N, start = stored["labels"], int(stored["next"])
     for begin, end in scores.blocks(start):
-        label_N, of_block = _add_block(scores, recording_N, model, threshold, label_N, begin, end)
-        expected += of_block
+        label_N = _add_block(scores, recording_N, threshold, label_N, begin, end)
         if progress_file is not None:
             with atomic_path(progress_file) as temporary, open(temporary, "wb") as stream:
-                np.savez(stream, key=key, labels=label_N, expected=expected, next=end)
+                np.savez(stream, key=key, labels=label_N, next=end)
         on_progress(end, len(scores))
-    return _Reachable(label_N, expected)
+    return label_N
 
 
 def _add_block(
     scores: PairScores,
     recording_N: np.ndarray,
-    model: ScoreModel,
     threshold: float,
     label_N: np.ndarray,
     begin: int,
     end: int,
-) -> tuple[np.ndarray, float]:
-    """Components with the pairs of a block of rows, and the expected pairs of one person among these."""
+) -> np.ndarray:
+    """Components with the pairs of a block of rows."""
     block = scores.between(slice(begin, end), slice(begin, None))
     later = np.arange(begin, len(scores))[None] > np.arange(begin, end)[:, None]
     block[~later | (recording_N[begin:end][:, None] == recording_N[begin:][None])] = -np.inf
-    possible = block > model.strangers[0]  # lower ones have a posterior of about nothing
-    expected = float(model.posterior(block[possible].astype(np.float64)).sum())
     rows, columns = np.nonzero(block >= threshold)
-    return _joined(label_N, np.stack([rows + begin, columns + begin], axis=1)), expected
+    return _joined(label_N, np.stack([rows + begin, columns + begin], axis=1))
 
 
 def _joined(label_N: np.ndarray, pairs_P2: np.ndarray) -> np.ndarray:
@@ -203,10 +203,9 @@ def score_shard(
     least = model.threshold if threshold is None else threshold
     blocks = list(scores.blocks())
     chosen = numbers(range(len(blocks)))
-    label_N, expected = np.arange(len(scores)), []
+    label_N = np.arange(len(scores))
     for done, number in enumerate(chosen, start=1):
-        label_N, of_block = _add_block(scores, recording_N, model, least, label_N, *blocks[number])
-        expected.append(of_block)
+        label_N = _add_block(scores, recording_N, least, label_N, *blocks[number])
         on_progress(done, len(chosen))
     with atomic_path(path) as temporary, open(temporary, "wb") as stream:
         np.savez(
@@ -214,14 +213,13 @@ def score_shard(
             key=_key(scores, recording_N, model, least),
             labels=label_N,
             blocks=np.array(chosen, dtype=np.int64),
-            expected=np.array(expected, dtype=np.float64),
         )
     return len(chosen)
 
 
 def _from_parts(
     scores: PairScores, recording_N: np.ndarray, model: ScoreModel, threshold: float, parts: Sequence[Path]
-) -> _Reachable:
+) -> np.ndarray:
     """What `score_shard` has written, put together.
 
     Raises:
@@ -229,7 +227,6 @@ def _from_parts(
     """
     key = _key(scores, recording_N, model, threshold)
     label_N = np.arange(len(scores))
-    expected: dict[int, float] = {}
     origin: dict[int, Path] = {}
     for path in parts:
         with parsing(path, "is not the part of a shard of 'sdpn link'"):
@@ -240,27 +237,24 @@ def _from_parts(
                     path=path,
                     hint="run the shards again; 'sdpn batch --force' repeats all",
                 )
-            for number, of_block in zip(stored["blocks"].tolist(), stored["expected"].tolist(), strict=True):
+            for number in stored["blocks"].tolist():
                 if number in origin:
                     raise InputError(
                         f"block {number} of the comparisons is also in {origin[number].name}",
                         path=path,
                         hint="shards of different counts were run: remove those of one of them",
                     )
-                origin[number], expected[number] = path, of_block
+                origin[number] = path
             label_N = _joined(label_N, np.stack([np.arange(len(label_N)), stored["labels"]], axis=1))
     blocks = range(len(list(scores.blocks())))
-    missing = [number for number in blocks if number not in expected]
+    missing = [number for number in blocks if number not in origin]
     if missing:
         raise InputError(
             f"{len(missing)} of {len(blocks)} blocks of the comparisons are missing",
             path=parts[0].parent if parts else None,
             hint="run the shards that are not finished, with the same commands",
         )
-    total = 0.0
-    for number in blocks:  # one after another, as without parts: sum() rounds otherwise
-        total += expected[number]
-    return _Reachable(label_N, total)
+    return label_N
 
 
 def _key(scores: PairScores, recording_N: np.ndarray, model: ScoreModel, threshold: float) -> str:
@@ -354,29 +348,57 @@ def _components_at(scores: PairScores, recording_M: np.ndarray, threshold: float
     return label_M
 
 
-def _judged(
-    person_N: np.ndarray,
-    scores: PairScores,
-    recording_N: np.ndarray,
-    model: ScoreModel,
-    threshold: float,
-    expected: float,
-) -> Links:
-    """The links with the error to be expected of them."""
-    linked, right = 0, 0.0
+def _right_links(
+    person_N: np.ndarray, scores: PairScores, recording_N: np.ndarray, model: ScoreModel
+) -> tuple[float, int]:
+    """How many of the linked pairs are one person, as the scores have it, and how many are linked.
+
+    What speaks for a pair is not its own score alone: two who both resemble the other appearances of a
+    person are that person, however different the two recordings. So it is the mean of their means with the
+    others.
+    """
+    right, linked = 0.0, 0
     for members in _groups(person_N):
-        for begin in range(0, len(members), 1000):
-            part = members[begin : begin + 1000]
-            block = scores.between(part, members)
-            counts = members[None] > part[:, None]
-            counts &= recording_N[part][:, None] != recording_N[members][None]
+        if len(members) == 1:
+            continue
+        means_M = np.empty(len(members))
+        for begin in range(0, len(members), _ROWS):
+            rows = members[begin : begin + _ROWS]
+            counts = recording_N[rows][:, None] != recording_N[members]
+            block = np.where(counts, scores.between(rows, members), 0.0)
+            means_M[begin : begin + _ROWS] = block.sum(axis=1) / np.maximum(counts.sum(axis=1), 1)
+        for begin in range(0, len(members), _ROWS):
+            rows = members[begin : begin + _ROWS]
+            counts = members[None] > rows[:, None]
+            counts &= recording_N[rows][:, None] != recording_N[members]
+            both = 0.5 * (means_M[begin : begin + _ROWS][:, None] + means_M)
+            right += float(model.posterior(both[counts]).sum())
             linked += int(counts.sum())
-            right += float(model.posterior(block[counts].astype(np.float64)).sum())
-    expected = max(expected, right)
-    return Links(
-        person_N=person_N,
-        threshold=threshold,
-        expected_links=expected,
-        precision=right / linked if linked else None,
-        recall=right / expected if expected > 0 else None,
-    )
+    return right, linked
+
+
+def _missed_links(
+    person_N: np.ndarray, scores: PairScores, recording_N: np.ndarray, model: ScoreModel
+) -> float:
+    """Number of pairs of one person that are not linked, as the mean scores of clusters have it.
+
+    In a large archive it is estimated from some clusters with all others.
+    """
+    from scipy.sparse import csr_array
+
+    num, shape = int(person_N.max()) + 1, (int(person_N.max()) + 1, int(recording_N.max()) + 1)
+    means = MeanScores(scores, person_N)
+    holds_KR = csr_array((np.ones(len(person_N), dtype=np.int32), (person_N, recording_N)), shape=shape)
+    drawn = np.arange(num)
+    if num * num > _CLUSTER_PAIRS:
+        rng = np.random.default_rng(0)
+        drawn = np.sort(rng.choice(num, size=max(_CLUSTER_PAIRS // num, 1), replace=False))
+    missed, step = 0.0, max(_CLUSTER_PAIRS // (8 * num), 1)
+    for begin in range(0, len(drawn), step):
+        rows = drawn[begin : begin + step]
+        block = means.between(rows)
+        possible = block > model.strangers[0]  # lower ones have a posterior of about nothing
+        possible &= (holds_KR[rows] @ holds_KR.T).toarray() == 0  # two of one recording are two
+        pairs = means.sizes_K[rows][:, None] * means.sizes_K
+        missed += float(model.posterior(block[possible].astype(np.float64)) @ pairs[possible])
+    return missed / 2 * num / len(drawn)

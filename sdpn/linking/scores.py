@@ -16,13 +16,17 @@ from sdpn.verification.trial_scores import cohort_statistics
 #: Scores in a block: 64 MiB of float32.
 _CELLS = 1 << 24
 
-#: Pairs that the mixture is fitted to, and rounds of EM.
-_PAIRS, _ROUNDS = 400_000, 200
+#: Pairs that the mixture is fitted to, at least, where there are more; and rounds of EM.
+_PAIRS, _ROUNDS = 20_000_000, 200
+#: Their scores are counted in bins: the lowest, their width and number.
+_LEAST, _WIDTH, _BINS = -20.0, 0.01, 8000
 
 #: Prior of the two distributions, and how many pairs it counts for. Strangers: AS-norm is made so that their
 #: scores are about 0 with a deviation of 1. The same person: measured on conversations of training speakers
 #: (docs/linking.md).
 _STRANGERS, _SAME, _PRIOR_PAIRS = (0.0, 1.0), (5.0, 1.5), 20.0
+#: Quantile that says how wide the upper tail of strangers is.
+_TAIL = 0.95
 #: Least difference of their means, in deviations of strangers.
 _APART = 2.0
 
@@ -65,11 +69,53 @@ class PairScores:
         scores_P: np.ndarray = raw_P - self._mean_N[first_P] - self._mean_N[second_P]
         return scores_P
 
-    def blocks(self, start: int = 0) -> Iterator[tuple[int, int]]:
-        """First row and the one after the last of each block, from a row on."""
+    def blocks(self, start: int = 0, *, num_rows: int | None = None) -> Iterator[tuple[int, int]]:
+        """First row and the one after the last of each block of the N, or of so many, from a row on."""
         rows = max(1, _CELLS // max(len(self), 1))
-        for first in range(start, len(self), rows):
-            yield first, min(first + rows, len(self))
+        end = len(self) if num_rows is None else num_rows
+        for first in range(start, end, rows):
+            yield first, min(first + rows, end)
+
+
+class MeanScores:
+    """Mean scores of the pairs of any two of K clusters, from sums over each.
+
+    Args:
+        scores: of the speakers.
+        label_N: cluster of each, 0..K-1.
+
+    Attributes:
+        sizes_K: speakers of each cluster, float.
+    """
+
+    def __init__(self, scores: PairScores, label_N: np.ndarray) -> None:
+        from scipy.sparse import csr_array
+
+        num = len(label_N)
+        members_KN = csr_array((np.ones(num), (label_N, np.arange(num))), shape=(int(label_N.max()) + 1, num))
+        features_NF, share_N = scores._features_NF.astype(np.float64), scores._share_N.astype(np.float64)
+        offsets_N = scores._offsets_N
+        self.sizes_K = members_KN.sum(axis=1)
+        by_size = 1.0 / self.sizes_K
+        self._features_KF = ((members_KN @ features_NF) * by_size[:, None]).astype(np.float32)
+        self._shared_KF = ((members_KN @ (features_NF * share_N[:, None])) * by_size[:, None]).astype(
+            np.float32
+        )
+        self._offsets_K, self._share_K = (members_KN @ offsets_N) * by_size, (members_KN @ share_N) * by_size
+        self._own_K = (members_KN @ (share_N * offsets_N - scores._mean_N)) * by_size
+
+    def between(self, rows: np.ndarray) -> np.ndarray:
+        """Mean scores of some clusters with all, (B, K) float32.
+
+        The mean of (f_i·f_j + o_i + o_j) (s_i + s_j) - m_i - m_j, see `PairScores.between`, multiplied out.
+        """
+        found: np.ndarray = self._shared_KF[rows] @ self._features_KF.T
+        found += self._features_KF[rows] @ self._shared_KF.T
+        found += np.outer(self._share_K[rows], self._offsets_K)
+        found += np.outer(self._offsets_K[rows], self._share_K)
+        found += self._own_K[rows][:, None]
+        found += self._own_K
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +123,7 @@ class ScoreModel:
     """Scores as a mixture of two normal distributions: of strangers, and of one person.
 
     Attributes:
-        strangers: mean and standard deviation.
+        strangers: mean and standard deviation; the latter is that of the upper tail.
         same: the same of pairs of one person.
         share: of the pairs of one person among all.
     """
@@ -130,26 +176,26 @@ def fit_scores(scores: PairScores, recording_N: np.ndarray, *, seed: int = 0) ->
     Args:
         scores: of the speakers.
         recording_N: index of the recording of each.
-        seed: of the pairs that are drawn from large archives.
+        seed: of the speakers who are drawn from large archives.
     """
     rng = np.random.default_rng(seed)
-    first_P, second_P = _pairs(len(scores), rng)
-    all_P = scores.of_pairs(first_P, second_P).astype(np.float64)
-    apart_P = recording_N[first_P] != recording_N[second_P]
-    known_P, open_P = _of_one_recording(scores, recording_N, rng), all_P[apart_P]
+    known_P = _of_one_recording(scores, recording_N, rng)
+    open_P, times_P = _of_different_recordings(scores, recording_N, rng)
+    both_P = np.concatenate([known_P, open_P])
+    order_P = np.argsort(both_P)
     strangers, same = _STRANGERS, _SAME
     share = min(0.3, 2.0 / max(len(scores), 8))
     model = ScoreModel(strangers=strangers, same=same, share=share)
     for _ in range(_ROUNDS if len(open_P) else 0):
         chance_P = model.posterior(open_P)
-        strangers = _moments(
-            np.concatenate([known_P, open_P]),
-            np.concatenate([np.ones(len(known_P)), 1 - chance_P]),
-            _STRANGERS,
-        )
-        same = _moments(open_P, chance_P, _SAME)
+        of_strangers_P = np.concatenate([np.ones(len(known_P)), times_P * (1 - chance_P)])
+        mean, _ = _moments(both_P, of_strangers_P, _STRANGERS)
+        # what decides is the upper tail, and these scores are skewed
+        strangers = mean, _tail_deviation(both_P[order_P], of_strangers_P[order_P], mean)
+        same = _moments(open_P, times_P * chance_P, _SAME)
         same = (max(same[0], strangers[0] + _APART * strangers[1]), same[1])
-        share = float(np.clip((chance_P.sum() + 1) / (len(open_P) + 2 / max(share, 1e-9)), 1e-9, 0.9))
+        found = float(times_P @ chance_P)
+        share = float(np.clip((found + 1) / (times_P.sum() + 2 / max(share, 1e-9)), 1e-9, 0.9))
         before, model = model, ScoreModel(strangers=strangers, same=same, share=share)
         if np.allclose(
             [*before.strangers, *before.same, before.share], [*strangers, *same, share], rtol=1e-6
@@ -158,13 +204,28 @@ def fit_scores(scores: PairScores, recording_N: np.ndarray, *, seed: int = 0) ->
     return model
 
 
-def _pairs(num: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """All pairs, or as many as are needed."""
-    if num * (num - 1) // 2 <= _PAIRS:
-        first_P, second_P = np.triu_indices(num, 1)
-        return first_P, second_P
-    first_P = rng.integers(num, size=_PAIRS)
-    return first_P, (first_P + rng.integers(1, num, size=_PAIRS)) % num
+def _of_different_recordings(
+    scores: PairScores, recording_N: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores that pairs of different recordings have, (P,), and how many have each.
+
+    In a large archive these are the pairs of some speakers with all others: few pairs are one person's (two
+    of N), so that many have to be looked at.
+    """
+    num = len(scores)
+    drawn = np.arange(num)
+    if num * num > _PAIRS:
+        drawn = np.sort(rng.choice(num, size=max(_PAIRS // num, 1), replace=False))
+    times = np.zeros(_BINS, dtype=np.int64)
+    for first, last in scores.blocks(num_rows=len(drawn)):
+        rows = drawn[first:last]
+        apart = recording_N[rows][:, None] != recording_N
+        if len(drawn) == num:
+            apart &= rows[:, None] < np.arange(num)
+        places = np.clip((scores.between(rows, slice(None))[apart] - _LEAST) / _WIDTH, 0, _BINS - 1)
+        times += np.bincount(places.astype(np.int64), minlength=_BINS)
+    used = np.flatnonzero(times)
+    return _LEAST + _WIDTH * (used + 0.5), times[used].astype(np.float64)
 
 
 def _of_one_recording(scores: PairScores, recording_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -172,6 +233,24 @@ def _of_one_recording(scores: PairScores, recording_N: np.ndarray, rng: np.rando
     order = np.lexsort((rng.random(len(recording_N)), recording_N))
     neighbours = recording_N[order[1:]] == recording_N[order[:-1]]
     return scores.of_pairs(order[:-1][neighbours], order[1:][neighbours]).astype(np.float64)
+
+
+def _tail_deviation(scores_P: np.ndarray, weights_P: np.ndarray, mean: float) -> float:
+    """Standard deviation of the normal distribution that has a mean and the quantile `_TAIL` of scores.
+
+    Args:
+        scores_P: of strangers, in ascending order.
+        weights_P: how many pairs have each.
+        mean: of them.
+    """
+    from scipy.special import ndtri
+
+    until_P = np.cumsum(weights_P)
+    place = min(int(np.searchsorted(until_P, _TAIL * until_P[-1])), len(scores_P) - 1)
+    deviation = max(float(scores_P[place]) - mean, 0.0) / float(ndtri(_TAIL))
+    total = float(until_P[-1])
+    square = total * deviation**2 + _PRIOR_PAIRS * _STRANGERS[1] ** 2
+    return float(np.sqrt(square / (total + _PRIOR_PAIRS)))
 
 
 def _moments(scores_P: np.ndarray, weights_P: np.ndarray, prior: tuple[float, float]) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from sdpn.formats.json_document import SCHEMA
 from sdpn.formats.turns_file import read_document
 from sdpn.io.parsing import parsing
 
-_COMMAND = "sdpn diarize --to json --speaker-embeddings"
+_COMMAND = "sdpn diarize --format json --embeddings"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

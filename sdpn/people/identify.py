@@ -2,13 +2,18 @@
 
 A voice gets the name of the most similar person if the score reaches a threshold. The false-alarm rate is
 that of strangers who get any name, so it is the distribution of a stranger's *highest* score over all people
-that decides, and that is estimated twice, without labels:
+that decides, and that is estimated three times, without labels:
 
 - from the back end's cohort: one half, as strangers, against the people, normalised by the other half;
-- from the people themselves: each enrolled recording against all others but its own person, whose highest
-  scores are extrapolated by a normal distribution. They sound as recordings here do, and the cohort may not.
+- from the back end's strangers of one corpus (`sdpn.verification.strangers`): the score that no more than the
+  rate reach with any of as many people, by the union bound;
+- from the people themselves: each enrolled recording against all others but its own person. They sound as
+  recordings here do, and the back end's training speech may not. Few voices resemble each other much more
+  than most (children, siblings), so the upper half of these highest scores has an exponential tail rather
+  than a normal one, and it is a sample of as many as there are people: the upper limit of an interval is
+  taken.
 
-The higher of the two thresholds is taken.
+The highest of these thresholds is taken: the rate is a limit.
 
 Shapes: P people, R enrolled recordings, M voices, C cohort utterances, D embedding.
 """
@@ -32,6 +37,10 @@ from sdpn.verification.trial_scores import as_norm, cohort_statistics, score_tri
 FALSE_ALARMS = 0.01
 #: Fewest recordings of different people for an estimate from the people themselves.
 _FEWEST = 4
+#: Standard errors by which the scale of the people's own tail is raised (docs/people.md).
+_RAISED = 0.64
+#: Where the normal tail of the back end's strangers begins.
+_TAIL = 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,10 +94,10 @@ class KnownPeople:
                 hint="a back end only fits the model that it was trained with",
             )
         self._embeddings_PD = np.stack([person.embedding_D for person in self.people])
-        of_cohort = self._threshold_of_cohort()
         of_people = self._threshold_of_people()
-        self.by_cohort_alone = of_people is None
-        self.threshold = of_cohort if of_people is None else max(of_cohort, of_people)
+        self.by_back_end_alone = of_people is None
+        found = [self._threshold_of_cohort(), self._threshold_of_strangers(), of_people]
+        self.threshold = max(one for one in found if one is not None)
 
     @property
     def digest(self) -> str:
@@ -139,6 +148,17 @@ class KnownPeople:
         scores_MP = _scores(utterances, len(self.people), others, max(2, self.back_end.top // 2))
         return float(np.quantile(scores_MP.max(axis=1), 1 - self.false_alarms))
 
+    def _threshold_of_strangers(self) -> float:
+        """The score that strangers of one corpus reach with somebody at no more than this rate.
+
+        Each person is reached by as many strangers as the rate, divided by the number of people; the normal
+        distribution is that through the median and the quantile 0.9, as in `sdpn.verification.strangers`.
+        """
+        median, high = np.quantile(self.back_end.strangers_Q, [0.5, _TAIL])
+        normal = NormalDist()
+        tail = normal.inv_cdf(1 - self.false_alarms / len(self.people)) / normal.inv_cdf(_TAIL)
+        return float(median + (high - median) * max(tail, 0.0))
+
     def _threshold_of_people(self) -> float | None:
         """The same of the people themselves; None if they are too few."""
         recordings = [(index, one) for index, who in enumerate(self.people) for one in who.recordings]
@@ -147,10 +167,12 @@ class KnownPeople:
         scores_RP = self._scores(np.stack([one.embedding_D for _, one in recordings]))
         scores_RP[np.arange(len(recordings)), [index for index, _ in recordings]] = -np.inf
         highest_R = scores_RP.max(axis=1)
-        deviation = float(highest_R.std())
-        if deviation == 0:  # the same recording under several names
-            return float(highest_R[0])
-        return NormalDist(float(highest_R.mean()), deviation).inv_cdf(1 - self.false_alarms)
+        median = float(np.median(highest_R))
+        above_R = highest_R[highest_R > median] - median
+        if not len(above_R):  # the same recording under several names
+            return median
+        scale = float(above_R.mean()) * (1 + _RAISED / len(self.people) ** 0.5)
+        return median + scale * max(float(np.log(0.5 / self.false_alarms)), 0.0)
 
 
 def _scores(utterances: Similarity, num_people: int, cohort: Similarity, top: int) -> np.ndarray:

@@ -75,10 +75,10 @@ def load_naming(embedder: SpeakerEmbedder, model: Path, options: PeopleOptions) 
     refuse_other_model(people, digest, folder=str(options.folder), model_name=model_name(model))
     back_end = back_end_for(model, digest, options.back_end)
     known = KnownPeople(people, back_end, false_alarms=options.false_alarms)
-    if known.by_cohort_alone:
+    if known.by_back_end_alone:
         _log.warning(
-            "%s: with so few people, false alarms are estimated from the back end's training speech alone; "
-            "other speech may have more",
+            "%s: with so few people, the limit of false alarms comes from the back end's training speech "
+            "alone, of its corpus with the most similar strangers; other speech may have more",
             options.folder,
         )
     return SpeakerNaming(embedder, known)

@@ -51,7 +51,7 @@ def speakers_of_words(
 
     Args:
         asr: transcript of whisper, whisperX, faster-whisper, whisper.cpp or NeMo (JSON), SRT or WebVTT.
-        turns: JSON document of ``sdpn diarize --to json``, or RTTM.
+        turns: JSON document of ``sdpn diarize --format json``, or RTTM.
         out: folder of the files.
         options: the options.
 

@@ -126,7 +126,7 @@ def test_the_example_runs(command: str, folder: Path, request: pytest.FixtureReq
         (folder / "asr.json").write_text(json.dumps({"words": heard}))
     if command in ("edit", "link"):
         write_rttm(folder / "speech.rttm", "meeting", [Turn("meeting", 0.2, 3.5, "x")])
-        words = ["--to", "json", "--speaker-embeddings", "--reference-speech", "speech.rttm", "--quiet"]
+        words = ["--format", "json", "--embeddings", "--reference-speech", "speech.rttm", "--quiet"]
         assert main(["diarize", "meeting.wav", "--out", "out", *words]) == 0
     if command == "tune":
         write_meetings(request.getfixturevalue("shared_data") / "speechocean762/dev", folder)

@@ -195,7 +195,7 @@ def test_several_formats_at_once(
     clip, out, results = shared_data / "ami_excerpt" / "trn09.flac", tmp_path / "out", tmp_path / "all.json"
     every = "rttm,json,csv,srt,vtt,audacity,textgrid,elan"
     args = ("--model", model, "--out", out, "--num-speakers", 2, "--json", results, "merging.start=0.7", clip)
-    assert diarize(*args, "--to", every, "--speaker-embeddings") == 0
+    assert diarize(*args, "--format", every, "--embeddings") == 0
     suffixes = ["TextGrid", "csv", "eaf", "json", "rttm", "srt", "txt", "vtt"]
     assert sorted(path.name for path in out.glob("trn09*")) == [f"trn09.{suffix}" for suffix in suffixes]
     assert "trn09.rttm and .json, .csv, .srt, .vtt, .txt, .TextGrid, .eaf" in capsys.readouterr().out
@@ -218,20 +218,24 @@ def test_several_formats_at_once(
         finished: bool = row["finished_before"]
         return finished
 
-    assert again("--to", every, "--speaker-embeddings")
-    assert again("--to", "csv,srt", "--speaker-embeddings", "--to", "json,srt") is True
+    assert again("--format", every, "--embeddings")
+    assert again("--format", "csv,srt", "--embeddings", "--format", "json,srt") is True
     (out / "trn09.srt").unlink()
-    assert again("--to", "json,csv", "--speaker-embeddings")
-    assert not again("--to", "json,srt", "--speaker-embeddings")
-    assert not again("--to", "json")  # without embeddings it is another document
+    assert again("--format", "json,csv", "--embeddings")
+    assert not again("--format", "json,srt", "--embeddings")
+    assert not again("--format", "json")  # without embeddings it is another document
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--to", "rttm,docx"], "unknown format of turns 'docx' (expected one or several of rttm,json,csv"),
-        (["--to", ""], "unknown format of turns ''"),
-        (["--to", "rttm", "--speaker-embeddings"], "--speaker-embeddings needs --to json"),
+        (
+            ["--format", "rttm,docx"],
+            "unknown format of turns 'docx' (expected one or several of rttm,json,csv",
+        ),
+        (["--format", "sdpn", "--format", "rttm,docx"], "unknown format of turns 'docx'"),
+        (["--format", ""], "unknown format of turns ''"),
+        (["--format", "rttm", "--embeddings"], "--embeddings needs --format json"),
     ],
 )
 def test_formats_that_are_none(
@@ -242,11 +246,17 @@ def test_formats_that_are_none(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_model_has_one_format(noise: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        diarize("--out", tmp_path / "out", "--format", "3dspeaker", "--format", "rttm,onnx", noise)
+    assert "argument --format: names several formats of --model; it has one" in capsys.readouterr().err
+
+
 def test_results_of_the_command_do_not_replace_those_of_a_recording(
     noise: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     document = tmp_path / "out" / "noise.json"
-    assert diarize("--out", tmp_path / "out", "--to", "json", "--json", document, noise) == 2
+    assert diarize("--out", tmp_path / "out", "--format", "json", "--json", document, noise) == 2
     assert f"{document}: is given for --json, and would hold the turns of 'noise'" in capsys.readouterr().err
 
 
@@ -613,7 +623,7 @@ def test_progress_in_minutes_of_audio(
 def test_the_audio_of_turns(shared_data: Path, tmp_path: Path) -> None:
     """--cut: as many files as turns, and a second run finds the recording finished."""
     clip = shared_data.parent / "cases" / "speech8.wav"
-    words = ["diarize", str(clip), "--out", str(tmp_path), "--to", "rttm,json", "--cut", "--quiet"]
+    words = ["diarize", str(clip), "--out", str(tmp_path), "--format", "rttm,json", "--cut", "--quiet"]
     assert main([*words, "--json", str(tmp_path / "first.json")]) == 0
     turns = json.loads((tmp_path / "speech8.json").read_text())["turns"]
     assert turns and all(0.0 < turn["confidence"] < 1.0 for turn in turns)

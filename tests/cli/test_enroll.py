@@ -61,14 +61,14 @@ def anna(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Path:
 
 def test_a_known_person_and_a_stranger(anna: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     words = ["diarize", anna / "anna.wav", anna / "other.wav", "--people", anna / "people"]
-    words += ["--out", tmp_path, "--num-speakers", "1", "--to", "rttm,json"]
+    words += ["--out", tmp_path, "--num-speakers", "1", "--format", "rttm,json"]
     assert main([*map(str, words), "--quiet"]) == 0
     for recording, name in (("anna", "Anna"), ("other", "unknown00")):
         turns = read_rttm(tmp_path / f"{recording}.rttm")[recording]
         assert {turn.speaker for turn in turns} == {name}
         (speaker,) = json.loads((tmp_path / f"{recording}.json").read_text())["speakers"]
         assert speaker["identity"]["nearest"] == "Anna"
-    assert "false alarms are estimated from the back end's training speech alone" in caplog.text
+    assert "the limit of false alarms comes from the back end's training speech alone" in caplog.text
 
 
 @pytest.mark.slow
@@ -82,7 +82,18 @@ def test_turns_carry_names(
         [part for who, first in parts for part in clips(shared_data, who)[first : first + 6]],
     )
     out = tmp_path / "out"
-    words = ["diarize", meeting, "--people", people, "--out", out, "--to", "rttm,json", "--num-speakers", 3]
+    words = [
+        "diarize",
+        meeting,
+        "--people",
+        people,
+        "--out",
+        out,
+        "--format",
+        "rttm,json",
+        "--num-speakers",
+        3,
+    ]
     words += ["--false-alarms", 0.3]
     assert main([*map(str, words), "--quiet"]) == 0
     document = json.loads((out / "meeting.json").read_text())

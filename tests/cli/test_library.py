@@ -484,7 +484,7 @@ def diarized(at: Material) -> None:
         (at.out / "speech.rttm").write_text(
             "".join(f"SPEAKER {one} 1 0.5 7.0 <NA> <NA> x <NA> <NA>\n" for one in "ab")
         )
-    options = ["--to", "json", "--speaker-embeddings", "--reference-speech", at.out / "speech.rttm"]
+    options = ["--format", "json", "--embeddings", "--reference-speech", at.out / "speech.rttm"]
     at.command("diarize", at.out / "a.wav", at.out / "b.wav", "--out", at.out / "turns", *options)
 
 
@@ -514,7 +514,7 @@ def verify_receipt(at: Material) -> None:
     from sdpn.receipt import verify_receipt as function
 
     soundfile.write(at.out / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(48000), 16000)
-    at.command("diarize", "--model", at.model, "--out", at.cli, "--to", "json", at.out / "a.wav")
+    at.command("diarize", "--model", at.model, "--out", at.cli, "--format", "json", at.out / "a.wav")
     by_cli = at.command("verify-receipt", at.cli / "a.json")
     assert by_cli == plain(function(at.cli / "a.json").to_dict())
 

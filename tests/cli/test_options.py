@@ -7,6 +7,9 @@ from collections import defaultdict
 import pytest
 
 from sdpn.cli.commands import COMMANDS, make_parser
+from sdpn.cli.model_arguments import FORMATS
+from sdpn.formats.registry import TURN_FORMATS
+from sdpn.words.write import WORD_FORMATS
 
 #: Options whose default or placeholder differs between commands, and why.
 DIFFER = {
@@ -17,13 +20,14 @@ DIFFER = {
     "--resamples": "verify resamples trials of speakers, which takes longer than recordings",
     "--seed": "None where a setting or --manifest may give it; it is 0 then, too",
     "--snr": "noise to train or to simulate, and noise to test on",
-    "--to": "npz of clusters, a folder of a model, formats of turns",
+    "--embeddings": "a table to read, or whether a document holds them",
+    "--format": "of a model that is read; of turns or words where they are written, which have other names",
+    "--to": "npz of clusters, or a folder of a model",
     "--init": "a model folder, or a k-means model",
 }
 
 #: Kinds of value that are written in one way only.
 PLACEHOLDERS = {
-    "--embeddings": "SCP|ARK",
     "--halves": "SCP|ARK",
     "--jobs": "N",
     "--seed": "S",
@@ -64,7 +68,8 @@ def test_exceptions_are_needed() -> None:
         for action in make_parser(command)._actions
         if action.dest == "format"
     }
-    assert len(set(choices.values())) == 1, "--format is that of a model to read"
+    assert set(choices.values()) == {FORMATS}, "--format is that of a model to read"
+    assert not {*FORMATS} & {*TURN_FORMATS, *WORD_FORMATS}, "a name says what it is a format of"
 
 
 def test_number_of_processes_has_one_name() -> None:

@@ -96,7 +96,7 @@ def test_the_same_turns_of_a_real_recording(
     model: Path, graphs: Path, shared_data: Path, tmp_path: Path
 ) -> None:
     audio = str(speech(shared_data))
-    options = ["--to", "rttm,json", "--speaker-embeddings", "--quiet"]
+    options = ["--format", "rttm,json", "--embeddings", "--quiet"]
     assert main(["diarize", "--model", str(model), "--out", str(tmp_path / "torch"), *options, audio]) == 0
     done = without_torch(
         *["diarize", "--runtime", "onnx", "--model", graphs, "--out", tmp_path / "onnx", *options, audio]
@@ -160,7 +160,7 @@ def test_two_recordings_are_compared(model: Path, graphs: Path, shared_data: Pat
 def test_the_same_turns_with_a_segmentation_network(
     model: Path, graphs: Path, segmentation: Path, shared_data: Path, tmp_path: Path
 ) -> None:
-    audio, to = str(speech(shared_data)), ["--to", "rttm", "--quiet", "--num-speakers", "3"]
+    audio, to = str(speech(shared_data)), ["--format", "rttm", "--quiet", "--num-speakers", "3"]
     of_torch = ["--model", str(model), "--segmentation", str(segmentation), "--out", str(tmp_path / "torch")]
     assert main(["diarize", *of_torch, *to, audio]) == 0
     folder = tmp_path / "graphs"
@@ -347,7 +347,7 @@ def test_the_included_models_write_their_graphs_once(shared_data: Path, tmp_path
     ours, theirs = (np.array(one["recordings"][0]["embedding"]) for one in prints)
     np.testing.assert_allclose(theirs, ours, atol=1e-3 * np.linalg.norm(ours))
     for by in ("torch", "onnx"):
-        words = ["--people", people[by], "--num-speakers", "1", "--to", "json", "--quiet", "--out"]
+        words = ["--people", people[by], "--num-speakers", "1", "--format", "json", "--quiet", "--out"]
         named = without_torch(
             *["diarize", "--runtime", "onnx", *words, tmp_path / f"named by {by}", audio], home=home
         )

@@ -121,7 +121,7 @@ def select_empty(reading: int) -> bool:
         (["--stream", "--sample-format", "s16le", "-"], "--sample-format is of raw samples"),
         (["--stream", "--rate", "8000", "--sample-format", "s99", "-"], "unknown sample format 's99'"),
         (["--stream", "--people", "p", "a.wav"], "--people is not possible with --stream"),
-        (["--stream", "--to", "srt", "a.wav"], "--to has no effect without --out DIR"),
+        (["--stream", "--format", "srt", "a.wav"], "--format has no effect without --out DIR"),
         (["--stream", "--channel", "separate", "a.wav"], "--channel separate is not possible"),
         (["--stream", "missing.wav"], "missing.wav: "),
         (["--stream", "--rate", "16000", "-"], "begins like a WAV file"),

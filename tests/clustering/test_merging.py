@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
+from sdpn.clustering.count_calibration import CountEvidence
 from sdpn.clustering.merging import Merging, chosen_count, count_posterior
 from sdpn.clustering.recording_model import fit_recording
 from sdpn.clustering.speaker_pairs import FEATURES
@@ -68,21 +70,35 @@ def test_windows_that_overlap_by_five_sixths(shared_data: Path) -> None:
     assert 4 <= found.num_speakers <= 6
 
 
+def own_posterior(clusterer: Merging, emb: np.ndarray, times: np.ndarray, **bounds: int) -> np.ndarray:
+    """The posterior that decides, before it is calibrated."""
+    seen: list[CountEvidence] = []
+
+    def unchanged(_self: Merging, given: CountEvidence) -> np.ndarray:
+        seen.append(given)
+        return given.posterior_K
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Merging, "calibrated", unchanged)
+        clusterer.fit_predict(emb, times_N2=times, **bounds)
+    return seen[0].posterior_K
+
+
 def test_the_posterior_of_the_number() -> None:
     emb, times, _ = conversation([30, 45, 60, 20], within=0.55, between=0.15, seed=5)
     free = Merging().fit_predict(emb, times_N2=times)
     assert free.count_posterior_K is not None
     assert free.count_posterior_K.sum() == pytest.approx(1.0)
-    assert free.num_speakers <= 1 + int((free.count_posterior_K.cumsum() < 0.5).sum())
+    own_K = own_posterior(Merging(), emb, times)
+    assert free.num_speakers <= 1 + int((own_K.cumsum() < 0.5).sum())
     counts = free.likely_counts
     assert counts is not None
     assert max(counts, key=counts.__getitem__) == 4
     bounded = Merging().fit_predict(emb, times_N2=times, min_speakers=2, max_speakers=3).count_posterior_K
     assert bounded is not None
     assert np.flatnonzero(bounded).tolist() == [1, 2]
-    np.testing.assert_allclose(
-        bounded[1] / bounded[2], free.count_posterior_K[1] / free.count_posterior_K[2], rtol=1e-6
-    )
+    own_bounded_K = own_posterior(Merging(), emb, times, min_speakers=2, max_speakers=3)
+    np.testing.assert_allclose(own_bounded_K[1] / own_bounded_K[2], own_K[1] / own_K[2], rtol=1e-6)
     given = Merging().fit_predict(emb, times_N2=times, num_speakers=3).likely_counts
     assert given == {3: 1.0}
     assert Vbx().fit_predict(emb, times_N2=times).likely_counts is None
@@ -102,11 +118,11 @@ def test_the_median_or_the_most_probable_number() -> None:
     assert chosen_count(np.array([0.4, 0.25, 0.35]), "probable") == 1
     assert chosen_count(np.array([0.0, 0.5, 0.5]), "probable") == 2
     emb, times, _ = conversation([20, 6, 3, 2, 2], within=0.45, between=0.2, seed=3)
-    found = {rule: Merging(count=rule).fit_predict(emb, times_N2=times) for rule in ("median", "probable")}
+    rules: tuple[Literal["median", "probable"], ...] = ("median", "probable")
+    found = {rule: Merging(count=rule).fit_predict(emb, times_N2=times) for rule in rules}
     chosen = {}
     for rule, clustering in found.items():
-        assert clustering.count_posterior_K is not None
-        chosen[rule] = chosen_count(clustering.count_posterior_K, rule)
+        chosen[rule] = chosen_count(own_posterior(Merging(count=rule), emb, times), rule)
         assert clustering.num_speakers <= chosen[rule]  # the last step may drop some
     assert chosen["median"] < chosen["probable"]
 

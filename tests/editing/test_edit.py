@@ -87,13 +87,13 @@ def test_a_document_keeps_its_corrections(shared_data: Path, tmp_path: Path) -> 
     from sdpn.cli.main import main
 
     clip = shared_data.parent / "cases" / "speech8.wav"
-    assert main(["diarize", str(clip), "--out", str(tmp_path), "--to", "json", "--quiet"]) == 0
+    assert main(["diarize", str(clip), "--out", str(tmp_path), "--format", "json", "--quiet"]) == 0
     path = tmp_path / "speech8.json"
     document = json.loads(path.read_text())
     turn = document["exclusive_turns"][0]
     middle = (turn["start_s"] + turn["end_s"]) / 2
     words = ["edit", str(path), "--out", str(tmp_path / "new"), "--quiet"]
-    assert main([*words, "--is", str(middle), "Anna Lee", "--to", "json,rttm"]) == 0
+    assert main([*words, "--is", str(middle), "Anna Lee", "--format", "json,rttm"]) == 0
     edited = json.loads((tmp_path / "new/speech8.json").read_text())
     found = next(one for one in edited["turns"] if one["start_s"] <= middle < one["end_s"])
     assert found["speaker"] == "Anna Lee" and found["confidence"] == 1.0

@@ -173,7 +173,7 @@ def test_documents_of_a_folder(tmp_path: Path) -> None:
 def test_documents_that_cannot_be_linked(tmp_path: Path) -> None:
     first = document(tmp_path / "a.json", "a", [[1.0, 0.0]])
     for other, message in (
-        (document(tmp_path / "n.json", "n", None), r"n\.json: has no embeddings.*--speaker-embeddings"),
+        (document(tmp_path / "n.json", "n", None), r"n\.json: has no embeddings.*--embeddings"),
         (document(tmp_path / "t.json", "a", [[1.0, 0.0]]), r"t\.json: recording 'a' is also in .*a\.json"),
         (document(tmp_path / "w.json", "w", [[1.0, 0.0]], "v"), r"w\.json: was made with fast.*one model"),
         (document(tmp_path / "d.json", "d", [[1.0]]), "embeddings of 2 and of 1 dimensions"),

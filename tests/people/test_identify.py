@@ -54,14 +54,14 @@ def back_end() -> BackEnd:
 @pytest.mark.parametrize("number", [1, 10, 40])
 @pytest.mark.parametrize("rate", [0.01, 0.1])
 def test_the_rate_of_strangers_who_get_a_name(number: int, rate: float, back_end: BackEnd) -> None:
-    """However many people there are; the cohort and the strangers are alike here."""
+    """Is a limit, however many people there are; the cohort and the strangers are alike here."""
     rng = np.random.default_rng(1)
     known = KnownPeople(enrolled(speakers(rng, number, 2)), back_end, false_alarms=rate)
     strangers = speakers(rng, 4000, 1)[:, 0]
     found = known.identify({str(index): row for index, row in enumerate(strangers)})
     named = np.mean([identity.name is not None for identity in found.values()])
-    assert 0.1 * rate <= named <= 2.5 * rate
-    assert known.by_cohort_alone == (number == 1)
+    assert named <= 1.5 * rate
+    assert known.by_back_end_alone == (number == 1)
 
 
 def test_people_are_recognised(back_end: BackEnd) -> None:

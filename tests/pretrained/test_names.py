@@ -275,7 +275,7 @@ def test_the_pipeline_opens_no_socket(shared_data: Path, tmp_path: Path) -> None
     clip, out = str(shared_data / "ami_excerpt/trn09.flac"), str(tmp_path / "out")
     words = [
         ["models", "--available"],
-        ["diarize", clip, "--out", out, "--to", "rttm,json,srt,elan", "--quiet"],
+        ["diarize", clip, "--out", out, "--format", "rttm,json,srt,elan", "--quiet"],
         ["verify-receipt", f"{out}/trn09.json", "--quiet"],
         ["compare", clip, clip],
         ["extract", clip, "--out", f"{out}/embeddings", "--quiet"],

@@ -69,7 +69,7 @@ def test_results_are_those_of_the_command(service: Service, recording: Path, tmp
     job = service.finished(job_id)
     assert job["state"] == "done" and job["error"] is None and job["progress"]["share"] == 1.0
     assert job["results"].keys() == {*TURN_FORMATS, "report"}
-    words = ["--model", "small", "--to", ",".join(TURN_FORMATS), "--max-speakers", "3", "--quiet"]
+    words = ["--model", "small", "--format", ",".join(TURN_FORMATS), "--max-speakers", "3", "--quiet"]
     assert main(["diarize", str(recording), "--out", str(tmp_path), *words]) == 0
     for name, kind in TURN_FORMATS.items():
         ours, theirs = service.result(job_id, name), tmp_path / f"talk{kind.suffix}"
@@ -151,7 +151,7 @@ def test_damaged_forms(service: Service, form: bytes, why: str) -> None:
         ({"num_speakers": 2, "max_speakers": 3}, "contradicts"),
         ({"min_speakers": 4, "max_speakers": 3}, "min_speakers is 4"),
         ({"channel": "left"}, "channel: String should match"),
-        ({"to": "rttm", "speaker_embeddings": True}, "--to json"),
+        ({"to": "rttm", "speaker_embeddings": True}, "--format json"),
         ({"path": "/etc/passwd"}, "path: Extra inputs"),
     ],
 )

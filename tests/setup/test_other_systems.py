@@ -68,7 +68,7 @@ with inherited_without_signals():
     obeys_its_parent()
 assert main(["extract", "--model", sys.argv[2], "--out", "vectors", "tone.wav", "--quiet"]) == 0
 for _ in range(2):  # into new folders, and over old files
-    words = ["--to", "rttm,json", "--report", "--cut", "--force", "--quiet"]
+    words = ["--format", "rttm,json", "--report", "--cut", "--force", "--quiet"]
     assert main(["diarize", "--model", sys.argv[2], "--out", "turns", "tone.wav", *words]) == 0
 """
 

@@ -16,29 +16,30 @@ without a condition on that condition. ``read`` reads them on dev conversations.
 from __future__ import annotations
 
 import argparse
-import functools
 import pickle
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
-from scipy.special import expit
+from scipy.optimize import linear_sum_assignment, minimize
+from scipy.special import expit, log_softmax
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import roc_auc_score
 
 from sdpn.augmentation.codecs import Coding, clip_peaks, through_codec
 from sdpn.augmentation.conditions import telephone
 from sdpn.benchmark.held_out import LIBRISPEECH_SPEAKERS, is_held_out_sound
-from sdpn.clustering.registry import make_clusterer
+from sdpn.clustering.base import Clustering
+from sdpn.clustering.count_calibration import COUNT_ODDS, TERMS, CountEvidence, calibrated_counts, count_terms
+from sdpn.clustering.merging import Merging
 from sdpn.diarization import forecast
-from sdpn.diarization.confidence import RIGHT_ODDS, turn_features
+from sdpn.diarization.confidence import FEATURES, RIGHT_ODDS, turn_features
 from sdpn.diarization.forecast import OFFSET, recording_features
 from sdpn.diarization.pipeline import Diarizer, EmbeddedRecording
-from sdpn.diarization.timeline import label_speech
+from sdpn.diarization.timeline import LabelledSpan, label_speech
 from sdpn.diarization.vad import detect_speech
 from sdpn.interop.load import load_model
 from sdpn.io import audio
@@ -58,7 +59,9 @@ CORPORA = {
     "dev": {"commonvoice": "commonvoice/dev", "speechocean762": "speechocean762/dev"},
 }
 FEWEST_CLIPS = 4
+#: Of the conversations; those of ``--seed`` 1 begin `_APART` later.
 SEED = {"train": 301, "dev": 401}
+_APART = 1000
 
 #: What is done to a conversation before it is mixed, and to its samples.
 Change = Callable[[Conversation], Conversation]
@@ -178,7 +181,9 @@ class Example(NamedTuple):
     embedded: EmbeddedRecording
 
 
-def conversations(data: Path, out: Path, part: str, num: int) -> list[tuple[str, str, Folders, Conversation]]:
+def conversations(
+    data: Path, out: Path, part: str, num: int, seed: int
+) -> list[tuple[str, str, Folders, Conversation]]:
     """Corpus, condition, folders and line of each conversation; drawn once."""
     found = []
     for corpus, path in CORPORA[part].items():
@@ -190,11 +195,11 @@ def conversations(data: Path, out: Path, part: str, num: int) -> list[tuple[str,
         )
         pools = {}
         for number, (kind, (settings, times)) in enumerate(DRAWN.items()):
-            manifest = out / f"{part}.{corpus}.{number}.jsonl"
+            manifest = out / f"{part}.{corpus}.{number}.{seed}.jsonl"
             if not manifest.is_file():
                 config = SimulationConfig(
                     num=times * num,
-                    seed=SEED[part] + number,
+                    seed=SEED[part] + number + _APART * seed,
                     **{"room_share": 1.0, "noise_share": 1.0, "duration_s": 120.0, **settings},  # type: ignore[arg-type]
                 )
                 lines = plan(config, voxconverse(), folders, detect_speech, jobs=1, progress=silently)
@@ -204,7 +209,7 @@ def conversations(data: Path, out: Path, part: str, num: int) -> list[tuple[str,
             pool = pools[condition.drawn]
             for index in range(num):
                 line = condition.change(pool[(number * num + index) % len(pool)])
-                recording = f"{corpus}-{number:02d}-{index}"
+                recording = f"{corpus}-{seed}-{number:02d}-{index}"
                 found.append((corpus, name, folders, replace(line, recording=recording)))
     return found
 
@@ -224,26 +229,36 @@ def embed(args: argparse.Namespace) -> None:
     """Embed the windows of all conversations."""
     diarizer = Diarizer(load_model(args.model, args.format))
     examples = []
-    for corpus, name, folders, line in conversations(args.data, args.out, args.part, args.num):
-        if args.corpus not in (None, corpus) or int(line.recording.rpartition("-")[2]) < args.first:
-            continue
+    args.out.mkdir(parents=True, exist_ok=True)
+    for corpus, name, folders, line in conversations(args.data, args.out, args.part, args.num, args.seed):
         wave = CONDITIONS[name].degrade(mix(line, folders.load).astype(np.float32) / 32768)
         embedded = replace(diarizer.embed((wave, audio.RATE_HZ)), recording=line.recording)
         examples.append(Example(corpus, name, line.turns(), embedded)._asdict())
         if zlib.crc32(line.recording.encode()) % 20 == 0:
             print(len(examples), line.recording, flush=True)
-    part = f".{args.corpus}" * (args.corpus is not None) + f".{args.first}" * (args.first > 0)
-    with (args.out / f"{args.part}.{args.name[0]}{part}.pkl").open("wb") as file:
+    with (args.out / f"{args.part}.{args.name[0]}.{args.seed}.pkl").open("wb") as file:
         pickle.dump(examples, file)
 
 
 def read_examples(out: Path, part: str, name: str) -> list[Example]:
     """What `embed` wrote."""
     found = []
-    for path in sorted(out.glob(f"{part}.{name}.*pkl")):
+    for path in sorted(out.glob(f"{part}.{name}.*.pkl")):
         with path.open("rb") as file:
             found += [Example(**each) for each in pickle.load(file)]
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithEvidence(Merging):
+    """Keeps what the posterior of the number is made of."""
+
+    evidence: list[CountEvidence] = field(default_factory=list)
+
+    def calibrated(self, evidence: CountEvidence) -> np.ndarray:
+        """As always."""
+        self.evidence.append(evidence)
+        return super().calibrated(evidence)
 
 
 class Judged(NamedTuple):
@@ -251,38 +266,37 @@ class Judged(NamedTuple):
 
     Attributes:
         condition: of the conversation.
-        features_SF: of its turns.
+        embedded: the conversation.
+        spans: its turns.
+        features_SF: of its turns, with an unknown number of speakers.
         right_S: whether the one who speaks most of a turn is whom its label stands for.
         seconds_S: length of the turns.
-        features: of the recording, as a function of the turns' confidence.
         der: at collar 0 with overlap.
-        found: number of speakers found, and
-        true: their true number.
-        counts: posterior of the number.
+        true: number of speakers.
+        evidence: of their number; None where it was not asked (one window).
     """
 
     condition: str
+    embedded: EmbeddedRecording
+    spans: list[LabelledSpan]
     features_SF: np.ndarray
     right_S: np.ndarray
     seconds_S: np.ndarray
-    features: Callable[[Sequence[float]], np.ndarray]
     der: float
-    found: int
     true: int
-    counts: dict[int, float] | None
+    evidence: CountEvidence | None
 
 
-def judge(example: Example, method: str = "merging") -> Judged | None:
+def judge(example: Example) -> Judged | None:
     """Diarize and compare with the reference; None without speech."""
     embedded = example.embedded
     if not embedded.speech:
         return None
-    clustering = make_clusterer(method).fit_predict(embedded.emb_ND, times_N2=embedded.windows.times_N2)
+    clusterer = WithEvidence()
+    clustering = clusterer.fit_predict(embedded.emb_ND, times_N2=embedded.windows.times_N2)
     spans = label_speech(
         embedded.speech, embedded.windows, clustering.labels_N, max_pause_s=embedded.max_pause_s
     )
-    counts = clustering.likely_counts
-    features_SF = turn_features(embedded, clustering.labels_N, spans, counts)
     turns = [
         Turn(embedded.recording, span.start_s, span.end_s - span.start_s, str(span.label)) for span in spans
     ]
@@ -290,14 +304,14 @@ def judge(example: Example, method: str = "merging") -> Judged | None:
     scored = score_recordings({embedded.recording: reference}, {embedded.recording: turns})
     return Judged(
         condition=example.condition,
-        features_SF=features_SF,
+        embedded=embedded,
+        spans=spans,
+        features_SF=turn_features(embedded, clustering.labels_N, spans, None),
         right_S=right_turns(turns, reference),
         seconds_S=np.array([turn.duration_s for turn in turns]),
-        features=lambda sure: recording_features(embedded, spans, features_SF, sure, counts),
         der=total_figures(scored).components.der,
-        found=clustering.num_speakers,
         true=len({turn.speaker for turn in reference}),
-        counts=counts,
+        evidence=clusterer.evidence[0] if clusterer.evidence else None,
     )
 
 
@@ -323,8 +337,9 @@ def right_turns(turns: Sequence[Turn], reference: Sequence[Turn]) -> np.ndarray:
 
 
 class Model(NamedTuple):
-    """Coefficients of confidence and forecast."""
+    """Coefficients of the number's posterior, confidence and forecast."""
 
+    counts: np.ndarray
     odds: np.ndarray
     weights: np.ndarray
     mean: np.ndarray
@@ -333,20 +348,61 @@ class Model(NamedTuple):
     high: float
     unusual: float
 
-    def sure(self, features_SF: np.ndarray) -> np.ndarray:
+    def likely_counts(self, each: Judged) -> dict[int, float] | None:
+        """Probabilities of numbers of speakers."""
+        if each.evidence is None:
+            return None
+        found = Clustering(np.zeros(1, dtype=int), None, calibrated_counts(each.evidence, self.counts))
+        return found.likely_counts
+
+    def turns(self, each: Judged) -> np.ndarray:
+        """Features of the turns, with what is known of the number of speakers."""
+        counts, features_SF = self.likely_counts(each), each.features_SF.copy()
+        if counts is not None:
+            number = len({span.label for span in each.spans})
+            features_SF[:, FEATURES.index("sureness")] = counts.get(number, 0.0)
+        return features_SF
+
+    def sure(self, each: Judged) -> np.ndarray:
         """Confidence of turns."""
-        chances: np.ndarray = expit(features_SF @ self.odds)
+        chances: np.ndarray = expit(self.turns(each) @ self.odds)
         return chances
+
+    def recording(self, each: Judged) -> np.ndarray:
+        """Features of the recording."""
+        return recording_features(
+            each.embedded, each.spans, self.turns(each), self.sure(each).tolist(), self.likely_counts(each)
+        )
 
     def log_der(self, each: Judged) -> float:
         """Forecast."""
-        features_F = each.features(self.sure(each.features_SF).tolist())
-        return float((features_F - self.mean) / self.scale @ self.weights)
+        return float((self.recording(each) - self.mean) / self.scale @ self.weights)
 
     def distance(self, each: Judged) -> float:
         """From usual recordings."""
-        features_F = each.features(self.sure(each.features_SF).tolist())
-        return float(np.sqrt((((features_F - self.mean) / self.scale)[1:] ** 2).mean()))
+        scaled_F = (self.recording(each) - self.mean) / self.scale
+        return float(np.sqrt((scaled_F[1:] ** 2).mean()))
+
+
+def fit_counts(of: Sequence[Judged], penalty: float = 1.0) -> np.ndarray:
+    """Weights of the terms of the number's log odds, by maximum likelihood; the posterior itself is usual."""
+    pairs = [
+        (count_terms(each.evidence), each.true - 1)
+        for each in of
+        if each.evidence is not None and each.true <= len(each.evidence.posterior_K)
+    ]
+    usual = np.eye(len(TERMS))[0]
+
+    def loss(odds_T: np.ndarray) -> tuple[float, np.ndarray]:
+        total, slope_T = 0.5 * penalty * ((odds_T - usual) ** 2).sum(), penalty * (odds_T - usual)
+        for terms_KT, true in pairs:
+            log_K = log_softmax(terms_KT @ odds_T)
+            total -= log_K[true]
+            slope_T = slope_T + np.exp(log_K) @ terms_KT - terms_KT[true]
+        return float(total), slope_T
+
+    found: np.ndarray = minimize(loss, usual, jac=True, method="L-BFGS-B").x
+    return found
 
 
 def fit_model(of: Mapping[str, Sequence[Judged]], *, spread: bool = True) -> Model:
@@ -357,7 +413,10 @@ def fit_model(of: Mapping[str, Sequence[Judged]], *, spread: bool = True) -> Mod
         spread: whether to find the range as well, from conditions that are left out in turn.
     """
     each = [(name, judged) for name, conversations in of.items() for judged in conversations]
-    features_TF = np.concatenate([judged.features_SF for _, judged in each])
+    nothing = np.zeros(0)
+    counts = fit_counts([judged for _, judged in each])
+    model = Model(counts, nothing, nothing, nothing, nothing, low=0.0, high=0.0, unusual=0.0)
+    features_TF = np.concatenate([model.turns(judged) for _, judged in each])
     right_T = np.concatenate([judged.right_S for _, judged in each])
     total = {name: sum(len(judged.right_S) for judged in conversations) for name, conversations in of.items()}
     weights_T = np.concatenate([np.full(len(judged.right_S), 1000 / total[name]) for name, judged in each])
@@ -365,8 +424,8 @@ def fit_model(of: Mapping[str, Sequence[Judged]], *, spread: bool = True) -> Mod
     scale_F[0] = 1.0
     regression = LogisticRegression(C=0.3, max_iter=5000, fit_intercept=False)
     regression.fit(features_TF / scale_F, right_T, sample_weight=weights_T)
-    odds = regression.coef_[0] / scale_F
-    rows_RF = np.stack([judged.features(expit(judged.features_SF @ odds).tolist()) for _, judged in each])
+    model = model._replace(odds=regression.coef_[0] / scale_F)
+    rows_RF = np.stack([model.recording(judged) for _, judged in each])
     mean, scale = rows_RF.mean(axis=0), np.maximum(rows_RF.std(axis=0), 1e-6)
     mean[0], scale[0] = 0.0, 1.0
     shares_R = np.array([1 / len(of[name]) for name, _ in each])
@@ -375,7 +434,8 @@ def fit_model(of: Mapping[str, Sequence[Judged]], *, spread: bool = True) -> Mod
     scaled_RF = (rows_RF - mean) / scale
     ridge.fit(scaled_RF, target_R, sample_weight=shares_R)
     distances = np.sqrt((scaled_RF[:, 1:] ** 2).mean(axis=1))
-    model = Model(odds, ridge.coef_, mean, scale, 0.0, 0.0, float(np.quantile(distances, 0.99)))
+    unusual = float(np.quantile(distances, 0.99))
+    model = model._replace(weights=ridge.coef_, mean=mean, scale=scale, unusual=unusual)
     if not spread:
         return model
     residuals = []
@@ -400,22 +460,46 @@ def without(of: Mapping[str, Sequence[Judged]], condition: str) -> dict[str, lis
 
 def figures(conversations: Sequence[Judged], model: Model) -> str:
     """AUROC of 'this turn is wrong', ECE, and how often the DER is within the forecast range."""
-    sure_T = np.concatenate([model.sure(judged.features_SF) for judged in conversations])
+    sure_T = np.concatenate([model.sure(judged) for judged in conversations])
     right_T = np.concatenate([judged.right_S for judged in conversations])
     auroc = roc_auc_score(~right_T, -sure_T) if 0 < right_T.sum() < len(right_T) else float("nan")
+    logs = [model.log_der(judged) for judged in conversations]
     within = [
-        model.low <= np.log(judged.der + OFFSET) - model.log_der(judged) <= model.high
-        for judged in conversations
+        model.low <= np.log(judged.der + OFFSET) - log <= model.high
+        for judged, log in zip(conversations, logs, strict=True)
     ]
-    errors = [abs(np.exp(model.log_der(judged)) - OFFSET - judged.der) for judged in conversations]
+    errors = [abs(np.exp(log) - OFFSET - each.der) for each, log in zip(conversations, logs, strict=True)]
     der = float(np.mean([judged.der for judged in conversations]))
     unusual = float(np.mean([model.distance(judged) > model.unusual for judged in conversations]))
     return (
         f"{len(right_T)} turns, wrong {100 * (1 - right_T.mean()):.1f} %, AUROC {auroc:.3f}, "
-        f"ECE {ece(sure_T, right_T):.3f}; "
+        f"ECE {ece(sure_T, right_T):.3f} ({least_ece(sure_T):.3f}); "
         f"DER {100 * der:.1f} %, within the range {sum(within)} of {len(within)}, "
-        f"mean error of the forecast {100 * float(np.mean(errors)):.1f} points, warned {100 * unusual:.0f} %"
+        f"mean error {100 * float(np.mean(errors)):.1f} points, warned {100 * unusual:.0f} %; "
+        f"number of speakers: {counting(conversations, model)}"
     )
+
+
+def counting(conversations: Sequence[Judged], model: Model) -> str:
+    """Exact counts and how far the posterior of the number is calibrated."""
+    known = [(judged, model.likely_counts(judged)) for judged in conversations]
+    found = [
+        (judged, counts) for judged, counts in known if counts is not None and judged.evidence is not None
+    ]
+    sure = np.array([counts.get(judged.evidence.found, 0.0) for judged, counts in found])  # type: ignore[union-attr]
+    exact = np.array([judged.evidence.found == judged.true for judged, _ in found])  # type: ignore[union-attr]
+    of_true = np.array([max(counts.get(judged.true, 0.0), 1e-3) for judged, counts in found])
+    return (
+        f"exact {exact.sum()} of {len(exact)}, mean probability {sure.mean():.2f}, "
+        f"ECE {ece(sure, exact, 5):.3f} ({least_ece(sure, 5):.3f}), "
+        f"log loss {-np.log(of_true).mean():.2f}"
+    )
+
+
+def least_ece(sure_T: np.ndarray, bins: int = 10) -> float:
+    """ECE to be expected of perfectly calibrated probabilities, by chance alone."""
+    rng = np.random.default_rng(0)
+    return float(np.mean([ece(sure_T, rng.random(len(sure_T)) < sure_T, bins) for _ in range(200)]))
 
 
 def ece(sure_T: np.ndarray, right_T: np.ndarray, bins: int = 10) -> float:
@@ -435,22 +519,24 @@ def fit(out: Path, names: Sequence[str]) -> None:
     def numbers(values: np.ndarray) -> str:
         return "[" + ", ".join(f"{value:.4g}" for value in values) + "]"
 
+    print(f"COUNT_ODDS = np.array({numbers(model.counts)})")
     print(f"RIGHT_ODDS = np.array({numbers(model.odds)})")
     print(f"WEIGHTS = np.array({numbers(model.weights)})")
     print(f"MEAN = np.array({numbers(model.mean)})\nSCALE = np.array({numbers(model.scale)})")
     print(f"RANGE = ({model.low:.3f}, {model.high:.3f})\nUNUSUAL = {model.unusual:.3f}")
     for name in names:
         print(f"{name}, training conversations: {figures(train[name], model)}")
+        others = {other: train[other] for other in names if other != name}
+        if others:
+            print(f"{name}, fitted to the other encoders: {figures(train[name], fit_model(others))}")
     for condition in CONDITIONS:
         rest = fit_model(without(train, condition))
         for name in names:
-            for part in ("train", "dev") if (out / f"dev.{name}.pkl").is_file() else ("train",):
-                conversations = train[name] if part == "train" else judged_examples(out, "dev", name)
-                chosen = [judged for judged in conversations if judged.condition == condition]
-                print(f"without {condition}: {name}, {part}: {figures(chosen, rest)}", flush=True)
+            chosen = [judged for judged in train[name] if judged.condition == condition]
+            if chosen:
+                print(f"without {condition}: {name}: {figures(chosen, rest)}", flush=True)
 
 
-@functools.cache
 def judged_examples(out: Path, part: str, name: str) -> list[Judged]:
     """The conversations of `embed`, diarized."""
     found = [judge(example) for example in read_examples(out, part, name)]
@@ -460,7 +546,13 @@ def judged_examples(out: Path, part: str, name: str) -> list[Judged]:
 def shipped() -> Model:
     """The coefficients of the package."""
     return Model(
-        RIGHT_ODDS, forecast.WEIGHTS, forecast.MEAN, forecast.SCALE, *forecast.RANGE, forecast.UNUSUAL
+        COUNT_ODDS,
+        RIGHT_ODDS,
+        forecast.WEIGHTS,
+        forecast.MEAN,
+        forecast.SCALE,
+        *forecast.RANGE,
+        forecast.UNUSUAL,
     )
 
 
@@ -471,12 +563,13 @@ def read(out: Path, names: Sequence[str], plot: Path | None) -> None:
     for name in names:
         conversations = judged_examples(out, "dev", name)
         print(f"{name}, dev: {figures(conversations, model)}")
+        raw = model._replace(counts=np.eye(len(TERMS))[0])
+        print(f"  number of speakers, not calibrated: {counting(conversations, raw)}")
         for condition in CONDITIONS:
             chosen = [judged for judged in conversations if judged.condition == condition]
             if chosen:
                 print(f"  {condition}: {figures(chosen, model)}")
-        print(f"  number of speakers: {counting(conversations)}")
-        sure_T = np.concatenate([model.sure(judged.features_SF) for judged in conversations])
+        sure_T = np.concatenate([model.sure(judged) for judged in conversations])
         right_T = np.concatenate([judged.right_S for judged in conversations])
         seconds_T = np.concatenate([judged.seconds_S for judged in conversations])
         curves[name] = risk_coverage(sure_T, right_T, seconds_T)
@@ -488,15 +581,6 @@ def read(out: Path, names: Sequence[str], plot: Path | None) -> None:
             )
     if plot is not None:
         draw(curves, plot)
-
-
-def counting(conversations: Sequence[Judged]) -> str:
-    """Exact counts and how far the posterior of the number is calibrated."""
-    known = [judged for judged in conversations if judged.counts is not None]
-    of_found = np.array([judged.counts.get(judged.found, 0.0) for judged in known])  # type: ignore[union-attr]
-    exact = np.array([judged.found == judged.true for judged in known])
-    mean, error = of_found.mean(), ece(of_found, exact, 5)
-    return f"exact {exact.sum()} of {len(exact)}, mean probability {mean:.2f}, ECE {error:.3f}"
 
 
 def risk_coverage(
@@ -535,9 +619,8 @@ def main() -> None:
     parser.add_argument(
         "--part", choices=("train", "dev"), default="train", help="embed: whose conversations"
     )
-    parser.add_argument("--num", type=int, default=4, help="embed: conversations of a corpus and condition")
-    parser.add_argument("--corpus", help="embed: only this one, in a file of its own")
-    parser.add_argument("--first", type=int, default=0, help="embed: without so many of each condition")
+    parser.add_argument("--num", type=int, default=2, help="embed: conversations of a corpus and condition")
+    parser.add_argument("--seed", type=int, default=0, help="embed: of the conversations")
     parser.add_argument("--name", action="append", default=[], help="of the embeddings")
     parser.add_argument("--model", type=Path, help="embed: the model (default: the one in the package)")
     parser.add_argument("--format", help="embed: its format")

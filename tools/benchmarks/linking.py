@@ -1,14 +1,11 @@
 """Linking of speakers across conversations: pairwise F1 beside the estimate that the command prints.
 
-    sdpn simulate --corpus speakers --num 18 --seed 77 --min-speakers 4 --max-speakers 4 --duration 90 \
-        --rir data/rir --noise data/noise --out sim         # 24 speakers, each in three conversations
-    sdpn diarize sim/*.flac --to json,rttm --speaker-embeddings --out out
-    sdpn link out --out linked
-    python tools/benchmarks/linking.py --reference sim/reference.rttm --turns out --people linked/people.json
+    python tools/benchmarks/linking.py --data shared/data --model fast --out exp/linking
 
-The person of an appearance is who speaks most of it in the reference. Pairs of appearances in different
-recordings are counted; appearances that were too short to be linked count as persons of their own, and so
-as missed.
+For each corpus: `sdpn simulate` makes 18 conversations of its first 24 dev speakers, each in three of them;
+`sdpn diarize` and `sdpn link` follow. The person of an appearance is who speaks most of it in the reference.
+Pairs of appearances in different recordings are counted; appearances that were too short to be linked count
+as persons of their own, and so as missed. What is there already in --out is not made again.
 """
 
 from __future__ import annotations
@@ -19,44 +16,92 @@ from collections import defaultdict
 from itertools import combinations
 from pathlib import Path
 
+from sdpn.cli.main import main as sdpn
 from sdpn.io.rttm import read_rttm, read_rttms
+
+CORPORA = ("speechocean762/dev", "commonvoice/dev")
+SPEAKERS = 24
+CONVERSATIONS = (
+    "--num",
+    "18",
+    "--seed",
+    "77",
+    "--min-speakers",
+    "4",
+    "--max-speakers",
+    "4",
+    "--duration",
+    "90",
+)
 
 
 def main() -> None:
-    """Print precision, recall and F1, estimated and true."""
+    """Print precision, recall and F1 of each corpus, estimated and true."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--reference", type=Path, required=True, metavar="RTTM")
-    parser.add_argument("--turns", type=Path, required=True, metavar="DIR", help="RTTM files")
-    parser.add_argument("--people", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the corpora")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--model", default="fast")
     args = parser.parse_args()
-    people = json.loads(args.people.read_text())
-    truth = true_people(args.reference, args.turns)
+    for corpus in CORPORA:
+        name = corpus.partition("/")[0]
+        sim, turns = args.out / f"{name}.sim", args.out / f"{name}.{args.model.replace('/', '-')}"
+        linked = turns.with_name(f"{turns.name}.linked")
+        if not sim.exists():
+            speakers = args.out / f"{name}.speakers"
+            speakers.mkdir(parents=True, exist_ok=True)
+            folders = sorted(path for path in (args.data / corpus).iterdir() if path.is_dir())
+            for folder in folders[:SPEAKERS]:
+                if not (speakers / folder.name).exists():
+                    (speakers / folder.name).symlink_to(folder.resolve())
+            sounds = ["--rir", args.data / "rir", "--noise", args.data / "noise"]
+            run("simulate", "--corpus", speakers, *CONVERSATIONS, *sounds, "--out", sim)
+        files = sorted(sim.glob("*.flac"))
+        options = ["--format", "json,rttm", "--embeddings", "--out", turns]
+        run("diarize", *files, "--model", args.model, *options)
+        run("link", turns, "--out", linked)
+        print(f"{name}: {figures(sim / 'reference.rttm', turns, linked / 'people.json')}", flush=True)
+
+
+def run(*words: object) -> None:
+    """Run a command of sdpn.
+
+    Raises:
+        SystemExit: it failed.
+    """
+    if code := sdpn([*map(str, words), "--quiet"]):
+        raise SystemExit(code)
+
+
+def figures(reference: Path, turns: Path, linked: Path) -> str:
+    """What is right and what was estimated, as text."""
+    people = json.loads(linked.read_text())
+    truth = true_people(reference, turns)
     found = {
         (one["recording"], one["speaker"]): person["person"]
         for person in people["people"]
         for one in person["appearances"]
     }
-    linked = right = same = 0
+    num_linked = right = same = 0
     for first, second in combinations(sorted(truth), 2):
         if first[0] == second[0]:
             continue
         is_same = truth[first] == truth[second]
         is_linked = first in found and second in found and found[first] == found[second]
         same += is_same
-        linked += is_linked
+        num_linked += is_linked
         right += is_same and is_linked
-    precision, recall = right / max(linked, 1), right / max(same, 1)
+    precision, recall = right / max(num_linked, 1), right / max(same, 1)
     f1 = 2 * precision * recall / max(precision + recall, 1e-9)
-    print(f"{len(truth)} appearances of {len(set(truth.values()))} people, {len(people['people'])} found")
-    print(
-        f"true      precision {precision:.3f}  recall {recall:.3f}  F1 {f1:.3f}  "
-        f"({linked} linked, {same} same)"
-    )
     estimated = people["estimated"]
     shown = "  ".join(f"{name} {estimated[name]:.3f}" for name in ("precision", "recall", "f1"))
-    print(f"estimated {shown}  (threshold {people['threshold']})")
+    return (
+        f"{len(truth)} appearances of {len(set(truth.values()))} people, {len(people['people'])} found\n"
+        f"  true      precision {precision:.3f}  recall {recall:.3f}  F1 {f1:.3f}  "
+        f"({num_linked} linked, {same} same)\n"
+        f"  estimated {shown}  (threshold {people['threshold']})"
+    )
 
 
 def true_people(reference: Path, turns: Path) -> dict[tuple[str, str], str]:

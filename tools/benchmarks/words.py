@@ -56,13 +56,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="of tools/benchmarks/confidence.py")
     parser.add_argument("--part", choices=("train", "dev"), default="dev")
     parser.add_argument("--name", default="fast", help="of the embeddings")
+    parser.add_argument("--seed", type=int, default=0, help="of the conversations, as embedded")
     parser.add_argument(
-        "--num", type=int, default=4, help="conversations of a corpus and condition, as embedded"
+        "--num", type=int, default=2, help="conversations of a corpus and condition, as embedded"
     )
     parser.add_argument("--conditions", nargs="+", default=["dry", "room and noise"])
     parser.add_argument("--min-confidence", type=float, nargs="+", default=[0.0, 0.3, 0.5, 0.7])
     args = parser.parse_args()
-    lines = {line.recording: line for *_, line in conversations(args.data, args.out, args.part, args.num)}
+    drawn = conversations(args.data, args.out, args.part, args.num, args.seed)
+    lines = {line.recording: line for *_, line in drawn}
     for condition in args.conditions:
         examples = [
             example
