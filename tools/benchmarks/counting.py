@@ -12,8 +12,8 @@
 out), with the rooms and noises of training, or, with ``--held-out``, with the benchmark's. Kinds (``--kind``,
 repeatable; the first by default):
 
-- ``conversations``: three minutes, 2 to 8 speakers, seven for each ``--seed`` (1, 2 and 3), a third each near
-  the microphone, in a room with noise, and over the telephone;
+- ``conversations``: three ``--minutes``, 2 to 8 speakers, seven for each ``--seed`` (1, 2 and 3), a third each
+  near the microphone, in a room with noise, and over the telephone;
 - ``meetings``: half minutes in a room with noise in which others cut in, so that about a fifth of the speech
   is overlapped;
 - ``changes``: 2 to 6 speakers of whom every second one is far from the microphone, whose levels differ
@@ -22,8 +22,10 @@ repeatable; the first by default):
 
 ``embed`` computes the windows of each recording once and goes on where it was interrupted; with
 ``--conversations DIR`` of other conversations, as of `sdpn benchmark`. ``table`` tries clusterers on what
-is embedded, in seconds. ``fit`` prints the coefficients `sdpn.clustering.merging.PAIR_ODDS` and `STEP_ODDS`,
-fitted to the conversations, to pieces of them of 30 and 75 s, and to the one who speaks most in each, alone;
+is embedded, in seconds; its last column is the share of recordings in which everybody speaks alone for the
+length of a window: who does not cannot be counted. ``fit`` prints the coefficients
+`sdpn.clustering.merging.PAIR_ODDS` and `STEP_ODDS`, fitted to the conversations, to pieces of them of 30 and
+75 s, and to the one who speaks most in each, alone;
 and how they do on corpora that they were not fitted to.
 """
 
@@ -76,6 +78,9 @@ KINDS = ("conversations", "meetings", "changes", "hour")
 COUNTS, HOUR = range(2, 9), (20, 40)
 FEWEST_FILES = 4
 
+#: Length of a window of the pipeline, and resolution of who speaks alone.
+WINDOW_S, FRAME_S = 1.5, 0.01
+
 #: Weight in the fit of the step odds: of one speaker alone, of pieces and half minutes, of others.
 ONE_SPEAKER, PIECE = 0.5, 0.5
 FEWEST_WINDOWS, FEWEST_IN_PIECE = 20, 8
@@ -117,6 +122,7 @@ def main() -> None:
     group.add_argument("--held-out", action="store_true", help="with the rooms and noises of the benchmark")
     group.add_argument("--kind", action="append", choices=KINDS)
     group.add_argument("--seed", action="append", type=int, metavar="N")
+    group.add_argument("--minutes", type=float, default=3.0, metavar="M", help="of each (default: 3)")
     group = parser.add_argument_group("embed")
     group.add_argument("--conversations", type=Path, metavar="DIR", help="others than those in --out")
     group.add_argument("--model", help="a model (default: the one in the package)")
@@ -138,7 +144,10 @@ def main() -> None:
         for name in args.name:
             print(f"\n{name}\n\n{table(read(args.out, name), args.method or list(CLUSTERERS), settings)}")
     else:
-        print(fit({name: read(args.out, name) for name in args.name}))
+        of = {name: read(args.out, name) for name in args.name}
+        if len({each.corpus for examples in of.values() for each in examples}) < 2:
+            parser.error("fit: leaves out one corpus after the other, and needs two or more")
+        print(fit(of))
 
 
 def simulate(corpora: Mapping[str, Path], args: argparse.Namespace) -> None:
@@ -160,7 +169,7 @@ def simulate(corpora: Mapping[str, Path], args: argparse.Namespace) -> None:
         for kind in args.kind or KINDS[:1]:
             if kind == "conversations":
                 for seed in args.seed or (1, 2, 3):
-                    maker.write_conversations(seed, number)
+                    maker.write_conversations(seed, number, 60.0 * args.minutes)
             elif kind == "meetings":
                 maker.write_meetings()
             elif kind == "changes":
@@ -204,15 +213,15 @@ class Maker(NamedTuple):
                 render(lines, self.folders, part, jobs=1, progress=silently)
         return folder
 
-    def write_conversations(self, seed: int, number: int) -> None:
-        """Three minutes, 2 to 8 speakers; the conditions take turns."""
+    def write_conversations(self, seed: int, number: int, duration_s: float) -> None:
+        """2 to 8 speakers; the conditions take turns."""
         names = [
             (f"{seed}-{index}", CONDITIONS[(index + seed + number) % len(CONDITIONS)])
             for index in range(len(COUNTS))
         ]
         if all(self.folder("conversations", *name).exists() for name in names):
             return
-        drawn = self.draw(num=len(COUNTS), seed=seed, duration_s=180.0, counts=COUNTS)
+        drawn = self.draw(num=len(COUNTS), seed=seed, duration_s=duration_s, counts=COUNTS)
         for name, each in zip(names, sorted(drawn, key=lambda line: len(line.speakers)), strict=True):
             line = each if name[1] == "room and noise" else close(each)
             self.write([line], "conversations", *name)
@@ -285,7 +294,9 @@ def embed(args: argparse.Namespace) -> None:
         ),
         segmentation=load_segmentation(args.segmentation) if args.segmentation else None,
     )
-    for folder in sorted((args.conversations or args.out / "conversations").iterdir()):
+    # seed by seed, so that what is there after an interruption is of all corpora
+    folders = (args.conversations or args.out / "conversations").iterdir()
+    for folder in sorted(folders, key=lambda path: (path.name.split(".")[2], path.name)):
         kind, corpus, condition = described(folder.name)
         for recording, turns in read_rttm(folder / "reference.rttm").items():
             key = f"{folder.name}.{recording}"
@@ -327,6 +338,7 @@ def table(examples: Sequence[Example], methods: Sequence[str], settings: Mapping
         for condition in sorted({each.condition for each in of_kind}):
             groups[f"{kind}, {condition}"] = [each for each in of_kind if each.condition == condition]
     header = ["", "clusterer", "recordings", "exact %", "bias", "DER % / ±0.25 s", "count given: DER"]
+    header += ["all heard %"]
     rows = []
     for method in methods:
         usual = {"threshold": "calibrated"} if method == "ahc" else {}
@@ -337,8 +349,21 @@ def table(examples: Sequence[Example], methods: Sequence[str], settings: Mapping
             figures = Figures.of(members, [free[index] for index in chosen])
             known = Figures.of(members, [given[index] for index in chosen])
             exact, bias = f"{100 * figures.exact:.0f}", f"{figures.bias:+.2f}"
-            rows.append([group, method, str(len(members)), exact, bias, figures.der, known.der])
+            heard = f"{100 * np.mean([least_alone_s(each) >= WINDOW_S for each in members]):.0f}"
+            rows.append([group, method, str(len(members)), exact, bias, figures.der, known.der, heard])
     return format_markdown(header, rows)
+
+
+def least_alone_s(example: Example) -> float:
+    """Seconds that whoever speaks least speaks while nobody else does: less than a window is not found."""
+    names = sorted({turn.speaker for turn in example.turns})
+    frames = round(max(turn.end_s for turn in example.turns) / FRAME_S) + 1
+    speaks_KT = np.zeros((len(names), frames), dtype=bool)
+    for turn in example.turns:
+        span = slice(round(turn.onset_s / FRAME_S), round(turn.end_s / FRAME_S))
+        speaks_KT[names.index(turn.speaker), span] = True
+    alone_KT = speaks_KT & (speaks_KT.sum(axis=0) == 1)
+    return float(alone_KT.sum(axis=1).min()) * FRAME_S
 
 
 def labelled(example: Example, clusterer: Clusterer, *, given: bool) -> Any:
