@@ -12,8 +12,8 @@
 out), with the rooms and noises of training, or, with ``--held-out``, with the benchmark's. Kinds (``--kind``,
 repeatable; the first by default):
 
-- ``conversations``: three ``--minutes``, 2 to 8 speakers, seven for each ``--seed`` (1, 2 and 3), a third each
-  near the microphone, in a room with noise, and over the telephone;
+- ``conversations``: three ``--minutes``, 2 to 8 speakers, seven for each ``--seed`` (1, 2 and 3), a third
+  each near the microphone, in a room with noise, and over the telephone;
 - ``meetings``: half minutes in a room with noise in which others cut in, so that about a fifth of the speech
   is overlapped;
 - ``changes``: 2 to 6 speakers of whom every second one is far from the microphone, whose levels differ
