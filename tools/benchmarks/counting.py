@@ -329,14 +329,10 @@ def read(out: Path, name: str) -> list[Example]:
 
 def table(examples: Sequence[Example], methods: Sequence[str], settings: Mapping[str, Any]) -> str:
     """Clusterers, with the number estimated and given: by kind, corpus and condition."""
-    groups: dict[str, Sequence[Example]] = {}
-    for kind in sorted({each.kind for each in examples}):
-        of_kind = [each for each in examples if each.kind == kind]
-        groups[kind] = of_kind
-        for corpus in sorted({each.corpus for each in of_kind}):
-            groups[f"{kind}, {corpus}"] = [each for each in of_kind if each.corpus == corpus]
-        for condition in sorted({each.condition for each in of_kind}):
-            groups[f"{kind}, {condition}"] = [each for each in of_kind if each.condition == condition]
+    groups: dict[str, list[int]] = {}
+    for index, each in enumerate(examples):
+        for group in (each.kind, f"{each.kind}, {each.corpus}", f"{each.kind}, {each.condition}"):
+            groups.setdefault(group, []).append(index)
     header = ["", "clusterer", "recordings", "exact %", "bias", "DER % / ±0.25 s", "count given: DER"]
     header += ["all heard %"]
     rows = []
@@ -344,8 +340,8 @@ def table(examples: Sequence[Example], methods: Sequence[str], settings: Mapping
         usual = {"threshold": "calibrated"} if method == "ahc" else {}
         clusterer = make_clusterer(method, {**usual, **settings})
         free, given = ([labelled(each, clusterer, given=flag) for each in examples] for flag in (False, True))
-        for group, members in groups.items():
-            chosen = [index for index, each in enumerate(examples) if each in members]
+        for group, chosen in sorted(groups.items()):
+            members = [examples[index] for index in chosen]
             figures = Figures.of(members, [free[index] for index in chosen])
             known = Figures.of(members, [given[index] for index in chosen])
             exact, bias = f"{100 * figures.exact:.0f}", f"{figures.bias:+.2f}"
