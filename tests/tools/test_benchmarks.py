@@ -132,3 +132,23 @@ def test_diarization_on_a_device(shared_data: Path) -> None:
         assert row[2] == f"{0.02 * int(count):.2f}" and float(row[3]) > 0
     assert int(_columns(said, "to the device")[1]) >= int(_columns(said, "batches")[1]) > 0
     assert int(_columns(said, "back")[1]) > 0
+
+
+@pytest.mark.slow
+def test_counting(shared_data: Path, tmp_path: Path) -> None:
+    corpora = [f"--corpus={name}={shared_data / name / 'dev'}" for name in ("speechocean762", "commonvoice")]
+    sounds = ["--sounds", str(shared_data), "--held-out"]
+    _run("counting.py", "simulate", "--out", str(tmp_path), *corpora, *sounds, "--kind", "meetings")
+    of = ["--out", str(tmp_path), "--name", "fast"]
+    _run("counting.py", "embed", *of)
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "embedded/fast").iterdir()}
+    assert len(kept) == 2 * 16
+    first = min(kept)
+    first.unlink()
+    _run("counting.py", "embed", *of)  # goes on with what is missing
+    again = {path: path.stat().st_mtime_ns for path in (tmp_path / "embedded/fast").iterdir()}
+    assert {path for path in kept if again[path] != kept[path]} == {first}
+    row = _columns(_run("counting.py", "table", *of, "--method", "merging"), "meetings")
+    assert row[:3] == ["meetings", "merging", "32"]
+    assert 0 < int(row[3]) <= 100 and -2 < float(row[4]) < 2
+    assert "PAIR_ODDS: " in _run("counting.py", "fit", *of)

@@ -1,25 +1,32 @@
-"""Clusterers on conversations of training speakers: numbers of speakers and DER, for any embeddings.
+"""Clusterers on simulated conversations: numbers of speakers and DER, for any embeddings.
 
-    python tools/benchmarks/counting.py simulate --data corpora --out exp/counting
-    python tools/benchmarks/counting.py embed --out exp/counting --name small --model small
+    python tools/benchmarks/counting.py simulate --out exp/counting --sounds corpora \
+        --corpus commonvoice=corpora/commonvoice/train --corpus speechocean762=corpora/speechocean762/train
+    python tools/benchmarks/counting.py embed --out exp/counting --name fast
     python tools/benchmarks/counting.py embed --out exp/counting --name campplus --model campplus.bin \
-        --format 3dspeaker
-    python tools/benchmarks/counting.py table --out exp/counting --name campplus
-    python tools/benchmarks/counting.py fit --out exp/counting --name small --name campplus
+        --format 3dspeaker --precision bf16
+    python tools/benchmarks/counting.py table --out exp/counting --name fast --name campplus --method merging
+    python tools/benchmarks/counting.py fit --out exp/counting --name fast --name campplus
 
-``simulate`` makes conversations of speakers of commonvoice/train (four clips or more), speechocean762/train
-and librispeech_excerpt/more (without the benchmark's speakers), with the rooms and noises of training:
+``simulate`` draws from folders of one folder for each speaker (those with fewer than four files are left
+out), with the rooms and noises of training, or, with ``--held-out``, with the benchmark's. Kinds (``--kind``,
+repeatable; the first by default):
 
-- 2 to 8 speakers, two minutes, three seeds, a third each close to the microphone, in a room with noise, and
-  over the telephone; three minutes, two seeds, each in all three conditions;
-- half minutes in a room with noise in which others cut in, so that about a fifth of the speech is overlapped;
-- 2 to 6 speakers of whom every second one is far from the microphone, whose levels differ (standard deviation
-  10 dB), or who are half of the time on a telephone;
-- 40 speakers in an hour, and 3 to 6 in a quarter of one.
+- ``conversations``: three ``--minutes``, 2 to 8 speakers, seven for each ``--seed`` (1, 2 and 3), a third
+  each near the microphone, in a room with noise, and over the telephone;
+- ``meetings``: half minutes in a room with noise in which others cut in, so that about a fifth of the speech
+  is overlapped;
+- ``changes``: 2 to 6 speakers of whom every second one is far from the microphone, whose levels differ
+  (standard deviation 10 dB), or who are half of the time on a telephone;
+- ``hour``: 20 and 40 speakers in an hour.
 
-``embed`` computes the windows of each once; ``table`` and ``fit`` take minutes. ``fit`` prints the
-coefficients `sdpn.clustering.merging.PAIR_ODDS` and `STEP_ODDS`, fitted to these, to pieces of them of 30 and
-75 s, and to the one who speaks most in each, alone; and how they do on corpora that they were not fitted to.
+``embed`` computes the windows of each recording once and goes on where it was interrupted; with
+``--conversations DIR`` of other conversations, as of `sdpn benchmark`. ``table`` tries clusterers on what
+is embedded, in seconds; its last column is the share of recordings in which everybody speaks alone for the
+length of a window: who does not cannot be counted. ``fit`` prints the coefficients
+`sdpn.clustering.merging.PAIR_ODDS` and `STEP_ODDS`, fitted to the conversations, to pieces of them of 30 and
+75 s, and to the one who speaks most in each, alone;
+and how they do on corpora that they were not fitted to.
 """
 
 from __future__ import annotations
@@ -28,7 +35,7 @@ import argparse
 import hashlib
 import os
 import pickle
-import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,12 +43,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
+import yaml
 from scipy.optimize import minimize
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 
 from sdpn.augmentation.conditions import telephone
-from sdpn.benchmark.held_out import LIBRISPEECH_SPEAKERS, is_held_out_sound
+from sdpn.benchmark.held_out import is_held_out_sound
 from sdpn.cli.table import format_markdown
 from sdpn.clustering import merging
 from sdpn.clustering.base import Clusterer
@@ -49,11 +57,14 @@ from sdpn.clustering.merging import Level, Merging, step_features
 from sdpn.clustering.recording_model import fit_recording
 from sdpn.clustering.registry import CLUSTERERS, make_clusterer
 from sdpn.clustering.speaker_pairs import FEATURES, Clusters, PairFeatures
-from sdpn.diarization.pipeline import Diarizer, EmbeddedRecording, label_recording
+from sdpn.diarization.local_speech import SegmentationConfig
+from sdpn.diarization.pipeline import DiarizationConfig, Diarizer, EmbeddedRecording, label_recording
 from sdpn.diarization.vad import detect_speech
 from sdpn.diarization.windows import Windows
 from sdpn.interop.load import load_model
+from sdpn.interop.segmentation import load_segmentation
 from sdpn.io import audio
+from sdpn.io.atomic import atomic_directory, atomic_path
 from sdpn.io.rttm import Turn, from_annotation, read_rttm, write_rttms
 from sdpn.metrics.diarization import NIST_COLLAR_S, score_recordings, total_figures
 from sdpn.simulation.manifest import Conversation
@@ -63,13 +74,12 @@ from sdpn.simulation.turn_statistics import voxconverse
 from sdpn.verification.similarity import cosine
 
 CONDITIONS = ("dry", "room and noise", "telephone")
-CORPORA = {
-    "commonvoice": "commonvoice/train",
-    "speechocean762": "speechocean762/train",
-    "librispeech": "librispeech_excerpt/more",
-}
-COUNTS = range(2, 9)
-FEWEST_CLIPS = 4
+KINDS = ("conversations", "meetings", "changes", "hour")
+COUNTS, HOUR = range(2, 9), (20, 40)
+FEWEST_FILES = 4
+
+#: Length of a window of the pipeline, and resolution of who speaks alone.
+WINDOW_S, FRAME_S = 1.5, 0.01
 
 #: Weight in the fit of the step odds: of one speaker alone, of pieces and half minutes, of others.
 ONE_SPEAKER, PIECE = 0.5, 0.5
@@ -105,71 +115,68 @@ def main() -> None:
     )
     parser.add_argument("step", choices=("simulate", "embed", "table", "fit"))
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="simulate: folder of the corpora")
     parser.add_argument("--name", action="append", default=[], help="of the embeddings")
-    parser.add_argument("--model", type=Path, help="embed: the model (default: the one in the package)")
-    parser.add_argument("--format", help="embed: its format")
+    group = parser.add_argument_group("simulate")
+    group.add_argument("--corpus", action="append", default=[], metavar="NAME=DIR")
+    group.add_argument("--sounds", type=Path, metavar="DIR", help="folder of the folders rir and noise")
+    group.add_argument("--held-out", action="store_true", help="with the rooms and noises of the benchmark")
+    group.add_argument("--kind", action="append", choices=KINDS)
+    group.add_argument("--seed", action="append", type=int, metavar="N")
+    group.add_argument("--minutes", type=float, default=3.0, metavar="M", help="of each (default: 3)")
+    group = parser.add_argument_group("embed")
+    group.add_argument("--conversations", type=Path, metavar="DIR", help="others than those in --out")
+    group.add_argument("--model", help="a model (default: the one in the package)")
+    group.add_argument("--format", help="its format")
+    group.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
+    group.add_argument("--segmentation", help="a segmentation network")
+    group.add_argument("--detector", action="store_true", help="which does not decide what is speech")
+    group = parser.add_argument_group("table")
+    group.add_argument("--method", action="append", choices=tuple(CLUSTERERS))
+    group.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of the clusterers")
     args = parser.parse_args()
     if args.step == "simulate":
-        simulate(args.data, args.out)
+        corpora = {name: Path(folder) for name, folder in (each.split("=", 1) for each in args.corpus)}
+        simulate(corpora, args)
     elif args.step == "embed":
-        embed(args.out, args.name[0], args.model, args.format)
+        embed(args)
     elif args.step == "table":
+        settings = {key: yaml.safe_load(value) for key, value in (each.split("=", 1) for each in args.set)}
         for name in args.name:
-            print(f"\n{name}\n\n{table(read(args.out, name))}")
+            print(f"\n{name}\n\n{table(read(args.out, name), args.method or list(CLUSTERERS), settings)}")
     else:
-        print(fit({name: read(args.out, name) for name in args.name}))
+        of = {name: read(args.out, name) for name in args.name}
+        if len({each.corpus for examples in of.values() for each in examples}) < 2:
+            parser.error("fit: leaves out one corpus after the other, and needs two or more")
+        print(fit(of))
 
 
-def simulate(data: Path, out: Path) -> None:
-    """Write the conversations; the name of a folder says kind, corpus, number and condition."""
-    for number, (corpus, path) in enumerate(CORPORA.items()):
-        speakers = out / "speakers" / corpus
+def simulate(corpora: Mapping[str, Path], args: argparse.Namespace) -> None:
+    """Write the conversations that are not there; a folder's name says kind, corpus, number and condition."""
+    for number, (corpus, folder) in enumerate(corpora.items()):
+        speakers = args.out / "speakers" / corpus
         speakers.mkdir(parents=True, exist_ok=True)
-        for folder in sorted((data / path).iterdir()):
-            few = corpus == "commonvoice" and len(list(folder.iterdir())) < FEWEST_CLIPS
-            held_out = corpus == "librispeech" and folder.name in LIBRISPEECH_SPEAKERS
-            if folder.is_dir() and not few and not held_out and not (speakers / folder.name).exists():
-                os.symlink(folder.resolve(), speakers / folder.name)
-        maker = Maker(
-            Folders(
-                corpora=[speakers],
-                rir=data / "rir",
-                noise=data / "noise",
-                draws=lambda path: not is_held_out_sound(path),
-            ),
-            out / "conversations",
-            corpus,
+        for each in sorted(folder.iterdir()):
+            is_large = each.is_dir() and len(list(each.iterdir())) >= FEWEST_FILES
+            if is_large and not (speakers / each.name).exists():
+                os.symlink(each.resolve(), speakers / each.name)
+        folders = Folders(
+            corpora=[speakers],
+            rir=args.sounds / "rir",
+            noise=args.sounds / "noise",
+            draws=lambda path: is_held_out_sound(path) == args.held_out,
         )
-        for seed in (1, 2, 3):
-            drawn = maker.draw(num=len(COUNTS), seed=seed, duration_s=120.0, counts=COUNTS)
-            for index, each in enumerate(sorted(drawn, key=lambda line: len(line.speakers))):
-                condition = CONDITIONS[(index + seed + number) % len(CONDITIONS)]
-                wet = condition == "room and noise"
-                maker.write([each if wet else close(each)], "two-minutes", f"{seed}-{index}", condition)
-        for seed in (21, 22):
-            drawn = maker.draw(num=len(COUNTS), seed=seed, duration_s=180.0, counts=COUNTS)
-            maker.write(drawn, "three-minutes", str(seed), "room and noise")
-            for condition in ("dry", "telephone"):
-                maker.write(list(map(close, drawn)), "three-minutes", str(seed), condition)
-        maker.write_meetings()
-        drawn = maker.draw(num=5, seed=41, duration_s=180.0, counts=range(2, 7))
-        far = [
-            replace(
-                each,
-                speakers=tuple(
-                    who if index % 2 else who._replace(room=None) for index, who in enumerate(each.speakers)
-                ),
-            )
-            for each in drawn
-        ]
-        maker.write(far, "changes", "41", "near and far")
-        maker.write(list(map(close, drawn)), "changes", "41", "half telephone")
-        uneven = maker.draw(num=5, seed=41, duration_s=180.0, counts=range(2, 7), level_spread_db=10.0)
-        maker.write(list(map(close, uneven)), "changes", "41", "level")
-        most, duration_s = (40, 3600.0) if corpus == "commonvoice" else (4, 900.0)
-        drawn = maker.draw(num=1, seed=51, duration_s=duration_s, counts=range(most, most + 1))
-        maker.write(list(map(close, drawn)), "long", "51", "dry")
+        maker = Maker(folders, args.out / "conversations", corpus)
+        for kind in args.kind or KINDS[:1]:
+            if kind == "conversations":
+                for seed in args.seed or (1, 2, 3):
+                    maker.write_conversations(seed, number, 60.0 * args.minutes)
+            elif kind == "meetings":
+                maker.write_meetings()
+            elif kind == "changes":
+                maker.write_changes()
+            else:
+                for most in HOUR:
+                    maker.write_hour(most)
 
 
 class Maker(NamedTuple):
@@ -193,36 +200,80 @@ class Maker(NamedTuple):
         )
         return plan(config, voxconverse(), self.folders, detect_speech, jobs=1, progress=silently)
 
+    def folder(self, kind: str, number: str, condition: str) -> Path:
+        """Of conversations; it is there once it is complete."""
+        return self.out / ".".join((kind, self.corpus, number, condition.replace(" ", "-")))
+
     def write(self, lines: list[Conversation], kind: str, number: str, condition: str) -> Path:
         """Render conversations into a folder of their own."""
-        folder = self.out / ".".join((kind, self.corpus, number, condition.replace(" ", "-")))
-        folder.mkdir(parents=True, exist_ok=True)
-        render(lines, self.folders, folder, jobs=1, progress=silently)
+        folder = self.folder(kind, number, condition)
+        if not folder.exists():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_directory(folder) as part:
+                render(lines, self.folders, part, jobs=1, progress=silently)
         return folder
+
+    def write_conversations(self, seed: int, number: int, duration_s: float) -> None:
+        """2 to 8 speakers; the conditions take turns."""
+        names = [
+            (f"{seed}-{index}", CONDITIONS[(index + seed + number) % len(CONDITIONS)])
+            for index in range(len(COUNTS))
+        ]
+        if all(self.folder("conversations", *name).exists() for name in names):
+            return
+        drawn = self.draw(num=len(COUNTS), seed=seed, duration_s=duration_s, counts=COUNTS)
+        for name, each in zip(names, sorted(drawn, key=lambda line: len(line.speakers)), strict=True):
+            line = each if name[1] == "room and noise" else close(each)
+            self.write([line], "conversations", *name)
+
+    def write_hour(self, most: int) -> None:
+        """An hour of many speakers."""
+        if not self.folder("hour", str(most), "dry").exists():
+            drawn = self.draw(num=1, seed=51, duration_s=3600.0, counts=range(most, most + 1))
+            self.write(list(map(close, drawn)), "hour", str(most), "dry")
+
+    def write_changes(self) -> None:
+        """Conditions that change within a recording."""
+        drawn = self.draw(num=5, seed=41, duration_s=180.0, counts=range(2, 7))
+        far = [
+            replace(
+                each,
+                speakers=tuple(
+                    who if index % 2 else who._replace(room=None) for index, who in enumerate(each.speakers)
+                ),
+            )
+            for each in drawn
+        ]
+        self.write(far, "changes", "41", "near and far")
+        self.write(list(map(close, drawn)), "changes", "41", "half telephone")
+        uneven = self.draw(num=5, seed=41, duration_s=180.0, counts=range(2, 7), level_spread_db=10.0)
+        self.write(list(map(close, uneven)), "changes", "41", "level")
 
     def write_meetings(self) -> None:
         """Half minutes into which turns of a second conversation are mixed, at the same level."""
+        final = self.folder("meetings", "31", "room and noise")
+        if final.exists():
+            return
+        final.parent.mkdir(parents=True, exist_ok=True)
         rng = np.random.default_rng(5)
         first = self.draw(num=16, seed=31, duration_s=30.0, counts=range(1, 5), noise_snr_db=(5.0, 15.0))
         second = self.draw(num=16, seed=32, duration_s=30.0, counts=range(1, 3), noise_share=0.0)
-        folder = self.write(first, "meetings", "31", "room and noise")
-        other = self.write(second, "others", "32", "room")
-        turns_of, others = read_rttm(folder / "reference.rttm"), read_rttm(other / "reference.rttm")
-        turns: list[Turn] = []
-        for index, name in enumerate(sorted(turns_of)):
-            wave, more = audio.read(folder / f"{name}.flac"), audio.read(other / f"{name}.flac")
-            cut_in = [turn for turn in others[name] if rng.random() < 0.35] if index % 4 else []
-            for turn in cut_in:
-                short = replace(turn, duration_s=min(turn.duration_s, 4.0))
-                span = slice(round(short.onset_s * audio.RATE_HZ), round(short.end_s * audio.RATE_HZ))
-                power = float((more[span] ** 2).mean())
-                wave[span] += more[span][: len(wave[span])] * np.sqrt((wave**2).mean() / max(power, 1e-9))
-                turns.append(short)
-            soundfile.write(folder / f"{name}.flac", np.clip(wave, -1.0, 1.0), audio.RATE_HZ)
-        write_rttms(
-            folder / "reference.rttm", [*turns, *(turn for each in turns_of.values() for turn in each)]
-        )
-        shutil.rmtree(other)
+        with atomic_directory(final) as folder, tempfile.TemporaryDirectory() as other:
+            render(first, self.folders, folder, jobs=1, progress=silently)
+            render(second, self.folders, Path(other), jobs=1, progress=silently)
+            turns_of, others = (read_rttm(Path(each) / "reference.rttm") for each in (folder, other))
+            turns: list[Turn] = []
+            for index, name in enumerate(sorted(turns_of)):
+                wave, more = (audio.read(Path(each) / f"{name}.flac") for each in (folder, other))
+                for turn in [each for each in others[name] if rng.random() < 0.35] if index % 4 else []:
+                    short = replace(turn, duration_s=min(turn.duration_s, 4.0))
+                    span = slice(round(short.onset_s * audio.RATE_HZ), round(short.end_s * audio.RATE_HZ))
+                    power = float((more[span] ** 2).mean())
+                    wave[span] += more[span][: len(wave[span])] * np.sqrt((wave**2).mean() / max(power, 1e-9))
+                    turns.append(short)
+                soundfile.write(folder / f"{name}.flac", np.clip(wave, -1.0, 1.0), audio.RATE_HZ)
+            turns += [turn for each in turns_of.values() for turn in each]
+            write_rttms(folder / "reference.rttm", turns)
 
 
 def close(conversation: Conversation) -> Conversation:
@@ -231,53 +282,90 @@ def close(conversation: Conversation) -> Conversation:
     return replace(conversation, noise=None, speakers=speakers)
 
 
-def embed(out: Path, name: str, model: Path | None, format: str | None) -> None:
-    """Embed the windows of all conversations."""
-    diarizer = Diarizer(load_model(model, format))
-    examples = []
-    for folder in sorted((out / "conversations").iterdir()):
-        kind, corpus, _, condition = folder.name.split(".")
+def embed(args: argparse.Namespace) -> None:
+    """Embed the windows of all conversations that are not embedded yet."""
+    (name,) = args.name
+    kept = args.out / "embedded" / name
+    kept.mkdir(parents=True, exist_ok=True)
+    diarizer = Diarizer(
+        load_model(args.model, args.format, precision=args.precision),
+        config=DiarizationConfig(
+            segmentation=SegmentationConfig(speech="detector" if args.detector else "segmentation")
+        ),
+        segmentation=load_segmentation(args.segmentation) if args.segmentation else None,
+    )
+    # seed by seed, so that what is there after an interruption is of all corpora
+    folders = (args.conversations or args.out / "conversations").iterdir()
+    for folder in sorted(folders, key=lambda path: (path.name.split(".")[2], path.name)):
+        kind, corpus, condition = described(folder.name)
         for recording, turns in read_rttm(folder / "reference.rttm").items():
+            key = f"{folder.name}.{recording}"
+            if (kept / f"{key}.pkl").exists():
+                continue
             wave = audio.read(folder / f"{recording}.flac")
-            spoken = slice(len(wave) // 2 if condition == "half-telephone" else 0, None)
+            spoken = slice(len(wave) // 2 if condition == "half telephone" else 0, None)
             if "telephone" in condition:
                 wave[spoken] = telephone(wave[spoken], np.random.default_rng(0))
-            key = f"{folder.name}.{recording}"
             turns = [replace(turn, recording=key) for turn in turns]
             embedded = replace(diarizer.embed((wave, audio.RATE_HZ)), recording=key)
-            condition = condition.replace("-", " ")
-            examples.append(Example(kind, corpus, condition, turns, embedded)._asdict())
-    with (out / f"{name}.pkl").open("wb") as file:
-        pickle.dump(examples, file)
+            with atomic_path(kept / f"{key}.pkl") as path:
+                path.write_bytes(pickle.dumps(Example(kind, corpus, condition, turns, embedded)._asdict()))
+
+
+def described(folder: str) -> tuple[str, str, str]:
+    """Kind, corpus and condition of the conversations of a folder, by its name."""
+    names = folder.split(".")
+    if len(names) == 3:  # of sdpn benchmark: corpus, condition and seed
+        names = ["benchmark", names[0], names[2], names[1]]
+    kind, corpus, _, condition = names
+    return kind, corpus, condition.replace("-", " ")
 
 
 def read(out: Path, name: str) -> list[Example]:
     """The conversations of `embed`, of this machine's own making."""
-    with (out / f"{name}.pkl").open("rb") as file:
-        return [Example(**each) for each in pickle.load(file)]
+    paths = sorted((out / "embedded" / name).glob("*.pkl"))
+    return [Example(**pickle.loads(path.read_bytes())) for path in paths]
 
 
-def table(examples: Sequence[Example]) -> str:
-    """Every clusterer on conversations of two and three minutes, with the number estimated and given."""
-    examples = [each for each in examples if each.kind in ("two-minutes", "three-minutes")]
-    header = ["clusterer", "exact %", "bias", "DER % / ±0.25 s"]
-    header += [f"{condition}: exact, bias, DER" for condition in CONDITIONS] + ["count given: DER"]
+def table(examples: Sequence[Example], methods: Sequence[str], settings: Mapping[str, Any]) -> str:
+    """Clusterers, with the number estimated and given: by kind, corpus and condition."""
+    groups: dict[str, list[int]] = {}
+    for index, each in enumerate(examples):
+        for group in (each.kind, f"{each.kind}, {each.corpus}", f"{each.kind}, {each.condition}"):
+            groups.setdefault(group, []).append(index)
+    header = ["", "clusterer", "recordings", "exact %", "bias", "DER % / ±0.25 s", "count given: DER"]
+    header += ["all heard %"]
     rows = []
-    for method in CLUSTERERS:
-        clusterer = make_clusterer(method, {"threshold": "calibrated"} if method == "ahc" else {})
-        figures = {condition: Figures.of(examples, clusterer, condition) for condition in CONDITIONS}
-        whole = Figures.of(examples, clusterer)
-        rows.append(
-            [
-                method,
-                f"{100 * whole.exact:.0f}",
-                f"{whole.bias:+.2f}",
-                whole.der,
-                *(f"{100 * each.exact:.0f} %, {each.bias:+.2f}, {each.der}" for each in figures.values()),
-                Figures.of(examples, clusterer, given=True).der,
-            ]
-        )
+    for method in methods:
+        usual = {"threshold": "calibrated"} if method == "ahc" else {}
+        clusterer = make_clusterer(method, {**usual, **settings})
+        free, given = ([labelled(each, clusterer, given=flag) for each in examples] for flag in (False, True))
+        for group, chosen in sorted(groups.items()):
+            members = [examples[index] for index in chosen]
+            figures = Figures.of(members, [free[index] for index in chosen])
+            known = Figures.of(members, [given[index] for index in chosen])
+            exact, bias = f"{100 * figures.exact:.0f}", f"{figures.bias:+.2f}"
+            heard = f"{100 * np.mean([least_alone_s(each) >= WINDOW_S for each in members]):.0f}"
+            rows.append([group, method, str(len(members)), exact, bias, figures.der, known.der, heard])
     return format_markdown(header, rows)
+
+
+def least_alone_s(example: Example) -> float:
+    """Seconds that whoever speaks least speaks while nobody else does: less than a window is not found."""
+    names = sorted({turn.speaker for turn in example.turns})
+    frames = round(max(turn.end_s for turn in example.turns) / FRAME_S) + 1
+    speaks_KT = np.zeros((len(names), frames), dtype=bool)
+    for turn in example.turns:
+        span = slice(round(turn.onset_s / FRAME_S), round(turn.end_s / FRAME_S))
+        speaks_KT[names.index(turn.speaker), span] = True
+    alone_KT = speaks_KT & (speaks_KT.sum(axis=0) == 1)
+    return float(alone_KT.sum(axis=1).min()) * FRAME_S
+
+
+def labelled(example: Example, clusterer: Clusterer, *, given: bool) -> Any:
+    """The turns that are found."""
+    number = example.num_speakers if given else None
+    return label_recording(example.embedded, clusterer, num_speakers=number).annotation
 
 
 class Figures(NamedTuple):
@@ -288,27 +376,12 @@ class Figures(NamedTuple):
     der: str
 
     @classmethod
-    def of(
-        cls,
-        examples: Sequence[Example],
-        clusterer: Clusterer,
-        condition: str | None = None,
-        *,
-        given: bool = False,
-    ) -> Figures:
-        """On the conversations of one condition, or of all."""
-        chosen = [each for each in examples if condition in (None, each.condition)]
-        reference = {each.embedded.recording: each.turns for each in chosen}
-        found = {
-            each.embedded.recording: label_recording(
-                each.embedded, clusterer, num_speakers=each.num_speakers if given else None
-            ).annotation
-            for each in chosen
-        }
-        hypothesis = {name: from_annotation(turns, name) for name, turns in found.items()}
-        wrong = np.array(
-            [len(found[each.embedded.recording].labels()) - each.num_speakers for each in chosen]
-        )
+    def of(cls, examples: Sequence[Example], found: Sequence[Any]) -> Figures:
+        """Of conversations with the turns found."""
+        reference = {each.embedded.recording: each.turns for each in examples}
+        hypothesis = {turns.uri: from_annotation(turns, turns.uri) for turns in found}
+        pairs = zip(examples, found, strict=True)
+        wrong = np.array([len(turns.labels()) - each.num_speakers for each, turns in pairs])
         rates = [
             100
             * total_figures(
@@ -361,7 +434,7 @@ def fit(of: Mapping[str, Sequence[Example]]) -> str:
         return solution
 
     found_R, sure_R = np.zeros(len(rows)), np.zeros(len(rows))
-    for corpus in CORPORA:
+    for corpus in sorted(set(corpora)):
         out = corpora == corpus
         posterior_RK = posterior(solve(~out), out)
         median = (posterior_RK.cumsum(axis=1) < 0.5).sum(axis=1)
@@ -395,10 +468,10 @@ class Row(NamedTuple):
 
 def parts(example: Example) -> Iterator[Example]:
     """The example, pieces of it, and the one who speaks most."""
-    if example.kind == "long":
+    if example.kind == "hour":
         return
     yield example
-    if example.kind not in ("two-minutes", "three-minutes"):
+    if example.kind != "conversations":
         return
     times_N2 = example.embedded.windows.times_N2
     seconds_NK = speech(example.turns, times_N2)

@@ -201,7 +201,9 @@ def plot(files: Sequence[Path], out: Path) -> None:
             known = [latency_s for latency_s in LATENCIES_S if (kind, latency_s) in of]
             axis.plot(known, [of[kind, latency_s] for latency_s in known], style, label=kind)
         axis.axhline(of["offline", None], color="grey", linewidth=1, label="offline")
-        axis.set(title=path.stem, xlabel="latency, s", xscale="log", ylim=(0, None))
+        top = max(of.values())
+        axis.set(title=path.stem, xlabel="latency, s", xscale="log", ylim=(0, 1.15 * top))
+        axis.set_xlim(LATENCIES_S[0] / 1.3, LATENCIES_S[-1] * 1.3)  # no marker is cut, and all panels agree
         axis.set_xticks(LATENCIES_S, [f"{latency_s:g}" for latency_s in LATENCIES_S])
         axis.minorticks_off()
     axes[0, 0].set_ylabel("DER, %")
