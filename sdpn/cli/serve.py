@@ -31,7 +31,7 @@ their job is finished, results after --keep-hours.
 
 EXAMPLE = """\
   sdpn serve --out service/
-  curl -T meeting.wav 'http://127.0.0.1:8000/jobs?name=meeting.wav&to=rttm,srt' -X POST
+  curl -T meeting.wav 'http://127.0.0.1:8000/jobs?name=meeting.wav&format=rttm,srt' -X POST
   sdpn serve --out service/ --host 0.0.0.0 --token-file token --max-minutes 60"""
 
 OUTPUTS: dict[str, OutputKind] = {"out": "folder"}

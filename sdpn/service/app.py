@@ -119,7 +119,7 @@ class JobRequest(BaseModel, extra="forbid"):
     """What may be asked of a job, in the address or in a form."""
 
     name: str | None = Field(None, description="file name of the recording", max_length=1000)
-    to: str = Field("rttm,json", description=f"formats of the turns: {', '.join(TURN_FORMATS)}")
+    format: str = Field("rttm,json", description=f"formats of the turns: {', '.join(TURN_FORMATS)}")
     report: bool = Field(False, description="also make a page to look at and listen to")
     num_speakers: int | None = Field(None, ge=1, description="exactly so many speakers")
     min_speakers: int | None = Field(None, ge=1, description="at least so many speakers")
@@ -129,7 +129,7 @@ class JobRequest(BaseModel, extra="forbid"):
         pattern=r"^(mix|separate|[0-9]{1,3})$",
         description="a number from 0, mix (default), or separate",
     )
-    speaker_embeddings: bool = Field(False, description="in the JSON document")
+    embeddings: bool = Field(False, description="of every speaker, in the JSON document")
 
 
 @dataclass(frozen=True)
@@ -388,13 +388,13 @@ def _job_options(request: JobRequest) -> JobOptions:
     try:
         channel = None if request.channel in (None, "mix") else request.channel
         options = JobOptions(
-            formats=[name.strip() for name in request.to.split(",")],
+            formats=[name.strip() for name in request.format.split(",")],
             report=request.report,
             num_speakers=request.num_speakers,
             min_speakers=request.min_speakers,
             max_speakers=request.max_speakers,
             channel="separate" if channel == "separate" else None if channel is None else int(channel),
-            speaker_embeddings=request.speaker_embeddings,
+            speaker_embeddings=request.embeddings,
         )
         bounds = (options.min_speakers, options.max_speakers)
         if options.num_speakers is not None and bounds != (None, None):

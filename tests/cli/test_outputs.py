@@ -46,7 +46,7 @@ INPUTS = {
     "kmeans": {"chunks", "model", "kmeans", "data", "init", "utt2spk"},
     "simulate": {"corpus", "rir", "noise", "manifest", "statistics"},
     "degrade": {"data", "noise", "rir"},
-    "pseudo-label": {"model", "data", "embeddings", "halves", "centroids", "utt2spk"},
+    "pseudo-label": {"model", "data", "embeddings", "halves", "utt2spk"},
     "benchmark": {"model", "data", "manifest", "config"},
     "pack": {"data"},
     "batch": set(),

@@ -65,7 +65,7 @@ def answer(connection: socket.socket) -> bytes:
 
 
 def test_results_are_those_of_the_command(service: Service, recording: Path, tmp_path: Path) -> None:
-    job_id = service.queued(recording, to=",".join(TURN_FORMATS), report=True, max_speakers=3)
+    job_id = service.queued(recording, format=",".join(TURN_FORMATS), report=True, max_speakers=3)
     job = service.finished(job_id)
     assert job["state"] == "done" and job["error"] is None and job["progress"]["share"] == 1.0
     assert job["results"].keys() == {*TURN_FORMATS, "report"}
@@ -101,9 +101,9 @@ def test_the_page_opens_in_a_browser(service: Service, recording: Path, tmp_path
 
 def test_a_form_is_an_upload_too(service: Service, recording: Path) -> None:
     sent = service.client.post(
-        "/jobs?to=csv",
+        "/jobs?format=csv",
         files={"file": ("from a form.wav", recording.read_bytes())},
-        data={"to": "srt,rttm", "num_speakers": "1"},
+        data={"format": "srt,rttm", "num_speakers": "1"},
     )
     assert sent.status_code == 202, sent.text
     assert sent.headers["location"] == f"/jobs/{sent.json()['id']}"
@@ -119,8 +119,11 @@ def test_a_form_is_an_upload_too(service: Service, recording: Path) -> None:
     [
         (b"--b\r\nContent-Disposition: form-data; name=file; filename=a.wav\r\n\r\nRIFF", "breaks off"),
         (b"no form at all", "damaged"),
-        (b'--b\r\nContent-Disposition: form-data; name="to"\r\n\r\nrttm\r\n--b--\r\n', "has 0 files"),
-        (b'--b\r\nContent-Disposition: form-data; name="to"\r\n\r\n' + b"x" * 2000 + b"\r\n--b--", "longer"),
+        (b'--b\r\nContent-Disposition: form-data; name="format"\r\n\r\nrttm\r\n--b--\r\n', "has 0 files"),
+        (
+            b'--b\r\nContent-Disposition: form-data; name="format"\r\n\r\n' + b"x" * 2000 + b"\r\n--b--",
+            "longer",
+        ),
         (
             b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nx\r\n' * 2
             + b"--b--\r\n",
@@ -145,13 +148,13 @@ def test_damaged_forms(service: Service, form: bytes, why: str) -> None:
 @pytest.mark.parametrize(
     ("query", "why"),
     [
-        ({"to": "docx"}, "unknown format of turns 'docx'"),
-        ({"to": ""}, "unknown format of turns ''"),
+        ({"format": "docx"}, "unknown format of turns 'docx'"),
+        ({"format": ""}, "unknown format of turns ''"),
         ({"num_speakers": 0}, "num_speakers: Input should be greater"),
         ({"num_speakers": 2, "max_speakers": 3}, "contradicts"),
         ({"min_speakers": 4, "max_speakers": 3}, "min_speakers is 4"),
         ({"channel": "left"}, "channel: String should match"),
-        ({"to": "rttm", "speaker_embeddings": True}, "--format json"),
+        ({"format": "rttm", "embeddings": True}, "--format json"),
         ({"path": "/etc/passwd"}, "path: Extra inputs"),
     ],
 )
@@ -193,7 +196,11 @@ def test_a_refused_client_cannot_go_on_sending(service: Service) -> None:
             yield b"\x01" * 65536
 
     wrong = {"Authorization": "Bearer wrong"}
-    for path, headers, status in (("/jobs", wrong, 401), ("/jobs?to=docx", {}, 422), ("/nothing", {}, 404)):
+    for path, headers, status in (
+        ("/jobs", wrong, 401),
+        ("/jobs?format=docx", {}, 422),
+        ("/nothing", {}, 404),
+    ):
         sent = 0
         refused = service.client.post(path, content=endless(), headers=headers)
         assert refused.status_code == status and refused.headers["connection"] == "close"
@@ -307,7 +314,7 @@ def test_names_are_only_names(service: Service, name: str) -> None:
 
 def test_a_name_with_markup_in_every_result(service: Service, recording: Path) -> None:
     job_id = service.queued(
-        recording, name="<img src=x onerror=alert(1)> & co.wav", to="elan,json", report=True
+        recording, name="<img src=x onerror=alert(1)> & co.wav", format="elan,json", report=True
     )
     service.finished(job_id)
     for result in ("elan", "report"):
