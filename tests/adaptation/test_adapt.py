@@ -36,6 +36,7 @@ def _adapt(
     )
 
 
+@pytest.mark.slow
 def test_adaptation_with_rehearsal(base: Path, calls: Path, voices: Path, tmp_path: Path) -> None:
     results = _adapt(base, calls, tmp_path, rehearse=voices)
     held = {entry.path for entry in read_data_dir(tmp_path / "work/target_held_out")}

@@ -88,6 +88,7 @@ def test_an_array_writes_what_one_process_writes(
     assert one == many and one["num_rows"] == 158
 
 
+@pytest.mark.slow
 def test_only_the_shard_that_failed_runs_again(
     chunks: list[Path], clusters: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,6 +109,7 @@ def test_only_the_shard_that_failed_runs_again(
     assert "kmeans: 3 of 3 shards run" in batch(*words, jobs=3, capsys=capsys).out
 
 
+@pytest.mark.slow
 def test_another_model_at_the_same_place_repeats_all_shards(
     chunks: list[Path], clusters: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

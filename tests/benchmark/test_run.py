@@ -80,6 +80,7 @@ def test_a_second_run_measures_nothing(corpora: Path, first: tuple[Path, Benchma
     assert done.rows == first[1].rows
 
 
+@pytest.mark.slow
 def test_a_killed_run_measures_what_is_missing(
     corpora: Path, first: tuple[Path, Benchmark], tmp_path: Path
 ) -> None:

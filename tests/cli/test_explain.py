@@ -81,6 +81,7 @@ def test_pair_of_one_file(tiny_folder: Path, tmp_path: Path) -> None:  # noqa: F
     assert found["second"]["score"] == pytest.approx(found["score"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_prototype_layers_and_compare(tiny_folder: Path, data: Path, tmp_path: Path) -> None:  # noqa: F811
     model = ("--data", data, "--model", tiny_folder)
     assert explained(tmp_path / "a", "prototype", *model)["number"] == 12

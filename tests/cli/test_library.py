@@ -760,7 +760,13 @@ def convert(at: Material) -> None:
     assert files(at.cli) == files(at.library)
 
 
-@pytest.mark.parametrize("command", LIBRARY)
+#: A server of its own takes seconds to start; tests/service has many.
+SLOW = {"serve"}
+
+
+@pytest.mark.parametrize(
+    "command", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in LIBRARY]
+)
 def test_the_command_and_the_library_agree(command: str, material: Material) -> None:
     globals()[command.replace("-", "_")](material)
 

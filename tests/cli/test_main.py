@@ -137,6 +137,7 @@ def test_how_much_is_said_may_come_before_the_command(capsys: pytest.CaptureFixt
     assert "not allowed with" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_verbose_says_what_was_used(command: Any, capsys: pytest.CaptureFixture[str]) -> None:
     command(lambda _: {})
     outcome = python("-m", "sdpn", "models", "--verbose")

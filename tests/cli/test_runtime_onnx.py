@@ -156,6 +156,7 @@ def test_two_recordings_are_compared(model: Path, graphs: Path, shared_data: Pat
     assert theirs["results"]["score"] == pytest.approx(ours["results"]["score"], abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error::RuntimeWarning")  # its windows are no longer than the step between them
 def test_the_same_turns_with_a_segmentation_network(
     model: Path, graphs: Path, segmentation: Path, shared_data: Path, tmp_path: Path

@@ -66,7 +66,7 @@ def test_no_two_rows_of_a_batch_are_alike_where_files_are_missing(tmp_path: Path
         np.testing.assert_array_equal(batch.local_VBS, same.local_VBS)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_more_than_the_share_stops_the_run(tmp_path: Path, workers: int) -> None:
     utterances = _corpus(tmp_path)
     dataset = _dataset(utterances, share=0.25)

@@ -30,6 +30,7 @@ def _train(voices: Path, out: Path, *settings: str) -> dict[str, torch.Tensor]:
     return load_file(out / "model/model.safetensors")
 
 
+@pytest.mark.slow
 def test_training_is_the_same_with_maps_and_resumed(
     voices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

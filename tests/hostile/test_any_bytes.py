@@ -127,7 +127,13 @@ def check(reader: Reader, folder: Path, content: bytes) -> None:
             assert error.message
 
 
-@pytest.mark.parametrize("name", READERS)
+#: Writes a graph, which takes seconds, as the reader "graph" does.
+SLOW = {"graph-folder"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in READERS]
+)
 def test_a_whole_file_is_read(name: str, tmp_path: Path) -> None:
     reader = READERS[name]
     reader.read(reader.make(tmp_path))

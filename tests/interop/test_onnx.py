@@ -86,7 +86,12 @@ def _folder(path: Path, name: str, features: AnyFeatureConfig) -> Path:
     ("name", "features", "where"),
     [
         ("ecapa", FeatureConfig(), "inside"),
-        ("ecapa-stride", FeatureConfig(level="relative", floor=1e-4), "inside"),
+        pytest.param(
+            "ecapa-stride",
+            FeatureConfig(level="relative", floor=1e-4),
+            "inside",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             "resnet", KaldiFbankConfig(window="hamming", scale=32768.0), "inside", marks=pytest.mark.slow
         ),

@@ -62,6 +62,7 @@ def frame_power(samples: np.ndarray) -> np.ndarray:
     return np.mean(samples[: len(samples) // 160 * 160].reshape(-1, 160) ** 2, axis=1)
 
 
+@pytest.mark.slow
 def test_same_seed_same_files_whatever_the_processes(corpus: Path, tmp_path: Path) -> None:
     synthesise(tmp_path / "again", "--nj", "1")
     names = sorted(path.relative_to(corpus) for path in corpus.rglob("*") if path.is_file())

@@ -100,6 +100,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return captured.err
 
 
+@pytest.mark.slow
 def test_uploads_at_the_same_time(plain: Service, tmp_path: Path) -> None:
     """None is lost or mistaken for another, and the service answers others meanwhile."""
     recordings = [talk(tmp_path / f"talk{number}.wav", 2.0 + number / 10) for number in range(16)]

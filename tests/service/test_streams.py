@@ -39,6 +39,7 @@ def heard(connection: ClientConnection) -> tuple[list[dict[str, Any]], int | Non
         return events, None if closed.rcvd is None else closed.rcvd.code
 
 
+@pytest.mark.slow
 def test_events_are_those_of_the_library(service: Service, recording: Path) -> None:
     samples, rate_hz = soundfile.read(recording, dtype="int16")
     with connected(service, {}) as connection:  # a page in a browser cannot send headers

@@ -89,12 +89,16 @@ def run(system: str, code: str, folder: Path, *arguments: str) -> None:
     assert found.returncode == 0, found.stderr[-2000:]
 
 
-@pytest.mark.parametrize("system", ["macos", "windows"])
+#: What differs from Linux on macOS differs on Windows, too.
+EACH = pytest.mark.parametrize("system", [pytest.param("macos", marks=pytest.mark.slow), "windows"])
+
+
+@EACH
 def test_every_module_is_imported(system: str, tmp_path: Path) -> None:
     run(system, _EVERY_MODULE, tmp_path)
 
 
-@pytest.mark.parametrize("system", ["macos", "windows"])
+@EACH
 def test_recordings_are_extracted_and_diarized(system: str, tmp_path: Path) -> None:
     import numpy as np
     import soundfile

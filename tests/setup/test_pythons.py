@@ -44,6 +44,7 @@ def test_the_versions_begin_with_the_one_that_is_required() -> None:
     assert VERSIONS[0] == oldest and VERSIONS[1:] == ["3.11", "3.12", "3.13"]
 
 
+@pytest.mark.slow
 def test_an_environment_is_found_for_every_version(tmp_path: Path) -> None:
     """All at once, since it is a matter of waiting for the index."""
     uv = shutil.which("uv", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))

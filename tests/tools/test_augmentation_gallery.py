@@ -26,6 +26,7 @@ def test_decay_of_a_room_of_known_decay(rt60_s: float) -> None:
     assert gallery._decay_s(room) == pytest.approx(rt60_s, rel=0.08)
 
 
+@pytest.mark.slow
 def test_pictures_sounds_and_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(0)
     for name in ("data", "noise", "rir"):

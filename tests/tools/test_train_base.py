@@ -162,6 +162,7 @@ def test_it_stops_when_the_time_is_up(packs: Path, tmp_path: Path) -> None:
     assert list((tmp_path / "out/sdpn/checkpoints").glob("step-*"))
 
 
+@pytest.mark.slow
 def test_too_little_time_is_said(packs: Path, tmp_path: Path) -> None:
     options = [*_tiny(second=False), "--minutes", "1", "--probe_steps", "4"]
     said = _run(*options, str(packs / "voices"), str(tmp_path / "out"), code=2)

@@ -45,7 +45,13 @@ def _plant(monkeypatch: pytest.MonkeyPatch, fault: Callable[[SelfDistillation], 
 
 @pytest.mark.parametrize(
     ("batch", "prototypes", "objective"),
-    [(8, 10, "sdpn"), (8, 64, "sdpn"), (32, 64, "sdpn"), (96, 64, "sdpn"), (8, 10, "dino")],
+    [
+        (8, 10, "sdpn"),
+        pytest.param(8, 64, "sdpn", marks=pytest.mark.slow),
+        pytest.param(32, 64, "sdpn", marks=pytest.mark.slow),
+        pytest.param(96, 64, "sdpn", marks=pytest.mark.slow),
+        (8, 10, "dino"),
+    ],
 )
 def test_healthy_runs_raise_nothing(
     voices: Path, tmp_path: Path, batch: int, prototypes: int, objective: str

@@ -129,13 +129,10 @@ def _begun(command: list[str]) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "number",
-    [
-        signal.SIGTERM,
-        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
-        pytest.param(signal.SIGUSR1, marks=pytest.mark.slow),
-    ],
+    [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1],
 )
 def test_a_signal_to_the_group_saves_and_exits_and_the_run_goes_on(
     data: Path, uninterrupted: Path, tmp_path: Path, number: signal.Signals
@@ -163,6 +160,7 @@ def test_a_seed_gives_the_same_run_and_another_seed_another(
     assert _final_state(tmp_path / "other") != _final_state(uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_finished_run_only_exports_again(data: Path, uninterrupted: Path) -> None:
     before = (uninterrupted / "model/model.safetensors").read_bytes()
     result = _run(data, uninterrupted)
