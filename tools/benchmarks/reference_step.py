@@ -38,7 +38,7 @@ class ReferenceStep:
     def __init__(
         self, checkout: Path, config: RunConfig, device: torch.device, *, precision: str, anomaly: bool
     ) -> None:
-        modules = _modules(checkout)
+        modules = reference_modules(checkout)
         encoder = config.encoder
         assert isinstance(encoder, EcapaConfig)
         self._utils = modules["utils"]
@@ -102,7 +102,7 @@ class ReferenceStep:
             value.item()
 
 
-def _modules(checkout: Path) -> dict[str, Any]:
+def reference_modules(checkout: Path) -> dict[str, Any]:
     """Import the modules of SDPN of a checkout.
 
     Raises:

@@ -38,7 +38,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from reference_step import ReferenceStep
+from reference_step import ReferenceStep, reference_modules
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -157,6 +157,7 @@ def _sides(
     }
     sides: dict[str, Callable[[], Step]] = {}
     if checkout is not None:
+        reference_modules(checkout)  # what is none is refused here, not in a process of a side
         for name, (precision, anomaly) in kinds.items():
             sides[f"reference, {name}"] = partial(
                 ReferenceStep, checkout, config, device, precision=precision, anomaly=anomaly
