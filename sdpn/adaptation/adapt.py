@@ -45,6 +45,7 @@ from sdpn.models.embedder import Embedder
 from sdpn.models.folder import ModelFolder, read_model, save_model
 from sdpn.models.heads import HeadConfig
 from sdpn.models.pretraining import Pretraining, read_pretraining
+from sdpn.progress import Report, unreported
 from sdpn.training.clustering_threshold import measure_clustering_threshold
 from sdpn.training.config import RunConfig
 from sdpn.training.distributed import device_of
@@ -58,9 +59,6 @@ _log = logging.getLogger(__name__)
 _FEW_RECORDINGS = 4
 #: Maximum number of held-out rehearsed utterances: more hardly narrow the interval.
 _MOST_HELD_OUT = 300
-
-#: Called with the progress: stage, done, total.
-Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ def adapt(
     out: Path,
     work: Path | None = None,
     on_training: Callable[[TrainingProgress], None] = lambda _progress: None,
-    on_work: Report = lambda _stage, _done, _total: None,
+    on_work: Report = unreported,
 ) -> dict[str, Any]:
     """Adapt a model without labels and write the better of old and adapted.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -21,12 +21,10 @@ from sdpn.interop.segmentation import load_segmentation
 from sdpn.io.corpus import find_speakers
 from sdpn.models.embedder import Embedder
 from sdpn.models.segmenter import Segmenter
+from sdpn.progress import Report, unreported
 from sdpn.simulation.manifest import read_manifest
 from sdpn.simulation.simulate import OnProgress, silently
 from sdpn.verification.back_end import BackEnd
-
-#: Called with the name of a finished cell, the number of finished cells and the total.
-OnCell = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ def run_benchmark(
     manifest: Path | None = None,
     jobs: int = 1,
     progress: OnProgress = silently,
-    on_cell: OnCell = lambda _what, _done, _total: None,
+    on_cell: Report = unreported,
 ) -> Benchmark:
     """Measure models.
 

@@ -125,8 +125,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     def shown(number: int, one: SearchTrial) -> None:
         figure = one.error or f"{one.figure:.4f}"
-        words = " ".join(as_overrides(one.settings)) or "as given"
-        meter.show("runs", number, args.runs, f"{words}: {figure}")
+        meter.show("runs", number, args.runs, f"{_shown(one.settings)}: {figure}")
 
     try:
         found = choose_settings(
@@ -154,27 +153,20 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return found.to_dict()
 
 
-def _print(chosen: Chosen, is_rate: bool, out: Path) -> None:
+def _shown(settings: Mapping[str, object]) -> str:
     from sdpn.config import as_overrides
 
-    found, tested = chosen.searched, chosen.tested
+    return " ".join(as_overrides(settings)) or "as given"
 
-    def shown(settings: Mapping[str, object]) -> str:
-        return " ".join(as_overrides(settings)) or "as given"
+
+def _print(chosen: Chosen, is_rate: bool, out: Path) -> None:
+    found, tested = chosen.searched, chosen.tested
 
     def cell(figure: float | None) -> str:
         return "failed" if figure is None else f"{100 * figure:.2f} %" if is_rate else f"{figure:.4f}"
 
     order = sorted(found.trials, key=lambda one: one is not found.best)
-    rows = [
-        [
-            " ".join(as_overrides(one.settings)) or "as given",
-            cell(one.figure),
-            f"{one.seconds:.0f}",
-            one.folder,
-        ]
-        for one in order
-    ]
+    rows = [[_shown(one.settings), cell(one.figure), f"{one.seconds:.0f}", one.folder] for one in order]
     print(format_table(["settings", chosen.figure, "seconds", "folder"], rows))
     given = cell(found.trials[0].figure)
     print(f"best of {len(rows)}: {rows[0][0]}, {cell(found.best.figure)}; as given {given}")

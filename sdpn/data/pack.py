@@ -31,14 +31,14 @@ import msgspec
 import numpy as np
 import soundfile
 
-from sdpn.data.utterance_table import UtteranceTable
+from sdpn.data.utterance_table import UtteranceTable, read_utterances
 from sdpn.errors import InputError
 from sdpn.io.atomic import atomic_path, atomic_write_text
 from sdpn.io.checksum import file_sha256
 from sdpn.io.corpus import SUFFIXES
 from sdpn.io.decoder_choice import open_decoder
 from sdpn.io.json_text import read_json
-from sdpn.io.kaldi import Utterance, iterate_columns, read_utt2spk, refuse_shared_ids
+from sdpn.io.kaldi import Utterance, read_utt2spk
 from sdpn.io.parsing import parsing
 from sdpn.io.shards import MANIFEST, PackManifest, check_shards, read_pack_manifest
 from sdpn.io.sndfile import SndfileDecoder
@@ -140,15 +140,10 @@ def pack(
 
 def _utterances(directories: Sequence[Path], *, check_files: bool) -> tuple[UtteranceTable, dict[str, str]]:
     """Utterances of all directories, one after the other, and the speakers of those that have one."""
-    table, sizes = UtteranceTable(), []
+    table, _ = read_utterances(directories, check_files=check_files)
     speaker_of: dict[str, str] = {}
     for directory in directories:
-        before = len(table)
-        for columns in iterate_columns(directory, check_files=check_files):
-            table.extend_columns(columns)
-        sizes.append(len(table) - before)
         speaker_of |= read_utt2spk(directory)
-    refuse_shared_ids(table.ids, directories, sizes)
     return table, speaker_of
 
 

@@ -16,7 +16,7 @@ from typing import overload
 
 import numpy as np
 
-from sdpn.io.kaldi import Utterance, UtteranceColumns
+from sdpn.io.kaldi import Utterance, UtteranceColumns, iterate_columns, refuse_shared_ids
 from sdpn.io.packed_text import PackedText, count_distinct
 
 
@@ -53,7 +53,7 @@ class UtteranceTable(Sequence[Utterance]):
 
     def extend_columns(self, columns: UtteranceColumns) -> None:
         """Add the utterances of a block, without making objects of them."""
-        ids, paths, starts_s, ends_s, channels = columns
+        ids, paths, starts_s, ends_s, _, channels = columns
         latest = "" if self._latest_path is None else str(self._latest_path)
         is_new = [one != other for one, other in pairwise(chain([latest], paths))]
         first = len(self._paths) - 1
@@ -114,3 +114,29 @@ class UtteranceTable(Sequence[Utterance]):
             channel=None if channel < 0 else channel,
             keep_truncated=bool(self._truncated[place]),
         )
+
+
+def read_utterances(
+    directories: Sequence[Path], *, check_files: bool = True
+) -> tuple[UtteranceTable, list[int]]:
+    """Read the utterances of several data directories without their speakers.
+
+    Args:
+        directories: Kaldi data directories.
+        check_files: also require that every audio file exists.
+
+    Returns:
+        the utterances, directory by directory, and how many each has.
+
+    Raises:
+        InputError: a directory is not valid, or an utterance id occurs in two of them.
+    """
+    table, sizes = UtteranceTable(), []
+    for directory in directories:
+        before = len(table)
+        for columns in iterate_columns(directory, check_files=check_files, speakers=False):
+            table.extend_columns(columns)
+        sizes.append(len(table) - before)
+    if len(directories) > 1:
+        refuse_shared_ids(table.ids, directories, sizes)
+    return table, sizes

@@ -6,7 +6,7 @@ Shapes: S samples, N windows, D embedding dimensions.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Protocol, runtime_checkable
 
@@ -26,7 +26,7 @@ _AT_ONCE = 64
 
 #: Samples of context on both sides of a window: feature frames are centred, and the window's ends are rounded
 #: to them. Windows start at multiples of this, and so of the hop of any features.
-MARGIN = RATE_HZ // 10
+_MARGIN = RATE_HZ // 10
 
 
 class EmbedsWindows(Protocol):
@@ -78,10 +78,10 @@ class WindowEmbedder:
         self._chunks.append(wave_S)
         self._heard += len(wave_S)
         self._waiting.extend(map(tuple, windows_N2.tolist()))
-        while self._waiting and round(self._waiting[0][1] * RATE_HZ) + MARGIN <= self._heard:
+        while self._waiting and round(self._waiting[0][1] * RATE_HZ) + _MARGIN <= self._heard:
             self._take(*self._waiting.popleft())
         needed_from = (
-            round(min([needed_from_s, *(start_s for start_s, _ in self._waiting)]) * RATE_HZ) - MARGIN
+            round(min([needed_from_s, *(start_s for start_s, _ in self._waiting)]) * RATE_HZ) - _MARGIN
         )
         while self._chunks and self._kept_from + len(self._chunks[0]) <= needed_from:
             self._kept_from += len(self._chunks.popleft())
@@ -117,8 +117,8 @@ class WindowEmbedder:
     def _piece(self, start_s: float, end_s: float) -> np.ndarray:
         """Level-normalised samples of a window with its margins."""
         first, last = round(start_s * RATE_HZ), min(round(end_s * RATE_HZ), self._heard)
-        piece_S = self._samples(first - MARGIN, last + MARGIN)
-        inner_S = piece_S[MARGIN : len(piece_S) - MARGIN].astype(np.float64)
+        piece_S = self._samples(first - _MARGIN, last + _MARGIN)
+        inner_S = piece_S[_MARGIN : len(piece_S) - _MARGIN].astype(np.float64)
         rms = float(np.sqrt(inner_S @ inner_S / max(len(inner_S), 1)))
         if rms > 0:
             piece_S *= np.float32(_LEVEL / rms)
@@ -137,19 +137,29 @@ class WindowEmbedder:
         return samples
 
     def _embed(self) -> None:
-        strides = [-(-len(piece_S) // MARGIN) * MARGIN for piece_S in self._batch]
-        starts = np.cumsum([0, *strides])
-        wave_S = np.zeros(starts[-1], dtype=np.float32)
-        for start, piece_S in zip(starts, self._batch, strict=False):
-            wave_S[start : start + len(piece_S)] = piece_S
-        firsts = starts[:-1] + MARGIN
-        lasts = starts[:-1] + [len(piece_S) - MARGIN for piece_S in self._batch]
+        wave_S, starts = in_one_wave(self._batch)
+        firsts = starts + _MARGIN
+        lasts = starts + [len(piece_S) - _MARGIN for piece_S in self._batch]
         windows_N2 = np.stack([firsts, lasts], axis=1) / RATE_HZ
         if isinstance(self._model, EmbedsLater):
             self._embedded.append(self._model.embed_later(wave_S, windows_N2))
         else:
             self._embedded.append(self._model.embed_windows(wave_S, windows_N2))
         self._batch = []
+
+
+def in_one_wave(pieces: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Pieces of samples behind one another, each from a multiple of the margin on.
+
+    Returns:
+        the wave (S,) float32, with zeros between the pieces, and where each begins, int64.
+    """
+    strides = [-(-len(piece_S) // _MARGIN) * _MARGIN for piece_S in pieces]
+    starts = np.cumsum([0, *strides])
+    wave_S = np.zeros(starts[-1], dtype=np.float32)
+    for start, piece_S in zip(starts[:-1], pieces, strict=True):
+        wave_S[start : start + len(piece_S)] = piece_S
+    return wave_S, starts[:-1]
 
 
 def _ready(rows: np.ndarray | Future[np.ndarray]) -> np.ndarray:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sdpn.diarization.embedding import MARGIN, EmbedsWindows
+from sdpn.diarization.embedding import EmbedsWindows, in_one_wave
 from sdpn.diarization.vad import network_of
 from sdpn.io.audio import RATE_HZ
 
@@ -128,13 +128,8 @@ class SharedBatches:
         self.num_windows += sum(len(one.windows_N2) for one in batch)
         if len(batch) == 1:
             return self._model.embed_windows(batch[0].wave_S, batch[0].windows_N2)
-        # each begins at a multiple of the margin, and so of the hop of any features
-        strides = [-(-len(one.wave_S) // MARGIN) * MARGIN for one in batch]
-        starts = np.cumsum([0, *strides])
-        wave_S = np.zeros(starts[-1], dtype=np.float32)
-        for start, one in zip(starts, batch, strict=False):
-            wave_S[start : start + len(one.wave_S)] = one.wave_S
-        windows_N2 = [one.windows_N2 + start / RATE_HZ for start, one in zip(starts, batch, strict=False)]
+        wave_S, starts = in_one_wave([one.wave_S for one in batch])
+        windows_N2 = [one.windows_N2 + start / RATE_HZ for start, one in zip(starts, batch, strict=True)]
         return self._model.embed_windows(wave_S, np.concatenate(windows_N2))
 
 

@@ -17,11 +17,9 @@ from sdpn.experiments.search_picture import draw_search
 from sdpn.interop.load import load_model
 from sdpn.io.atomic import atomic_path, atomic_write_text
 from sdpn.io.kaldi import Utterance
+from sdpn.progress import Report, unreported
 from sdpn.tuning.proposals import Strategy, propose
 from sdpn.tuning.values import Range, Space
-
-#: Called with what is embedded, how much of it, and of how much.
-Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +51,7 @@ class Chosen:
             "given_figure": found.trials[0].figure,
         }
         if self.tested is not None:
-            results["test"] = {
-                "eer": self.tested.eer,
-                "difference": self.tested.difference,
-                "difference_low": self.tested.difference_interval.low,
-                "difference_high": self.tested.difference_interval.high,
-            }
+            results["test"] = self.tested.to_dict()
         return results
 
 
@@ -80,7 +73,7 @@ def choose_settings(
     made_from: str,
     force: bool = False,
     on_trial: Callable[[int, SearchTrial], None] = lambda _number, _trial: None,
-    on_progress: Report = lambda _what, _done, _total: None,
+    on_progress: Report = unreported,
 ) -> Chosen:
     """Run a training as it is given and with other settings, choose the best, and test the choice once.
 

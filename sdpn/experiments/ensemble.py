@@ -9,7 +9,7 @@ Shapes: M utterances, N trials, D embedding, S models.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from sdpn.models.averaging import average_models
 from sdpn.models.embedder import Embedder
 from sdpn.models.folder import ModelFolder, is_model_folder, read_model, save_model
 from sdpn.models.speaker_embedder import SpeakerEmbedder
+from sdpn.progress import Report, unreported
 from sdpn.verification.calibration import fit_calibration
 from sdpn.verification.similarity import unit_rows
 
@@ -53,12 +54,9 @@ class EnsembleRow(NamedTuple):
         return {
             "name": self.name,
             "single": self.is_single,
-            "eer": self.compared.eer,
+            **self.compared.to_dict(),
             "eer_low": self.compared.interval.low,
             "eer_high": self.compared.interval.high,
-            "difference": self.compared.difference,
-            "difference_low": self.compared.difference_interval.low,
-            "difference_high": self.compared.difference_interval.high,
             "fit_eer": self.fit_eer,
         }
 
@@ -134,7 +132,7 @@ def compare_ensembles(
     fit: HeldOutTrials,
     *,
     seed: int = 0,
-    on_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
+    on_progress: Report = unreported,
 ) -> Ensembles:
     """Measure models alone and together.
 

@@ -67,6 +67,15 @@ class ScoreComparison(NamedTuple):
     difference: float
     difference_interval: Interval
 
+    def to_dict(self) -> dict[str, float]:
+        """The EER, and the difference with its interval, as plain values."""
+        return {
+            "eer": self.eer,
+            "difference": self.difference,
+            "difference_low": self.difference_interval.low,
+            "difference_high": self.difference_interval.high,
+        }
+
 
 def read_held_out(folder: Path, trials: Path | None = None) -> HeldOutTrials:
     """Read a Kaldi data directory with speakers, and its trial list.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from sdpn.models.encoder import Encoder
 from sdpn.models.folder import ModelFolder, is_model_folder, read_model, save_model
 from sdpn.models.pruning import prune_by_magnitude
 from sdpn.models.small_storage import Bits
+from sdpn.progress import Report, unreported
 
 #: Seconds of noise whose embedding is timed, and how often.
 _TIMED_S, _TIMES = 4.0, 9
@@ -51,13 +52,7 @@ class PrunedModel(NamedTuple):
         """As plain values."""
         plain = self._asdict()
         del plain["compared"]
-        return plain | {
-            "folder": str(self.folder),
-            "eer": self.compared.eer,
-            "difference": self.compared.difference,
-            "difference_low": self.compared.difference_interval.low,
-            "difference_high": self.compared.difference_interval.high,
-        }
+        return plain | {"folder": str(self.folder)} | self.compared.to_dict()
 
 
 @dataclass(frozen=True)
@@ -85,7 +80,7 @@ def prune_model(
     bits: Sequence[Bits] = (32, 8),
     *,
     seed: int = 0,
-    on_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
+    on_progress: Report = unreported,
 ) -> Pruning:
     """Write pruned copies of a model folder, read them again, measure each, and draw ``OUT/pruning.png``.
 
@@ -142,9 +137,7 @@ def prune_model(
     return Pruning((path / "model.safetensors").stat().st_size, found)
 
 
-def _scores(
-    model: ModelFolder, held_out: HeldOutTrials, name: str, on_progress: Callable[[str, int, int], None]
-) -> np.ndarray:
+def _scores(model: ModelFolder, held_out: HeldOutTrials, name: str, on_progress: Report) -> np.ndarray:
     rows = held_out.embed(Embedder(model), lambda done, of: on_progress(f"embedding {name}", done, of))
     return held_out.cosines(rows)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -25,6 +25,7 @@ from sdpn.extraction.embed_corpus import embed_corpus
 from sdpn.io.kaldi import Utterance
 from sdpn.io.trials import Trials
 from sdpn.metrics.verification import equal_error_rate, error_rates
+from sdpn.progress import Report, unreported
 
 #: Nearest utterances of either side of an error that are listed, and utterances in most errors.
 _NEIGHBOURS, _MOST_INVOLVED = 5, 10
@@ -130,7 +131,7 @@ def explain_trials(
     labels: Mapping[str, np.ndarray] | None = None,
     methods: Sequence[str] | None = None,
     seed: int = 0,
-    on_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
+    on_progress: Report = unreported,
 ) -> TrialsExplained:
     """Score trials, say where their errors are, and explain the worst of either kind.
 
@@ -217,7 +218,7 @@ def _unit_rows(
     network: ExplainedNetwork,
     utterances: Sequence[Utterance],
     vectors: Mapping[str, np.ndarray] | None,
-    on_progress: Callable[[str, int, int], None],
+    on_progress: Report,
 ) -> np.ndarray:
     """Embeddings of length 1, (M, D)."""
     if vectors is None:

@@ -25,7 +25,7 @@ from sdpn.errors import InputError
 from sdpn.io import audio
 from sdpn.io.ark import iterate_ark, open_ark, vector_at
 from sdpn.io.atomic import atomic_path, atomic_write_text
-from sdpn.io.lhotse_cuts import Cut, cut_blocks, is_cuts
+from sdpn.io.lhotse_cuts import cut_blocks, is_cuts
 from sdpn.io.packed_text import DistinctKeys
 from sdpn.io.shards import MANIFEST, check_shards
 from sdpn.io.table_rows import distinct_blocks, distinct_row_blocks, row_blocks
@@ -196,49 +196,36 @@ def iterate_data_dir(
         InputError: as there, when that part of the data is reached.
     """
     directory = Path(directory)
-    for block in _blocks(directory, check_files=check_files, speakers=speakers):
+    for block in iterate_columns(directory, check_files=check_files, speakers=speakers):
         latest, path = "", Path()
-        for key, name, start_s, end_s, channel, speaker in zip(*block, strict=True):
+        for key, name, start_s, end_s, speaker, channel in zip(*block, strict=True):
             if name != latest:
                 latest, path = name, Path(name)
             yield Utterance(key, path, start_s, end_s, speaker, channel)
 
 
 class UtteranceColumns(NamedTuple):
-    """Some utterances of a data directory, a column for each attribute of `Utterance`."""
+    """Some utterances of a data directory, a column for each attribute of `Utterance`; a path is text."""
 
     ids: Sequence[str]
     paths: Sequence[str]
     starts_s: Sequence[float]
     ends_s: Sequence[float | None]
+    speakers: Sequence[str | None]
     channels: Sequence[int | None]
 
 
 def iterate_columns(
-    directory: str | os.PathLike[str], *, check_files: bool = True
+    directory: Path, *, check_files: bool = True, speakers: bool = True
 ) -> Iterator[UtteranceColumns]:
-    """Yield what `iterate_data_dir` yields without speakers, in blocks: a million take seconds.
+    """Yield what `iterate_data_dir` yields in blocks, none of which is empty: a million take seconds.
 
     Raises:
         InputError: as there.
     """
-    for block in _blocks(Path(directory), check_files=check_files, speakers=False):
-        yield UtteranceColumns(*block[:-1])
-
-
-class _Block(NamedTuple):
-    ids: Sequence[str]
-    paths: Sequence[str]
-    starts_s: Sequence[float]
-    ends_s: Sequence[float | None]
-    channels: Sequence[int | None]
-    speakers: Sequence[str | None]
-
-
-def _blocks(directory: Path, *, check_files: bool, speakers: bool) -> Iterator[_Block]:
     if is_cuts(directory):
         for cuts in cut_blocks(directory, check_files=check_files, speakers=speakers):
-            yield _of_cuts(cuts)
+            yield UtteranceColumns(*zip(*cuts, strict=True))
         return
     scp = directory / "wav.scp"
     if check_files and (directory / MANIFEST).is_file():
@@ -265,17 +252,14 @@ def _blocks(directory: Path, *, check_files: bool, speakers: bool) -> Iterator[_
         for keys, paths in _recordings(scp, known, check_files=check_files):
             empty = False
             none = [None] * len(keys)
-            yield _Block(keys, paths, [0.0] * len(keys), none, none, list(map(speaker_of.get, keys)))
+            yield UtteranceColumns(
+                keys, paths, [0.0] * len(keys), none, list(map(speaker_of.get, keys)), none
+            )
     if empty:
         raise InputError("contains no utterances", path=segments if segments.is_file() else scp)
     if utt2spk.is_file():
         of_table = (block.keys for block in distinct_row_blocks(utt2spk))
         _check_known([list(speaker_of)] if speaker_of else of_table, known, utt2spk)
-
-
-def _of_cuts(cuts: Sequence[Cut]) -> _Block:
-    ids, paths, starts_s, ends_s, speakers, channels = zip(*cuts, strict=True)
-    return _Block(ids, paths, starts_s, ends_s, channels, speakers)
 
 
 def _check_known(blocks: Iterable[Sequence[str]], known: DistinctKeys, path: Path) -> None:
@@ -581,7 +565,7 @@ def _of_segments(
     path_of: Mapping[str, str],
     speaker_of: Mapping[str, str],
     path: Path,
-) -> _Block:
+) -> UtteranceColumns:
     """Segments as utterances.
 
     Raises:
@@ -595,7 +579,7 @@ def _of_segments(
             (number, segment.recording) for number, segment in found if segment.recording not in path_of
         )
         raise InputError(f"recording {recording!r} is not in wav.scp", path=path, line=number) from None
-    return _Block(ids, paths, starts_s, ends_s, channels, list(map(speaker_of.get, ids)))
+    return UtteranceColumns(ids, paths, starts_s, ends_s, list(map(speaker_of.get, ids)), channels)
 
 
 def _segments(

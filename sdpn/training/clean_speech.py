@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -24,6 +24,7 @@ from sdpn.io.arrays import read_npz
 from sdpn.io.atomic import atomic_path
 from sdpn.io.kaldi import Utterance
 from sdpn.io.parsing import parsing
+from sdpn.progress import Report, unreported
 from sdpn.simulation.manifest import SourceFile
 from sdpn.simulation.simulate import Speech, find_phrases
 
@@ -64,7 +65,7 @@ def find_clean_speech(
     folder: Path,
     *,
     channel: int | None,
-    on_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
+    on_progress: Report = unreported,
 ) -> CleanSpeech:
     """Find the speech of utterances, or read what was found before.
 

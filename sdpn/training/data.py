@@ -12,9 +12,8 @@ from sdpn.augmentation.augment import PRESETS, Augmenter
 from sdpn.data.dataset import CropDataset, TrainingSet
 from sdpn.data.mel_folder import MelFolder, MelReader, MelSegments, is_mel_folder, read_mel_folder
 from sdpn.data.sampler import Mixture
-from sdpn.data.utterance_table import UtteranceTable
+from sdpn.data.utterance_table import UtteranceTable, read_utterances
 from sdpn.errors import InputError
-from sdpn.io.kaldi import iterate_columns, refuse_shared_ids
 from sdpn.training.config import RunConfig
 from sdpn.training.segmentation_data import SegmentationData
 
@@ -36,15 +35,7 @@ def read_training_data(
         InputError: a directory is not valid, an utterance id occurs in two of them, or the number of
             weights differs from that of directories.
     """
-    utterances = UtteranceTable()
-    sizes = []
-    for directory in directories:
-        before = len(utterances)
-        for columns in iterate_columns(directory, check_files=check_files):
-            utterances.extend_columns(columns)
-        sizes.append(len(utterances) - before)
-    if len(directories) > 1:
-        refuse_shared_ids(utterances.ids, directories, sizes)
+    utterances, sizes = read_utterances(directories, check_files=check_files)
     return utterances, Mixture(tuple(sizes), weights)
 
 

@@ -26,6 +26,7 @@ from sdpn.models.folder import ModelFolder, read_model, save_model
 from sdpn.models.pretraining import PRETRAINING, read_pretraining
 from sdpn.models.weights import weights_digest
 from sdpn.pretrained import model_path
+from sdpn.progress import Report, unreported
 from sdpn.training.back_end import train_back_end
 from sdpn.training.comparison import before_and_after, read_trial_list, trial_file
 from sdpn.training.config import RunConfig
@@ -41,9 +42,6 @@ from sdpn.verification.storage import BACK_END, has_back_end, write_back_end
 
 #: Folder of trials and scores, in an experiment folder.
 COMPARISONS = "comparisons"
-
-#: Called with the progress: stage, done, total.
-Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +73,7 @@ def finetune(
     new_head: bool = False,
     back_end: bool = False,
     on_progress: Callable[[TrainingProgress], None] = lambda _progress: None,
-    on_work: Report = lambda _stage, _done, _total: None,
+    on_work: Report = unreported,
 ) -> dict[str, Any]:
     """Fine-tune a model on labelled speech, or resume that, and compare it with what it was.
 

@@ -5,7 +5,7 @@ Shapes: K prototypes, E projection, N crops.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,7 @@ from sdpn.models.pretraining import PRETRAINING, read_pretraining
 from sdpn.models.registry import AnyEncoderConfig
 from sdpn.models.weights import check_weights
 from sdpn.pretrained import model_path
+from sdpn.progress import Report, unreported
 
 #: Crops per prototype for k-means; more hardly change the centres.
 _CROPS_PER_PROTOTYPE = 20
@@ -43,10 +44,6 @@ _CROPS_PER_PROTOTYPE = 20
 _CROPS_PER_CLASS = 50
 #: How far the sub-centres of a class begin from its mean, of length 1.
 _SPREAD = 0.1
-
-
-#: Called with the progress: stage, done, total.
-OnProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +82,7 @@ def initialise(
     utterances: Sequence[Utterance],
     seed: int,
     labels: Labels | None = None,
-    on_progress: OnProgress = lambda _what, _done, _total: None,
+    on_progress: Report = unreported,
 ) -> None:
     """Initialise weights and prototypes as configured; student and teacher are equal afterwards.
 
@@ -189,7 +186,7 @@ def _kmeans_prototypes(
     crops: CropConfig,
     utterances: Sequence[Utterance],
     seed: int,
-    on_progress: OnProgress,
+    on_progress: Report,
 ) -> Tensor:
     """K-means centres of the initial network's projections of clean crops, (K, E)."""
     num_prototypes = len(network.prototypes)
@@ -222,7 +219,7 @@ def _class_means(
     utterances: Sequence[Utterance],
     labels: Labels,
     seed: int,
-    on_progress: OnProgress,
+    on_progress: Report,
 ) -> Tensor:
     """Mean direction of the projections of each class, of a clean crop of each of its utterances, (K, E).
 
@@ -271,7 +268,7 @@ def _projections(
     chosen: np.ndarray,
     each: int,
     rng: np.random.Generator,
-    on_progress: OnProgress,
+    on_progress: Report,
 ) -> tuple[Tensor, Tensor]:
     """Unit projections (N, E) of ``each`` clean crops per chosen utterance, and their utterances (N,)."""
     network.teacher.eval()

@@ -25,6 +25,7 @@ from sdpn.errors import InputError
 from sdpn.interop.segmentation import load_segmentation
 from sdpn.io.atomic import atomic_write_text
 from sdpn.io.kaldi import Utterance
+from sdpn.progress import Report, unreported
 from sdpn.tracking.board import Board
 from sdpn.training.best import Best
 from sdpn.training.build import build
@@ -61,7 +62,7 @@ def pretrain(
     unlabelled: Sequence[Path] = (),
     names: Sequence[str] = (),
     on_progress: Callable[[TrainingProgress], None] = lambda _progress: None,
-    on_work: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
+    on_work: Report = unreported,
     mel_reader: MelReader | None = None,
 ) -> dict[str, Any]:
     """Train (or resume) a network and export its teacher to ``out/model``.
@@ -166,7 +167,7 @@ def pretrain(
                 utterances=utterances,
                 seed=config.training.seed,
                 labels=labels,
-                on_progress=on_work if processes.first else lambda _what, _done, _total: None,
+                on_progress=on_work if processes.first else unreported,
             )
         if mels is not None and mel_reader is None:
             mel_reader = MelReader(mels, cache_mb=training.cache_mb)
@@ -295,7 +296,7 @@ def _targets(
     mixture: Mixture,
     out: Path,
     processes: Processes,
-    on_work: Callable[[str, int, int], None],
+    on_work: Report,
 ) -> Targets | None:
     """Embeddings by ``distill.teacher`` if the objective uses them."""
     if config.objective != "distill":
@@ -314,7 +315,7 @@ def _targets(
         config.distill.cache or out / "teacher",
         processes=processes,
         max_missing_share=config.training.max_bad_share,
-        on_progress=on_work if processes.first else lambda _what, _done, _total: None,
+        on_progress=on_work if processes.first else unreported,
     )
 
 

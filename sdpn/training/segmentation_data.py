@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ import numpy as np
 from sdpn.data.utterance_table import UtteranceTable
 from sdpn.errors import InputError
 from sdpn.io.kaldi import iterate_data_dir
+from sdpn.progress import Report
 from sdpn.training.clean_speech import find_clean_speech
 from sdpn.training.config import RunConfig
 from sdpn.training.distributed import Processes
@@ -40,7 +41,7 @@ def segmentation_data(
     sizes: tuple[int, ...],
     out: Path,
     processes: Processes,
-    on_progress: Callable[[str, int, int], None],
+    on_progress: Report,
 ) -> SegmentationData:
     """Prepare the data of a run; the speech in the utterances is found once and kept in ``out/speech``.
 

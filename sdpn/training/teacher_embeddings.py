@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -33,6 +33,7 @@ from sdpn.interop.load import load_model
 from sdpn.io.kaldi import Utterance, read_vectors
 from sdpn.models.embedder import Embedder, Precision
 from sdpn.pretrained import model_path
+from sdpn.progress import Report, unreported
 from sdpn.threads import usable_threads
 from sdpn.training.distributed import Processes
 
@@ -66,7 +67,7 @@ def teacher_embeddings(
     *,
     processes: Processes,
     max_missing_share: float,
-    on_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
+    on_progress: Report = unreported,
 ) -> Targets:
     """Read the teacher's embeddings of all utterances; all processes first compute the missing ones.
 
@@ -129,7 +130,7 @@ def _embed(
     speed: Fraction,
     precision: Precision,
     processes: Processes,
-    on_progress: Callable[[str, int, int], None],
+    on_progress: Report,
 ) -> None:
     """Compute the missing embeddings of this process's shard."""
     what = f"teacher, {corpus.directory.name}" + ("" if speed == 1 else f" at {float(speed):g}")

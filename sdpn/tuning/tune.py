@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from sdpn.io.atomic import atomic_write_text
 from sdpn.io.rttm import Turn, from_annotation
 from sdpn.metrics.diarization import score_recordings
 from sdpn.metrics.speaker_states import Regions
+from sdpn.progress import Report, unreported
 from sdpn.tuning.grid import Grid, combinations
 from sdpn.tuning.trials import Trial, read_trials_table, write_trials_table
 
@@ -62,7 +63,7 @@ def tune(
     collar_s: float = 0.0,
     skip_overlap: bool = False,
     force: bool = False,
-    on_progress: Callable[[str, int, int], None] = lambda _what, _done, _of: None,
+    on_progress: Report = unreported,
 ) -> Tuned:
     """Try every combination of a grid, and write ``OUT/trials.jsonl`` and ``OUT/settings.yaml``.
 

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "sdpn"
 
 #: From the ground up. A part imports from floors below its own, and stands on the lowest that allows it.
 FLOORS = [
-    {"errors", "memory", "stopping", "threads", "torchaudio_import"},
+    {"errors", "memory", "progress", "stopping", "threads", "torchaudio_import"},
     {"eigen", "io"},
     {"config", "formats", "metrics", "pretrained", "verification"},
     {"augmentation", "clustering", "evaluation", "features", "words"},
