@@ -92,6 +92,7 @@ setup(
             "onnx>=1.17",
             "onnxruntime>=1.20",
             "onnxscript>=0.2",
+            "praat-parselmouth>=0.4.5",  # GPL-3: other voices in egs/distill, never imported by the package
             "playwright>=1.50",  # drives a Chromium of the system; tests of pages skip without one
             "pytest>=8",
             "pytest-xdist>=3",

@@ -78,11 +78,11 @@ begin_experiment .
 hold_out() {
   local options=() given
   for given in "${labelled[@]}"; do options+=(--data "$given"); done
-  show "$python" "$here/local/hold_speakers.py" --out "$exp/data" --speakers "$hold" --seed "$seed" "${options[@]}"
+  show "$python" "$root/egs/shared/hold_speakers.py" --out "$exp/data" --speakers "$hold" --seed "$seed" "${options[@]}"
 }
 tables=()
 for given in "${labelled[@]}"; do tables+=("$given/utt2spk"); done
-run_stage 0 "held-out speakers" hold_out "${tables[@]}" --text "$hold $seed" "$here/local/hold_speakers.py" \
+run_stage 0 "held-out speakers" hold_out "${tables[@]}" --text "$hold $seed" "$root/egs/shared/hold_speakers.py" \
   --outputs "$exp/data"
 
 # every run is resumable by itself, so that the stage is done when all of its runs are

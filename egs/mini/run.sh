@@ -110,9 +110,9 @@ prepare_data() {
   if [ -n "$noise" ]; then options+=(--noise "$noise"); fi
   if [ -n "$rir" ]; then options+=(--rir "$rir"); fi
   if [ "$without_benchmark" = true ]; then options+=(--without_benchmark); fi
-  show "$python" "$here/local/prepare_data.py" --out "$data" --nj "$nj" "${options[@]}"
+  show "$python" "$root/egs/shared/prepare_data.py" --out "$data" --nj "$nj" "${options[@]}"
 }
-run_stage 0 "data preparation" prepare_data "${data_inputs[@]}" "$here/local" --code sdpn.io --code sdpn.benchmark.held_out \
+run_stage 0 "data preparation" prepare_data "${data_inputs[@]}" "$here/local" "$root/egs/shared/prepare_data.py" --code sdpn.io --code sdpn.benchmark.held_out \
   --outputs "${data_outputs[@]}"
 
 # shellcheck source=egs/shared/stages.sh

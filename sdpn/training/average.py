@@ -1,4 +1,4 @@
-"""The mean of the last checkpoints of a run, as a model: flatter minima, without another training.
+"""The mean of the last checkpoints of a run, or of several models: flatter minima, without another training.
 
 Source: Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization" (arXiv
 1803.05407); recipes of speaker recognition average the last ten.
@@ -7,7 +7,7 @@ Source: Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Gen
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,9 +15,10 @@ from torch import Tensor
 
 from sdpn.errors import InputError
 from sdpn.explain.checkpoint_model import read_checkpoint
-from sdpn.models.averaging import mean_weights
-from sdpn.models.folder import ModelFolder, save_model
-from sdpn.models.pretraining import Pretraining
+from sdpn.models.averaging import average_models, mean_weights
+from sdpn.models.folder import ModelFolder, read_model, save_model
+from sdpn.models.pretraining import PRETRAINING, Pretraining, read_pretraining
+from sdpn.pretrained import model_path
 
 _NAME = re.compile(r"step-(\d{8})")
 
@@ -80,6 +81,22 @@ def average_checkpoints(experiment: Path, last: int) -> AveragedModel:
     steps = [int(path.name.removeprefix("step-")) for path in checkpoints]
     source = {"average_of_steps": ", ".join(map(str, steps))}
     return AveragedModel(replace(model, source=source), pretraining, steps)
+
+
+def average_folders(folders: Sequence[Path], out: Path) -> None:
+    """Write the mean of the encoders of several models, with head and prototypes of the first.
+
+    Args:
+        folders: names of models, or their folders.
+        out: model folder to write.
+
+    Raises:
+        InputError: one is no model folder, or two have different encoders or features.
+    """
+    paths = [model_path(folder) for folder in folders]
+    averaged = average_models([read_model(path) for path in paths], paths)
+    first = read_pretraining(paths[0]) if (paths[0] / PRETRAINING).is_file() else None
+    save_model(out, averaged, pretraining=first)
 
 
 def _tensors(model: ModelFolder, pretraining: Pretraining | None) -> dict[str, Tensor]:

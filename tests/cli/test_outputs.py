@@ -23,7 +23,7 @@ from sdpn.pretrained import model_path
 #: ``OUTPUTS`` fails below: nobody can forget to say which it is.
 INPUTS = {
     "train": {"config", "data", "init", "labels", "teacher"},
-    "average": {"experiment"},
+    "average": {"averaged"},
     "finetune": {"config", "data", "labels", "model", "test", "unlabelled", "valid"},
     "adapt": {"data", "audio", "rehearse", "model"},
     "extract": {"data", "audio", "model"},

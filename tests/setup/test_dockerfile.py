@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ENGINE = next(filter(None, map(shutil.which, ("docker", "podman"))), None)
+
+
+def _engine() -> str | None:
+    """An engine that answers; a client alone builds nothing."""
+    clients = filter(None, map(shutil.which, ("docker", "podman")))
+    return next(
+        (one for one in clients if subprocess.run([one, "info"], capture_output=True).returncode == 0), None
+    )
 
 
 def test_hadolint_finds_nothing() -> None:
@@ -31,8 +38,9 @@ def test_what_is_copied_is_not_ignored() -> None:
 
 @pytest.mark.slow
 def test_the_image_is_built_and_answers() -> None:
-    if ENGINE is None:
-        pytest.skip("no container engine")
-    subprocess.run([ENGINE, "build", "--tag", "sdpn-test", str(ROOT)], check=True)
-    shown = subprocess.run([ENGINE, "run", "--rm", "sdpn-test", "models"], capture_output=True, check=True)
+    engine = _engine()
+    if engine is None:
+        pytest.skip("no container engine runs")
+    subprocess.run([engine, "build", "--tag", "sdpn-test", str(ROOT)], check=True)
+    shown = subprocess.run([engine, "run", "--rm", "sdpn-test", "models"], capture_output=True, check=True)
     assert b"ecapa" in shown.stdout

@@ -55,6 +55,20 @@ def test_one_checkpoint_is_the_model(run: Path) -> None:
         assert torch.equal(value, mean.model.encoder.state_dict()[key])
 
 
+def test_models_of_one_start(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["average", str(run), "--checkpoints", "3", "--out", str(tmp_path / "other")]) == 0
+    given = [run / "model", tmp_path / "other"]
+    assert main(["average", *map(str, given), "--out", str(tmp_path / "mean")]) == 0
+    assert "mean of 2 models" in capsys.readouterr().out
+    one, other, mean = (read_model(path).encoder.state_dict() for path in (*given, tmp_path / "mean"))
+    assert any(not torch.equal(one[key], other[key]) for key in one)
+    for key, value in mean.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, (one[key] + other[key]) / 2)
+    heads = [read_pretraining(path) for path in (run / "model", tmp_path / "mean")]
+    assert torch.equal(heads[0].prototypes, heads[1].prototypes)
+
+
 def test_what_cannot_be_averaged(run: Path, tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"has 3 checkpoints, 4 are to be averaged \(train with training.keep_ch"

@@ -2,6 +2,7 @@
 """Turn corpus folders into validated Kaldi data directories.
 
     OUT/train      from every --corpus: DIR/<speaker>/**/<utterance>.{wav,flac,opus,ogg,mp3}
+    OUT/unlabelled from every --unlabelled: audio at any depth, without speakers
     OUT/dev        from --dev, in the same layout, with a copy of --trials
     OUT/meetings   from --meetings: audio, reference.rttm and optionally reference.uem
     OUT/noise      from --noise: audio at any depth
@@ -28,7 +29,7 @@ from sdpn.cli.script import script
 from sdpn.errors import InputError
 from sdpn.io import audio
 from sdpn.io.atomic import atomic_directory
-from sdpn.io.corpus import as_word, find_audio, find_speakers
+from sdpn.io.corpus import as_word, corpus_names, find_audio, find_speakers
 from sdpn.io.kaldi import Utterance, write_data_dir
 from sdpn.io.rttm import read_rttm
 from sdpn.io.trial_corpus import utterances_of_trials
@@ -69,22 +70,40 @@ def total_hours(files: Sequence[Path], num_threads: int) -> float:
     return sum(length for length in found if not isinstance(length, InputError)) / 3600
 
 
-def training_utterances(folders: Sequence[Path], *, without_benchmark: bool = False) -> list[Utterance]:
-    """All utterances of folder-per-speaker corpora, maybe without the speakers of the benchmark.
+def training_utterances(
+    folders: Sequence[Path], *, without_benchmark: bool = False
+) -> dict[str, list[Utterance]]:
+    """Utterances of folder-per-speaker corpora by corpus, maybe without the speakers of the benchmark.
 
     Raises:
         InputError: a corpus is missing or empty, or an audio file lies in no speaker's folder.
     """
-    return [
-        Utterance(
-            "-".join([person, *map(as_word, file.name.with_suffix("").parts[1:])]),
-            file.path.resolve(),
-            speaker=person,
-        )
-        for person, files in find_speakers(folders).items()
-        for file in files
-        if not (without_benchmark and is_held_out_speaker(file.corpus.resolve(), file.name.parts[0]))
-    ]
+    name_of = dict(zip(folders, corpus_names(folders), strict=True))
+    found: dict[str, list[Utterance]] = {name: [] for name in name_of.values()}
+    for person, files in find_speakers(folders).items():
+        for file in files:
+            if not (without_benchmark and is_held_out_speaker(file.corpus.resolve(), file.name.parts[0])):
+                key = "-".join([person, *map(as_word, file.name.with_suffix("").parts[1:])])
+                found[name_of[file.corpus]].append(Utterance(key, file.path.resolve(), speaker=person))
+    return found
+
+
+def unlabelled_utterances(folders: Sequence[Path]) -> dict[str, list[Utterance]]:
+    """All audio of some folders by folder; nobody says who speaks.
+
+    Raises:
+        InputError: a folder is missing, empty or given twice.
+    """
+    return {
+        name: [
+            Utterance(
+                "-".join([name, *map(as_word, path.relative_to(folder).with_suffix("").parts)]),
+                path.resolve(),
+            )
+            for path in find_audio(folder)
+        ]
+        for folder, name in zip(folders, corpus_names(folders), strict=True)
+    }
 
 
 def meeting_recordings(folder: Path) -> list[Utterance]:
@@ -113,8 +132,14 @@ def meeting_recordings(folder: Path) -> list[Utterance]:
 
 def prepare(out: Path, args: argparse.Namespace) -> None:
     """Write every data directory that was asked for, and print what each holds."""
-    train = training_utterances(args.corpus, without_benchmark=args.without_benchmark)
-    _write(out / "train", train, args.nj)
+    by_corpus = training_utterances(args.corpus, without_benchmark=args.without_benchmark)
+    train = [utterance for utterances in by_corpus.values() for utterance in utterances]
+    for part, found in (("train", by_corpus), ("unlabelled", unlabelled_utterances(args.unlabelled))):
+        if args.apart:
+            for name, utterances in found.items():
+                _write(out / part / name, utterances, args.nj)
+        elif found:
+            _write(out / part, [one for utterances in found.values() for one in utterances], args.nj)
     if args.dev is not None:
         dev = utterances_of_trials(args.dev, args.trials)
         shared = {utterance.path for utterance in train} & {utterance.path for utterance in dev}
@@ -151,6 +176,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to make; an old one is replaced")
     parser.add_argument(
         "--corpus", type=Path, action="append", required=True, metavar="DIR", help="may be repeated"
+    )
+    parser.add_argument(
+        "--unlabelled", type=Path, action="append", default=[], metavar="DIR", help="may be repeated"
+    )
+    parser.add_argument(
+        "--apart",
+        action="store_true",
+        help="a data directory for each corpus: OUT/train/NAME, OUT/unlabelled/NAME",
     )
     parser.add_argument("--dev", type=Path, metavar="DIR", help="speakers that are in no --corpus")
     parser.add_argument("--trials", type=Path, metavar="FILE", help="verification trials on --dev")
