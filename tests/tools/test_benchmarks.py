@@ -63,10 +63,10 @@ def test_the_step_is_that_of_the_published_configuration() -> None:
 
 
 @pytest.mark.slow
-def test_a_million() -> None:
-    said = _run(
-        "million.py", "--utterances", "3000", "--kind", "pack", "--kind", "segments", "--kind", "index"
-    )
+def test_a_million(tmp_path: Path) -> None:
+    kinds = ["--kind", "pack", "--kind", "segments", "--kind", "index"]
+    said = _run("million.py", "--utterances", "3000", *kinds, folder=tmp_path)
+    assert said.startswith("no GPU; ") and ", sdpn " in said
     for kind in ("pack", "segments", "index"):
         assert float(_columns(said, kind)[1]) < 30
 

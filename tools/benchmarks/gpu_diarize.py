@@ -90,7 +90,9 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Seconds for an hour of audio, on a GPU or without one.")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("audio", type=Path, metavar="AUDIO", help="speech of several people")
     parser.add_argument("--model", type=Path, metavar="MODEL", help="default: the default model")
     parser.add_argument("--device", metavar="D", help="default: cuda if there is one, else cpu")

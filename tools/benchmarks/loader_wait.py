@@ -6,8 +6,8 @@
 
 The network is ECAPA with so many channels. Each row is the same step, on a batch that is at hand and on
 batches from the loader, after as many as there are loader processes; what the second takes longer is the
-wait. On a GPU that is less than the host waits in ``next()``, since the device goes on meanwhile. Crops that
-are augmented on the device are part of both. The last column is what the loader does when nobody else works:
+wait. (On a GPU the host waits longer for a batch than that, while the device is still at work.) Augmentation
+on the device is part of both. The last column is what the loader does when nobody else works:
 below the first, it cannot hold the network up. No decoded audio is kept, as with a corpus that is far larger
 than memory. Other settings of sdpn train may follow: augmentation.preset=published, crops.num_local=2.
 """

@@ -125,7 +125,9 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Time of a training step, beside a plain loop.")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--reference", type=Path, metavar="CHECKOUT", help="a checkout of 3D-Speaker")
     parser.add_argument("--channels", type=int, default=512, help="of ECAPA")
     parser.add_argument("--batch", type=int, default=32, help="utterances")
