@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 if TYPE_CHECKING:
     from sdpn.training.config import RunConfig
@@ -44,6 +46,22 @@ TINY = [
 # A shell that starts the tests in the background makes them, and all that they start, deaf to Ctrl-C.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Property tests try 100 examples, as hypothesis does, and 30 where slow tests are left out.
+
+    They are the same in every run. One `tmp_path` may serve many: each overwrites the last one's file.
+    """
+    hypothesis_settings.register_profile(
+        "sdpn",
+        max_examples=30 if config.option.markexpr == "not slow" else 100,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+    hypothesis_settings.load_profile("sdpn")
 
 
 def pytest_report_header() -> str:

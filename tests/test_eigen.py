@@ -254,9 +254,9 @@ def running(kernel: str) -> str:
 @pytest.mark.parametrize(
     "kernel",
     [
-        "SkylakeX",
         "Haswell",
-        "Zen",
+        pytest.param("SkylakeX", marks=pytest.mark.slow),
+        pytest.param("Zen", marks=pytest.mark.slow),
         pytest.param("Nehalem", marks=pytest.mark.slow),
         pytest.param("Sandybridge", marks=pytest.mark.slow),
         pytest.param("Cooperlake", marks=pytest.mark.slow),

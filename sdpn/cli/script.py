@@ -44,6 +44,23 @@ def commit_of(file: str | os.PathLike[str]) -> str:
     return done.stdout.strip() or "not known"
 
 
+def measured_on(file: str | os.PathLike[str], card: str | None) -> str:
+    """Two lines above a table of measured times: the hardware, and versions of torch, sdpn and the script.
+
+    Args:
+        file: the script.
+        card: name of the GPU; None for none.
+    """
+    import torch  # scripts of recipes do without it
+
+    from sdpn import __version__
+
+    return (
+        f"{card or 'no GPU'}; {machine_kind()}; {torch.get_num_threads()} threads\n"
+        f"torch {torch.__version__}, sdpn {__version__}, commit {commit_of(file)}"
+    )
+
+
 def machine_kind() -> str:
     """Processor, architecture and operating system, which figures of cost depend on; no name of a machine."""
     processor = platform.processor()

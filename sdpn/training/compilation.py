@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Literal
@@ -13,20 +16,83 @@ from torch import nn
 from sdpn.distill.base import Objective
 from sdpn.errors import InputError
 
+_log = logging.getLogger(__name__)
+
+#: How a network is compiled.
+Compiled = Literal["none", "kernels", "cuda-graphs"]
+
 #: ``training.compile``
 CompileChoice = Literal["auto", "none", "kernels", "cuda-graphs"]
 
+#: Passes before those that are timed (the first compiles, the next two record launches), and timed ones.
+_UNTIMED, _TIMED = 3, 3
 
-def resolve_compile(
-    choice: CompileChoice, device: str, *, fixed_lengths: bool
-) -> Literal["none", "kernels", "cuda-graphs"]:
-    """Turn ``auto`` into ``kernels`` for a GPU with triton, if all crops are of one length; else ``none``."""
+
+def compile_candidates(choice: CompileChoice, device: str, *, fixed_lengths: bool) -> tuple[Compiled, ...]:
+    """What ``auto`` measures on this device, or the one that was chosen.
+
+    Args:
+        choice: ``training.compile``.
+        device: type of the device.
+        fixed_lengths: whether all crops are of one length; each other one would be compiled anew.
+    """
     if choice != "auto":
-        return choice
-    return "kernels" if device == "cuda" and fixed_lengths and find_spec("triton") is not None else "none"
+        return (choice,)
+    if not fixed_lengths or (device == "cuda" and find_spec("triton") is None):
+        return ("none",)
+    return ("none", "kernels", "cuda-graphs") if device == "cuda" else ("none", "kernels")
 
 
-def compile_network(network: Objective, choice: Literal["none", "kernels", "cuda-graphs"]) -> None:
+def fastest_compiled(
+    candidates: Sequence[Compiled],
+    measure: Callable[[Compiled], float],
+    slowest: Callable[[float], float] = float,
+) -> Compiled:
+    """Measure the candidates; one that cannot be compiled is left out, with a warning.
+
+    Args:
+        candidates: at least one.
+        measure: seconds of a pass; raises what torch's compiler raises.
+        slowest: of this process's seconds, the most of all processes.
+
+    Raises:
+        InputError: none of them runs.
+    """
+    found_s: dict[Compiled, float] = {}
+    problem: InputError | None = None
+    for candidate in candidates:
+        try:
+            with compiler_explained():
+                own_s = measure(candidate)
+        except InputError as error:
+            _log.warning("training.compile=%s is left out: %s", candidate, error.message)
+            own_s, problem = float("inf"), error
+        seconds = slowest(own_s)
+        if seconds < float("inf"):
+            found_s[candidate] = seconds
+    if not found_s:
+        assert problem is not None
+        raise problem
+    chosen = min(found_s, key=lambda candidate: found_s[candidate])
+    said = ", ".join(f"{name} {1000 * seconds:.0f} ms" for name, seconds in found_s.items())
+    _log.info("training.compile=auto takes %s, of passes of %s", chosen, said)
+    return chosen
+
+
+def pass_seconds(run: Callable[[], None], device: torch.device) -> float:
+    """Seconds of ``run`` once all that it compiles is compiled: the median of several."""
+    taken_s = []
+    for number in range(_UNTIMED + _TIMED):
+        _wait(device)
+        started = time.perf_counter()
+        run()
+        _wait(device)
+        if number >= _UNTIMED:
+            taken_s.append(time.perf_counter() - started)
+    return statistics.median(taken_s)
+
+
+def compile_network(network: Objective, choice: Compiled) -> None:
     """Compile student and teacher in place, which keep their parameters, buffers and names.
 
     They are compiled when they are first called. Shapes are fixed: another length of crops compiles again.
@@ -36,6 +102,15 @@ def compile_network(network: Objective, choice: Literal["none", "kernels", "cuda
     for branch in (network.student, network.teacher):
         assert isinstance(branch, nn.Module)
         branch.compile(dynamic=False, mode="reduce-overhead" if choice == "cuda-graphs" else "default")
+
+
+def begin_pass(choice: Compiled) -> None:
+    """Say that outputs of recorded launches may be overwritten: those of the step before.
+
+    Otherwise the student's recorded launches, called next, could overwrite what the teacher has just made.
+    """
+    if choice == "cuda-graphs":
+        torch.compiler.cudagraph_mark_step_begin()
 
 
 @contextmanager
@@ -55,3 +130,8 @@ def compiler_explained() -> Iterator[None]:
             f"torch cannot compile the network here ({lines[0] if lines else type(error).__name__})",
             hint="set training.compile=none",
         ) from error
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -35,6 +35,7 @@ from sdpn.training.guards import GuardConfig
 from sdpn.training.initialisation import InitialConfig
 from sdpn.training.layers import LayersConfig
 from sdpn.training.optim import OptimizerConfig
+from sdpn.training.tf32 import TF32Choice
 
 #: Objectives whose batches have no global crops, because no teacher hears them.
 WITHOUT_TEACHER = ("distill", "supervised", "segmentation")
@@ -59,9 +60,12 @@ class TrainingConfig:
         precision: precision of the network's matrix products: fp32, bf16, fp16 (with loss scaling), or
             ``auto``: bf16 where the processor has instructions for it, else fp32. The loss is always computed
             in fp32.
-        compile: `torch.compile` for student and teacher: off, on, ``cuda-graphs`` (which also records what is
-            launched on a GPU), or ``auto``: on for GPUs, if crops have a fixed length. The results differ by
-            rounding.
+        tf32: what a GPU may multiply in TF32 where fp32 remains: none, convolutions (torch's own choice), or
+            all, with products of matrices.
+        compile: `torch.compile` for student and teacher: ``none``, ``kernels``, ``cuda-graphs`` (which also
+            records what is launched on a GPU), or ``auto``, which measures them before the first step, for a
+            minute or two, and takes the fastest; ``none`` if crops have several lengths. The results differ
+            by rounding.
         workers: loader processes per training process; 0 loads in the training process itself, ``auto`` takes
             all cores of the host but one for each training process, at most 8.
         augment: where crops are augmented, up to rounding with the same result: in the ``loader``, or in
@@ -95,6 +99,7 @@ class TrainingConfig:
     accumulate: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    tf32: TF32Choice = "convolutions"
     compile: CompileChoice = "none"
     workers: int | Literal["auto"] = 1
     augment: Literal["auto", "loader", "device"] = "loader"

@@ -5,6 +5,7 @@ Shapes: B batch, V local views, E projection, D embedding.
 
 from __future__ import annotations
 
+import copy
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -18,12 +19,21 @@ from sdpn.distill.base import Gradients, LossTerms, Objective, Projections, Self
 from sdpn.models.bf16 import computes_bf16
 from sdpn.training.batch_norm import synchronise_batch_norms
 from sdpn.training.checkpoint_validation import check_like, check_optimizer_state
-from sdpn.training.compilation import compile_network, compiler_explained, resolve_compile
+from sdpn.training.compilation import (
+    Compiled,
+    begin_pass,
+    compile_candidates,
+    compile_network,
+    compiler_explained,
+    fastest_compiled,
+    pass_seconds,
+)
 from sdpn.training.config import RunConfig
 from sdpn.training.distributed import Processes
 from sdpn.training.layers import Anchor, LayerPlan
 from sdpn.training.optim import GradientNorms, clip_gradients, make_optimizer
 from sdpn.training.random_streams import random_streams, set_random_streams
+from sdpn.training.tf32 import tf32
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -61,10 +71,13 @@ class Update:
         # What clipping covers: the optimizer's tensors, so no trainable tensor can be forgotten.
         self._trainable = [tensor for group in self.optimizer.param_groups for tensor in group["params"]]
         self._precision = resolve_precision(config.training.precision, self._device)
-        self._compile = resolve_compile(
+        self._processes = processes
+        self._is_automatic = config.training.compile == "auto"
+        self._candidates = compile_candidates(
             config.training.compile, self._device, fixed_lengths=config.crops.longest_local_s is None
         )
-        self._compiled = False
+        self._compiled: Compiled | None = None
+        self._tf32 = config.training.tf32
         self.scaler = torch.amp.GradScaler(self._device, enabled=self._precision == "fp16")
 
     def __call__(
@@ -86,10 +99,13 @@ class Update:
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group.get("factor", 1.0)
         self.optimizer.zero_grad(set_to_none=True)
-        if not self._compiled:  # not before: the dashboard draws the graph of the student
-            compile_network(self._network, self._compile)
-            self._compiled = True
-        with compiler_explained():
+        with tf32(self._tf32), compiler_explained():
+            if self._compiled is None:  # not before: the dashboard draws the graph of the student
+                if len(self._candidates) > 1:
+                    self._candidates = (self._fastest(batch),)
+                (self._compiled,) = self._candidates
+                compile_network(self._network, self._compiled)
+            begin_pass(self._compiled)
             terms = self._accumulate(batch) if self._parts > 1 else self._backward(batch)
         self.scaler.unscale_(self.optimizer)
         norms = clip_gradients(self._config, self._trainable, self._network.prototypes)
@@ -100,12 +116,18 @@ class Update:
         return terms, norms
 
     def state(self) -> dict[str, Any]:
-        """The state that a resumed run needs: optimizer, loss scale, and where the layers are pulled to."""
+        """The state that a resumed run needs.
+
+        Optimizer, loss scale, where the layers are pulled to, and how the network is compiled, if that was
+        measured: another measurement could choose differently, which would change the rounding.
+        """
         start = self._anchor.start()
+        measured = self._is_automatic and self._compiled is not None
         return {
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             **({"start": start} if start else {}),
+            **({"compile": self._compiled} if measured else {}),
         }
 
     def check(self, state: dict[str, Any]) -> None:
@@ -125,6 +147,8 @@ class Update:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self._anchor.restore(state.get("start", []))
+        if state.get("compile") in self._candidates:  # else of another kind of device: measured anew
+            self._candidates = (state["compile"],)
 
     def _backward(self, batch: Any, given: Gradients | None = None) -> LossTerms:
         with self._autocast():
@@ -154,6 +178,33 @@ class Update:
             with nullcontext() if last else self._unsynchronised():
                 self._backward(part, Gradients(*given, prototypes if last else None))
         return terms
+
+    def _fastest(self, batch: Any) -> Compiled:
+        """How copies of the network are fastest on a part of a batch; the network does not change."""
+        part = batch.chunk(self._parts)[0] if self._parts > 1 else batch
+        streams = random_streams()
+
+        def measure(candidate: Compiled) -> float:
+            network = copy.deepcopy(self._network)
+            compile_network(network, candidate)
+
+            def run() -> None:
+                begin_pass(candidate)
+                network.zero_grad(set_to_none=True)
+                with self._autocast():
+                    total = network(part).total
+                total.backward()
+
+            return pass_seconds(run, self._processes.device)
+
+        def slowest(seconds: float) -> float:
+            return max(self._processes.gather(seconds))
+
+        try:
+            return fastest_compiled(self._candidates, measure, slowest)
+        finally:
+            torch.compiler.reset()  # what was compiled for the copies counts against torch's limit
+            set_random_streams(streams)
 
     def _unsynchronised(self) -> Any:
         """Skip DDP's gradient averaging, which happens once, with the last part."""

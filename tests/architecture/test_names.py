@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import sdpn
@@ -26,13 +27,22 @@ SHARED_FUNCTIONS = {
 }
 
 
+@cache
+def _modules() -> dict[str, list[ast.stmt]]:
+    """Statements at the top level of each module."""
+    return {
+        path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")).body
+        for path in sorted(ROOT.rglob("*.py"))
+    }
+
+
 def _places(kind: Definition) -> dict[str, list[str]]:
     """Modules that define each public name at their top level."""
     places = defaultdict(list)
-    for path in sorted(ROOT.rglob("*.py")):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for module, statements in _modules().items():
+        for node in statements:
             if isinstance(node, kind) and not node.name.startswith("_"):
-                places[node.name].append(path.relative_to(ROOT).as_posix())
+                places[node.name].append(module)
     return places
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
@@ -24,7 +24,6 @@ def test_by_hand() -> None:
     assert found.ari == pytest.approx((4 - 6 * 7 / 15) / (6.5 - 6 * 7 / 15))
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 4)), min_size=2, max_size=60))
 def test_nmi_and_ari_are_those_of_scikit_learn(items: list[tuple[int, int]]) -> None:
     clusters, classes = map(list, zip(*items, strict=True))

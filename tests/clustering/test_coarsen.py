@@ -60,7 +60,7 @@ def test_points_are_the_means_of_their_windows(
 
 
 @every_clusterer
-@pytest.mark.parametrize("num", [None, 5])
+@pytest.mark.parametrize("num", [None, pytest.param(5, marks=pytest.mark.slow)])
 def test_the_labels_are_those_of_the_exact_method(
     name: str, num: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.cluster.hierarchy
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import pdist, squareform
 from sklearn.metrics import adjusted_rand_score
@@ -43,7 +43,6 @@ def test_a_weight_stands_for_so_many_equal_points(linkage: Linkage, seed: int) -
     assert sorted(set(cut_tree(edges, 4))) == [0, 1, 2, 3]
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     values=st.lists(st.integers(0, 4), min_size=2, max_size=25),
     linkage=st.sampled_from(["average", "ward"]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import norm
@@ -50,7 +50,6 @@ def test_equal_scores_have_their_value_as_threshold() -> None:
     assert fit_two_gaussians(np.full(10, 0.3)).threshold == pytest.approx(0.3)  # whose mean is not quite 0.3
 
 
-@settings(max_examples=100, deadline=None)
 @given(scores=arrays(float, st.integers(1, 40), elements=st.floats(-1, 1)))
 def test_any_scores_give_a_finite_threshold(scores: np.ndarray) -> None:
     fit = fit_two_gaussians(scores)

@@ -95,7 +95,7 @@ def _folder(path: Path, name: str, features: AnyFeatureConfig) -> Path:
         pytest.param(
             "resnet", KaldiFbankConfig(window="hamming", scale=32768.0), "inside", marks=pytest.mark.slow
         ),
-        ("xvector", SpeechBrainFbankConfig(), "inside"),
+        pytest.param("xvector", SpeechBrainFbankConfig(), "inside", marks=pytest.mark.slow),
         pytest.param("campplus", KaldiFbankConfig(), "outside", marks=pytest.mark.slow),
         pytest.param("redimnet2", ReDimNetMelConfig(), "inside", marks=pytest.mark.slow),
     ],

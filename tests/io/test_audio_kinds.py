@@ -150,7 +150,13 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return found
 
 
-@pytest.mark.parametrize("suffix", PIPED)
+@pytest.mark.parametrize(
+    "suffix",
+    [
+        suffix if suffix in ("wav", "opus", "m4a") else pytest.param(suffix, marks=pytest.mark.slow)
+        for suffix in PIPED
+    ],
+)
 def test_file_objects_pipes_and_standard_input_give_what_the_file_gives(
     files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:

@@ -17,7 +17,7 @@ import av
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sdpn.errors import InputError
@@ -49,7 +49,7 @@ KINDS = {
     "first.m4a": Kind("aac", 16000, settings={"options": {"movflags": "faststart"}}),
     "fragmented.mp4": Kind("aac", 16000, settings={"options": {"movflags": "frag_keyframe+empty_moov"}}),
     "raw.aac": Kind("aac", 11025, padding_s=0.3, settings={"container": "adts"}),
-    "surround.m4a": Kind("aac", 48000, 6),
+    "surround.m4a": Kind("aac", 16000, 6),
     "lossless.m4a": Kind("alac", 44100, 1, 0.0),
     "recorder.webm": Kind("libopus", 48000),
     "film.mkv": Kind("aac", 44100, 1),
@@ -204,7 +204,7 @@ def test_tags_do_not_make_an_mp3_truncated(folder: Path, tmp_path: Path, name: s
     np.testing.assert_array_equal(audio.read(path), audio.read(folder / name))
 
 
-@pytest.mark.parametrize(("codec", "rate_hz"), [("VORBIS", 16000), ("OPUS", 16000), ("VORBIS", 44100)])
+@pytest.mark.parametrize(("codec", "rate_hz"), [("OPUS", 16000), ("VORBIS", 44100)])
 def test_chained_ogg_is_read_to_its_end(tmp_path: Path, codec: str, rate_hz: int) -> None:
     lengths_s = (3.0, 25.0, 2.0)
     for number, length_s in enumerate(lengths_s):
@@ -217,7 +217,7 @@ def test_chained_ogg_is_read_to_its_end(tmp_path: Path, codec: str, rate_hz: int
         assert audio.info(chained).duration_s == pytest.approx(total_s, abs=0.05)
         whole = audio.read(chained)
         if len(parts) == 3:
-            alone = audio.read(tmp_path / "1.ogg")[8000 : 24 * 16000]
+            alone = audio.read(tmp_path / "1.ogg")[8000 : 4 * 16000]
             # ffmpeg leaves some samples where one link ends and the next begins
             spans = [whole[56000 + lag :][: len(alone)] for lag in range(-600, 601, 2)]
             assert max(np.corrcoef(span, alone)[0, 1] for span in spans) > 0.95
@@ -377,7 +377,6 @@ SMALL: dict[str, Callable[[Path], None]] = {
 }
 
 
-@settings(max_examples=60)
 @given(data=st.data())
 @pytest.mark.parametrize("name", SMALL)
 def test_damaged_files_are_read_or_refused(tmp_path: Path, name: str, data: st.DataObject) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import kaldiio
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sdpn.errors import InputError
@@ -108,7 +108,6 @@ def test_no_file(tmp_path: Path) -> None:
             kaldi_plda.read(path)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     start=st.sampled_from([b"", b"\0B", b"\0B<Plda> ", b"\0B<Plda> DV \4", b"<Plda> ", b"<Plda> [ 1 ] [ "]),
     rest=st.binary(max_size=60),

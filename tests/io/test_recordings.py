@@ -30,7 +30,7 @@ def _speechlike(rate_hz: int, duration_s: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-@pytest.mark.parametrize("rate_hz", [16000, 48000, 8000])
+@pytest.mark.parametrize("rate_hz", [16000, 48000, pytest.param(8000, marks=pytest.mark.slow)])
 def test_ranges_are_those_of_the_whole(tmp_path: Path, suffix: str, rate_hz: int) -> None:
     path = tmp_path / f"long.{suffix}"
     with soundfile.SoundFile(path, "w", rate_hz, 1, **FORMATS[suffix]) as file:

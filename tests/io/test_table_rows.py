@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sdpn.errors import InputError
@@ -36,7 +36,6 @@ def _by_line(text: str) -> tuple[dict[str, str], str]:
     return table, ""
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(LINES, st.integers(1, 5))
 def test_blocks_are_lines(tmp_path: Path, lines: list[str], at_once: int) -> None:
     path = tmp_path / "table"

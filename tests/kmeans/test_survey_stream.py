@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sdpn.kmeans.survey import Stream
@@ -21,7 +21,6 @@ def stream(lengths: list[int], block_rows: int) -> Stream:
     )
 
 
-@settings(deadline=None)
 @given(
     lengths=st.lists(st.integers(1, 12), min_size=1, max_size=6),
     size=st.integers(1, 20),

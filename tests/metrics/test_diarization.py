@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyannote.core import Annotation, Segment, Timeline
 from pyannote.metrics.diarization import (
@@ -368,7 +368,6 @@ SPANS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     reference=SPANS,
     hypothesis=SPANS,

@@ -76,16 +76,16 @@ def test_no_speaker_and_many() -> None:
     assert states.cooccurrence_s[:2, 0].tolist() == pytest.approx([1.5, 0.5])
 
 
-def test_a_hundred_thousand_turns_take_seconds() -> None:
-    # pairwise intersection, n², would take hours
+def test_thirty_thousand_turns_take_seconds() -> None:
+    # pairwise intersection, n², would take half an hour
     rng = random.Random(0)
     turns, onset_s = [], 0.0
-    for _ in range(100_000):
+    for _ in range(30_000):
         onset_s += rng.uniform(0, 1)
         turns.append(turn(onset_s, onset_s + rng.uniform(0.1, 3), f"s{rng.randrange(20)}"))
     started = time.perf_counter()
     (score,) = score_recordings({"r": turns}, {"r": turns})
-    assert time.perf_counter() - started < 20
+    assert time.perf_counter() - started < 10
     assert score.components.error_s == 0
     merged = merge_overlaps(sorted(turns))
     assert score.components.total_s == pytest.approx(sum(each.duration_s for each in merged))

@@ -79,7 +79,9 @@ def _num_parameters(config: AnyEncoderConfig, num_features: int) -> int:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize(
+    "name", [name if name in SIZES else pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS]
+)
 def test_the_graph_can_be_traced(name: str) -> None:
     """TensorBoard draws it from a trace."""
     encoder, features = _randomised(VARIANTS[name]), torch.randn(2, 80, 30)

@@ -30,11 +30,6 @@ from sdpn.verification.trial_scores import score_trials
 ROOT = Path(__file__).resolve().parents[2]
 #: What a file and an installation may cost, in bytes.
 MOST_A_FILE, MOST = 16_000_000, 32_000_000
-#: Every included model; those that are not the default cost a slow test.
-EVERY = [
-    pytest.param(SHIPPED.parent / name, id=name, marks=() if name == SHIPPED.name else pytest.mark.slow)
-    for name in INCLUDED
-]
 
 
 @pytest.fixture
@@ -155,17 +150,29 @@ def test_converting_it_keeps_all_of_it(tmp_path: Path, wave: np.ndarray) -> None
     assert np.array_equal(copy.embed(wave, 16000), sdpn.load_model().embed(wave, 16000))
 
 
-@pytest.mark.parametrize("model", EVERY)
-def test_its_eer_is_that_of_its_card(model: Path, shared_data: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [(SHIPPED.name, 4), *(pytest.param(name, 1, marks=pytest.mark.slow) for name in INCLUDED)],
+)
+def test_its_eer_is_that_of_its_card(name: str, part: int, shared_data: Path) -> None:
+    """Of all trials exactly; of those of the first quarter of the speakers, which are quick, about."""
+    model = SHIPPED.parent / name
     _, front, _ = (model / "README.md").read_text(encoding="utf-8").split("---\n", 2)
     corpus = shared_data / "speechocean762"
     files = {file.stem: file for file in find_audio(corpus / "dev")}
     trials = read_trials(corpus / "dev_trials")
-    embeddings = sdpn.load_model(model).embed([files[name] for name in trials.ids])
+    ids = sorted(trials.ids)[: len(trials.ids) // part]
+    row = {key: number for number, key in enumerate(ids)}
+    row_I = np.array([row.get(key, -1) for key in trials.ids])
+    first, second = row_I[trials.first], row_I[trials.second]
+    kept = (first >= 0) & (second >= 0)
+    first, second, is_target = first[kept], second[kept], trials.is_target[kept]
+    assert is_target.sum() > 500
+    embeddings = sdpn.load_model(model).embed([files[key] for key in ids])
     card = yaml.safe_load(front)
     for scores, expected in (
-        (score_trials(cosine(embeddings), trials.first, trials.second), card["eer_dev_trials"]),
-        (read_back_end(model).score(embeddings, trials.first, trials.second), card["eer_back_end"]),
+        (score_trials(cosine(embeddings), first, second), card["eer_dev_trials"]),
+        (read_back_end(model).score(embeddings, first, second), card["eer_back_end"]),
     ):
-        eer, _ = equal_error_rate(error_rates(scores, trials.is_target))
-        assert 100 * eer == pytest.approx(expected, abs=0.05)
+        eer, _ = equal_error_rate(error_rates(scores, is_target))
+        assert 100 * eer == pytest.approx(expected, abs=0.05 if part == 1 else 2.5)

@@ -13,8 +13,15 @@ import pytest
 from tests.conftest import ROOT
 
 EGS = ROOT / "egs"
-SCRIPTS = sorted(path for path in EGS.glob("*/local/*.py") if os.access(path, os.X_OK))
+SCRIPTS = sorted(path for path in EGS.glob("*/local/*.py") if path.read_bytes().startswith(b"#!"))
 SHARED = {path.stem for path in (EGS / "shared").glob("*.py")}
+
+
+def test_what_names_an_interpreter_can_be_run() -> None:
+    files = [path for folder in ("egs", "tools") for path in (ROOT / folder).rglob("*") if path.is_file()]
+    named = [path for path in files if path.read_bytes().startswith(b"#!")]
+    assert len(named) > len(SCRIPTS) > 20
+    assert not [str(path) for path in named if not os.access(path, os.X_OK)]
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: f"{path.parts[-3]}-{path.stem}")

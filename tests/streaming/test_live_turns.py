@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sdpn.streaming.live_turns import LiveTurns
@@ -20,7 +20,6 @@ def frames(turns: LiveTurns) -> list[int]:
     return labels
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     spoken=st.lists(st.integers(-1, 2), min_size=STEPS, max_size=STEPS),
     changes=st.lists(

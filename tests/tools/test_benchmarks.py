@@ -1,20 +1,34 @@
-"""Benchmarks of training run through on a small scale, and measure what they say."""
+"""Benchmarks of training run through on a small scale, and measure what they say.
+
+Those that are for a GPU are tested as they are run there: the script alone, in an empty folder.
+"""
 
 from __future__ import annotations
 
+import importlib.util
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from sdpn.cli.main import main
+from sdpn.config import load_config
+from sdpn.training.config import RunConfig, TrainingConfig
 from tests.conftest import ROOT
 from tests.training.torchrun import one_core
 
+BENCHMARKS = ROOT / "tools/benchmarks"
 
-def _run(*command: str) -> str:
+
+def _run(*command: str, folder: Path = BENCHMARKS) -> str:
+    script = folder / command[0]
+    if not script.exists():
+        shutil.copy(BENCHMARKS / command[0], script)
     done = subprocess.run(
-        [sys.executable, str(ROOT / "tools/benchmarks" / command[0]), *command[1:]],
+        [sys.executable, str(script), *command[1:]],
         env=one_core({}),
         capture_output=True,
         text=True,
@@ -28,11 +42,31 @@ def _columns(table: str, name: str) -> list[str]:
     return [cell.strip() for cell in row.strip("|").split("|")]
 
 
+def test_the_step_is_that_of_the_published_configuration() -> None:
+    """The script repeats what conf/reference.yaml says of a step, so that it can be run without it."""
+    spec = importlib.util.spec_from_file_location("train_step", BENCHMARKS / "train_step.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    def of_a_step(config: RunConfig) -> RunConfig:
+        """Without length of the run, schedules, crops' augmentation, and what the arguments choose."""
+        optimizer = replace(config.optimizer, lr=0.1, final_lr=0.0, warmup_steps=0)
+        teacher = replace(config.teacher, momentum=0.99, final_momentum=1.0)
+        augmentation = RunConfig().augmentation
+        crops = replace(config.crops, global_s=4.0, local_s=2.0)
+        changed = {"optimizer": optimizer, "teacher": teacher, "augmentation": augmentation, "crops": crops}
+        return replace(config, training=TrainingConfig(), **changed)
+
+    published = load_config(RunConfig, ROOT / "conf/reference.yaml", [])
+    assert of_a_step(load_config(RunConfig, None, module.PUBLISHED)) == of_a_step(published)
+
+
 @pytest.mark.slow
-def test_a_million() -> None:
-    said = _run(
-        "million.py", "--utterances", "3000", "--kind", "pack", "--kind", "segments", "--kind", "index"
-    )
+def test_a_million(tmp_path: Path) -> None:
+    kinds = ["--kind", "pack", "--kind", "segments", "--kind", "index"]
+    said = _run("million.py", "--utterances", "3000", *kinds, folder=tmp_path)
+    assert said.startswith("no GPU; ") and ", sdpn " in said
     for kind in ("pack", "segments", "index"):
         assert float(_columns(said, kind)[1]) < 30
 
@@ -115,6 +149,31 @@ def test_a_training_step(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_step_beside_a_setting(tmp_path: Path) -> None:
+    small = ["--channels", "16", "--batch", "4", "--global-s", "0.5", "--local-s", "0.25"]
+    given = [*small, "--turns", "1", "--steps", "1", "--device", "cpu", "--also", "training.tf32=all"]
+    said = _run("train_step.py", *given, folder=tmp_path)
+    assert said.startswith("no GPU; ") and "torch " in said and ", sdpn " in said
+    assert _columns(said, "plain, as published")[3] == "1.00"
+    for name in ("sdpn, bf16", "sdpn, fp32, training.tf32=all"):
+        assert float(_columns(said, name)[3]) > 0
+
+
+@pytest.mark.slow
+def test_waiting_for_the_loader(voices: Path, tmp_path: Path) -> None:
+    packed = tmp_path / "packed"
+    assert main(["pack", "--data", str(voices), "--out", str(packed), "--quiet"]) == 0
+    small = ["--channels", "16", "--batch", "4", "--steps", "2", "--workers", "0,1", "--device", "cpu"]
+    short = ["crops.global_s=0.5", "crops.local_s=0.25"]
+    said = _run("loader_wait.py", "--data", str(packed), *small, *short, folder=tmp_path)
+    assert said.startswith("no GPU; ") and "torch " in said and ", sdpn " in said
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in said.splitlines()[-4:]]
+    assert [row[:2] for row in rows] == [["loader", "0"], ["loader", "1"], ["device", "0"], ["device", "1"]]
+    for row in rows:
+        assert float(row[2]) > 0 and float(row[3]) > 0 and 0 <= float(row[4]) <= 100
+
+
+@pytest.mark.slow
 def test_a_step_without_the_reference(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "tools/benchmarks/train_step.py"), "--reference", str(tmp_path)]
     done = subprocess.run(command, env=one_core({}), capture_output=True, text=True)
@@ -123,9 +182,10 @@ def test_a_step_without_the_reference(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_diarization_on_a_device(shared_data: Path) -> None:
+def test_diarization_on_a_device(shared_data: Path, tmp_path: Path) -> None:
     meeting = next((shared_data / "ami_excerpt").rglob("*.flac"))
-    said = _run("gpu_diarize.py", str(meeting), "--hours", "0.02", "--recordings", "2", "--device", "cpu")
+    given = [str(meeting), "--hours", "0.02", "--recordings", "2", "--device", "cpu"]
+    said = _run("gpu_diarize.py", *given, folder=tmp_path)
     assert "no GPU" in said
     for count in ("1", "2"):
         row = _columns(said, count)

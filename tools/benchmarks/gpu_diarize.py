@@ -28,8 +28,7 @@ import torch
 from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sdpn import __version__
-from sdpn.cli.script import commit_of, machine_kind, script
+from sdpn.cli.script import measured_on, script
 from sdpn.cli.table import format_markdown
 from sdpn.diarization.embedding import EmbedsWindows
 from sdpn.diarization.pipeline import Diarizer
@@ -82,9 +81,8 @@ def main() -> None:
                     *(f"{wall_s / hours:.1f}", f"{cpu_s / hours:.1f}"),
                 ]
             )
-    card = torch.cuda.get_device_name(model.device) if model.device_type == "cuda" else "no GPU"
-    print(f"{card}; {machine_kind()}; {usable_threads()} threads")
-    print(f"torch {torch.__version__}, sdpn {__version__}, commit {commit_of(__file__)}")
+    card = torch.cuda.get_device_name(model.device) if model.device_type == "cuda" else None
+    print(measured_on(__file__, card))
     titles = ["recordings", "at once", "hours of audio", "seconds for an hour", "CPU seconds for an hour"]
     print(format_markdown(titles, rows))
     print(f"\n{_WATCHED_S:g} s of one recording:")
@@ -92,7 +90,9 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Seconds for an hour of audio, on a GPU or without one.")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("audio", type=Path, metavar="AUDIO", help="speech of several people")
     parser.add_argument("--model", type=Path, metavar="MODEL", help="default: the default model")
     parser.add_argument("--device", metavar="D", help="default: cuda if there is one, else cpu")

@@ -34,7 +34,9 @@ _MOST_MB, _MOST_S = 1000, 30
 
 def main() -> int:
     """Measure every kind of corpus and print a table."""
-    parser = argparse.ArgumentParser(description="What a corpus of a million utterances costs.")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--utterances", type=int, default=1_000_000, metavar="N", help="how many")
     parser.add_argument("--kind", choices=sorted(_KINDS), action="append", help="only these; repeatable")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)  # of the process that measures
@@ -42,6 +44,7 @@ def main() -> int:
     if args.folder is not None:
         print(json.dumps(_measure(args.folder, args.kind[0])))
         return 0
+    from sdpn.cli.script import measured_on
     from sdpn.cli.table import format_markdown
 
     rows, over = [], []
@@ -55,6 +58,7 @@ def main() -> int:
         rows.append([kind, *(f"{found[name]:.{digits}f}" for name, (_, digits) in _COLUMNS.items())])
         if found["start_s"] > _MOST_S or max(found["peak_mb"], found["loader_mb"]) > _MOST_MB:
             over.append(kind)
+    print(measured_on(__file__, None))
     print(f"{args.utterances} utterances; seconds are of the processor, megabytes are resident")
     print(format_markdown(["corpus", *(title for title, _ in _COLUMNS.values())], rows))
     if over:

@@ -7,7 +7,8 @@
 
 The network is that of conf/reference.yaml, with so many channels and three times as many after the
 aggregation: 22.7 M parameters with 1024, as published. With --reference, a step of the published
-implementation is run by its own modules. The plain loop, which is always there, trains our network with the
+implementation is run by its own modules, by `reference_step.py`, which has to lie beside this script. Else
+the script needs only the package. The plain loop, which is always there, trains our network with the
 habits of that implementation: float32, anomaly detection, a gradient norm of each tensor read by
 ``.item()`` for clipping, an EMA tensor by tensor, the loss read in every step, the teacher in the same pass
 under ``no_grad``. Both are also run without anomaly detection, and in bf16, which shows how much each of
@@ -26,7 +27,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -38,11 +38,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from reference_step import ReferenceStep, reference_modules
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from sdpn.cli.script import script
+from sdpn.cli.script import measured_on, script
 from sdpn.cli.table import format_markdown
 from sdpn.config import load_config
 from sdpn.data.crops import CropBatch
@@ -54,8 +53,16 @@ from sdpn.training.step import Update
 
 Step = Callable[[CropBatch], None]
 
-#: The published network.
-_CONFIG = Path(__file__).resolve().parents[2] / "conf/reference.yaml"
+#: What conf/reference.yaml says of a step; this script needs no more than the wheel.
+PUBLISHED = [
+    *("features.low_hz=0.0", "features.high_hz=8000.0", "features.normalisation=mean-variance"),
+    *("encoder.channels=1024", "encoder.aggregation_channels=3072", "encoder.embedding_dim=512"),
+    *("encoder.res2_scale=8", "encoder.bottleneck=128", "encoder.padding=reflect"),
+    *("encoder.aggregation_norm=true", "head.hidden_dim=2048", "head.num_hidden=2"),
+    *("head.projection_dim=256", "teacher.batch_norm=own", "sdpn.num_prototypes=1024"),
+    *("crops.num_global=1", "crops.num_local=4", "optimizer.kind=sgd", "optimizer.weight_decay=5.0e-5"),
+    *("optimizer.clip_norm=3.0", "optimizer.clip=per-tensor", "optimizer.clip_prototypes=false"),
+]
 
 
 @script
@@ -64,6 +71,7 @@ def main() -> None:
     args = _arguments()
     device = device_of(args.device)
     settings = [
+        *PUBLISHED,
         f"encoder.channels={args.channels}",
         f"encoder.aggregation_channels={3 * args.channels}",
         f"training.batch_size={args.batch}",
@@ -71,7 +79,7 @@ def main() -> None:
         f"crops.local_s={args.local_s}",
         *args.settings,
     ]
-    config = load_config(RunConfig, _CONFIG, settings)
+    config = load_config(RunConfig, None, settings)
     sides = _sides(config, settings, device, args.reference, args.also)
     batch = _batch(config, args.batch).to(device)
     if args.memory_of is not None:
@@ -104,7 +112,8 @@ def main() -> None:
             ]
         )
     start = build(config)
-    print(_machine(device))
+    card = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    print(measured_on(__file__, card))
     print(
         f"ECAPA-{args.channels}, {sum(p.numel() for p in start.student.parameters()):,} parameters with its "
         f"head, batch of {args.batch}: a crop of {args.global_s:g} s and {config.crops.num_local} of "
@@ -116,7 +125,9 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Time of a training step, beside a plain loop.")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--reference", type=Path, metavar="CHECKOUT", help="a checkout of 3D-Speaker")
     parser.add_argument("--channels", type=int, default=512, help="of ECAPA")
     parser.add_argument("--batch", type=int, default=32, help="utterances")
@@ -157,6 +168,8 @@ def _sides(
     }
     sides: dict[str, Callable[[], Step]] = {}
     if checkout is not None:
+        from reference_step import ReferenceStep, reference_modules
+
         reference_modules(checkout)  # what is none is refused here, not in a process of a side
         for name, (precision, anomaly) in kinds.items():
             sides[f"reference, {name}"] = partial(
@@ -188,7 +201,7 @@ def _batch(config: RunConfig, size: int) -> CropBatch:
 
 
 def _ours(settings: list[str], device: torch.device) -> Step:
-    config = load_config(RunConfig, _CONFIG, settings)
+    config = load_config(RunConfig, None, settings)
     update = Update(config, _start(config).to(device).train(), Processes(0, 1, device))
 
     def step(batch: CropBatch) -> None:
@@ -253,20 +266,6 @@ class Launches(TorchDispatchMode):
     def reads(self) -> int:
         """Values that the host has read."""
         return self._counts["aten._local_scalar_dense"]
-
-
-def _machine(device: torch.device) -> str:
-    if device.type == "cuda":
-        return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.processor(),
-    )
-    return f"{model}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
 def _wait(device: torch.device) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sdpn.cli.main import main
@@ -273,7 +273,6 @@ def directories(draw: st.DrawFn) -> dict[str, dict[str, str]]:
     return tables
 
 
-@settings(max_examples=60, deadline=None)
 @given(directories(), st.sampled_from(["speaker", "utterance"]), st.integers(1, 4))
 def test_split_and_combined_it_is_the_same(
     tables: dict[str, dict[str, str]], by: str, num_parts: int
@@ -299,7 +298,6 @@ def test_split_and_combined_it_is_the_same(
         assert contents(folder / "again") == contents(folder / "whole")
 
 
-@settings(max_examples=60, deadline=None)
 @given(directories(), st.data())
 def test_what_fix_writes_is_valid(tables: dict[str, dict[str, str]], data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as name:
