@@ -37,9 +37,10 @@ test: lint pytest
 test-all: MARKED =
 test-all: lint pytest
 
-# after lint, also under make -j: its answer comes first and in one piece
+# after lint, also under make -j: its answer comes first and in one piece. Byte code is kept, also where the environment
+# says otherwise: hundreds of processes are started, and each would compile the package anew
 pytest: lint
-	$(IN_VENV) OMP_NUM_THREADS=1 python -m pytest -n 2 --dist worksteal -ra tests $(MARKED)
+	$(IN_VENV) OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= python -m pytest -n 2 --dist worksteal -ra tests $(MARKED)
 
 docs: venv
 	.venv/bin/python tools/build_docs.py

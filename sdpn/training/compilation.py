@@ -28,32 +28,31 @@ CompileChoice = Literal["auto", "none", "kernels", "cuda-graphs"]
 _UNTIMED, _TIMED = 3, 3
 
 
-def compile_candidates(choice: CompileChoice, device: str, *, fixed_lengths: bool) -> tuple[Compiled, ...]:
+def compile_candidates(
+    choice: CompileChoice, device: str, *, fixed_lengths: bool, world: int = 1
+) -> tuple[Compiled, ...]:
     """What ``auto`` measures on this device, or the one that was chosen.
 
     Args:
         choice: ``training.compile``.
         device: type of the device.
         fixed_lengths: whether all crops are of one length; each other one would be compiled anew.
+        world: number of processes. Several measure nothing: a pass needs all of them, and those of a host
+            where the compiler fails would leave the others waiting.
     """
     if choice != "auto":
         return (choice,)
-    if not fixed_lengths or (device == "cuda" and find_spec("triton") is None):
+    if world > 1 or not fixed_lengths or (device == "cuda" and find_spec("triton") is None):
         return ("none",)
     return ("none", "kernels", "cuda-graphs") if device == "cuda" else ("none", "kernels")
 
 
-def fastest_compiled(
-    candidates: Sequence[Compiled],
-    measure: Callable[[Compiled], float],
-    slowest: Callable[[float], float] = float,
-) -> Compiled:
+def fastest_compiled(candidates: Sequence[Compiled], measure: Callable[[Compiled], float]) -> Compiled:
     """Measure the candidates; one that cannot be compiled is left out, with a warning.
 
     Args:
         candidates: at least one.
         measure: seconds of a pass; raises what torch's compiler raises.
-        slowest: of this process's seconds, the most of all processes.
 
     Raises:
         InputError: none of them runs.
@@ -63,13 +62,10 @@ def fastest_compiled(
     for candidate in candidates:
         try:
             with compiler_explained():
-                own_s = measure(candidate)
+                found_s[candidate] = measure(candidate)
         except InputError as error:
             _log.warning("training.compile=%s is left out: %s", candidate, error.message)
-            own_s, problem = float("inf"), error
-        seconds = slowest(own_s)
-        if seconds < float("inf"):
-            found_s[candidate] = seconds
+            problem = error
     if not found_s:
         assert problem is not None
         raise problem

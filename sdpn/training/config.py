@@ -64,8 +64,8 @@ class TrainingConfig:
             all, with products of matrices.
         compile: `torch.compile` for student and teacher: ``none``, ``kernels``, ``cuda-graphs`` (which also
             records what is launched on a GPU), or ``auto``, which measures them before the first step, for a
-            minute or two, and takes the fastest; ``none`` if crops have several lengths. The results differ
-            by rounding.
+            minute or two, and takes the fastest; ``none`` if crops have several lengths, or with several
+            processes. The results differ by rounding.
         workers: loader processes per training process; 0 loads in the training process itself, ``auto`` takes
             all cores of the host but one for each training process, at most 8.
         augment: where crops are augmented, up to rounding with the same result: in the ``loader``, or in

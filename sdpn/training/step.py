@@ -71,10 +71,12 @@ class Update:
         # What clipping covers: the optimizer's tensors, so no trainable tensor can be forgotten.
         self._trainable = [tensor for group in self.optimizer.param_groups for tensor in group["params"]]
         self._precision = resolve_precision(config.training.precision, self._device)
-        self._processes = processes
         self._is_automatic = config.training.compile == "auto"
         self._candidates = compile_candidates(
-            config.training.compile, self._device, fixed_lengths=config.crops.longest_local_s is None
+            config.training.compile,
+            self._device,
+            fixed_lengths=config.crops.longest_local_s is None,
+            world=processes.world,
         )
         self._compiled: Compiled | None = None
         self._tf32 = config.training.tf32
@@ -195,13 +197,10 @@ class Update:
                     total = network(part).total
                 total.backward()
 
-            return pass_seconds(run, self._processes.device)
-
-        def slowest(seconds: float) -> float:
-            return max(self._processes.gather(seconds))
+            return pass_seconds(run, self._network.prototypes.device)
 
         try:
-            return fastest_compiled(self._candidates, measure, slowest)
+            return fastest_compiled(self._candidates, measure)
         finally:
             torch.compiler.reset()  # what was compiled for the copies counts against torch's limit
             set_random_streams(streams)

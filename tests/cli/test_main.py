@@ -128,7 +128,7 @@ def test_a_wrong_command_line_is_one_line(
 
 
 def test_how_much_is_said_may_come_before_the_command(capsys: pytest.CaptureFixture[str]) -> None:
-    outcome = python("-m", "sdpn", "--verbose", "models")
+    outcome = python("-m", "sdpn", "--verbose", "config", "diarize")
     assert outcome.returncode == 0 and "DEBUG: sdpn" in outcome.stderr
     assert main(["--quiet", "--debug", "config", "diarize"]) == 0
     capsys.readouterr()

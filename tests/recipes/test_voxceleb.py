@@ -266,6 +266,7 @@ def served(written: Path, tmp_path: Path) -> Iterator[tuple[Path, Path, str]]:
     server.server_close()
 
 
+@pytest.mark.slow  # beside a download without the recipe, and the recipe on a copy
 def test_download_and_data(served: tuple[Path, Path, str], tmp_path: Path) -> None:
     _, files, url = served
     given = ["--download", str(tmp_path / "here"), "--list", str(files), "--url", url, "--no_counts"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+import pytest
 import torch
 from torch import nn
 
@@ -63,6 +64,7 @@ print("equal", flush=True)
 """
 
 
+@pytest.mark.slow  # beside two processes that train as one
 def test_two_processes_normalise_as_one() -> None:
     ranks = start_ranks([sys.executable, "-c", _WORKER])
     for rank in ranks:
