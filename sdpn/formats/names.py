@@ -8,12 +8,41 @@ from __future__ import annotations
 
 import logging
 import re
+import unicodedata
 from collections.abc import Callable, Iterable
+
+from sdpn.errors import InputError
+from sdpn.io.text import is_encodable
 
 _log = logging.getLogger(__name__)
 
 #: What no line of text holds: control characters, line ends (U+2028 and U+2029 are two) and lone surrogates.
 _NO_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]+")
+
+
+#: Longest name that a user may give, in characters.
+_LONGEST = 1000
+
+
+def given_name(name: str) -> str:
+    """A name that a user gives, in Unicode's composed form: the same from any keyboard.
+
+    Any characters may be in it but line ends and control characters.
+
+    Raises:
+        InputError: it is empty, too long, begins or ends with a blank, or holds such a character.
+    """
+    if not is_encodable(name):
+        raise InputError(f"the name {name!r} is not valid text", hint="give it in UTF-8")
+    name = unicodedata.normalize("NFC", name)
+    if one_line(name) != name or not name:
+        raise InputError(
+            f"the name {name!r} is empty, begins or ends with a blank, or holds control characters",
+            hint="expected one line of text",
+        )
+    if len(name) > _LONGEST:
+        raise InputError(f"the name {name[:20]!r}... has {len(name)} characters; expected at most {_LONGEST}")
+    return name
 
 
 def one_line(name: str) -> str:
