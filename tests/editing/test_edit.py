@@ -114,7 +114,7 @@ def test_a_document_keeps_its_corrections(
         "Anna Lee" if one["speaker"] == turn["speaker"] else one["speaker"] for one in document["turns"]
     }
     # audio of another length is another recording
-    other = shared_data.parent / "cases" / "m4a" / "phone.m4a"
+    other = shared_data / "ami_excerpt" / "trn09.flac"
     assert main([*words, "--is", str(middle), "Anna Lee", "--audio", str(other)]) == 2
     assert "is it another recording?" in capsys.readouterr().err
     # an edited document says so
