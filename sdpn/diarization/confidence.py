@@ -40,7 +40,6 @@ from sdpn.verification.similarity import cosine
 #:  sureness    probability of the number of speakers
 #:  speakers    log number of speakers
 #:  usual       mean margin in the recording
-#:  agreement   share of its windows that have its label: those of whoever speaks at the same time may not
 #:  unsteady    distance between neighbouring windows: 0 as two of one speaker usually are, 1 as two of two
 #:  and products
 FEATURES = (
@@ -59,7 +58,6 @@ FEATURES = (
     "sureness",
     "speakers",
     "usual",
-    "agreement",
     "unsteady",
     "margin · duration",
     "margin · rest",
@@ -86,7 +84,6 @@ RIGHT_ODDS = np.array(
         1.668,
         0.3046,
         -0.1273,
-        0.0,
         0.0,
         0.1418,
         0.2997,
@@ -202,7 +199,6 @@ def turn_features(
             same(sureness),
             same(float(np.log(num_speakers))),
             same(usual),
-            agrees_S,
             unsteady_S,
             margin_S * duration_S,
             margin_S * rest_S,

@@ -409,13 +409,43 @@ def fit_counts(of: Sequence[Judged], penalty: float = 1.0) -> np.ndarray:
     return found
 
 
-def fit_model(of: Mapping[str, Sequence[Judged]], *, spread: bool = True) -> Model:
-    """Fit to several encoders together, each of the same weight.
+class LeftOut(NamedTuple):
+    """A model without its range that was fitted without a condition, and the residuals that it has there."""
 
-    Args:
-        of: conversations of each.
-        spread: whether to find the range as well, from conditions that are left out in turn.
-    """
+    model: Model
+    residuals: list[float]
+
+
+def fit_model(of: Mapping[str, Sequence[Judged]]) -> Model:
+    """Fit to several encoders together, each of the same weight, with the range of conditions left out."""
+    return with_range(fit_medians(of), list(leave_out(of).values()))
+
+
+def leave_out(of: Mapping[str, Sequence[Judged]]) -> dict[str, LeftOut]:
+    """Fit without each condition in turn."""
+    found = {}
+    for condition in CONDITIONS:
+        model = fit_medians(without(of, condition))
+        found[condition] = LeftOut(
+            model,
+            [
+                float(np.log(judged.der + OFFSET)) - model.log_der(judged)
+                for conversations in of.values()
+                for judged in conversations
+                if judged.condition == condition
+            ],
+        )
+    return found
+
+
+def with_range(model: Model, parts: Sequence[LeftOut]) -> Model:
+    """The model with the range that nine tenths of these residuals lie in."""
+    low, high = np.quantile([value for part in parts for value in part.residuals], [0.05, 0.95])
+    return model._replace(low=float(low), high=float(high))
+
+
+def fit_medians(of: Mapping[str, Sequence[Judged]]) -> Model:
+    """A model without its range."""
     each = [(name, judged) for name, conversations in of.items() for judged in conversations]
     nothing = np.zeros(0)
     counts = fit_counts([judged for _, judged in each])
@@ -425,10 +455,9 @@ def fit_model(of: Mapping[str, Sequence[Judged]], *, spread: bool = True) -> Mod
     total = {name: sum(len(judged.right_S) for judged in conversations) for name, conversations in of.items()}
     weights_T = np.concatenate([np.full(len(judged.right_S), 1000 / total[name]) for name, judged in each])
     scale_F = np.maximum(features_TF.std(axis=0), 1e-6)
-    scale_F[0] = 1.0
-    regression = LogisticRegression(C=0.3, max_iter=5000, fit_intercept=False)
-    regression.fit(features_TF / scale_F, right_T, sample_weight=weights_T)
-    model = model._replace(odds=regression.coef_[0] / scale_F)
+    regression = LogisticRegression(C=0.3, max_iter=5000)  # the constant has no penalty
+    regression.fit((features_TF / scale_F)[:, 1:], right_T, sample_weight=weights_T)
+    model = model._replace(odds=np.concatenate([regression.intercept_, regression.coef_[0] / scale_F[1:]]))
     rows_RF = np.stack([model.recording(judged) for _, judged in each])
     mean, scale = rows_RF.mean(axis=0), np.maximum(rows_RF.std(axis=0), 1e-6)
     mean[0], scale[0] = 0.0, 1.0
@@ -439,19 +468,7 @@ def fit_model(of: Mapping[str, Sequence[Judged]], *, spread: bool = True) -> Mod
     ridge.fit(scaled_RF, target_R, sample_weight=shares_R)
     distances = np.sqrt((scaled_RF[:, 1:] ** 2).mean(axis=1))
     unusual = float(np.quantile(distances, 0.99))
-    model = model._replace(weights=ridge.coef_, mean=mean, scale=scale, unusual=unusual)
-    if not spread:
-        return model
-    residuals = []
-    for condition in CONDITIONS:
-        rest = fit_model(without(of, condition), spread=False)
-        residuals += [
-            np.log(judged.der + OFFSET) - rest.log_der(judged)
-            for _, judged in each
-            if judged.condition == condition
-        ]
-    low, high = np.quantile(residuals, [0.05, 0.95])
-    return model._replace(low=float(low), high=float(high))
+    return model._replace(weights=ridge.coef_, mean=mean, scale=scale, unusual=unusual)
 
 
 def without(of: Mapping[str, Sequence[Judged]], condition: str) -> dict[str, list[Judged]]:
@@ -518,7 +535,8 @@ def ece(sure_T: np.ndarray, right_T: np.ndarray, bins: int = 10) -> float:
 def fit(out: Path, names: Sequence[str], others: Sequence[Path]) -> None:
     """Print the coefficients, and figures of conditions that had no part in the fit."""
     train = {name: judged_examples(out, "train", name, others) for name in names}
-    model = fit_model(train)
+    parts = leave_out(train)
+    model = with_range(fit_medians(train), list(parts.values()))
 
     def numbers(values: np.ndarray) -> str:
         return "[" + ", ".join(f"{value:.4g}" for value in values) + "]"
@@ -534,7 +552,8 @@ def fit(out: Path, names: Sequence[str], others: Sequence[Path]) -> None:
         if rest:
             print(f"{name}, fitted to the other encoders: {figures(train[name], fit_model(rest))}")
     for condition in CONDITIONS:
-        unseen = fit_model(without(train, condition))
+        others_of = [part for name, part in parts.items() if name != condition]
+        unseen = with_range(parts[condition].model, others_of)
         for name in names:
             chosen = [judged for judged in train[name] if judged.condition == condition]
             if chosen:
