@@ -66,29 +66,35 @@ def as_file_name(name: str) -> str:
     return fitting.encode()[:200].decode(errors="ignore")
 
 
-def fitting_names(names: Iterable[str], fit: Callable[[str], str], *, what: str) -> dict[str, str]:
+def fitting_names(
+    names: Iterable[str],
+    fit: Callable[[str], str],
+    *,
+    what: str,
+    same: Callable[[str], str] = lambda name: name,
+) -> dict[str, str]:
     """The names that a format can hold.
 
     Args:
         names: of speakers, each once.
         fit: replaces what the format cannot hold.
         what: the format, for the log.
+        same: what two names have in common that the format takes for one, such as `str.casefold`.
 
     Returns:
-        a different name for each; a name that fits as it is stays, whatever the others are.
+        a different name for each; a name that fits as it is stays, whatever those are that do not.
     """
     names = list(dict.fromkeys(names))
-    taken = {name for name in names if fit(name) == name}
+    taken: set[str] = set()
     fitted = {}
-    for name in names:
-        new = name
-        if name not in taken:
-            base = new = fit(name)
-            number = 1
-            while new in taken:
-                number += 1
-                new = f"{base}_{number}"
-            taken.add(new)
+    for name in sorted(names, key=lambda name: fit(name) != name):
+        base = new = fit(name)
+        number = 1
+        while same(new) in taken:
+            number += 1
+            new = f"{base}_{number}"
+        taken.add(same(new))
+        if new != name:
             _log.info("%s cannot hold the name %r; it is written as %r", what, name, new)
         fitted[name] = new
-    return fitted
+    return {name: fitted[name] for name in names}
