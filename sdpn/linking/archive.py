@@ -226,19 +226,24 @@ def _result(
         "num_recordings": len(speakers.recordings),
         "num_speakers": len(speakers),
         "threshold": None if links is None else round(links.threshold, 4),
-        "estimated": _estimated(links, speakers, chosen),
+        "estimated": estimated_error(links, speakers, chosen),
         "people": people,
         "too_short": [appearance(index) for index in short],
         "min_seconds": options.least_talk_s,
     }
 
 
-def _estimated(
+def estimated_error(
     links: Links | None, speakers: RecordedSpeakers, chosen: np.ndarray
 ) -> dict[str, float | None]:
     """Precision, recall and F1 of the pairs of all appearances: those too short to be linked are missed.
 
     They are taken to be as often one person as the others.
+
+    Args:
+        links: of those who were compared; None where nobody was.
+        speakers: of the archive.
+        chosen: who of them were compared.
     """
     precision = recall = f1 = None
     if links is not None:
