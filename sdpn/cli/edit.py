@@ -106,9 +106,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         )
     finally:
         meter.finish()
+    made = done["num_corrections"]
+    corrections_made = f"{made} correction{'' if made == 1 else 's'}"
     print(
         f"{done['recording']}: {done['num_speakers']} speakers, {done['num_turns']} turns; "
-        f"{done['moved_s']:.1f} s have another speaker than before, by {done['num_corrections']} corrections"
+        f"{done['moved_s']:.1f} s have another speaker than before, by {corrections_made}"
     )
     print(", ".join(done["outputs"].values()))
     return done

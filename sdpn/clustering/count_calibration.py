@@ -47,7 +47,7 @@ TERMS = (
 )
 
 #: Their weights.
-COUNT_ODDS = np.array([1.17, 0.1934, -0.4483, 0.3573, -0.06444, -0.3433, -0.3875, -0.647, 0.7132])
+COUNT_ODDS = np.array([0.8785, 0.1172, 0.1927, 0.0008636, -0.03714, -0.7309, 0.1392, -1.53, 1.458])
 
 #: Usual contrast and its spread; usual logarithm of the number of windows.
 _CONTRAST, _SPREAD, _LENGTH = 0.35, 0.1, 5.0

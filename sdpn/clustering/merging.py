@@ -129,13 +129,6 @@ class Merging(Clusterer):
             admissible_K[low - 1 : high] = 1.0
         admissible_K /= admissible_K.sum()
         count = chosen_count(admissible_K, self.count)
-        logger.info(
-            "merging: %d speakers, probability %.2f (cosine within a speaker %.2f, between two %.2f)",
-            count,
-            admissible_K[count - 1],
-            model.within,
-            model.between,
-        )
         posteriors_NK = self._final(model, times_N2, levels[count].labels_N, loop_N, low)
         evidence = CountEvidence(
             posterior_K=admissible_K,
@@ -143,7 +136,15 @@ class Merging(Clusterer):
             contrast=model.within - model.between,
             windows=windows_in_usual_ones(times_N2) * len(emb_ND),
         )
-        return Clustering(posteriors_NK.argmax(axis=1), posteriors_NK, self.calibrated(evidence))
+        chances_K = self.calibrated(evidence)
+        logger.info(
+            "merging: %d speakers, probability %.2f (cosine within a speaker %.2f, between two %.2f)",
+            evidence.found,
+            chances_K[evidence.found - 1],
+            model.within,
+            model.between,
+        )
+        return Clustering(posteriors_NK.argmax(axis=1), posteriors_NK, chances_K)
 
     def calibrated(self, evidence: CountEvidence) -> np.ndarray:
         """The posterior of the number that is reported (`sdpn.clustering.count_calibration`)."""

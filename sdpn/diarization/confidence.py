@@ -5,7 +5,7 @@ the recording. The probability is logistic in `FEATURES`: how much nearer the tu
 its speaker than to those of anybody else, in units that a recording defines for its own network (the
 similarity within and between speakers, `sdpn.clustering.recording_model`), how much was said, how loud, and
 how sure the number of speakers is. So it holds for any encoder and any clusterer. The coefficients were
-fitted to simulated conversations of training speakers in fifteen conditions, with two encoders
+fitted to simulated conversations of training speakers in fifteen conditions, with three encoders
 (docs/confidence.md, tools/benchmarks/confidence.py).
 
 Shapes: N windows, D embedding dimensions, K speakers, S turns, F features.
@@ -40,6 +40,7 @@ from sdpn.verification.similarity import cosine
 #:  sureness    probability of the number of speakers
 #:  speakers    log number of speakers
 #:  usual       mean margin in the recording
+#:  unsteady    distance between neighbouring windows: 0 as two of one speaker usually are, 1 as two of two
 #:  and products
 FEATURES = (
     "constant",
@@ -57,6 +58,7 @@ FEATURES = (
     "sureness",
     "speakers",
     "usual",
+    "unsteady",
     "margin · duration",
     "margin · rest",
     "margin · usual",
@@ -67,26 +69,27 @@ FEATURES = (
 #: Log odds that a turn is right, linear in `FEATURES`.
 RIGHT_ODDS = np.array(
     [
-        -0.7814,
-        0.8515,
-        -0.88,
-        0.512,
-        0.8179,
-        0.2187,
-        0.6242,
-        -0.4604,
-        0.3859,
-        0.1578,
-        -3.337,
-        1.943,
-        1.668,
-        0.3046,
-        -0.1273,
-        0.1418,
-        0.2997,
-        3.223,
-        -0.2769,
-        -1.852,
+        -4.407,
+        0.9281,
+        2.097,
+        0.4382,
+        -0.03806,
+        0.6304,
+        1.908,
+        -0.431,
+        0.7399,
+        0.08612,
+        1.075,
+        -0.8372,
+        2.707,
+        0.7607,
+        0.2958,
+        0.6142,
+        0.1023,
+        0.1865,
+        -0.5635,
+        0.2854,
+        -0.8877,
     ]
 )
 
@@ -170,6 +173,7 @@ def turn_features(
 
     seconds_S = np.maximum(spans_S2[:, 1] - spans_S2[:, 0], 0.01)
     level_S, floor_S = _levels(embedded, spans_S2)
+    unsteady_S = distance(_neighbours(rows_ND, labels_N, first_S, last_S, within))
     usual = float(np.average(margin_S, weights=seconds_S))
     sureness = _SURENESS if counts is None else counts.get(len(np.unique(label_S)), 0.0)
     duration_S, rest_S = np.log(seconds_S), np.log1p(rest_S)
@@ -195,6 +199,7 @@ def turn_features(
             same(sureness),
             same(float(np.log(num_speakers))),
             same(usual),
+            unsteady_S,
             margin_S * duration_S,
             margin_S * rest_S,
             margin_S * usual,
@@ -223,6 +228,18 @@ def _sums(rows_ND: np.ndarray, first_S: np.ndarray, last_S: np.ndarray) -> np.nd
     padded = np.concatenate([rows_ND, np.zeros((1, rows_ND.shape[1]))])  # an index of N is allowed then
     sums_SD: np.ndarray = np.add.reduceat(padded, np.stack([first_S, last_S], axis=1).ravel(), axis=0)[::2]
     return sums_SD
+
+
+def _neighbours(
+    rows_ND: np.ndarray, labels_N: np.ndarray, first_S: np.ndarray, last_S: np.ndarray, otherwise: float
+) -> np.ndarray:
+    """Mean cosine (S,) of the neighbouring windows of each turn that have one label; a value without any."""
+    one_label_P = labels_N[1:] == labels_N[:-1]
+    cosines_P = np.einsum("pd,pd->p", rows_ND[1:], rows_ND[:-1]) * one_label_P
+    until_N, pairs_N = (np.concatenate([[0.0], np.cumsum(each_P)]) for each_P in (cosines_P, one_label_P))
+    sums_S, pairs_S = (each_N[last_S - 1] - each_N[first_S] for each_N in (until_N, pairs_N))
+    found_S: np.ndarray = np.where(pairs_S > 0, sums_S / np.maximum(pairs_S, 1.0), otherwise)
+    return found_S
 
 
 def _window_margins(

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from sdpn.errors import InputError
+from sdpn.formats.names import given_name
 from sdpn.io.rttm import Turn
 from sdpn.io.text import numbered_lines
 
@@ -114,7 +115,15 @@ def parse_correction(
             raise InputError(
                 f"{word!r} is not a time in seconds", path=path, line=line, hint=f"expected {USAGE[kind]}"
             )
-    return Correction(kind, words[1], words[2])  # type: ignore[arg-type]
+    first, second = words[1:]
+    if kind == "is":
+        try:
+            second = given_name(second)
+        except InputError as error:
+            raise InputError(error.message, path=path, line=line, hint=error.hint) from None
+    if kind == "same" and first == second:
+        raise InputError(f"{first!r} is one speaker already", path=path, line=line, hint="name two")
+    return Correction(kind, first, second)  # type: ignore[arg-type]
 
 
 def read_corrections(path: Path) -> list[Correction]:

@@ -5,6 +5,7 @@ Shapes: N windows.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,12 +29,19 @@ from sdpn.formats.turns_file import read_document
 from sdpn.formats.who_spoke_when import WhoSpokeWhen
 from sdpn.interop.load import load_model
 from sdpn.interop.segmentation import load_segmentation
+from sdpn.io.checksum import file_sha256
 from sdpn.io.parsing import parsing
 from sdpn.io.rttm import Turn
+from sdpn.people.voiceprint import is_label
 from sdpn.receipt import Receipt, read_receipt
+
+_log = logging.getLogger(__name__)
 
 #: A turn of which more than this share was stated is sure.
 _STATED = 0.5
+
+#: Recordings of lengths that differ by more, in seconds, are not encodings of one.
+_SAME_LENGTH_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +79,9 @@ def edit(
         progress: called with the seconds of audio processed and in total.
 
     Raises:
-        InputError: the document has no receipt, its recording or model is not there, a correction names a
-            turn or a speaker that does not exist, or corrections contradict each other.
+        InputError: the document has no receipt, its recording or model is not there, the recording has
+            another length, a correction names a turn or a speaker that does not exist, or corrections
+            contradict each other.
     """
     receipt = read_receipt(document)
     before, content = read_document(document)
@@ -90,6 +99,8 @@ def edit(
     together = [*earlier, *corrections]
     constraints = constraints_of(together, original)  # before the recording is read
     embedded = _embed(receipt, document, audio, model, progress)
+    assert before.duration_s is not None  # documents say so
+    _refuse_other_recording(embedded, receipt, document, before.duration_s)
     labelled, moved_s = correct(embedded, original, constraints)
     (channel,) = labelled_channels(
         before.recording, [embedded], [labelled], exclusive=receipt.options.exclusive
@@ -107,7 +118,29 @@ def edit(
         "settings": content["settings"],
         "receipt": content["receipt"],
     }
-    return Edited(spoken=replace(spoken, details=details), labelled=labelled, moved_s=moved_s)
+    if "people" in content:
+        details["people"] = content["people"]
+    spoken = replace(spoken, details=details).with_more(
+        of_speakers=_identities(document, content, constraints), details={}
+    )
+    return Edited(spoken=spoken, labelled=labelled, moved_s=moved_s)
+
+
+def _identities(
+    document: Path, content: dict[str, Any], constraints: Constraints
+) -> dict[str, dict[str, Any]]:
+    """Whom a user has named, and whom ``--people`` or an earlier edit had: 'sdpn link' keeps these names."""
+    with parsing(document, "is a damaged JSON document of turns"):
+        found = {
+            str(one["speaker"]): {"identity": one["identity"]}
+            for one in content["speakers"]
+            if "identity" in one
+        }
+    for known in constraints.known:
+        name = constraints.root(known.speaker)
+        if name not in found and not is_label(name):
+            found[name] = {"identity": {"name": name, "nearest": None, "score": None, "threshold": None}}
+    return found
 
 
 def correct(
@@ -210,6 +243,22 @@ def _embed(
         keep_truncated=receipt.options.skip_bad,
         progress=progress,
     )
+
+
+def _refuse_other_recording(
+    embedded: EmbeddedRecording, receipt: Receipt, document: Path, duration_s: float
+) -> None:
+    """Refuse audio of another length than the document's; other bytes may be another encoding of it."""
+    if embedded.path is None:
+        return
+    if abs(embedded.duration_s - duration_s) > _SAME_LENGTH_S:
+        raise InputError(
+            f"lasts {embedded.duration_s:.1f} s, and the recording of {document} {duration_s:.1f} s",
+            path=embedded.path,
+            hint="is it another recording? Give the one that was diarized with --audio FILE",
+        )
+    if receipt.audio is not None and file_sha256(embedded.path) != receipt.audio_sha256:
+        _log.warning("%s is not, byte for byte, the recording that %s was made from", embedded.path, document)
 
 
 def _turn(recording: str, row: dict[str, Any]) -> Turn:

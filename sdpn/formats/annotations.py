@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from urllib.parse import quote
 
 from sdpn.formats.names import fitting_names, one_line
 from sdpn.formats.who_spoke_when import WhoSpokeWhen
@@ -18,11 +20,14 @@ def write_textgrid(path: Path, spoken: WhoSpokeWhen) -> None:
     from praatio.textgrid import IntervalTier, Textgrid
 
     names = fitting_names(spoken.speakers, one_line, what="TextGrid")
-    end_s = max([round(spoken.duration_s, 3), *(turn.end_s for turn in rounded(spoken.turns))])
+    end_s = round(max([spoken.duration_s, *(turn.end_s for turn in rounded(spoken.turns))]), 3)
     grid = Textgrid(0, end_s)
     for speaker in spoken.speakers:
         name = names[speaker]
-        entries = [(turn.onset_s, turn.end_s, name) for turn in rounded(spoken.turns_of(speaker))]
+        entries = [
+            (round(turn.onset_s, 3), round(turn.end_s, 3), name)  # a sum of milliseconds may have more digits
+            for turn in rounded(spoken.turns_of(speaker))
+        ]
         if entries:
             grid.addTier(IntervalTier(name, entries, 0, end_s))
     with atomic_path(path) as temporary:
@@ -38,7 +43,7 @@ def write_elan(path: Path, spoken: WhoSpokeWhen) -> None:
     document.remove_tier("default")
     if spoken.audio is not None:
         audio = spoken.audio.resolve()
-        document.add_linked_file(audio.as_uri(), relpath=audio.name, mimetype="audio/x-wav")
+        document.add_linked_file(audio.as_uri(), relpath=_relative(audio, path), mimetype="audio/x-wav")
     names = fitting_names(spoken.speakers, one_line, what="ELAN")
     for speaker in spoken.speakers:
         document.add_tier(names[speaker], part=names[speaker])
@@ -47,3 +52,9 @@ def write_elan(path: Path, spoken: WhoSpokeWhen) -> None:
             document.add_annotation(names[speaker], *times, names[speaker])
     with atomic_path(path) as temporary:
         to_eaf(temporary, document)
+
+
+def _relative(audio: Path, document: Path) -> str:
+    """The audio as seen from the folder of the document, as ELAN writes it: found after both have moved."""
+    way = Path(os.path.relpath(audio, document.resolve().parent)).as_posix()
+    return quote(way if way.startswith("../") else f"./{way}")

@@ -55,7 +55,12 @@ def cut_audio(folder: Path, spoken: WhoSpokeWhen) -> None:
             "--cut reads a recording twice, and standard input can be read only once",
             hint="save it to a file first",
         )
-    names = fitting_names(spoken.speakers, as_file_name, what="a file system")
+    names = fitting_names(
+        spoken.speakers,
+        as_file_name,
+        what="a file system",
+        same=str.casefold,  # as those of macOS and Windows have it
+    )
     turns = rounded(spoken.turns)
     decoder = open_decoder(spoken.audio)
     with contextlib.closing(decoder), atomic_directory(folder) as temporary:

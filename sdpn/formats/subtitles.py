@@ -17,8 +17,7 @@ def write_srt(path: Path, spoken: WhoSpokeWhen) -> None:
     """Write SRT, which has no escapes: markup in names becomes ``_``."""
     names = fitting_names(spoken.speakers, without_markup, what="SRT")
     cues = [subtitle_cue(turn.onset_s, turn.end_s, names[turn.speaker]) for turn in rounded(spoken.turns)]
-    with atomic_path(path) as temporary:
-        WebVTT(captions=cues).save_as_srt(str(temporary)) if cues else temporary.touch()
+    write_srt_cues(path, cues)
 
 
 def write_vtt(path: Path, spoken: WhoSpokeWhen) -> None:
@@ -33,6 +32,17 @@ def write_vtt(path: Path, spoken: WhoSpokeWhen) -> None:
     ]
     with atomic_path(path) as temporary:
         WebVTT(captions=cues).save(str(temporary))
+
+
+def write_srt_cues(path: Path, cues: list[Caption]) -> None:
+    """Write subtitles as SRT; every cue ends with an empty line, the last one too."""
+    with atomic_path(path) as temporary:
+        if not cues:
+            temporary.touch()  # webvtt-py writes nothing
+            return
+        WebVTT(captions=cues).save_as_srt(str(temporary))
+        with open(temporary, "a", encoding="utf-8") as stream:
+            stream.write("\n\n")
 
 
 def subtitle_cue(start_s: float, end_s: float, text: str) -> Caption:

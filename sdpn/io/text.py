@@ -28,7 +28,11 @@ def read_text(path: str | os.PathLike[str]) -> str:
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", path=path) from error
     except UnicodeDecodeError as error:
-        raise InputError(f"is not UTF-8 text ({error.reason})", path=path) from None
+        raise InputError(
+            f"is not UTF-8 text ({error.reason})",
+            path=path,
+            hint="is this the right file? Text in another encoding has to be converted, as iconv does",
+        ) from None
     except ValueError as error:  # a path with NUL
         raise InputError(f"is not a valid path ({error})", path=path) from None
     if (control := _CONTROL.search(text)) is not None:

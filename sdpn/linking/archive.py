@@ -222,22 +222,44 @@ def _result(
         )
     short = sorted(set(range(len(speakers))) - set(chosen.tolist()))
 
-    def rounded(value: float | None) -> float | None:
-        return None if value is None else round(value, 4)
-
     return {
         "num_recordings": len(speakers.recordings),
         "num_speakers": len(speakers),
         "threshold": None if links is None else round(links.threshold, 4),
-        "estimated": {
-            "precision": None if links is None else rounded(links.precision),
-            "recall": None if links is None else rounded(links.recall),
-            "f1": None if links is None else rounded(links.f1),
-        },
+        "estimated": estimated_error(links, speakers, chosen),
         "people": people,
         "too_short": [appearance(index) for index in short],
         "min_seconds": options.least_talk_s,
     }
+
+
+def estimated_error(
+    links: Links | None, speakers: RecordedSpeakers, chosen: np.ndarray
+) -> dict[str, float | None]:
+    """Precision, recall and F1 of the pairs of all appearances: those too short to be linked are missed.
+
+    They are taken to be as often one person as the others.
+
+    Args:
+        links: of those who were compared; None where nobody was.
+        speakers: of the archive.
+        chosen: who of them were compared.
+    """
+    precision = recall = f1 = None
+    if links is not None:
+        precision = links.precision
+        among = _pairs(speakers.recording_N[chosen]) / max(_pairs(speakers.recording_N), 1)
+        recall = None if links.recall is None else links.recall * among
+    if precision is not None and recall is not None and precision + recall > 0:
+        f1 = 2 * precision * recall / (precision + recall)
+    shares = {"precision": precision, "recall": recall, "f1": f1}
+    return {name: None if share is None else round(share, 4) for name, share in shares.items()}
+
+
+def _pairs(recording_N: np.ndarray) -> int:
+    """Number of pairs of different recordings."""
+    sizes = np.bincount(recording_N).astype(np.int64)
+    return int(sizes.sum() ** 2 - (sizes**2).sum()) // 2
 
 
 def _write(out: Path, result: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ from sdpn.errors import InputError
 from sdpn.io.arrays import read_npz
 from sdpn.io.atomic import atomic_path
 from sdpn.io.parsing import parsing
-from sdpn.linking.scores import MeanScores, PairScores, ScoreModel
+from sdpn.linking.scores import PairScores, ScoreModel
 from sdpn.verification.back_end import BackEnd
 
 _log = logging.getLogger(__name__)
@@ -35,8 +35,8 @@ MOST_AT_ONCE = 20_000
 #: By how much the threshold rises to divide a component that is larger.
 _STEP = 0.5
 
-#: Rows of scores of one person at a time; pairs of clusters that the missed links are estimated from.
-_ROWS, _CLUSTER_PAIRS = 1000, 20_000_000
+#: Rows of scores of one person at a time; pairs that the missed links are estimated from.
+_ROWS, _MISSED_PAIRS = 1000, 20_000_000
 
 #: Distance of two that cannot be one person: no mean with it falls below any threshold.
 _NEVER = 1e6
@@ -380,25 +380,34 @@ def _right_links(
 def _missed_links(
     person_N: np.ndarray, scores: PairScores, recording_N: np.ndarray, model: ScoreModel
 ) -> float:
-    """Number of pairs of one person that are not linked, as the mean scores of clusters have it.
+    """Number of pairs of one person that are not linked, as the scores have it.
 
-    In a large archive it is estimated from some clusters with all others.
+    As in `_right_links`, what counts for a pair is the mean of two means: of each one's scores with all
+    appearances of the other's person. Two whose persons share a recording count, too: a diarization may have
+    split one there. In a large archive it is estimated from some persons' pairs with all others.
     """
     from scipy.sparse import csr_array
 
-    num, shape = int(person_N.max()) + 1, (int(person_N.max()) + 1, int(recording_N.max()) + 1)
-    means = MeanScores(scores, person_N)
-    holds_KR = csr_array((np.ones(len(person_N), dtype=np.int32), (person_N, recording_N)), shape=shape)
-    drawn = np.arange(num)
-    if num * num > _CLUSTER_PAIRS:
-        rng = np.random.default_rng(0)
-        drawn = np.sort(rng.choice(num, size=max(_CLUSTER_PAIRS // num, 1), replace=False))
-    missed, step = 0.0, max(_CLUSTER_PAIRS // (8 * num), 1)
-    for begin in range(0, len(drawn), step):
-        rows = drawn[begin : begin + step]
-        block = means.between(rows)
-        possible = block > model.strangers[0]  # lower ones have a posterior of about nothing
-        possible &= (holds_KR[rows] @ holds_KR.T).toarray() == 0  # two of one recording are two
-        pairs = means.sizes_K[rows][:, None] * means.sizes_K
-        missed += float(model.posterior(block[possible].astype(np.float64)) @ pairs[possible])
-    return missed / 2 * num / len(drawn)
+    people, num = _groups(person_N), len(person_N)
+    sizes_K = np.array([len(members) for members in people])
+    by_person_NK = csr_array((1.0 / sizes_K[person_N], (np.arange(num), person_N)), dtype=np.float32)
+    drawn = np.arange(len(people))
+    if num * num > _MISSED_PAIRS:
+        drawn = np.random.default_rng(0).permutation(len(people))
+        drawn = drawn[: max(int(np.searchsorted(np.cumsum(sizes_K[drawn]), _MISSED_PAIRS / num)), 1)]
+    missed, begin, at_once = 0.0, 0, max(_MISSED_PAIRS // (8 * num), 1)
+    while begin < len(drawn):
+        end = begin + max(int(np.searchsorted(np.cumsum(sizes_K[drawn[begin:]]), at_once)), 1)
+        rows = np.concatenate([people[number] for number in drawn[begin:end]])
+        block = scores.between(rows, slice(None))
+        both = (block @ by_person_NK)[:, person_N]
+        starts = np.cumsum([0, *sizes_K[drawn[begin : end - 1]]])
+        means = np.add.reduceat(block, starts, axis=0) / sizes_K[drawn[begin:end]][:, None]
+        both += np.repeat(means, sizes_K[drawn[begin:end]], axis=0)
+        both *= 0.5
+        counts = both > model.strangers[0]  # lower ones have a posterior of about nothing
+        counts &= person_N[rows][:, None] != person_N
+        counts &= recording_N[rows][:, None] != recording_N
+        missed += float(model.posterior(both[counts].astype(np.float64)).sum())
+        begin = end
+    return missed / 2 * num / sizes_K[drawn].sum()

@@ -77,47 +77,6 @@ class PairScores:
             yield first, min(first + rows, end)
 
 
-class MeanScores:
-    """Mean scores of the pairs of any two of K clusters, from sums over each.
-
-    Args:
-        scores: of the speakers.
-        label_N: cluster of each, 0..K-1.
-
-    Attributes:
-        sizes_K: speakers of each cluster, float.
-    """
-
-    def __init__(self, scores: PairScores, label_N: np.ndarray) -> None:
-        from scipy.sparse import csr_array
-
-        num = len(label_N)
-        members_KN = csr_array((np.ones(num), (label_N, np.arange(num))), shape=(int(label_N.max()) + 1, num))
-        features_NF, share_N = scores._features_NF.astype(np.float64), scores._share_N.astype(np.float64)
-        offsets_N = scores._offsets_N
-        self.sizes_K = members_KN.sum(axis=1)
-        by_size = 1.0 / self.sizes_K
-        self._features_KF = ((members_KN @ features_NF) * by_size[:, None]).astype(np.float32)
-        self._shared_KF = ((members_KN @ (features_NF * share_N[:, None])) * by_size[:, None]).astype(
-            np.float32
-        )
-        self._offsets_K, self._share_K = (members_KN @ offsets_N) * by_size, (members_KN @ share_N) * by_size
-        self._own_K = (members_KN @ (share_N * offsets_N - scores._mean_N)) * by_size
-
-    def between(self, rows: np.ndarray) -> np.ndarray:
-        """Mean scores of some clusters with all, (B, K) float32.
-
-        The mean of (f_i·f_j + o_i + o_j) (s_i + s_j) - m_i - m_j, see `PairScores.between`, multiplied out.
-        """
-        found: np.ndarray = self._shared_KF[rows] @ self._features_KF.T
-        found += self._features_KF[rows] @ self._shared_KF.T
-        found += np.outer(self._share_K[rows], self._offsets_K)
-        found += np.outer(self._offsets_K[rows], self._share_K)
-        found += self._own_K[rows][:, None]
-        found += self._own_K
-        return found
-
-
 @dataclass(frozen=True, kw_only=True)
 class ScoreModel:
     """Scores as a mixture of two normal distributions: of strangers, and of one person.

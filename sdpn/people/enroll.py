@@ -33,6 +33,8 @@ _ENOUGH_S = 10.0
 #: A recording has two voices, and recordings are two people's, if more than this share of pairs of strangers
 #: of one corpus are as similar. Recordings of one person differ more than parts of one recording.
 _TWO_VOICES, _TWO_PEOPLE = 0.4, 0.8
+#: And from which on a warning says that recordings may be two people's.
+_MAYBE_TWO_PEOPLE = 0.2
 #: Windows of each of two voices below which they are not told apart.
 _LEAST_WINDOWS = 3
 
@@ -150,20 +152,33 @@ class Enroller:
             )
 
     def _check_one_person(self, person: Voiceprint) -> None:
-        """Refuse a recording whose voice is none of the person's others'."""
+        """Refuse a recording whose voice is none of the person's others', and warn of one that may be."""
         if len(person.recordings) < 2:
             return
         rows_RD = np.stack([one.embedding_D for one in person.recordings]).astype(np.float64)
-        for number, one in enumerate(person.recordings):
-            others_D = np.delete(rows_RD, number, axis=0).mean(axis=0)
-            shared = self._strangers_as_similar(np.stack([rows_RD[number], others_D]))
-            if shared > _TWO_PEOPLE:
-                raise InputError(
-                    f"has another voice than the other recordings of {person.name!r}: {100 * shared:.0f} % "
-                    "of pairs of strangers are as similar",
-                    path=one.audio,
-                    hint="enroll without it, or under the right name",
-                )
+        shared = [
+            self._strangers_as_similar(
+                np.stack([rows_RD[number], np.delete(rows_RD, number, axis=0).mean(axis=0)])
+            )
+            for number in range(len(rows_RD))
+        ]
+        unlike = max(range(len(shared)), key=lambda number: (shared[number], number))  # of two the later one
+        audio, share = person.recordings[unlike].audio, shared[unlike]
+        if share > _TWO_PEOPLE:
+            raise InputError(
+                f"has another voice than the other recordings of {person.name!r}: {100 * share:.0f} % of "
+                "pairs of strangers are as similar",
+                path=audio,
+                hint="enroll without it, or under the right name",
+            )
+        if share > _MAYBE_TWO_PEOPLE:
+            _log.warning(
+                "%s: is unlike the other recordings of %r (%.0f %% of pairs of strangers are as similar): "
+                "is it somebody else's?",
+                audio,
+                person.name,
+                100 * share,
+            )
 
     def _strangers_as_similar(self, pair_2D: np.ndarray) -> float:
         """Share of pairs of strangers that are at least as similar as two voices."""

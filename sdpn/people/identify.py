@@ -81,7 +81,8 @@ class KnownPeople:
     ) -> None:
         if not 0 < false_alarms < 1:
             raise InputError(
-                f"--false-alarms {false_alarms} is not a rate", hint="expected 0 to 1, such as 0.01"
+                f"--false-alarms {false_alarms} is not a rate",
+                hint="expected more than 0 and less than 1, such as 0.01",
             )
         self.people = sorted(people, key=lambda person: person.name)
         self.back_end = back_end

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import unicodedata
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from sdpn.errors import InputError
-from sdpn.formats.names import one_line
+from sdpn.formats.names import given_name
 from sdpn.io.atomic import atomic_write_text, explained
 from sdpn.io.json_text import float32_numbers, read_json
 from sdpn.io.parsing import parsing
@@ -31,11 +31,13 @@ _SCHEMA = "sdpn.voiceprint/1"
 
 _SUFFIX = ".voiceprint.json"
 
-#: Longest name, in characters.
-_LONGEST = 1000
+_DAMAGED = "delete the file, and enroll the person again"
 
 #: Names that diarization gives to those whom nobody knows, without their number.
 UNKNOWN, SPEAKER = "unknown", "speaker"
+
+#: Such a name; 'sdpn edit --different' adds ``-2`` and so on.
+_LABEL = re.compile(rf"({UNKNOWN}|{SPEAKER})\d*(-\d+)*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,33 +203,20 @@ class PeopleFolder:
 
 
 def checked_name(name: str) -> str:
-    """A person's name in Unicode's composed form, so that it looks and compares the same from any keyboard.
-
-    Any characters may be in it but line ends and control characters.
+    """A person's name, see `sdpn.formats.names.given_name`.
 
     Raises:
-        InputError: it is empty, too long, holds such a character, or is one that diarization gives to
-            speakers whom nobody knows.
+        InputError: as there, or it is one that diarization gives to speakers whom nobody knows.
     """
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise InputError(f"the name {name!r} is not valid text", hint="give it in UTF-8") from None
-    name = unicodedata.normalize("NFC", name)
-    if one_line(name) != name or not name:
-        raise InputError(
-            f"the name {name!r} is empty, begins or ends with a blank, or holds control characters",
-            hint="expected one line of text",
-        )
-    if len(name) > _LONGEST:
-        raise InputError(f"the name {name[:20]!r}... has {len(name)} characters; expected at most {_LONGEST}")
-    for reserved in (UNKNOWN, SPEAKER):
-        rest = name.lower().removeprefix(reserved)
-        if rest != name.lower() and (not rest or rest.isdecimal()):
-            raise InputError(
-                f"the name {name!r} is given to speakers whom nobody knows", hint="choose another"
-            )
+    name = given_name(name)
+    if is_label(name):
+        raise InputError(f"the name {name!r} is given to speakers whom nobody knows", hint="choose another")
     return name
+
+
+def is_label(name: str) -> bool:
+    """Whether a name is one that diarization gives to speakers whom nobody knows, or to a part of one."""
+    return _LABEL.fullmatch(name) is not None
 
 
 def read_voiceprint(path: Path) -> Voiceprint:
@@ -236,12 +225,12 @@ def read_voiceprint(path: Path) -> Voiceprint:
     Raises:
         InputError: it is missing, damaged or of another format.
     """
-    document = read_json(path, "voiceprint")
+    document = read_json(path, "voiceprint", hint=_DAMAGED)
     if document.get("schema") != _SCHEMA:
         raise InputError(
             f"is not a voiceprint of format {_SCHEMA!r}", path=path, hint="expected a file of 'sdpn enroll'"
         )
-    with parsing(path, "is a damaged voiceprint", hint="delete the file, and enroll the person again"):
+    with parsing(path, "is a damaged voiceprint", hint=_DAMAGED):
         person = Voiceprint(
             name=checked_name(_text(document["name"])),
             model=_text(document["model"]),

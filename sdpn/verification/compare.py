@@ -78,7 +78,7 @@ def compare(
         back_end: back end of that model (`sdpn.verification.storage.read_back_end`); None for the cosine.
         threshold: minimum score for the same speaker; None takes that of the back end, or of the model's
             calibration.
-        false_alarms: share of different-speaker pairs to accept, with a back end; None: 2 %.
+        false_alarms: share of different-speaker pairs to accept, with a back end; None: 5 %.
         channel: of both recordings.
 
     Raises:
@@ -117,7 +117,10 @@ def check_decision(back_end: BackEnd | None, *, threshold: float | None, false_a
         InputError: an argument is out of range, has no effect, or contradicts the other.
     """
     if false_alarms is not None and not 0 < false_alarms < 1:
-        raise InputError(f"--false-alarms {false_alarms} is not a rate", hint="expected 0 to 1, such as 0.01")
+        raise InputError(
+            f"--false-alarms {false_alarms} is not a rate",
+            hint="expected more than 0 and less than 1, such as 0.01",
+        )
     if false_alarms is not None and threshold is not None:
         raise InputError("--threshold and --false-alarms exclude each other", hint="give one of them")
     if back_end is None and false_alarms is not None:

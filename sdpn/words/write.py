@@ -15,7 +15,7 @@ from webvtt import WebVTT
 
 from sdpn.formats.names import as_field, fitting_names, one_line, without_markup
 from sdpn.formats.registry import chosen_formats
-from sdpn.formats.subtitles import subtitle_clock, subtitle_cue
+from sdpn.formats.subtitles import subtitle_clock, subtitle_cue, write_srt_cues
 from sdpn.io.atomic import atomic_path, atomic_write_text
 from sdpn.words.attribute import SpokenWord
 
@@ -159,8 +159,7 @@ def _write_srt(path: Path, text: SpokenText) -> None:
         )
         for each in passages(text.words, cues=True)
     ]
-    with atomic_path(path) as temporary:
-        WebVTT(captions=cues).save_as_srt(str(temporary)) if cues else temporary.touch()
+    write_srt_cues(path, cues)
 
 
 def _write_vtt(path: Path, text: SpokenText) -> None:

@@ -167,6 +167,18 @@ def test_two_people(anna: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert (after.name, len(after.recordings)) == ("Anna", 1)
 
 
+def test_who_may_be_somebody_else(
+    shared_data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two speakers who are not so far apart that the second is refused."""
+    first, second = (joined(tmp_path / f"{who}.wav", clips(shared_data, who)[:3]) for who in (0, 5))
+    words = ["enroll", "--people", str(tmp_path / "people"), "--name", "Anna", str(first)]
+    assert main(words) == 0
+    assert "is unlike" not in caplog.text
+    assert main([*words[:-1], str(second)]) == 0
+    assert f"{second}: is unlike the other recordings of 'Anna'" in caplog.text
+
+
 @pytest.mark.slow
 def test_voiceprints_of_another_model(
     people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

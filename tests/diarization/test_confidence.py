@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from sdpn.clustering.recording_model import fit_recording
 from sdpn.clustering.registry import CLUSTERERS, make_clusterer
 from sdpn.diarization.confidence import FEATURES, RIGHT_ODDS, turn_confidence, turn_features, windows_of
 from sdpn.diarization.embedded import EmbeddedRecording
 from sdpn.diarization.forecast import FEATURES as FORECAST_FEATURES
 from sdpn.diarization.forecast import MEAN, SCALE, WEIGHTS, forecast_der, recording_features
 from sdpn.diarization.pipeline import label_recording, labelled_by
-from sdpn.diarization.timeline import label_speech
+from sdpn.diarization.timeline import LabelledSpan, label_speech
+from sdpn.verification.similarity import cosine
 from tests.editing.test_edit import recording
 
 PEOPLE = [0, 1, 0, 2, 1, 0, 2, 1]
@@ -79,6 +82,32 @@ def test_windows_of_turns() -> None:
     times_N2 = np.array([[0.0, 1.5], [0.75, 2.25], [1.5, 3.0], [5.0, 6.5]])
     first_S, last_S = windows_of(times_N2, np.array([[0.0, 2.0], [2.0, 3.0], [3.5, 4.0], [5.0, 6.5]]))
     assert first_S.tolist() == [0, 2, 2, 3] and last_S.tolist() == [2, 3, 3, 4]
+
+
+def test_how_steady_a_turn_is_by_hand() -> None:
+    """A turn of one label, one of which a window is another's, and one that has a single window."""
+    embedded = recording(PEOPLE)
+    times_N2, rows_ND = embedded.windows.times_N2, cosine(embedded.emb_ND).features_NF
+    labels_N = np.array(PEOPLE)[embedded.windows.segment_N]
+    second = np.flatnonzero(embedded.windows.segment_N == 1)
+    labels_N[second[2]] = 0
+    spans = [
+        LabelledSpan(start, end, label)
+        for start, end, label in ((0.0, 6.0, 0), (7.0, 13.0, 1), (14.0, 14.9, 0))
+    ]
+    features_SF = turn_features(embedded, labels_N, spans, None)
+    model = fit_recording(cosine(embedded.emb_ND), times_N2)
+    for span, row_F in zip(spans, features_SF, strict=True):
+        centres_N = times_N2.mean(axis=1)
+        (inside,) = np.nonzero((span.start_s <= centres_N) & (centres_N < span.end_s))
+        cosines = [
+            rows_ND[one] @ rows_ND[other]
+            for one, other in itertools.pairwise(inside)
+            if labels_N[one] == labels_N[other]
+        ]
+        mean = np.mean(cosines) if cosines else model.within
+        unsteady = (model.within - mean) / (model.within - model.between)
+        assert row_F[FEATURES.index("unsteady")] == pytest.approx(np.clip(unsteady, -1.0, 3.0))
 
 
 def test_a_recording_that_is_unlike_all_others_is_warned_of() -> None:

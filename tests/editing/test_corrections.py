@@ -43,6 +43,10 @@ def test_a_file(tmp_path: Path) -> None:
         ("different 1 nan", "'nan' is not a time"),
         ("different -1 2", "'-1' is not a time"),
         ('is 1 "A', "No closing quotation"),
+        ('is 1 ""', "the name '' is empty"),
+        ('is 1 "a\tb"', "control characters"),
+        (f"is 1 {'x' * 1001}", "has 1001 characters"),
+        ("same A A", "'A' is one speaker already"),
     ],
 )
 def test_lines_that_are_none(line: str, message: str, tmp_path: Path) -> None:

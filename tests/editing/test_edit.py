@@ -83,7 +83,9 @@ def test_a_stated_turn_keeps_its_speaker_whatever_it_sounds_like() -> None:
     assert 5.0 < moved_s < 7.0
 
 
-def test_a_document_keeps_its_corrections(shared_data: Path, tmp_path: Path) -> None:
+def test_a_document_keeps_its_corrections(
+    shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from sdpn.cli.main import main
 
     clip = shared_data.parent / "cases" / "speech8.wav"
@@ -99,6 +101,9 @@ def test_a_document_keeps_its_corrections(shared_data: Path, tmp_path: Path) -> 
     assert found["speaker"] == "Anna Lee" and found["confidence"] == 1.0
     assert edited["corrections"] == [["is", str(middle), "Anna Lee"]]
     assert edited["receipt"] == document["receipt"]
+    # a name that a user gives is one that 'sdpn link' keeps
+    identities = {one["speaker"]: one.get("identity", {}).get("name") for one in edited["speakers"]}
+    assert identities == {name: "Anna Lee" if name == "Anna Lee" else None for name in identities}
     assert "Anna_Lee" in (tmp_path / "new/speech8.rttm").read_text()
     # a second edit adds to the first
     words = ["edit", str(tmp_path / "new/speech8.json"), "--out", str(tmp_path / "new"), "--quiet"]
@@ -108,6 +113,10 @@ def test_a_document_keeps_its_corrections(shared_data: Path, tmp_path: Path) -> 
     assert {one["speaker"] for one in again["turns"]} == {
         "Anna Lee" if one["speaker"] == turn["speaker"] else one["speaker"] for one in document["turns"]
     }
+    # audio of another length is another recording
+    other = shared_data / "ami_excerpt" / "trn09.flac"
+    assert main([*words, "--is", str(middle), "Anna Lee", "--audio", str(other)]) == 2
+    assert "is it another recording?" in capsys.readouterr().err
     # an edited document says so
     assert main(["verify-receipt", str(tmp_path / "new/speech8.json"), "--quiet"]) == 1
 

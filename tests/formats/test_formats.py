@@ -187,10 +187,26 @@ def test_elan_finds_the_audio(tmp_path: Path) -> None:
     write_turns(spoken([Turn("m", 0, 1, "A")], audio), {"elan": tmp_path / "m.eaf"})
     (media,) = ElementTree.parse(tmp_path / "m.eaf").getroot().iter("MEDIA_DESCRIPTOR")
     assert media.get("MEDIA_URL") == audio.as_uri()
+    assert media.get("RELATIVE_MEDIA_URL") == "./m%C3%BCde%20%26%20%3Cwach%3E.wav"
     before = (tmp_path / "m.eaf").read_bytes()
     write_turns(spoken([Turn("m", 0, 1, "A")], audio), {"elan": tmp_path / "m.eaf"})
     assert (tmp_path / "m.eaf").read_bytes() == before  # no date, no backup copy
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.eaf"]
+    (tmp_path / "out").mkdir()
+    write_turns(spoken([Turn("m", 0, 1, "A")], audio), {"elan": tmp_path / "out" / "m.eaf"})
+    (media,) = ElementTree.parse(tmp_path / "out" / "m.eaf").getroot().iter("MEDIA_DESCRIPTOR")
+    assert media.get("RELATIVE_MEDIA_URL") == "../m%C3%BCde%20%26%20%3Cwach%3E.wav"
+
+
+def test_times_are_whole_milliseconds(tmp_path: Path) -> None:
+    """27.228 + 1.992 has more digits as floats are added."""
+    write_turns(spoken([Turn("m", 27.228, 1.992, "A")]), {"textgrid": tmp_path / "m.TextGrid"})
+    assert "xmax = 29.22 \n" in (tmp_path / "m.TextGrid").read_text()
+
+
+def test_the_last_subtitle_ends(tmp_path: Path) -> None:
+    write_turns(spoken([Turn("m", 0, 1, "A")]), {"srt": tmp_path / "m.srt"})
+    assert (tmp_path / "m.srt").read_text() == "1\n00:00:00,000 --> 00:00:01,000\nA\n\n"
 
 
 def test_formats_that_are_none() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdpn.formats.names import as_field, fitting_names, one_line, without_markup
+from sdpn.formats.names import as_field, as_file_name, fitting_names, one_line, without_markup
 from sdpn.io.text import is_id, is_line
 
 FITS = {"field": as_field, "line": one_line, "no markup": without_markup}
@@ -37,6 +37,11 @@ def test_names_that_become_the_same_stay_apart() -> None:
     found = fitting_names(names, as_field, what="RTTM")
     assert found["Anna_Lee"] == "Anna_Lee" and found["Anna_Lee_2"] == "Anna_Lee_2"  # they fit as they are
     assert len(set(found.values())) == 4
+
+
+def test_names_that_some_file_systems_take_for_one() -> None:
+    found = fitting_names(["anna", "Anna", "A/b", "a_B"], as_file_name, what="test", same=str.casefold)
+    assert found == {"anna": "anna", "Anna": "Anna_2", "A/b": "A_b_2", "a_B": "a_B"}
 
 
 @pytest.mark.parametrize("fit", FITS.values(), ids=FITS)

@@ -12,7 +12,8 @@ from sdpn.clustering.linkage import components, merge_tree
 from sdpn.errors import InputError
 from sdpn.extraction.shard import Shard
 from sdpn.linking import link as module
-from sdpn.linking.link import link, score_shard
+from sdpn.linking.archive import estimated_error
+from sdpn.linking.link import Links, link, score_shard
 from sdpn.linking.scores import PairScores, ScoreModel, fit_scores
 from sdpn.linking.speakers import find_documents, read_speakers
 from sdpn.verification.back_end import BackEnd
@@ -84,6 +85,41 @@ def test_people_are_found_and_the_error_is_estimated() -> None:
     assert precision > 0.9 and recall > 0.9
     assert found.precision == pytest.approx(precision, abs=0.1)
     assert found.recall == pytest.approx(recall, abs=0.1)
+
+
+@pytest.mark.parametrize("most", [10**9, 900])
+def test_missed_links_are_those_of_a_plain_sum(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every unlinked pair of two recordings, by loops; a part of the persons stands for all."""
+    monkeypatch.setattr(module, "_MISSED_PAIRS", most)
+    emb_ND, recording_N, _ = archive(14, 18, 4, noise=0.9, seed=7)
+    scores = PairScores(emb_ND, back_end())
+    model = ScoreModel(strangers=(0.0, 1.0), same=(4.0, 1.5), share=0.05)
+    person_N = link(emb_ND, recording_N, back_end(), model, threshold=3.0).person_N
+    matrix = scores.between(slice(None), slice(None)).astype(np.float64)
+    expected = 0.0
+    for one in range(len(emb_ND)):
+        for other in range(one):
+            if person_N[one] != person_N[other] and recording_N[one] != recording_N[other]:
+                with_other = matrix[one, person_N == person_N[other]].mean()
+                with_one = matrix[other, person_N == person_N[one]].mean()
+                both = 0.5 * (with_other + with_one)
+                expected += float(model.posterior(np.array([both]))[0]) if both > 0.0 else 0.0
+    found = module._missed_links(person_N, scores, recording_N, model)
+    assert found == pytest.approx(expected, rel=1e-4 if most > 900 else 0.6)
+
+
+def test_speakers_who_are_too_short_are_missed(tmp_path: Path) -> None:
+    rows = [np.eye(3)[k].tolist() for k in (0, 1, 2)]
+    speakers = read_speakers([document(tmp_path / f"{name}.json", name, rows) for name in "abc"])
+    links = Links(person_N=np.arange(6), threshold=2.0, expected_links=6.0, precision=0.9, recall=0.8)
+    chosen = np.array([0, 1, 3, 4, 6, 7])  # 12 of the 27 pairs of two recordings
+    recall = 0.8 * 12 / 27
+    assert estimated_error(links, speakers, chosen) == {
+        "precision": 0.9,
+        "recall": pytest.approx(recall, abs=1e-4),
+        "f1": pytest.approx(2 * 0.9 * recall / (0.9 + recall), abs=1e-4),
+    }
+    assert estimated_error(None, speakers, chosen) == {"precision": None, "recall": None, "f1": None}
 
 
 def test_two_of_one_recording_are_never_one() -> None:

@@ -273,6 +273,9 @@ print("done")
 
 def test_the_pipeline_opens_no_socket(shared_data: Path, tmp_path: Path) -> None:
     clip, out = str(shared_data / "ami_excerpt/trn09.flac"), str(tmp_path / "out")
+    people, named = str(tmp_path / "people"), str(tmp_path / "named")
+    voice, corrections = shared_data / "speechocean762/dev/0003", tmp_path / "corrections"
+    corrections.write_text("is 3 Bo\n")
     words = [
         ["models", "--available"],
         ["diarize", clip, "--out", out, "--format", "rttm,json,srt,elan", "--quiet"],
@@ -280,6 +283,11 @@ def test_the_pipeline_opens_no_socket(shared_data: Path, tmp_path: Path) -> None
         ["compare", clip, clip],
         ["extract", clip, "--out", f"{out}/embeddings", "--quiet"],
         ["score", "--ref", f"{out}/trn09.rttm", "--hyp", f"{out}/trn09.rttm"],
+        ["enroll", "--people", people, "--name", "Anna Lee", *map(str, sorted(voice.iterdir())[:4])],
+        ["diarize", clip, "--out", named, "--people", people, "--format", "json", "--embeddings", "--cut"],
+        ["words", "--asr", f"{out}/trn09.srt", "--turns", f"{named}/trn09.json", "--out", named],
+        ["edit", f"{named}/trn09.json", "--corrections", str(corrections), "--out", named],
+        ["link", named, "--out", f"{out}/linked"],
     ]
     script = OFFLINE.replace("WORDS", repr(words))
     done = subprocess.run(

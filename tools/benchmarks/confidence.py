@@ -1,16 +1,17 @@
 """Confidence of turns and forecast of the DER, on simulated conversations in many conditions.
 
     python tools/benchmarks/confidence.py embed --data corpora --out exp/confidence --part train --name fast
-    python tools/benchmarks/confidence.py embed --data corpora --out exp/confidence --part dev --name
-    campplus \
-        --model campplus.bin --format 3dspeaker
+    python tools/benchmarks/confidence.py embed --data corpora --out exp/confidence --part dev \
+        --name campplus --model campplus.bin --format 3dspeaker --precision bf16
     python tools/benchmarks/confidence.py fit --out exp/confidence --name fast --name small --name campplus
     python tools/benchmarks/confidence.py read --out exp/confidence --name fast --plot docs/img/confidence.svg
 
-``embed`` makes two-minute conversations of 2 to 6 speakers in each of `CONDITIONS`, of training speakers of
-three corpora or of dev speakers of two, and keeps the embedded windows (of this machine's own making: a
-pickle). ``fit`` prints the coefficients of `sdpn.diarization.confidence`, and how those do that were fitted
-without a condition on that condition. ``read`` reads them on dev conversations.
+``embed`` makes two-minute conversations of 2 to 6 speakers in each of `CONDITIONS`, of training or dev
+speakers of two corpora, and keeps the embedded windows (of this machine's own making: a pickle). ``fit``
+prints the coefficients of `sdpn.diarization.confidence`, and how those do that were fitted without a
+condition on that condition. ``read`` reads them on dev conversations. Both take, beside these, the
+conversations of folders of ``counting.py embed`` (``--counting DIR``: three minutes, 2 to 8 speakers, dry, in
+a room with noise, and over the telephone).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from counting import read as conversations_of_counting
 from scipy.optimize import linear_sum_assignment, minimize
 from scipy.special import expit, log_softmax
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -227,7 +229,7 @@ def _speakers(corpus: Path, folder: Path) -> Path:
 
 def embed(args: argparse.Namespace) -> None:
     """Embed the windows of all conversations."""
-    diarizer = Diarizer(load_model(args.model, args.format))
+    diarizer = Diarizer(load_model(args.model, args.format, precision=args.precision))
     examples = []
     args.out.mkdir(parents=True, exist_ok=True)
     for corpus, name, folders, line in conversations(args.data, args.out, args.part, args.num, args.seed):
@@ -240,9 +242,11 @@ def embed(args: argparse.Namespace) -> None:
         pickle.dump(examples, file)
 
 
-def read_examples(out: Path, part: str, name: str) -> list[Example]:
-    """What `embed` wrote."""
+def read_examples(out: Path, part: str, name: str, others: Sequence[Path] = ()) -> list[Example]:
+    """What `embed` wrote, and ``counting.py embed`` in other folders."""
     found = []
+    for folder in others:
+        found += [Example(*each[1:]) for each in conversations_of_counting(folder, name)]
     for path in sorted(out.glob(f"{part}.{name}.*.pkl")):
         with path.open("rb") as file:
             found += [Example(**each) for each in pickle.load(file)]
@@ -405,13 +409,43 @@ def fit_counts(of: Sequence[Judged], penalty: float = 1.0) -> np.ndarray:
     return found
 
 
-def fit_model(of: Mapping[str, Sequence[Judged]], *, spread: bool = True) -> Model:
-    """Fit to several encoders together, each of the same weight.
+class LeftOut(NamedTuple):
+    """A model without its range that was fitted without a condition, and the residuals that it has there."""
 
-    Args:
-        of: conversations of each.
-        spread: whether to find the range as well, from conditions that are left out in turn.
-    """
+    model: Model
+    residuals: list[float]
+
+
+def fit_model(of: Mapping[str, Sequence[Judged]]) -> Model:
+    """Fit to several encoders together, each of the same weight, with the range of conditions left out."""
+    return with_range(fit_medians(of), list(leave_out(of).values()))
+
+
+def leave_out(of: Mapping[str, Sequence[Judged]]) -> dict[str, LeftOut]:
+    """Fit without each condition in turn."""
+    found = {}
+    for condition in CONDITIONS:
+        model = fit_medians(without(of, condition))
+        found[condition] = LeftOut(
+            model,
+            [
+                float(np.log(judged.der + OFFSET)) - model.log_der(judged)
+                for conversations in of.values()
+                for judged in conversations
+                if judged.condition == condition
+            ],
+        )
+    return found
+
+
+def with_range(model: Model, parts: Sequence[LeftOut]) -> Model:
+    """The model with the range that nine tenths of these residuals lie in."""
+    low, high = np.quantile([value for part in parts for value in part.residuals], [0.05, 0.95])
+    return model._replace(low=float(low), high=float(high))
+
+
+def fit_medians(of: Mapping[str, Sequence[Judged]]) -> Model:
+    """A model without its range."""
     each = [(name, judged) for name, conversations in of.items() for judged in conversations]
     nothing = np.zeros(0)
     counts = fit_counts([judged for _, judged in each])
@@ -421,10 +455,9 @@ def fit_model(of: Mapping[str, Sequence[Judged]], *, spread: bool = True) -> Mod
     total = {name: sum(len(judged.right_S) for judged in conversations) for name, conversations in of.items()}
     weights_T = np.concatenate([np.full(len(judged.right_S), 1000 / total[name]) for name, judged in each])
     scale_F = np.maximum(features_TF.std(axis=0), 1e-6)
-    scale_F[0] = 1.0
-    regression = LogisticRegression(C=0.3, max_iter=5000, fit_intercept=False)
-    regression.fit(features_TF / scale_F, right_T, sample_weight=weights_T)
-    model = model._replace(odds=regression.coef_[0] / scale_F)
+    regression = LogisticRegression(C=0.3, max_iter=5000)  # the constant has no penalty
+    regression.fit((features_TF / scale_F)[:, 1:], right_T, sample_weight=weights_T)
+    model = model._replace(odds=np.concatenate([regression.intercept_, regression.coef_[0] / scale_F[1:]]))
     rows_RF = np.stack([model.recording(judged) for _, judged in each])
     mean, scale = rows_RF.mean(axis=0), np.maximum(rows_RF.std(axis=0), 1e-6)
     mean[0], scale[0] = 0.0, 1.0
@@ -435,19 +468,7 @@ def fit_model(of: Mapping[str, Sequence[Judged]], *, spread: bool = True) -> Mod
     ridge.fit(scaled_RF, target_R, sample_weight=shares_R)
     distances = np.sqrt((scaled_RF[:, 1:] ** 2).mean(axis=1))
     unusual = float(np.quantile(distances, 0.99))
-    model = model._replace(weights=ridge.coef_, mean=mean, scale=scale, unusual=unusual)
-    if not spread:
-        return model
-    residuals = []
-    for condition in CONDITIONS:
-        rest = fit_model(without(of, condition), spread=False)
-        residuals += [
-            np.log(judged.der + OFFSET) - rest.log_der(judged)
-            for _, judged in each
-            if judged.condition == condition
-        ]
-    low, high = np.quantile(residuals, [0.05, 0.95])
-    return model._replace(low=float(low), high=float(high))
+    return model._replace(weights=ridge.coef_, mean=mean, scale=scale, unusual=unusual)
 
 
 def without(of: Mapping[str, Sequence[Judged]], condition: str) -> dict[str, list[Judged]]:
@@ -511,10 +532,11 @@ def ece(sure_T: np.ndarray, right_T: np.ndarray, bins: int = 10) -> float:
     )
 
 
-def fit(out: Path, names: Sequence[str]) -> None:
+def fit(out: Path, names: Sequence[str], others: Sequence[Path]) -> None:
     """Print the coefficients, and figures of conditions that had no part in the fit."""
-    train = {name: judged_examples(out, "train", name) for name in names}
-    model = fit_model(train)
+    train = {name: judged_examples(out, "train", name, others) for name in names}
+    parts = leave_out(train)
+    model = with_range(fit_medians(train), list(parts.values()))
 
     def numbers(values: np.ndarray) -> str:
         return "[" + ", ".join(f"{value:.4g}" for value in values) + "]"
@@ -526,20 +548,21 @@ def fit(out: Path, names: Sequence[str]) -> None:
     print(f"RANGE = ({model.low:.3f}, {model.high:.3f})\nUNUSUAL = {model.unusual:.3f}")
     for name in names:
         print(f"{name}, training conversations: {figures(train[name], model)}")
-        others = {other: train[other] for other in names if other != name}
-        if others:
-            print(f"{name}, fitted to the other encoders: {figures(train[name], fit_model(others))}")
+        rest = {other: train[other] for other in names if other != name}
+        if rest:
+            print(f"{name}, fitted to the other encoders: {figures(train[name], fit_model(rest))}")
     for condition in CONDITIONS:
-        rest = fit_model(without(train, condition))
+        others_of = [part for name, part in parts.items() if name != condition]
+        unseen = with_range(parts[condition].model, others_of)
         for name in names:
             chosen = [judged for judged in train[name] if judged.condition == condition]
             if chosen:
-                print(f"without {condition}: {name}: {figures(chosen, rest)}", flush=True)
+                print(f"without {condition}: {name}: {figures(chosen, unseen)}", flush=True)
 
 
-def judged_examples(out: Path, part: str, name: str) -> list[Judged]:
-    """The conversations of `embed`, diarized."""
-    found = [judge(example) for example in read_examples(out, part, name)]
+def judged_examples(out: Path, part: str, name: str, others: Sequence[Path]) -> list[Judged]:
+    """The conversations of `read_examples`, diarized."""
+    found = [judge(example) for example in read_examples(out, part, name, others)]
     return [judged for judged in found if judged is not None]
 
 
@@ -556,12 +579,12 @@ def shipped() -> Model:
     )
 
 
-def read(out: Path, names: Sequence[str], plot: Path | None) -> None:
+def read(out: Path, names: Sequence[str], others: Sequence[Path], plot: Path | None) -> None:
     """Figures of the shipped coefficients on dev conversations."""
     model = shipped()
     curves = {}
     for name in names:
-        conversations = judged_examples(out, "dev", name)
+        conversations = judged_examples(out, "dev", name, others)
         print(f"{name}, dev: {figures(conversations, model)}")
         raw = model._replace(counts=np.eye(len(TERMS))[0])
         print(f"  number of speakers, not calibrated: {counting(conversations, raw)}")
@@ -624,14 +647,18 @@ def main() -> None:
     parser.add_argument("--name", action="append", default=[], help="of the embeddings")
     parser.add_argument("--model", type=Path, help="embed: the model (default: the one in the package)")
     parser.add_argument("--format", help="embed: its format")
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"), help="embed: of the network")
+    parser.add_argument(
+        "--counting", type=Path, action="append", default=[], metavar="DIR", help="fit, read: further ones"
+    )
     parser.add_argument("--plot", type=Path, help="read: risk against coverage")
     args = parser.parse_args()
     if args.step == "embed":
         embed(args)
     elif args.step == "fit":
-        fit(args.out, args.name)
+        fit(args.out, args.name, args.counting)
     else:
-        read(args.out, args.name, args.plot)
+        read(args.out, args.name, args.counting, args.plot)
 
 
 if __name__ == "__main__":

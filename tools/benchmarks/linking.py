@@ -2,8 +2,9 @@
 
     python tools/benchmarks/linking.py --data shared/data --model fast --out exp/linking
 
-For each corpus: `sdpn simulate` makes 18 conversations of its first 24 dev speakers, each in three of them;
-`sdpn diarize` and `sdpn link` follow. The person of an appearance is who speaks most of it in the reference.
+For each corpus: `sdpn simulate` makes 18 conversations of its first 24 dev speakers (with ``--part train``
+training speakers, to choose by), each in three of them; `sdpn diarize` and `sdpn link` follow. The person of
+an appearance is who speaks most of it in the reference.
 Pairs of appearances in different recordings are counted; appearances that were too short to be linked count
 as persons of their own, and so as missed. What is there already in --out is not made again.
 """
@@ -19,8 +20,8 @@ from pathlib import Path
 from sdpn.cli.main import main as sdpn
 from sdpn.io.rttm import read_rttm, read_rttms
 
-CORPORA = ("speechocean762/dev", "commonvoice/dev")
-SPEAKERS = 24
+CORPORA = ("speechocean762", "commonvoice")
+SPEAKERS, FEWEST_CLIPS = 24, 4
 CONVERSATIONS = (
     "--num",
     "18",
@@ -43,15 +44,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the corpora")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--model", default="fast")
+    parser.add_argument("--part", choices=("dev", "train"), default="dev", help="whose speakers")
     args = parser.parse_args()
     for corpus in CORPORA:
-        name = corpus.partition("/")[0]
+        name = corpus if args.part == "dev" else f"{corpus}.{args.part}"
         sim, turns = args.out / f"{name}.sim", args.out / f"{name}.{args.model.replace('/', '-')}"
         linked = turns.with_name(f"{turns.name}.linked")
         if not sim.exists():
             speakers = args.out / f"{name}.speakers"
             speakers.mkdir(parents=True, exist_ok=True)
-            folders = sorted(path for path in (args.data / corpus).iterdir() if path.is_dir())
+            folders = sorted(path for path in (args.data / corpus / args.part).iterdir() if path.is_dir())
+            folders = [path for path in folders if len(list(path.iterdir())) >= FEWEST_CLIPS]
             for folder in folders[:SPEAKERS]:
                 if not (speakers / folder.name).exists():
                     (speakers / folder.name).symlink_to(folder.resolve())
