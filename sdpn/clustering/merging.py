@@ -18,6 +18,7 @@ from sdpn.clustering.count_calibration import CountEvidence, calibrated_counts
 from sdpn.clustering.hmm import forward_backward
 from sdpn.clustering.recording_model import RecordingModel, fit_recording
 from sdpn.clustering.speaker_pairs import Clusters, PairFeatures, windows_in_usual_ones
+from sdpn.clustering.unheard import with_required
 from sdpn.clustering.variational import variational_bayes
 from sdpn.verification.similarity import cosine
 
@@ -75,8 +76,8 @@ class Merging(Clusterer):
        number. Its median among the admissible numbers is taken, since the most probable number is more often
        too low than too high, or that number itself (``count``). A given number is a level like any other.
     5. VBx (`sdpn.clustering.variational`) starts from that level. A speaker to whom it leaves no window is
-       dropped, unless fewer than required would be left: then the level's speakers stay. Without times,
-       windows are independent.
+       dropped, unless fewer than required would be left: then he gets one window
+       (`sdpn.clustering.unheard`). Without times, windows are independent.
     6. The posterior that is reported is calibrated (`sdpn.clustering.count_calibration`): it also knows how
        many speakers were left.
 
@@ -120,7 +121,6 @@ class Merging(Clusterer):
 
     def _fit(self, emb_ND: np.ndarray, times_N2: np.ndarray | None, low: int, high: int) -> Clustering:
         model = fit_recording(cosine(emb_ND), times_N2)
-        loop_N = np.full(len(emb_ND), 0.0 if times_N2 is None else self.loop_prob)
         levels = self.levels(emb_ND, times_N2, model, low)
         posterior_K = count_posterior(levels, self.prior_odds)
         admissible_K = np.where(np.arange(1, len(posterior_K) + 1) >= low, posterior_K, 0.0)
@@ -136,46 +136,51 @@ class Merging(Clusterer):
             model.within,
             model.between,
         )
-        posteriors_NK = self._final(model, times_N2, levels[count].labels_N, loop_N, low)
+        posteriors_NK, unheard = self.settled(model, times_N2, levels[count].labels_N, low)
         evidence = CountEvidence(
             posterior_K=admissible_K,
             found=posteriors_NK.shape[1],
             contrast=model.within - model.between,
             windows=windows_in_usual_ones(times_N2) * len(emb_ND),
         )
-        return Clustering(posteriors_NK.argmax(axis=1), posteriors_NK, self.calibrated(evidence))
+        return Clustering(
+            posteriors_NK.argmax(axis=1), posteriors_NK, self.calibrated(evidence), unheard=unheard
+        )
 
     def calibrated(self, evidence: CountEvidence) -> np.ndarray:
         """The posterior of the number that is reported (`sdpn.clustering.count_calibration`)."""
         return calibrated_counts(evidence)
 
-    def _final(
-        self,
-        model: RecordingModel,
-        times_N2: np.ndarray | None,
-        labels_N: np.ndarray,
-        loop_N: np.ndarray,
-        low: int,
-    ) -> np.ndarray:
-        """Posteriors (N, K) of the speakers who keep a window in VBx, or of all if those are too few."""
+    def settled(
+        self, model: RecordingModel, times_N2: np.ndarray | None, labels_N: np.ndarray, low: int
+    ) -> tuple[np.ndarray, int]:
+        """VBx from given speakers: step 5.
+
+        Args:
+            model: of the recording.
+            times_N2: of its windows, or None.
+            labels_N: speakers 0..K-1 of the windows, each used.
+            low: smallest number of speakers, at most K.
+
+        Returns:
+            posteriors of the speakers that are left, each with a window; how many of them are only left
+            because they are required.
+        """
         from scipy.special import softmax
 
         num, unit = int(labels_N.max()) + 1, windows_in_usual_ones(times_N2)
+        has_chain = times_N2 is not None and self.loop_prob > 0.0
         posteriors_NK = variational_bayes(
             model.x_ND,
             np.full(model.x_ND.shape[1], model.phi),
             softmax(_SMOOTHING * np.eye(num), axis=1)[labels_N],
-            loop_N=np.where(loop_N > 0.0, _FINAL_LOOP, 0.0),
+            loop_N=np.full(len(labels_N), _FINAL_LOOP if has_chain else 0.0),
             fa=self.independence * unit,
             fb=_PRIOR_SCALE_SHORT if unit * len(labels_N) < _SHORT else _PRIOR_SCALE,
             max_iterations=_FINAL_ITERATIONS,
             epsilon=1e-6,
-        ).posteriors_NK
-        used_K = np.unique(posteriors_NK.argmax(axis=1))
-        if len(used_K) < low:
-            return self._refine(model, labels_N, loop_N, unit)
-        posteriors_NK = posteriors_NK[:, used_K]
-        return posteriors_NK / posteriors_NK.sum(axis=1, keepdims=True)
+        ).of_all(num)
+        return with_required(posteriors_NK, labels_N, model.x_ND, low)
 
     def levels(
         self, emb_ND: np.ndarray, times_N2: np.ndarray | None, model: RecordingModel, low: int = 1
