@@ -54,9 +54,8 @@ def with_admissible_count(
         parts_N = merging.start_labels(emb_ND, model, low)
         labels_N = by_first_appearance(labels_N * (int(parts_N.max()) + 1) + parts_N)
     levels = merging.levels_from(labels_N, emb_ND, times_N2, model)
-    posteriors_NK, unheard = merging.settled(
-        model, times_N2, levels[min(max(count, low), high)].labels_N, low
-    )
+    count = min(max(count, low), high)
+    posteriors_NK, unheard = merging.settled(model, times_N2, levels, count, low)
     return Clustering(posteriors_NK.argmax(axis=1), posteriors_NK, unheard=unheard)
 
 

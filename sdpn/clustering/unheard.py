@@ -21,6 +21,26 @@ def unheard_warning(unheard: int, num_speakers: int) -> str:
     )
 
 
+def among(posteriors_NK: np.ndarray, labels_N: np.ndarray) -> np.ndarray:
+    """Posteriors of some speakers as those of the speakers of labels, with the most windows in common.
+
+    Args:
+        posteriors_NK: probability of each speaker in each window.
+        labels_N: other speakers 0..M-1 of the windows, at least as many.
+
+    Returns:
+        the columns in the order of the labels, (N, M); 0 for whoever is none of them.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    shared_KM = np.zeros((posteriors_NK.shape[1], int(labels_N.max()) + 1))
+    np.add.at(shared_KM, (posteriors_NK.argmax(axis=1), labels_N), 1.0)
+    rows, columns = linear_sum_assignment(shared_KM, maximize=True)
+    among_NM = np.zeros((len(labels_N), shared_KM.shape[1]))
+    among_NM[:, columns] = posteriors_NK[:, rows]
+    return among_NM
+
+
 def with_required(
     posteriors_NK: np.ndarray, labels_N: np.ndarray, rows_ND: np.ndarray, low: int
 ) -> tuple[np.ndarray, int]:

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from sdpn.clustering.registry import CLUSTERERS, make_clusterer
-from sdpn.clustering.unheard import unheard_warning, with_required
+from sdpn.clustering.unheard import among, unheard_warning, with_required
 from tests.clustering.conversations import conversation
 
 #: Five windows of three speakers on a circle, of whom the third has lost both windows to the others.
@@ -31,6 +31,14 @@ def test_whoever_is_required_gets_the_window_that_is_most_his_own() -> None:
     assert unheard == 1
     assert posteriors.argmax(axis=1).tolist() == [0, 0, 2, 1, 1]
     assert posteriors[2].tolist() == [0.0, 0.0, 1.0]
+
+
+def test_speakers_get_the_places_of_those_they_share_windows_with() -> None:
+    """The second of two is the first of three, and the first their third."""
+    posteriors = np.array([[0.2, 0.8], [0.1, 0.9], [0.7, 0.3], [1.0, 0.0], [0.9, 0.1]])
+    found = among(posteriors, np.array([0, 0, 1, 2, 2]))
+    np.testing.assert_allclose(found[:, [0, 2]], posteriors[:, [1, 0]])
+    assert not found[:, 1].any()
 
 
 def test_nobody_loses_his_only_window() -> None:
