@@ -106,8 +106,6 @@ def clusterer_settings(args: argparse.Namespace, settings: Iterable[tuple[str, A
     if not takes(args.method, "threshold"):
         users = ", ".join(method for method in CLUSTERERS if takes(method, "threshold"))
         raise InputError(f"{args.method} has no threshold", hint=f"methods with a threshold: {users}")
-    if args.method == "ahc" and args.num_speakers is not None:
-        raise InputError("--threshold has no effect with --num-speakers", hint="give one of them")
     if "threshold" in found:
         raise InputError("--threshold and threshold=... contradict each other")
     return {**found, "threshold": args.threshold}

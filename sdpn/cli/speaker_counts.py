@@ -10,7 +10,12 @@ from sdpn.errors import InputError
 def add_count_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """Declare ``--num-speakers``, ``--min-speakers`` and ``--max-speakers``; returns their group."""
     counts = parser.add_argument_group("number of speakers (default: estimated)")
-    counts.add_argument("--num-speakers", type=int, metavar="N", help="exactly N in every recording")
+    counts.add_argument(
+        "--num-speakers",
+        type=int,
+        metavar="N",
+        help="exactly N in every recording; whoever is not heard apart gets a single window, with a warning",
+    )
     counts.add_argument("--min-speakers", type=int, metavar="A", help="at least A (default: 1)")
     counts.add_argument("--max-speakers", type=int, metavar="B", help="at most B (default: no limit)")
     return counts

@@ -6,7 +6,7 @@ Shapes: N windows, D embedding dimensions, K speakers.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,11 +27,14 @@ class Clustering:
             gives no probabilities or had nothing to decide.
         count_posterior_K: probabilities of 1, 2, ... speakers, adding to 1 over the admissible numbers;
             None if the method gives none or had nothing to decide.
+        unheard: how many of the speakers have a single window, and only since so many speakers were required
+            (`sdpn.clustering.unheard`).
     """
 
     labels_N: np.ndarray
     posteriors_NK: np.ndarray | None = None
     count_posterior_K: np.ndarray | None = None
+    unheard: int = 0
 
     @property
     def num_speakers(self) -> int:
@@ -164,4 +167,4 @@ def numbered_by_first_appearance(clustering: Clustering) -> Clustering:
         used, first = np.unique(clustering.labels_N, return_index=True)
         posteriors_NK = posteriors_NK[:, used[np.argsort(first)]]
     labels_N = by_first_appearance(clustering.labels_N)
-    return Clustering(labels_N, posteriors_NK, clustering.count_posterior_K)
+    return replace(clustering, labels_N=labels_N, posteriors_NK=posteriors_NK)

@@ -25,14 +25,14 @@ def with_admissible_count(
     low: int,
     high: int,
     method: str,
-) -> np.ndarray:
+) -> Clustering:
     """Merge speakers down to ``high``, or divide them up to ``low``, if there are more or fewer; logged.
 
     Both by the evidence of `sdpn.clustering.merging`. Speakers who are too many are merged, those that are
     least probably two first. Where there are too few, everything is divided into the clusters that `Merging`
     starts from, and those are merged until as many are left as are required: which speaker has to be divided,
-    and where, is decided by all of the recording. Dividing the widest speaker, as was done before, made the
-    error with the true number larger than without it.
+    and where, is decided by all of the recording. Then VBx assigns the windows, and whoever it finds
+    nothing for gets a single one (`sdpn.clustering.unheard`).
 
     Args:
         labels_N: any labels.
@@ -45,7 +45,7 @@ def with_admissible_count(
     labels_N = by_first_appearance(labels_N)
     count = int(labels_N.max()) + 1
     if low <= count <= high:
-        return labels_N
+        return Clustering(labels_N)
     merging, model = Merging(), fit_recording(cosine(emb_ND), times_N2)
     if count > high:
         logger.info("%s: found %d speakers, at most %d are allowed: merging by evidence", method, count, high)
@@ -53,7 +53,10 @@ def with_admissible_count(
         logger.info("%s: found %d speakers, at least %d are needed: dividing by evidence", method, count, low)
         parts_N = merging.start_labels(emb_ND, model, low)
         labels_N = by_first_appearance(labels_N * (int(parts_N.max()) + 1) + parts_N)
-    return merging.levels_from(labels_N, emb_ND, times_N2, model)[min(max(count, low), high)].labels_N
+    levels = merging.levels_from(labels_N, emb_ND, times_N2, model)
+    count = min(max(count, low), high)
+    posteriors_NK, unheard = merging.settled(model, times_N2, levels, count, low)
+    return Clustering(posteriors_NK.argmax(axis=1), posteriors_NK, unheard=unheard)
 
 
 def at_given_number(
@@ -72,9 +75,7 @@ def at_given_number(
         method: name of the clusterer, for the log.
     """
     free = clusterer._fit(emb_ND, times_N2, 1, len(emb_ND))
-    return Clustering(
-        with_admissible_count(free.labels_N, emb_ND, times_N2, low=number, high=number, method=method)
-    )
+    return with_admissible_count(free.labels_N, emb_ND, times_N2, low=number, high=number, method=method)
 
 
 def without_minor(labels_N: np.ndarray, similarity: Similarity, *, min_windows: int, low: int) -> np.ndarray:

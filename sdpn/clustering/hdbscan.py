@@ -59,9 +59,7 @@ class Hdbscan(Clusterer):
         labels_N = np.full(num_windows, -1)
         labels_N[taken] = self._dense(windows.features_NF[taken], len(taken) / num_windows)
         labels_N = _without_noise(labels_N, windows)
-        return Clustering(
-            with_admissible_count(labels_N, emb_ND, times_N2, low=low, high=high, method="hdbscan")
-        )
+        return with_admissible_count(labels_N, emb_ND, times_N2, low=low, high=high, method="hdbscan")
 
     def _dense(self, rows_MD: np.ndarray, share: float) -> np.ndarray:
         """Labels (M,), -1 for noise, of rows that are a share of the windows."""

@@ -65,9 +65,7 @@ class KMeans(Clusterer):
         largest = min(high, num_distinct, len(rows_MD) - 1)
         labels_M = self._best_silhouette(labels_of, rows_MD, weights_M, low, largest)
         labels_N = labels_M[points.point_N]
-        return Clustering(
-            with_admissible_count(labels_N, emb_ND, times_N2, low=low, high=high, method="kmeans")
-        )
+        return with_admissible_count(labels_N, emb_ND, times_N2, low=low, high=high, method="kmeans")
 
     def _best_silhouette(
         self,

@@ -18,6 +18,7 @@ from sdpn.clustering.count_calibration import CountEvidence, calibrated_counts
 from sdpn.clustering.hmm import forward_backward
 from sdpn.clustering.recording_model import RecordingModel, fit_recording
 from sdpn.clustering.speaker_pairs import Clusters, PairFeatures, windows_in_usual_ones
+from sdpn.clustering.unheard import among, with_required
 from sdpn.clustering.variational import variational_bayes
 from sdpn.verification.similarity import cosine
 
@@ -33,6 +34,10 @@ _FINAL_LOOP, _SMOOTHING, _FINAL_ITERATIONS = 0.99, 5.0, 40
 #: others. On half minutes with overlapped speech in a room, 5 had an error of 12 % and 1 one of 15 %; on
 #: three minutes 5 loses another half speaker (docs/clustering.md).
 _SHORT, _PRIOR_SCALE_SHORT, _PRIOR_SCALE = 80, 5.0, 1.0
+
+#: Prior log odds that one more of the speakers who are required can be heard. On conversations of training
+#: speakers and pieces of them, 0 to 2 give the same error within 0.3 % (docs/clustering.md).
+_REQUIRED_ODDS = 0.5
 
 #: Log odds that two clusters are two speakers, linear in `sdpn.clustering.speaker_pairs.FEATURES`.
 #: Fitted by maximum likelihood to two embeddings together (docs/clustering.md, tools/benchmarks/counting.py).
@@ -75,8 +80,8 @@ class Merging(Clusterer):
        number. Its median among the admissible numbers is taken, since the most probable number is more often
        too low than too high, or that number itself (``count``). A given number is a level like any other.
     5. VBx (`sdpn.clustering.variational`) starts from that level. A speaker to whom it leaves no window is
-       dropped, unless fewer than required would be left: then the level's speakers stay. Without times,
-       windows are independent.
+       dropped, unless fewer than required would be left: then he gets one window, as does whoever is
+       required against the odds (`sdpn.clustering.unheard`). Without times, windows are independent.
     6. The posterior that is reported is calibrated (`sdpn.clustering.count_calibration`): it also knows how
        many speakers were left.
 
@@ -120,7 +125,6 @@ class Merging(Clusterer):
 
     def _fit(self, emb_ND: np.ndarray, times_N2: np.ndarray | None, low: int, high: int) -> Clustering:
         model = fit_recording(cosine(emb_ND), times_N2)
-        loop_N = np.full(len(emb_ND), 0.0 if times_N2 is None else self.loop_prob)
         levels = self.levels(emb_ND, times_N2, model, low)
         posterior_K = count_posterior(levels, self.prior_odds)
         admissible_K = np.where(np.arange(1, len(posterior_K) + 1) >= low, posterior_K, 0.0)
@@ -129,7 +133,7 @@ class Merging(Clusterer):
             admissible_K[low - 1 : high] = 1.0
         admissible_K /= admissible_K.sum()
         count = chosen_count(admissible_K, self.count)
-        posteriors_NK = self._final(model, times_N2, levels[count].labels_N, loop_N, low)
+        posteriors_NK, unheard = self.settled(model, times_N2, levels, count, low)
         evidence = CountEvidence(
             posterior_K=admissible_K,
             found=posteriors_NK.shape[1],
@@ -144,39 +148,51 @@ class Merging(Clusterer):
             model.within,
             model.between,
         )
-        return Clustering(posteriors_NK.argmax(axis=1), posteriors_NK, chances_K)
+        return Clustering(posteriors_NK.argmax(axis=1), posteriors_NK, chances_K, unheard=unheard)
 
     def calibrated(self, evidence: CountEvidence) -> np.ndarray:
         """The posterior of the number that is reported (`sdpn.clustering.count_calibration`)."""
         return calibrated_counts(evidence)
 
-    def _final(
+    def settled(
         self,
         model: RecordingModel,
         times_N2: np.ndarray | None,
-        labels_N: np.ndarray,
-        loop_N: np.ndarray,
+        levels: Mapping[int, Level],
+        count: int,
         low: int,
-    ) -> np.ndarray:
-        """Posteriors (N, K) of the speakers who keep a window in VBx, or of all if those are too few."""
+    ) -> tuple[np.ndarray, int]:
+        """VBx from a level: step 5.
+
+        Args:
+            model: of the recording.
+            times_N2: of its windows, or None.
+            levels: from `levels` or `levels_from`.
+            count: number of speakers of the level.
+            low: smallest number of speakers, at most ``count``. If it is that, VBx starts with those of them
+                whom the evidence supports.
+
+        Returns:
+            posteriors of the speakers that are left, each with a window; how many of them are only left
+            because they are required.
+        """
         from scipy.special import softmax
 
-        num, unit = int(labels_N.max()) + 1, windows_in_usual_ones(times_N2)
+        heard = count if low < count else _heard(levels, count)
+        start_N, unit = levels[heard].labels_N, windows_in_usual_ones(times_N2)
+        has_chain = times_N2 is not None and self.loop_prob > 0.0
         posteriors_NK = variational_bayes(
             model.x_ND,
             np.full(model.x_ND.shape[1], model.phi),
-            softmax(_SMOOTHING * np.eye(num), axis=1)[labels_N],
-            loop_N=np.where(loop_N > 0.0, _FINAL_LOOP, 0.0),
+            softmax(_SMOOTHING * np.eye(heard), axis=1)[start_N],
+            loop_N=np.full(len(start_N), _FINAL_LOOP if has_chain else 0.0),
             fa=self.independence * unit,
-            fb=_PRIOR_SCALE_SHORT if unit * len(labels_N) < _SHORT else _PRIOR_SCALE,
+            fb=_PRIOR_SCALE_SHORT if unit * len(start_N) < _SHORT else _PRIOR_SCALE,
             max_iterations=_FINAL_ITERATIONS,
             epsilon=1e-6,
-        ).posteriors_NK
-        used_K = np.unique(posteriors_NK.argmax(axis=1))
-        if len(used_K) < low:
-            return self._refine(model, labels_N, loop_N, unit)
-        posteriors_NK = posteriors_NK[:, used_K]
-        return posteriors_NK / posteriors_NK.sum(axis=1, keepdims=True)
+        ).of_all(heard)
+        labels_N = levels[count].labels_N
+        return with_required(among(posteriors_NK, labels_N), labels_N, model.x_ND, low)
 
     def levels(
         self, emb_ND: np.ndarray, times_N2: np.ndarray | None, model: RecordingModel, low: int = 1
@@ -270,6 +286,12 @@ def chosen_count(posterior_K: np.ndarray, rule: str) -> int:
     """The ``median`` of probabilities of 1, 2, ... speakers, or the most ``probable`` number."""
     at = posterior_K.argmax() if rule == "probable" else (posterior_K.cumsum() < 0.5).sum()
     return 1 + int(at)
+
+
+def _heard(levels: Mapping[int, Level], required: int) -> int:
+    """How many of the speakers who are required the evidence supports."""
+    steps = [step_features(num, levels[num]) @ STEP_ODDS + _REQUIRED_ODDS for num in range(2, required + 1)]
+    return 1 + int(np.cumsum([0.0, *steps]).argmax())
 
 
 def count_posterior(levels: Mapping[int, Level], prior_odds: float) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 
-from sdpn.clustering.agglomerative import Agglomerative
+from sdpn.clustering.ahc import Ahc
 from sdpn.clustering.base import Clusterer
 from sdpn.clustering.consensus import VbxConsensus
 from sdpn.clustering.hdbscan import Hdbscan
@@ -19,7 +19,7 @@ from sdpn.errors import InputError
 from sdpn.verification.plda import Plda
 
 CLUSTERERS: dict[str, type[Clusterer]] = {
-    "ahc": Agglomerative,
+    "ahc": Ahc,
     "spectral": Spectral,
     "nmesc": NmeSc,
     "kmeans": KMeans,

@@ -25,12 +25,20 @@ class HmmFit:
     Attributes:
         posteriors_NK: responsibilities of the remaining speakers.
         priors_K: their probabilities after a change of speaker.
+        start_K: which of the initial speakers they are.
         elbos: the evidence lower bound after each iteration.
     """
 
     posteriors_NK: np.ndarray
     priors_K: np.ndarray
+    start_K: np.ndarray
     elbos: list[float]
+
+    def of_all(self, num: int) -> np.ndarray:
+        """Responsibilities (N, num) of all initial speakers, 0 for those who were removed."""
+        all_NK = np.zeros((len(self.posteriors_NK), num))
+        all_NK[:, self.start_K] = self.posteriors_NK
+        return all_NK
 
 
 def variational_bayes(
@@ -57,6 +65,7 @@ def variational_bayes(
         epsilon: convergence threshold on the increase of the bound.
     """
     gamma_NK, pi_K = start_NK, np.full(start_NK.shape[1], 1.0 / start_NK.shape[1])
+    start_K = np.arange(start_NK.shape[1])
     constant_N1 = -0.5 * ((x_ND**2).sum(axis=1, keepdims=True) + len(phi_D) * np.log(2 * np.pi))
     rho_ND = x_ND * np.sqrt(phi_D)  # (18)
     elbos: list[float] = []
@@ -75,6 +84,7 @@ def variational_bayes(
         alive_K = pi_K > _GONE
         if not alive_K.all():
             gamma_NK, pi_K = np.ascontiguousarray(gamma_NK[:, alive_K]), pi_K[alive_K] / pi_K[alive_K].sum()
+            start_K = start_K[alive_K]
         if len(elbos) > 1 and elbos[-1] - elbos[-2] < epsilon:
             break
-    return HmmFit(gamma_NK, pi_K, elbos)
+    return HmmFit(gamma_NK, pi_K, start_K, elbos)

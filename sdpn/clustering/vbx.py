@@ -18,6 +18,7 @@ from sdpn.clustering.agglomerative import Agglomerative
 from sdpn.clustering.base import Clusterer, Clustering
 from sdpn.clustering.force_count import with_admissible_count
 from sdpn.clustering.two_gaussians import fit_to_pairs
+from sdpn.clustering.unheard import with_required
 from sdpn.clustering.variational import variational_bayes
 from sdpn.verification.plda import Plda
 from sdpn.verification.similarity import Similarity, cosine
@@ -118,14 +119,8 @@ class Vbx(Clusterer):
         found = self._infer(evidence, self._start(emb_ND, low))
         if low <= found.num_speakers <= high:
             return found
-        labels_N = with_admissible_count(found.labels_N, emb_ND, times_N2, low=low, high=high, method="vbx")
-        again = self._infer(evidence, labels_N)
-        if low <= again.num_speakers <= high:
-            return again
-        logger.info(
-            "vbx: the model keeps only %d of %d speakers: its result is not used", again.num_speakers, low
-        )
-        return Clustering(labels_N)
+        forced = with_admissible_count(found.labels_N, emb_ND, times_N2, low=low, high=high, method="vbx")
+        return self._infer(evidence, forced.labels_N, low)
 
     def _start(self, emb_ND: np.ndarray, low: int) -> np.ndarray:
         """Labels (N,) of the AHC."""
@@ -155,11 +150,12 @@ class Vbx(Clusterer):
         probabilities_N: np.ndarray = self.loop_prob ** (distances_N / self.step_s)
         return np.minimum(probabilities_N, 1.0 - 1e-9)  # simultaneous windows may still differ in speaker
 
-    def _infer(self, evidence: Evidence, labels_N: np.ndarray) -> Clustering:
-        """Run the model from initial labels."""
+    def _infer(self, evidence: Evidence, labels_N: np.ndarray, low: int = 1) -> Clustering:
+        """Run the model from initial labels; at least ``low`` of them keep a window."""
         from scipy.special import softmax
 
-        start_NK = softmax(self.smoothing * np.eye(int(labels_N.max()) + 1), axis=1)[labels_N]
+        num = int(labels_N.max()) + 1
+        start_NK = softmax(self.smoothing * np.eye(num), axis=1)[labels_N]
         posteriors_NK = variational_bayes(
             evidence.x_ND,
             evidence.phi_D,
@@ -168,10 +164,9 @@ class Vbx(Clusterer):
             **self.scales._asdict(),
             max_iterations=self.max_iterations,
             epsilon=self.epsilon,
-        ).posteriors_NK
-        used_K, labels_N = np.unique(posteriors_NK.argmax(axis=1), return_inverse=True)
-        posteriors_NK = posteriors_NK[:, used_K]
-        return Clustering(labels_N, posteriors_NK / posteriors_NK.sum(axis=1, keepdims=True))
+        ).of_all(num)
+        posteriors_NK, unheard = with_required(posteriors_NK, labels_N, evidence.x_ND, low)
+        return Clustering(posteriors_NK.argmax(axis=1), posteriors_NK, unheard=unheard)
 
 
 def recording_model(windows: Similarity) -> tuple[np.ndarray, np.ndarray]:

@@ -5,6 +5,7 @@ Shapes: N windows of a recording or of all, D embedding dimensions.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import numpy as np
 
 from sdpn.clustering.base import Clusterer
 from sdpn.clustering.force_count import without_minor
+from sdpn.clustering.unheard import unheard_warning
 from sdpn.diarization.timeline import label_speech
 from sdpn.diarization.windows import windows_at
 from sdpn.errors import InputError
@@ -23,6 +25,8 @@ from sdpn.io.text import is_file_name
 from sdpn.verification.plda import Plda
 from sdpn.verification.similarity import cosine
 from sdpn.verification.transform import Transform
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +53,14 @@ class LabelledWindows:
         num_speakers: number of speakers.
         speech_s: time covered by the windows, in seconds.
         count_posterior: see `sdpn.clustering.base.Clustering.likely_counts`.
+        unheard: see `sdpn.clustering.base.Clustering`.
     """
 
     turns: list[Turn]
     num_speakers: int
     speech_s: float
     count_posterior: dict[int, float] | None = None
+    unheard: int = 0
 
 
 def read_embedded_windows(
@@ -128,6 +134,7 @@ def cluster_windows(
         num_speakers=int(labels_N.max()) + 1,
         speech_s=sum(segment.duration_s for segment in speech),
         count_posterior=clustering.likely_counts,
+        unheard=clustering.unheard,
     )
 
 
@@ -219,6 +226,8 @@ def cluster_recordings(
         except InputError as error:
             failures.append(InputError(f"recording {windows.recording!r}: {error.message}", hint=error.hint))
             continue
+        if found.unheard:
+            _log.warning("%s: %s", windows.recording, unheard_warning(found.unheard, found.num_speakers))
         rttm = out / f"{windows.recording}.rttm"
         write_rttm(rttm, windows.recording, found.turns)
         files.append(

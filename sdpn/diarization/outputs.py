@@ -133,6 +133,7 @@ def who_spoke_when(
                         str(count): round(share, 4)
                         for count, share in channel.labelled.count_posterior.items()
                     },
+                    "unheard": channel.labelled.unheard,
                 }
                 for channel in channels
             ],

@@ -109,6 +109,7 @@ class LabelledRecording:
             ``annotation``.
         exclusive_confidence: the same of ``exclusive``.
         forecast: the DER to expect; None without speech.
+        unheard: how many of the speakers have a single window, and only since so many were required.
     """
 
     annotation: Annotation
@@ -117,6 +118,7 @@ class LabelledRecording:
     confidence: dict[int, float] = field(default_factory=dict)
     exclusive_confidence: dict[int, float] = field(default_factory=dict)
     forecast: DerForecast | None = None
+    unheard: int = 0
 
     def _repr_html_(self) -> str:
         """The turns as a timeline, in a notebook."""
@@ -445,6 +447,7 @@ def label_recording(
         embedded,
         with_others(embedded.emb_ND, chosen_N, clustering.labels_N),
         counts=clustering.likely_counts,
+        unheard=clustering.unheard,
         first=first,
     )
 
@@ -454,6 +457,7 @@ def labelled_by(
     labels_N: np.ndarray,
     *,
     counts: dict[int, float] | None,
+    unheard: int = 0,
     first: int = 0,
     names: Sequence[str] | None = None,
 ) -> LabelledRecording:
@@ -463,6 +467,7 @@ def labelled_by(
         embedded: from `Diarizer.embed`, with speech.
         labels_N: speaker of each window, from 0.
         counts: probabilities of numbers of speakers, if they are known.
+        unheard: see `LabelledRecording`.
         first: number of the first speaker.
         names: of the speakers, by their label; None numbers them.
     """
@@ -487,6 +492,7 @@ def labelled_by(
         confidence=dict(enumerate(sure)),
         exclusive_confidence=dict(enumerate(exclusive_sure)),
         forecast=forecast,
+        unheard=unheard,
     )
 
 

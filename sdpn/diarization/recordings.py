@@ -15,6 +15,7 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Any, Literal, NamedTuple
 
+from sdpn.clustering.unheard import unheard_warning
 from sdpn.diarization.embedded import EmbeddedRecording
 from sdpn.diarization.finished import Finished
 from sdpn.diarization.outputs import (
@@ -487,6 +488,9 @@ def _written(
         forecast = channel.labelled.forecast
         if forecast is not None and forecast.warning is not None:
             _log.warning("%s %s", work.audio, forecast.warning)
+        if channel.labelled.unheard:
+            warning = unheard_warning(channel.labelled.unheard, len(channel.speakers))
+            _log.warning("%s: %s", work.audio, warning)
     write_turns(spoken, {name: path for name, path in work.outputs.items() if name in TURN_FORMATS})
     if options.cut:
         cut_audio(work.outputs["cut"].parent, spoken)
@@ -501,6 +505,7 @@ def _written(
             "speakers": channel.speakers,
             "num_turns": len(channel.turns),
             "count_posterior": channel.labelled.count_posterior,
+            "unheard": channel.labelled.unheard,
         }
         for channel in channels
     ]

@@ -22,6 +22,7 @@ import numpy as np
 
 from sdpn.errors import InputError
 from sdpn.io.audio import Channel, open_audio
+from sdpn.io.inputs import STDIN
 from sdpn.io.samples import MOST_CHANNELS, as_rate
 
 logger = logging.getLogger(__name__)
@@ -130,7 +131,9 @@ class RawSamples:
         """End the stream; returns the samples of one that was too short to be recognised, or None."""
         block = self._whole()
         if self._rest:
-            logger.warning("%s ended within a sample: %d bytes are left over", self._name, len(self._rest))
+            left = len(self._rest)
+            bytes_are = "1 byte is" if left == 1 else f"{left} bytes are"
+            logger.warning("%s ended within a sample: %s left over", self._name, bytes_are)
         return block
 
     def _whole(self) -> np.ndarray | None:
@@ -146,10 +149,14 @@ class RawSamples:
 def file_blocks(audio: str | os.PathLike[str], *, channel: Channel = None) -> Iterator[Arrived | None]:
     """A recording of any format, played as fast as it is read; ``-`` is one on standard input.
 
+    What breaks off on standard input has ended there, with a warning: its source has gone, and what was heard
+    is not in doubt. A file that is truncated can be copied again.
+
     Raises:
         InputError: as `sdpn.io.audio.open_audio`.
     """
-    with open_audio(Path(audio), channel=channel) as opened:
+    is_live = Path(audio) == STDIN
+    with open_audio(Path(audio), channel=channel, keep_truncated=is_live) as opened:
         for samples in opened.blocks(_FILE_BLOCK_S):
             yield Arrived(samples, opened.rate_hz)
 

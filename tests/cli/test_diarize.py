@@ -342,7 +342,6 @@ def test_two_recordings_of_one_name(
         (["--num-speakers", 0], "is 0; expected at least 1"),
         (["--max-speakers", -1], "is -1; expected at least 1"),
         (["--method", "spectral", "--threshold", 0.3], "spectral has no threshold"),
-        (["--method", "ahc", "--num-speakers", 2, "--threshold", 0.3], "--threshold has no effect"),
         (["--method", "vbx", "--threshold", 3], "threshold is 3.0"),
         (["--method", "vbx", "--threshold", 0.3, "vbx.threshold=0.3"], "contradict each other"),
         (["ahc.threshold=0.3"], "ahc.threshold has no effect with --method merging"),

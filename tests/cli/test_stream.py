@@ -141,3 +141,22 @@ def test_wrong_options(
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert message in error
     assert "Traceback" not in error
+
+
+def test_a_flac_that_breaks_off_on_standard_input_ends_there(
+    pcm: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+) -> None:
+    """Its source has gone, in the middle of a word: the final pass is of what was heard."""
+    soundfile.write(tmp_path / "talk.flac", pcm, RATE_HZ)
+    data = (tmp_path / "talk.flac").read_bytes()
+    stdin_of(monkeypatch, data[: len(data) // 2])
+    assert main(["diarize", "--stream", "--out", str(tmp_path / "out"), "-"]) == 0
+    end = lines(capsys)[-1]
+    assert end["event"] == "stream_ends"
+    assert 4.0 < end["at_s"] < 8.0  # type: ignore[operator]
+    assert "is truncated" in caplog.text
+    assert read_rttm(tmp_path / "out" / "stdin.rttm")["stdin"]

@@ -19,7 +19,7 @@ def at(*degrees: float) -> Similarity:
 
 
 def recount(labels: np.ndarray, emb: np.ndarray, times: np.ndarray | None, low: int, high: int) -> np.ndarray:
-    return with_admissible_count(labels, emb, times, low=low, high=high, method="x")
+    return with_admissible_count(labels, emb, times, low=low, high=high, method="x").labels_N
 
 
 def test_an_admissible_count_stays(caplog: pytest.LogCaptureFixture) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import tracemalloc
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from pyannote.core import Timeline
 from pyannote.metrics.diarization import DiarizationErrorRate
 
 import sdpn
-from sdpn.clustering.agglomerative import Agglomerative
+from sdpn.clustering.ahc import Ahc
 from sdpn.clustering.base import Clusterer
 from sdpn.clustering.merging import Merging
 from sdpn.clustering.spectral import Spectral
@@ -26,6 +27,7 @@ from sdpn.diarization.pipeline import (
     calibrated_clusterer,
     label_recording,
 )
+from sdpn.diarization.recordings import RecordingOptions, diarize_recordings
 from sdpn.diarization.speech import Segment, union
 from sdpn.diarization.vad import detect_speech
 from sdpn.diarization.windows import Windows, sliding_windows
@@ -118,6 +120,36 @@ def test_the_number_of_speakers() -> None:
         diarizer(audio, min_speakers=3, max_speakers=2)
 
 
+def test_who_is_required_and_not_heard_is_counted_and_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Three hum, their windows differ as those of voices do, and four are said to be there."""
+
+    class Voices(HumEmbedder):
+        def embed_windows(self, wave_S: np.ndarray, windows_N2: np.ndarray) -> np.ndarray:
+            loudest_N = super().embed_windows(wave_S, windows_N2).argmax(axis=1)
+            voices = np.random.default_rng(0).normal(size=(32, 192))
+            noise = [np.random.default_rng(round(1000 * at)) for at in windows_N2[:, 0]]
+            return voices[loudest_N] + np.array([rng.normal(size=192) for rng in noise])
+
+    path, out = tmp_path / "three.wav", tmp_path / "out"
+    soundfile.write(path, np.tile(hum(RATE_HZ), 4), RATE_HZ)
+    speech = [(20 * more + start_s, 20 * more + end_s) for more in range(4) for start_s, end_s in SPEECH]
+    (row,) = diarize_recordings(
+        Diarizer(Voices()),
+        {"three": path},
+        out,
+        RecordingOptions(num_speakers=4, formats=("json",)),
+        made_with={},
+        speech_of={"three": speech},
+    ).files
+    assert row["num_speakers"] == 4
+    assert row["channels"][0]["unheard"] == 1
+    (counts,) = json.loads((out / "three.json").read_text())["count_posteriors"]
+    assert counts["unheard"] == 1
+    assert "three.wav: 4 speakers are required, and only 3 are heard apart" in caplog.text
+
+
 def test_more_speakers_than_windows_names_file_and_number(tmp_path: Path) -> None:
     path = tmp_path / "short.wav"
     soundfile.write(path, hum(RATE_HZ), RATE_HZ)
@@ -141,7 +173,7 @@ def test_embedding_once_and_clustering_often() -> None:
     diarizer = Diarizer(HumEmbedder())
     embedded = diarizer.embed((hum(RATE_HZ), RATE_HZ), speech=SPEECH)
     assert turns(diarizer.label(embedded)) == EXPECTED
-    assert len(label_recording(embedded, Agglomerative(threshold=-1.0)).annotation.labels()) == 1
+    assert len(label_recording(embedded, Ahc(threshold=-1.0)).annotation.labels()) == 1
     assert len(label_recording(embedded, Spectral(), num_speakers=2).annotation.labels()) == 2
 
 
@@ -155,17 +187,13 @@ def test_pauses_are_bridged_only_in_speech_that_was_detected() -> None:
 
 
 def test_settings_come_from_the_user_then_the_model_then_the_defaults() -> None:
-    assert calibrated_clusterer("ahc", {}, {}) == Agglomerative()
-    assert calibrated_clusterer("ahc", {}, {"ahc_threshold": 0.2, "other": 1.0}) == Agglomerative(
-        threshold=0.2
-    )
-    assert calibrated_clusterer("ahc", {"threshold": 0.3}, {"ahc_threshold": 0.2}) == Agglomerative(
-        threshold=0.3
-    )
+    assert calibrated_clusterer("ahc", {}, {}) == Ahc()
+    assert calibrated_clusterer("ahc", {}, {"ahc_threshold": 0.2, "other": 1.0}) == Ahc(threshold=0.2)
+    assert calibrated_clusterer("ahc", {"threshold": 0.3}, {"ahc_threshold": 0.2}) == Ahc(threshold=0.3)
     assert calibrated_clusterer("spectral", {}, {"ahc_threshold": 0.2}) == Spectral()
     assert Diarizer(HumEmbedder({"ahc_threshold": 0.2})).clusterer == Merging()  # finds its own threshold
     ahc = DiarizationConfig(method="ahc")
-    assert Diarizer(HumEmbedder({"ahc_threshold": 0.2}), config=ahc).clusterer == Agglomerative(threshold=0.2)
+    assert Diarizer(HumEmbedder({"ahc_threshold": 0.2}), config=ahc).clusterer == Ahc(threshold=0.2)
     with pytest.raises(InputError, match="unknown clusterer 'vb'"):
         Diarizer(HumEmbedder(), config=DiarizationConfig(method="vb"))
 
@@ -314,8 +342,8 @@ def xvectors(shared_data: Path) -> EmbeddedRecording:
     ("clusterer", "num_speakers", "bound"),
     [
         # measured 22.7 %, 27.2 % and 21.9 %; one speaker for all is 54.6 %, VBx is published with 26.3 %
-        (Agglomerative(threshold=0.2), None, 0.25),
-        (Agglomerative(), 4, 0.29),
+        (Ahc(threshold=0.2), None, 0.25),
+        (Ahc(), 4, 0.29),
         (Spectral(), 4, 0.24),
     ],
 )

@@ -72,7 +72,7 @@ def test_a_pipe_that_stalls_and_breaks_off(
 
 def test_bytes_that_are_left_over(caplog: pytest.LogCaptureFixture) -> None:
     assert len(joined(pcm_blocks(io.BytesIO(bytes(7)), rate_hz=16000))) == 3
-    assert "ended within a sample: 1 bytes" in caplog.text
+    assert "ended within a sample: 1 byte is" in caplog.text
     assert len(joined(pcm_blocks(io.BytesIO(bytes(3)), rate_hz=16000))) == 1
     assert list(pcm_blocks(io.BytesIO(b""), rate_hz=16000)) == []
 
