@@ -117,7 +117,7 @@ def corpus_names(folders: Sequence[Path]) -> list[str]:
         while len(parts) > 1 and parts[-1].lower() in _SPLIT_NAMES:
             parts.pop()
         telling.append([as_word(part) for part in parts] or ["corpus"])
-    for depth in range(1, max(map(len, telling)) + 1):
+    for depth in range(1, max(map(len, telling), default=0) + 1):
         names = ["_".join(parts[-depth:]) for parts in telling]
         if len(set(names)) == len(names):
             return names

@@ -260,3 +260,14 @@ def test_the_shared_corpora(shared_data: Path, tmp_path: Path) -> None:
     assert len({utterance.speaker for utterance in train}) == 376  # figures of the data's own README
     assert len(read_data_dir(tmp_path / "out" / "dev")) == 1260
     assert len(read_data_dir(tmp_path / "out" / "meetings")) == 12
+
+
+def test_corpora_apart_and_speech_of_unknown_speakers(corpora: Path) -> None:
+    words = ["--corpus", "@/alpha/train", "--corpus", "@/beta/train", "--unlabelled", "@/noise", "--apart"]
+    assert prepare(corpora, *words) == 0
+    together = [one.id for name in ("alpha", "beta") for one in read_data_dir(corpora / "out/train" / name)]
+    unknown = read_data_dir(corpora / "out/unlabelled/noise")
+    assert unknown and all(one.speaker is None and one.id.startswith("noise-") for one in unknown)
+    assert prepare(corpora, *words[:4]) == 0
+    assert sorted(together) == sorted(one.id for one in read_data_dir(corpora / "out/train"))
+    assert not (corpora / "out/unlabelled").exists()
