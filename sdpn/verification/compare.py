@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -82,10 +83,11 @@ def compare(
         channel: of both recordings.
 
     Raises:
-        InputError: a recording cannot be read, or an argument is out of range or without effect.
+        InputError: a recording cannot be read or is digital silence, or an argument is out of range or
+            without effect.
     """
     check_decision(back_end, threshold=threshold, false_alarms=false_alarms)
-    waves = [read(audio, channel=channel) for audio in (first, second)]
+    waves = [_heard(audio, channel) for audio in (first, second)]
     embeddings_2D = model.embed([(wave_S, RATE_HZ) for wave_S in waves])
     cosine = float(similarity(*embeddings_2D))
     if back_end is None:
@@ -108,6 +110,18 @@ def compare(
         source=key if threshold is None else "given",
         log_ratio=log_ratio,
     )
+
+
+def _heard(audio: Audio, channel: Channel) -> np.ndarray:
+    """The samples of a recording in which there is something."""
+    wave_S = read(audio, channel=channel)
+    if not np.ptp(wave_S):
+        raise InputError(
+            "is silent: there is nobody to compare",
+            path=audio if isinstance(audio, (str, os.PathLike)) else None,
+            hint="give recordings with speech; of several channels, choose one with --channel",
+        )
+    return wave_S
 
 
 def check_decision(back_end: BackEnd | None, *, threshold: float | None, false_alarms: float | None) -> None:

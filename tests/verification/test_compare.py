@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 import sdpn
 from sdpn.cli.main import main
@@ -68,3 +69,12 @@ def test_what_cannot_decide_is_refused(pair: list[Path]) -> None:
             compare(model, *pair, back_end=back_end, false_alarms=wrong)
     with pytest.raises(InputError, match="exclude each other"):
         compare(model, *pair, back_end=back_end, false_alarms=0.1, threshold=1.0)
+
+
+def test_silence_is_nobody(pair: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    soundfile.write(tmp_path / "silent.wav", np.zeros(32000), 16000)
+    for words in ([pair[0], tmp_path / "silent.wav"], [tmp_path / "silent.wav", pair[0]]):
+        assert main(["compare", *map(str, words)]) == 2
+        assert f"{tmp_path / 'silent.wav'}: is silent" in capsys.readouterr().err
+    with pytest.raises(InputError, match="is silent"):
+        compare(sdpn.load_model(), pair[0], (np.zeros(32000, np.float32), 16000))
