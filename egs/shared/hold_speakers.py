@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Divide data directories by speaker: OUT/train/NAME to train on, OUT/hold/NAME, with trials, to choose with.
 
-Held out are --speakers of each directory that have four utterances or more, drawn at random, or those whose
-names --names lists, one to a line.
+Held out are --speakers of each directory that have four utterances or more, drawn at random (of those whose
+names begin with --prefix), or those whose names --names lists, one to a line.
 """
 
 from __future__ import annotations
@@ -39,15 +39,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to make; an old one is replaced")
     parser.add_argument("--speakers", type=int, default=14, help="held out of each; default %(default)s")
+    parser.add_argument("--prefix", default="", help="of the names of those who may be drawn; default: all")
     parser.add_argument("--names", type=Path, metavar="FILE", help="instead: these speakers, one to a line")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     names = None if args.names is None else {text.strip() for _, text in numbered_lines(args.names)} - {""}
-    hold_speakers(args.data, args.out, args.speakers, args.seed, names)
+    hold_speakers(args.data, args.out, args.speakers, args.seed, names, prefix=args.prefix)
 
 
 def hold_speakers(
-    directories: Sequence[Path], out: Path, speakers: int, seed: int, names: set[str] | None = None
+    directories: Sequence[Path],
+    out: Path,
+    speakers: int,
+    seed: int,
+    names: set[str] | None = None,
+    *,
+    prefix: str = "",
 ) -> None:
     """Write both parts of every directory.
 
@@ -57,6 +64,7 @@ def hold_speakers(
         speakers: how many to hold out of each.
         seed: of the choice, and of the trials.
         names: those to hold out, instead.
+        prefix: of the names of those who may be drawn.
 
     Raises:
         InputError: a directory has not enough speakers, or a name is in none.
@@ -73,7 +81,7 @@ def hold_speakers(
             )
     with atomic_directory(out) as folder:
         for directory, utterances in spoken.items():
-            held = _drawn(directory, utterances, speakers, seed) if names is None else names
+            held = _drawn(directory, utterances, speakers, seed, prefix) if names is None else names
             for part, is_held in (("train", False), ("hold", True)):
                 chosen = [one for one in utterances if (one.speaker in held) is is_held]
                 if not chosen:  # names may be of other directories, or of all its speakers
@@ -85,8 +93,10 @@ def hold_speakers(
                     trial_file(target, target / "trials", most=_MOST_TRIALS, seed=seed)
 
 
-def _drawn(directory: Path, utterances: Sequence[Utterance], speakers: int, seed: int) -> set[str]:
-    counts = Counter(one.speaker for one in utterances)
+def _drawn(
+    directory: Path, utterances: Sequence[Utterance], speakers: int, seed: int, prefix: str
+) -> set[str]:
+    counts = Counter(one.speaker for one in utterances if one.speaker and one.speaker.startswith(prefix))
     known = sorted(speaker for speaker, count in counts.items() if speaker and count >= _LEAST)
     if not 2 <= speakers < len(known):
         raise InputError(

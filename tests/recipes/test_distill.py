@@ -109,6 +109,9 @@ def test_speakers_by_name(voices: Path, tmp_path: Path, capsys: pytest.CaptureFi
     speaker_of = {one.id: one.speaker for one in held}
     assert {kind for kind, *_ in trials} == {"0", "1"}
     assert all((speaker_of[one] == speaker_of[other]) == (kind == "1") for kind, one, other in trials)
+    drawn = ["--data", str(voices), "--out", str(tmp_path / "drawn"), "--speakers", "2", "--prefix"]
+    assert hold_speakers.main([*drawn, "voice"]) == 0
+    assert hold_speakers.main([*drawn, "voice1"]) == 2  # one alone
     (tmp_path / "names").write_text("voice1\nnobody\n")
     assert hold_speakers.main(words) == 2
     assert "1 of the speakers to hold out are in no --data, such as 'nobody'" in capsys.readouterr().err

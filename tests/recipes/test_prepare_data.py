@@ -1,4 +1,4 @@
-"""egs/mini/local/prepare_data.py: corpus folders in many shapes."""
+"""egs/shared/prepare_data.py: corpus folders in many shapes."""
 
 from __future__ import annotations
 
