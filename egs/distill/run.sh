@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A small student of any larger model, on unlabelled speech: how 'fast' was made, and how to make your own.
+# A small student of any larger model, on unlabelled speech, such as 'fast' is.
 # README.md describes the stages; --help lists the options.
 set -euo pipefail
 
@@ -33,7 +33,7 @@ Teaches a small network the embeddings of a large one, on unlabelled speech, wit
 of the corpora. EXP/model is the result, with weights of 16 bits and a back end.
 
 data
-  --corpus DIR      speech, DIR/<speaker>/**/*.{wav,flac,opus,ogg,mp3}; may be repeated. Who speaks is not learned from
+  --corpus DIR      speech, DIR/<speaker>/**/*.{wav,flac,opus,ogg,mp3}; may be repeated. Nothing is learned from who speaks
   --unlabelled DIR  speech of unknown speakers, at any depth; may be repeated
   --noise DIR       noise recordings, for augmentation
   --rir DIR         room impulse responses, for augmentation

@@ -112,8 +112,8 @@ prepare_data() {
   if [ "$without_benchmark" = true ]; then options+=(--without_benchmark); fi
   show "$python" "$root/egs/shared/prepare_data.py" --out "$data" --nj "$nj" "${options[@]}"
 }
-run_stage 0 "data preparation" prepare_data "${data_inputs[@]}" "$here/local" "$root/egs/shared/prepare_data.py" --code sdpn.io --code sdpn.benchmark.held_out \
-  --outputs "${data_outputs[@]}"
+run_stage 0 "data preparation" prepare_data "${data_inputs[@]}" "$here/local" "$root/egs/shared/prepare_data.py" \
+  --code sdpn.io --code sdpn.benchmark.held_out --outputs "${data_outputs[@]}"
 
 # shellcheck source=egs/shared/stages.sh
 source "$root/egs/shared/stages.sh"

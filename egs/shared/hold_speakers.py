@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--names", type=Path, metavar="FILE", help="instead: these speakers, one to a line")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
-    names = None if args.names is None else {text.strip() for _, text in numbered_lines(args.names)} - {""}
+    names = None if args.names is None else {text for _, text in numbered_lines(args.names)}
     hold_speakers(args.data, args.out, args.speakers, args.seed, names, prefix=args.prefix)
 
 
@@ -67,8 +67,10 @@ def hold_speakers(
         prefix: of the names of those who may be drawn.
 
     Raises:
-        InputError: a directory has not enough speakers, or a name is in none.
+        InputError: a directory has not enough speakers, two have the same name, or a name is in none.
     """
+    if len({directory.name for directory in directories}) < len(directories):
+        raise InputError("two data directories have the same name, which their parts are called by")
     spoken = {
         directory: [one for one in read_data_dir(directory) if one.speaker] for directory in directories
     }

@@ -16,7 +16,7 @@ from sdpn.interop.read import read_any
 from sdpn.interop.segmentation import load_segmentation
 from sdpn.models.adapter_folder import with_adapters
 from sdpn.models.folder import ModelFolder, save_model
-from sdpn.models.pretraining import PRETRAINING, Pretraining, read_pretraining
+from sdpn.models.pretraining import own_pretraining, read_pretraining
 from sdpn.pretrained import model_path
 from sdpn.verification.storage import BACK_END, has_back_end
 
@@ -100,7 +100,8 @@ def convert(
     beside = [named / BACK_END] if has_back_end(named) and adapters is None else []
     segmenter_beside = None if segmentation is None else load_segmentation(segmentation)
     if to == "folder":
-        save_model(out, found, pretraining=_pretraining(named, head), half=half, beside=beside)
+        pretraining = own_pretraining(named) if head is None else read_pretraining(head)
+        save_model(out, found, pretraining=pretraining, half=half, beside=beside)
     elif to == "graphs":
         export_graphs(out, found, segmenter_beside, beside=beside)
     else:
@@ -118,13 +119,6 @@ def convert(
 
 def _parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
-
-
-def _pretraining(model: Path, head: Path | None) -> Pretraining | None:
-    """What an sdpn model folder holds besides its encoder."""
-    if head is not None:
-        return read_pretraining(head)
-    return read_pretraining(model) if (model / PRETRAINING).is_file() else None
 
 
 def _write_graph(

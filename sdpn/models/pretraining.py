@@ -53,3 +53,12 @@ def read_pretraining(path: str | os.PathLike[str]) -> Pretraining:
         size = prototypes.shape[1]
         head = {"layers.0.weight": torch.eye(size), "layers.0.bias": torch.zeros(size)}
     return Pretraining(head, prototypes)
+
+
+def own_pretraining(path: Path) -> Pretraining | None:
+    """Head and prototypes of a model folder; None if it holds none.
+
+    Raises:
+        InputError: they are damaged.
+    """
+    return read_pretraining(path) if (path / PRETRAINING).is_file() else None

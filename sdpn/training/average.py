@@ -17,7 +17,7 @@ from sdpn.errors import InputError
 from sdpn.explain.checkpoint_model import read_checkpoint
 from sdpn.models.averaging import average_models, mean_weights
 from sdpn.models.folder import ModelFolder, read_model, save_model
-from sdpn.models.pretraining import PRETRAINING, Pretraining, read_pretraining
+from sdpn.models.pretraining import Pretraining, own_pretraining
 from sdpn.pretrained import model_path
 
 _NAME = re.compile(r"step-(\d{8})")
@@ -95,8 +95,7 @@ def average_folders(folders: Sequence[Path], out: Path) -> None:
     """
     paths = [model_path(folder) for folder in folders]
     averaged = average_models([read_model(path) for path in paths], paths)
-    first = read_pretraining(paths[0]) if (paths[0] / PRETRAINING).is_file() else None
-    save_model(out, averaged, pretraining=first)
+    save_model(out, averaged, pretraining=own_pretraining(paths[0]))
 
 
 def _tensors(model: ModelFolder, pretraining: Pretraining | None) -> dict[str, Tensor]:

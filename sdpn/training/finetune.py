@@ -23,7 +23,7 @@ from sdpn.io.kaldi import read_data_dir, read_table
 from sdpn.models.classifier import CLASSES, Classes, read_classifier
 from sdpn.models.embedder import Embedder
 from sdpn.models.folder import ModelFolder, read_model, save_model
-from sdpn.models.pretraining import PRETRAINING, read_pretraining
+from sdpn.models.pretraining import own_pretraining
 from sdpn.models.weights import weights_digest
 from sdpn.pretrained import model_path
 from sdpn.progress import Report, unreported
@@ -201,7 +201,7 @@ def _settle(given: ModelFolder, named: Path, start: Path) -> None:
     save_model(
         start,
         replace(given, source={**given.source, "name": named.name}),
-        pretraining=read_pretraining(named) if is_ours and (named / PRETRAINING).is_file() else None,
+        pretraining=own_pretraining(named) if is_ours else None,
         classes=_classes(named),
         beside=[named / BACK_END] if has_back_end(named) else [],
     )

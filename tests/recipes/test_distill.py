@@ -109,6 +109,8 @@ def test_speakers_by_name(voices: Path, tmp_path: Path, capsys: pytest.CaptureFi
     speaker_of = {one.id: one.speaker for one in held}
     assert {kind for kind, *_ in trials} == {"0", "1"}
     assert all((speaker_of[one] == speaker_of[other]) == (kind == "1") for kind, one, other in trials)
+    assert hold_speakers.main([*words, "--data", str(voices)]) == 2
+    assert "two data directories have the same name" in capsys.readouterr().err
     drawn = ["--data", str(voices), "--out", str(tmp_path / "drawn"), "--speakers", "2", "--prefix"]
     assert hold_speakers.main([*drawn, "voice"]) == 0
     assert hold_speakers.main([*drawn, "voice1"]) == 2  # one alone
