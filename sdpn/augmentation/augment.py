@@ -167,6 +167,13 @@ class AugmentationConfig:
         if min(self.erase_frames, self.erase_bands) < 0:
             raise ValueError("erase_frames and erase_bands must not be negative")
 
+    @property
+    def speaker_speeds(self) -> tuple[Fraction, ...]:
+        """The speeds at which an utterance counts as one of another speaker each: 1 first."""
+        if not self.speed_probability or self.speed_speaker == "same":
+            return (Fraction(1),)
+        return tuple(dict.fromkeys([Fraction(1), *map(speed_fraction, self.speed_factors)]))
+
 
 _NOTHING = AugmentationConfig(
     noise_probability=0.0,

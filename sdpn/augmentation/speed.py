@@ -19,7 +19,7 @@ def speed_fraction(factor: float) -> Fraction:
 
 def samples_needed(num_samples: int, speed: Fraction) -> int:
     """Number of input samples of `change_speed` for ``num_samples`` output samples."""
-    return ceil((num_samples + 2 * _margin(speed)) * speed)
+    return num_samples if speed == 1 else ceil((num_samples + 2 * _margin(speed)) * speed)
 
 
 def change_speed(wave: np.ndarray, speed: Fraction, num_samples: int) -> np.ndarray:
@@ -33,7 +33,7 @@ def change_speed(wave: np.ndarray, speed: Fraction, num_samples: int) -> np.ndar
     Returns:
         (num_samples,) float32, without the incomplete output at both ends of the filter.
     """
-    margin = _margin(speed)
+    margin = 0 if speed == 1 else _margin(speed)
     return at_speed(wave, speed)[margin : margin + num_samples]
 
 

@@ -5,7 +5,7 @@ The teacher gets long clean crops, the student short augmented ones (arXiv 2308.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -107,6 +107,13 @@ class CropBatch(NamedTuple):
             None if self.erasure_VB4 is None else move(self.erasure_VB4),
             None if self.speed_B is None else move(self.speed_B),
         )
+
+    def speed_index(self, speeds: Sequence[float]) -> Tensor:
+        """Which of these speeds, 1 first, each utterance has: (B,) int64."""
+        if self.speed_B is None:
+            return torch.zeros_like(self.utterance_B)
+        speeds_S = torch.tensor(speeds, dtype=self.speed_B.dtype, device=self.speed_B.device)
+        return (self.speed_B.unsqueeze(1) - speeds_S).abs().argmin(1)
 
     def rows(self, rows: slice) -> CropBatch:
         """Select utterances, with all their crops."""

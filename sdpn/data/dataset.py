@@ -321,9 +321,9 @@ class CropDataset(Dataset[Views]):
         self, index: int, num_samples: int, speed: Fraction, rng: np.random.Generator
     ) -> np.ndarray | None:
         """A crop of an utterance at a speed, or None if it is silent."""
-        taken = num_samples if speed == 1 else samples_needed(num_samples, speed)
+        taken = samples_needed(num_samples, speed)
         piece = crop_range(partial(self._speech.read, index), self._speech.length(index), taken, rng)
-        return piece if piece is None or speed == 1 else change_speed(piece, speed, num_samples)
+        return None if piece is None else change_speed(piece, speed, num_samples)
 
     def _draw_speech(self, num_samples: int, rng: np.random.Generator) -> np.ndarray:
         index = int(rng.integers(len(self)))

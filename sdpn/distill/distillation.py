@@ -121,7 +121,7 @@ class Distill(SelfDistillation):
         """The teacher's embeddings of the utterances, and forward pass of the student on their crops."""
         if self.targets.rows_SNE.device != batch.utterance_B.device:
             self.targets = self.targets.to(batch.utterance_B.device)
-        target_BE = self.targets.of(batch.utterance_B, batch.speed_B)
+        target_BE = self.targets.of(batch)
         embedding_VBD, student_VBE = self.forward_branch(self.student, batch.local_VBS, batch.erasure_VB4)
         return Projections(target_BE.unsqueeze(0), student_VBE, embedding_VBD, batch.utterance_B)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -36,6 +37,7 @@ class SemiSupervised(Supervised):
         sdpn: settings of SDPN.
         config: see `Supervised`; ``head`` must be ``am`` or ``aam``.
         features: see `Supervised`.
+        speeds: see `Supervised`.
     """
 
     def __init__(
@@ -48,8 +50,9 @@ class SemiSupervised(Supervised):
         sdpn: SDPNConfig,
         config: SupervisedConfig | None = None,
         features: nn.Module | None = None,
+        speeds: Sequence[float] = (1.0,),
     ) -> None:
-        super().__init__(student, average, labels, config=config, features=features)
+        super().__init__(student, average, labels, config=config, features=features, speeds=speeds)
         self.sdpn = sdpn
         self.sdpn_head = head
         self.average_sdpn_head = copy.deepcopy(head).requires_grad_(False)
@@ -70,16 +73,14 @@ class SemiSupervised(Supervised):
             )
         embedding_VBD, _ = self.forward_branch(self.student, batch.local_VBS, batch.erasure_VB4)
         student_VBE = self.sdpn_head(embedding_VBD.flatten(0, 1)).unflatten(0, embedding_VBD.shape[:2])
-        return Projections(teacher_GBE, student_VBE, embedding_VBD, batch.utterance_B)
+        return Projections(teacher_GBE, student_VBE, embedding_VBD, self._examples(batch))
 
     def objective(self, projections: Projections) -> LossTerms:
         """The classifier's loss on the labelled rows, plus SDPN's on the others."""
-        teacher_GBE, student_VBE, embedding_VBD, utterance_B = projections
-        labelled_B = self.label_N[utterance_B] >= 0
+        teacher_GBE, student_VBE, embedding_VBD, example_B = projections
+        labelled_B = self._labels_of(example_B) >= 0
         own_VBD = embedding_VBD[:, labelled_B]
-        known = super().objective(
-            Projections(own_VBD.detach()[:1], own_VBD, own_VBD, utterance_B[labelled_B])
-        )
+        known = super().objective(Projections(own_VBD.detach()[:1], own_VBD, own_VBD, example_B[labelled_B]))
         others_GBE = teacher_GBE[:, ~labelled_B]
         with torch.autocast(student_VBE.device.type, enabled=False):
             total, terms, _ = sdpn_terms(

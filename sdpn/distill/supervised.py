@@ -4,7 +4,8 @@ The prototypes are the weights of the classifier: rows of a linear layer, or cla
 The exported network and its classifier are the EMA of the trained ones; with ``teacher.momentum=0`` and
 ``teacher.final_momentum=0`` they are these themselves.
 
-Shapes: B batch, V local crops, D embedding, E projection, K classes, J = K · C centres, N utterances.
+Shapes: B batch, V local crops, D embedding, E projection, K classes, S speeds, J = S · K · C centres,
+N utterances.
 
 Sources: AM-softmax, arXiv 1801.05599; AAM-softmax, 1801.07698; sub-centres, Deng et al., ECCV 2020;
 inter-top-K penalty, 2110.05042; large-margin fine-tuning, Thienpondt et al., 2010.11255.
@@ -12,6 +13,7 @@ inter-top-K penalty, 2110.05042; large-margin fine-tuning, Thienpondt et al., 20
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -123,6 +125,7 @@ class Supervised(SelfDistillation):
         labels: the class of each utterance, and the names of the classes.
         config: settings of the objective; None for the defaults.
         features: see `SelfDistillation`.
+        speeds: at which every class is another one, 1 first. Those of 1 alone are validated and exported.
     """
 
     label_N: Tensor
@@ -135,19 +138,22 @@ class Supervised(SelfDistillation):
         *,
         config: SupervisedConfig | None = None,
         features: nn.Module | None = None,
+        speeds: Sequence[float] = (1.0,),
     ) -> None:
         self_config = config or SupervisedConfig()
+        trained = len(speeds) * labels.num_classes
         super().__init__(
             student,
             average,
-            labels.num_classes * self_config.sub_centres,
+            trained * self_config.sub_centres,
             features=features,
             batch_norm="student",
         )
         self.config = self_config
         self.names = labels.names or tuple(str(index) for index in range(labels.num_classes))
+        self.speeds = tuple(speeds)
         self.register_buffer("label_N", labels.label_N)
-        bias_K = torch.zeros(labels.num_classes)
+        bias_K = torch.zeros(trained)
         self.bias_K = None if self_config.cosine else nn.Parameter(bias_K)
         # parameters, as those of the teacher, so that DDP makes them equal at the start
         self.average_JE = nn.Parameter(self.prototypes.detach().clone(), requires_grad=False)
@@ -156,24 +162,39 @@ class Supervised(SelfDistillation):
         )
         self._updates = 0
 
-    def classes(self, *, average: bool) -> Classes:
-        """The classifier of the EMA, or of the student."""
-        bias_K = self.average_bias_K if average else self.bias_K
+    @property
+    def classifier(self) -> tuple[Classes, Tensor]:
+        """The EMA's classifier of speech at its own speed: the classes, and their weights or centres."""
+        num_classes = len(self.names)
+        bias_K = None if self.average_bias_K is None else self.average_bias_K[:num_classes]
+        return self._classes(bias_K), self.average_JE[: num_classes * self.config.sub_centres]
+
+    def _classes(self, bias_K: Tensor | None) -> Classes:
         scale = self.config.scale if self.config.cosine else 1.0
         return Classes(self.names, self.config.head, scale, self.config.sub_centres, bias_K)
 
     def project(self, batch: CropBatch) -> Projections:
         """Forward pass of the student; there is no teacher, whose place holds the student's own rows."""
         embedding_VBD, student_VBE = self.forward_branch(self.student, batch.local_VBS, batch.erasure_VB4)
-        return Projections(student_VBE.detach()[:1], student_VBE, embedding_VBD, batch.utterance_B)
+        return Projections(student_VBE.detach()[:1], student_VBE, embedding_VBD, self._examples(batch))
+
+    def _examples(self, batch: CropBatch) -> Tensor:
+        """Index of each utterance (B,) among those at all speeds, S · N of them, speed by speed."""
+        return batch.utterance_B + len(self.label_N) * batch.speed_index(self.speeds)
+
+    def _labels_of(self, example_B: Tensor) -> Tensor:
+        """The class of each, K · S of them, speed by speed; below 0 for none."""
+        own_B = self.label_N[example_B % len(self.label_N)]
+        moved_B = own_B + len(self.names) * (example_B // len(self.label_N))
+        return torch.where(own_B < 0, own_B, moved_B)
 
     def objective(self, projections: Projections) -> LossTerms:
         """Cross-entropy of the labels, with margin."""
         config = self.config
-        own_1BE, student_VBE, embedding_VBD, utterance_B = projections
+        own_1BE, student_VBE, embedding_VBD, example_B = projections
         with torch.autocast(student_VBE.device.type, enabled=False):
             wide_VBE = student_VBE if student_VBE.dtype == torch.float64 else student_VBE.float()
-            label_B = self.label_N[utterance_B]
+            label_B = self._labels_of(example_B)
             if config.cosine:
                 cosine_VBJ = centre_cosines(wide_VBE, self.prototypes)
                 cosine_VBK = nearest_centres(cosine_VBJ, config.sub_centres)
@@ -181,7 +202,7 @@ class Supervised(SelfDistillation):
                 logits_VBK = config.scale * self._with_margin(cosine_VBK, label_B)
                 assignment_VBJ = torch.softmax(config.scale * cosine_VBJ.detach(), dim=-1)
             else:
-                plain_VBK = logits_VBK = class_logits(wide_VBE, self.prototypes, self.classes(average=False))
+                plain_VBK = logits_VBK = class_logits(wide_VBE, self.prototypes, self._classes(self.bias_K))
                 assignment_VBJ = torch.softmax(plain_VBK.detach(), dim=-1)
             label_N = label_B.repeat(len(student_VBE))
             total = cross_entropy(logits_VBK.flatten(0, 1), label_N)
@@ -235,7 +256,8 @@ class Supervised(SelfDistillation):
         was_training = head.training
         projection_BE = head.eval()(embedding_BD)
         head.train(was_training)
-        return class_logits(projection_BE, self.average_JE, self.classes(average=True))
+        classes, weight_JE = self.classifier
+        return class_logits(projection_BE, weight_JE, classes)
 
     def set_prototypes(self, prototypes_KE: Tensor) -> None:
         """Overwrite the weights of the classifier, those of its EMA too."""

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sdpn.data.crops import CropBatch
+
 
 class Targets(NamedTuple):
     """A teacher's embeddings of clean, whole utterances.
@@ -51,18 +53,9 @@ class Targets(NamedTuple):
         centred_SNE = torch.where(_is_available(self.rows_SNE).unsqueeze(-1), self.rows_SNE - mean_E, 0.0)
         return self._replace(rows_SNE=centred_SNE)
 
-    def of(self, utterance_B: Tensor, speed_B: Tensor | None) -> Tensor:
-        """Embeddings (B, E) of utterances at given speeds; zeros where missing.
-
-        Args:
-            utterance_B: (B,) int64, indices into the data.
-            speed_B: (B,) float32, each one of ``speeds``; None for the original speed.
-        """
-        if speed_B is None:
-            return self.rows_SNE[0, utterance_B]
-        speeds_S = torch.tensor(self.speeds, dtype=speed_B.dtype, device=speed_B.device)
-        variant_B = (speed_B.unsqueeze(1) - speeds_S).abs().argmin(1)
-        return self.rows_SNE[variant_B, utterance_B]
+    def of(self, batch: CropBatch) -> Tensor:
+        """Embeddings (B, E) of the utterances of a batch at their speeds; zeros where missing."""
+        return self.rows_SNE[batch.speed_index(self.speeds), batch.utterance_B]
 
     def to(self, device: torch.device) -> Targets:
         """Move to a device."""

@@ -63,6 +63,7 @@ def build(
         )
     if config.objective == "supervised":
         assert labels is not None
+        speeds = [float(speed) for speed in config.augmentation.speaker_speeds]
         hidden = None
         if config.supervised.head == "mlp":
             hidden = hidden_layer(encoder.embedding_dim, config.supervised.hidden)
@@ -76,6 +77,7 @@ def build(
                 sdpn=config.sdpn,
                 config=config.supervised,
                 features=features,
+                speeds=speeds,
             )
         return Supervised(
             student,
@@ -83,6 +85,7 @@ def build(
             labels,
             config=config.supervised,
             features=GivenFeatures(features) if given_features else features,
+            speeds=speeds,
         )
     if config.objective == "distill":
         assert targets is not None

@@ -88,7 +88,7 @@ def export_model(
         )
     classes, prototypes = None, network.prototypes.detach()
     if isinstance(network, Supervised):
-        classes, prototypes = network.classes(average=True), network.average_JE
+        classes, prototypes = network.classifier
     teacher.to("cpu")
     save_model(
         path,

@@ -225,6 +225,12 @@ def _kept_classes(
         return ()
     settings = config.supervised
     hint = "give --new-head to begin with a new classifier"
+    if len(config.augmentation.speaker_speeds) > 1:
+        raise InputError(
+            "has a classifier of speech at its own speed alone",
+            path=sources.model,
+            hint=f"{hint}, or set augmentation.speed_probability=0",
+        )
     if (known.head, known.sub_centres) != (settings.head, settings.sub_centres):
         raise InputError(
             f"has a classifier of supervised.head={known.head} sub_centres={known.sub_centres}, not "

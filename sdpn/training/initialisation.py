@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from sdpn.augmentation.speed import change_speed, samples_needed, speed_fraction
 from sdpn.config import to_dict
 from sdpn.data.crops import CropConfig, crop
 from sdpn.distill.base import Branch, SelfDistillation
@@ -221,13 +223,38 @@ def _class_means(
     seed: int,
     on_progress: Report,
 ) -> Tensor:
-    """Mean direction of the projections of each class, of a clean crop of each of its utterances, (K, E).
+    """Mean direction of the projections of each class, of a clean crop of each of its utterances, (J, E).
 
-    Of a large class, a random part of the utterances is enough.
+    Of a large class, a random part of the utterances is enough. Where speech at other speeds makes further
+    classes, theirs follow.
     """
-    rng = np.random.default_rng((seed, len(utterances)))
+    speeds = network.speeds if isinstance(network, Supervised) else (1.0,)
     chosen = _some_of_each(labels.label_N.cpu().numpy(), _CROPS_PER_CLASS, seed)
-    rows_NE, utterance_N = _projections(network, crops, utterances, chosen, 1, rng, on_progress)
+    rng = np.random.default_rng((seed, len(utterances)))
+    parts = []
+    for speed in speeds:
+        found = _projections(
+            network, crops, utterances, chosen, 1, rng, on_progress, speed=speed_fraction(speed)
+        )
+        parts.append(_means(network, utterances, labels, *found))
+    means_KE = torch.cat(parts)
+    centres = len(network.prototypes) // len(means_KE)
+    means_JE = means_KE.repeat_interleave(centres, dim=0)
+    if centres > 1:  # equal centres would have equal gradients for ever
+        generator = torch.Generator().manual_seed(seed)
+        noise_JE = torch.randn(means_JE.shape, generator=generator).to(means_JE.device)
+        means_JE = means_JE + _SPREAD * normalize(noise_JE, dim=1)
+    return _as_prototypes(means_JE)
+
+
+def _means(
+    network: SelfDistillation,
+    utterances: Sequence[Utterance],
+    labels: Labels,
+    rows_NE: Tensor,
+    utterance_N: Tensor,
+) -> Tensor:
+    """Mean direction of each class, (K, E), of rows of these utterances."""
     class_N = labels.label_N[utterance_N].to(rows_NE.device)
     counts_K = torch.bincount(class_N, minlength=labels.num_classes)
     if not counts_K.all():
@@ -236,14 +263,8 @@ def _class_means(
             f"the cluster of {silent.id!r} contains only digital silence or unreadable files",
             path=silent.path,
         )
-    centres = len(network.prototypes) // labels.num_classes
     sums_KE = network.prototypes.new_zeros(labels.num_classes, network.prototypes.shape[1])
-    means_JE = normalize(sums_KE.index_add_(0, class_N, rows_NE), dim=1).repeat_interleave(centres, dim=0)
-    if centres > 1:  # equal centres would have equal gradients for ever
-        generator = torch.Generator().manual_seed(seed)
-        noise_JE = torch.randn(means_JE.shape, generator=generator).to(means_JE.device)
-        means_JE = means_JE + _SPREAD * normalize(noise_JE, dim=1)
-    return _as_prototypes(means_JE)
+    return normalize(sums_KE.index_add_(0, class_N, rows_NE), dim=1)
 
 
 def _some_of_each(label_N: np.ndarray, most: int, seed: int) -> np.ndarray:
@@ -269,14 +290,16 @@ def _projections(
     each: int,
     rng: np.random.Generator,
     on_progress: Report,
+    *,
+    speed: Fraction = Fraction(1),
 ) -> tuple[Tensor, Tensor]:
     """Unit projections (N, E) of ``each`` clean crops per chosen utterance, and their utterances (N,)."""
     network.teacher.eval()
     device = network.prototypes.device
 
     def draw(wave_S: np.ndarray, _index: int) -> list[np.ndarray]:
-        drawn = [crop(wave_S, crops.global_samples, rng) for _ in range(each)]
-        return [piece for piece in drawn if piece is not None]
+        drawn = [crop(wave_S, samples_needed(crops.global_samples, speed), rng) for _ in range(each)]
+        return [change_speed(piece, speed, crops.global_samples) for piece in drawn if piece is not None]
 
     rows = [np.zeros((0, network.prototypes.shape[1]), dtype=np.float32)]
     places: list[int] = []

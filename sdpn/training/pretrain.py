@@ -51,7 +51,7 @@ from sdpn.training.loop import Trainer, TrainingProgress
 from sdpn.training.run_labels import classes_of_run, pseudo_labels_of_run, with_unlabelled
 from sdpn.training.segmentation_data import SegmentationData, segmentation_data
 from sdpn.training.start import blend_with_start, start_identity
-from sdpn.training.teacher_embeddings import Corpus, teacher_embeddings, teacher_speeds
+from sdpn.training.teacher_embeddings import Corpus, teacher_embeddings
 
 
 def pretrain(
@@ -311,7 +311,7 @@ def _targets(
     return teacher_embeddings(
         config.distill,
         corpora,
-        teacher_speeds(config.augmentation),
+        config.augmentation.speaker_speeds,
         config.distill.cache or out / "teacher",
         processes=processes,
         max_missing_share=config.training.max_bad_share,

@@ -34,7 +34,6 @@ def classes_of_run(
                 f"supervised.labels is not used by objective={config.objective}", hint="remove it"
             )
         return None
-    _refuse_other_speeds(config)
     if mels is not None and settings.labels is None:
         return labelled_data(
             settings, utterances, mixture, mels.class_of, mels.source, names=names or mels.names
@@ -111,15 +110,9 @@ def pseudo_labels_of_run(config: RunConfig, utterances: Sequence[Utterance]) -> 
             hint="give --labels FILE with a line 'utterance cluster' for every utterance "
             "(docs/pseudo_labels.md)",
         )
-    _refuse_other_speeds(config)
-    return read_labels(path, utterances)
-
-
-def _refuse_other_speeds(config: RunConfig) -> None:
-    augmentation = config.augmentation
-    if augmentation.speed_probability and augmentation.speed_speaker == "new":
+    if len(config.augmentation.speaker_speeds) > 1:
         raise InputError(
-            "augmentation.speed_speaker=new creates speakers without a label",
-            hint=f"with objective={config.objective} set augmentation.speed_speaker=same, or "
-            "speed_probability=0",
+            "augmentation.speed_speaker=new creates speakers without a pseudo-label",
+            hint="with objective=pseudo set augmentation.speed_speaker=same, or speed_probability=0",
         )
+    return read_labels(path, utterances)

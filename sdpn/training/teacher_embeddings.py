@@ -19,8 +19,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from sdpn.augmentation.augment import AugmentationConfig
-from sdpn.augmentation.speed import speed_fraction
 from sdpn.distill.distillation import DistillConfig
 from sdpn.distill.targets import Targets
 from sdpn.errors import InputError
@@ -50,13 +48,6 @@ class Corpus(NamedTuple):
     def key(self) -> str:
         """Name of its folder in the cache."""
         return f"{self.directory.resolve().name}-{zlib.crc32(os.fsencode(self.directory.resolve())):08x}"
-
-
-def teacher_speeds(augmentation: AugmentationConfig) -> list[Fraction]:
-    """The speeds at which the teacher has to embed every utterance: 1 first."""
-    if not augmentation.speed_probability or augmentation.speed_speaker == "same":
-        return [Fraction(1)]
-    return list(dict.fromkeys([Fraction(1), *map(speed_fraction, augmentation.speed_factors)]))
 
 
 def teacher_embeddings(

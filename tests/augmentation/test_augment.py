@@ -216,3 +216,13 @@ def test_rounding_after_the_gain_is_that_of_a_file_of_16_bits() -> None:
     steps = rounded * 32767
     np.testing.assert_allclose(steps, np.rint(steps), atol=1e-3)
     assert 0 < np.abs(rounded - exact).max() <= 0.5001 / 32767
+
+
+def test_the_speeds_at_which_an_utterance_is_of_another_speaker() -> None:
+    def speeds(**settings: object) -> list[float]:
+        return [float(one) for one in AugmentationConfig(**settings).speaker_speeds]  # type: ignore[arg-type]
+
+    assert speeds() == [1.0]
+    assert speeds(speed_probability=0.5) == [1.0, 0.9, 1.1]
+    assert speeds(speed_probability=0.5, speed_factors=(1.1, 1.0, 1.2)) == [1.0, 1.1, 1.2]
+    assert speeds(speed_probability=0.5, speed_speaker="same") == [1.0]

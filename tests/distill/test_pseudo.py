@@ -230,7 +230,10 @@ def test_centres_start_as_class_means_of_the_given_model(voices: Path, labels: P
         (["objective=sdpn", "initial.prototypes=classes"], "requires objective=pseudo"),
         (["objective=sdpn", "pseudo.labels=LABELS"], "is not used by objective=sdpn"),
         (["pseudo.margin=2.0", "pseudo.labels=LABELS"], "margin must lie in"),
-        (["augmentation.speed_probability=0.5", "pseudo.labels=LABELS"], "creates speakers without a label"),
+        (
+            ["augmentation.speed_probability=0.5", "pseudo.labels=LABELS"],
+            "creates speakers without a pseudo-label",
+        ),
     ],
 )
 def test_what_does_not_fit_together(

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
+from sdpn.augmentation.augment import AugmentationConfig
+from sdpn.data.crops import CropBatch
 from sdpn.distill.base import Projections
 from sdpn.distill.labels import Labels
 from sdpn.distill.supervised import Supervised
@@ -97,6 +99,30 @@ def test_linear_heads_are_torchs_linear_layer(tiny_run: RunConfig, head: str) ->
     torch.testing.assert_close(total, expected)
     total.backward()
     assert network.bias_K.grad is not None and float(network.bias_K.grad.abs().sum()) > 0
+
+
+def test_at_another_speed_a_speaker_is_another_class(tiny_run: RunConfig) -> None:
+    at_speeds = replace(tiny_run, augmentation=AugmentationConfig(speed_probability=0.5))
+    network = _network(at_speeds, head="aam", margin=0.0, scale=10.0)
+    assert network.prototypes.shape == (9, 12) and network.names == ("a", "b", "c")
+    crops = torch.randn(2, 3, 16000, generator=torch.Generator().manual_seed(0))
+    batch = CropBatch(crops[:1], crops, torch.tensor([0, 2, 5]), speed_B=torch.tensor([1.0, 1.1, 0.9]))
+    projections = network.project(batch)
+    cosine = normalize(projections.student_VBE, dim=-1) @ normalize(network.prototypes, dim=-1).T
+    # classes 0, 1 and 2, of speeds 1, 0.9 and 1.1
+    expected = cross_entropy(10 * cosine.flatten(0, 1), torch.tensor([0, 2 * 3 + 1, 3 + 2] * 2))
+    torch.testing.assert_close(_total(network, projections), expected)
+
+
+@pytest.mark.parametrize("head", ["aam", "linear"])
+def test_classes_of_other_speeds_are_neither_validated_nor_exported(tiny_run: RunConfig, head: str) -> None:
+    at_speeds = replace(tiny_run, augmentation=AugmentationConfig(speed_probability=0.5))
+    network = _network(at_speeds, head=head, sub_centres=2 if head == "aam" else 1)
+    classes, weight_JE = network.classifier
+    assert len(weight_JE) == 3 * classes.sub_centres and classes.names == ("a", "b", "c")
+    torch.testing.assert_close(weight_JE, network.prototypes[: len(weight_JE)].detach())
+    assert classes.bias_K is None or len(classes.bias_K) == 3
+    assert network.average_logits(torch.randn(4, 12)).shape == (4, 3)
 
 
 def test_the_margin_follows_its_schedule(tiny_run: RunConfig) -> None:

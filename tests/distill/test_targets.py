@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from sdpn.data.crops import CropBatch
 from sdpn.distill.targets import Targets
 
 
@@ -27,6 +28,8 @@ def test_the_digest_follows_embeddings_teacher_and_speeds() -> None:
 
 
 def test_speeds_are_found_though_they_come_rounded() -> None:
-    speed_B = torch.tensor([1.1, 1.0, 1.1], dtype=torch.float16)
-    found = _targets().of(torch.tensor([0, 1, 2]), speed_B)
-    assert found.tolist() == [[7.0, 8.0], [3.0, 4.0], [11.0, 12.0]]
+    crops = torch.zeros(1, 3, 4)
+    batch = CropBatch(crops, crops, torch.tensor([0, 1, 2]))
+    assert _targets().of(batch).tolist() == [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+    rounded = batch._replace(speed_B=torch.tensor([1.1, 1.0, 1.1], dtype=torch.float16))
+    assert _targets().of(rounded).tolist() == [[7.0, 8.0], [3.0, 4.0], [11.0, 12.0]]

@@ -252,6 +252,9 @@ def test_a_classifier_is_kept_for_the_same_classes_only(start: Path, voices: Pat
         _finetune(first / "model", voices, tmp_path / "refused", other)
     with pytest.raises(InputError, match=r"supervised\.head=aam sub_centres=1, not linear"):
         _finetune(first / "model", voices, tmp_path / "refused2", "supervised.head=linear")
+    speeds = "augmentation.speed_probability=0.5"
+    with pytest.raises(InputError, match="of speech at its own speed alone"):
+        _finetune(first / "model", voices, tmp_path / "refused3", speeds)
     assert _finetune(first / "model", voices, tmp_path / "new", other, new_head=True)["new_head"]
 
 

@@ -91,7 +91,13 @@ def test_a_model_folder_names_and_finds_its_classes(
 
 
 def test_a_continued_run_is_the_uninterrupted_one(voices: Path, tmp_path: Path) -> None:
-    config = _config("training.checkpoint_every=5", "supervised.sub_centres=2", "supervised.nearest=2")
+    config = _config(
+        "training.checkpoint_every=5",
+        "supervised.sub_centres=2",
+        "supervised.nearest=2",
+        "augmentation.speed_probability=0.67",
+        "initial.prototypes=classes",
+    )
     out = tmp_path / "exp"
     pretrain(config, [voices], out)
     expected, models = _state(out, 12), {name: _stored(out / name) for name in ("model", "last")}

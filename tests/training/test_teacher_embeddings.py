@@ -12,7 +12,6 @@ import torch
 import yaml
 
 import sdpn
-from sdpn.augmentation.augment import AugmentationConfig
 from sdpn.augmentation.speed import at_speed
 from sdpn.cli.main import main
 from sdpn.distill.distillation import DistillConfig
@@ -24,7 +23,7 @@ from sdpn.io.kaldi import read_data_dir, write_data_dir
 from sdpn.models.ecapa import Ecapa, EcapaConfig
 from sdpn.models.folder import ModelFolder, save_model
 from sdpn.training.distributed import Processes
-from sdpn.training.teacher_embeddings import Corpus, teacher_embeddings, teacher_speeds
+from sdpn.training.teacher_embeddings import Corpus, teacher_embeddings
 from tests.conftest import TINY, write_noise
 
 _ALONE = Processes(0, 1, torch.device("cpu"))
@@ -197,13 +196,3 @@ def test_a_teacher_without_its_objective_is_refused(
     assert "distill.teacher is not used by objective=sdpn" in capsys.readouterr().err
     assert main(["train", *data, "--objective", "sdpn", *TINY, "crops.num_global=0"]) == 2
     assert "objective sdpn needs crops.num_global" in capsys.readouterr().err
-
-
-def test_the_speeds_that_a_teacher_is_run_at() -> None:
-    def speeds(**settings: object) -> list[float]:
-        return [float(speed) for speed in teacher_speeds(AugmentationConfig(**settings))]  # type: ignore[arg-type]
-
-    assert speeds() == [1.0]
-    assert speeds(speed_probability=0.5) == [1.0, 0.9, 1.1]
-    assert speeds(speed_probability=0.5, speed_factors=(1.1, 1.0, 1.2)) == [1.0, 1.1, 1.2]
-    assert speeds(speed_probability=0.5, speed_speaker="same") == [1.0]
