@@ -309,7 +309,9 @@ def _projections(
         pieces=draw,
         channel=crops.channel,
         on_error="skip",  # the data loader counts and reports them
-        on_progress=partial(on_progress, "initial prototypes"),
+        on_progress=partial(
+            on_progress, "initial prototypes" if speed == 1 else f"initial prototypes, speed {float(speed):g}"
+        ),
     ):
         rows.append(embedded.embeddings_ND)
         places += [int(chosen[embedded.index])] * len(embedded.embeddings_ND)
