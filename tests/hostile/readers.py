@@ -350,7 +350,8 @@ def _adapters(name: str) -> Callable[[Path], Path]:
 
         model = read_model(_material() / "model")
         attach_adapters(model.encoder, AdaptersConfig(experts=2))
-        save_adapters(folder / "adapters", replace(model, adapters=AdaptersConfig(experts=2)), base="model")
+        adapted = replace(model, adapters=AdaptersConfig(experts=2))
+        save_adapters(folder / "adapters", adapted, base="model", digest="0" * 16)
         return folder / "adapters" / name
 
     return make
