@@ -113,9 +113,11 @@ def export_adapters(config: RunConfig, network: Objective, path: Path) -> None:
     encoder = network.teacher.encoder
     assert isinstance(encoder, Encoder)
     start = read_model(model_path(config.initial.model))
+    digest = weights_digest(start.encoder)
+    assert digest is not None  # it was trained: it is no graph
     base = start.source.get("name", config.initial.model.name)
     model = ModelFolder(encoder, config.encoder, config.features, adapters=config.adapters)
-    save_adapters(path, model, base=str(base), digest=weights_digest(start.encoder))
+    save_adapters(path, model, base=str(base), digest=digest)
 
 
 def trained_parameters(config: RunConfig, network: Objective) -> dict[str, int]:
