@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from sdpn.errors import InputError
-from sdpn.experiments.held_out import HeldOutTrials, ScoreComparison, refuse_shared_speech
+from sdpn.experiments.held_out import HeldOutTrials, ScoreComparison
 from sdpn.experiments.search import Searched, SearchTrial, choice_as_yaml, search
 from sdpn.experiments.search_picture import draw_search
 from sdpn.interop.load import load_model
 from sdpn.io.atomic import atomic_path, atomic_write_text
 from sdpn.io.kaldi import Utterance
 from sdpn.progress import Report, unreported
+from sdpn.training.comparison import refuse_shared_speech
 from sdpn.tuning.proposals import Strategy, propose
 from sdpn.tuning.values import Range, Space
 

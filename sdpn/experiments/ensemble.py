@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sdpn.errors import InputError
-from sdpn.experiments.held_out import HeldOutTrials, ScoreComparison, refuse_shared_speech
+from sdpn.experiments.held_out import HeldOutTrials, ScoreComparison
 from sdpn.interop.load import load_model
 from sdpn.io.trials import Trials, write_trial_scores
 from sdpn.models.averaging import average_models
@@ -25,6 +25,7 @@ from sdpn.models.embedder import Embedder
 from sdpn.models.folder import ModelFolder, is_model_folder, read_model, save_model
 from sdpn.models.speaker_embedder import SpeakerEmbedder
 from sdpn.progress import Report, unreported
+from sdpn.training.comparison import refuse_shared_speech
 from sdpn.verification.calibration import fit_calibration
 from sdpn.verification.similarity import unit_rows
 

@@ -6,20 +6,15 @@ Shapes: M utterances, N trials, D embedding.
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from sdpn.errors import InputError
-from sdpn.io.kaldi import Utterance
 from sdpn.metrics.bootstrap import Interval, percentile_interval
 from sdpn.training.comparison import TrialList, read_trial_list
-
-_log = logging.getLogger(__name__)
 
 _CONFIDENCE = 0.95
 
@@ -91,45 +86,3 @@ def read_held_out(folder: Path, trials: Path | None = None) -> HeldOutTrials:
     return HeldOutTrials(
         name=listed.name, trials=listed.trials, utterances=listed.utterances, speaker_M=listed.speaker_M
     )
-
-
-def refuse_shared_speech(one: Sequence[Utterance], other: Sequence[Utterance], what: tuple[str, str]) -> None:
-    """Refuse two sets that share a recording or, as far as their names say, a speaker.
-
-    Recordings are compared by file and start. Speakers are compared by name, which in two corpora may be of
-    two people: if they share names but no recording, a warning says so.
-
-    Args:
-        one: a set.
-        other: another one.
-        what: what they are, for messages.
-
-    Raises:
-        InputError: a recording is in both.
-    """
-    places = {_place(utterance) for utterance in one}
-    shared = [utterance for utterance in other if _place(utterance) in places]
-    if shared:
-        raise InputError(
-            f"{what[1]} and {what[0]} share {len(shared)} utterances, such as {shared[0].id!r}: figures "
-            "would be of speech that is known already",
-            path=shared[0].path,
-            hint="keep them apart by speaker ('sdpn data subset')",
-        )
-    names = _speakers(one) & _speakers(other)
-    if names:
-        _log.warning(
-            "%s and %s both have speaker %r (%d such names): if that is one person, figures are too good",
-            what[0],
-            what[1],
-            min(names),
-            len(names),
-        )
-
-
-def _place(utterance: Utterance) -> tuple[str, float]:
-    return str(utterance.path.resolve()), utterance.start_s
-
-
-def _speakers(utterances: Iterable[Utterance]) -> set[str]:
-    return {one.speaker for one in utterances if one.speaker is not None}

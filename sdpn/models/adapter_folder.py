@@ -32,25 +32,26 @@ _DOCUMENT, _WEIGHTS = "adapters.yaml", "adapters.safetensors"
 _KEYS = {"format", "base", "encoder", "features", "adapters"}
 
 
-def save_adapters(path: str | os.PathLike[str], model: ModelFolder, *, base: str) -> None:
+def save_adapters(path: str | os.PathLike[str], model: ModelFolder, *, base: str, digest: str) -> None:
     """Write the adapters of a model atomically.
 
     Args:
         path: the folder.
         model: with adapters.
         base: name of the model without them.
+        digest: of the weights of that model.
     """
     assert model.adapters is not None
     document = {
         "format": 1,
-        "base": {"name": base, "digest": weights_digest(without_adapters(model.encoder))},
+        "base": {"name": base, "digest": digest},
         "encoder": to_dict(model.encoder_config),
         "features": to_dict(model.features),
         "adapters": to_dict(model.adapters),
     }
     weights = {
         name: value.detach().to("cpu", torch.float32).contiguous()
-        for name, value in adapter_weights(model.encoder).items()
+        for name, value in adapter_weights(model.encoder, model.adapters).items()
     }
     with atomic_directory(path) as folder:
         text = yaml.safe_dump(document, sort_keys=False)
@@ -101,7 +102,7 @@ def with_adapters(model: ModelFolder, path: str | os.PathLike[str]) -> ModelFold
     encoder = without_adapters(model.encoder)  # a copy
     attach_adapters(encoder, config)
     weights = read_weights(folder / _WEIGHTS)
-    wanted = {name: value.shape for name, value in adapter_weights(encoder).items()}
+    wanted = {name: value.shape for name, value in adapter_weights(encoder, config).items()}
     check_weights(wanted, weights, folder / _WEIGHTS, against=f"the {_DOCUMENT} beside it")
     encoder.load_state_dict({**encoder.state_dict(), **weights})
     return in_layers(replace(model, encoder=encoder.eval(), adapters=config))

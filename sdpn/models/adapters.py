@@ -8,13 +8,15 @@ linear function of x.
 With ``scale`` an adapter also multiplies each output channel of its layer by 1 + s and, where the layer has a
 bias, adds t to it; s and t start at zero.
 
+With ``norms`` the batch norms of the network are trained themselves, running averages included.
+
 Without an activation and with one adapter, (1 + s) W + U D is a layer like any other: such adapters are
 merged exactly (`merged`). All others stay in the network, which then needs them to be read
 (`sdpn.models.folder`).
 
 Sources: Houlsby et al., arXiv 1902.00751 (bottlenecks); He et al., 2110.04366, section 3.3 (parallel ones);
 Hu et al., LoRA, 2106.09685 (linear ones, and merging); Wang et al., AdaMix, 2205.12410 (mixtures);
-Lian et al., SSF, 2210.08823 (scale and shift).
+Lian et al., SSF, 2210.08823 (scale and shift); Rebuffi et al., 1705.08045 (norms of each domain).
 
 Shapes: B batch, C channels in, O channels out, R = E · bottleneck, E adapters.
 """
@@ -46,6 +48,7 @@ class AdaptersConfig:
         bottleneck: channels between down and up.
         activation: ``none``: linear, merged into the layers on export; ``relu``: kept as part of the network.
         experts: number of adapters of a layer that are mixed, with a weight of each at every frame.
+        norms: also train the batch norms: scale, shift and running averages.
         scale: also scale the layer's output channels, and shift those of layers with a bias.
         only: names of layers that have adapters, with ``*``; empty: every linear layer and convolution
             without groups.
@@ -55,6 +58,7 @@ class AdaptersConfig:
     activation: Literal["none", "relu"] = "none"
     experts: int = 1
     scale: bool = False
+    norms: bool = False
     only: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -184,7 +188,7 @@ def merged(network: N) -> N:
 
 
 def without_adapters(network: N) -> N:
-    """A copy as it was before `attach_adapters`."""
+    """A copy as it was before `attach_adapters`, but for norms that were trained."""
     found = copy.deepcopy(network)
     for layer in found.modules():
         if layer._modules.pop(_NAME, None) is not None:
@@ -197,9 +201,14 @@ def is_of_adapter(name: str) -> bool:
     return f".{_NAME}." in f".{name}"
 
 
-def adapter_weights(network: nn.Module) -> dict[str, Tensor]:
-    """The weights of all adapters, by their names in the network."""
-    return {name: value for name, value in network.state_dict().items() if is_of_adapter(name)}
+def adapter_weights(network: nn.Module, config: AdaptersConfig) -> dict[str, Tensor]:
+    """All that adapters change, by its names in the network: also these norms and their running averages."""
+    found = {name: value for name, value in network.state_dict().items() if is_of_adapter(name)}
+    for name, module in network.named_modules():
+        if config.norms and isinstance(module, nn.modules.batchnorm._BatchNorm):
+            own = module.state_dict(prefix=f"{name}.")
+            found |= {key: value for key, value in own.items() if value.is_floating_point()}
+    return found
 
 
 def _adapted(layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:

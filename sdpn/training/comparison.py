@@ -5,7 +5,8 @@ Shapes: M utterances, N trials, D embedding.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from sdpn.models.speaker_embedder import SpeakerEmbedder
 from sdpn.verification.similarity import cosine
 from sdpn.verification.trial_list import number_speakers
 from sdpn.verification.trial_scores import score_trials
+
+_log = logging.getLogger(__name__)
 
 _CONFIDENCE = 0.95
 #: Utterances of a speaker that target trials are made of: all pairs of more say little more.
@@ -238,6 +241,76 @@ def _speakers_file(directory: Path) -> Path:
             hint="write 'utterance speaker' lines there",
         )
     return directory / "utt2spk"
+
+
+def refuse_shared_speech(one: Sequence[Utterance], other: Sequence[Utterance], what: tuple[str, str]) -> None:
+    """Refuse two sets that share a recording or, as far as their names say, a speaker.
+
+    Recordings are compared by file and start. Speakers are compared by name, which in two corpora may be of
+    two people: if they share names but no recording, a warning says so.
+
+    Args:
+        one: a set.
+        other: another one.
+        what: what they are, for messages.
+
+    Raises:
+        InputError: a recording is in both.
+    """
+    shared = _shared(one, other)
+    if shared:
+        raise InputError(
+            f"{what[1]} and {what[0]} share {len(shared)} utterances, such as {shared[0].id!r}: figures "
+            "would be of speech that is known already",
+            path=shared[0].path,
+            hint="keep them apart by speaker ('sdpn data subset')",
+        )
+    _warn_of_shared_names(one, other, what)
+
+
+def warn_of_shared_speech(
+    one: Sequence[Utterance], other: Sequence[Utterance], what: tuple[str, str]
+) -> None:
+    """Warn of what `refuse_shared_speech` refuses, where the second set is only measured on."""
+    shared = _shared(one, other)
+    if shared:
+        _log.warning(
+            "%s and %s share %d utterances, such as %r: figures are of speech that is known already",
+            what[1],
+            what[0],
+            len(shared),
+            shared[0].id,
+        )
+    else:
+        _warn_of_shared_names(one, other, what)
+
+
+def _shared(one: Sequence[Utterance], other: Sequence[Utterance]) -> list[Utterance]:
+    """Those of the second set that are in the first."""
+    places = {_place(utterance) for utterance in one}
+    return [utterance for utterance in other if _place(utterance) in places]
+
+
+def _warn_of_shared_names(
+    one: Sequence[Utterance], other: Sequence[Utterance], what: tuple[str, str]
+) -> None:
+    names = _speakers(one) & _speakers(other)
+    if names:
+        _log.warning(
+            "%s and %s both have speaker %r (%d such names): if that is one person, figures are too good",
+            what[0],
+            what[1],
+            min(names),
+            len(names),
+        )
+
+
+def _place(utterance: Utterance) -> tuple[str, float]:
+    return str(utterance.path.resolve()), utterance.start_s
+
+
+def _speakers(utterances: Iterable[Utterance]) -> set[str]:
+    return {one.speaker for one in utterances if one.speaker is not None}
 
 
 def _pairs(speaker_of: dict[str, str], most: int, seed: int, directory: Path) -> list[tuple[str, str, bool]]:

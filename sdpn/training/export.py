@@ -21,6 +21,7 @@ from sdpn.models.encoder import Encoder
 from sdpn.models.folder import ModelFolder, read_model, save_model
 from sdpn.models.pretraining import Pretraining
 from sdpn.models.segmentation_folder import save_segmentation
+from sdpn.models.weights import weights_digest
 from sdpn.pretrained import model_path
 from sdpn.training.clustering_threshold import measure_clustering_threshold
 from sdpn.training.config import RunConfig
@@ -111,9 +112,12 @@ def export_adapters(config: RunConfig, network: Objective, path: Path) -> None:
     assert isinstance(network, SelfDistillation) and config.initial.model is not None
     encoder = network.teacher.encoder
     assert isinstance(encoder, Encoder)
-    base = read_model(model_path(config.initial.model)).source.get("name", config.initial.model.name)
+    start = read_model(model_path(config.initial.model))
+    digest = weights_digest(start.encoder)
+    assert digest is not None  # it was trained: it is no graph
+    base = start.source.get("name", config.initial.model.name)
     model = ModelFolder(encoder, config.encoder, config.features, adapters=config.adapters)
-    save_adapters(path, model, base=str(base))
+    save_adapters(path, model, base=str(base), digest=digest)
 
 
 def trained_parameters(config: RunConfig, network: Objective) -> dict[str, int]:
@@ -121,5 +125,5 @@ def trained_parameters(config: RunConfig, network: Objective) -> dict[str, int]:
     if config.layers == LayersConfig():
         return {}
     assert isinstance(network, SelfDistillation)
-    plan = LayerPlan(config.layers, network)
+    plan = LayerPlan(config.layers, network, config.adapters)
     return {"trained_parameters": plan.num_trained}

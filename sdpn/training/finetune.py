@@ -9,8 +9,10 @@ An experiment folder holds, beside what every run writes (`sdpn.training.pretrai
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +30,13 @@ from sdpn.models.weights import weights_digest
 from sdpn.pretrained import model_path
 from sdpn.progress import Report, unreported
 from sdpn.training.back_end import train_back_end
-from sdpn.training.comparison import before_and_after, read_trial_list, trial_file
+from sdpn.training.comparison import (
+    TrialList,
+    before_and_after,
+    read_trial_list,
+    trial_file,
+    warn_of_shared_speech,
+)
 from sdpn.training.config import RunConfig
 from sdpn.training.data import read_training_data
 from sdpn.training.distributed import process_group
@@ -42,6 +50,8 @@ from sdpn.verification.storage import BACK_END, has_back_end, write_back_end
 
 #: Folder of trials and scores, in an experiment folder.
 COMPARISONS = "comparisons"
+#: What a run writes when its training begins.
+_CONFIGURATION = "config.yaml"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +107,11 @@ def finetune(
         sdpn.training.loop.Stopped: as `pretrain`.
     """
     began = time.monotonic()
-    with process_group(config.training.device, config.training.timeout_minutes) as processes:
-        start = out / START
+    start = out / START
+    with (
+        process_group(config.training.device, config.training.timeout_minutes) as processes,
+        _nothing_left(out) if processes.first else nullcontext(),
+    ):
         given = _given(sources)
         if processes.first:
             _settle(given, model_path(sources.model), start)
@@ -110,6 +123,8 @@ def finetune(
         made = [_trials(config, one, out, directories) for one in directories] if processes.first else []
         files: list[Path] = processes.gather(made)[0]
         listed = [read_trial_list(*pair) for pair in zip(directories, files, strict=True)]
+        if processes.first:
+            _warn_of_known_speech(sources, dict(zip(directories, listed, strict=True)))
         run = _run_config(
             config,
             given,
@@ -163,6 +178,38 @@ def finetune(
         "back_end": fits,
         "seconds": time.monotonic() - began,
     }
+
+
+@contextmanager
+def _nothing_left(out: Path) -> Iterator[None]:
+    """Remove what a run has written that is refused before its training begins."""
+    is_new = not any((out / name).exists() for name in (START, COMPARISONS, _CONFIGURATION))
+    was_there = out.exists()
+    try:
+        yield
+    except InputError:
+        if is_new and not (out / _CONFIGURATION).exists():
+            for name in (START, COMPARISONS):
+                shutil.rmtree(out / name, ignore_errors=True)
+            if not was_there:
+                shutil.rmtree(out, ignore_errors=True)
+        raise
+
+
+def _warn_of_known_speech(sources: FinetuneSources, listed: Mapping[Path, TrialList]) -> None:
+    """Warn of trials of speech that is trained on, or that the best step is chosen on."""
+    trained = [
+        utterance
+        for directory in sources.data
+        if not is_mel_folder(directory)
+        for utterance in read_data_dir(directory)
+    ]
+    for directory, one in listed.items():
+        option = "--valid" if directory == sources.valid else "--test"
+        warn_of_shared_speech(trained, one.utterances, ("--data", f"{option} {directory}"))
+        if sources.valid is not None and directory != sources.valid:
+            valid = listed[sources.valid].utterances
+            warn_of_shared_speech(valid, one.utterances, ("--valid", f"--test {directory}"))
 
 
 def _given(sources: FinetuneSources) -> ModelFolder:

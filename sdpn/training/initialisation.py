@@ -29,7 +29,7 @@ from sdpn.errors import InputError
 from sdpn.extraction.embed_corpus import embed_corpus
 from sdpn.features.registry import AnyFeatureConfig
 from sdpn.io.kaldi import Utterance
-from sdpn.models.adapters import adapter_weights
+from sdpn.models.adapters import AdaptersConfig, adapter_weights
 from sdpn.models.classifier import read_classifier
 from sdpn.models.embedder import Embedder
 from sdpn.models.encoder import Encoder
@@ -159,7 +159,8 @@ def _load_initial_weights(
             hint="use the settings of the model",
         )
     for branch in (network.student, network.teacher):
-        branch.encoder.load_state_dict({**adapter_weights(branch.encoder), **model.encoder.state_dict()})
+        beside = adapter_weights(branch.encoder, AdaptersConfig())
+        branch.encoder.load_state_dict({**beside, **model.encoder.state_dict()})
     if isinstance(network, SemiSupervised) and (head / PRETRAINING).is_file():
         network.start_from(read_pretraining(head))
     if isinstance(network, Supervised) and not keeps:

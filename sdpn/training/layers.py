@@ -12,7 +12,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from sdpn.distill.base import Objective, SelfDistillation, batch_norms
-from sdpn.models.adapters import is_of_adapter
+from sdpn.models.adapters import AdaptersConfig, adapter_weights
 from sdpn.models.depth import depths
 
 #: Samples of the silence that finds the order of the layers: 0.5 s.
@@ -70,16 +70,20 @@ class LayerPlan:
     Args:
         config: settings; with those of `LayersConfig` every layer is trained at the same rate from the start.
         network: the network, with its adapters attached.
+        adapters: of the network, where these are what is trained.
     """
 
-    def __init__(self, config: LayersConfig, network: Objective) -> None:
+    def __init__(self, config: LayersConfig, network: Objective, adapters: AdaptersConfig) -> None:
         self._config = config
+        self._adapters = adapters
+        self._small: set[str] = set()
         self._network = network
         self._now: int | None = None
         self._depths: dict[str, int] = {}
         if config != LayersConfig():
             assert isinstance(network, SelfDistillation)
             encoder = network.student.encoder
+            self._small = set(adapter_weights(encoder, adapters))
             self._depths = depths(encoder, network.example(_EXAMPLE_SAMPLES))
             for name, tensor in encoder.named_parameters():
                 tensor.requires_grad_(self._is_ever_trained(name))
@@ -120,7 +124,8 @@ class LayerPlan:
         for name, module in encoder.named_modules():
             own = [f"{name}.{inner}" if name else inner for inner, _ in module.named_parameters()]
             module.training = any(trained[one] for one in own) if own else above <= max(self._depths.values())
-        if self._config.batch_norm == "kept" or self._config.trained == "adapters":
+        beside = self._config.trained == "adapters" and not self._adapters.norms
+        if self._config.batch_norm == "kept" or beside:
             for norm in batch_norms(encoder):
                 norm.eval()
         return True
@@ -137,7 +142,7 @@ class LayerPlan:
     def _is_ever_trained(self, name: str) -> bool:
         if self._config.trained == "head":
             return False
-        return self._config.trained != "adapters" or is_of_adapter(name)
+        return self._config.trained != "adapters" or name in self._small
 
 
 class Anchor:

@@ -62,7 +62,7 @@ class Update:
         self._synchronises = self._is_distributed and config.training.sync_batch_norm
         if self._synchronises:  # first: it replaces modules that others refer to
             synchronise_batch_norms(network, self._device)
-        self._layers = LayerPlan(config.layers, network)
+        self._layers = LayerPlan(config.layers, network, config.adapters)
         self._anchor = Anchor(config.layers, network)
         self._wrapped: nn.Module = network
         if self._is_distributed:

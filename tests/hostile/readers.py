@@ -347,10 +347,14 @@ def _adapters(name: str) -> Callable[[Path], Path]:
         from sdpn.models.adapter_folder import save_adapters
         from sdpn.models.adapters import AdaptersConfig, attach_adapters
         from sdpn.models.folder import read_model
+        from sdpn.models.weights import weights_digest
 
         model = read_model(_material() / "model")
+        digest = weights_digest(model.encoder)
+        assert digest is not None
         attach_adapters(model.encoder, AdaptersConfig(experts=2))
-        save_adapters(folder / "adapters", replace(model, adapters=AdaptersConfig(experts=2)), base="model")
+        adapted = replace(model, adapters=AdaptersConfig(experts=2))
+        save_adapters(folder / "adapters", adapted, base="model", digest=digest)
         return folder / "adapters" / name
 
     return make

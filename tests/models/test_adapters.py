@@ -25,6 +25,7 @@ from sdpn.models.depth import depths
 from sdpn.models.encoder import Encoder
 from sdpn.models.folder import ModelFolder, read_model, save_model
 from sdpn.models.registry import SIZES, build_encoder
+from sdpn.models.weights import weights_digest
 
 _KINDS = sorted(name for name in SIZES if name.endswith("-tiny"))
 
@@ -39,7 +40,7 @@ def _trained(encoder: Encoder) -> Encoder:
     """With adapters that do something."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for value in adapter_weights(encoder).values():
+        for value in adapter_weights(encoder, AdaptersConfig()).values():
             value.copy_(0.05 * torch.randn(value.shape, generator=generator))
     return encoder
 
@@ -77,7 +78,7 @@ def test_scale_and_shift_are_of_output_channels() -> None:
     torch.testing.assert_close(layer(x_BCT), expected)
     without_bias = nn.Sequential(nn.Linear(3, 5, bias=False))
     attach_adapters(without_bias, AdaptersConfig(scale=True))
-    assert not any("shift" in name for name in adapter_weights(without_bias))
+    assert not any("shift" in name for name in adapter_weights(without_bias, AdaptersConfig()))
 
 
 @pytest.mark.parametrize("config", [AdaptersConfig(activation="relu"), AdaptersConfig(experts=3)])
@@ -118,14 +119,19 @@ def test_a_mixture_is_a_weighted_sum_of_its_experts() -> None:
 def test_only_some_layers() -> None:
     encoder, _ = _encoder()
     attach_adapters(encoder, AdaptersConfig(only=("blocks.*.expand.0", "embedding")))
-    layers = {name.rpartition(".adapter.")[0] for name in adapter_weights(encoder)}
+    layers = {name.rpartition(".adapter.")[0] for name in adapter_weights(encoder, AdaptersConfig())}
     assert layers == {"blocks.0.expand.0", "blocks.1.expand.0", "blocks.2.expand.0", "embedding"}
     with pytest.raises(InputError, match="no linear layer or convolution is called 'attention'"):
         attach_adapters(_encoder()[0], AdaptersConfig(only=("attention",)))
 
 
 @pytest.mark.parametrize(
-    "config", [AdaptersConfig(), AdaptersConfig(scale=True), AdaptersConfig(activation="relu", experts=2)]
+    "config",
+    [
+        AdaptersConfig(),
+        AdaptersConfig(scale=True, norms=True),
+        AdaptersConfig(activation="relu", experts=2, norms=True),
+    ],
 )
 def test_a_folder_holds_the_small_part_and_its_base(config: AdaptersConfig, tmp_path: Path) -> None:
     encoder, features = _encoder()
@@ -133,9 +139,14 @@ def test_a_folder_holds_the_small_part_and_its_base(config: AdaptersConfig, tmp_
     save_model(tmp_path / "base", base)
     adapted = copy.deepcopy(encoder)
     attach_adapters(adapted, config)
-    expected = _trained(adapted)(features)
+    _trained(adapted)
+    if config.norms:
+        adapted.train()(features)  # moves running averages
+        with torch.no_grad():
+            adapted.get_parameter("pooled_norm.weight").mul_(1.5)
+    expected = adapted.eval()(features)
     model = replace(base, encoder=adapted, adapters=config)
-    save_adapters(tmp_path / "adapters", model, base="mine")
+    save_adapters(tmp_path / "adapters", model, base="mine", digest=weights_digest(encoder))
     small, whole = (
         (tmp_path / name).stat().st_size
         for name in ("adapters/adapters.safetensors", "base/model.safetensors")
@@ -155,7 +166,8 @@ def test_adapters_of_another_base_are_refused(tmp_path: Path) -> None:
     base = ModelFolder(encoder, SIZES["ecapa-tiny"], FeatureConfig())
     adapted = copy.deepcopy(encoder)
     attach_adapters(adapted, AdaptersConfig())
-    save_adapters(tmp_path / "a", replace(base, encoder=adapted, adapters=AdaptersConfig()), base="mine")
+    model = replace(base, encoder=adapted, adapters=AdaptersConfig())
+    save_adapters(tmp_path / "a", model, base="mine", digest=weights_digest(encoder))
     torch.manual_seed(5)
     other = replace(base, encoder=build_encoder(SIZES["ecapa-tiny"], 80).eval())
     with pytest.raises(

@@ -128,16 +128,22 @@ def test_lower_layers_learn_slower_and_the_pull_and_the_blend_keep_them_near(
     assert pulled["stem.0.weight"] < 0.8 * plain["stem.0.weight"]
 
 
-@pytest.mark.parametrize("activation", ["none", "relu"])
+@pytest.mark.parametrize(("activation", "norms"), [("none", False), ("relu", True)])
 def test_adapters_alone_are_trained_and_saved(
-    start: Path, voices: Path, tmp_path: Path, activation: str
+    start: Path, voices: Path, tmp_path: Path, activation: str, norms: bool
 ) -> None:
     settings = [f"adapters.activation={activation}", "adapters.bottleneck=2", "optimizer.lr=1e-2"]
+    settings += [f"adapters.norms={str(norms).lower()}"]
     results = _finetune(start, voices, tmp_path, "layers.trained=adapters", *settings)
     assert 0 < results["trained_share"] < 0.5
     made = with_adapters(read_model(start), tmp_path / "adapters")
     whole = read_model(tmp_path / "model")
     assert (whole.adapters is None) is (activation == "none")
+    old, new = (
+        read_model(path).encoder.get_submodule("pooled_norm").state_dict()
+        for path in (start, tmp_path / "model")
+    )
+    assert all(torch.equal(old[name], new[name]) is not norms for name in ("weight", "running_mean"))
     features = torch.randn(1, 80, 60)
     torch.testing.assert_close(made.encoder(features), whole.encoder(features), rtol=1e-4, atol=1e-5)
     assert (whole.encoder(features) - read_model(start).encoder(features)).abs().max() > 1e-4
@@ -191,11 +197,14 @@ def _part(voices: Path, folder: Path, rows: range) -> Path:
     return folder
 
 
-def test_before_and_after_are_measured_on_the_same_trials(start: Path, voices: Path, tmp_path: Path) -> None:
+def test_before_and_after_are_measured_on_the_same_trials(
+    start: Path, voices: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     from sdpn import load_model, similarity
     from sdpn.metrics.verification import equal_error_rate, error_rates
 
     results = _finetune(start, voices, tmp_path, "training.steps=2", test=[voices])
+    assert f"--test {voices} and --data share 24 utterances" in caplog.text
     (compared,) = results["comparisons"]
     listed = read_trial_list(voices, voices / "trials")
     for which, model in (("before", start), ("after", tmp_path / "model")):
@@ -326,6 +335,9 @@ def test_bad_input(start: Path, voices: Path, tmp_path: Path, caplog: pytest.Log
     some = _labels(voices, tmp_path / "some", {"u03": None})
     with pytest.raises(InputError, match="no label for 'u03'"):
         _finetune(start, voices, tmp_path / "missing", f"supervised.labels={some}")
+    with pytest.raises(InputError, match="7 folds cannot be made"):
+        _finetune(start, voices, tmp_path / "folds", "supervised.folds=7")
+    assert not (tmp_path / "missing").exists() and not (tmp_path / "folds").exists()
     with pytest.raises(InputError, match="was begun with another model: digest"):
         other = tmp_path / "other"
         model = read_model(start)
@@ -335,6 +347,7 @@ def test_bad_input(start: Path, voices: Path, tmp_path: Path, caplog: pytest.Log
             ModelFolder(build_encoder(model.encoder_config, 80).eval(), model.encoder_config, model.features),
         )
         _finetune(other, voices, tmp_path / "one", "training.steps=1", f"supervised.labels={lonely}")
+    assert (tmp_path / "one/start").exists()  # of the run that was begun
     with pytest.raises(InputError, match="utterances of one speaker only"):
         single = _part(voices, tmp_path / "single", range(0, 24, 6))
         _finetune(start, voices, tmp_path / "trials", test=[single])
