@@ -92,7 +92,12 @@ def test_a_given_number_is_obeyed() -> None:
 
 @pytest.mark.parametrize(
     ("same", "different", "said"),
-    [(0.5, None, "both or neither"), (None, 0.1, "both or neither"), (0.2, 0.2, "larger"), (1.2, 0.1, "larger")],
+    [
+        (0.5, None, "both or neither"),
+        (None, 0.1, "both or neither"),
+        (0.2, 0.2, "larger"),
+        (1.2, 0.1, "larger"),
+    ],
 )
 def test_settings_out_of_range(same: float | None, different: float | None, said: str) -> None:
     with pytest.raises(ValueError, match=said):
