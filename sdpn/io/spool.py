@@ -81,8 +81,8 @@ class Piped:
         """Remove the temporary file; a source that has begun anew, with another header, is reported."""
         if is_wav(self._joined.behind):
             logger.warning(
-                "%s: another WAV recording follows the first, and is not read; raw samples (--rate) or FLAC can"
-                " go on where their source restarts",
+                "%s: another WAV recording follows the first, and is not read; raw samples (--rate) or FLAC"
+                " can go on where their source restarts",
                 self._name,
             )
         if self._folder is not None:
