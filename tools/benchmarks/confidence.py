@@ -23,7 +23,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from counting import read as conversations_of_counting
@@ -296,7 +296,7 @@ class Judged(NamedTuple):
     evidence: CountEvidence | None
 
 
-def judge(example: Example, cosines: Mapping[str, float]) -> Judged | None:
+def judge(example: Example, cosines: Mapping[str, Any]) -> Judged | None:
     """Diarize with what is known of the model, and compare with the reference; None without speech."""
     embedded = example.embedded
     if not embedded.speech:

@@ -514,7 +514,8 @@ def fit_voice(of: Mapping[str, Sequence[Example]], known: Mapping[str, Mapping[s
     """
     rows = [Row(name, part) for name, examples in of.items() for each in examples for part in parts(each)]
     rows = [row for row in rows if len(row.example.embedded.emb_ND) >= FEWEST_IN_PIECE]
-    clusterers = {name: Merging(**{key: known[name][key] for key in COSINES}) for name in of}
+    cosines: dict[str, Any] = {name: {key: known[name][key] for key in COSINES} for name in of}
+    clusterers = {name: Merging(**each) for name, each in cosines.items()}
     levels = [row.levels(clusterers[row.name]) for row in rows]
     num = max(map(len, levels))
     steps_RK, own_RK, usual_RK = (np.zeros((len(rows), num)) for _ in range(3))
