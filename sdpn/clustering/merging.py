@@ -16,6 +16,7 @@ from sdpn.clustering.agglomerative import Agglomerative
 from sdpn.clustering.base import Clusterer, Clustering
 from sdpn.clustering.count_calibration import CountEvidence, calibrated_counts
 from sdpn.clustering.hmm import forward_backward
+from sdpn.clustering.one_voice import OneVoice, Shares, two_voices
 from sdpn.clustering.recording_model import RecordingModel, fit_recording
 from sdpn.clustering.speaker_pairs import Clusters, PairFeatures, windows_in_usual_ones
 from sdpn.clustering.unheard import among, with_required
@@ -60,10 +61,13 @@ class Level:
         labels_N: speaker of each window, 0..K-1.
         features_F: of the two speakers who are merged next (`sdpn.clustering.speaker_pairs.FEATURES`); None
             at one speaker.
+        shares: how similar these are, by what is known of the embedding (`sdpn.clustering.one_voice`); None
+            where nothing is.
     """
 
     labels_N: np.ndarray
     features_F: np.ndarray | None
+    shares: Shares | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,9 +80,10 @@ class Merging(Clusterer):
        ratio of two speakers and one under Gaussian speakers and windows, by their distance, by how much was
        said, and by whether the smaller lies between two others. After merges, windows are assigned anew. So
        there is a clustering for every number of speakers down to one.
-    4. Each step from K-1 to K speakers has log odds (`STEP_ODDS`); their sums are the log posterior of the
-       number. Its median among the admissible numbers is taken, since the most probable number is more often
-       too low than too high, or that number itself (``count``). A given number is a level like any other.
+    4. Each step from K-1 to K speakers has log odds (`STEP_ODDS`, and where the cosines of the embedding are
+       known, `sdpn.clustering.one_voice`); their sums are the log posterior of the number. Its median among
+       the admissible numbers is taken, since the most probable number is more often too low than too high,
+       or that number itself (``count``). A given number is a level like any other.
     5. VBx (`sdpn.clustering.variational`) starts from that level. A speaker to whom it leaves no window is
        dropped, unless fewer than required would be left: then he gets one window, as does whoever is
        required against the odds (`sdpn.clustering.unheard`). Without times, windows are independent.
@@ -95,6 +100,10 @@ class Merging(Clusterer):
         prior_odds: added to the log odds of each further speaker; above 0 for more speakers.
         count: the ``median`` of the posterior, or the most ``probable`` number: more often right, above all
             with one speaker, and lower where there are many (docs/clustering.md).
+        same_cosine: mean cosine of two windows of one utterance with this embedding, as a model's calibration
+            has it; None, as ``different_cosine`` then: the number is decided within the recording, in which
+            one person alone is often divided (docs/clustering.md).
+        different_cosine: mean cosine of windows of different people.
         max_start: maximum number of initial clusters.
         exact_windows: maximum number of windows for AHC without coarsening.
     """
@@ -105,6 +114,8 @@ class Merging(Clusterer):
     iterations: int = 2
     prior_odds: float = 0.0
     count: Literal["median", "probable"] = "median"
+    same_cosine: float | None = None
+    different_cosine: float | None = None
     max_start: int = 100
     exact_windows: int = 5000
 
@@ -119,9 +130,23 @@ class Merging(Clusterer):
             raise ValueError(f"prior_odds is {self.prior_odds}; expected -10 to 10")
         if self.count not in ("median", "probable"):
             raise ValueError(f"count is {self.count!r}; expected 'median' or 'probable'")
+        if (self.same_cosine is None) != (self.different_cosine is None):
+            raise ValueError("one of same_cosine and different_cosine is missing; expected both or neither")
+        if (known := self.known) is not None and not -1.0 <= known.different < known.same <= 1.0:
+            raise ValueError(
+                f"same_cosine is {known.same} and different_cosine {known.different}; "
+                "expected cosines of which same_cosine is the larger"
+            )
         for name, least in (("iterations", 0), ("max_start", 1), ("exact_windows", 2)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least {least}")
+
+    @property
+    def known(self) -> OneVoice | None:
+        """What is known of the embedding."""
+        if self.same_cosine is None or self.different_cosine is None:
+            return None
+        return OneVoice(self.same_cosine, self.different_cosine)
 
     def _fit(self, emb_ND: np.ndarray, times_N2: np.ndarray | None, low: int, high: int) -> Clustering:
         model = fit_recording(cosine(emb_ND), times_N2)
@@ -234,7 +259,9 @@ class Merging(Clusterer):
             odds_KK = features_KKF @ PAIR_ODDS
             np.fill_diagonal(odds_KK, np.inf)
             kept, gone = sorted(int(place) for place in np.unravel_index(odds_KK.argmin(), odds_KK.shape))
-            levels[num] = Level(clusters.labels_N, features_KKF[kept, gone])
+            similar = clusters.cosine(kept, gone)
+            shares = None if self.known is None else self.known.shares(similar, model.within)
+            levels[num] = Level(clusters.labels_N, features_KKF[kept, gone], shares)
             clusters = clusters.merged(kept, gone)
         levels[1] = Level(np.zeros(len(emb_ND), dtype=np.int64), None)
         return levels
@@ -282,6 +309,12 @@ def step_features(num: int, level: Level) -> np.ndarray:
     return np.append(level.features_F, float(num == 2))
 
 
+def step_odds(num: int, level: Level) -> float:
+    """Log odds of ``num`` against one speaker fewer."""
+    odds = float(step_features(num, level) @ STEP_ODDS)
+    return odds if level.shares is None else odds + float(two_voices(*level.shares, num == 2))
+
+
 def chosen_count(posterior_K: np.ndarray, rule: str) -> int:
     """The ``median`` of probabilities of 1, 2, ... speakers, or the most ``probable`` number."""
     at = posterior_K.argmax() if rule == "probable" else (posterior_K.cumsum() < 0.5).sum()
@@ -290,7 +323,7 @@ def chosen_count(posterior_K: np.ndarray, rule: str) -> int:
 
 def _heard(levels: Mapping[int, Level], required: int) -> int:
     """How many of the speakers who are required the evidence supports."""
-    steps = [step_features(num, levels[num]) @ STEP_ODDS + _REQUIRED_ODDS for num in range(2, required + 1)]
+    steps = [step_odds(num, levels[num]) + _REQUIRED_ODDS for num in range(2, required + 1)]
     return 1 + int(np.cumsum([0.0, *steps]).argmax())
 
 
@@ -303,6 +336,6 @@ def count_posterior(levels: Mapping[int, Level], prior_odds: float) -> np.ndarra
     """
     from scipy.special import softmax
 
-    steps = [step_features(num, levels[num]) @ STEP_ODDS + prior_odds for num in range(2, max(levels) + 1)]
+    steps = [step_odds(num, levels[num]) + prior_odds for num in range(2, max(levels) + 1)]
     posterior_K: np.ndarray = softmax(np.concatenate([[0.0], np.cumsum(steps)]))
     return posterior_K

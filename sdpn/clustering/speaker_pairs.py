@@ -86,6 +86,10 @@ class Clusters:
         sizes_K = np.bincount(labels_N).astype(np.float64)
         return cls(labels_N, sizes_K, csr_array(ones, shape=(len(sizes_K), len(labels_N))) @ rows_ND)
 
+    def cosine(self, one: int, other: int) -> float:
+        """Mean cosine of the windows of two clusters."""
+        return float(self.sums_KD[one] @ self.sums_KD[other] / (self.sizes_K[one] * self.sizes_K[other]))
+
     def merged(self, kept: int, gone: int) -> Clusters:
         """With two clusters as one; the clusters behind ``gone`` move up."""
         labels_N = np.where(self.labels_N == gone, kept, self.labels_N)

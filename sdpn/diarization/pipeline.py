@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from sdpn.clustering.base import Clusterer, check_counts
+from sdpn.clustering.one_voice import COSINES, tells_voices_apart
 from sdpn.clustering.registry import make_clusterer
 from sdpn.diarization.confidence import turn_confidence, turn_features
 from sdpn.diarization.embedded import EmbeddedRecording
@@ -542,8 +543,9 @@ def calibrated_clusterer(
 ) -> Clusterer:
     """Build a clusterer from explicit settings, then the model's calibration, then its defaults.
 
-    The calibration may hold ``ahc_threshold``. VBx is also initialised by AHC, but estimates the threshold
-    from the recording, as published: this was better on unseen speakers, whose similarities differ.
+    The calibration may hold ``ahc_threshold`` for AHC, and ``same_cosine`` and ``different_cosine`` for
+    `sdpn.clustering.merging`. VBx is also initialised by AHC, but estimates the threshold from the recording,
+    as published: this was better on unseen speakers, whose similarities differ.
 
     Raises:
         InputError: no such clusterer or setting.
@@ -551,4 +553,6 @@ def calibrated_clusterer(
     calibrated: dict[str, object] = {}
     if method == "ahc" and "ahc_threshold" in calibration:
         calibrated["threshold"] = calibration["ahc_threshold"]
+    if method == "merging" and not COSINES & settings.keys() and tells_voices_apart(calibration):
+        calibrated |= {name: calibration[name] for name in sorted(COSINES)}
     return make_clusterer(method, {**calibrated, **settings})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import tempfile
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,10 +12,15 @@ from sdpn.errors import InputError
 from sdpn.io.decoder_choice import open_decoder
 from sdpn.io.decoding import Decoder
 from sdpn.io.ffmpeg import FfmpegDecoder
-from sdpn.io.riff import UNKNOWN_SIZE, is_wav, wav_layout
+from sdpn.io.riff import UNKNOWN_SIZE, WavLayout, is_wav, wav_layout
+
+logger = logging.getLogger(__name__)
 
 #: Bytes that are read to identify the format.
 _PEEK = 4096
+
+#: Bytes at the start of a recording that say that it is one.
+_MARK = 12
 
 #: Stateless WAV codecs: PCM, float, A-law, mu-law, and extensible.
 _PLAIN = {1, 3, 6, 7, 0xFFFE}
@@ -44,12 +50,13 @@ class Piped:
             head += more
         if not head:
             raise InputError("is empty (0 bytes); expected audio", path=name)
-        joined = _Joined(head, stream, name)
+        self._name, layout = name, _layout(head)
+        joined = self._joined = _Joined(head, stream, name, None if layout is None else _end(layout))
         if _plays_at_once(head):
             self.decoder: Decoder = FfmpegDecoder(
                 name,
                 stream=joined,  # type: ignore[arg-type]
-                promised_s=_promised_s(head),
+                promised_s=None if layout is None else layout.promised / layout.bytes_per_s,
             )
             return
         self._folder = tempfile.TemporaryDirectory(prefix="sdpn-")
@@ -71,24 +78,40 @@ class Piped:
             ) from error
 
     def close(self) -> None:
-        """Remove the temporary file."""
+        """Remove the temporary file; a source that has begun anew, with another header, is reported."""
+        if is_wav(self._joined.behind):
+            logger.warning(
+                "%s: another WAV recording follows the first, and is not read; raw samples (--rate) or FLAC"
+                " can go on where their source restarts",
+                self._name,
+            )
         if self._folder is not None:
             self._folder.cleanup()
 
 
 class _Joined:
-    """The bytes read so far and those that follow: a readable file without ``seek``."""
+    """The bytes read so far and those that follow: a readable file without ``seek``.
 
-    def __init__(self, head: bytes, stream: BinaryIO, name: str) -> None:
+    Attributes:
+        behind: the first bytes that were read from ``end`` on.
+    """
+
+    def __init__(self, head: bytes, stream: BinaryIO, name: str, end: int | None) -> None:
         self._head = head
         self._stream = stream
         self._name = name
+        self._left = end
+        self.behind = b""
 
     def read(self, size: int) -> bytes:
         if self._head:
             part, self._head = self._head[:size], self._head[size:]
-            return part
-        return _read(self._stream, size, self._name)
+        else:
+            part = _read(self._stream, size, self._name)
+        if self._left is not None:
+            self.behind += part[self._left :][: _MARK - len(self.behind)]
+            self._left = max(self._left - len(part), 0)
+        return part
 
     def close(self) -> None:
         """Leave the stream open: the caller closes it."""
@@ -104,12 +127,17 @@ def _read(stream: Any, size: int, name: str) -> bytes:
     return bytes(data or b"")
 
 
-def _promised_s(head: bytes) -> float | None:
-    """Length according to a WAV header, which ffmpeg ignores where it cannot seek."""
+def _layout(head: bytes) -> WavLayout | None:
+    """Of a WAV file whose header, which ffmpeg ignores where it cannot seek, says how long it is."""
     layout = wav_layout(io.BytesIO(head), 1 << 62) if is_wav(head) else None
     if layout is None or not layout.bytes_per_s or not 0 < layout.promised < UNKNOWN_SIZE:
         return None
-    return layout.promised / layout.bytes_per_s
+    return layout
+
+
+def _end(layout: WavLayout) -> int:
+    """Bytes up to the end of the samples, which begin and end at even ones."""
+    return layout.begin + layout.promised + layout.promised % 2
 
 
 def _plays_at_once(head: bytes) -> bool:

@@ -191,6 +191,13 @@ def test_settings_come_from_the_user_then_the_model_then_the_defaults() -> None:
     assert calibrated_clusterer("ahc", {}, {"ahc_threshold": 0.2, "other": 1.0}) == Ahc(threshold=0.2)
     assert calibrated_clusterer("ahc", {"threshold": 0.3}, {"ahc_threshold": 0.2}) == Ahc(threshold=0.3)
     assert calibrated_clusterer("spectral", {}, {"ahc_threshold": 0.2}) == Spectral()
+    known = {"ahc_threshold": 0.2, "same_cosine": 0.6, "different_cosine": 0.1}
+    assert calibrated_clusterer("merging", {}, known) == Merging(same_cosine=0.6, different_cosine=0.1)
+    own = {"same_cosine": 0.7, "different_cosine": 0.0}
+    assert calibrated_clusterer("merging", own, known) == Merging(same_cosine=0.7, different_cosine=0.0)
+    assert calibrated_clusterer("merging", {}, {**known, "same_cosine": 0.2}) == Merging()
+    with pytest.raises(InputError, match="both or neither"):
+        calibrated_clusterer("merging", {"same_cosine": 0.7}, known)
     assert Diarizer(HumEmbedder({"ahc_threshold": 0.2})).clusterer == Merging()  # finds its own threshold
     ahc = DiarizationConfig(method="ahc")
     assert Diarizer(HumEmbedder({"ahc_threshold": 0.2}), config=ahc).clusterer == Ahc(threshold=0.2)

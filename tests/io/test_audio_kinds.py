@@ -276,3 +276,19 @@ def test_blocks_need_no_memory_for_the_whole(tmp_path: Path) -> None:
     grown_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb
     assert total == 900 * 16000
     assert grown_kb < 80_000  # the whole would be 159 MB, and more while it is resampled
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_U8"])
+def test_a_source_that_restarts_with_another_header_is_reported(
+    subtype: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Odd numbers of bytes have one more behind them."""
+    content = []
+    for samples, rate_hz in ((LEFT[:8001], 16000), (LEFT[:4000], 8000)):
+        buffer = io.BytesIO()
+        soundfile.write(buffer, samples, rate_hz, format="WAV", subtype=subtype)
+        content.append(buffer.getvalue())
+    once = audio.read(io.BytesIO(content[0]))
+    assert not caplog.records
+    np.testing.assert_array_equal(audio.read(io.BytesIO(b"".join(content))), once)
+    assert "another WAV recording follows the first, and is not read" in caplog.text

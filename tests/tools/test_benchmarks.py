@@ -212,3 +212,9 @@ def test_counting(shared_data: Path, tmp_path: Path) -> None:
     assert row[:3] == ["meetings", "merging", "32"]
     assert 0 < int(row[3]) <= 100 and -2 < float(row[4]) < 2
     assert "PAIR_ODDS: " in _run("counting.py", "fit", *of)
+    alone = ["--kind", "alone", "--seed", "1"]
+    _run("counting.py", "simulate", "--out", str(tmp_path), *corpora, *sounds, *alone)
+    _run("counting.py", "embed", *of)
+    said = _run("counting.py", "voice", *of)
+    assert "WEIGHTS: constant " in said
+    assert "fast, alone (" in said

@@ -17,12 +17,13 @@ a room with noise, and over the telephone).
 from __future__ import annotations
 
 import argparse
+import json
 import pickle
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from counting import read as conversations_of_counting
@@ -37,6 +38,7 @@ from sdpn.benchmark.held_out import LIBRISPEECH_SPEAKERS, is_held_out_sound
 from sdpn.clustering.base import Clustering
 from sdpn.clustering.count_calibration import COUNT_ODDS, TERMS, CountEvidence, calibrated_counts, count_terms
 from sdpn.clustering.merging import Merging
+from sdpn.clustering.one_voice import COSINES, tells_voices_apart
 from sdpn.diarization import forecast
 from sdpn.diarization.confidence import FEATURES, RIGHT_ODDS, turn_features
 from sdpn.diarization.forecast import OFFSET, recording_features
@@ -45,6 +47,7 @@ from sdpn.diarization.timeline import LabelledSpan, label_speech
 from sdpn.diarization.vad import detect_speech
 from sdpn.interop.load import load_model
 from sdpn.io import audio
+from sdpn.io.atomic import atomic_write_text
 from sdpn.io.rttm import Turn
 from sdpn.metrics.diarization import score_recordings, total_figures
 from sdpn.simulation.manifest import Conversation, read_manifest, write_manifest
@@ -229,9 +232,11 @@ def _speakers(corpus: Path, folder: Path) -> Path:
 
 def embed(args: argparse.Namespace) -> None:
     """Embed the windows of all conversations."""
-    diarizer = Diarizer(load_model(args.model, args.format, precision=args.precision))
+    model = load_model(args.model, args.format, precision=args.precision)
+    diarizer = Diarizer(model)
     examples = []
     args.out.mkdir(parents=True, exist_ok=True)
+    atomic_write_text(args.out / f"{args.name[0]}.json", json.dumps(dict(model.calibration)) + "\n")
     for corpus, name, folders, line in conversations(args.data, args.out, args.part, args.num, args.seed):
         wave = CONDITIONS[name].degrade(mix(line, folders.load).astype(np.float32) / 32768)
         embedded = replace(diarizer.embed((wave, audio.RATE_HZ)), recording=line.recording)
@@ -291,12 +296,12 @@ class Judged(NamedTuple):
     evidence: CountEvidence | None
 
 
-def judge(example: Example) -> Judged | None:
-    """Diarize and compare with the reference; None without speech."""
+def judge(example: Example, cosines: Mapping[str, Any]) -> Judged | None:
+    """Diarize with what is known of the model, and compare with the reference; None without speech."""
     embedded = example.embedded
     if not embedded.speech:
         return None
-    clusterer = WithEvidence()
+    clusterer = WithEvidence(**cosines)
     clustering = clusterer.fit_predict(embedded.emb_ND, times_N2=embedded.windows.times_N2)
     spans = label_speech(
         embedded.speech, embedded.windows, clustering.labels_N, max_pause_s=embedded.max_pause_s
@@ -562,7 +567,9 @@ def fit(out: Path, names: Sequence[str], others: Sequence[Path]) -> None:
 
 def judged_examples(out: Path, part: str, name: str, others: Sequence[Path]) -> list[Judged]:
     """The conversations of `read_examples`, diarized."""
-    found = [judge(example) for example in read_examples(out, part, name, others)]
+    known = json.loads((out / f"{name}.json").read_text())
+    cosines = {key: known[key] for key in COSINES} if tells_voices_apart(known) else {}
+    found = [judge(example, cosines) for example in read_examples(out, part, name, others)]
     return [judged for judged in found if judged is not None]
 
 

@@ -18,7 +18,8 @@ repeatable; the first by default):
   is overlapped;
 - ``changes``: 2 to 6 speakers of whom every second one is far from the microphone, whose levels differ
   (standard deviation 10 dB), or who are half of the time on a telephone;
-- ``hour``: 20 and 40 speakers in an hour.
+- ``hour``: 20 and 40 speakers in an hour;
+- ``alone``: one speaker for 15, 30 and 60 s, in each of the conditions, for each ``--seed``.
 
 ``embed`` computes the windows of each recording once and goes on where it was interrupted; with
 ``--conversations DIR`` of other conversations, as of `sdpn benchmark`. ``table`` tries clusterers on what
@@ -26,13 +27,15 @@ is embedded, in seconds; its last column is the share of recordings in which eve
 length of a window: who does not cannot be counted. ``fit`` prints the coefficients
 `sdpn.clustering.merging.PAIR_ODDS` and `STEP_ODDS`, fitted to the conversations, to pieces of them of 30 and
 75 s, and to the one who speaks most in each, alone;
-and how they do on corpora that they were not fitted to.
+and how they do on corpora that they were not fitted to. ``voice`` does the same for the weights of
+`sdpn.clustering.one_voice`, for models with a calibration; it needs the kind ``alone``.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import pickle
 import tempfile
@@ -54,17 +57,24 @@ from sdpn.cli.table import format_markdown
 from sdpn.clustering import merging
 from sdpn.clustering.base import Clusterer
 from sdpn.clustering.merging import Level, Merging, step_features
+from sdpn.clustering.one_voice import COSINES, Weights, two_voices
 from sdpn.clustering.recording_model import fit_recording
-from sdpn.clustering.registry import CLUSTERERS, make_clusterer
+from sdpn.clustering.registry import CLUSTERERS
 from sdpn.clustering.speaker_pairs import FEATURES, Clusters, PairFeatures
 from sdpn.diarization.local_speech import SegmentationConfig
-from sdpn.diarization.pipeline import DiarizationConfig, Diarizer, EmbeddedRecording, label_recording
+from sdpn.diarization.pipeline import (
+    DiarizationConfig,
+    Diarizer,
+    EmbeddedRecording,
+    calibrated_clusterer,
+    label_recording,
+)
 from sdpn.diarization.vad import detect_speech
 from sdpn.diarization.windows import Windows
 from sdpn.interop.load import load_model
 from sdpn.interop.segmentation import load_segmentation
 from sdpn.io import audio
-from sdpn.io.atomic import atomic_directory, atomic_path
+from sdpn.io.atomic import atomic_directory, atomic_path, atomic_write_text
 from sdpn.io.rttm import Turn, from_annotation, read_rttm, write_rttms
 from sdpn.metrics.diarization import NIST_COLLAR_S, score_recordings, total_figures
 from sdpn.simulation.manifest import Conversation
@@ -74,8 +84,8 @@ from sdpn.simulation.turn_statistics import voxconverse
 from sdpn.verification.similarity import cosine
 
 CONDITIONS = ("dry", "room and noise", "telephone")
-KINDS = ("conversations", "meetings", "changes", "hour")
-COUNTS, HOUR = range(2, 9), (20, 40)
+KINDS = ("conversations", "meetings", "changes", "hour", "alone")
+COUNTS, HOUR, ALONE_S = range(2, 9), (20, 40), (15, 30, 60)
 FEWEST_FILES = 4
 
 #: Length of a window of the pipeline, and resolution of who speaks alone.
@@ -85,6 +95,12 @@ WINDOW_S, FRAME_S = 1.5, 0.01
 ONE_SPEAKER, PIECE = 0.5, 0.5
 FEWEST_WINDOWS, FEWEST_IN_PIECE = 20, 8
 PIECES_S = (30.0, 75.0)
+
+#: Kinds of recordings of one speaker.
+ALONE = ("one", "alone")
+
+#: Share of the fit of `sdpn.clustering.one_voice` that is recordings of one speaker.
+ALONE_SHARE = 0.35
 
 #: Each cluster's most similar ones that make the pairs of the fit, and most clusters of a level.
 NEAREST, MOST_CLUSTERS = 3, 40
@@ -113,7 +129,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("step", choices=("simulate", "embed", "table", "fit"))
+    parser.add_argument("step", choices=("simulate", "embed", "table", "fit", "voice"))
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--name", action="append", default=[], help="of the embeddings")
     group = parser.add_argument_group("simulate")
@@ -142,12 +158,16 @@ def main() -> None:
     elif args.step == "table":
         settings = {key: yaml.safe_load(value) for key, value in (each.split("=", 1) for each in args.set)}
         for name in args.name:
-            print(f"\n{name}\n\n{table(read(args.out, name), args.method or list(CLUSTERERS), settings)}")
+            methods, known = args.method or list(CLUSTERERS), calibration(args.out, name)
+            print(f"\n{name}\n\n{table(read(args.out, name), methods, settings, known)}")
     else:
         of = {name: read(args.out, name) for name in args.name}
         if len({each.corpus for examples in of.values() for each in examples}) < 2:
-            parser.error("fit: leaves out one corpus after the other, and needs two or more")
-        print(fit(of))
+            parser.error(f"{args.step}: leaves out one corpus after the other, and needs two or more")
+        if args.step == "fit":
+            print(fit(of))
+        else:
+            print(fit_voice(of, {name: calibration(args.out, name) for name in args.name}))
 
 
 def simulate(corpora: Mapping[str, Path], args: argparse.Namespace) -> None:
@@ -174,6 +194,9 @@ def simulate(corpora: Mapping[str, Path], args: argparse.Namespace) -> None:
                 maker.write_meetings()
             elif kind == "changes":
                 maker.write_changes()
+            elif kind == "alone":
+                for seed in args.seed or (1, 2, 3):
+                    maker.write_alone(seed)
             else:
                 for most in HOUR:
                     maker.write_hour(most)
@@ -225,6 +248,20 @@ class Maker(NamedTuple):
         for name, each in zip(names, sorted(drawn, key=lambda line: len(line.speakers)), strict=True):
             line = each if name[1] == "room and noise" else close(each)
             self.write([line], "conversations", *name)
+
+    def write_alone(self, seed: int) -> None:
+        """One speaker, whose clips follow each other: every length in every condition."""
+        for length_s in ALONE_S:
+            names = [(f"{seed}-{length_s}", condition) for condition in CONDITIONS]
+            if all(self.folder("alone", *name).exists() for name in names):
+                continue
+            seed_of_length = 1000 * seed + length_s  # others are drawn for every length
+            drawn = self.draw(
+                num=len(CONDITIONS), seed=seed_of_length, duration_s=float(length_s), counts=range(1, 2)
+            )
+            for name, each in zip(names, drawn, strict=True):
+                line = each if name[1] == "room and noise" else close(each)
+                self.write([line], "alone", *name)
 
     def write_hour(self, most: int) -> None:
         """An hour of many speakers."""
@@ -287,8 +324,10 @@ def embed(args: argparse.Namespace) -> None:
     (name,) = args.name
     kept = args.out / "embedded" / name
     kept.mkdir(parents=True, exist_ok=True)
+    model = load_model(args.model, args.format, precision=args.precision)
+    atomic_write_text(args.out / "embedded" / f"{name}.json", json.dumps(dict(model.calibration)) + "\n")
     diarizer = Diarizer(
-        load_model(args.model, args.format, precision=args.precision),
+        model,
         config=DiarizationConfig(
             segmentation=SegmentationConfig(speech="detector" if args.detector else "segmentation")
         ),
@@ -327,7 +366,18 @@ def read(out: Path, name: str) -> list[Example]:
     return [Example(**pickle.loads(path.read_bytes())) for path in paths]
 
 
-def table(examples: Sequence[Example], methods: Sequence[str], settings: Mapping[str, Any]) -> str:
+def calibration(out: Path, name: str) -> dict[str, float]:
+    """Of the model of `embed`."""
+    found: dict[str, float] = json.loads((out / "embedded" / f"{name}.json").read_text())
+    return found
+
+
+def table(
+    examples: Sequence[Example],
+    methods: Sequence[str],
+    settings: Mapping[str, Any],
+    known: Mapping[str, float],
+) -> str:
     """Clusterers, with the number estimated and given: by kind, corpus and condition."""
     groups: dict[str, list[int]] = {}
     for index, each in enumerate(examples):
@@ -338,15 +388,15 @@ def table(examples: Sequence[Example], methods: Sequence[str], settings: Mapping
     rows = []
     for method in methods:
         usual = {"threshold": "calibrated"} if method == "ahc" else {}
-        clusterer = make_clusterer(method, {**usual, **settings})
+        clusterer = calibrated_clusterer(method, {**usual, **settings}, known)
         free, given = ([labelled(each, clusterer, given=flag) for each in examples] for flag in (False, True))
         for group, chosen in sorted(groups.items()):
             members = [examples[index] for index in chosen]
             figures = Figures.of(members, [free[index] for index in chosen])
-            known = Figures.of(members, [given[index] for index in chosen])
+            of_given = Figures.of(members, [given[index] for index in chosen])
             exact, bias = f"{100 * figures.exact:.0f}", f"{figures.bias:+.2f}"
             heard = f"{100 * np.mean([least_alone_s(each) >= WINDOW_S for each in members]):.0f}"
-            rows.append([group, method, str(len(members)), exact, bias, figures.der, known.der, heard])
+            rows.append([group, method, str(len(members)), exact, bias, figures.der, of_given.der, heard])
     return format_markdown(header, rows)
 
 
@@ -397,7 +447,7 @@ def fit(of: Mapping[str, Sequence[Example]]) -> str:
     rows = [Row(name, part) for name, examples in of.items() for each in examples for part in parts(each)]
     pairs: list[tuple[np.ndarray, np.ndarray]] = []
     for _ in range(3):  # what is merged first depends on the coefficients
-        several = [row for row in rows if row.example.kind != "one"]
+        several = [row for row in rows if row.example.kind not in ALONE]
         pairs += [_pairs(row.example, found) for row in several if len(found := row.levels()) > 1]
         merging.PAIR_ODDS = _pair_odds(pairs)
     text = "PAIR_ODDS: " + ", ".join(f"{weight:.3f}" for weight in merging.PAIR_ODDS)
@@ -407,7 +457,9 @@ def fit(of: Mapping[str, Sequence[Example]]) -> str:
         for field in ("", "kind", "corpus")
     )
     counts = np.array([row.example.num_speakers for row in rows])
-    weights = np.select([kinds == "one", np.isin(kinds, ("piece", "meetings"))], [ONE_SPEAKER, PIECE], 1.0)
+    weights = np.select(
+        [np.isin(kinds, ALONE), np.isin(kinds, ("piece", "meetings"))], [ONE_SPEAKER, PIECE], 1.0
+    )
     for name in of:
         weights[names == name] /= weights[names == name].sum()
     num = max(map(len, levels))
@@ -454,16 +506,90 @@ def fit(of: Mapping[str, Sequence[Example]]) -> str:
     return "\n".join(lines)
 
 
+def fit_voice(of: Mapping[str, Sequence[Example]], known: Mapping[str, Mapping[str, float]]) -> str:
+    """Weights of `sdpn.clustering.one_voice` beside the step odds as they are, and how they do.
+
+    By maximum likelihood of the number; embeddings count the same. Exact counts and bias (before VBx) are of
+    weights that were fitted without the corpus, and, as "before", of the step odds alone.
+    """
+    rows = [Row(name, part) for name, examples in of.items() for each in examples for part in parts(each)]
+    rows = [row for row in rows if len(row.example.embedded.emb_ND) >= FEWEST_IN_PIECE]
+    cosines: dict[str, Any] = {name: {key: known[name][key] for key in COSINES} for name in of}
+    clusterers = {name: Merging(**each) for name, each in cosines.items()}
+    levels = [row.levels(clusterers[row.name]) for row in rows]
+    num = max(map(len, levels))
+    steps_RK, own_RK, usual_RK = (np.zeros((len(rows), num)) for _ in range(3))
+    possible_RK = np.arange(num) < np.array([[len(each)] for each in levels])
+    for index, each in enumerate(levels):
+        for count in range(2, len(each) + 1):
+            steps_RK[index, count - 1] = step_features(count, each[count]) @ merging.STEP_ODDS
+            shares = each[count].shares
+            assert shares is not None
+            own_RK[index, count - 1], usual_RK[index, count - 1] = shares
+    names, corpora = (
+        np.array(values) for values in zip(*((r.name, r.example.corpus) for r in rows), strict=True)
+    )
+    kinds = np.array(["alone" if row.example.num_speakers == 1 else row.example.kind for row in rows])
+    counts = np.array([row.example.num_speakers for row in rows])
+    true_R = np.minimum(counts, possible_RK.sum(axis=1)) - 1
+    weights = np.where(kinds == "piece", PIECE, 1.0)
+    for name in of:
+        for is_alone, share in ((True, ALONE_SHARE), (False, 1.0 - ALONE_SHARE)):
+            chosen = (names == name) & ((kinds == "alone") == is_alone)
+            weights[chosen] *= share / weights[chosen].sum()
+
+    def posterior(voice: Weights | None) -> np.ndarray:
+        odds_RK = steps_RK.copy()
+        if voice is not None:
+            odds_RK += two_voices(own_RK, usual_RK, np.arange(num) == 1, voice)
+        odds_RK[:, 0] = 0.0
+        result: np.ndarray = softmax(np.where(possible_RK, odds_RK.cumsum(axis=1), -np.inf), axis=1)
+        return result
+
+    def solve(chosen: np.ndarray) -> Weights:
+        def weights_of(values: np.ndarray) -> Weights:
+            return Weights(
+                values[0], values[1], float(np.exp(values[2])), values[3], float(np.exp(values[4]))
+            )
+
+        def cost(values: np.ndarray) -> float:
+            right = posterior(weights_of(values))[np.arange(len(rows)), true_R][chosen]
+            penalty = 0.002 * ((values - start) ** 2).sum()
+            return float(penalty - np.average(np.log(right + 1e-5), weights=weights[chosen]))
+
+        start = np.array([0.3, 0.5, np.log(0.15), 0.5, np.log(0.15)])
+        options = {"maxiter": 800, "xatol": 2e-3, "fatol": 1e-5}
+        return weights_of(minimize(cost, start, method="Nelder-Mead", options=options).x)
+
+    before_R = 1 + (posterior(None).cumsum(axis=1) < 0.5).sum(axis=1)
+    found_R = np.zeros(len(rows))
+    for corpus in sorted(set(corpora)):
+        out = corpora == corpus
+        found_R[out] = 1 + (posterior(solve(~out)).cumsum(axis=1) < 0.5).sum(axis=1)[out]
+    fitted = solve(np.ones(len(rows), dtype=bool))
+    lines = ["WEIGHTS: " + ", ".join(f"{key} {value:.3f}" for key, value in fitted._asdict().items())]
+    for name in of:
+        for kind in sorted(set(kinds)):
+            chosen = (names == name) & (kinds == kind)
+            wrong, before = found_R[chosen] - counts[chosen], before_R[chosen] - counts[chosen]
+            lines.append(
+                f"{name}, {kind} ({chosen.sum()}): exact {np.mean(wrong == 0):.2f}, bias {wrong.mean():+.2f};"
+                f" before: exact {np.mean(before == 0):.2f}, bias {before.mean():+.2f}"
+            )
+    return "\n".join(lines)
+
+
 class Row(NamedTuple):
     """An example of one embedding."""
 
     name: str
     example: Example
 
-    def levels(self) -> Mapping[int, Level]:
+    def levels(self, clusterer: Merging | None = None) -> Mapping[int, Level]:
         """Of the clusterer with the coefficients of now."""
         emb_ND, times_N2 = self.example.embedded.emb_ND, self.example.embedded.windows.times_N2
-        return Merging().levels(emb_ND, times_N2, fit_recording(cosine(emb_ND), times_N2))
+        model = fit_recording(cosine(emb_ND), times_N2)
+        return (clusterer or Merging()).levels(emb_ND, times_N2, model)
 
 
 def parts(example: Example) -> Iterator[Example]:
