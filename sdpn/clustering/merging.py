@@ -248,7 +248,7 @@ class Merging(Clusterer):
         loop_N = np.full(len(emb_ND), 0.0 if is_long else self.loop_prob)
         rows_ND = cosine(emb_ND).features_NF
         measure, unit = PairFeatures(rows_ND, times_N2, model), windows_in_usual_ones(times_N2)
-        clusters = Clusters.of(labels_N, rows_ND)
+        clusters, known = Clusters.of(labels_N, rows_ND), self.known
         levels: dict[int, Level] = {}
         refined_at = np.inf
         while (num := len(clusters.sizes_K)) > 1:
@@ -259,8 +259,7 @@ class Merging(Clusterer):
             odds_KK = features_KKF @ PAIR_ODDS
             np.fill_diagonal(odds_KK, np.inf)
             kept, gone = sorted(int(place) for place in np.unravel_index(odds_KK.argmin(), odds_KK.shape))
-            similar = clusters.cosine(kept, gone)
-            shares = None if self.known is None else self.known.shares(similar, model.within)
+            shares = None if known is None else known.shares(clusters.cosine(kept, gone), model.within)
             levels[num] = Level(clusters.labels_N, features_KKF[kept, gone], shares)
             clusters = clusters.merged(kept, gone)
         levels[1] = Level(np.zeros(len(emb_ND), dtype=np.int64), None)

@@ -91,6 +91,11 @@ def tells_voices_apart(calibration: Mapping[str, float]) -> bool:
     return calibration["same_cosine"] - calibration["different_cosine"] >= _LEAST_DIFFERENCE
 
 
+def known_cosines(calibration: Mapping[str, float]) -> dict[str, float]:
+    """Settings of `sdpn.clustering.merging` by a model's calibration; none where it tells nothing."""
+    return {name: calibration[name] for name in sorted(COSINES)} if tells_voices_apart(calibration) else {}
+
+
 def two_voices(
     of_own: npt.ArrayLike, of_usual: npt.ArrayLike, is_second: npt.ArrayLike, weights: Weights = WEIGHTS
 ) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from sdpn.clustering.base import Clusterer, check_counts
-from sdpn.clustering.one_voice import COSINES, tells_voices_apart
+from sdpn.clustering.one_voice import COSINES, known_cosines
 from sdpn.clustering.registry import make_clusterer
 from sdpn.diarization.confidence import turn_confidence, turn_features
 from sdpn.diarization.embedded import EmbeddedRecording
@@ -553,6 +553,6 @@ def calibrated_clusterer(
     calibrated: dict[str, object] = {}
     if method == "ahc" and "ahc_threshold" in calibration:
         calibrated["threshold"] = calibration["ahc_threshold"]
-    if method == "merging" and not COSINES & settings.keys() and tells_voices_apart(calibration):
-        calibrated |= {name: calibration[name] for name in sorted(COSINES)}
+    if method == "merging" and not COSINES & settings.keys():
+        calibrated |= known_cosines(calibration)
     return make_clusterer(method, {**calibrated, **settings})

@@ -237,7 +237,7 @@ def _class_means(
         found = _projections(
             network, crops, utterances, chosen, 1, rng, on_progress, speed=speed_fraction(speed)
         )
-        parts.append(_means(network, utterances, labels, *found))
+        parts.append(_means(utterances, labels, *found))
     means_KE = torch.cat(parts)
     centres = len(network.prototypes) // len(means_KE)
     means_JE = means_KE.repeat_interleave(centres, dim=0)
@@ -248,13 +248,7 @@ def _class_means(
     return _as_prototypes(means_JE)
 
 
-def _means(
-    network: SelfDistillation,
-    utterances: Sequence[Utterance],
-    labels: Labels,
-    rows_NE: Tensor,
-    utterance_N: Tensor,
-) -> Tensor:
+def _means(utterances: Sequence[Utterance], labels: Labels, rows_NE: Tensor, utterance_N: Tensor) -> Tensor:
     """Mean direction of each class, (K, E), of rows of these utterances."""
     class_N = labels.label_N[utterance_N].to(rows_NE.device)
     counts_K = torch.bincount(class_N, minlength=labels.num_classes)
@@ -264,7 +258,7 @@ def _means(
             f"the cluster of {silent.id!r} contains only digital silence or unreadable files",
             path=silent.path,
         )
-    sums_KE = network.prototypes.new_zeros(labels.num_classes, network.prototypes.shape[1])
+    sums_KE = rows_NE.new_zeros(labels.num_classes, rows_NE.shape[1])
     return normalize(sums_KE.index_add_(0, class_N, rows_NE), dim=1)
 
 

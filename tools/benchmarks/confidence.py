@@ -38,7 +38,7 @@ from sdpn.benchmark.held_out import LIBRISPEECH_SPEAKERS, is_held_out_sound
 from sdpn.clustering.base import Clustering
 from sdpn.clustering.count_calibration import COUNT_ODDS, TERMS, CountEvidence, calibrated_counts, count_terms
 from sdpn.clustering.merging import Merging
-from sdpn.clustering.one_voice import COSINES, tells_voices_apart
+from sdpn.clustering.one_voice import known_cosines
 from sdpn.diarization import forecast
 from sdpn.diarization.confidence import FEATURES, RIGHT_ODDS, turn_features
 from sdpn.diarization.forecast import OFFSET, recording_features
@@ -567,8 +567,7 @@ def fit(out: Path, names: Sequence[str], others: Sequence[Path]) -> None:
 
 def judged_examples(out: Path, part: str, name: str, others: Sequence[Path]) -> list[Judged]:
     """The conversations of `read_examples`, diarized."""
-    known = json.loads((out / f"{name}.json").read_text())
-    cosines = {key: known[key] for key in COSINES} if tells_voices_apart(known) else {}
+    cosines = known_cosines(json.loads((out / f"{name}.json").read_text()))
     found = [judge(example, cosines) for example in read_examples(out, part, name, others)]
     return [judged for judged in found if judged is not None]
 
