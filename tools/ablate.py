@@ -48,13 +48,19 @@ class Variant:
 
     Attributes:
         name: as printed.
-        settings: ``section.key=value``, on top of the grid's common ones.
+        shared: ``section.key=value``, what it has in common with the others of the grid.
+        own: its own, which take precedence.
         seeds: one run for each.
     """
 
     name: str
-    settings: tuple[str, ...]
+    shared: tuple[str, ...]
+    own: tuple[str, ...]
     seeds: tuple[int, ...]
+
+    def settings(self, everybody: Sequence[str]) -> list[str]:
+        """Its settings, with those of all runs."""
+        return [*self.shared, *everybody, *self.own]
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,6 @@ class Grid:
     """What is compared: the first variant is the base; ``steps`` are its optimizer steps."""
 
     steps: int
-    common: tuple[str, ...]
     variants: tuple[Variant, ...]
 
 
@@ -78,16 +83,19 @@ def read_grid(path: Path) -> Grid:
         raise InputError(f"cannot be read as YAML ({error})", path=path) from None
     if not isinstance(document, dict) or set(document) - {"steps", "seeds", "common", "variants"}:
         raise InputError("expected the keys steps, seeds, common and variants", path=path)
-    seeds = tuple(document.get("seeds", [0]))
+    seeds, common = tuple(document.get("seeds", [0])), document.get("common", ())
     variants = []
     for name, value in (document.get("variants") or {}).items():
-        if set(value) - {"settings", "seeds"}:
-            raise InputError(f"variant {name!r} may have settings and seeds only", path=path)
-        settings = tuple(value.get("settings", ()))
-        variants.append(Variant(name, settings, tuple(value.get("seeds", seeds))))
+        if set(value) - {"settings", "seeds", "replaces"}:
+            raise InputError(f"variant {name!r} may have settings, seeds and replaces only", path=path)
+        # another encoder does not have the settings of the common one
+        replaced = value.get("replaces", ())
+        shared = tuple(setting for setting in common if setting.partition(".")[0] not in replaced)
+        own = tuple(value.get("settings", ()))
+        variants.append(Variant(name, shared, own, tuple(value.get("seeds", seeds))))
     if not variants or not isinstance(document.get("steps"), int):
         raise InputError("needs steps and at least one variant", path=path)
-    return Grid(document["steps"], tuple(document.get("common", ())), tuple(variants))
+    return Grid(document["steps"], tuple(variants))
 
 
 def relative_costs(grid: Grid, extra: Sequence[str], *, rounds: int) -> dict[str, float]:
@@ -103,7 +111,7 @@ def relative_costs(grid: Grid, extra: Sequence[str], *, rounds: int) -> dict[str
 
     updates = {}
     for variant in grid.variants:
-        run = load_config(RunConfig, None, [*grid.common, *extra, *variant.settings])
+        run = load_config(RunConfig, None, variant.settings(extra))
         network = build(run).train()
         crops, size = run.crops, run.training.batch_size
         batch = CropBatch(
@@ -123,7 +131,7 @@ def relative_costs(grid: Grid, extra: Sequence[str], *, rounds: int) -> dict[str
     return {name: min(values) / base for name, values in times.items()}
 
 
-def run_one(args: argparse.Namespace, grid: Grid, variant: Variant, seed: int, steps: int) -> None:
+def run_one(args: argparse.Namespace, variant: Variant, seed: int, steps: int) -> None:
     """Train one run and keep its final figures, unless it has been done."""
     out: Path = args.out / _folder(variant, seed)
     if (out / "ablation.json").exists():
@@ -138,7 +146,7 @@ def run_one(args: argparse.Namespace, grid: Grid, variant: Variant, seed: int, s
     ]
     chosen = [f"training.seed={seed}", f"training.steps={steps}"]
     done = subprocess.run(
-        [*command, *grid.common, *watched, *args.settings, *variant.settings, *chosen],
+        [*command, *variant.settings([*watched, *args.settings]), *chosen],
         capture_output=True,
         text=True,
     )
@@ -263,7 +271,7 @@ def _run_all(args: argparse.Namespace, grid: Grid, costs: dict[str, float]) -> N
         ThreadPoolExecutor(args.jobs) as pool,
         tqdm(total=len(jobs), desc="runs", unit="run", file=sys.stderr) as bar,
     ):
-        for _ in pool.map(lambda job: run_one(args, grid, job[0], job[1], steps(job[0])), jobs):
+        for _ in pool.map(lambda job: run_one(args, job[0], job[1], steps(job[0])), jobs):
             bar.update()
 
 
