@@ -9,7 +9,8 @@ _HERE = Path(__file__).parent
 #: What each included model is.
 ABOUT = {
     "fast": "learned from CAM++ on unlabelled speech; see its model card",
-    "small": "trained without labels; see its model card",
+    "small": "trained without labels or a foreign teacher; see its model card",
+    "base": "the same, three times as large; see its model card",
 }
 
 #: Names of the included models.
