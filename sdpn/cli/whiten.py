@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sdpn.cli.model_arguments import add_device_argument
-from sdpn.cli.progress import Meter
 from sdpn.io.atomic import OutputKind
 
 DESCRIPTION = """\
@@ -17,9 +15,8 @@ the recordings of a speaker differ most. Here that becomes part of the last laye
 and all else that compares embeddings by their cosine (within-class covariance normalisation). The network
 costs what it did.
 
-The mean embedding is subtracted as well, each --data counting alike, and the clustering threshold is measured
-anew. Labels are not used. The new model has the old one's head and prototypes, for further training, but no
-back end: train one for it.
+The clustering threshold is measured anew on --data. Labels are not used. The new model has the old one's head
+and prototypes, for further training, but no back end: train one for it.
 
 The network must end in a linear layer: ecapa, conformer, xvector, redimnet2.
 """
@@ -56,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Embed, map, calibrate, write.
+    """Map, calibrate, write.
 
     Raises:
         InputError: as `sdpn.training.whitened.whiten_folder`.
@@ -68,21 +65,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     parts = [read_data_dir(directory) for directory in args.data]
     refuse_shared_ids([one.id for part in parts for one in part], args.data, [len(part) for part in parts])
-    meter = Meter(quiet=args.quiet)
-    try:
-        done = whiten_folder(
-            model_path(args.model),
-            parts,
-            args.out,
-            back_end=args.back_end,
-            half=args.half,
-            seed=args.seed,
-            device=find_device(args.device),
-            on_progress=partial(meter.show, "embedding"),
-        )
-    finally:
-        meter.finish()
-    print(f"{done.model}: whitened, mean of {done.num_utterances} utterances")
-    for name, value in done.calibration.items():
+    calibration = whiten_folder(
+        model_path(args.model),
+        [one for part in parts for one in part],
+        args.out,
+        back_end=args.back_end,
+        half=args.half,
+        seed=args.seed,
+        device=find_device(args.device),
+    )
+    print(f"{args.out}: whitened")
+    for name, value in calibration.items():
         print(f"  {name} {value:.3f}")
-    return {"model": str(done.model.resolve()), "num_utterances": done.num_utterances, **done.calibration}
+    return {"model": str(args.out.resolve()), **calibration}

@@ -27,15 +27,16 @@ _FRAMES = 200
 
 
 def whiten(
-    model: ModelFolder, pretraining: Pretraining | None, *, transform_DD: Tensor, mean_D: Tensor
+    model: ModelFolder, pretraining: Pretraining | None, transform_DD: Tensor
 ) -> tuple[ModelFolder, Pretraining | None]:
-    """Map embeddings x to transform (x − mean), scaled to a similar length.
+    """Map embeddings x to transform x, scaled to a similar length.
+
+    No mean is subtracted: that of a corpus differs more from another's than both do from zero.
 
     Args:
         model: whose encoder ends in a linear layer; it stays as it is.
         pretraining: its head and prototypes.
         transform_DD: a map after which the within-speaker covariance is the identity.
-        mean_D: mean embedding.
 
     Returns:
         the model without calibration, which no longer fits, and its head, which undoes the map.
@@ -47,12 +48,11 @@ def whiten(
     last = last_linear(encoder, build_features(model.features).num_mels)
     map_DD = transform_DD.double()
     map_DD = map_DD * (len(map_DD) ** 0.5 / map_DD.norm())
-    mean_D = mean_D.double()
     with torch.no_grad():
         last.weight.copy_(map_DD @ last.weight.double())
-        last.bias.copy_(map_DD @ (last.bias.double() - mean_D))
+        last.bias.copy_(map_DD @ last.bias.double())
     if pretraining is not None:
-        pretraining = pretraining._replace(head=_undoing(pretraining.head, torch.linalg.inv(map_DD), mean_D))
+        pretraining = pretraining._replace(head=_undoing(pretraining.head, torch.linalg.inv(map_DD)))
     return replace(model, encoder=encoder, calibration={}), pretraining
 
 
@@ -78,11 +78,7 @@ def last_linear(encoder: Encoder, num_mels: int) -> nn.Linear:
     )
 
 
-def _undoing(head: dict[str, Tensor], inverse_DD: Tensor, mean_D: Tensor) -> dict[str, Tensor]:
-    """A head that is given y = map (x − mean) in place of x: its first layer sees inverse y + mean."""
-    weight_HD, bias_H = head["layers.0.weight"].double(), head["layers.0.bias"].double()
-    return {
-        **head,
-        "layers.0.weight": (weight_HD @ inverse_DD).float(),
-        "layers.0.bias": (bias_H + weight_HD @ mean_D).float(),
-    }
+def _undoing(head: dict[str, Tensor], inverse_DD: Tensor) -> dict[str, Tensor]:
+    """A head that is given y = map x in place of x: its first layer sees inverse y."""
+    weight_HD = head["layers.0.weight"].double() @ inverse_DD
+    return {**head, "layers.0.weight": weight_HD.float()}

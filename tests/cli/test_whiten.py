@@ -44,38 +44,20 @@ def _whiten(model: Path, data: Path, out: Path, *options: str) -> int:
     return main(["whiten", "--model", str(model), "--data", str(data), "--out", str(out), *options])
 
 
-def test_cosines_are_those_of_centred_embeddings_in_the_space_of_the_plda(
+def test_cosines_are_those_in_the_space_of_the_plda(
     model: Path, voices: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, figures = tmp_path / "whitened", tmp_path / "whiten.json"
     assert _whiten(model, voices, out, "--json", str(figures)) == 0
-    assert "whitened, mean of 24 utterances" in capsys.readouterr().out
+    assert "whitened" in capsys.readouterr().out
     files = [str(utterance.path) for utterance in read_data_dir(voices)]
     before_ND, after_ND = sdpn.load_model(model).embed(files), sdpn.load_model(out).embed(files)
     within = read_back_end(model).plda.transform_ED
-    wanted_ND = (before_ND - before_ND.mean(axis=0)) @ within.T
+    wanted_ND = before_ND @ within.T
     wanted_NN = unit_rows(wanted_ND) @ unit_rows(wanted_ND).T
     np.testing.assert_allclose(unit_rows(after_ND) @ unit_rows(after_ND).T, wanted_NN, atol=2e-3)
     found = json.loads(figures.read_text())["results"]
-    assert found["num_utterances"] == 24
     assert sdpn.load_model(out).calibration.get("ahc_threshold") == found.get("ahc_threshold")
-
-
-def test_each_corpus_counts_alike(model: Path, voices: Path, tmp_path: Path) -> None:
-    """With the mean of three utterances and of the other 21, those of the three are centred halfway."""
-    parts = [tmp_path / "few", tmp_path / "many"]
-    lines = (voices / "wav.scp").read_text().splitlines(keepends=True)
-    for part, chosen in zip(parts, (lines[:3], lines[3:]), strict=True):
-        part.mkdir()
-        (part / "wav.scp").write_text("".join(chosen))
-    out = tmp_path / "whitened"
-    assert _whiten(model, parts[0], out, "--data", str(parts[1])) == 0
-    means = []
-    for part in parts:
-        rows_ND = sdpn.load_model(out).embed([str(utterance.path) for utterance in read_data_dir(part)])
-        means.append(rows_ND.mean(axis=0))
-    size = np.linalg.norm(means[0])
-    assert size > 0 and np.linalg.norm(means[0] + means[1]) < 0.01 * size
 
 
 def test_distillation_goes_on_from_a_whitened_model(model: Path, voices: Path, tmp_path: Path) -> None:

@@ -27,18 +27,17 @@ def _model() -> ModelFolder:
     return ModelFolder(build_encoder(config, 80).eval(), config, FeatureConfig(), {"ahc_threshold": 0.3})
 
 
-def _map() -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    return torch.randn(_DIM, _DIM, generator=generator), torch.randn(_DIM, generator=generator)
+def _map() -> Tensor:
+    return torch.randn(_DIM, _DIM, generator=torch.Generator().manual_seed(1))
 
 
 def test_embeddings_are_mapped_and_the_old_calibration_is_gone() -> None:
-    model, (transform_DD, mean_D) = _model(), _map()
-    whitened, _ = whiten(model, None, transform_DD=transform_DD, mean_D=mean_D)
+    model, transform_DD = _model(), _map()
+    whitened, _ = whiten(model, None, transform_DD)
     features_BFT = torch.randn(4, 80, 50)
     with torch.no_grad():
         before_BD, after_BD = model.encoder(features_BFT), whitened.encoder(features_BFT)
-    wanted_BD = (before_BD - mean_D) @ transform_DD.T
+    wanted_BD = before_BD @ transform_DD.T
     ratios = (after_BD / wanted_BD).flatten()
     np.testing.assert_allclose(ratios, ratios[0].expand_as(ratios), rtol=1e-3)
     assert whitened.calibration == {} and model.calibration == {"ahc_threshold": 0.3}
@@ -46,11 +45,11 @@ def test_embeddings_are_mapped_and_the_old_calibration_is_gone() -> None:
 
 @pytest.mark.parametrize("hidden", [0, 1])
 def test_the_head_sees_what_it_was_trained_on(hidden: int) -> None:
-    model, (transform_DD, mean_D) = _model(), _map()
+    model, transform_DD = _model(), _map()
     config = HeadConfig(hidden_dim=5, num_hidden=hidden, projection_dim=3)
     head = ProjectionHead(config, _DIM).eval()
     pretraining = Pretraining(head.state_dict(), torch.randn(4, 3))
-    whitened, changed = whiten(model, pretraining, transform_DD=transform_DD, mean_D=mean_D)
+    whitened, changed = whiten(model, pretraining, transform_DD)
     assert changed is not None and torch.equal(changed.prototypes, pretraining.prototypes)
     other = ProjectionHead(config, _DIM).eval()
     other.load_state_dict(changed.head)
@@ -66,7 +65,7 @@ def test_the_map_of_a_covariance_makes_it_the_identity_in_cosines() -> None:
     root_DD = torch.randn(_DIM, _DIM, generator=torch.Generator().manual_seed(2))
     within_DD = root_DD @ root_DD.T + torch.eye(_DIM)
     transform_DD = torch.linalg.inv(torch.linalg.cholesky(within_DD))
-    whitened, _ = whiten(model, None, transform_DD=transform_DD, mean_D=torch.zeros(_DIM))
+    whitened, _ = whiten(model, None, transform_DD)
     with torch.no_grad():
         features_BFT = torch.randn(2, 80, 50)
         x, y = model.encoder(features_BFT)
@@ -97,4 +96,4 @@ def test_encoders_that_do_not_end_in_a_linear_layer_are_refused() -> None:
     for encoder in (_Normed().eval(), resnet):
         model = ModelFolder(encoder, EcapaConfig(), FeatureConfig())
         with pytest.raises(InputError, match="does not end in a linear layer"):
-            whiten(model, None, transform_DD=torch.eye(_DIM), mean_D=torch.zeros(_DIM))
+            whiten(model, None, torch.eye(_DIM))
