@@ -36,7 +36,6 @@ COMMANDS = {
     "extract": "extract embeddings of utterances or recordings as Kaldi ark/scp",
     "compare": "compare the speakers of two recordings: score and decision",
     "backend": "train a scoring back end (PLDA, AS-norm) on unlabelled recordings",
-    "whiten": "compose a model with what its back end knows, for better cosines",
     "pseudo-label": "cluster an unlabelled corpus into pseudo-labels to train on",
     "verify": "score verification trials: EER, minDCF and Cllr, with confidence intervals",
     "diarize": "find out who spoke when, as RTTM, JSON, subtitles or annotation tiers",

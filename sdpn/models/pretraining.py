@@ -23,21 +23,12 @@ class Pretraining(NamedTuple):
     """Head and prototypes as stored.
 
     Attributes:
-        head: state dict of the projection head (`sdpn.models.heads.ProjectionHead`); the identity if the
-            network was trained without one.
+        head: state dict of the projection head; the identity if the network was trained without one.
         prototypes: (K, E).
     """
 
     head: dict[str, Tensor]
     prototypes: Tensor
-
-    @property
-    def is_linear_map(self) -> bool:
-        """Whether the head is a single linear layer, and not the identity."""
-        if self.head.keys() != {"layers.0.weight", "layers.0.bias"}:
-            return False
-        weight = self.head["layers.0.weight"]
-        return not torch.equal(weight, torch.eye(*weight.shape)) or bool(self.head["layers.0.bias"].any())
 
 
 def read_pretraining(path: str | os.PathLike[str]) -> Pretraining:
@@ -60,9 +51,7 @@ def read_pretraining(path: str | os.PathLike[str]) -> Pretraining:
     head = {key.removeprefix("head."): value for key, value in tensors.items()}
     if not head:  # prototypes of embeddings, as of a distilled network
         size = prototypes.shape[1]
-        head = {"weight": torch.eye(size), "bias": torch.zeros(size)}
-    if head.keys() == {"weight", "bias"}:  # the linear layer of a distilled network
-        head = {f"layers.0.{key}": value for key, value in head.items()}
+        head = {"layers.0.weight": torch.eye(size), "layers.0.bias": torch.zeros(size)}
     return Pretraining(head, prototypes)
 
 

@@ -23,10 +23,8 @@ from sdpn.models.adapters import attach_adapters
 from sdpn.models.classifier import hidden_layer
 from sdpn.models.encoder import Encoder
 from sdpn.models.heads import ProjectionHead
-from sdpn.models.pretraining import own_pretraining
 from sdpn.models.registry import build_encoder
 from sdpn.models.segmentation_net import SegmentationNet
-from sdpn.pretrained import model_path
 from sdpn.training.config import RunConfig
 
 
@@ -91,7 +89,7 @@ def build(
         )
     if config.objective == "distill":
         assert targets is not None
-        student = Branch(encoder, _linear(config, encoder, targets))
+        student = Branch(encoder, _linear(encoder, targets, config.distill.num_prototypes))
         return Distill(student, copy.deepcopy(student), targets, config=config.distill, features=features)
     student = Branch(encoder, ProjectionHead(config.head, encoder.embedding_dim))
     teacher = copy.deepcopy(student)
@@ -114,16 +112,11 @@ def build(
     )
 
 
-def _linear(config: RunConfig, encoder: Encoder, targets: Targets) -> nn.Linear | None:
-    """Linear map to the teacher's embeddings.
-
-    None if the student has their dimension, and the model it starts from, if any, embeds in their space: a
-    whitened one does not, and has a map beside it (`sdpn.models.whitening`).
-    """
-    initial = config.initial
-    start = None if initial.model is None else own_pretraining(model_path(initial.head or initial.model))
-    if encoder.embedding_dim == targets.embedding_dim and not (start and start.is_linear_map):
+def _linear(encoder: Encoder, targets: Targets, num_prototypes: int) -> nn.Linear | None:
+    """Linear map to the dimension of the teacher's embeddings; None if the student has the same dimension."""
+    if encoder.embedding_dim == targets.embedding_dim:
         return None
-    # keeps the random state, and so the weights, of earlier versions
-    torch.rand(config.distill.num_prototypes, encoder.embedding_dim)
+    torch.rand(
+        num_prototypes, encoder.embedding_dim
+    )  # keeps the random state, and so the weights, of earlier versions
     return nn.Linear(encoder.embedding_dim, targets.embedding_dim)

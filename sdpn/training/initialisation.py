@@ -14,7 +14,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from sdpn.augmentation.speed import change_speed, samples_needed, speed_fraction
@@ -169,12 +169,9 @@ def _load_initial_weights(
     if not network.student.head.state_dict():  # pseudo-label training has no head
         return pretraining.prototypes
     wanted = {key: tensor.shape for key, tensor in network.student.head.state_dict().items()}
-    stored = pretraining.head
-    if isinstance(network.student.head, nn.Linear):
-        stored = {key.removeprefix("layers.0."): tensor for key, tensor in stored.items()}
-    check_weights(wanted, stored, head, against="this run, which has another projection head")
+    check_weights(wanted, pretraining.head, head, against="this run, which has another projection head")
     for branch in (network.student, network.teacher):
-        branch.head.load_state_dict(stored)
+        branch.head.load_state_dict(pretraining.head)
     return pretraining.prototypes
 
 
