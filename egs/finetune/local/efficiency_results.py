@@ -89,6 +89,8 @@ def _resampled(document: Path, corpus: str, resamples: int) -> np.ndarray:
 
 def _table(figures: list[dict[str, Any]]) -> list[str]:
     lines = [
+        "# Results of the study of labels",
+        "",
         "EER against the number of labelled speakers: mean of the seeds (their range), and the difference",
         "to the untouched model, with a 95 % interval over speakers. Trained: share of the encoder.",
         "",
