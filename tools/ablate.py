@@ -3,6 +3,9 @@
     python tools/ablate.py --grid egs/mini/conf/ablations.yaml --data HELD_OUT/train --valid HELD_OUT/valid \\
         --trials HELD_OUT/valid/trials --out exp/ablations [--jobs 2] [section.key=value ...]
 
+A variant of the grid may have ``settings``, ``seeds``, and ``replaces``: sections, such as encoder, whose
+common settings it does not take.
+
 Training time is equalised by measuring the cost of a step of each variant relative to the first one,
 alternating on one batch; a variant whose steps cost more (or less) by over --tolerance gets fewer (or more)
 steps. The result therefore does not depend on the load of the machine during training. Finished runs are not
