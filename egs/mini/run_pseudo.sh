@@ -15,7 +15,7 @@ force=false
 exp=$here/exp/mini
 model=
 iterations=1
-method=kmeans
+method=auto
 config=$root/conf/pseudo.yaml
 set=()
 seed=0
@@ -38,7 +38,7 @@ what to run
   --force           run the chosen stages even if nothing has changed (default $force)
 
 how
-  --method M        clustering method, kmeans or ahc (default $method)
+  --method M        clustering method: auto, average, kmeans or ahc (default $method)
   --config FILE     training configuration of every round (default $config)
   --set KEY=VALUE   change a setting, such as training.steps=500; may be repeated. Encoder and features default
                     to those of the model

@@ -24,15 +24,19 @@ halves of an utterance have the same speaker: they are used to model within-spea
 the number of clusters (docs/pseudo_labels.md).
 
 The corpus is given by --data and embedded in memory by --model, or given by the --embeddings and --halves
-that 'sdpn extract' computed. --write-halves writes the data directory of the halves for this.
+that 'sdpn extract' computed. --write-halves writes the data directory of the halves for this. Corpora that
+share no speaker are given one by one, and clustered each by itself.
 
-Up to 20,000 utterances are merged directly; those of a larger corpus are first clustered into points.
+Up to 20,000 utterances of a corpus are merged directly; those of a larger one are first clustered into
+points.
 """
 
 EXAMPLE = """\
   sdpn pseudo-label --model exp/mini/model --data data/train --out exp/labels
   sdpn train --config conf/pseudo.yaml --data data/train --out exp/second --objective pseudo \\
     --labels exp/labels --init exp/mini/model
+
+  sdpn pseudo-label --model exp/mini/model --data data/sentences --data data/audiobooks --out exp/labels
 
   sdpn pseudo-label --data data/train --write-halves data/train_halves
   sdpn extract --model exp/mini/model --data data/train --out exp/whole
@@ -52,22 +56,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="output file with 'utterance cluster' lines")
     corpus = parser.add_argument_group("corpus")
     corpus.add_argument(
-        "--data", type=Path, metavar="DIR", help="Kaldi data directory, or folder of recordings"
+        "--data",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="Kaldi data directory, or folder of recordings; repeated for corpora that share no speaker",
     )
     add_model_arguments(corpus)
     add_device_argument(corpus)
     corpus.add_argument(
-        "--embeddings", type=Path, metavar="SCP|ARK", help="instead of --data: embeddings of utterances"
+        "--embeddings",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="SCP|ARK",
+        help="instead of --data, and repeated like it: embeddings of utterances",
     )
     corpus.add_argument(
-        "--halves", type=Path, metavar="SCP|ARK", help="with it: embeddings of their halves, UTT-1 and UTT-2"
+        "--halves",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="SCP|ARK",
+        help="for every --embeddings: those of the halves, UTT-1 and UTT-2",
     )
     clusters = parser.add_argument_group("clusters")
     clusters.add_argument(
         "--method",
-        choices=("kmeans", "ahc"),
-        default="kmeans",
-        help="ahc: Ward's linkage; kmeans: k-means initialised by it (default: %(default)s)",
+        choices=("auto", "average", "kmeans", "ahc"),
+        default="auto",
+        help="average: average linkage, for speakers with very different numbers of utterances; ahc: Ward's "
+        "linkage, for similar numbers; kmeans: k-means initialised by it; auto: average or kmeans, whichever "
+        "agrees better on the halves (default: %(default)s)",
     )
     clusters.add_argument(
         "--clusters",
@@ -75,7 +96,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="K",
-        help="number of clusters; if repeated, the best of them is chosen (default: the best of a grid)",
+        help="number of clusters of each corpus; if repeated, the best of them is chosen (default: the best "
+        "of a grid)",
     )
     clusters.add_argument(
         "--utt2spk",
@@ -98,49 +120,57 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     _check_options(args)
     if args.write_halves is not None:
         return _write_halves(args)
-    embedded = _embedded(args)
+    corpora = _corpora(args)
     from sdpn.extraction.pseudo_label import pseudo_label
 
-    labelled = pseudo_label(embedded, method=args.method, counts=args.clusters, utt2spk=args.utt2spk)
+    labelled = pseudo_label(corpora, method=args.method, counts=args.clusters, utt2spk=args.utt2spk)
     labelled.write(args.out)
+    if len(corpora) > 1:
+        for path, corpus in zip(args.data or args.embeddings, labelled.found.corpora, strict=True):
+            print(f"{corpus.count} clusters of {len(corpus.labels_N)} utterances ({corpus.method}): {path}")
     of = f"{len(labelled.ids)} utterances, the largest of {labelled.largest}"
     print(f"{labelled.found.count} clusters of {of}: {args.out}")
     if labelled.agreement is not None:
         nmi, purity, ari = labelled.agreement.nmi, labelled.agreement.purity, labelled.agreement.ari
         print(f"agreement with the speakers: NMI {nmi:.3f}, purity {purity:.3f}, ARI {ari:.3f}")
     _print_left_out(labelled.left_out, "have no label")
-    return {"method": args.method, **labelled.to_dict()}
+    return labelled.to_dict()
 
 
 def _check_options(args: argparse.Namespace) -> None:
     given = [name for name in OUTPUTS if getattr(args, name) is not None]
     if len(given) != 1:
         raise InputError("give either --out, or --write-halves")
-    if (args.data is None) == (args.embeddings is None):
+    if bool(args.data) == bool(args.embeddings):
         raise InputError("give either --data, or --embeddings and --halves")
-    if (args.embeddings is None) != (args.halves is None):
-        raise InputError("--embeddings and --halves belong together")
-    if args.embeddings is not None and (args.model is not None or args.format is not None):
+    if len(args.embeddings) != len(args.halves):
+        raise InputError("--embeddings and --halves belong together: as many of one as of the other")
+    if args.embeddings and (args.model is not None or args.format is not None):
         raise InputError("--model is for --data; embeddings are there already")
-    if args.write_halves is not None and args.data is None:
-        raise InputError("--write-halves needs --data")
+    if args.write_halves is not None and len(args.data) != 1:
+        raise InputError("--write-halves needs --data, once")
 
 
-def _embedded(args: argparse.Namespace) -> EmbeddedHalves:
-    """The corpus as embeddings, of utterances and of halves."""
+def _corpora(args: argparse.Namespace) -> list[EmbeddedHalves]:
+    """The corpora as embeddings, of utterances and of halves."""
     from sdpn.extraction.halves import read_halves
 
-    return _embed(args) if args.data is not None else read_halves(args.embeddings, args.halves)
+    if not args.data:
+        return [read_halves(*paths) for paths in zip(args.embeddings, args.halves, strict=True)]
+    return _embed(args)
 
 
-def _embed(args: argparse.Namespace) -> EmbeddedHalves:
+def _embed(args: argparse.Namespace) -> list[EmbeddedHalves]:
     from sdpn.extraction.halves import embed_with_halves
 
-    utterances = find_utterances(args.data, [], check_files=False)
+    corpora = [find_utterances(data, [], check_files=False) for data in args.data]
     model = load(args)
     meter = Meter(quiet=args.quiet)
     try:
-        return embed_with_halves(model, utterances, on_progress=partial(meter.show, "embedding"))
+        return [
+            embed_with_halves(model, utterances, on_progress=partial(meter.show, "embedding"))
+            for utterances in corpora
+        ]
     finally:
         meter.finish()
 
@@ -148,11 +178,12 @@ def _embed(args: argparse.Namespace) -> EmbeddedHalves:
 def _write_halves(args: argparse.Namespace) -> dict[str, Any]:
     from sdpn.extraction.halves import halve, write_halves
 
-    utterances = find_utterances(args.data, [], check_files=False)
+    (data,) = args.data
+    utterances = find_utterances(data, [], check_files=False)
     try:
         found = halve(track(utterances, description="halves", total=len(utterances), quiet=args.quiet))
     except InputError as error:
-        raise InputError(error.message, path=args.data) from None
+        raise InputError(error.message, path=data) from None
     write_halves(args.write_halves, found.utterances)
     print(f"{len(found.utterances) // 2} of {len(utterances)} utterances in halves: {args.write_halves}")
     _print_left_out(found.left_out, "have no halves")

@@ -63,9 +63,31 @@ def test_one_command_the_steps_and_the_library_agree(voices: Path, steps: list[s
 
 
 def test_the_count_can_be_given(steps: list[str], tmp_path: Path) -> None:
-    for method in ("kmeans", "ahc"):
+    for method in ("average", "kmeans", "ahc"):
         assert run(*steps, "--method", method, "--clusters", 6, "--out", tmp_path / method) == 0
         assert len(set(read_table(tmp_path / method).values())) == 6
+
+
+def test_corpora_are_clustered_each_by_itself(
+    voices: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same recordings under two names: no cluster has both, although they cannot be told apart."""
+    lines = (voices / "wav.scp").read_text().splitlines()
+    options: list[object] = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "wav.scp").write_text("".join(f"{name}-{line}\n" for line in lines))
+        options += ["--data", tmp_path / name]
+    shown = ("--out", tmp_path / "labels", "--json", tmp_path / "json")
+    assert run(*options, "--device", "cpu", *shown) == 0
+    labels, figures = read_table(tmp_path / "labels"), results(tmp_path / "json")
+    first, second = ({labels[f"{n}-{line.split()[0]}"] for line in lines} for n in "ab")
+    assert not first & second and len(first | second) == figures["clusters"]
+    assert [corpus["num_utterances"] for corpus in figures["corpora"]] == [24, 24]
+    printed = capsys.readouterr().out
+    for name, clusters, corpus in zip("ab", (first, second), figures["corpora"], strict=True):
+        line = f"{len(clusters)} clusters of 24 utterances ({corpus['method']}): {tmp_path / name}"
+        assert line in printed and corpus["clusters"] == len(clusters)
 
 
 def test_what_cannot_be_read_has_no_label(
@@ -93,6 +115,9 @@ def test_what_is_refused(
         (steps, "give either --out, or --write-halves"),
         ((*steps, "--data", voices, *out), "give either --data"),
         ((*steps[:2], *out), "belong together"),
+        ((*steps, "--embeddings", steps[1], *out), "belong together"),
+        ((*steps, *steps, *out), "utterance 'u00' occurs in two corpora"),
+        (("--data", voices, "--data", voices, "--write-halves", tmp_path / "halves"), "--data, once"),
         ((*steps, "--model", "none", *out), "--model is for --data"),
         ((*steps, "--write-halves", tmp_path / "halves"), "--write-halves needs --data"),
         (("--embeddings", others, "--halves", others, *out), f"{others}: contains no halves"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import adjusted_rand_score
+from scipy.cluster.hierarchy import fcluster, linkage
+from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 
 from sdpn.clustering.pseudo_labels import PseudoLabels, pseudo_labels, speaker_rows
 from sdpn.errors import InputError
@@ -32,7 +33,7 @@ def speakers(
     return whole_ND, np.stack([whole_ND + apart_ND, whole_ND - apart_ND], 1), speaker_N
 
 
-@pytest.mark.parametrize("method", ["kmeans", "ahc"])
+@pytest.mark.parametrize("method", ["auto", "average", "kmeans", "ahc"])
 @pytest.mark.parametrize("space", ["plda", "cosine"])
 def test_speakers_of_unequal_size_are_found(method: str, space: str) -> None:
     sizes = [40, 20, 20, 5, 5, 4, 3] if space == "plda" else [20, 10, 10, 5, 5, 4, 3]
@@ -72,19 +73,60 @@ def test_the_count_is_where_halves_agree_best() -> None:
     whole_ND, halves_N2D, _ = speakers([4] * 15, spread=0.15, within=0.15, seed=2)
     counts = [5, 10, 15, 20, 30]
     found = pseudo_labels(whole_ND, halves_N2D, counts=counts)
-    assert found.space == "cosine" and list(found.agreement) == counts
-    for count in counts:
-        first, second = (pseudo_labels(halves_N2D[:, n], halves_N2D, counts=[count]) for n in (0, 1))
-        expected = adjusted_rand_score(first.labels_N, second.labels_N)
-        assert found.agreement[count] == pytest.approx(expected)
-    assert found.count == max(counts, key=found.agreement.__getitem__) == 15
+    (corpus,) = found.corpora
+    assert found.space == "cosine" and list(corpus.agreement) == ["average", "kmeans"]
+    for method, agreement in corpus.agreement.items():
+        assert list(agreement.ari) == counts
+        for count in counts:
+            first, second = (
+                pseudo_labels(halves_N2D[:, n], halves_N2D, method=method, counts=[count]).labels_N
+                for n in (0, 1)
+            )
+            assert agreement.ari[count] == pytest.approx(adjusted_rand_score(first, second))
+            if count == agreement.count:
+                assert agreement.ami == pytest.approx(adjusted_mutual_info_score(first, second))
+        assert agreement.count == max(counts, key=agreement.ari.__getitem__)
+    assert found.count == corpus.agreement["kmeans"].count == 15
+    assert corpus.method == max(corpus.agreement, key=lambda method: corpus.agreement[method].ami)
+
+
+def test_average_linkage_is_that_of_scipy() -> None:
+    whole_ND, halves_N2D, _ = speakers([9, 8, 3, 2, 1, 1], spread=0.3)
+    rows_ND = whole_ND / np.linalg.norm(whole_ND, axis=1, keepdims=True)
+    for count in (3, 6, 12):
+        found = pseudo_labels(whole_ND, halves_N2D, method="average", counts=[count])
+        expected_N = fcluster(linkage(rows_ND, "average"), count, "maxclust")
+        assert found.space == "cosine" and adjusted_rand_score(expected_N, found.labels_N) == 1.0
+
+
+def test_the_method_suits_the_sizes_of_speakers() -> None:
+    """Ward's linkage divides those who speak often before it parts those who speak once."""
+    often = speakers([100, 60] + [1] * 120, spread=0.12, within=0.12, seed=3)
+    alike = speakers([20] * 20, spread=0.2, within=0.1, seed=3)
+    for (whole_ND, halves_N2D, speaker_N), expected in ((often, "average"), (alike, "kmeans")):
+        found = pseudo_labels(whole_ND, halves_N2D)
+        other = pseudo_labels(whole_ND, halves_N2D, method="kmeans" if expected == "average" else "average")
+        assert found.corpora[0].method == expected
+        ari, worse = (adjusted_rand_score(speaker_N, labels.labels_N) for labels in (found, other))
+        assert ari > worse + 0.05
+
+
+def test_corpora_share_the_space_and_no_cluster() -> None:
+    whole_ND, halves_N2D, _ = speakers([20, 20, 10, 10, 6, 6])
+    order = np.argsort(whole_ND[:, 0])  # corpora as different as can be
+    whole_ND, halves_N2D = whole_ND[order], halves_N2D[order]
+    found = pseudo_labels(whole_ND, halves_N2D, corpora=[30, 42], method="kmeans", counts=[3])
+    assert found.space == "plda" and found.count == 6
+    assert [len(corpus.labels_N) for corpus in found.corpora] == [30, 42]
+    assert set(found.labels_N[:30]) == {0, 1, 2} and set(found.labels_N[30:]) == {3, 4, 5}
 
 
 def test_among_counts_as_good_it_is_the_largest() -> None:
     """Speakers so far apart that halves agree on every way to join them."""
     whole_ND, halves_N2D, _ = speakers([10] * 6, spread=0.01, within=0.01)
     found = pseudo_labels(whole_ND, halves_N2D, counts=range(2, 12))
-    assert found.agreement[3] > 0.999 and found.agreement[7] < 0.97
+    ari = found.corpora[0].agreement[found.corpora[0].method].ari
+    assert ari[3] > 0.999 and ari[7] < 0.97
     assert found.count == 6
 
 
@@ -95,13 +137,14 @@ def test_lengths_do_not_count() -> None:
     np.testing.assert_array_equal(found.labels_N, pseudo_labels(whole_ND, halves_N2D).labels_N)
 
 
-@pytest.mark.parametrize("method", ["kmeans", "ahc"])
+@pytest.mark.parametrize("method", ["average", "kmeans", "ahc"])
 def test_a_large_corpus_is_merged_from_points(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole_ND, halves_N2D, speaker_N = speakers([60, 40, 20, 10])
     monkeypatch.setattr("sdpn.clustering.pseudo_labels.MAX_POINTS", 40)
     found = pseudo_labels(whole_ND, halves_N2D, method=method, counts=[4])
     assert adjusted_rand_score(speaker_N, found.labels_N) == 1.0
-    assert max(pseudo_labels(whole_ND, halves_N2D).agreement) <= 20  # half of the points
+    (corpus,) = pseudo_labels(whole_ND, halves_N2D, method=method).corpora  # type: ignore[arg-type]
+    assert max(corpus.agreement[method].ari) <= 20  # type: ignore[index]  # half of the points
 
 
 def test_k_means_divides_points_that_hold_two_speakers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,14 +164,16 @@ def test_the_grid_begins_above_the_coarsest_partition() -> None:
     whole_ND, halves_N2D, speaker_N = speakers([8] * 10, spread=0.01, within=0.01)
     away_ND = 3 * np.where(speaker_N % 2, 1, -1)[:, None] * np.ones(DIMENSION)
     found = pseudo_labels(whole_ND + away_ND, halves_N2D + away_ND[:, None])
-    assert min(found.agreement) == 9 and max(found.agreement) <= 40
-    assert pseudo_labels(whole_ND + away_ND, halves_N2D + away_ND[:, None], counts=[2, 3]).agreement[2] == 1.0
+    for agreement in found.corpora[0].agreement.values():
+        assert min(agreement.ari) == 9 and max(agreement.ari) <= 40
+    coarse = pseudo_labels(whole_ND + away_ND, halves_N2D + away_ND[:, None], counts=[2, 3])
+    assert [agreement.ari[2] for agreement in coarse.corpora[0].agreement.values()] == [1.0, 1.0]
 
 
 def test_one_count_is_taken_as_it_is() -> None:
     whole_ND, halves_N2D, _ = speakers([10] * 3)
-    found: PseudoLabels = pseudo_labels(whole_ND, halves_N2D, counts=[5])
-    assert found.count == 5 and not found.agreement
+    found: PseudoLabels = pseudo_labels(whole_ND, halves_N2D, method="kmeans", counts=[5])
+    assert found.count == 5 and not found.corpora[0].agreement
 
 
 @pytest.mark.parametrize("counts", [[1], [30], [0, 2]])
