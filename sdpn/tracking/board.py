@@ -24,7 +24,7 @@ prototypes/dead                 prototypes with less than a tenth of an equal sh
 prototypes/usage                histogram of usage times K (1 is an equal share)
 prototypes/drift_initial        histogram of 1 − cosine to the prototypes at step 0
 prototypes/drift_previous       the same to the previous evaluation
-prototypes/similarity           image: cosines between prototypes, similar ones side by side
+prototypes/similarity           image: cosines between prototypes (1,024 at most), similar ones side by side
 pseudo/clusters, nmi, purity    labels of each round of pseudo-label training, over the rounds
 pseudo/eer, min_dcf_001         of the network that the round has trained
 pseudo/eer_back_end             the same with the round's back end
@@ -56,6 +56,9 @@ from torch import Tensor, nn
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from sdpn.tracking import prototype_statistics
+
+#: Prototypes in the picture of their cosines, evenly spaced where there are more: it is to be looked at.
+MAX_DRAWN = 1024
 
 
 class Board:
@@ -115,10 +118,11 @@ class Board:
         self._writer.add_histogram("prototypes/usage", usage_K * len(usage_K), step)
         self._writer.add_histogram("prototypes/drift_initial", since_initial_K, step)
         self._writer.add_histogram("prototypes/drift_previous", since_previous_K, step)
-        similarity_KK = prototype_statistics.prototype_similarity(now_KE)
-        order_K = prototype_statistics.order_by_similarity(similarity_KK)
-        image_KK = (similarity_KK[order_K][:, order_K].clamp(-1, 1) + 1) / 2
-        self._writer.add_image("prototypes/similarity", torch.clamp(image_KK, 0, 1).unsqueeze(0), step)
+        drawn = torch.linspace(0, len(now_KE) - 1, min(len(now_KE), MAX_DRAWN)).long()
+        similarity_DD = prototype_statistics.prototype_similarity(now_KE[drawn])
+        order_D = prototype_statistics.order_by_similarity(similarity_DD)
+        image_DD = (similarity_DD[order_D][:, order_D] + 1) / 2
+        self._writer.add_image("prototypes/similarity", image_DD.clamp(0, 1).unsqueeze(0), step)
         return scalars
 
     def projector(

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+#: Rows whose cosines to all prototypes are in memory at once.
+_BLOCK = 1024
+
 
 def cosine_drift(before_KE: Tensor, after_KE: Tensor) -> Tensor:
     """1 − cosine between each prototype then and now, (K,): 0 is unchanged, 1 is at a right angle."""
@@ -37,8 +40,17 @@ def prototype_similarity(prototypes_KE: Tensor) -> Tensor:
 
 
 def nearest_cosine(prototypes_KE: Tensor) -> Tensor:
-    """Cosine of each prototype to its nearest neighbour, (K,); 1 means two prototypes have merged."""
-    return prototype_similarity(prototypes_KE).fill_diagonal_(-1.0).max(1).values
+    """Cosine of each prototype to its nearest neighbour, (K,); 1 means two prototypes have merged.
+
+    Of tens of thousands all cosines at once would fill the memory: a block of rows is compared at a time.
+    """
+    unit_KE = normalize(prototypes_KE, dim=1)
+    nearest = []
+    for start in range(0, len(unit_KE), _BLOCK):
+        cosine_BK = unit_KE[start : start + _BLOCK] @ unit_KE.T
+        cosine_BK.diagonal(start).fill_(-1.0)
+        nearest.append(cosine_BK.max(1).values)
+    return torch.cat(nearest)
 
 
 def effective_rank(rows_ND: Tensor) -> Tensor:

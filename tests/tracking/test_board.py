@@ -9,7 +9,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from sdpn.tracking.board import Board
+from sdpn.tracking.board import MAX_DRAWN, Board
 
 
 def test_prototype_tags_and_values(tmp_path: Path) -> None:
@@ -45,6 +45,19 @@ def test_prototype_tags_and_values(tmp_path: Path) -> None:
         "prototypes/drift_previous",
     }
     assert tags["images"] == ["prototypes/similarity"]
+
+
+def test_the_picture_of_many_prototypes_stays_small(tmp_path: Path) -> None:
+    """With classes as prototypes there are thousands."""
+    board = Board(tmp_path, start_step=0)
+    many_KE = torch.randn(MAX_DRAWN + 200, 4, generator=torch.Generator().manual_seed(0))
+    share_K = torch.full((len(many_KE),), 1 / len(many_KE))
+    board.prototypes(5, now_KE=many_KE, initial_KE=many_KE, previous_KE=many_KE, usage_K=share_K)
+    board.close()
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    (image,) = events.Images("prototypes/similarity")
+    assert (image.width, image.height) == (MAX_DRAWN, MAX_DRAWN)
 
 
 def test_a_resumed_board_hides_what_came_after_the_checkpoint(tmp_path: Path) -> None:

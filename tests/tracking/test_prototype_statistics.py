@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.spatial import KDTree
 
 from sdpn.tracking import prototype_statistics
 
@@ -38,6 +39,15 @@ def test_similarity_and_nearest_cosine() -> None:
     assert prototype_statistics.prototype_similarity(points)[0, 1].item() == pytest.approx(0.5)
     expected = [0.5, math.cos(math.pi / 6), math.cos(math.pi / 6)]
     np.testing.assert_allclose(prototype_statistics.nearest_cosine(points).numpy(), expected, rtol=1e-5)
+
+
+def test_nearest_cosine_of_many() -> None:
+    """By blocks, as by nearest neighbours of scipy."""
+    points_KE = np.random.default_rng(0).standard_normal((2500, 8))
+    points_KE /= np.linalg.norm(points_KE, axis=1, keepdims=True)
+    distance_K = KDTree(points_KE).query(points_KE, k=2)[0][:, 1]
+    found_K = prototype_statistics.nearest_cosine(torch.from_numpy(points_KE))
+    np.testing.assert_allclose(found_K.numpy(), 1 - distance_K**2 / 2, atol=1e-9)
 
 
 def test_effective_rank() -> None:
