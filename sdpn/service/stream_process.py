@@ -102,6 +102,7 @@ class StreamProcess:
                 await asyncio.to_thread(connection.send, (number, kind, stream, *arguments))
         except OSError:
             self._waiting.pop(number, None)
+            self._died(connection)  # the listener may be slower than the next stream
             raise StreamFault(_DIED) from None
         result = await future
         if isinstance(result, InputError):
@@ -133,7 +134,7 @@ class StreamProcess:
                     loop.call_soon_threadsafe(self._answer, number, result)
             except (EOFError, OSError):
                 try:
-                    loop.call_soon_threadsafe(self._died)
+                    loop.call_soon_threadsafe(self._died, connection)
                 except RuntimeError:  # the loop has ended: the service stops
                     return
 
@@ -144,7 +145,9 @@ class StreamProcess:
         if future is not None and not future.done():
             future.set_result(result)
 
-    def _died(self) -> None:
+    def _died(self, connection: Connection) -> None:
+        if connection is not self._connection:  # known already; another may have taken its place
+            return
         _log.error("the process that diarizes streams has died; the next stream starts another")
         self._process = self._connection = None
         for number in list(self._waiting):

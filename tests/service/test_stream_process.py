@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,6 +41,34 @@ def test_a_process_that_dies_ends_its_streams_and_no_others(caplog: pytest.LogCa
 
     asyncio.run(story())
     assert "the process that diarizes streams has died" in caplog.text
+
+
+def test_one_request_is_refused_where_nobody_knows_of_the_death(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        streams = StreamProcess(ServiceModel(model=Path("small")))
+        try:
+            await streams.ask("open", 0, StreamOptions(rate_hz=16000))
+            loop, process = asyncio.get_running_loop(), streams._process
+            tell, died = loop.call_soon_threadsafe, StreamProcess._died
+
+            def late(callback: Callable[..., Any], *arguments: Any, context: Any = None) -> Any:
+                """The listener speaks too late."""
+                if getattr(callback, "__func__", None) is not died:
+                    return tell(callback, *arguments, context=context)
+                return None
+
+            monkeypatch.setattr(loop, "call_soon_threadsafe", late)
+            assert process is not None
+            process.kill()
+            process.join()
+            with pytest.raises(StreamFault, match="has died"):
+                await streams.ask("push", 0, bytes(32000))
+            await streams.ask("open", 1, StreamOptions(rate_hz=16000))
+            assert streams._process not in (None, process)
+        finally:
+            streams.stop()
+
+    asyncio.run(story())
 
 
 def test_a_model_that_cannot_be_loaded_is_no_fault_of_a_client(caplog: pytest.LogCaptureFixture) -> None:
