@@ -208,22 +208,21 @@ def _cluster(rows: Sequence[np.ndarray], methods: Sequence[Method], candidates: 
     large = num_utterances > MAX_POINTS
     point_N = _points(rows[0], _num_points(num_utterances)) if large else np.arange(num_utterances)
     weights_M = np.bincount(point_N).astype(np.float64)
-
-    def partitions_of(rows_NE: np.ndarray, method: Method) -> Callable[[int], np.ndarray]:
-        return _partitions(_means(rows_NE, point_N, np.ones(len(point_N))), weights_M, method)
-
+    whole_ME, *halves = (_means(rows_NE, point_N, np.ones(num_utterances)) for rows_NE in rows)
     agreement: dict[Method, HalvesAgreement] = {}
     best, method = candidates[0], methods[0]
     if len(candidates) > 1 or len(methods) > 1:
         agreement = {
-            tried: _agreement_of_halves([partitions_of(half_NE, tried) for half_NE in rows[1:]], candidates)
+            tried: _agreement_of_halves(
+                [_partitions(half_ME, weights_M, tried) for half_ME in halves], candidates
+            )
             for tried in methods
         }
         method = max(methods, key=lambda tried: agreement[tried].ami)
         best = agreement[method].count
-    labels_N = partitions_of(rows[0], method)(best)[point_N]
+    labels_N = _partitions(whole_ME, weights_M, method)(best)[point_N]
     if large and method == "kmeans":
-        labels_N = _refined(rows[0], np.ones(len(labels_N)), labels_N, max_iter=_ITERATIONS)
+        labels_N = _refined(rows[0], np.ones(num_utterances), labels_N, max_iter=_ITERATIONS)
     return Partition(np.unique(labels_N, return_inverse=True)[1], method, agreement)
 
 
